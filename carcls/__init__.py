@@ -1,0 +1,1 @@
+"""Fine-tunes and applies one image classifier on one machine from one concrete configuration."""

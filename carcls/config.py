@@ -1,0 +1,137 @@
+"""One concrete training: frozen, typed, validated once. Every default of a training lives here and nowhere else."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from carcls.catalog import AUGMENT_POLICIES, BACKBONES, nearest_name
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HeadConfig(_Frozen):
+    """What stands on the backbone: pooling, [BatchNorm], [dense + ReLU], dropout, softmax."""
+
+    pooling: Literal["avg", "max"] = "avg"
+    batch_norm: bool = True
+    units: Annotated[int, Field(ge=0, le=8192)] = 0
+    """Width of the optional dense layer; 0 leaves it out."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    l2: Annotated[float, Field(ge=0.0)] = 0.0
+    """L2 penalty on the kernels of the head's dense layers."""
+
+
+class AugmentConfig(_Frozen):
+    """How training photos vary. Epoch e shows view e mod `views`; validation photos are never augmented."""
+
+    policy: str = "medium"
+    views: Annotated[int, Field(ge=0)] = 0
+    """Distinct views of each photo; 0: a fresh one in every epoch."""
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, policy: str) -> str:
+        return _known(policy, AUGMENT_POLICIES, "augmentation policy")
+
+
+class ScheduleConfig(_Frozen):
+    """Learning rate within one stage, as a factor of the stage's `learning_rate`."""
+
+    kind: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
+    """Linear warm-up from 0, counted in the stage's kind of epochs; for constant and cosine."""
+    floor: Fraction = 0.0
+    """Cosine: the factor at the stage's end. Plateau: the smallest factor."""
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Plateau: multiplies the rate when validation log-loss stands still."""
+    patience_epochs: Annotated[int, Field(ge=1)] = 2
+    """Plateau: epochs without improvement before the rate drops."""
+
+
+class EarlyStoppingConfig(_Frozen):
+    """Ends the stage, never the trial, when validation log-loss stands still."""
+
+    patience_epochs: Annotated[int, Field(ge=1)]
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class StageConfig(_Frozen):
+    """One stretch of training with a fixed set of trainable blocks, a fresh optimizer and one image size."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
+    unfreeze: Fraction
+    """Share of the backbone's blocks that train, counted from the top; 0: the head alone."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
+    schedule: ScheduleConfig = ScheduleConfig()
+    image_scale: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
+    """Times the configuration's image size."""
+    early_stopping: EarlyStoppingConfig | None = None
+
+
+class TrainConfig(_Frozen):
+    """One trial's whole configuration: concrete values only."""
+
+    backbone: str
+    alpha: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    """Width multiplier, for backbones that have one."""
+    weights: Annotated[str, Field(min_length=1)] = "imagenet"
+    """`imagenet`, `none`, `sample`, or a path to a .h5 or .weights.h5 file without top."""
+    image_size: Annotated[int, Field(ge=32, le=2048)]
+    """Side in px of the square photos; a stage may scale it."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    precision: Precision = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Governs initialisation, order and dropout; the view seed is the study's."""
+    head: HeadConfig = HeadConfig()
+    augment: AugmentConfig = AugmentConfig()
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, backbone: str) -> str:
+        return _known(backbone, tuple(BACKBONES), "backbone")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        info = BACKBONES[self.backbone]
+        if self.alpha != 1.0 and not info.has_alpha:
+            raise ValueError(f"alpha: {self.backbone} has no width multiplier; leave alpha out")
+        if self.weights == "imagenet" and self.alpha not in info.alphas:
+            known = ", ".join(str(alpha) for alpha in info.alphas)
+            raise ValueError(f"alpha: no ImageNet weights for {self.backbone} at alpha {self.alpha}; expected one of {known}")
+        if self.weights == "sample" and (self.backbone, self.alpha) != ("MobileNetV2", 0.35):
+            raise ValueError("weights: `sample` is a MobileNetV2 with alpha 0.35; set backbone and alpha so")
+        for number in range(len(self.stages)):
+            if self.stage_image_size(number) < info.min_size_px:
+                raise ValueError(
+                    f"image_size: stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px;"
+                    f" {self.backbone} needs at least {info.min_size_px}"
+                )
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: every name must be used once, found {', '.join(names)}")
+        return self
+
+    def stage_image_size(self, stage: int) -> int:
+        """Side in px of the photos in a stage: `image_size` times the stage's scale, rounded."""
+        return round(self.image_size * self.stages[stage].image_scale)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all stages when none stops early."""
+        return sum(stage.epochs for stage in self.stages)
+
+
+def _known(name: str, valid: tuple[str, ...], what: str) -> str:
+    if name in valid:
+        return name
+    near = nearest_name(name, valid)
+    hint = f"; did you mean {near!r}?" if near else f"; expected one of {', '.join(valid)}"
+    raise ValueError(f"unknown {what} {name!r}{hint}")

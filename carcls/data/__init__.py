@@ -1,0 +1,1 @@
+"""Photos on disk -> checked tables, splits, pixels, views, batches."""

@@ -1,0 +1,50 @@
+"""Everything that carcls raises on purpose.
+
+    CarclsError
+    ├── ConfigError            a configuration that cannot be trained
+    ├── DataError              photos, tables or splits that cannot be used
+    ├── WeightsError           weights missing, for another backbone, or incomplete
+    ├── CheckpointError        a checkpoint that is missing, torn or of another model
+    ├── SubmissionError        a submission that the sample does not match
+    └── TrainingError          a training that cannot go on; a result, not a crash
+        ├── DivergedError      the loss is no longer finite
+        └── OutOfMemoryError   the device has no room for this configuration
+
+Each message says what was wrong, where, what was expected and what to do.
+"""
+
+
+class CarclsError(Exception):
+    """Base of all errors meant for the user."""
+
+
+class ConfigError(CarclsError):
+    """A configuration that cannot be trained."""
+
+
+class DataError(CarclsError):
+    """Photos, tables or splits that cannot be used."""
+
+
+class WeightsError(CarclsError):
+    """Weights that are missing, for another backbone, or incomplete."""
+
+
+class CheckpointError(CarclsError):
+    """A checkpoint that is missing, torn, or of another model."""
+
+
+class SubmissionError(CarclsError):
+    """A submission that does not match the contest's sample."""
+
+
+class TrainingError(CarclsError):
+    """A training that cannot go on: the configuration is infeasible, the program is not broken."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer finite."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The device has no room for this configuration."""

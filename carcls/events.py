@@ -1,0 +1,63 @@
+"""What a training tells the world: plain, frozen values that survive JSON."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSeconds:
+    """Where one epoch's wall-clock went, in seconds."""
+
+    train: float
+    validate: float
+    build: float = 0.0
+    """Model, optimizer and weights made ready; falls on the first epoch of a stage or an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One finished epoch. Its checkpoint is on disk before anybody hears of it."""
+
+    epoch: int
+    """Fidelity: epochs that this trial has had over all stages, counted from 1."""
+    stage: int
+    """Stage number, counted from 0."""
+    stage_name: str
+    stage_epoch: int
+    """Epochs within this stage, counted from 1."""
+    stage_ended: bool
+    """True on the stage's last epoch, planned or by early stopping."""
+    train_loss: float
+    train_accuracy: float
+    val_log_loss: float
+    val_accuracy: float
+    val_macro_f1: float
+    learning_rate: float
+    """Of the epoch's last step."""
+    image_size: int
+    """Side in px at which this epoch trained and was validated."""
+    images_per_s: float
+    """Training images over training seconds."""
+    trainable_parameters: int
+    seconds: PhaseSeconds
+    checkpoint: str
+    """Full state after this epoch, relative to the trial's folder."""
+    best_weights: str
+    """Best weights over all stages so far, relative to the trial's folder."""
+    notes: tuple[str, ...] = field(default=())
+    """What the reader should know: a smaller micro-batch, an early stop."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back to an equal report."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "EpochReport":
+        """Inverse of `to_json`. Raises TypeError for a missing or unknown field."""
+        plain = {**values, "seconds": PhaseSeconds(**values["seconds"]), "notes": tuple(values.get("notes", ()))}
+        return cls(**plain)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sorts reports from worse to better: by accuracy, ties by smaller log-loss."""
+        return (self.val_accuracy, -self.val_log_loss)

@@ -1,0 +1,1 @@
+"""A trained classifier -> probabilities, submissions, an artefact."""

@@ -1,0 +1,1 @@
+"""A backbone's name -> a keras.Model with whole blocks to freeze."""

@@ -1,0 +1,1 @@
+"""Decides which configurations to train, where and for how long, and remembers everything."""

@@ -1,0 +1,44 @@
+"""Everything that search raises on purpose.
+
+    SearchError
+    ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
+    ├── StudyError             a study that is missing, exists already, or is in use
+    └── ClusterError           a node or a cluster that cannot run this search
+"""
+
+from dataclasses import dataclass
+
+
+class SearchError(Exception):
+    """Base of all errors meant for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in an experiment file."""
+
+    where: str
+    """`file:line`, or `--set path=value`."""
+    key: str
+    """Dotted path, such as `train.stages.1.learning_rate`."""
+    message: str
+    """What was found, what was expected, and the nearest valid name."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.key}: {self.message}"
+
+
+class ExperimentError(SearchError):
+    """The experiment file cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StudyError(SearchError):
+    """A study that is missing, exists already, or is in use."""
+
+
+class ClusterError(SearchError):
+    """A node or a cluster that cannot run this search."""

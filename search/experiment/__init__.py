@@ -1,0 +1,1 @@
+"""The experiment file: YAML text -> Experiment."""

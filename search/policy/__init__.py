@@ -1,0 +1,1 @@
+"""Which configuration next, and for how long: pure decisions over plain records."""
