@@ -1,0 +1,51 @@
+# Everything runs in .venv, which each target builds by itself from a bare python3 (3.11 or 3.12, Linux).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JAX_VENV := .venv-jax
+JAX_STAMP := $(JAX_VENV)/.installed
+# carsearch without its search half and without TensorFlow: what carcls needs to train on JAX.
+JAX_PACKAGES := jax keras numpy pandas pydantic filelock albumentations opencv-python-headless scikit-learn \
+	pytest pytest-timeout
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test check faults jax benchmarks clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@sh .ci/check-python.sh "$(PYTHON)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/carsearch demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not fault"
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+faults: $(STAMP)
+	$(BIN)/python -m pytest -m "fault or slow"
+
+$(JAX_STAMP): pyproject.toml constraints.txt Makefile
+	@sh .ci/check-python.sh "$(PYTHON)"
+	@test -x $(JAX_VENV)/bin/python || $(PYTHON) -m venv $(JAX_VENV)
+	$(JAX_VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(JAX_PACKAGES)
+	$(JAX_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+jax: $(JAX_STAMP)
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+
+clean:
+	rm -rf $(VENV) $(JAX_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
