@@ -1,0 +1,154 @@
+"""Event files for TensorBoard: a trial's curves, and its row in the HParams table. Written by the driver only.
+
+The protos and the record format come from the tensorboard package itself, so nothing here imports TensorFlow. No file
+stays open: each call appends its records and closes, a search with any number of paused trials holds no descriptor, and
+what was reported is on disk when the call returns.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from carcls.events import EpochReport
+from search.policy.records import TrialRecord, TrialState
+
+BEST_ACCURACY = "best/validation_accuracy"
+"""The HParams metric of an ended trial: its best epoch. `validation/accuracy` is the other: the trial's last epoch."""
+
+BEST_LOG_LOSS = "best/validation_log_loss"
+"""Log-loss of that same best epoch."""
+
+
+class EventLog:
+    """Event files of one run in one folder; one file per driver process, so a resumed run opens a new one.
+
+    Not thread-safe: the driver's one thread calls. Every method raises OSError where the folder cannot be written.
+    Epochs are written as they come; that none comes twice is the caller's promise.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path: Path | None = None
+
+    def start(self, name: str, params: Mapping[str, object]) -> None:
+        """Enter the run in the HParams table as `name`; a second call in the same folder changes nothing there."""
+        info = plugin_data_pb2.SessionStartInfo(group_name=name, start_time_secs=time.time())
+        for key, value in params.items():
+            _set_hparam(info.hparams[key], value)
+        self._append(_hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
+
+    def epoch(self, report: EpochReport) -> None:
+        """One point on each curve, at global step `report.epoch`."""
+        self._append(_scalar_summary(epoch_scalars(report)), step=report.epoch)
+
+    def end(self, reports: tuple[EpochReport, ...], *, failed: bool) -> None:
+        """The metrics of the HParams table, where there was an epoch, and how the run ended."""
+        if reports:
+            best = max(reports, key=lambda report: report.rank)
+            scalars = {BEST_ACCURACY: best.val_accuracy, BEST_LOG_LOSS: best.val_log_loss}
+            self._append(_scalar_summary(scalars), step=best.epoch)
+        status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+        info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        self._append(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
+
+    def _append(self, summary: summary_pb2.Summary, step: int = 0) -> None:
+        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+        if self._path is None:
+            self._path = self._new_file()
+        with self._path.open("ab") as file:
+            RecordWriter(file).write(event.SerializeToString())
+
+    def _new_file(self) -> Path:
+        """TensorBoard reads a run's files in the order of their names: nanoseconds keep quick restarts in order."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stamp = f"{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
+        path = self._folder / f"events.out.tfevents.{stamp}"
+        header = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
+        with path.open("xb") as file:
+            RecordWriter(file).write(header.SerializeToString())
+        return path
+
+
+class TensorBoardWriter:
+    """The event files of a study: one run per trial, under `<results_folder>/trials/<nnnn>/`."""
+
+    def __init__(self, results_folder: Path) -> None:
+        self._trials = results_folder / "trials"
+        self._logs: dict[int, EventLog] = {}
+
+    def trial_started(self, number: int, params: Mapping[str, object]) -> None:
+        """The trial's row in the HParams table; for a continued trial it may be called again."""
+        self._log(number).start(f"{number:04d}", params)
+
+    def epoch(self, number: int, report: EpochReport) -> None:
+        """One point on each of the trial's curves."""
+        self._log(number).epoch(report)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """The trial's metrics and final state, once it is complete, pruned for good or failed."""
+        self._log(record.number).end(record.reports, failed=record.state is TrialState.FAIL)
+
+    def close(self) -> None:
+        """Forget the files of this process; later calls open new ones. Nothing is left to flush."""
+        self._logs.clear()
+
+    def _log(self, number: int) -> EventLog:
+        return self._logs.setdefault(number, EventLog(self._trials / f"{number:04d}"))
+
+
+def epoch_scalars(report: EpochReport) -> dict[str, float]:
+    """Tag to value: what TensorBoard plots of one epoch. Times in seconds, image size in px, stages from 0; pure."""
+    return {
+        "train/loss": report.train_loss,
+        "train/accuracy": report.train_accuracy,
+        "validation/log_loss": report.val_log_loss,
+        "validation/accuracy": report.val_accuracy,
+        "validation/macro_f1": report.val_macro_f1,
+        "learning_rate": report.learning_rate,
+        "images_per_s": report.images_per_s,
+        "image_size": report.image_size,
+        "stage": report.stage,
+        "time/train_s": report.seconds.train,
+        "time/validate_s": report.seconds.validate,
+        "time/build_s": report.seconds.build,
+    }
+
+
+def _scalar_summary(scalars: Mapping[str, float]) -> summary_pb2.Summary:
+    return summary_pb2.Summary(
+        value=[summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+    )
+
+
+def _hparams_summary(tag: str, **content: object) -> summary_pb2.Summary:
+    """The HParams plugin reads the metadata alone; the value must exist, and is the empty tensor it names for that.
+
+    No experiment summary is written: it would have to list every parameter beforehand. Without one the plugin gathers
+    the columns from all trials, so that conditional parameters appear as well.
+    """
+    data = plugin_data_pb2.HParamsPluginData(**content)
+    value = summary_pb2.Summary.Value(
+        tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
+    )
+    return summary_pb2.Summary(value=[value])
+
+
+def _set_hparam(target: object, value: object) -> None:
+    """Set the protobuf `Value`: bool before number, as True is an int; what is neither nor text is shown as JSON."""
+    match value:
+        case bool():
+            field, plain = "bool_value", value
+        case int() | float():
+            field, plain = "number_value", value
+        case str():
+            field, plain = "string_value", value
+        case _:
+            field, plain = "string_value", json.dumps(value, default=str)
+    setattr(target, field, plain)
