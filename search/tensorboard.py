@@ -142,6 +142,7 @@ def _hparams_summary(tag: str, **content: object) -> summary_pb2.Summary:
 
 def _set_hparam(target: object, value: object) -> None:
     """Set the protobuf `Value`: bool before number, as True is an int; what is neither nor text is shown as JSON."""
+    plain: bool | float | str
     match value:
         case bool():
             field, plain = "bool_value", value
