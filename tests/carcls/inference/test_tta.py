@@ -1,0 +1,254 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from carcls.errors import ConfigError
+from carcls.inference.tta import (
+    PLAIN,
+    VIEWS,
+    _bootstrap_interval,
+    _forward,
+    average,
+    check_views,
+    choose_views,
+    predict_view,
+)
+
+BATCHES = st.tuples(st.integers(1, 3), st.sampled_from([32, 33, 48])).flatmap(
+    lambda shape: hnp.arrays(np.uint8, (shape[0], shape[1], shape[1], 3))
+)
+
+
+def _softmax(logits):
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _predictions(labels, noise, rng, classes=4, signal=2.0):
+    """Right on average; `noise` is the spread of each view's own error in logits."""
+    return _softmax(signal * np.eye(classes)[labels] + rng.normal(0, noise, (len(labels), classes)))
+
+
+class RowMeans:
+    """Two 'classes': brightness of the left and of the right half. Remembers the shapes it was asked for."""
+
+    output_shape = (None, 2)
+
+    def __init__(self):
+        self.shapes = []
+
+    def predict_on_batch(self, pixels):
+        self.shapes.append(pixels.shape)
+        half = pixels.shape[2] // 2
+        left, right = pixels[:, :, :half].mean((1, 2, 3)), pixels[:, :, half:].mean((1, 2, 3))
+        return np.stack([left, right], axis=1)
+
+
+@settings(max_examples=10, deadline=None)
+@given(BATCHES)
+def test_every_view_keeps_shape_and_dtype_and_leaves_its_argument(pixels):
+    before = pixels.copy()
+    pixels.setflags(write=False)
+    for name, view in VIEWS.items():
+        seen = view(pixels)
+        assert (seen.shape, seen.dtype) == (pixels.shape, np.uint8), name
+    np.testing.assert_array_equal(pixels, before)
+
+
+@settings(max_examples=10, deadline=None)
+@given(BATCHES)
+def test_a_view_of_one_photo_does_not_depend_on_its_batch(pixels):
+    for name, view in VIEWS.items():
+        alone = np.concatenate([view(pixels[i : i + 1]) for i in range(len(pixels))])
+        np.testing.assert_array_equal(view(pixels), alone, err_msg=name)
+
+
+@settings(max_examples=10, deadline=None)
+@given(BATCHES)
+def test_flip_twice_is_the_photo_and_a_flip_swaps_the_shifts(pixels):
+    flip, left, right = VIEWS["flip"], VIEWS["shift_left"], VIEWS["shift_right"]
+    np.testing.assert_array_equal(flip(flip(pixels)), pixels)
+    np.testing.assert_array_equal(flip(left(pixels)), right(flip(pixels)))
+
+
+def test_views_at_known_pixels():
+    ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, None, :, None], (1, 40, 40, 3))  # offset 2, margin 2
+    assert VIEWS["shift_left"](ramp)[0, 0, [0, 37, 38, 39], 0].tolist() == [2, 39, 38, 37]
+    assert VIEWS["shift_right"](ramp)[0, 0, [0, 1, 2, 39], 0].tolist() == [2, 1, 0, 37]
+    assert VIEWS["zoom"](ramp)[0, 0, [0, 39], 0].tolist() == [2, 37]
+    assert VIEWS["zoom_flip"](ramp)[0, 0, [0, 39], 0].tolist() == [37, 2]
+    grey = np.full((1, 32, 32, 3), 100, np.uint8)
+    assert (VIEWS["brighter"](grey) == 115).all()
+    assert (VIEWS["darker"](grey) == 87).all()
+    assert (VIEWS["brighter"](np.full((1, 32, 32, 3), 250, np.uint8)) == 255).all()
+
+
+def test_no_view_turns_a_photo_upside_down_or_on_its_side():
+    sky_above_road = np.zeros((1, 32, 32, 3), np.uint8)
+    sky_above_road[:, :16] = 200
+    for name, view in VIEWS.items():
+        seen = view(sky_above_road)
+        assert seen[0, :14].min() > seen[0, 18:].max(), name
+
+
+def test_predict_view_reads_a_read_only_map_in_slices_of_one_shape(tmp_path, rng):
+    photos = rng.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", photos)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    model = RowMeans()
+    flipped = predict_view(model, mapped, "flip", batch_size=3)
+    assert model.shapes == [(3, 32, 32, 3)] * 3
+    assert flipped.dtype == np.float32
+    np.testing.assert_allclose(flipped, RowMeans().predict_on_batch(photos)[:, ::-1], rtol=1e-6)
+
+
+def test_predict_view_of_few_or_no_photos(rng):
+    model = RowMeans()
+    photos = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert predict_view(model, photos, PLAIN, batch_size=64).shape == (2, 2)
+    assert model.shapes == [(2, 32, 32, 3)]
+    assert predict_view(model, photos[:0], PLAIN, batch_size=64).shape == (0, 2)
+
+
+def test_an_unknown_view_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="unknown view 'flipp'; did you mean 'flip'"):
+        predict_view(RowMeans(), np.zeros((1, 32, 32, 3), np.uint8), "flipp", batch_size=1)
+    with pytest.raises(ConfigError, match="no view named"):
+        check_views([])
+
+
+@settings(max_examples=20, deadline=None)
+@given(hnp.arrays(np.float32, (5, 3), elements=st.floats(0, 1, width=32)), st.integers(1, 8))
+def test_average_of_equal_views_is_that_view_to_the_bit(probabilities, count):
+    names = [f"view{i}" for i in range(count)]
+    np.testing.assert_array_equal(average(dict.fromkeys(names, probabilities), names), probabilities)
+
+
+def test_average_is_the_mean():
+    by_view = {"a": np.array([[1.0, 0.0]], np.float32), "b": np.array([[0.5, 0.5]], np.float32)}
+    averaged = average(by_view, ("a", "b"))
+    assert averaged.dtype == np.float32
+    assert averaged.tolist() == [[0.75, 0.25]]
+
+
+def test_tta_of_a_flip_invariant_model_is_its_plain_prediction(rng):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(pooled))
+    photos = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    by_view = {view: predict_view(model, photos, view, batch_size=2) for view in (PLAIN, "flip", "brighter")}
+    np.testing.assert_allclose(average(by_view, (PLAIN, "flip")), by_view[PLAIN], atol=1e-6)
+    assert np.abs(by_view["brighter"] - by_view[PLAIN]).max() > 1e-4, "the model must see something"
+
+
+def test_equal_views_are_not_worth_their_time(rng):
+    labels = rng.integers(0, 4, 60)
+    same = _predictions(labels, 1.0, rng)
+    choice = choose_views({PLAIN: same, "flip": same, "zoom": same}, labels, confidence=0.9, seed=0)
+    assert choice.views == (PLAIN,)
+    assert not choice.helps
+    assert choice.interval == (0.0, 0.0)
+    assert choice.tta_log_loss == choice.plain_log_loss
+
+
+def test_views_with_independent_errors_help(rng):
+    labels = rng.integers(0, 4, 400)
+    by_view = {view: _predictions(labels, 1.5, rng) for view in (PLAIN, "flip", "zoom")}
+    choice = choose_views(by_view, labels, confidence=0.9, seed=0)
+    assert choice.helps
+    assert choice.views[0] == PLAIN
+    assert set(choice.views) == {PLAIN, "flip", "zoom"}
+    assert choice.interval[0] > 0.05
+    assert choice.tta_log_loss < choice.plain_log_loss
+    assert choice.tta_accuracy > choice.plain_accuracy
+    low, high = choice.interval
+    assert low < choice.plain_log_loss - choice.tta_log_loss < high
+
+
+def test_a_hurting_view_is_refused(rng):
+    labels = rng.integers(0, 4, 400)
+    by_view = {PLAIN: _predictions(labels, 0.2, rng), "rot90": _softmax(rng.normal(0, 3, (400, 4)))}
+    choice = choose_views(by_view, labels, confidence=0.9, seed=0)
+    assert (choice.views, choice.helps) == ((PLAIN,), False)
+
+
+def test_luck_on_few_photos_is_not_evidence():
+    """Twelve views of plain plus noise: the best few look good on the photos they were chosen on, and only there."""
+    refused = fooled = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 4, 80)
+        plain = _predictions(labels, 1.0, rng)
+        noise = {f"v{i}": _softmax(np.log(plain) + rng.normal(0, 0.5, plain.shape)) for i in range(12)}
+        by_view = {PLAIN: plain, **noise}
+        fooled += len(_forward(by_view, tuple(by_view), labels)) > 1
+        refused += not choose_views(by_view, labels, confidence=0.9, seed=seed).helps
+    assert fooled >= 7, "choosing and testing on the same photos would have been fooled"
+    assert refused >= 9
+
+
+def test_log_loss_bought_with_accuracy_is_refused():
+    """Every tenth photo is lost by a hair and the rest gain: log-loss improves, the contest's score does not."""
+    labels = np.zeros(200, np.int64)
+    plain = np.tile(np.array([[0.51, 0.49]], np.float32), (200, 1))
+    other = np.tile(np.array([[0.9, 0.1]], np.float32), (200, 1))
+    other[::10] = [0.4, 0.6]
+    choice = choose_views({PLAIN: plain, "flip": other}, labels, confidence=0.9, seed=0)
+    assert choice.interval[0] > 0
+    assert choice.tta_accuracy < choice.plain_accuracy
+    assert (choice.views, choice.helps) == ((PLAIN,), False)
+
+
+def test_a_choice_is_a_pure_function_of_its_arguments(rng):
+    labels = rng.integers(0, 4, 50)
+    by_view = {view: _predictions(labels, 1.0, rng) for view in (PLAIN, "flip")}
+    first = choose_views(by_view, labels, confidence=0.9, seed=3)
+    assert choose_views(by_view, labels, confidence=0.9, seed=3) == first
+    assert choose_views(by_view, labels, confidence=0.9, seed=4).interval != first.interval
+    assert choose_views(by_view, labels, confidence=0.5, seed=3).interval[0] > first.interval[0]
+
+
+def test_greedy_takes_the_best_view_first_and_stops_when_none_helps():
+    labels = np.array([0, 0])
+    by_view = {
+        PLAIN: np.array([[0.6, 0.4], [0.6, 0.4]]),
+        "good": np.array([[0.8, 0.2], [0.8, 0.2]]),
+        "better": np.array([[0.9, 0.1], [0.9, 0.1]]),
+        "bad": np.array([[0.1, 0.9], [0.1, 0.9]]),
+    }
+    assert _forward(by_view, tuple(by_view), labels) == (PLAIN, "better", "good")
+
+
+def test_a_sure_mistake_has_a_finite_cost():
+    probabilities = np.array([[1.0, 0.0]] * 10, np.float32)
+    choice = choose_views({PLAIN: probabilities}, np.array([0, 1] * 5), confidence=0.9, seed=0)
+    assert choice.plain_log_loss == pytest.approx(-np.log(1e-7) / 2)
+    assert choice.plain_accuracy == 0.5
+
+
+def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        low, high = _bootstrap_interval(rng.normal(0.3, 1.0, 60), 0.8, rng)
+        covered += low < 0.3 < high
+    assert 70 <= covered <= 90
+
+
+@pytest.mark.parametrize(
+    ("by_view", "labels", "confidence", "message"),
+    [
+        ({"flip": np.ones((3, 2))}, np.zeros(3, int), 0.9, "needs the 'plain' view, found flip"),
+        ({PLAIN: np.ones((3, 2))}, np.zeros(3, int), 1.0, "confidence: expected a number between 0 and 1"),
+        ({PLAIN: np.ones((1, 2))}, np.zeros(1, int), 0.9, "at least 2 photos, found 1"),
+        ({PLAIN: np.ones((3, 2)), "flip": np.ones((2, 2))}, np.zeros(3, int), 0.9, r"expected shape \(3, 2\)"),
+    ],
+)
+def test_arguments_that_do_not_match_are_refused(by_view, labels, confidence, message):
+    with pytest.raises(ValueError, match=message):
+        choose_views(by_view, labels, confidence=confidence, seed=0)
