@@ -1,0 +1,168 @@
+"""Named arrays on disk: written whole or not at all, read without pickles, put back without skipping anything.
+
+A checkpoint is a .npz file: one stored .npy entry for each array and `meta.json`. Keys begin with their kind:
+`model/<variable path>`, `seed/<position>` and `optimizer/<position>`. Keras names seed generators in the order of their
+making and optimizer variables after whatever they belong to: neither name outlives the process, a position does.
+"""
+
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.errors import CheckpointError
+from carcls.events import EpochReport
+
+_META = "meta.json"
+_OUR_FILES = re.compile(r"attempt-\d+/(epoch|best)-\d{4,}\.npz")
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What zipfile, json and numpy raise over bytes that they cannot make sense of."""
+
+
+def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+    """Write arrays and JSON values: `path` holds either its old content or all of the new, even through a power cut.
+
+    Arrays are plain numbers; `meta` is anything that json writes. The folder is made where it is missing. Raises
+    OSError where the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            _write_zip(handle, arrays, meta)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """What `save_state` wrote: the arrays by key, and the JSON values. Raises CheckpointError where missing or torn."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {info.filename: _read_entry(archive, info) for info in archive.infolist()}
+            meta = json.loads(entries.pop(_META))
+            arrays = {name.removesuffix(".npy"): _read_array(content) for name, content in entries.items()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint; resume from an earlier one or start anew") from None
+    except _UNREADABLE as error:
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint ({type(error).__name__}: {error});"
+            " resume from an earlier one or start anew"
+        ) from error
+    return arrays, meta
+
+
+def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Everything a model remembers, by checkpoint key: weights, BatchNorm statistics, states of its seed generators.
+
+    Raises CheckpointError where two variables share a path, since only one of them could be kept.
+    """
+    # `weights` leaves the seed generators out, at every depth; `variables` has both.
+    weight_ids = {id(variable) for variable in model.weights}
+    named: dict[str, keras.Variable] = {}
+    for variable in model.weights:
+        if named.setdefault(f"model/{variable.path}", variable) is not variable:
+            raise CheckpointError(f"two variables of the model are called {variable.path!r}; give their layers names")
+    return named | _by_position("seed", [one for one in model.variables if id(one) not in weight_ids])
+
+
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+    """An optimizer's variables (iterations, rate, moments, loss scale) by checkpoint key. It must be built."""
+    return _by_position("optimizer", optimizer.variables)
+
+
+def _by_position(kind: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    return {f"{kind}/{position:04d}": variable for position, variable in enumerate(variables)}
+
+
+def variable_arrays(variables: Mapping[str, keras.Variable]) -> dict[str, NDArray[Any]]:
+    """Copies of the values. A float that numpy has no name for (bfloat16) becomes float32, which holds it exactly."""
+    arrays = {key: np.array(keras.ops.convert_to_numpy(variable.value)) for key, variable in variables.items()}
+    return {key: array if array.dtype.kind in "biuf" else array.astype(np.float32) for key, array in arrays.items()}
+
+
+def restore_variables(variables: Mapping[str, keras.Variable], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Assign every array to the variable of its key. Nothing is assigned unless all fit.
+
+    Raises CheckpointError naming each variable that is missing from `arrays`, unknown to `variables`, or of another
+    shape.
+    """
+    problems = [f"missing from the checkpoint: {key}" for key in variables.keys() - arrays.keys()]
+    problems += [f"unknown to the model: {key}" for key in arrays.keys() - variables.keys()]
+    problems += [
+        f"{key}: shape {arrays[key].shape}, expected {tuple(variables[key].shape)}"
+        for key in variables.keys() & arrays.keys()
+        if arrays[key].shape != tuple(variables[key].shape)
+    ]
+    if problems:
+        listed = "\n  ".join(sorted(problems))
+        raise CheckpointError(f"this checkpoint is of another model or optimizer:\n  {listed}")
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+
+
+def files_to_keep(reports: Sequence[EpochReport]) -> frozenset[str]:
+    """Relative paths still needed: the last two checkpoints and the best weights that those two epochs name."""
+    return frozenset(path for report in reports[-2:] for path in (report.checkpoint, report.best_weights))
+
+
+def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
+    """Delete, of the files that a trial's reports name, all but `files_to_keep`. Nothing else in the folder is touched.
+
+    Reports come in order of epochs. A name that is not one of ours is left alone: reports are data, not orders.
+    """
+    named = {path for report in reports for path in (report.checkpoint, report.best_weights)}
+    for path in sorted(named - files_to_keep(reports)):
+        if _OUR_FILES.fullmatch(path):
+            (folder / path).unlink(missing_ok=True)
+
+
+def trial_file(folder: Path, relative: str) -> Path:
+    """The file that a report or a resume names. Raises CheckpointError for a name that might leave the folder."""
+    if not _OUR_FILES.fullmatch(relative):
+        raise CheckpointError(
+            f"{relative!r} names no checkpoint of a trial; expected a path such as 'attempt-0/epoch-0003.npz'"
+        )
+    return folder / relative
+
+
+def _write_zip(handle: IO[bytes], arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+    with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_META, json.dumps(dict(meta)))
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
+
+
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # Stored entries cannot grow beyond the file, so that no checkpoint is a bomb; `read` checks the CRC.
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"entry {info.filename} is compressed")
+    return archive.read(info)
+
+
+def _read_array(content: bytes) -> NDArray[Any]:
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+"""Learning-rate curves and the two rules that watch validation log-loss: pure functions over plain values."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.config import EarlyStoppingConfig, ScheduleConfig, StageConfig
+
+
+def rates(stage: StageConfig, steps_per_epoch: int) -> NDArray[np.float32]:
+    """Learning rate of every step of a stage: shape (epochs * steps_per_epoch,), all above 0.
+
+    Constant and cosine start with a linear warm-up whose first step is already above 0. The cosine (one cycle of
+    Loshchilov & Hutter 2017) would reach the floor on the step after the last, so that no step is spent at a rate of 0.
+    Plateau is a constant start: `plateau_factor` lowers it between epochs.
+    """
+    if steps_per_epoch < 1:
+        raise ValueError(f"steps_per_epoch must be at least 1, found {steps_per_epoch}")
+    total = stage.epochs * steps_per_epoch
+    schedule = stage.schedule
+    if schedule.kind == "plateau":
+        factors = np.ones(total)
+    else:
+        warmup = round(schedule.warmup_epochs * steps_per_epoch)
+        rise = np.arange(1, warmup + 1)[:total] / max(warmup, 1)  # cut where the stage ends before its warm-up
+        factors = np.concatenate([rise, _after_warmup(schedule, total - len(rise))])
+    return (stage.learning_rate * factors).astype(np.float32)
+
+
+def _after_warmup(schedule: ScheduleConfig, steps: int) -> NDArray[np.float64]:
+    if schedule.kind == "constant":
+        return np.ones(steps)
+    progress = np.arange(steps) / max(steps, 1)
+    return schedule.floor + (1.0 - schedule.floor) * 0.5 * (1.0 + np.cos(np.pi * progress))
+
+
+def plateau_factor(schedule: ScheduleConfig, log_losses: Sequence[float]) -> float:
+    """What multiplies the stage's learning rate after epochs with these validation log-losses; 1 for other kinds.
+
+    As Keras' ReduceLROnPlateau without cooldown: each `patience_epochs` without a new best multiply by `factor`, never
+    below `floor`.
+    """
+    if schedule.kind != "plateau":
+        return 1.0
+    factor, best, waited = 1.0, float("inf"), 0
+    for loss in log_losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited == schedule.patience_epochs:
+            factor, waited = max(schedule.floor, factor * schedule.factor), 0
+    return factor
+
+
+def stops_early(rule: EarlyStoppingConfig | None, log_losses: Sequence[float]) -> bool:
+    """True where the last `patience_epochs` of a stage each failed to beat its best log-loss by `min_delta`."""
+    if rule is None:
+        return False
+    best, waited = float("inf"), 0
+    for loss in log_losses:
+        if loss < best - rule.min_delta:
+            best, waited = loss, 0
+        else:
+            waited += 1
+    return waited >= rule.patience_epochs
