@@ -1,0 +1,66 @@
+"""Policy and study behind Ray Tune's Searcher and TrialScheduler: thin, no decision of their own.
+
+One Ray trial is one segment of ours. Ray's scheduler is first-in first-out and never stops or pauses anything; promotion and
+recovery are segments that the searcher hands out. Tune calls both from one thread, in the order scheduler, searcher.
+"""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from carcls.events import EpochReport
+from search.cluster.dispatch import Dispatcher
+from search.cluster.segment import Outcome
+
+
+class SegmentSearcher(Searcher):
+    """Hands out segments as Tune asks for trials, and hears when they end."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._dispatcher = dispatcher
+        self._running: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next segment; None while something that runs may change the answer; FINISHED at the search's end."""
+        job = self._dispatcher.next_segment()
+        if job == "wait":
+            return None
+        if job == "finished":
+            return str(Searcher.FINISHED)
+        self._running[trial_id] = job.number
+        return {"segment": job.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells the dispatcher what became of the segment; no outcome in the last result: its worker is gone."""
+        number = self._running.pop(trial_id, None)
+        if number is None:
+            return
+        outcome = (result or {}).get("outcome")
+        if error or outcome is None:
+            self._dispatcher.segment_ended(number, Outcome("killed", "the worker or its node was lost"))
+        else:
+            self._dispatcher.segment_ended(number, Outcome(**outcome))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is the truth."""
+
+
+class RecordingScheduler(FIFOScheduler):
+    """First in, first out; each report goes into the study before the worker may go on."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """Records an epoch; never stops a trial: a segment ends by itself at its rung."""
+        if "epoch_report" in result:
+            report = EpochReport.from_json(result["epoch_report"])
+            self._dispatcher.report(trial.config["segment"]["number"], report)
+        return str(TrialScheduler.CONTINUE)

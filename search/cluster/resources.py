@@ -1,0 +1,184 @@
+"""Where trials run: Ray started or joined, what each trial gets, and whether every node can run this search."""
+
+import logging
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from search.errors import ClusterError
+
+_CPU_TRIAL_MAX_CPUS = 4
+"""Without GPUs, more threads than this speed up small-batch training little, so that two trials at once do better."""
+
+_DRIVER_ENV = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a third of Tune's step time; the driver writes its own events
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's snapshots are never read: the study is the truth
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # else trials without a GPU see them all
+}
+_WORKER_ENV = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # read in the worker; below it a slow cleanup loses the next trial
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
+_HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One alive node of the cluster."""
+
+    node_id: str
+    name: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePlan:
+    """What each trial gets, and how many run at once."""
+
+    cpus: int
+    gpus: float
+    concurrent: int
+
+
+def plan(
+    nodes: Sequence[Node], *, gpus_per_trial: float | None, cpus_per_trial: int | None, max_concurrent: int | None
+) -> ResourcePlan:
+    """Shares the nodes out among trials.
+
+    Without a wish, a trial gets one GPU where there is any, and its share of the node's cores; without GPUs, up to
+    four cores. Raises ClusterError where no node has room for one trial.
+    """
+    has_gpus = any(node.gpus >= 1 for node in nodes)
+    gpus = float(has_gpus) if gpus_per_trial is None else gpus_per_trial
+    cpus = cpus_per_trial or _default_cpus(nodes, gpus)
+    slots = sum(_slots(node, cpus, gpus) for node in nodes)
+    if slots == 0:
+        found = "; ".join(f"{node.name}: {node.cpus:g} CPUs, {node.gpus:g} GPUs" for node in nodes) or "no node"
+        raise ClusterError(
+            f"no node has room for one trial of {cpus} CPUs and {gpus:g} GPUs (found {found}):"
+            " lower search.resources.cpus_per_trial or gpus_per_trial"
+        )
+    return ResourcePlan(cpus=cpus, gpus=gpus, concurrent=min(slots, max_concurrent or slots))
+
+
+def _default_cpus(nodes: Sequence[Node], gpus: float) -> int:
+    if gpus > 0:
+        shares = [int(node.cpus * gpus / node.gpus) for node in nodes if node.gpus >= gpus]
+        return max(1, min(shares, default=1))
+    return max(1, min(_CPU_TRIAL_MAX_CPUS, *(int(node.cpus) for node in nodes)) if nodes else 1)
+
+
+def _slots(node: Node, cpus: int, gpus: float) -> int:
+    by_cpu = int(node.cpus // cpus)
+    if gpus == 0:
+        return by_cpu
+    per_gpu = int(1 / gpus + 1e-9)  # a trial's share never spans two GPUs
+    return min(by_cpu, int(node.gpus) * per_gpu)
+
+
+def connect(address: str | None) -> list[Node]:
+    """Starts Ray on this machine, or joins the cluster at `address`; the alive nodes. Raises ClusterError."""
+    os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
+    import ray
+
+    handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": _WORKER_ENV | handed_on},
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+    }
+    if address is None:
+        options["include_dashboard"] = False
+    try:
+        ray.init(address=address or "local", **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"cannot join the Ray cluster at {address or 'this machine'}: {error}") from error
+    return _alive_nodes(ray.nodes())
+
+
+def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
+    return [
+        Node(
+            node_id=row["NodeID"],
+            name=row.get("NodeManagerHostname") or row["NodeID"][:8],
+            cpus=row["Resources"].get("CPU", 0.0),
+            gpus=row["Resources"].get("GPU", 0.0),
+        )
+        for row in rows
+        if row["Alive"]
+    ]
+
+
+def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> None:
+    """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0)(_probe)
+    pending = {
+        node.name: (
+            marker := study / f".probe-{uuid.uuid4().hex}",
+            remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
+            ).remote(str(study / "split.csv"), str(data_root), str(marker)),
+        )
+        for node in nodes
+    }
+    problems = []
+    for name, (marker, answer) in pending.items():
+        try:
+            found = ray.get(answer, timeout=300)
+        except Exception as error:  # noqa: BLE001 - whatever a node answers with is the finding, reported by name
+            problems.append(f"{name}: the probe failed: {str(error).strip().splitlines()[-1]}")
+            continue
+        problems += [f"{name}: {problem}" for problem in judge(found, data_fingerprint=data_fingerprint)]
+        if not marker.exists():
+            problems.append(f"{name}: a file written to {study} there is not seen here: results must be shared storage")
+        marker.unlink(missing_ok=True)
+    if problems:
+        raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problems))
+
+
+def judge(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str]:
+    """What is wrong with a node that answered the probe so. Pure."""
+    problems = []
+    ours = version("carsearch")
+    if found["version"] != ours:
+        problems.append(f"has carsearch {found['version']}, the driver {ours}: install the same version")
+    if found["error"]:
+        problems.append(found["error"])
+    elif found["fingerprint"] != data_fingerprint:
+        problems.append("its photos differ from the driver's (sizes or names): data.root must hold the same files")
+    return problems
+
+
+def _probe(split: str, data_root: str, marker: str) -> dict[str, str | None]:
+    """Runs on the node: its version, what it sees of the photos, and a file for the driver to find."""
+    found: dict[str, str | None] = {"version": version("carsearch"), "fingerprint": None, "error": None}
+    try:
+        Path(marker).write_text("seen", encoding="utf-8")
+        found["fingerprint"] = data_fingerprint(Path(split), Path(data_root))
+    except OSError as error:
+        found["error"] = f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
+    return found
+
+
+def data_fingerprint(split: Path, data_root: Path) -> str:
+    """Names and sizes of all photos of the split, hashed: cheap, and different where a node has other files."""
+    import csv
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    with split.open(newline="", encoding="utf-8") as rows:
+        for row in csv.DictReader(rows):
+            size = (data_root / row["path"]).stat().st_size
+            digest.update(f"{row['path']}\0{size}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,41 @@
+"""What crosses from the driver to a worker and back: one segment of a trial, and what became of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One trial's stretch from one rung to a later one, for one worker. Plain values: it travels as JSON."""
+
+    study: str
+    """Absolute path of the study's folder, the same on every node."""
+    number: int
+    attempt: int
+    config: dict[str, Any]
+    """The TrainConfig, as JSON."""
+    resume: str | None
+    """Checkpoint to go on from, relative to the trial's folder; None starts afresh."""
+    stop_after_stage: int
+    data_root: str
+    view_seed: int
+    store_root: str | None
+    """Node-local store; None takes the node's default."""
+    threads: int
+    gpu_share: float | None
+    """Share of one GPU's memory; None where the trial has no GPU."""
+    deterministic: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `Segment(**values)` reads them back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a segment ended, as told by the worker."""
+
+    kind: Literal["ended", "infeasible", "failed", "killed"]
+    """Reached its rung; configuration cannot be trained (out of memory, NaN); Python error; process died."""
+    cause: str | None = None
+    """One line for the study and the report; None where it ended well."""

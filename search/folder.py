@@ -1,0 +1,80 @@
+"""Where a study's files lie: every path of `results/<study>/`, named once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """The files of one study. Knows names only: creates and reads nothing."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The study's name: the folder's own."""
+        return self.root.name
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment file, resolved and frozen."""
+        return self.root / "experiment.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which photo trains and which validates."""
+        return self.root / "split.csv"
+
+    @property
+    def quarantine(self) -> Path:
+        """Photos that cannot be used, each with its reason."""
+        return self.root / "quarantine.csv"
+
+    @property
+    def log(self) -> Path:
+        """The record of truth: Optuna's journal."""
+        return self.root / "study.log"
+
+    @property
+    def trials(self) -> Path:
+        """One folder per trial."""
+        return self.root / "trials"
+
+    def trial(self, number: int) -> Path:
+        """One trial's folder: configuration, attempts, TensorBoard events."""
+        return self.trials / f"{number:04d}"
+
+    @property
+    def retrain(self) -> Path:
+        """The final training."""
+        return self.root / "retrain"
+
+    @property
+    def recipe(self) -> Path:
+        """The final training's configuration as an experiment file for `carsearch train`."""
+        return self.retrain / "recipe.yaml"
+
+    @property
+    def retrain_reports(self) -> Path:
+        """The final training's epochs, one JSON object a line."""
+        return self.retrain / "reports.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """Validation scores of the final training, plain and with TTA."""
+        return self.retrain / "scores.json"
+
+    @property
+    def model(self) -> Path:
+        """The final classifier in one file."""
+        return self.retrain / "model.keras"
+
+    @property
+    def report(self) -> Path:
+        """The page to read afterwards."""
+        return self.root / "report.html"
+
+    @property
+    def submission(self) -> Path:
+        """The contest's answer."""
+        return self.root / "submission.csv"

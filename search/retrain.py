@@ -1,0 +1,254 @@
+"""The final training: one configuration through all its stages, then scored plain and with TTA, then one model file.
+
+Serves `carsearch retrain STUDY` (the winner with the file's `retrain:` overrides) and `carsearch train FILE` alike.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from carcls.config import TrainConfig
+from carcls.events import EpochReport
+from search.errors import StudyError
+from search.experiment.experiment import Experiment
+from search.folder import StudyFolder
+from search.policy.records import TrialRecord, TrialState
+from search.tensorboard import EventLog
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Validation scores of the final training, at the image size of its best weights."""
+
+    best_epoch: int
+    best_stage: str
+    image_size: int
+    validation_photos: int
+    plain_accuracy: float
+    plain_log_loss: float
+    plain_correct: int
+    tta_accuracy: float
+    """Cross-fitted: each photo by views that were chosen without it."""
+    tta_log_loss: float
+    tta_interval: tuple[float, float]
+    """Bootstrap interval of the log-loss that TTA saves per photo."""
+    tta_views: tuple[str, ...]
+    """Views in use; `plain` alone where TTA does not help."""
+    seconds: float
+    device: str
+    trial: int | None
+    """The trial that it repeats; None for a fixed recipe."""
+
+
+def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> TrialRecord:
+    """The trial to retrain: `number`, or the best among those that had every stage. Raises StudyError."""
+    by_number = {record.number: record for record in records}
+    if number is not None:
+        if number not in by_number:
+            raise StudyError(f"no trial {number} in this study: expected 0 to {len(records) - 1}")
+        return by_number[number]
+    complete = [record for record in records if record.state is TrialState.COMPLETE]
+    if not complete:
+        raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
+    return max(complete, key=lambda record: (record.best_rank, -record.number))
+
+
+def retrain(
+    folder: StudyFolder,
+    experiment: Experiment,
+    config: TrainConfig,
+    *,
+    trial: int | None,
+    replace: bool = False,
+    say: Callable[[str], None],
+) -> Scores:
+    """Trains, or goes on where an earlier call was cut off; scores; exports. Returns at once where all is done.
+
+    Raises StudyError where another configuration's training stands there, and whatever `fine_tune` raises.
+    """
+    if replace:
+        shutil.rmtree(folder.retrain, ignore_errors=True)
+    _claim(folder, experiment, config)
+    if folder.scores.exists() and folder.model.exists():
+        say(f"{folder.retrain} is finished already; '--replace' trains anew")
+        return read_scores(folder)
+    reports = _train(folder, experiment, config, say)
+    scores = _score(folder, experiment, config, reports, trial)
+    _write_atomic(folder.scores, json.dumps(asdict(scores), indent=2))
+    return scores
+
+
+def read_scores(folder: StudyFolder) -> Scores:
+    """What the final training scored. Raises StudyError where there was none."""
+    if not folder.scores.exists():
+        raise StudyError(f"{folder.root} has no final training yet: run 'carsearch retrain {folder.root}' first")
+    values = json.loads(folder.scores.read_text(encoding="utf-8"))
+    return Scores(**values | {"tta_interval": tuple(values["tta_interval"]), "tta_views": tuple(values["tta_views"])})
+
+
+def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
+    """Writes the configuration, or checks that the training which stands there has the same."""
+    path = folder.retrain / "config.json"
+    text = config.model_dump_json(indent=2)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
+    folder.retrain.mkdir(parents=True, exist_ok=True)
+    _write_atomic(path, text)
+    with folder.recipe.open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(_recipe(experiment, config), file)
+
+
+def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
+    """The same training as an experiment file without domains."""
+    return {
+        "name": f"{experiment.name}-recipe",
+        "data": experiment.data.model_dump(mode="json"),
+        "train": config.model_dump(mode="json"),
+        "tta": experiment.tta.model_dump(mode="json"),
+        "results": str(experiment.results),
+    }
+
+
+def _train(
+    folder: StudyFolder, experiment: Experiment, config: TrainConfig, say: Callable[[str], None]
+) -> tuple[EpochReport, ...]:
+    from carcls import devices
+    from carcls.training.retention import prune_checkpoints
+    from carcls.training.stages import fine_tune
+
+    devices.configure(threads=None, deterministic=experiment.search.deterministic, gpu_memory_share=None)
+    reports = list(_read_reports(folder))
+    events = EventLog(folder.retrain)
+    events.start("retrain", _flat(config))
+
+    def on_epoch(report: EpochReport) -> None:
+        reports.append(report)
+        with folder.retrain_reports.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report.to_json()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        prune_checkpoints(folder.retrain, reports)
+        events.epoch(report)
+        say(epoch_line(report, config.total_epochs))
+
+    if not _is_done(reports, config):
+        fine_tune(
+            config,
+            _training_data(folder, experiment),
+            on_epoch,
+            folder=folder.retrain,
+            attempt=len(list(folder.retrain.glob("attempt-*"))),
+            resume=reports[-1].checkpoint if reports else None,
+        )
+        events.end(tuple(reports), failed=False)
+    return tuple(reports)
+
+
+def epoch_line(report: EpochReport, total_epochs: int) -> str:
+    """One epoch in one line of the terminal."""
+    return (
+        f"epoch {report.epoch:>3}/{total_epochs}  {report.stage_name:<8} {report.image_size} px"
+        f"  train loss {report.train_loss:.3f} acc {report.train_accuracy:.3f}"
+        f"  validation loss {report.val_log_loss:.3f} acc {report.val_accuracy:.3f}"
+        f"  {report.seconds.train + report.seconds.validate + report.seconds.build:.1f} s"
+    )
+
+
+def _is_done(reports: list[EpochReport], config: TrainConfig) -> bool:
+    return bool(reports) and reports[-1].stage_ended and reports[-1].stage == len(config.stages) - 1
+
+
+def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
+    """Epochs of earlier calls; a last line that was cut off while being written does not count."""
+    if not folder.retrain_reports.exists():
+        return ()
+    text = folder.retrain_reports.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        _write_atomic(folder.retrain_reports, whole)
+    return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
+
+
+def _training_data(folder: StudyFolder, experiment: Experiment) -> Any:
+    from carcls.data.folds import read_split
+    from carcls.data.source import TrainingData
+    from carcls.data.store import Store, default_store_root
+
+    return TrainingData(
+        split=read_split(folder.split, experiment.data.root),
+        store=Store(experiment.store.root or default_store_root()),
+        view_seed=experiment.search.seed,
+        processes=os.cpu_count() or 1,
+    )
+
+
+def _score(
+    folder: StudyFolder,
+    experiment: Experiment,
+    config: TrainConfig,
+    reports: tuple[EpochReport, ...],
+    trial: int | None,
+) -> Scores:
+    """Plain and TTA scores on the validation photos, and the exported model."""
+    from carcls import devices
+    from carcls.inference.export import export_model
+    from carcls.inference.tta import choose_views, predict_view
+    from carcls.training.stages import load_best
+
+    data = _training_data(folder, experiment)
+    class_names = data.split.class_names
+    classifier, size_px = load_best(config, folder.retrain, reports[-1], class_count=len(class_names))
+    pixels, labels = data.pixels("validation", size_px), data.split.validation.labels
+    views = dict.fromkeys(("plain", *experiment.tta.views))
+    by_view = {view: predict_view(classifier.model, pixels, view, batch_size=config.batch_size) for view in views}
+    choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
+    export_model(
+        folder.model, classifier, class_names=class_names, config=config, size_px=size_px, tta_views=choice.views
+    )
+    best = max(reports, key=lambda report: report.rank)
+    return Scores(
+        best_epoch=best.epoch,
+        best_stage=best.stage_name,
+        image_size=size_px,
+        validation_photos=len(labels),
+        plain_accuracy=choice.plain_accuracy,
+        plain_log_loss=choice.plain_log_loss,
+        plain_correct=int((by_view["plain"].argmax(axis=1) == labels).sum()),
+        tta_accuracy=choice.tta_accuracy,
+        tta_log_loss=choice.tta_log_loss,
+        tta_interval=choice.interval,
+        tta_views=choice.views,
+        seconds=sum(r.seconds.train + r.seconds.validate + r.seconds.build for r in reports),
+        device=devices.describe(),
+        trial=trial,
+    )
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    """The configuration's plain values by dotted key, stages by name."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        elif isinstance(value, list):
+            for stage in value:
+                walk(f"{prefix}.{stage['name']}", stage)
+        else:
+            flat[prefix] = value
+
+    walk("", config.model_dump(mode="json"))
+    return flat
+
+
+def _write_atomic(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
