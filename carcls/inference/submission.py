@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from carcls.inference.publish import published
 MAX_SAMPLE_BYTES = 64 * 2**20
 """About three million rows; what is larger is another file."""
 _SHOWN = 5
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break inside an id reads differently from program to program
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def read_sample(path: Path) -> Sample:
     for line, row in rows:
         if len(row) != 2:
             raise SubmissionError(f"{path}:{line}: expected 2 columns, an id and a class, found {len(row)}")
+        if any(_CONTROL.search(cell) for cell in row):
+            raise SubmissionError(f"{path}:{line}: control character in {row!r}; expected plain ids and classes")
     if len(rows) == 1:
         raise SubmissionError(f"{path}:{rows[0][0]}: no rows under the header {','.join(rows[0][1])}")
     (_, (id_name, label_name)), *body = rows
@@ -91,9 +95,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise SubmissionError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_SAMPLE_BYTES:
-        raise SubmissionError(
-            f"{path}: over {MAX_SAMPLE_BYTES // 2**20} MiB; expected a table of ids and classes"
-        )
+        raise SubmissionError(f"{path}: over {MAX_SAMPLE_BYTES // 2**20} MiB; expected a table of ids and classes")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
