@@ -1,0 +1,189 @@
+"""What depends on the machine: precision, GPU memory, threads, determinism. The only room that may name TensorFlow.
+
+TensorFlow is imported inside functions, and only where it is Keras's backend: with KERAS_BACKEND=jax it need not exist.
+"""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, MutableMapping
+from shutil import which
+from typing import Any
+
+import keras
+
+from carcls.config import Precision
+
+_CONTEXT_MIB = 600
+"""GPU memory that CUDA's context and libraries take in each process, outside the framework's allocator."""
+
+
+def configure(*, threads: int | None, deterministic: bool, gpu_memory_share: float | None) -> None:
+    """Set this process up for one training. Call before the first Keras operation, once per process.
+
+    `threads`: CPU threads for operations; None: the framework's own choice. On JAX only 1 has an effect.
+    `deterministic`: the same operations give the same bits on the same machine; slower on GPUs.
+    `gpu_memory_share`: this process's share, 0..1, of each visible GPU's total memory; None: no limit. Without a GPU it
+    does nothing. Raises RuntimeError where the framework has started already with other settings.
+    """
+    if keras.backend.backend() == "jax":
+        _configure_jax(os.environ, threads, deterministic, gpu_memory_share)
+    elif keras.backend.backend() == "tensorflow":
+        _configure_tensorflow(threads, deterministic, gpu_memory_share)
+
+
+def dtype_policy(precision: Precision) -> str:
+    """Name of the Keras dtype policy; `auto` decides by the device that runs the operations."""
+    if precision == "auto":
+        return policy_for(_compute_capability())
+    return {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}[precision]
+
+
+def policy_for(capability: tuple[int, int] | None) -> str:
+    """Fastest safe policy for a GPU of this CUDA compute capability; None stands for a CPU.
+
+    bfloat16 needs no loss scaling but runs in hardware from 8.0 (Ampere) on; 7.x has tensor cores for float16 alone.
+    """
+    if capability is None or capability < (7, 0):
+        return "float32"
+    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where the device or the machine had no room, for the error itself or one that caused it."""
+    return any(_says_out_of_memory(link) for link in _chain(error))
+
+
+def gpu_count() -> int:
+    """GPUs that this process may use."""
+    if keras.backend.backend() == "jax":
+        return len(_jax_gpus())
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+        return len(tf.config.list_physical_devices("GPU"))
+    return 0
+
+
+def describe() -> str:
+    """One line for the record: framework and version, then the GPUs, or the CPU and its cores."""
+    framework = f"{keras.backend.backend()} (keras {keras.__version__})"
+    gpus = _gpu_names()
+    if not gpus:
+        return f"{framework} on CPU, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
+    return f"{framework} on {', '.join(gpus)}"
+
+
+def memory_limit_mib(total_mib: int, share: float) -> int:
+    """Room in MiB for the framework's allocator, so that the whole process stays within its share of a GPU.
+
+    Raises ValueError for a share outside (0, 1], or one too small to hold anything.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"gpu_memory_share: {share} is outside (0, 1]")
+    limit = int(total_mib * share) - _CONTEXT_MIB
+    if limit <= 0:
+        raise ValueError(f"gpu_memory_share: {share} of {total_mib} MiB leaves no room beside CUDA's {_CONTEXT_MIB}")
+    return limit
+
+
+def _configure_tensorflow(threads: int | None, deterministic: bool, gpu_memory_share: float | None) -> None:
+    import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+    if threads is not None and threads != tf.config.threading.get_intra_op_parallelism_threads():
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(min(threads, 2))
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpu_memory_share is None or not gpus:
+        return
+    # Memory growth on the same device would cap nothing: a logical device with a limit does.
+    for gpu, total_mib in zip(gpus, _gpu_totals_mib(os.environ.get("CUDA_VISIBLE_DEVICES")), strict=True):
+        limit = memory_limit_mib(total_mib, gpu_memory_share)
+        tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+
+
+def _configure_jax(
+    environment: MutableMapping[str, str], threads: int | None, deterministic: bool, gpu_memory_share: float | None
+) -> None:
+    """JAX reads these once, when its first operation starts the device."""
+    flags = environment.get("XLA_FLAGS", "").split()
+    if threads == 1:
+        flags += ["--xla_cpu_multi_thread_eigen=false"]
+    if deterministic:
+        flags += ["--xla_gpu_deterministic_ops=true"]
+    if flags:
+        environment["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
+    if gpu_memory_share is not None:
+        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{gpu_memory_share:.3f}"
+
+
+def _gpu_totals_mib(visible: str | None) -> list[int]:
+    """Total memory of each visible GPU. TensorFlow tells it only after first use, when limits can no longer be set."""
+    program = which("nvidia-smi")
+    if program is None:
+        raise RuntimeError("gpu_memory_share: nvidia-smi is not on the PATH, so a GPU's total memory is unknown")
+    # One call per GPU, because the program lists by its own order and the framework by CUDA_VISIBLE_DEVICES.
+    selections = [["--id", gpu.strip()] for gpu in visible.split(",")] if visible else [[]]
+    totals: list[int] = []
+    for selection in selections:
+        query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits", *selection]
+        answer = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 (fixed program)
+        totals += [int(line) for line in answer.stdout.split()]
+    return totals
+
+
+def _compute_capability() -> tuple[int, int] | None:
+    """Of the first GPU; None without one."""
+    if keras.backend.backend() == "jax":
+        found = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(next(iter(_jax_gpus()), None), "compute_capability", "")))
+        return (int(found[1]), int(found[2])) if found else None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(gpu).get("compute_capability")
+    return None
+
+
+def _gpu_names() -> list[str]:
+    if keras.backend.backend() == "jax":
+        return [gpu.device_kind for gpu in _jax_gpus()]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+        gpus = tf.config.list_physical_devices("GPU")
+        return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return []
+
+
+def _jax_gpus() -> list[Any]:
+    import jax  # noqa: PLC0415 (only where it is the backend)
+
+    return [device for device in jax.local_devices() if device.platform == "gpu"]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what caused it, and so on."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    """By name and text: the classes are TensorFlow's and JAX's, and neither must be imported to be recognised."""
+    text = str(error)
+    if isinstance(error, MemoryError):
+        return True
+    if "No space left on device" in text:  # a full disk is RESOURCE_EXHAUSTED too, and a smaller batch does not help
+        return False
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "ResourceExhaustedError" in names:
+        return True
+    from_runtime = names & {"XlaRuntimeError", "JaxRuntimeError", "InternalError"}
+    return bool(from_runtime) and ("RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower())

@@ -1,0 +1,99 @@
+"""Backbone and head -> one Keras model from pixels 0..255 to class probabilities."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+# Keras resets its name counters only together with everything else (clear_session), so they are set aside by hand.
+from keras.src.backend.common import global_state
+
+from carcls import devices
+from carcls.config import HeadConfig, TrainConfig
+from carcls.models.backbones import build_backbone, scale_pixels
+from carcls.models.weights import load_backbone_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """A model and the backbone nested in it; both share their variables."""
+
+    model: keras.Model
+    """Pixels 0..255 (b, size, size, 3), uint8 or float -> float32 softmax (b, classes)."""
+    backbone: keras.Model
+    """Scaled pixels -> features, before pooling."""
+    backbone_name: str
+
+
+def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, weights: Path | None) -> Classifier:
+    """The classifier of a configuration, everything trainable, not compiled.
+
+    `weights` fill the backbone (see `resolve_weights`); without them it is random. All randomness comes from
+    `config.seed`: equal arguments give equal weights. Layer names, and so variable paths, are the same
+    in every process. Precision is `config.precision` on this machine's device; the softmax is float32 always. Raises WeightsError.
+    """
+    with _clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
+        backbone = build_backbone(config.backbone, config.alpha, size_px)
+        if weights is not None:
+            load_backbone_weights(backbone, weights)
+        # float32 until the backbone casts: half precision would round 1/127.5 steps around zero to nothing.
+        inputs = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
+        features = backbone(scale_pixels(config.backbone, inputs))
+        outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
+        model = keras.Model(inputs, outputs, name="classifier")
+    return Classifier(model, backbone, config.backbone)
+
+
+def _head(features: keras.KerasTensor, head: HeadConfig, *, class_count: int, seed: int) -> keras.KerasTensor:
+    """Features (b, h, w, d) -> pooling, [BatchNorm], [dense + ReLU], dropout, softmax (b, class_count)."""
+    layers = keras.layers
+    pooling = layers.GlobalAveragePooling2D if head.pooling == "avg" else layers.GlobalMaxPooling2D
+    x = pooling(name="head_pool")(features)
+    if head.batch_norm:
+        x = layers.BatchNormalization(name="head_batch_norm")(x)
+    if head.units:
+        x = layers.Dense(head.units, activation="relu", kernel_regularizer=_penalty(head.l2), name="head_dense")(x)
+    x = layers.Dropout(head.dropout, seed=seed, name="head_dropout")(x)
+    logits = layers.Dense(class_count, kernel_regularizer=_penalty(head.l2), dtype="float32", name="head_logits")(x)
+    return layers.Softmax(dtype="float32", name="head_softmax")(logits)
+
+
+def _penalty(l2: float) -> keras.Regularizer | None:
+    return keras.regularizers.L2(l2) if l2 else None
+
+
+@contextmanager
+def _clean_names() -> Iterator[None]:
+    """Automatic layer names (`conv2d_3`) count from zero inside, whatever the process built before."""
+    outer = global_state.get_global_attribute("object_name_uids")
+    global_state.set_global_attribute("object_name_uids", defaultdict(int))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", outer)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initialisers without a seed of their own draw one from Python's generator: here they draw from `seed`."""
+    outer = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(outer)
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Layers built inside have this dtype policy."""
+    outer = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(outer)

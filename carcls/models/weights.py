@@ -1,0 +1,180 @@
+"""Weights of a backbone: where they are, and loading them whole or not at all.
+
+A file fits only if it holds every weight of the backbone, in order, in the right shapes, and nothing more. Nothing is
+loaded before all of it was checked.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]  # ships no types
+import keras
+import numpy as np
+from filelock import FileLock
+
+# The folder where keras.applications looks for its files; Keras has no public name for it.
+from keras.src.backend.config import keras_home
+from numpy.typing import NDArray
+
+from carcls.config import TrainConfig
+from carcls.errors import WeightsError
+from carcls.models.backbones import WeightsFile, imagenet_file
+
+_SUFFIXES = (".h5", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One array of a weights file."""
+
+    name: str
+    values: NDArray[Any]
+
+
+def resolve_weights(config: TrainConfig) -> Path | None:
+    """The file that fills the backbone, or None for random weights.
+
+    `imagenet` is downloaded into Keras's own cache, once per node: other processes wait. Raises WeightsError where the
+    file is missing, of an unknown kind, or cannot be downloaded.
+    """
+    if config.weights == "none":
+        return None
+    if config.weights == "sample":
+        from carcls.models.sample_weights import PATH  # noqa: PLC0415 (read only by those who use the sample)
+
+        return PATH
+    if config.weights == "imagenet":
+        return _download(imagenet_file(config.backbone, config.alpha))
+    path = Path(config.weights)
+    if path.suffix not in _SUFFIXES:
+        raise WeightsError(f"weights: {path}: expected a .h5, .weights.h5 or .npz file, or imagenet, none, sample")
+    if not path.is_file():
+        raise WeightsError(f"weights: {path}: no such file (looked from {Path.cwd()})")
+    return path
+
+
+def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
+    """Fill `backbone` from `path`, or leave it as it was.
+
+    Reads keras.applications' .h5 without top, Keras 3's .weights.h5 of the backbone alone, and .npz with arrays '0000',
+    '0001', ... in the order of `backbone.weights` and their `paths`. The image size for which the file was made does
+    not matter. Raises WeightsError naming the file and the first array that does not fit.
+    """
+    try:
+        if path.suffix == ".npz":
+            _fill(backbone.weights, _read_npz(path), path, by_name=True)
+        elif path.name.endswith(".weights.h5"):
+            _load_keras3(backbone, path)
+        else:
+            _fill(list(_legacy_order(backbone)), _read_legacy(path), path, by_name=False)
+    except (OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
+
+
+def _download(file: WeightsFile) -> Path:
+    folder = Path(keras_home()) / "models"
+    target = folder / file.name
+    if target.is_file():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{file.name}.lock"):
+            if not target.is_file():
+                _fetch(file, target)
+    except Exception as error:
+        # get_file raises a bare Exception where the network fails.
+        raise WeightsError(
+            f"ImageNet weights {file.name} are not in {folder} and could not be downloaded ({error});"
+            f" download {file.url} elsewhere and put it there, or set `weights` to a path"
+        ) from error
+    return target
+
+
+def _fetch(file: WeightsFile, target: Path) -> None:
+    # get_file writes under the final name: in a folder of its own, a broken download is never taken for the file.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as staging:
+        got = keras.utils.get_file(file.name, file.url, file_hash=file.digest, cache_dir=staging, cache_subdir=".")
+        Path(got).replace(target)
+
+
+def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
+    _check_fit(variables, stored, path, by_name=by_name)
+    for variable, array in zip(variables, stored, strict=True):
+        variable.assign(array.values.astype(variable.dtype))
+
+
+def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
+    """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
+    for variable, array in zip_longest(variables, stored):
+        if array is None:
+            raise WeightsError(_misfit(path, variable.path, "nothing: the file ends before", tuple(variable.shape)))
+        found = f"{array.name} of shape {array.values.shape}"
+        if variable is None:
+            raise WeightsError(f"{path} does not fit this backbone: it holds {found} after the backbone's last weight")
+        if tuple(variable.shape) != array.values.shape or (by_name and variable.path != array.name):
+            raise WeightsError(_misfit(path, variable.path, found, tuple(variable.shape)))
+
+
+def _misfit(path: Path, name: str, found: str, expected: tuple[int, ...]) -> str:
+    return (
+        f"{path} does not fit this backbone: for {name} found {found}, expected shape {expected};"
+        " check `backbone` and `alpha`, and that the file is one without top"
+    )
+
+
+def _load_keras3(backbone: keras.Model, path: Path) -> None:
+    """Keras alone knows its layout, and stops at the first array that does not fit: then everything is put back."""
+    with h5py.File(path, "r") as file:
+        found = _count_arrays(file)
+    if found != len(backbone.weights):
+        raise WeightsError(
+            f"{path} does not fit this backbone: it holds {found} arrays, expected {len(backbone.weights)};"
+            " save the backbone's weights alone, without head and optimizer"
+        )
+    before = [variable.numpy() for variable in backbone.weights]
+    try:
+        backbone.load_weights(path)
+    except ValueError as error:
+        for variable, values in zip(backbone.weights, before, strict=True):
+            variable.assign(values)
+        raise WeightsError(f"{path} does not fit this backbone; check `backbone` and `alpha`: {error}") from error
+
+
+def _count_arrays(group: h5py.Group) -> int:
+    return sum(1 if isinstance(child, h5py.Dataset) else _count_arrays(child) for child in group.values())
+
+
+def _read_npz(path: Path) -> list[_Stored]:
+    """Arrays '0000', '0001', ... named by `paths`; half precision is fine, the variable's own follows on assignment."""
+    with np.load(path, allow_pickle=False) as archive:
+        return [_Stored(str(name), archive[f"{number:04d}"]) for number, name in enumerate(archive["paths"])]
+
+
+def _read_legacy(path: Path) -> list[_Stored]:
+    """The layers' arrays in the file's order, as Keras 1 and 2 saved them."""
+    with h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)
+        return [
+            _Stored(weight, np.asarray(root[layer][weight]))
+            for layer in _attribute(root, "layer_names")
+            for weight in _attribute(root[layer], "weight_names")
+        ]
+
+
+def _attribute(group: h5py.Group, name: str) -> Iterator[str]:
+    """A list of strings; one too long for an HDF5 header is spread over `name0`, `name1`, ..."""
+    parts = [name] if name in group.attrs else [f"{name}{part}" for part in range(len(group.attrs))]
+    for part in parts:
+        for value in group.attrs.get(part, ()):
+            yield value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _legacy_order(backbone: keras.Model) -> Iterator[Any]:
+    """Variables as .h5 files order them: layer by layer, in each what trains by gradients first."""
+    for layer in backbone.layers:
+        yield from layer.trainable_weights
+        yield from layer.non_trainable_weights
