@@ -1,0 +1,139 @@
+"""How training photos vary: one row of transforms per policy; a view is a pure function of (seed, view, index).
+
+Car models are told apart by shape and detail, so shapes bend little, cars stay upright and colours move freely.
+"""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+
+# Importing albumentations otherwise asks a server for its newest version: no training may depend on a network.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import carcls.data.photo  # noqa: F401  # for its cv2.setNumThreads(0), which holds for the whole process
+from carcls.catalog import AUGMENT_POLICIES
+
+
+def _light() -> list[A.BasicTransform]:
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.CropAndPad(percent=(-0.06, 0.0), p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
+    ]
+
+
+def _medium() -> list[A.BasicTransform]:
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.CropAndPad(percent=(-0.12, 0.0), p=0.6),
+        _affine(scale=(0.9, 1.1), shift=0.05, degrees=8, shear_degrees=4, p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.6),
+        A.HueSaturationValue(hue_shift_limit=10, sat_shift_limit=25, val_shift_limit=10, p=0.4),
+        A.GaussianBlur(sigma_limit=(0.3, 1.2), p=0.15),
+        _noise(spread=0.08, p=0.15),
+        A.ImageCompression(quality_range=(50, 95), p=0.2),
+    ]
+
+
+def _strong() -> list[A.BasicTransform]:
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.CropAndPad(percent=(-0.2, 0.0), p=0.7),
+        _affine(scale=(0.8, 1.15), shift=0.08, degrees=15, shear_degrees=8, p=0.6),
+        A.Perspective(scale=(0.02, 0.07), border_mode=cv2.BORDER_REFLECT_101, p=0.3),
+        A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
+        A.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=40, val_shift_limit=15, p=0.5),
+        A.ToGray(p=0.1),
+        A.MotionBlur(blur_limit=(3, 7), p=0.2),
+        _noise(spread=0.15, p=0.25),
+        A.ImageCompression(quality_range=(30, 90), p=0.3),
+        A.CoarseDropout(
+            num_holes_range=(1, 4),
+            hole_height_range=(0.06, 0.22),
+            hole_width_range=(0.06, 0.22),
+            fill="random_uniform",
+            p=0.5,
+        ),
+    ]
+
+
+def _affine(*, scale: tuple[float, float], shift: float, degrees: float, shear_degrees: float, p: float) -> A.Affine:
+    return A.Affine(
+        scale=scale,
+        translate_percent=(-shift, shift),
+        rotate=(-degrees, degrees),
+        shear=(-shear_degrees, shear_degrees),
+        border_mode=cv2.BORDER_REFLECT_101,  # black corners would be a mark that no test photo carries
+        p=p,
+    )
+
+
+def _noise(*, spread: float, p: float) -> A.MultiplicativeNoise:
+    # Not A.GaussNoise: albumentations 2.0.8 draws it from OpenCV's own generator, which knows no seed of ours.
+    return A.MultiplicativeNoise(multiplier=(1 - spread, 1 + spread), per_channel=True, elementwise=True, p=p)
+
+
+_POLICIES: dict[str, Callable[[], list[A.BasicTransform]]] = {
+    "none": list,
+    "light": _light,
+    "medium": _medium,
+    "strong": _strong,
+}
+if tuple(_POLICIES) != AUGMENT_POLICIES:
+    raise ImportError(f"augment policies {tuple(_POLICIES)} are not those of the catalog, {AUGMENT_POLICIES}")
+
+# A Compose carries the random state of the view in progress: one per thread, or threads would mix their views.
+_per_thread = threading.local()
+
+
+def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int) -> NDArray[np.uint8]:
+    """One view of one photo: a pure function of the arguments, whichever thread or process asks, in any order.
+
+    policy: a name of `catalog.AUGMENT_POLICIES`. image: uint8 (h, w, 3) RGB, left as it is.
+    seed, view, index: not negative; index is the photo's position in the training table.
+    Returns a new uint8 array of the same shape. Raises KeyError for an unknown policy.
+    """
+    return view_and_transforms(policy, image, seed=seed, view=view, index=index)[0]
+
+
+def view_and_transforms(
+    policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """`view`, and the class names of the transforms that took part in it, in order."""
+    if policy == "none":
+        return image.copy(), ()
+    compose = _compose(policy)
+    # Not Compose(seed=) nor set_random_seed: in albumentations 2.0.8 they give every transform the same stream,
+    # so that transforms of equal probability always fire together.
+    compose.set_random_state(*_generators(seed, view, index))
+    result = compose(image=image)
+    out = result["image"]
+    fired = tuple(name for name, _ in result["applied_transforms"])
+    return (out.copy() if np.may_share_memory(out, image) else np.ascontiguousarray(out)), fired
+
+
+def transforms(policy: str) -> list[A.BasicTransform]:
+    """The policy's transforms in the order of application, each of its own class. Raises KeyError."""
+    return _POLICIES[policy]()
+
+
+def _compose(policy: str) -> A.Compose:
+    if not hasattr(_per_thread, "composes"):
+        _per_thread.composes = {}
+    composes: dict[str, A.Compose] = _per_thread.composes
+    if policy not in composes:
+        composes[policy] = A.Compose(transforms(policy), save_applied_params=True)
+    return composes[policy]
+
+
+def _generators(seed: int, view: int, index: int) -> tuple[np.random.Generator, random.Random]:
+    """The two generators that albumentations draws from, independent of each other and of every other view's."""
+    for_numpy, for_python = np.random.SeedSequence((seed, view, index)).spawn(2)
+    python_seed = int.from_bytes(for_python.generate_state(4).tobytes(), "little")
+    return np.random.default_rng(for_numpy), random.Random(python_seed)  # noqa: S311  # views are no secret

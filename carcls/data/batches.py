@@ -1,0 +1,127 @@
+"""(photos, epoch) -> one immutable dataset of that epoch's batches, prepared ahead of the training step, in order."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.config import TrainConfig
+from carcls.data.augment import view as augmented_view
+from carcls.data.source import TrainingData
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+_AHEAD = 3
+"""Batches prepared ahead of the one asked for: enough to even out slow batches, little memory."""
+_BEHIND = 2
+"""Batches kept behind it: Keras reads the first two to learn their shapes, then starts again at the first."""
+
+
+def view_number(epoch: int, views: int) -> int:
+    """The view that epoch (0-based, over all stages) shows: epoch mod views, or epoch itself where views is 0."""
+    return epoch % views if views else epoch
+
+
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """Which photo stands where in one epoch, and as which view. `batch` is pure and may be called by any thread."""
+
+    pixels: NDArray[np.uint8]
+    """(n, size, size, 3); never written to."""
+    labels: NDArray[np.int64]
+    """(n,)"""
+    order: NDArray[np.int64]
+    """(n,) a permutation of the photos."""
+    class_count: int
+    batch_size: int
+    policy: str
+    view_seed: int
+    view: int
+
+    @property
+    def batch_count(self) -> int:
+        """The last batch may be a partial one."""
+        return -(-len(self.order) // self.batch_size)
+
+    def batch(self, number: int) -> Batch:
+        """Photos uint8 (b, size, size, 3) and their labels, one-hot float32 (b, class_count)."""
+        photos = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        y = np.zeros((len(photos), self.class_count), np.float32)
+        y[np.arange(len(photos)), self.labels[photos]] = 1.0
+        if self.policy == "none":
+            return self.pixels[photos], y
+        x = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8)
+        for row, photo in enumerate(photos):
+            x[row] = augmented_view(
+                self.policy, self.pixels[photo], seed=self.view_seed, view=self.view, index=int(photo)
+            )
+        return x, y
+
+
+class EpochBatches(keras.utils.PyDataset):
+    """The batches of one epoch: every photo once, in an order that (seed, epoch) fix.
+
+    Use one object per epoch, with `fit(..., shuffle=False)`: Keras otherwise shuffles the order of the batches with
+    Python's global generator. x: uint8 (b, size, size, 3), 0..255; y: one-hot float32 (b, class_count).
+    Batches are prepared ahead by threads of this object; their number changes no value. The threads end when
+    the last batch is on its way, or when the object goes.
+    """
+
+    def __init__(self, plan: EpochPlan, *, threads: int = 1) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.plan = plan
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future[Batch]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return self.plan.batch_count
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch `number`; blocks until it is ready. Raises IndexError past the end."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of an epoch of {len(self)}")
+        with self._lock:
+            self._drop_far(number)
+            for ahead in range(number, min(number + 1 + _AHEAD, len(self))):
+                self._submit(ahead)
+            future = self._pending[number]
+        return future.result()
+
+    def _drop_far(self, number: int) -> None:
+        for far in [n for n in self._pending if not number - _BEHIND <= n <= number + _AHEAD]:
+            self._pending.pop(far).cancel()
+
+    def _submit(self, number: int) -> None:
+        if number in self._pending:
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batches")
+        # The plan's method, not one of this object: a task must not keep alive the object whose end stops it.
+        self._pending[number] = self._pool.submit(self.plan.batch, number)
+        if number == len(self) - 1:  # nothing left to ask for: the threads end when they are through
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+
+def training_batches(
+    data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1
+) -> EpochBatches:
+    """The training batches of one epoch (0-based, over all stages), photos at size_px. Raises DataError."""
+    table = data.split.train
+    seed = np.random.SeedSequence((config.seed, epoch))
+    plan = EpochPlan(
+        pixels=data.pixels("train", size_px),
+        labels=table.labels,
+        order=np.random.default_rng(seed).permutation(len(table)),
+        class_count=len(data.split.class_names),
+        batch_size=config.batch_size,
+        policy=config.augment.policy,
+        view_seed=data.view_seed,
+        view=view_number(epoch, config.augment.views),
+    )
+    return EpochBatches(plan, threads=threads)

@@ -1,0 +1,157 @@
+"""One stratified, duplicate-aware holdout per study: pure in (dataset, fraction, seed), stored as split.csv."""
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from carcls.data.rows import is_plain_name
+from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
+from carcls.errors import DataError
+
+_COLUMNS = ("Id", "path", "Category", "digest", "fold")
+_TRAIN, _VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photos that a study trains on and those it validates on; no photo, and no copy of one, is in both."""
+
+    class_names: tuple[str, ...]
+    train: ImageTable
+    validation: ImageTable
+
+
+def make_split(dataset: Dataset, *, fraction: float, seed: int) -> Split:
+    """A share of each class, rounded, goes to validation; copies (equal digests) stay on one side.
+
+    Every class with two different photos has at least one on each side; a class with one stays in training, and
+    so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order.
+    Raises DataError for a fraction outside (0, 1), or where no class can spare a photo.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"validation fraction {fraction}: expected a number between 0 and 1, such as 0.15")
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    table = dataset.train
+    pure, contradictory = _groups_by_class(table)
+    held_out: set[int] = set()
+    for label in range(len(dataset.class_names)):
+        count = int(np.count_nonzero(table.labels == label))
+        groups = [pure[label][position] for position in rng.permutation(len(pure[label]))]
+        held_out.update(_hold_out(groups, round(fraction * count), label in contradictory))
+    if not held_out:
+        raise DataError(
+            f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
+        )
+    return Split(
+        class_names=dataset.class_names,
+        train=table.select([index for index in range(len(table)) if index not in held_out]),
+        validation=table.select(sorted(held_out)),
+    )
+
+
+def write_split(split: Split, path: Path) -> None:
+    """split.csv, atomically: training rows, then validation rows. `read_split` reads it back bit-equal.
+
+    Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
+    """
+    tables = ((_TRAIN, split.train), (_VALIDATION, split.validation))
+    found = sort_class_names({split.class_names[label] for _, table in tables for label in table.labels})
+    if found != split.class_names:
+        raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
+    _write_csv(
+        path,
+        _COLUMNS,
+        (
+            (id_, photo, split.class_names[label], digest, fold)
+            for fold, table in tables
+            for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
+        ),
+    )
+
+
+def read_split(path: Path, root: Path) -> Split:
+    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
+        ) from error
+    if tuple(header) != _COLUMNS:
+        raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
+    for line, row in enumerate(rows, start=2):
+        _check_row(path, line, row)
+    class_names = sort_class_names({row[2] for row in rows})
+    return Split(class_names, *(_read_table(root, class_names, rows, fold) for fold in (_TRAIN, _VALIDATION)))
+
+
+def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
+    """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
+    _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
+
+
+def _groups_by_class(table: ImageTable) -> tuple[dict[int, list[list[int]]], set[int]]:
+    """Copies grouped, by label; and the labels of copies that carry more than one."""
+    copies: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(table.digests):
+        copies[digest].append(index)
+    pure: dict[int, list[list[int]]] = defaultdict(list)
+    contradictory: set[int] = set()
+    for group in copies.values():
+        labels = {int(table.labels[index]) for index in group}
+        if len(labels) == 1:
+            pure[labels.pop()].append(group)
+        else:
+            contradictory |= labels
+    return pure, contradictory
+
+
+def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
+    """Whole groups, first come, up to `wanted` photos; at least one group where another stays in training."""
+    spare = len(groups) - (0 if has_other_training else 1)
+    chosen: list[list[int]] = []
+    for group in groups:
+        if len(chosen) < spare and sum(map(len, chosen)) + len(group) <= wanted:
+            chosen.append(group)
+    if not chosen and spare > 0:
+        chosen = [min(groups, key=len)]
+    return [index for group in chosen for index in group]
+
+
+def _check_row(path: Path, line: int, row: list[str]) -> None:
+    if len(row) != len(_COLUMNS) or row[4] not in (_TRAIN, _VALIDATION):
+        raise DataError(f"{path}:{line}: expected five fields, the last `{_TRAIN}` or `{_VALIDATION}`; found {row!r}")
+    if not all(is_plain_name(part) for part in row[1].split("/")):
+        raise DataError(f"{path}:{line}: the path {row[1]!r} leaves the data folder; the file was altered")
+
+
+def _read_table(root: Path, class_names: tuple[str, ...], rows: list[list[str]], fold: str) -> ImageTable:
+    chosen = [row for row in rows if row[4] == fold]
+    label_of = {name: label for label, name in enumerate(class_names)}
+    return ImageTable(
+        root=root,
+        ids=tuple(row[0] for row in chosen),
+        paths=tuple(row[1] for row in chosen),
+        labels=np.array([label_of[row[2]] for row in chosen], dtype=np.int64),
+        digests=tuple(row[3] for row in chosen),
+    )
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
