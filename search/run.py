@@ -4,15 +4,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cluster.dispatch import Dispatcher, Listener, WorkerSettings
-from search.cluster.resources import ResourcePlan, connect, data_fingerprint, plan, probe_nodes
+from search.cluster.dispatch import Dispatcher, WorkerSettings
+from search.cluster.resources import Node, ResourcePlan, connect, data_fingerprint, disconnect, plan, probe_nodes
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
 from search.study import Study
+from search.tensorboard import TensorBoardWriter
+from search.watch import Progress, Watch
+
+
+GPUS_PER_TRIAL = "gpus_per_trial"
+"""The study's own value: what each trial had of a GPU in the latest run; 0 without GPUs."""
+
+ProgressContext = AbstractContextManager[Progress]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,8 @@ class SearchEnd:
 
     finished: bool
     """False where it was interrupted; `carsearch resume` goes on."""
-    elapsed_s: float
+    trained: bool
+    """True where there is an epoch to report on."""
 
 
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
@@ -35,10 +45,39 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
             f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
             " or start over by '--replace', which deletes it"
         )
+    return _create(folder, experiment, searched=True)
+
+
+def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
+    """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept.
+
+    Raises StudyError where the file has domains, or another one's results stand there.
+    """
+    if not experiment.is_fixed:
+        raise StudyError(
+            f"{experiment.path} has domains to search ({', '.join(list(experiment.space.domains)[:3])}, ...):"
+            " use 'carsearch run', or fix them by '--set'"
+        )
+    folder = StudyFolder(experiment.results / experiment.name)
+    if folder.root.exists() and not replace:
+        if open_experiment(folder).resolved_yaml() == experiment.resolved_yaml():
+            return folder
+        raise StudyError(
+            f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
+            " or start over by '--replace', which deletes them"
+        )
+    return _create(folder, experiment, searched=False)
+
+
+def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> StudyFolder:
     experiment.results.mkdir(parents=True, exist_ok=True)
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{experiment.name}-", dir=experiment.results)))
     try:
         _fill(draft, experiment)
+        if searched:
+            draft.trials.mkdir()
+            Study.create(draft.root, experiment.name).close()
+        draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
         _publish(draft, folder)
     finally:
         shutil.rmtree(draft.root, ignore_errors=True)
@@ -55,9 +94,6 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
     write_split(split, folder.split)
     write_quarantine(folder.quarantine, dataset.quarantined)
     folder.experiment.write_text(experiment.resolved_yaml(), encoding="utf-8")
-    folder.trials.mkdir()
-    Study.create(folder.root, experiment.name).close()
-    folder.root.chmod(0o755)
 
 
 def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
@@ -79,40 +115,44 @@ def open_experiment(folder: StudyFolder, overrides: Sequence[str] = ()) -> Exper
 
 
 def search(
-    folder: StudyFolder,
-    experiment: Experiment,
-    *,
-    address: str | None = None,
-    listeners: tuple[Listener, ...] = (),
+    folder: StudyFolder, experiment: Experiment, *, address: str | None = None, progress: ProgressContext
 ) -> SearchEnd:
     """Runs the study to its end, from wherever it stands. Raises StudyError, ClusterError."""
-    study = Study.open(folder.root)
-    try:
+    with Study.open(folder.root) as study:
         study.interrupt_running()
         nodes = connect(address)
         try:
             if address is not None:
-                fingerprint = data_fingerprint(folder.split, experiment.data.root)
-                probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, data_fingerprint=fingerprint)
-            wishes = experiment.search.resources
-            resources = plan(
-                nodes,
-                gpus_per_trial=wishes.gpus_per_trial,
-                cpus_per_trial=wishes.cpus_per_trial,
-                max_concurrent=experiment.search.max_concurrent,
-            )
-            dispatcher = Dispatcher(experiment, study, folder, _worker_settings(experiment, resources), listeners)
-            _tune(folder, dispatcher, resources)
+                _probe(folder, experiment, nodes)
+            resources = _plan(experiment, nodes)
+            study.set_value(GPUS_PER_TRIAL, resources.gpus)
+            with progress as shown:
+                watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)
+                dispatcher = Dispatcher(experiment, study, folder, _worker_settings(experiment, resources), (watch,))
+                _tune(folder, dispatcher, resources)
+                if dispatcher.finished:
+                    study.finish()
+                else:
+                    study.interrupt_running()
+                watch.finished()
         finally:
-            _disconnect()
-        finished = dispatcher.next_is_finished()
-        if finished:
-            study.finish()
-        else:
-            study.interrupt_running()
-        return SearchEnd(finished=finished, elapsed_s=dispatcher.elapsed_s())
-    finally:
-        study.close()
+            disconnect()
+        return SearchEnd(finished=dispatcher.finished, trained=any(record.reports for record in study.records()))
+
+
+def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> None:
+    fingerprint = data_fingerprint(folder.split, experiment.data.root)
+    probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, data_fingerprint=fingerprint)
+
+
+def _plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
+    wishes = experiment.search.resources
+    return plan(
+        nodes,
+        gpus_per_trial=wishes.gpus_per_trial,
+        cpus_per_trial=wishes.cpus_per_trial,
+        max_concurrent=experiment.search.max_concurrent,
+    )
 
 
 def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerSettings:
@@ -148,9 +188,3 @@ def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) 
         tuner.fit()
     finally:
         shutil.rmtree(folder.root / ".ray", ignore_errors=True)
-
-
-def _disconnect() -> None:
-    import ray
-
-    ray.shutdown()

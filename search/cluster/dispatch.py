@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
-from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints
 from search.cluster.segment import Outcome, Segment
@@ -18,17 +16,20 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Ladder, New
 from search.study import Study
 
 MAX_RESTARTS = 3
-"""Times that a trial whose process or node died is started again before it counts as failed."""
+"""Deaths of a trial's process or node without a new epoch between them, after which it counts as failed."""
 
 
 class Listener(Protocol):
-    """Who watches the search: progress, TensorBoard. Called on the driver's thread, after the study has recorded."""
+    """Who watches the search. Called on the driver's thread, after the study has recorded; must not raise."""
 
-    def changed(self, record: TrialRecord) -> None:
-        """A trial started, ended a segment, or failed."""
+    def started(self, number: int) -> None:
+        """A segment was handed out."""
 
-    def reported(self, record: TrialRecord, report: EpochReport) -> None:
-        """A trial finished an epoch."""
+    def reported(self, number: int, report: EpochReport) -> None:
+        """An epoch was recorded."""
+
+    def ended(self, number: int) -> None:
+        """A segment ended: the trial is paused, complete, waiting again, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +64,31 @@ class Dispatcher:
         self._elapsed_before_s = study.elapsed_s
         settings = experiment.search.scheduler
         self._ladder = Ladder(reduction_factor=settings.reduction_factor, stopping=settings.kind == "asha")
+        self.finished = False
+        """True once the policy has said that nothing is left to do."""
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
         """Decides the next job from the records and hands it out, recorded before it starts."""
         records = self._study.records()
-        job = next_job(records, self._ladder, self.budget())
-        match job:
+        match next_job(records, self._ladder, self._budget(records)):
             case Wait():
                 return "wait"
             case Finished():
+                self.finished = True
                 return "finished"
-            case NewTrial():
-                number = self._new_trial(records)
-                stop_after_stage = self._ladder.first_stop(len(self._study.config(number).stages))
-                return self._hand_out(number, stop_after_stage, carried=False)
-            case Continue():
+            case NewTrial() as job:
+                return self._hand_out(self._new_trial(records), job.stop_after_stage, carried=False)
+            case Continue() as job:
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
     def report(self, number: int, report: EpochReport) -> None:
-        """Records an epoch, then lets checkpoints go that nothing needs any more."""
-        self._study.report(number, report)
+        """Records an epoch, then lets checkpoints go that nothing needs any more; one recorded before changes nothing."""
+        if not self._study.report(number, report):
+            return
         self._save_clock()
-        record = self._study.record(number)
-        prune_checkpoints(self._folder.trial(number), record.reports)
+        prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
         for listener in self._listeners:
-            listener.reported(record, report)
+            listener.reported(number, report)
 
     def segment_ended(self, number: int, outcome: Outcome) -> None:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
@@ -102,21 +103,24 @@ class Dispatcher:
             case _:
                 self._study.fail(number, outcome.cause or outcome.kind, infeasible=outcome.kind == "infeasible")
         self._save_clock()
-        self._tell(number)
+        for listener in self._listeners:
+            listener.ended(number)
 
-    def budget(self) -> BudgetState:
+    def _budget(self, records: tuple[TrialRecord, ...]) -> BudgetState:
         """What is left, from the study's records and its clock; once exhausted it stays so, as recorded."""
         search = self._experiment.search
-        trials_left = max(0, search.trials - len(self._study.records()))
-        exhausted = self._study.budget_exhausted or self._over(search.budget.hours, search.budget.gpu_hours)
+        exhausted = self._study.budget_exhausted or self._is_over(records)
         if exhausted and not self._study.budget_exhausted:
             self._study.set_budget_exhausted()
-        return BudgetState(trials_left=trials_left, exhausted=exhausted)
+        return BudgetState(trials_left=max(0, search.trials - len(records)), exhausted=exhausted)
 
-    def _over(self, hours: float | None, gpu_hours: float | None) -> bool:
-        elapsed_h = self.elapsed_s() / 3600
-        gpu_h = trained_s(self._study.records()) * (self._worker.gpu_share or 0.0) / 3600
-        return (hours is not None and elapsed_h >= hours) or (gpu_hours is not None and gpu_h >= gpu_hours)
+    def _is_over(self, records: tuple[TrialRecord, ...]) -> bool:
+        budget = self._experiment.search.budget
+        hours = self.elapsed_s() / 3600
+        gpu_hours = trained_s(records) * (self._worker.gpu_share or 0.0) / 3600
+        return (budget.hours is not None and hours >= budget.hours) or (
+            budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours
+        )
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -127,26 +131,29 @@ class Dispatcher:
 
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         """Trial 0 is the default recipe; the sampler proposes the others."""
-        number = len(records)
-        if number == 0:
-            params = dict(self._experiment.baseline)
-        else:
-            search = self._experiment.search
-            params = ask(self._experiment.space, records, number=number, seed=search.seed, sampler=search.sampler)
-        config = self._experiment.bind(params)
-        return self._study.add_trial(params, config, space=self._experiment.space, is_baseline=number == 0)
+        number, search, space = len(records), self._experiment.search, self._experiment.space
+        params = (
+            ask(space, records, number=number, seed=search.seed, sampler=search.sampler)
+            if number
+            else dict(self._experiment.baseline)
+        )
+        return self._study.add_trial(params, self._experiment.bind(params), space=space, is_baseline=number == 0)
 
-    def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool) -> Segment:
-        attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
-        record = self._study.record(number)
-        self._tell(number)
+    def _hand_out(self, number: int, stop_after_stage: int | None, *, carried: bool) -> Segment:
+        """Records the segment before it starts. `stop_after_stage` None: the trial's last."""
+        config = self._study.config(number)
+        stop = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
+        attempt = self._study.start_segment(number, stop, carried=carried)
+        for listener in self._listeners:
+            listener.started(number)
+        reports = self._study.record(number).reports
         return Segment(
             study=str(self._folder.root),
             number=number,
             attempt=attempt,
-            config=self._study.config(number).model_dump(mode="json"),
-            resume=record.reports[-1].checkpoint if record.reports else None,
-            stop_after_stage=stop_after_stage,
+            config=config.model_dump(mode="json"),
+            resume=reports[-1].checkpoint if reports else None,
+            stop_after_stage=stop,
             data_root=str(self._experiment.data.root),
             view_seed=self._experiment.search.seed,
             store_root=self._worker.store_root,
@@ -154,11 +161,6 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
         )
-
-    def _tell(self, number: int) -> None:
-        record = self._study.record(number)
-        for listener in self._listeners:
-            listener.changed(record)
 
 
 def trained_s(records: tuple[TrialRecord, ...]) -> float:
@@ -168,8 +170,3 @@ def trained_s(records: tuple[TrialRecord, ...]) -> float:
         for record in records
         for report in record.reports
     )
-
-
-def train_config(folder: Path) -> TrainConfig:
-    """The configuration that a finished final training was run with."""
-    return TrainConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))

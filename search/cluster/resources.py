@@ -104,6 +104,13 @@ def connect(address: str | None) -> list[Node]:
     return _alive_nodes(ray.nodes())
 
 
+def disconnect() -> None:
+    """Ends what `connect` started, or leaves what it joined."""
+    import ray
+
+    ray.shutdown()
+
+
 def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
     return [
         Node(

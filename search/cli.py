@@ -1,0 +1,221 @@
+"""carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
+    from search.folder import StudyFolder
+
+app = typer.Typer(
+    help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Photos: make the sample data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
+StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
+]
+Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
+
+
+@app.command()
+def check(file: File, overrides: Overrides = None) -> None:
+    """Check an experiment file: every problem with its line, and what the search would do."""
+    from search.experiment.experiment import load
+
+    experiment = load(file, overrides or [])
+    _say(f"{file}: ok")
+    for line in experiment.summary_lines():
+        _say(f"  {line}")
+
+
+@app.command()
+def run(file: File, overrides: Overrides = None, address: Address = None, replace: Replace = False) -> None:
+    """Search: train, compare and stop configurations until the budget is used."""
+    from search.experiment.experiment import load
+    from search.run import create_study
+
+    experiment = load(file, overrides or [])
+    folder = create_study(experiment, replace=replace)
+    _search(folder, experiment, address)
+
+
+@app.command()
+def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
+    """Go on with a search that was interrupted, from its last checkpoints."""
+    folder, experiment = _open(study, overrides)
+    _search(folder, experiment, address)
+
+
+@app.command()
+def status(study: StudyArgument) -> None:
+    """Where a study stands, also while it runs."""
+    from rich.console import Console
+
+    from search.progress import render_status
+    from search.study import read_study
+    from search.watch import spent
+
+    folder, experiment = _open(study)
+    found = read_study(folder.root)
+    used = spent(experiment, found.records, elapsed_s=found.elapsed_s, gpus=found.gpus_per_trial)
+    Console().print(render_status(folder.name, found.records, used))
+
+
+@app.command()
+def report(study: StudyArgument) -> None:
+    """Write the study's page, report.html."""
+    from search.page import write_study_report
+
+    folder, experiment = _open(study)
+    write_study_report(folder, experiment)
+    _say(f"report: {folder.report}")
+
+
+@app.command()
+def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
+    """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
+    from search.experiment.experiment import load
+    from search.run import create_recipe_folder
+
+    experiment = load(file, overrides or [])
+    folder = create_recipe_folder(experiment, replace=replace)
+    _retrain(folder, experiment, trial=None)
+
+
+@app.command()
+def retrain(
+    study: StudyArgument,
+    trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
+    overrides: Overrides = None,
+    replace: Replace = False,
+) -> None:
+    """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
+    from search.retrain import winner
+    from search.study import read_study
+
+    folder, experiment = _open(study, overrides)
+    _retrain(folder, experiment, trial=winner(read_study(folder.root).records, trial).number, replace=replace)
+
+
+@app.command()
+def submit(study: StudyArgument) -> None:
+    """Write submission.csv: the final model over the test photos, checked against the contest's sample."""
+    from search.submit import submit as write
+
+    folder, experiment = _open(study)
+    end = write(folder, experiment, say=_say)
+    for photo_id in end.fallback_ids:
+        _say(f"warning: {photo_id} cannot be read: it got the most frequent class")
+    _say(f"submission: {folder.submission} ({end.rows} rows)")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
+    files: Annotated[list[Path], typer.Argument(help="Photos to classify.")],
+) -> None:
+    """Classify photos: one line each, tab-separated: file, class, probability."""
+    from carcls.inference.export import load_model
+
+    failed = False
+    for found in load_model(model).predict_files(files):
+        if found.error:
+            failed = True
+            _warn(f"{found.path}: {found.error}")
+        else:
+            _say(f"{found.path}\t{found.label}\t{found.probability:.4f}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo() -> None:
+    """The whole way on drawn cars: sample data, search, retrain, score, submission.csv, report."""
+    from search.demo import run_demo
+
+    run_demo(say=_say, search=lambda folder, experiment: _search(folder, experiment, None))
+
+
+@data_app.command("sample")
+def data_sample(
+    root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
+) -> None:
+    """Draw the sample data: ten car models in the contest's layout."""
+    from carcls.data.sample import write_sample
+
+    write_sample(root, seed=seed)
+    _say(f"sample data: {root}")
+
+
+def _open(study: Path, overrides: list[str] | None = None) -> "tuple[StudyFolder, Experiment]":
+    from search.folder import StudyFolder
+    from search.run import open_experiment
+
+    folder = StudyFolder(study.absolute())
+    return folder, open_experiment(folder, overrides or [])
+
+
+def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+    from rich.console import Console
+
+    from search.page import write_study_report
+    from search.run import search
+
+    end = search(folder, experiment, address=address, console=Console())
+    if end.records:
+        write_study_report(folder, experiment)
+        _say(f"report: {folder.report}")
+    if not end.finished:
+        _warn(f"interrupted: go on by 'carsearch resume {folder.root}'")
+        raise typer.Exit(130)
+
+
+def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
+    from search.page import write_study_report
+    from search.retrain import final_config, retrain, score_lines
+
+    config = final_config(folder, experiment, trial)
+    scores = retrain(folder, experiment, config, trial=trial, replace=replace, say=_say)
+    for line in score_lines(scores):
+        _say(line)
+    write_study_report(folder, experiment)
+    _say(f"model: {folder.model}")
+    _say(f"report: {folder.report}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def main() -> None:
+    """The console script: errors meant for the user are one message and exit 2, never a traceback."""
+    from carcls.errors import CarclsError
+    from search.errors import SearchError
+
+    try:
+        app()
+    except (CarclsError, SearchError) as error:
+        _warn(f"carsearch: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Who watches a search: TensorBoard's event files and the terminal, told by the dispatcher after the study has recorded."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from carcls.events import EpochReport
+from search.cluster.dispatch import trained_s
+from search.experiment.experiment import Experiment
+from search.policy.records import TrialRecord, TrialState
+from search.progress import Spent
+from search.study import Study
+from search.tensorboard import TensorBoardWriter
+
+
+class Progress(Protocol):
+    """What shows the search in the terminal."""
+
+    def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
+        """The search as it stands now."""
+
+
+def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: float) -> Spent:
+    """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials on CPUs."""
+    return Spent(
+        device_hours=trained_s(records) * (gpus or 1.0) / 3600,
+        device_hours_limit=experiment.search.budget.gpu_hours,
+        device="GPU" if gpus else "CPU",
+        trials_limit=experiment.search.trials,
+        elapsed_s=elapsed_s,
+    )
+
+
+class Watch:
+    """Passes on what happens; keeps nothing that the study does not hold."""
+
+    def __init__(
+        self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress, *, gpus: float
+    ) -> None:
+        self._experiment = experiment
+        self._study = study
+        self._events = events
+        self._progress = progress
+        self._gpus = gpus
+
+    def started(self, number: int) -> None:
+        """A segment was handed out; a trial's first one enters it in TensorBoard's table."""
+        record = self._study.record(number)
+        if record.attempts == 1:
+            self._events.trial_started(number, record.params)
+        self._show()
+
+    def reported(self, number: int, report: EpochReport) -> None:
+        """An epoch was recorded."""
+        self._events.epoch(number, report)
+        self._show()
+
+    def ended(self, number: int) -> None:
+        """A segment ended; what is complete or failed gets its metrics in TensorBoard's table."""
+        record = self._study.record(number)
+        if record.state in {TrialState.COMPLETE, TrialState.FAIL}:
+            self._events.trial_ended(record)
+        self._show()
+
+    def finished(self) -> None:
+        """The search is over: what was left paused is pruned, and gets its metrics too."""
+        for record in self._study.records():
+            if record.state is TrialState.PRUNED:
+                self._events.trial_ended(record)
+        self._show()
+
+    def _show(self) -> None:
+        records = self._study.records()
+        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._gpus)
+        self._progress.update(records, used)
