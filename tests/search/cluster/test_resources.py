@@ -1,0 +1,95 @@
+"""What each trial gets, and what a node's answer to the probe means."""
+
+import csv
+from importlib.metadata import version
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.cluster.resources import Node, data_fingerprint, judge, plan
+from search.errors import ClusterError
+
+
+def node(cpus: float, gpus: float = 0.0, name: str = "a") -> Node:
+    return Node(node_id=name, name=name, cpus=cpus, gpus=gpus)
+
+
+def shares(nodes, *, gpus=None, cpus=None, concurrent=None):
+    found = plan(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=concurrent)
+    return found.cpus, found.gpus, found.concurrent
+
+
+def test_without_wishes_a_trial_gets_one_gpu_and_its_share_of_the_cores():
+    assert shares([node(16, 4), node(8, 2)]) == (4, 1.0, 6)
+
+
+def test_without_gpus_a_trial_gets_up_to_four_cores():
+    assert shares([node(2)]) == (2, 0.0, 1)
+    assert shares([node(16)]) == (4, 0.0, 4)
+
+
+def test_shares_of_a_gpu_never_span_two():
+    assert shares([node(16, 2)], gpus=0.4, cpus=1) == (1, 0.4, 4)
+    assert shares([node(16, 2)], gpus=0.25, cpus=1) == (1, 0.25, 8)
+
+
+def test_cores_limit_what_gpus_allow():
+    assert shares([node(3, 4)], gpus=1.0, cpus=1)[2] == 3
+
+
+def test_zero_gpus_on_a_gpu_node_is_a_cpu_search():
+    assert shares([node(8, 2)], gpus=0.0, cpus=2) == (2, 0.0, 4)
+
+
+def test_max_concurrent_is_an_upper_bound():
+    assert shares([node(8)], cpus=1, concurrent=3)[2] == 3
+    assert shares([node(2)], cpus=1, concurrent=3)[2] == 2
+
+
+def test_no_room_names_the_nodes_and_the_keys():
+    with pytest.raises(ClusterError, match=r"4 CPUs and 1 GPUs \(found a: 2 CPUs, 0 GPUs\): lower search\.resources"):
+        plan([node(2)], gpus_per_trial=1.0, cpus_per_trial=4, max_concurrent=None)
+    with pytest.raises(ClusterError, match="found no node"):
+        plan([], gpus_per_trial=None, cpus_per_trial=1, max_concurrent=None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=5),
+    st.sampled_from([None, 0.0, 0.25, 0.3, 0.5, 1.0]),
+    st.integers(1, 8),
+)
+def test_what_runs_at_once_fits_into_the_nodes(sizes, gpus, cpus):
+    nodes = [node(c, g) for c, g in sizes]
+    try:
+        found = plan(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=None)
+    except ClusterError:
+        return
+    assert found.concurrent * found.cpus <= sum(n.cpus for n in nodes)
+    assert found.concurrent * found.gpus <= sum(n.gpus for n in nodes) + 1e-9 or found.gpus == 0
+
+
+def test_a_node_with_everything_equal_passes():
+    assert judge({"version": version("carsearch"), "fingerprint": "f", "error": None}, data_fingerprint="f") == []
+
+
+def test_a_node_is_told_what_differs():
+    problems = judge({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
+    assert len(problems) == 2
+    assert "has carsearch 0.0.0" in problems[0]
+    assert "photos differ" in problems[1]
+    assert judge(
+        {"version": version("carsearch"), "fingerprint": None, "error": "No such file"}, data_fingerprint="f"
+    ) == ["No such file"]
+
+
+def test_the_fingerprint_sees_names_and_sizes(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    split = tmp_path / "split.csv"
+    with split.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["Id", "path", "Category", "digest", "fold"], ["a.jpg", "a.jpg", "0", "00", "train"]])
+    before = data_fingerprint(split, tmp_path)
+    assert before == data_fingerprint(split, tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"123")
+    assert data_fingerprint(split, tmp_path) != before
