@@ -33,8 +33,9 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
     """The classifier of a configuration, everything trainable, not compiled.
 
     `weights` fill the backbone (see `resolve_weights`); without them it is random. All randomness comes from
-    `config.seed`: equal arguments give equal weights. Layer names, and so variable paths, are the same
-    in every process. Precision is `config.precision` on this machine's device; the softmax is float32 always. Raises WeightsError.
+    `config.seed`: equal arguments give equal weights. Layer names, and so variable paths, are the same in every
+    process. Precision is `config.precision` on this machine's device; the softmax is always float32. Raises
+    WeightsError.
     """
     with _clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
         backbone = build_backbone(config.backbone, config.alpha, size_px)

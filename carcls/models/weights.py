@@ -111,15 +111,15 @@ def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, 
     """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
     for variable, array in zip_longest(variables, stored):
         if array is None:
-            raise WeightsError(_misfit(path, variable.path, "nothing: the file ends before", tuple(variable.shape)))
+            raise WeightsError(_misfit(path, variable.path, "the end of the file", tuple(variable.shape)))
         found = f"{array.name} of shape {array.values.shape}"
         if variable is None:
-            raise WeightsError(f"{path} does not fit this backbone: it holds {found} after the backbone's last weight")
+            raise WeightsError(_misfit(path, "the end of the backbone", found, None))
         if tuple(variable.shape) != array.values.shape or (by_name and variable.path != array.name):
             raise WeightsError(_misfit(path, variable.path, found, tuple(variable.shape)))
 
 
-def _misfit(path: Path, name: str, found: str, expected: tuple[int, ...]) -> str:
+def _misfit(path: Path, name: str, found: str, expected: tuple[int, ...] | None) -> str:
     return (
         f"{path} does not fit this backbone: for {name} found {found}, expected shape {expected};"
         " check `backbone` and `alpha`, and that the file is one without top"
@@ -127,25 +127,29 @@ def _misfit(path: Path, name: str, found: str, expected: tuple[int, ...]) -> str
 
 
 def _load_keras3(backbone: keras.Model, path: Path) -> None:
-    """Keras alone knows its layout, and stops at the first array that does not fit: then everything is put back."""
+    """Keras alone knows this layout, so the file must look like the one it would write for this backbone."""
+    with tempfile.TemporaryDirectory(prefix="carcls-") as folder:
+        twin = Path(folder) / "twin.weights.h5"
+        backbone.save_weights(twin)
+        expected = _array_shapes(twin)
+    found = _array_shapes(path)
+    for name in sorted(expected | found):
+        if found.get(name) != expected.get(name):
+            raise WeightsError(_misfit(path, name, f"shape {found.get(name)}", expected.get(name)))
+    backbone.load_weights(path)
+
+
+def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name in the file -> shape of each array."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape
+
     with h5py.File(path, "r") as file:
-        found = _count_arrays(file)
-    if found != len(backbone.weights):
-        raise WeightsError(
-            f"{path} does not fit this backbone: it holds {found} arrays, expected {len(backbone.weights)};"
-            " save the backbone's weights alone, without head and optimizer"
-        )
-    before = [variable.numpy() for variable in backbone.weights]
-    try:
-        backbone.load_weights(path)
-    except ValueError as error:
-        for variable, values in zip(backbone.weights, before, strict=True):
-            variable.assign(values)
-        raise WeightsError(f"{path} does not fit this backbone; check `backbone` and `alpha`: {error}") from error
-
-
-def _count_arrays(group: h5py.Group) -> int:
-    return sum(1 if isinstance(child, h5py.Dataset) else _count_arrays(child) for child in group.values())
+        file.visititems(note)
+    return shapes
 
 
 def _read_npz(path: Path) -> list[_Stored]:

@@ -1,0 +1,69 @@
+"""How good probabilities are, in numpy. Everywhere: probabilities float (n, classes) with rows of sum 1, labels int (n,).
+
+Every function raises ValueError where the two do not belong together or hold no photo.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.floating]
+Labels = NDArray[np.integer]
+
+SMALLEST_PROBABILITY = 1e-7
+"""Probabilities are clipped to this from below before a logarithm: float32 softmax rounds certain losers to 0."""
+CALIBRATION_BINS = 15
+
+
+def accuracy(probabilities: Probabilities, labels: Labels) -> float:
+    """Share of photos whose most probable class is the true one."""
+    _check(probabilities, labels)
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def log_loss(probabilities: Probabilities, labels: Labels) -> float:
+    """Mean of -log p(true class) in nats; finite even where p is 0."""
+    _check(probabilities, labels)
+    true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.mean(np.log(np.clip(true_class, SMALLEST_PROBABILITY, 1.0))))
+
+
+def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
+    """Counts (classes, classes): row is the true class, column the most probable one."""
+    _check(probabilities, labels)
+    counts = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
+    return counts
+
+
+def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
+    """Mean of the classes' F1; a class that is neither true nor predicted anywhere is left out."""
+    counts = confusion(probabilities, labels)
+    # F1 = 2 TP / (2 TP + FP + FN), and the denominator is predictions plus truths of the class.
+    occurrences = counts.sum(axis=0) + counts.sum(axis=1)
+    seen = occurrences > 0
+    return float(np.mean(2.0 * np.diag(counts)[seen] / occurrences[seen]))
+
+
+def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error (Guo et al. 2017): |accuracy - confidence| over bins of equal width, by their size.
+
+    Confidence is the largest probability; bin k holds confidences in (k / bins, (k + 1) / bins].
+    """
+    _check(probabilities, labels)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hit = probabilities.argmax(axis=1) == labels
+    of_bin = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(of_bin, weights=hit, minlength=bins) - np.bincount(of_bin, weights=confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def _check(probabilities: Probabilities, labels: Labels) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(
+            f"expected probabilities (n, classes) and labels (n,), n > 0; found {probabilities.shape} and {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError(
+            f"labels must lie in 0..{probabilities.shape[1] - 1}, found {labels.min()}..{labels.max()};"
+            " -1 marks an unlabelled photo, which has no score"
+        )
