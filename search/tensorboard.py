@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from carcls.events import EpochReport
+from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
 
 BEST_ACCURACY = "best/validation_accuracy"
@@ -48,12 +49,17 @@ class EventLog:
         """One point on each curve, at global step `report.epoch`."""
         self._append(_scalar_summary(epoch_scalars(report)), step=report.epoch)
 
-    def end(self, reports: tuple[EpochReport, ...], *, failed: bool) -> None:
-        """The metrics of the HParams table, where there was an epoch, and how the run ended."""
+    def best(self, report: EpochReport) -> None:
+        """The metrics that the HParams table shows beside the last epoch's; a better epoch may replace them."""
+        self._append(
+            _scalar_summary({BEST_ACCURACY: report.val_accuracy, BEST_LOG_LOSS: report.val_log_loss}),
+            step=report.epoch,
+        )
+
+    def end(self, reports: Sequence[EpochReport], *, failed: bool) -> None:
+        """The metrics of the best epoch, where there was one, and how the run ended."""
         if reports:
-            best = max(reports, key=lambda report: report.rank)
-            scalars = {BEST_ACCURACY: best.val_accuracy, BEST_LOG_LOSS: best.val_log_loss}
-            self._append(_scalar_summary(scalars), step=best.epoch)
+            self.best(max(reports, key=lambda report: report.rank))
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         self._append(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
@@ -80,7 +86,7 @@ class TensorBoardWriter:
     """The event files of a study: one run per trial, under `<results_folder>/trials/<nnnn>/`."""
 
     def __init__(self, results_folder: Path) -> None:
-        self._trials = results_folder / "trials"
+        self._folder = StudyFolder(results_folder)
         self._logs: dict[int, EventLog] = {}
 
     def trial_started(self, number: int, params: Mapping[str, object]) -> None:
@@ -92,15 +98,19 @@ class TensorBoardWriter:
         self._log(number).epoch(report)
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """The trial's metrics and final state, once it is complete, pruned for good or failed."""
-        self._log(record.number).end(record.reports, failed=record.state is TrialState.FAIL)
+        """The trial's metrics and, unless it is only paused, its end: TensorBoard keeps the first it is told."""
+        log = self._log(record.number)
+        if record.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+            log.end((record.best,) if record.best else (), failed=record.state is TrialState.FAIL)
+        elif record.best:
+            log.best(record.best)
 
     def close(self) -> None:
         """Forget the files of this process; later calls open new ones. Nothing is left to flush."""
         self._logs.clear()
 
     def _log(self, number: int) -> EventLog:
-        return self._logs.setdefault(number, EventLog(self._trials / f"{number:04d}"))
+        return self._logs.setdefault(number, EventLog(self._folder.trial(number)))
 
 
 def epoch_scalars(report: EpochReport) -> dict[str, float]:

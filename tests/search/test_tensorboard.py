@@ -39,6 +39,9 @@ def write_study(folder: Path) -> None:
     resumed.trial_ended(trial(0, TrialState.COMPLETE, first + second, params=BASELINE_PARAMS))
     resumed.trial_started(1, OTHER_PARAMS)
     resumed.trial_ended(trial(1, TrialState.FAIL, params=OTHER_PARAMS, cause="diverged", infeasible=True))
+    resumed.trial_started(2, {"train.image_size": 160})
+    resumed.trial_ended(trial(2, TrialState.PAUSED, climb([0.25])))
+    resumed.trial_ended(trial(2, TrialState.FAIL, climb([0.25, 0.375]), cause="killed"))
     resumed.close()
 
     EventLog(folder / "retrain").epoch(epoch_report(1, accuracy=0.875))
@@ -154,6 +157,7 @@ def test_hparams_list_every_trial_with_its_parameters(server):
     assert {name: group["sessions"][0]["status"] for name, group in groups.items()} == {
         "0000": "STATUS_SUCCESS",
         "0001": "STATUS_FAILURE",
+        "0002": "STATUS_FAILURE",
     }
 
 
@@ -162,6 +166,10 @@ def test_hparams_show_the_best_and_the_last_accuracy(server):
     assert values["best/validation_accuracy"] == 0.75
     assert values["best/validation_log_loss"] == 0.25
     assert values["validation/accuracy"] == 0.625
+
+
+def test_a_pause_tells_the_best_so_far_and_no_end(server):
+    assert server.scalars("trials/0002", "best/validation_accuracy") == [[1, 0.25], [2, 0.375]]
 
 
 def test_a_resume_opens_a_new_file(tmp_path):

@@ -1,0 +1,156 @@
+"""A study in words and numbers for people: what progress, status and report say alike. Pure, over the records."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search.policy.records import TrialRecord, TrialState
+
+ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+_LONGEST_TEXT = 160
+"""Characters of a cause or a parameter list that one line shows."""
+
+_ENOUGH_TRIALS = 3
+"""Trials that must have ended or paused before their pace says anything about the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a search has used and may use."""
+
+    elapsed_s: float | None = None
+    """Wall-clock of the search over all its runs; None where nobody measured it, and then there is no ETA."""
+    gpu_hours: float = 0.0
+    trials_limit: int | None = None
+    hours_limit: float | None = None
+    """Of wall-clock."""
+    gpu_hours_limit: float | None = None
+
+
+def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
+    """The picture of a study as plain lines: counts, best trial, budget, and one line per running trial."""
+    busy = (
+        f"trial {record.number:04d}: {stage_position(record)}, epoch {record.fidelity}, {best_text(record)}"
+        for record in running(records)
+    )
+    return (*summary_lines(name, records, spent), *busy)
+
+
+def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
+    """Counts per state, best trial, budget with the time left where it was measured; pure."""
+    return (f"{one_line(name)}: {counts_line(records)}", best_line(records), budget_line(records, spent))
+
+
+def counts_line(records: Sequence[TrialRecord]) -> str:
+    """`2 running, 1 complete`: how many trials stand where."""
+    counts = Counter(state_name(record) for record in records)
+    order = ("running", "waiting", "paused", "complete", "pruned", "infeasible", "failed")
+    return ", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "no trials yet"
+
+
+def best_line(records: Sequence[TrialRecord]) -> str:
+    """The best trial so far and its scores."""
+    best = best_trial(records)
+    return f"best: trial {best.number:04d}, {best_text(best)}" if best else "best: no epoch finished yet"
+
+
+def budget_line(records: Sequence[TrialRecord], spent: Spent) -> str:
+    """What was used of what may be used."""
+    ended = ended_count(records)
+    trials = count_text(ended, "trial") if spent.trials_limit is None else f"{ended} of {spent.trials_limit} trials"
+    parts = [f"{trials} ended"]
+    if spent.elapsed_s is not None:
+        parts.append(f"{spent.elapsed_s / 3600:.2f}{_of(spent.hours_limit)} hours")
+    if spent.gpu_hours or spent.gpu_hours_limit:
+        parts.append(f"{spent.gpu_hours:.2f}{_of(spent.gpu_hours_limit)} GPU-hours")
+    left = seconds_left(records, spent)
+    return "budget: " + ", ".join([*parts, *([] if left is None else [f"about {duration_text(left)} left"])])
+
+
+def _of(limit: float | None) -> str:
+    return "" if limit is None else f" of {limit:g}"
+
+
+def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
+    """Wall-clock seconds left at the pace so far, by whichever limit is reached first; pure.
+
+    None where the time was not measured, where nothing limits the search, or where too few trials say anything.
+    Paused trials count as done: most of them stay so.
+    """
+    done = sum(record.state in (*ENDED_STATES, TrialState.PAUSED) for record in records)
+    if spent.elapsed_s is None or done < _ENOUGH_TRIALS:
+        return None
+    used = (
+        (float(done), spent.trials_limit),
+        (spent.elapsed_s / 3600, spent.hours_limit),
+        (spent.gpu_hours, spent.gpu_hours_limit),
+    )
+    share = max((amount / limit for amount, limit in used if limit), default=0.0)
+    return spent.elapsed_s * (1.0 / min(share, 1.0) - 1.0) if share > 0.0 else None
+
+
+def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The trial with the best epoch of those that did not fail, the earliest of equals; None where there is none."""
+    ranked = [(record.best_rank, -record.number, record) for record in records
+              if record.best_rank and record.state is not TrialState.FAIL]  # fmt: skip
+    return max(ranked, key=lambda row: row[:2])[2] if ranked else None
+
+
+def state_name(record: TrialRecord) -> str:
+    """What readers call the trial's state; a failure of the configuration itself is `infeasible`."""
+    if record.state is TrialState.FAIL:
+        return "infeasible" if record.infeasible else "failed"
+    return record.state.name.lower()
+
+
+def params_text(params: Mapping[str, object]) -> str:
+    """`backbone=Xception batch_size=32`: names without the common `train.`, numbers in four digits; one line."""
+    return one_line(" ".join(f"{name.removeprefix('train.')}={value_text(value)}" for name, value in params.items()))
+
+
+def value_text(value: object) -> str:
+    """A parameter's value for people: floats in four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def one_line(text: str) -> str:
+    """Text from outside on one printable line: no control characters that move a cursor, no end of line."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return printable if len(printable) <= _LONGEST_TEXT else printable[: _LONGEST_TEXT - 1] + "…"
+
+
+def duration_text(seconds: float) -> str:
+    """`42 s`, `3 min`, `2 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count_text(count: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def running(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that train now."""
+    return [record for record in records if record.state is TrialState.RUNNING]
+
+
+def ended_count(records: Sequence[TrialRecord]) -> int:
+    """Trials that are over, whichever way."""
+    return sum(record.state in ENDED_STATES for record in records)
+
+
+def stage_position(record: TrialRecord) -> str:
+    """The stage being trained; its name is known once it has reported an epoch."""
+    stage = record.stage_count - 1 if record.next_stage is None else record.next_stage
+    name = next((f" {report.stage_name}" for report in record.reports if report.stage == stage), "")
+    return f"stage {stage + 1}/{record.stage_count}{name}"
+
+
+def best_text(record: TrialRecord) -> str:
+    """Accuracy and log-loss of the trial's best epoch."""
+    best = record.best
+    return f"best accuracy {best.val_accuracy:.4f} (log-loss {best.val_log_loss:.4f})" if best else "no epoch yet"
