@@ -1,0 +1,204 @@
+"""One .keras file that is the whole artefact: the model, and a card with class names, image size and views inside.
+
+A .keras file is a zip archive. The card is one more member, `carsearch.json`, which Keras passes over: the file also
+opens with `keras.saving.load_model` alone, in safe mode, without carsearch.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carcls.config import TrainConfig
+from carcls.data.pixels import decode
+from carcls.errors import CheckpointError, ConfigError, DataError
+from carcls.inference.publish import published
+from carcls.inference.tta import average, check_views, predict_view
+from carcls.models.classifier import Classifier
+
+CARD = "carsearch.json"
+BATCH_SIZE = 32
+_MAX_CARD_BYTES = 2**20
+_NOT_AN_ARCHIVE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_NOT_A_MODEL = (*_NOT_AN_ARCHIVE, ValueError, TypeError, LookupError, AttributeError, ImportError)
+"""What Keras raises over an archive or a configuration that it cannot make sense of."""
+
+
+class Card(BaseModel):
+    """What prediction needs beside the model, and where the model comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """In the order of the model's outputs."""
+    size_px: Annotated[int, Field(ge=1)]
+    tta_views: Annotated[tuple[str, ...], Field(min_length=1)]
+    config: dict[str, Any]
+    """The training's configuration, told and not used: plain values, so that a file outlives changes of the schema."""
+    scores: dict[str, float]
+    carsearch: str
+    """Version that wrote the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What became of one file: a label with its probability, or an error."""
+
+    path: Path
+    label: str | None
+    probability: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A loaded artefact: pixels 0..255 (b, size_px, size_px, 3) -> softmax (b, classes), and its card."""
+
+    model: keras.Model
+    card: Card
+
+    def predict_files(self, paths: Sequence[Path], *, batch_size: int = BATCH_SIZE) -> list[Prediction]:
+        """One prediction for each path, in order: decoded as in training, averaged over the card's views.
+
+        A file that cannot be read or decoded gives a Prediction with its error, and the others go on. Memory holds the
+        pixels of one batch.
+        """
+        batch_size = max(1, min(batch_size, len(paths)))
+        predictions: list[Prediction] = []
+        for start in range(0, len(paths), batch_size):
+            predictions += self._predict(paths[start : start + batch_size], batch_size)
+        return predictions
+
+    def _predict(self, paths: Sequence[Path], batch_size: int) -> list[Prediction]:
+        size = self.card.size_px
+        # Failed photos and the missing end of the last batch stay black: the model is traced for one shape only.
+        photos = np.zeros((batch_size, size, size, 3), np.uint8)
+        errors: dict[int, str] = {}
+        for row, path in enumerate(paths):
+            try:
+                photos[row] = decode(path, size)
+            except DataError as error:
+                errors[row] = str(error)
+        if len(errors) == len(paths):
+            return [Prediction(path, None, None, errors[row]) for row, path in enumerate(paths)]
+        views = self.card.tta_views
+        by_view = {view: predict_view(self.model, photos, view, batch_size=batch_size) for view in views}
+        averaged = average(by_view, views)
+        return [self._prediction(path, averaged[row], errors.get(row)) for row, path in enumerate(paths)]
+
+    def _prediction(self, path: Path, probabilities: NDArray[np.float32], error: str | None) -> Prediction:
+        if error is not None:
+            return Prediction(path, None, None, error)
+        best = int(np.argmax(probabilities))
+        return Prediction(path, self.card.class_names[best], float(probabilities[best]), None)
+
+
+def export_model(
+    path: Path,
+    classifier: Classifier,
+    *,
+    class_names: Sequence[str],
+    config: TrainConfig,
+    size_px: int,
+    tta_views: Sequence[str],
+    scores: Mapping[str, float] | None = None,
+) -> None:
+    """Write model and card to `path` (*.keras), whole or not at all.
+
+    The model goes as it stands; one that is compiled takes its optimizer along, at three times the size. Raises
+    CheckpointError where model and card do not fit each other or the suffix is another, ConfigError for an unknown
+    view, OSError where the disk refuses.
+    """
+    _check_suffix(path)
+    check_views(tta_views)
+    card = Card(
+        class_names=tuple(class_names),
+        size_px=size_px,
+        tta_views=tuple(tta_views),
+        config=config.model_dump(mode="json"),
+        scores=dict(scores or {}),
+        carsearch=_version(),
+    )
+    _check_fit(path, classifier.model, card)
+    with published(path) as temporary:
+        keras.saving.save_model(classifier.model, temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CARD, card.model_dump_json(indent=2))
+
+
+def load_model(path: Path) -> ExportedModel:
+    """What `export_model` wrote. Safe to call on a stranger's file: no code from it is run, and bombs are refused.
+
+    Raises CheckpointError where the file is missing, torn, no archive, without a card, or with one that does not fit.
+    """
+    _check_suffix(path)
+    card = _read_card(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _NOT_A_MODEL as error:
+        raise CheckpointError(f"{path}: not a model that Keras can load: {error}; export it again") from error
+    _check_fit(path, model, card)
+    return ExportedModel(model, card)
+
+
+def _read_card(path: Path) -> Card:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such model; `carsearch retrain` writes one")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = _checked_member(path, archive)
+    except _NOT_AN_ARCHIVE as error:
+        raise CheckpointError(f"{path}: torn, or not a .keras file: {error}; export or copy it again") from error
+    try:
+        card = Card.model_validate_json(content)
+        check_views(card.tta_views)
+    except (ValidationError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
+    return card
+
+
+def _checked_member(path: Path, archive: zipfile.ZipFile) -> bytes:
+    """The card's bytes, once every member has proved whole. Keras does not compress: what claims more is a bomb."""
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError(f"{path}: claims to unpack to more than it holds; a .keras file is not compressed")
+    torn = archive.testzip()
+    if torn is not None:
+        raise CheckpointError(f"{path}: {torn} is damaged; export or copy the file again")
+    sizes = {member.filename: member.file_size for member in members}
+    if CARD not in sizes:
+        raise CheckpointError(
+            f"{path}: a Keras model without {CARD}; expected one that carsearch exported, since class names and image"
+            " size are told there"
+        )
+    if sizes[CARD] > _MAX_CARD_BYTES:
+        raise CheckpointError(f"{path}: {CARD} has {sizes[CARD]:,} bytes; expected at most {_MAX_CARD_BYTES:,}")
+    return archive.read(CARD)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix != ".keras":
+        raise CheckpointError(f"{path}: expected a name that ends in .keras")
+
+
+def _check_fit(path: Path, model: keras.Model, card: Card) -> None:
+    expected = ((None, card.size_px, card.size_px, 3), (None, len(card.class_names)))
+    found = (model.input_shape, model.output_shape)
+    if found != expected:
+        raise CheckpointError(f"{path}: model and card differ: the card tells shapes {expected}, the model has {found}")
+
+
+def _version() -> str:
+    try:
+        return version("carsearch")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
