@@ -64,13 +64,15 @@ def status(study: StudyArgument) -> None:
     from rich.console import Console
 
     from search.progress import render_status
-    from search.study import read_study
+    from search.run import GPUS_PER_TRIAL
+    from search.study import Study
     from search.watch import spent
 
     folder, experiment = _open(study)
-    found = read_study(folder.root)
-    used = spent(experiment, found.records, elapsed_s=found.elapsed_s, gpus=found.gpus_per_trial)
-    Console().print(render_status(folder.name, found.records, used))
+    found = Study.open(folder.root, read_only=True)
+    gpus = float(found.get_value(GPUS_PER_TRIAL, 0.0))
+    used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus)
+    Console().print(render_status(folder.name, found.records(), used))
 
 
 @app.command()
@@ -102,23 +104,14 @@ def retrain(
     replace: Replace = False,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
-    from search.retrain import winner
-    from search.study import read_study
-
     folder, experiment = _open(study, overrides)
-    _retrain(folder, experiment, trial=winner(read_study(folder.root).records, trial).number, replace=replace)
+    _retrain(folder, experiment, trial=_winner(folder, trial), replace=replace)
 
 
 @app.command()
 def submit(study: StudyArgument) -> None:
     """Write submission.csv: the final model over the test photos, checked against the contest's sample."""
-    from search.submit import submit as write
-
-    folder, experiment = _open(study)
-    end = write(folder, experiment, say=_say)
-    for photo_id in end.fallback_ids:
-        _say(f"warning: {photo_id} cannot be read: it got the most frequent class")
-    _say(f"submission: {folder.submission} ({end.rows} rows)")
+    _submit(*_open(study))
 
 
 @app.command()
@@ -145,7 +138,12 @@ def demo() -> None:
     """The whole way on drawn cars: sample data, search, retrain, score, submission.csv, report."""
     from search.demo import run_demo
 
-    run_demo(say=_say, search=lambda folder, experiment: _search(folder, experiment, None))
+    run_demo(
+        say=_say,
+        search=lambda folder, experiment: _search(folder, experiment, None),
+        retrain=lambda folder, experiment: _retrain(folder, experiment, trial=_winner(folder, None)),
+        submit=_submit,
+    )
 
 
 @data_app.command("sample")
@@ -172,15 +170,25 @@ def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None
     from rich.console import Console
 
     from search.page import write_study_report
+    from search.progress import open_progress
     from search.run import search
+    from search.study import Study
 
-    end = search(folder, experiment, address=address, console=Console())
-    if end.records:
+    known = Study.open(folder.root, read_only=True).records()
+    end = search(folder, experiment, address=address, progress=open_progress(Console(), folder.name, known))
+    if end.trained:
         write_study_report(folder, experiment)
         _say(f"report: {folder.report}")
     if not end.finished:
         _warn(f"interrupted: go on by 'carsearch resume {folder.root}'")
         raise typer.Exit(130)
+
+
+def _winner(folder: "StudyFolder", trial: int | None) -> int:
+    from search.retrain import winner
+    from search.study import Study
+
+    return winner(Study.open(folder.root, read_only=True).records(), trial).number
 
 
 def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
@@ -194,6 +202,15 @@ def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | No
     write_study_report(folder, experiment)
     _say(f"model: {folder.model}")
     _say(f"report: {folder.report}")
+
+
+def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
+    from search.submit import submit as write
+
+    end = write(folder, experiment, say=_say)
+    for photo_id in end.fallback_ids:
+        _warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
+    _say(f"submission: {folder.submission} ({end.rows} rows)")
 
 
 def _say(line: str) -> None:

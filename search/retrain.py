@@ -19,6 +19,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
+from search.study import Study
 from search.tensorboard import EventLog
 
 
@@ -57,6 +58,13 @@ def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> Trial
     if not complete:
         raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
     return max(complete, key=lambda record: (record.best_rank, -record.number))
+
+
+def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
+    """What the final training runs: a trial's configuration with the file's `retrain:` settings, or the fixed recipe."""
+    if trial is None:
+        return experiment.bind({})
+    return experiment.retrain_config(Study.open(folder.root, read_only=True).config(trial))
 
 
 def retrain(
@@ -148,6 +156,20 @@ def _train(
         )
         events.end(tuple(reports), failed=False)
     return tuple(reports)
+
+
+def score_lines(scores: Scores) -> tuple[str, ...]:
+    """The scores in words, for the terminal."""
+    low, high = scores.tta_interval
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else "no TTA: it does not help here"
+    return (
+        f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
+        f"validation, plain: accuracy {scores.plain_accuracy:.4f} ({scores.plain_correct} of {scores.validation_photos}),"
+        f" log-loss {scores.plain_log_loss:.4f}",
+        f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
+        f" saved {low:+.4f} to {high:+.4f} per photo",
+        f"views in use: {used}",
+    )
 
 
 def epoch_line(report: EpochReport, total_epochs: int) -> str:
