@@ -19,13 +19,15 @@ _ENOUGH_TRIALS = 3
 class Spent:
     """What a search has used and may use."""
 
+    device_hours: float = 0.0
+    device_hours_limit: float | None = None
+    device: str = "GPU"
+    """What the device-hours are hours of: `GPU` or `CPU`."""
+    trials_limit: int | None = None
     elapsed_s: float | None = None
     """Wall-clock of the search over all its runs; None where nobody measured it, and then there is no ETA."""
-    gpu_hours: float = 0.0
-    trials_limit: int | None = None
     hours_limit: float | None = None
     """Of wall-clock."""
-    gpu_hours_limit: float | None = None
 
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
@@ -62,8 +64,7 @@ def budget_line(records: Sequence[TrialRecord], spent: Spent) -> str:
     parts = [f"{trials} ended"]
     if spent.elapsed_s is not None:
         parts.append(f"{spent.elapsed_s / 3600:.2f}{_of(spent.hours_limit)} hours")
-    if spent.gpu_hours or spent.gpu_hours_limit:
-        parts.append(f"{spent.gpu_hours:.2f}{_of(spent.gpu_hours_limit)} GPU-hours")
+    parts.append(f"{spent.device_hours:.2f}{_of(spent.device_hours_limit)} {spent.device}-hours")
     left = seconds_left(records, spent)
     return "budget: " + ", ".join([*parts, *([] if left is None else [f"about {duration_text(left)} left"])])
 
@@ -84,7 +85,7 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
     used = (
         (float(done), spent.trials_limit),
         (spent.elapsed_s / 3600, spent.hours_limit),
-        (spent.gpu_hours, spent.gpu_hours_limit),
+        (spent.device_hours, spent.device_hours_limit),
     )
     share = max((amount / limit for amount, limit in used if limit), default=0.0)
     return spent.elapsed_s * (1.0 / min(share, 1.0) - 1.0) if share > 0.0 else None

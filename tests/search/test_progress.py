@@ -72,7 +72,7 @@ def test_plain_lines_where_there_is_no_terminal():
     assert lines[0] == "cars: 1 running"
     assert lines[1].startswith("trial 0001 failed:  [2J[red]boom[/red] next xxx")
     assert lines[2:] == [
-        "budget: 1 of 8 trials ended, 0.50 of 2 hours",
+        "budget: 1 of 8 trials ended, 0.50 of 2 hours, 0.00 GPU-hours",
         "cars: 1 failed; best: no epoch finished yet",
     ]
 
@@ -97,7 +97,7 @@ def test_any_width_and_many_trials_fit(width):
 
 
 def test_status_without_a_terminal():
-    spent = Spent(elapsed_s=3600.0, gpu_hours=0.5, gpu_hours_limit=16.0)
+    spent = Spent(elapsed_s=3600.0, device_hours=0.5, device_hours_limit=16.0)
     assert status_lines("cars", (BASELINE, RUNNING), spent) == (
         "cars: 1 running, 1 complete",
         "best: trial 0000, best accuracy 0.7500 (log-loss 0.2500)",
@@ -114,7 +114,7 @@ def test_time_left_is_told_only_where_it_was_measured():
     assert seconds_left(four, Spent(elapsed_s=100.0)) is None
     assert seconds_left(four, Spent(elapsed_s=100.0, trials_limit=16)) == 300.0
     assert seconds_left(four, Spent(elapsed_s=1800.0, trials_limit=16, hours_limit=1.0)) == 1800.0
-    assert seconds_left(four, Spent(elapsed_s=100.0, gpu_hours=9.0, gpu_hours_limit=8.0)) == 0.0
+    assert seconds_left(four, Spent(elapsed_s=100.0, device_hours=9.0, device_hours_limit=8.0)) == 0.0
 
 
 def test_the_best_trial_is_the_earliest_of_equals_and_never_a_failed_one():
