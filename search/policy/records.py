@@ -1,0 +1,105 @@
+"""What a study remembers of a trial, as plain frozen values: all that sampler, scheduler and report ever see."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from carcls.events import EpochReport
+
+Value = bool | int | float | str | None
+"""One parameter's value."""
+
+Rank = tuple[float, float]
+"""Sorts from worse to better: (validation accuracy, minus validation log-loss)."""
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. Optuna has no PAUSED: there a trial is RUNNING until the search is over."""
+
+    WAITING = "WAITING"
+    """To be started: new, or interrupted and resumed from its last checkpoint."""
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    """At a rung: it may be promoted."""
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    """Was paused when the search was finished; it stays where it is."""
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the study has it. `reports` are those of epochs 1, 2, ... without a gap."""
+
+    number: int
+    params: Mapping[str, Value]
+    """By dotted path; only the parameters that are active in this configuration."""
+    state: TrialState
+    stage_count: int
+    reports: tuple[EpochReport, ...]
+    attempts: int
+    """Segments started so far: promotions, resumptions and the first."""
+    infeasible: bool
+    """The configuration cannot be trained (out of memory, NaN): the sampler avoids its like."""
+    cause: str | None
+    """Why it failed, or why it was last interrupted."""
+    is_baseline: bool
+    stop_after_stage: int | None = None
+    """Where the latest segment ends; None before the first."""
+    carried_at: int | None = None
+    """Trials that the study held when this one was carried to its end; None if it never was."""
+    deaths: tuple[int, ...] = ()
+    """Fidelity at each time that its process or node died."""
+
+    @property
+    def fidelity(self) -> int:
+        """Epochs that the trial has had."""
+        return len(self.reports)
+
+    @property
+    def carried(self) -> bool:
+        """True once the trial was taken to its end as the best of those left paused."""
+        return self.carried_at is not None
+
+    @property
+    def restarts(self) -> int:
+        """Deaths since the last recorded epoch: a trial that gets on between two deaths is not to blame."""
+        return sum(fidelity == self.fidelity for fidelity in self.deaths)
+
+    @cached_property
+    def best(self) -> EpochReport | None:
+        """The best epoch over all stages, the earlier of equals; None without a finite one."""
+        return _best(self.reports)
+
+    @property
+    def best_rank(self) -> Rank | None:
+        """The trial's value; None without a finite epoch."""
+        return self.best.rank if self.best else None
+
+    @cached_property
+    def rung(self) -> int | None:
+        """Number of the last stage that has ended; None before the first end."""
+        return max((report.stage for report in self.reports if report.stage_ended), default=None)
+
+    @property
+    def next_stage(self) -> int | None:
+        """The stage it is in or would go on with; None after the last."""
+        stage = 0 if self.rung is None else self.rung + 1
+        return stage if stage < self.stage_count else None
+
+    def has_ended(self, stage: int) -> bool:
+        """True once the stage is over, as planned or early."""
+        return self.rung is not None and self.rung >= stage
+
+    def rung_rank(self, stage: int, *, until_epoch: int | None = None) -> Rank | None:
+        """The best epoch within one stage, or of it so far; None where there is no finite one."""
+        until = self.fidelity if until_epoch is None else until_epoch
+        best = _best(tuple(report for report in self.reports if report.stage == stage and report.epoch <= until))
+        return best.rank if best else None
+
+
+def _best(reports: tuple[EpochReport, ...]) -> EpochReport | None:
+    finite = (report for report in reports if all(math.isfinite(part) for part in report.rank))
+    return max(finite, key=lambda report: report.rank, default=None)

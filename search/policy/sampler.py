@@ -1,0 +1,191 @@
+"""Which configuration next: Optuna behind one pure function of plain records.
+
+Each call fills a study in memory with the records as TPE should see them and asks it once. Nothing is kept between calls, so
+that a resumed search proposes what an uninterrupted one would have.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, create_trial
+
+from search.policy.records import Rank, TrialRecord, TrialState, Value
+from search.policy.rungs import earned_rung, ordinary_trials
+
+STARTUP_TRIALS = 10
+"""Trials with at least one epoch before TPE takes over from random sampling."""
+
+_TPE_DRAWS = 5
+_DRAWS = 25
+"""Draws before a configuration that was tried already is proposed again; those after the first few are random."""
+
+_STAGE_STRIDE = 1_000_000
+"""More than any stage has epochs: a step of the stage's number times this sorts by rung first, by epoch second."""
+
+_LOG_LOSS_WEIGHT = 1e-7
+"""Small enough that one photo more right among 100,000 outweighs any log-loss."""
+
+
+class SuggestingTrial(Protocol):
+    """What a space asks for values; optuna.Trial is one."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A value in [low, high]."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A value in [low, high]."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices."""
+
+
+class SuggestingSpace(Protocol):
+    """What the sampler needs of a search space."""
+
+    def suggest(self, trial: Any) -> dict[str, Value]:
+        """Asks the trial for every active parameter; conditional ones only where their condition holds."""
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
+        """A random configuration."""
+
+
+def ask(
+    space: SuggestingSpace, trials: Sequence[TrialRecord], *, number: int, seed: int, sampler: str
+) -> dict[str, Value]:
+    """The parameters of trial `number`: a pure function of its arguments.
+
+    `sampler` is `tpe` or `random`; any other name raises ValueError. What was tried already is drawn anew a few times.
+    """
+    if sampler not in ("tpe", "random"):
+        raise ValueError(f"unknown sampler {sampler!r}; expected tpe or random")
+    tried = [dict(trial.params) for trial in trials]
+    seen = as_seen_by_tpe(space, trials) if sampler == "tpe" else []
+    params: dict[str, Value] = {}
+    for draw in range(_DRAWS):
+        entropy = np.random.SeedSequence((seed, number, draw))
+        if sampler == "tpe" and draw < _TPE_DRAWS:
+            params = _propose(space, seen, int(entropy.generate_state(1)[0]))
+        else:
+            params = space.sample(np.random.default_rng(entropy))
+        if params not in tried:
+            break
+    return params
+
+
+def distributions(space: SuggestingSpace, params: Mapping[str, Value]) -> dict[str, BaseDistribution]:
+    """Optuna's domain of each given value, as the space would have asked for it; without those that lie outside of theirs.
+
+    Raises ValueError where the space asks for a parameter that has no value.
+    """
+    replay = _Replay(params)
+    space.suggest(replay)
+    return replay.domains
+
+
+def as_seen_by_tpe(space: SuggestingSpace, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
+    """The records as Optuna trials whose order in TPE's eyes is the order in ours.
+
+    TPE ranks COMPLETE by value, then PRUNED by last step and the value there, then what breaks a constraint; RUNNING it
+    takes for bad. So a trial with any epoch, paused or running, is PRUNED, its steps sorted by stage before epoch, since
+    stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials that
+    failed for another reason, or have a value outside of its domain, are left out.
+    """
+    ordinary = ordinary_trials(trials)
+    shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in trials)
+    return [trial for trial in shown if trial is not None]
+
+
+def _as_optuna_trial(
+    trial: TrialRecord, ordinary: Sequence[TrialRecord], domains: dict[str, BaseDistribution]
+) -> FrozenTrial | None:
+    known: dict[str, Any] = {"params": dict(trial.params), "distributions": domains}
+    if domains.keys() != trial.params.keys():
+        return None
+    if trial.infeasible:
+        return create_trial(state=optuna.trial.TrialState.PRUNED, constraints={"infeasible": 1.0}, **known)
+    if trial.state is TrialState.FAIL:
+        return None
+    if not trial.reports:
+        return create_trial(state=optuna.trial.TrialState.RUNNING, **known)
+    if trial.state is TrialState.COMPLETE and trial.best_rank and _completed_by_merit(trial, ordinary):
+        return create_trial(state=optuna.trial.TrialState.COMPLETE, value=_score(trial.best_rank), **known)
+    deepest = trial.stage_count if trial in ordinary else earned_rung(trial, ordinary)
+    steps = _steps(trial, trial.stage_count if deepest is None else deepest)
+    return create_trial(state=optuna.trial.TrialState.PRUNED, intermediate_values=steps, **known)
+
+
+def _completed_by_merit(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> bool:
+    """A privileged trial counts among the complete ones where it is better than one that had to earn its way."""
+    if trial in ordinary:
+        return True
+    complete = (other.best_rank for other in ordinary if other.state is TrialState.COMPLETE)
+    return any(rank is not None and trial.best_rank is not None and rank < trial.best_rank for rank in complete)
+
+
+def _steps(trial: TrialRecord, deepest: int) -> dict[int, float]:
+    """Step to the best value so far within the stage, up to the stage `deepest`; NaN, TPE's worst, before a finite one."""
+    steps: dict[int, float] = {}
+    for report in trial.reports:
+        if report.stage <= deepest:
+            at = (report.stage + 1, 0) if report.stage_ended else (report.stage, report.stage_epoch)
+            best = trial.rung_rank(report.stage, until_epoch=report.epoch)
+            steps[at[0] * _STAGE_STRIDE + at[1]] = _score(best) if best else float("nan")
+    return steps
+
+
+def _score(rank: Rank) -> float:
+    accuracy, minus_log_loss = rank
+    return accuracy + _LOG_LOSS_WEIGHT * minus_log_loss
+
+
+def _propose(space: SuggestingSpace, seen: Sequence[FrozenTrial], seed: int) -> dict[str, Value]:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ExperimentalWarning
+        )  # `group`; without it conditional parameters are independent
+        tpe = optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed
+        )
+    study = optuna.create_study(direction="maximize", sampler=tpe)
+    study.add_trials(seen)
+    return space.suggest(study.ask())
+
+
+class _Replay:
+    """Answers a space with given values, and notes the domain of each."""
+
+    def __init__(self, params: Mapping[str, Value]) -> None:
+        self._params = params
+        self.domains: dict[str, BaseDistribution] = {}
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
+        return self._note(name, FloatDistribution(low, high, log=log, step=step))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
+        return self._note(name, IntDistribution(low, high, log=log, step=step))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._note(name, CategoricalDistribution(tuple(choices)))
+
+    def _note(self, name: str, domain: BaseDistribution) -> Value:
+        if name not in self._params:
+            raise ValueError(f"no value for parameter {name}; the configuration has {', '.join(self._params)}")
+        value = self._params[name]
+        if _contains(domain, value):
+            self.domains[name] = domain
+        return value
+
+
+def _contains(domain: BaseDistribution, value: Value) -> bool:
+    if isinstance(domain, CategoricalDistribution):
+        return value in domain.choices
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return domain._contains(domain.to_internal_repr(value))

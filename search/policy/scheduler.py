@@ -1,0 +1,101 @@
+"""Which job next: asynchronous successive halving by promotion (Li et al. 2020, 'A System for Massively Parallel
+Hyperparameter Tuning', algorithm 2, get_job), rebuilt from the records at each call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.policy.records import TrialRecord, TrialState
+from search.policy.rungs import Ladder, promotable
+
+__all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Wait", "next_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """What is left to spend."""
+
+    trials_left: int
+    exhausted: bool
+    """True once the hours are used up: no new trial, no promotion."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """Ask the sampler; the very first trial is the default recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Start or go on with a trial, from its last checkpoint to the end of a stage."""
+
+    number: int
+    stop_after_stage: int
+    carried: bool = False
+    """True where it goes to its end as the best of those left paused: to be recorded, for it happens once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to start now; what is running may change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing is running, and nothing will be started any more."""
+
+
+Job = NewTrial | Continue | Wait | Finished
+
+
+def next_job(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job:
+    """Decides from the records alone; whoever calls records the start before the next call.
+
+    Interrupted trials first, then the baseline to its end, promotions from the top rung down, new trials. An exhausted
+    budget ends promotions and new trials, never the baseline: a search is never worse than no search. When nothing can
+    start and nothing runs, the best paused trial is carried to its end, once. Ends with Finished after finitely many jobs.
+    """
+    job = _resume(trials, ladder) or _baseline(trials, ladder)
+    if job is None and not budget.exhausted:
+        job = _promote(trials, ladder)
+    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
+        job = NewTrial()
+    if job is None and any(trial.state is TrialState.RUNNING for trial in trials):
+        job = Wait()
+    return job or _carry(trials) or Finished()
+
+
+def _resume(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+    if waiting is None:
+        return None
+    if waiting.stop_after_stage is not None:
+        return Continue(waiting.number, waiting.stop_after_stage)
+    return Continue(waiting.number, ladder.first_stop(waiting.stage_count))
+
+
+def _baseline(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    paused = next((trial for trial in trials if trial.is_baseline and trial.state is TrialState.PAUSED), None)
+    return _go_on(paused, ladder)
+
+
+def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    if not ladder.stopping:
+        return _go_on(next((trial for trial in trials if trial.state is TrialState.PAUSED), None), ladder)
+    top = max((trial.stage_count for trial in trials), default=0)
+    candidates = (promotable(trials, stage, ladder) for stage in range(top - 1, -1, -1))
+    return _go_on(next((trial for trial in candidates if trial), None), ladder)
+
+
+def _carry(trials: Sequence[TrialRecord]) -> Job | None:
+    """Once for as many trials as there are: a search that was given more trials may carry one again."""
+    if any(trial.carried_at == len(trials) for trial in trials):
+        return None
+    paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank is not None]
+    best = max(paused, key=lambda trial: (trial.best_rank, -trial.number), default=None)
+    return None if best is None else Continue(best.number, best.stage_count - 1, carried=True)
+
+
+def _go_on(paused: TrialRecord | None, ladder: Ladder) -> Job | None:
+    if paused is None or paused.next_stage is None:
+        return None
+    return Continue(paused.number, ladder.next_stop(paused.next_stage, paused.stage_count))

@@ -1,0 +1,369 @@
+"""The record of truth: one search in Optuna's storage. Whatever sampler and scheduler decide, they decide from this."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, create_trial
+
+from carcls.config import TrainConfig
+from carcls.events import EpochReport
+from search.errors import StudyError
+from search.journal import WriterLock, cut_torn_line, free_stale_lock, open_journal
+from search.policy.records import TrialRecord, TrialState, Value
+from search.policy.sampler import SuggestingSpace, distributions
+
+INFEASIBLE = "infeasible"
+"""Name of the Optuna constraint that a trial breaks which cannot be trained."""
+
+_REPORT = "report:"
+_VALUE = "value:"
+_FINISHED = {
+    TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
+    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
+    TrialState.FAIL: optuna.trial.TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True)
+class _Status:
+    """What changes in a trial besides its reports. One user attribute, so that a change is written whole or not at all."""
+
+    state: TrialState = TrialState.WAITING
+    attempts: int = 0
+    stop_after_stage: int | None = None
+    carried_at: int | None = None
+    deaths: tuple[int, ...] = ()
+    infeasible: bool = False
+    cause: str | None = None
+    traceback: str | None = None
+
+
+class Study:
+    """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
+
+    Each method that changes something has it on disk when it returns. In Optuna's own eyes a trial is RUNNING until it is
+    over: COMPLETE with its best validation accuracy, FAIL, or PRUNED (paused when the search was finished, or infeasible:
+    then with the constraint `infeasible` broken, so that any Optuna sampler avoids its like).
+    A finished study may be opened again and given more trials; its PRUNED ones stay where they are, for Optuna reopens none.
+    """
+
+    def __init__(self, storage: BaseStorage, optuna_study: optuna.Study, lock: WriterLock | None) -> None:
+        self._storage = storage
+        self._optuna = optuna_study
+        self._lock = lock
+        self._ids: list[int] = []
+        self._records: list[TrialRecord] = []
+        for trial in storage.get_all_trials(optuna_study._study_id, deepcopy=False):
+            self._ids.append(trial._trial_id)
+            self._records.append(_record(trial))
+        if lock:
+            for record in self._records:
+                self._tell_optuna(record.number)
+
+    @classmethod
+    def create(cls, folder: Path, name: str, *, experiment_digest: str | None = None) -> Self:
+        """A new, empty study in an existing folder. Raises StudyError where there is one already."""
+        log = _log(folder)
+        if log.exists():
+            raise StudyError(f"{log} exists already: open it, or choose another name for the study")
+        lock = WriterLock.acquire(folder)
+        storage = open_journal(log)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
+        )
+        facts = {"version": version("carsearch"), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        for key, value in {**facts, "experiment_digest": experiment_digest}.items():
+            study.set_user_attr(key, value)
+        return cls(storage, study, lock)
+
+    @classmethod
+    def open(cls, folder: Path, *, read_only: bool = False) -> Self:
+        """An existing study. Raises StudyError where there is none, or where another process writes to it.
+
+        The writer first repairs what a killed one may have left: a torn last line, a lock, a state that did not reach
+        Optuna. A reader changes nothing and may look on while another process writes; it sees the study as of its opening.
+        """
+        log = _log(folder)
+        if not log.is_file():
+            raise StudyError(f"no study in {folder}: expected {log.name} there, as 'carsearch run' makes it")
+        lock = None if read_only else WriterLock.acquire(folder)
+        if lock:
+            free_stale_lock(log)
+            cut_torn_line(log)
+        storage = open_journal(log)
+        names = optuna.get_all_study_names(storage)
+        if not names:
+            raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")
+        study = optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
+        return cls(storage, study, lock)
+
+    def close(self) -> None:
+        """Lets another process write. Nothing is left to flush; calling it twice does no harm."""
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The study's name, as the experiment file has it."""
+        return self._optuna.study_name
+
+    @property
+    def facts(self) -> Mapping[str, str | None]:
+        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601), `experiment_digest`."""
+        attrs = self._optuna.user_attrs
+        return {key: attrs.get(key) for key in ("version", "created", "experiment_digest")}
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All trials in order of number; equal to what a fresh `open` reads. Costs nothing."""
+        return tuple(self._records)
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial. Raises StudyError where there is none of that number."""
+        if not 0 <= number < len(self._records):
+            raise StudyError(f"no trial {number} in study {self.name}: it has {len(self._records)}")
+        return self._records[number]
+
+    def config(self, number: int) -> TrainConfig:
+        """What the trial trains. Raises StudyError where there is none of that number."""
+        return TrainConfig.model_validate(self._attrs(number)["config"])
+
+    def traceback(self, number: int) -> str | None:
+        """Where the traceback of a failed trial lies, relative to the study's folder."""
+        return _status(self._attrs(number)).traceback
+
+    def add_trial(
+        self,
+        params: Mapping[str, Value],
+        config: TrainConfig,
+        *,
+        space: SuggestingSpace | None = None,
+        is_baseline: bool = False,
+    ) -> int:
+        """Records a new trial, WAITING, and returns its number, counted from 0.
+
+        With `space`, Optuna's own view has the parameters too, each with its domain; a value outside of its domain
+        (the baseline's may be) is in our record alone, for Optuna cannot hold it.
+        """
+        self._writable()
+        domains: Mapping[str, BaseDistribution] = distributions(space, params) if space else {}
+        template = create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params={name: params[name] for name in domains},
+            distributions=dict(domains),
+            user_attrs={
+                "params": dict(params),
+                "config": config.model_dump(mode="json"),
+                "stage_count": len(config.stages),
+                "is_baseline": is_baseline,
+                "status": asdict(_Status()),
+            },
+        )
+        trial_id = self._storage.create_new_trial(self._optuna._study_id, template_trial=template)
+        self._ids.append(trial_id)
+        self._records.append(_record(self._storage.get_trial(trial_id)))
+        return len(self._records) - 1
+
+    def start_segment(self, number: int, stop_after_stage: int, *, carried: bool = False) -> int:
+        """WAITING or PAUSED -> RUNNING; returns the attempt's number, counted from 0."""
+        record = self._expect(number, TrialState.WAITING, TrialState.PAUSED)
+        changes: dict[str, Any] = {"carried_at": len(self._records)} if carried else {}
+        attempts = record.attempts + 1
+        self._change(number, TrialState.RUNNING, attempts=attempts, stop_after_stage=stop_after_stage, **changes)
+        return record.attempts
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Records one epoch of a RUNNING trial; False where that epoch is recorded already, for then the first stands.
+
+        Raises StudyError where an epoch was left out.
+        """
+        record = self._expect(number, TrialState.RUNNING)
+        if report.epoch <= record.fidelity:
+            return False
+        if report.epoch != record.fidelity + 1:
+            raise StudyError(f"trial {number} reported epoch {report.epoch}, expected {record.fidelity + 1}")
+        trial_id = self._ids[number]
+        # The report comes last: it is what counts, and a value without one is overwritten when the epoch is repeated.
+        self._storage.set_trial_intermediate_value(trial_id, report.epoch, report.val_accuracy)
+        self._storage.set_trial_user_attr(trial_id, f"{_REPORT}{report.epoch}", report.to_json())
+        self._refresh(number)
+        return True
+
+    def pause(self, number: int) -> None:
+        """RUNNING -> PAUSED, at a stage's end. Raises StudyError in the middle of a stage or after the last one."""
+        record = self._expect(number, TrialState.RUNNING)
+        if not record.reports or not record.reports[-1].stage_ended or record.next_stage is None:
+            raise StudyError(
+                f"trial {number} cannot pause after epoch {record.fidelity}: no stage ends there, or the last"
+            )
+        self._change(number, TrialState.PAUSED)
+
+    def complete(self, number: int) -> None:
+        """RUNNING -> COMPLETE, after the last stage; FAIL and infeasible where no epoch has a finite value.
+
+        Raises StudyError before the end of the last stage.
+        """
+        record = self._expect(number, TrialState.RUNNING)
+        if record.next_stage is not None:
+            raise StudyError(
+                f"trial {number} is not complete: stage {record.next_stage} of {record.stage_count} is to come"
+            )
+        if record.best is None:
+            self.fail(number, "no epoch with a finite validation score", infeasible=True)
+        else:
+            self._change(number, TrialState.COMPLETE)
+
+    def fail(self, number: int, cause: str, infeasible: bool, *, traceback: str | None = None) -> None:
+        """WAITING or RUNNING -> FAIL. `infeasible`: the configuration is at fault, and the sampler is told so."""
+        self._expect(number, TrialState.WAITING, TrialState.RUNNING)
+        self._change(number, TrialState.FAIL, cause=cause, infeasible=infeasible, traceback=traceback)
+
+    def interrupt(self, number: int, cause: str) -> None:
+        """RUNNING -> WAITING: its process or node died, and it is to be started again."""
+        record = self._expect(number, TrialState.RUNNING)
+        self._requeue(record, cause=cause, deaths=(*record.deaths, record.fidelity))
+
+    def interrupt_running(self) -> tuple[int, ...]:
+        """Once no worker is left: what was RUNNING becomes WAITING, to be resumed; returns the numbers."""
+        running = [record for record in self._records if record.state is TrialState.RUNNING]
+        for record in running:
+            self._requeue(record)
+        return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
+
+    def finish(self) -> None:
+        """The search is over: PAUSED -> PRUNED. What never got to its next rung is PRUNED too, or FAIL without any epoch.
+
+        Raises StudyError while a trial is RUNNING.
+        """
+        running = [record.number for record in self._records if record.state is TrialState.RUNNING]
+        if running:
+            raise StudyError(
+                f"study {self.name} cannot finish: trials {running} are running; interrupt or end them first"
+            )
+        for record in self.records():
+            if record.state is TrialState.WAITING and not record.reports:
+                self.fail(record.number, "not started before the search was finished", infeasible=False)
+            elif record.state in (TrialState.PAUSED, TrialState.WAITING):
+                self._change(record.number, TrialState.PRUNED)
+
+    def get_value(self, key: str, default: Any = None) -> Any:
+        """A JSON value kept with the study, such as its clock."""
+        return self._optuna.user_attrs.get(f"{_VALUE}{key}", default)
+
+    def set_value(self, key: str, value: Any) -> None:
+        """Keeps a JSON value with the study, across resumes."""
+        self._writable()
+        self._optuna.set_user_attr(f"{_VALUE}{key}", value)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds of the search so far, over all runs of the driver."""
+        return float(self.get_value("elapsed_s", 0.0))
+
+    def set_elapsed_s(self, elapsed_s: float) -> None:
+        """Moves the clock of the search, in seconds."""
+        self.set_value("elapsed_s", elapsed_s)
+
+    @property
+    def budget_exhausted(self) -> bool:
+        """True once the search has run out of time."""
+        return bool(self.get_value("budget_exhausted", False))
+
+    def set_budget_exhausted(self, exhausted: bool = True) -> None:
+        """Records that the search has run out of time, or that it was given more."""
+        self.set_value("budget_exhausted", exhausted)
+
+    def _attrs(self, number: int) -> Mapping[str, Any]:
+        self.record(number)
+        return self._storage.get_trial(self._ids[number]).user_attrs
+
+    def _writable(self) -> None:
+        if not self._lock:
+            raise StudyError(
+                f"study {self.name} is open for reading or closed: open it with read_only=False to change it"
+            )
+
+    def _expect(self, number: int, *states: TrialState) -> TrialRecord:
+        self._writable()
+        record = self.record(number)
+        if record.state not in states:
+            raise StudyError(f"trial {number} is {record.state}, expected {' or '.join(states)}")
+        return record
+
+    def _requeue(self, record: TrialRecord, **changes: Any) -> None:
+        """To be started again; but PAUSED or COMPLETE where it had come to its segment's end and only the news was lost."""
+        stop = record.stop_after_stage
+        if stop is None or not record.has_ended(stop):
+            self._change(record.number, TrialState.WAITING, **changes)
+        elif record.next_stage is None:
+            self.complete(record.number)
+        else:
+            self.pause(record.number)
+
+    def _change(self, number: int, state: TrialState, **changes: Any) -> None:
+        status = replace(_status(self._attrs(number)), state=state, **changes)
+        self._storage.set_trial_user_attr(self._ids[number], "status", asdict(status))
+        self._refresh(number)
+        self._tell_optuna(number)
+
+    def _refresh(self, number: int) -> None:
+        self._records[number] = _record(self._storage.get_trial(self._ids[number]))
+
+    def _tell_optuna(self, number: int) -> None:
+        """Ends the trial in Optuna's eyes where it is over in ours; the other order would lose our side to a kill between."""
+        record = self._records[number]
+        trial_id = self._ids[number]
+        if record.state not in _FINISHED or self._storage.get_trial(trial_id).state.is_finished():
+            return
+        state = _FINISHED[record.state]
+        if record.infeasible:
+            optuna.Trial(self._optuna, trial_id).set_constraint(INFEASIBLE, 1.0)
+            state = optuna.trial.TrialState.PRUNED  # Optuna's samplers leave FAIL out, and would propose its like again
+        values = [record.best_rank[0]] if record.best_rank and state is not optuna.trial.TrialState.FAIL else None
+        self._storage.set_trial_state_values(trial_id, state, values)
+
+
+def _log(folder: Path) -> Path:
+    return folder.resolve() / "study.log"
+
+
+def _status(attrs: Mapping[str, Any]) -> _Status:
+    values = attrs["status"]
+    return _Status(**{**values, "state": TrialState(values["state"]), "deaths": tuple(values["deaths"])})
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attrs = trial.user_attrs
+    status = _status(attrs)
+    epochs = sorted(int(key.removeprefix(_REPORT)) for key in attrs if key.startswith(_REPORT))
+    return TrialRecord(
+        number=trial.number,
+        params=attrs["params"],
+        state=status.state,
+        stage_count=attrs["stage_count"],
+        reports=tuple(EpochReport.from_json(attrs[f"{_REPORT}{epoch}"]) for epoch in epochs),
+        attempts=status.attempts,
+        infeasible=status.infeasible,
+        cause=status.cause,
+        is_baseline=attrs["is_baseline"],
+        stop_after_stage=status.stop_after_stage,
+        carried_at=status.carried_at,
+        deaths=status.deaths,
+    )
