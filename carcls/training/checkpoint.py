@@ -8,7 +8,6 @@ making and optimizer variables after whatever they belong to: neither name outli
 import io
 import json
 import os
-import re
 import tempfile
 import zipfile
 import zlib
@@ -21,10 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.errors import CheckpointError
-from carcls.events import EpochReport
 
 _META = "meta.json"
-_OUR_FILES = re.compile(r"attempt-\d+/(epoch|best)-\d{4,}\.npz")
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What zipfile, json and numpy raise over bytes that they cannot make sense of."""
 
@@ -113,31 +110,6 @@ def restore_variables(variables: Mapping[str, keras.Variable], arrays: Mapping[s
         raise CheckpointError(f"this checkpoint is of another model or optimizer:\n  {listed}")
     for key, variable in variables.items():
         variable.assign(arrays[key])
-
-
-def files_to_keep(reports: Sequence[EpochReport]) -> frozenset[str]:
-    """Relative paths still needed: the last two checkpoints and the best weights that those two epochs name."""
-    return frozenset(path for report in reports[-2:] for path in (report.checkpoint, report.best_weights))
-
-
-def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """Delete, of the files that a trial's reports name, all but `files_to_keep`. Nothing else in the folder is touched.
-
-    Reports come in order of epochs. A name that is not one of ours is left alone: reports are data, not orders.
-    """
-    named = {path for report in reports for path in (report.checkpoint, report.best_weights)}
-    for path in sorted(named - files_to_keep(reports)):
-        if _OUR_FILES.fullmatch(path):
-            (folder / path).unlink(missing_ok=True)
-
-
-def trial_file(folder: Path, relative: str) -> Path:
-    """The file that a report or a resume names. Raises CheckpointError for a name that might leave the folder."""
-    if not _OUR_FILES.fullmatch(relative):
-        raise CheckpointError(
-            f"{relative!r} names no checkpoint of a trial; expected a path such as 'attempt-0/epoch-0003.npz'"
-        )
-    return folder / relative
 
 
 def _write_zip(handle: IO[bytes], arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:

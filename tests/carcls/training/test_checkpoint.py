@@ -1,22 +1,17 @@
 import json
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from carcls.errors import CheckpointError
-from carcls.events import EpochReport, PhaseSeconds
 from carcls.training.checkpoint import (
-    files_to_keep,
     load_state,
     model_variables,
     optimizer_variables,
-    prune_checkpoints,
     restore_variables,
     save_state,
-    trial_file,
     variable_arrays,
 )
 
@@ -36,28 +31,6 @@ def small_model() -> keras.Model:
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.Dropout(0.5, seed=2)(x)
     return keras.Model(image, keras.layers.Dense(2, name="top")(x))
-
-
-def report(epoch: int, best: int) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        stage=0,
-        stage_name="head",
-        stage_epoch=epoch,
-        stage_ended=False,
-        train_loss=1.0,
-        train_accuracy=0.5,
-        val_log_loss=1.0,
-        val_accuracy=0.5,
-        val_macro_f1=0.5,
-        learning_rate=0.1,
-        image_size=32,
-        images_per_s=1.0,
-        trainable_parameters=1,
-        seconds=PhaseSeconds(1.0, 1.0),
-        checkpoint=f"attempt-0/epoch-{epoch:04d}.npz",
-        best_weights=f"attempt-0/best-{best:04d}.npz",
-    )
 
 
 def test_arrays_and_values_come_back_bit_for_bit(tmp_path):
@@ -180,37 +153,3 @@ def test_bfloat16_survives_as_float32():
     variable.assign([0.0, 0.0])
     restore_variables({"model/half": variable}, arrays)
     np.testing.assert_array_equal(variable_arrays({"model/half": variable})["model/half"], [1.5, -2.0])
-
-
-def test_pruning_keeps_the_last_two_and_the_best_they_name(tmp_path):
-    reports = [report(1, 1), report(2, 2), report(3, 2), report(4, 4)]
-    assert files_to_keep(reports) == {
-        f"attempt-0/{n}.npz" for n in ("epoch-0003", "epoch-0004", "best-0002", "best-0004")
-    }
-    folder = tmp_path / "attempt-0"
-    folder.mkdir()
-    named = [f"epoch-{n:04d}.npz" for n in (1, 2, 3, 4)] + [f"best-{n:04d}.npz" for n in (1, 2, 4)]
-    for name in [*named, "epoch-0009.npz", "output.log"]:
-        (folder / name).touch()
-    prune_checkpoints(tmp_path, reports)
-    left = {path.name for path in folder.iterdir()}
-    assert left == {
-        "epoch-0003.npz",
-        "epoch-0004.npz",
-        "best-0002.npz",
-        "best-0004.npz",
-        "epoch-0009.npz",
-        "output.log",
-    }
-
-
-def test_names_that_leave_the_folder_are_neither_deleted_nor_opened(tmp_path):
-    outside = tmp_path / "precious.npz"
-    outside.touch()
-    hostile = EpochReport.from_json(report(1, 1).to_json() | {"checkpoint": "../precious.npz"})
-    prune_checkpoints(tmp_path / "trial", [hostile, report(2, 2), report(3, 3)])
-    assert outside.exists()
-    for name in ("../precious.npz", "/etc/passwd", "attempt-0/../epoch-0001.npz", "attempt-0/epoch-0001.npz\n"):
-        with pytest.raises(CheckpointError, match="names no checkpoint"):
-            trial_file(tmp_path, name)
-    assert trial_file(Path("t"), "attempt-1/best-0003.npz") == Path("t/attempt-1/best-0003.npz")

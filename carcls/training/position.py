@@ -1,0 +1,117 @@
+"""Where a training stands between two epochs and what one more makes of it: pure values, JSON in a checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from carcls.config import StageConfig, TrainConfig
+from carcls.errors import CheckpointError
+from carcls.training.retention import best_name
+from carcls.training.schedules import stops_early
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one epoch reached on the validation photos."""
+
+    log_loss: float
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch over all stages so far."""
+
+    epoch: int
+    """Counted from 1, over all stages."""
+    path: str
+    """Its weights, relative to the trial's folder."""
+    image_size: int
+    """Side in px at which it was validated."""
+    accuracy: float
+    log_loss: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """As `EpochReport.rank`: worse to better."""
+        return (self.accuracy, -self.log_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A training between two epochs. Early stopping and plateau need no counters: the stage's log-losses tell."""
+
+    epoch: int = 0
+    """Epochs finished over all stages."""
+    stage: int = 0
+    """Stage of the last finished epoch, or the one just entered."""
+    stage_ended: bool = False
+    log_losses: tuple[float, ...] = ()
+    """On validation, of the stage's finished epochs."""
+    best: Best | None = None
+
+    @property
+    def stage_epoch(self) -> int:
+        """Epochs finished within the stage."""
+        return len(self.log_losses)
+
+    @property
+    def next_stage(self) -> int:
+        """Stage of the next epoch; the number of stages where all have ended."""
+        return self.stage + 1 if self.stage_ended else self.stage
+
+    @property
+    def best_so_far(self) -> Best:
+        """The best epoch. Raises ValueError before the first one."""
+        if self.best is None:
+            raise ValueError("no epoch has finished yet, so none is the best")
+        return self.best
+
+    def entering(self, stage: int) -> "Position":
+        """At the first epoch of a stage; unchanged where that stage is already under way."""
+        if stage == self.stage and not self.stage_ended:
+            return self
+        return replace(self, stage=stage, stage_ended=False, log_losses=())
+
+    def after_epoch(self, config: TrainConfig, scores: Scores, *, attempt: int) -> "Position":
+        """One epoch on. A new best takes the old one's place only where it ranks strictly higher."""
+        stage, epoch, log_losses = config.stages[self.stage], self.epoch + 1, (*self.log_losses, scores.log_loss)
+        candidate = Best(
+            epoch=epoch,
+            path=best_name(attempt, epoch),
+            image_size=config.stage_image_size(self.stage),
+            accuracy=scores.accuracy,
+            log_loss=scores.log_loss,
+        )
+        return replace(
+            self,
+            epoch=epoch,
+            log_losses=log_losses,
+            stage_ended=len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses),
+            best=candidate if self.best is None or candidate.rank > self.best.rank else self.best,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back to an equal position."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Position":
+        """Inverse of `to_json`. Raises CheckpointError for values that are not a position."""
+        try:
+            best = None if values["best"] is None else Best(**values["best"])
+            return cls(**{**values, "best": best, "log_losses": tuple(values["log_losses"])})
+        except (TypeError, KeyError) as error:
+            raise CheckpointError(f"not the position of a training: {values!r} ({error})") from error
+
+
+def stopping_note(stage: StageConfig, position: Position) -> tuple[str, ...]:
+    """What a reader should know about the end of a stage."""
+    rule = stage.early_stopping
+    if rule is None or not position.stage_ended or position.stage_epoch == stage.epochs:
+        return ()
+    patience = "1 epoch" if rule.patience_epochs == 1 else f"{rule.patience_epochs} epochs"
+    return (
+        f"stopped after {position.stage_epoch} of {stage.epochs} epochs: no better validation log-loss for {patience}",
+    )

@@ -1,0 +1,47 @@
+"""What one epoch leaves on disk, and taking it up again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from carcls.config import TrainConfig
+from carcls.errors import CheckpointError
+from carcls.training.checkpoint import load_state, save_state
+from carcls.training.learner import Learner
+from carcls.training.position import Position
+from carcls.training.retention import checkpoint_name, trial_file
+
+
+def save_progress(config: TrainConfig, learner: Learner, position: Position, folder: Path, attempt: int) -> None:
+    """Write the full state after an epoch, and its weights alone where it is the best one. Raises OSError.
+
+    The weights come first: a checkpoint never names weights that are not there.
+    """
+    model, best = learner.model_arrays(), position.best_so_far
+    if best.epoch == position.epoch:
+        save_state(folder / best.path, model, {"image_size": best.image_size})
+    meta = {"position": position.to_json(), "config": config.model_dump(mode="json")}
+    save_state(folder / checkpoint_name(attempt, position.epoch), model | learner.optimizer_arrays(), meta)
+
+
+def load_progress(config: TrainConfig, folder: Path, resume: str) -> tuple[Position, dict[str, NDArray[Any]]]:
+    """Position and variables of a checkpoint relative to `folder`.
+
+    Raises CheckpointError where it is missing, torn, or of another configuration.
+    """
+    arrays, meta = load_state(trial_file(folder, resume))
+    changed = changed_keys(meta.get("config", {}), config.model_dump(mode="json"))
+    if changed:
+        raise CheckpointError(
+            f"{folder / resume} belongs to another configuration: {', '.join(changed)} changed;"
+            " start a new training, or resume with the configuration that began it"
+        )
+    return Position.from_json(meta.get("position", {})), arrays
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """Top-level keys whose values differ or that only one has, sorted."""
+    missing = object()
+    return tuple(sorted(key for key in old.keys() | new.keys() if old.get(key, missing) != new.get(key, missing)))
