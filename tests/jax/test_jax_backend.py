@@ -1,0 +1,138 @@
+"""carcls on JAX: training, prediction, TTA and export where TensorFlow is not installed. `make jax` runs this."""
+
+import math
+import os
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+if find_spec("tensorflow") is not None:
+    pytest.skip(
+        "TensorFlow is installed here; `make jax` runs this in an environment without it", allow_module_level=True
+    )
+if find_spec("jax") is None:
+    pytest.skip("JAX is not installed here; `make jax` runs this in an environment with it", allow_module_level=True)
+os.environ["KERAS_BACKEND"] = "jax"
+
+import cv2
+import keras
+import numpy as np
+
+from carcls import devices, metrics
+from carcls.config import AugmentConfig, StageConfig, TrainConfig
+from carcls.data.folds import make_split
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.data.table import load_dataset
+from carcls.inference.export import export_model, load_model
+from carcls.inference.submission import write_submission
+from carcls.inference.tta import average, choose_views, predict_view
+from carcls.training.stages import fine_tune, load_best
+
+SIZE = 32
+COLOURS = {"0": (200, 40, 40), "1": (40, 200, 40), "2": (40, 40, 200)}
+PHOTOS = 12
+CONFIG = TrainConfig(
+    backbone="MobileNet",
+    alpha=0.25,
+    weights="none",
+    image_size=SIZE,
+    batch_size=8,
+    augment=AugmentConfig(policy="light"),
+    stages=(
+        StageConfig(name="head", unfreeze=0.0, epochs=2, learning_rate=1e-2),
+        StageConfig(name="full", unfreeze=1.0, epochs=2, learning_rate=1e-3, image_scale=1.5),
+    ),
+)
+
+
+def _draw_contest(root):
+    rng = np.random.default_rng(0)
+    rows = ["Id,Category"]
+    for name, rgb in COLOURS.items():
+        (root / "train" / name).mkdir(parents=True)
+        for number in range(PHOTOS):
+            photo = np.clip(np.array(rgb[::-1]) + rng.normal(0, 30, (48, 64, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / "train" / name / f"{name}{number:03}.png"), photo)
+            rows.append(f"{name}{number:03}.png,{name}")
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cars")
+    _draw_contest(root)
+    split = make_split(load_dataset(root, processes=1), fraction=0.34, seed=0)
+    return TrainingData(split=split, store=Store(tmp_path_factory.mktemp("store")), view_seed=0)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    folder, reports = tmp_path_factory.mktemp("trial"), []
+    fine_tune(CONFIG, data, reports.append, folder=folder)
+    return folder, reports
+
+
+def test_the_backend_is_jax_and_nothing_imported_tensorflow(trained):
+    assert keras.backend.backend() == "jax"
+    assert "tensorflow" not in sys.modules
+    assert devices.describe().startswith("jax (keras ")
+
+
+def test_two_stages_train(trained):
+    _, reports = trained
+    assert [(report.epoch, report.stage_name, report.image_size) for report in reports] == [
+        (1, "head", 32),
+        (2, "head", 32),
+        (3, "full", 48),
+        (4, "full", 48),
+    ]
+    assert all(math.isfinite(report.train_loss) and math.isfinite(report.val_log_loss) for report in reports)
+    assert reports[1].train_loss < reports[0].train_loss
+    assert reports[2].trainable_parameters > 100 * reports[0].trainable_parameters
+
+
+def test_a_resumed_training_comes_to_the_same_numbers(trained, data):
+    folder, reports = trained
+    again = []
+    fine_tune(CONFIG, data, again.append, folder=folder, attempt=1, resume=reports[2].checkpoint)
+    assert [report.epoch for report in again] == [4]
+    assert again[0].train_loss == pytest.approx(reports[3].train_loss, rel=1e-5)
+    assert again[0].val_log_loss == pytest.approx(reports[3].val_log_loss, rel=1e-5)
+
+
+def test_prediction_tta_export_and_submission(trained, data, tmp_path):
+    folder, reports = trained
+    best = max(reports, key=lambda report: report.rank)
+    classifier, size_px = load_best(CONFIG, folder, reports[-1], class_count=len(COLOURS))
+    assert size_px == best.image_size
+    table, pixels = data.split.validation, data.pixels("validation", size_px)
+    views = ("plain", "flip", "zoom")
+    by_view = {view: predict_view(classifier.model, pixels, view, batch_size=5) for view in views}
+    assert metrics.log_loss(by_view["plain"], table.labels) == pytest.approx(best.val_log_loss, rel=1e-4)
+    assert metrics.accuracy(by_view["plain"], table.labels) == best.val_accuracy
+
+    choice = choose_views(by_view, table.labels, confidence=0.9, seed=0)
+    assert choice.plain_accuracy == best.val_accuracy
+    averaged = average(by_view, views)
+    np.testing.assert_allclose(averaged.sum(axis=1), 1.0, rtol=1e-5)
+
+    path = tmp_path / "model.keras"
+    export_model(path, classifier, class_names=tuple(COLOURS), config=CONFIG, size_px=size_px, tta_views=views)
+    predictions = load_model(path).predict_files([table.root / photo for photo in table.paths], batch_size=5)
+    assert [prediction.label for prediction in predictions] == [str(label) for label in averaged.argmax(axis=1)]
+    np.testing.assert_allclose([p.probability for p in predictions], averaged.max(axis=1), rtol=1e-4)
+
+    sample = tmp_path / "sample.csv"
+    sample.write_text("Id,Category\n" + "".join(f"{photo},0\n" for photo in table.ids))
+    fallen = write_submission(
+        tmp_path / "submission.csv",
+        sample=sample,
+        probabilities=averaged,
+        ids=table.ids,
+        class_names=tuple(COLOURS),
+        fallback="0",
+    )
+    assert fallen == ()
+    assert len((tmp_path / "submission.csv").read_text().splitlines()) == len(table) + 1
