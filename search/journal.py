@@ -41,7 +41,7 @@ def free_stale_lock(path: Path) -> None:
 
 
 class WriterLock:
-    """Held by the one process that may write to a study; the system frees it when that process ends, however it ends."""
+    """Held by the one process that may write to a study; the system frees it when that process ends, even killed."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file

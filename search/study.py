@@ -1,13 +1,12 @@
 """The record of truth: one search in Optuna's storage. Whatever sampler and scheduler decide, they decide from this."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,14 +16,15 @@ from optuna.trial import FrozenTrial, create_trial
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
+from search.experiment.domains import Value
+from search.experiment.space import Space
 from search.journal import WriterLock, cut_torn_line, free_stale_lock, open_journal
-from search.policy.records import TrialRecord, TrialState, Value
-from search.policy.sampler import SuggestingSpace, distributions
+from search.policy.records import TrialRecord, TrialState, report_attribute
+from search.policy.sampler import distributions
 
 INFEASIBLE = "infeasible"
 """Name of the Optuna constraint that a trial breaks which cannot be trained."""
 
-_REPORT = "report:"
 _VALUE = "value:"
 _FINISHED = {
     TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
@@ -33,27 +33,13 @@ _FINISHED = {
 }
 
 
-@dataclass(frozen=True)
-class _Status:
-    """What changes in a trial besides its reports. One user attribute, so that a change is written whole or not at all."""
-
-    state: TrialState = TrialState.WAITING
-    attempts: int = 0
-    stop_after_stage: int | None = None
-    carried_at: int | None = None
-    deaths: tuple[int, ...] = ()
-    infeasible: bool = False
-    cause: str | None = None
-    traceback: str | None = None
-
-
 class Study:
     """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
 
-    Each method that changes something has it on disk when it returns. In Optuna's own eyes a trial is RUNNING until it is
-    over: COMPLETE with its best validation accuracy, FAIL, or PRUNED (paused when the search was finished, or infeasible:
-    then with the constraint `infeasible` broken, so that any Optuna sampler avoids its like).
-    A finished study may be opened again and given more trials; its PRUNED ones stay where they are, for Optuna reopens none.
+    Each method that changes something has it on disk when it returns. In Optuna's own eyes a trial is RUNNING until it
+    is over: COMPLETE with its best validation accuracy, FAIL, or PRUNED: paused when the search was finished, or
+    infeasible, then with the constraint `infeasible` broken, so that any Optuna sampler avoids its like.
+    A finished study may be opened again and given more trials; its PRUNED ones stay so, for Optuna reopens none.
     """
 
     def __init__(self, storage: BaseStorage, optuna_study: optuna.Study, lock: WriterLock | None) -> None:
@@ -90,7 +76,7 @@ class Study:
         """An existing study. Raises StudyError where there is none, or where another process writes to it.
 
         The writer first repairs what a killed one may have left: a torn last line, a lock, a state that did not reach
-        Optuna. A reader changes nothing and may look on while another process writes; it sees the study as of its opening.
+        Optuna. A reader changes nothing, may look on while another process writes, and sees what was there at opening.
         """
         log = _log(folder)
         if not log.is_file():
@@ -102,6 +88,8 @@ class Study:
         storage = open_journal(log)
         names = optuna.get_all_study_names(storage)
         if not names:
+            if lock:
+                lock.release()
             raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")
         study = optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
         return cls(storage, study, lock)
@@ -143,18 +131,15 @@ class Study:
 
     def config(self, number: int) -> TrainConfig:
         """What the trial trains. Raises StudyError where there is none of that number."""
-        return TrainConfig.model_validate(self._attrs(number)["config"])
-
-    def traceback(self, number: int) -> str | None:
-        """Where the traceback of a failed trial lies, relative to the study's folder."""
-        return _status(self._attrs(number)).traceback
+        self.record(number)
+        return TrainConfig.model_validate(self._storage.get_trial(self._ids[number]).user_attrs["config"])
 
     def add_trial(
         self,
         params: Mapping[str, Value],
         config: TrainConfig,
         *,
-        space: SuggestingSpace | None = None,
+        space: Space | None = None,
         is_baseline: bool = False,
     ) -> int:
         """Records a new trial, WAITING, and returns its number, counted from 0.
@@ -164,29 +149,40 @@ class Study:
         """
         self._writable()
         domains: Mapping[str, BaseDistribution] = distributions(space, params) if space else {}
+        new = TrialRecord(
+            number=len(self._records),
+            params=params,
+            state=TrialState.WAITING,
+            stage_count=len(config.stages),
+            reports=(),
+            attempts=0,
+            infeasible=False,
+            cause=None,
+            is_baseline=is_baseline,
+        )
         template = create_trial(
             state=optuna.trial.TrialState.RUNNING,
             params={name: params[name] for name in domains},
             distributions=dict(domains),
             user_attrs={
-                "params": dict(params),
+                "params": dict(new.params),
                 "config": config.model_dump(mode="json"),
-                "stage_count": len(config.stages),
-                "is_baseline": is_baseline,
-                "status": asdict(_Status()),
+                "stage_count": new.stage_count,
+                "is_baseline": new.is_baseline,
+                "status": new.status(),
             },
         )
         trial_id = self._storage.create_new_trial(self._optuna._study_id, template_trial=template)
         self._ids.append(trial_id)
         self._records.append(_record(self._storage.get_trial(trial_id)))
-        return len(self._records) - 1
+        return new.number
 
     def start_segment(self, number: int, stop_after_stage: int, *, carried: bool = False) -> int:
         """WAITING or PAUSED -> RUNNING; returns the attempt's number, counted from 0."""
         record = self._expect(number, TrialState.WAITING, TrialState.PAUSED)
-        changes: dict[str, Any] = {"carried_at": len(self._records)} if carried else {}
-        attempts = record.attempts + 1
-        self._change(number, TrialState.RUNNING, attempts=attempts, stop_after_stage=stop_after_stage, **changes)
+        carried_at = len(self._records) if carried else record.carried_at
+        started = replace(record, attempts=record.attempts + 1, stop_after_stage=stop_after_stage)
+        self._change(replace(started, state=TrialState.RUNNING, carried_at=carried_at))
         return record.attempts
 
     def report(self, number: int, report: EpochReport) -> bool:
@@ -202,7 +198,7 @@ class Study:
         trial_id = self._ids[number]
         # The report comes last: it is what counts, and a value without one is overwritten when the epoch is repeated.
         self._storage.set_trial_intermediate_value(trial_id, report.epoch, report.val_accuracy)
-        self._storage.set_trial_user_attr(trial_id, f"{_REPORT}{report.epoch}", report.to_json())
+        self._storage.set_trial_user_attr(trial_id, report_attribute(report.epoch), report.to_json())
         self._refresh(number)
         return True
 
@@ -213,7 +209,7 @@ class Study:
             raise StudyError(
                 f"trial {number} cannot pause after epoch {record.fidelity}: no stage ends there, or the last"
             )
-        self._change(number, TrialState.PAUSED)
+        self._change(replace(record, state=TrialState.PAUSED))
 
     def complete(self, number: int) -> None:
         """RUNNING -> COMPLETE, after the last stage; FAIL and infeasible where no epoch has a finite value.
@@ -228,17 +224,18 @@ class Study:
         if record.best is None:
             self.fail(number, "no epoch with a finite validation score", infeasible=True)
         else:
-            self._change(number, TrialState.COMPLETE)
+            self._change(replace(record, state=TrialState.COMPLETE))
 
     def fail(self, number: int, cause: str, infeasible: bool, *, traceback: str | None = None) -> None:
         """WAITING or RUNNING -> FAIL. `infeasible`: the configuration is at fault, and the sampler is told so."""
-        self._expect(number, TrialState.WAITING, TrialState.RUNNING)
-        self._change(number, TrialState.FAIL, cause=cause, infeasible=infeasible, traceback=traceback)
+        record = self._expect(number, TrialState.WAITING, TrialState.RUNNING)
+        failed = replace(record, cause=cause, infeasible=infeasible, traceback=traceback)
+        self._change(replace(failed, state=TrialState.FAIL))
 
     def interrupt(self, number: int, cause: str) -> None:
         """RUNNING -> WAITING: its process or node died, and it is to be started again."""
         record = self._expect(number, TrialState.RUNNING)
-        self._requeue(record, cause=cause, deaths=(*record.deaths, record.fidelity))
+        self._requeue(replace(record, cause=cause, deaths=(*record.deaths, record.fidelity)))
 
     def interrupt_running(self) -> tuple[int, ...]:
         """Once no worker is left: what was RUNNING becomes WAITING, to be resumed; returns the numbers."""
@@ -248,7 +245,7 @@ class Study:
         return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
 
     def finish(self) -> None:
-        """The search is over: PAUSED -> PRUNED. What never got to its next rung is PRUNED too, or FAIL without any epoch.
+        """The search is over: PAUSED -> PRUNED. What waits to be resumed is PRUNED too, or FAIL without any epoch.
 
         Raises StudyError while a trial is RUNNING.
         """
@@ -261,21 +258,22 @@ class Study:
             if record.state is TrialState.WAITING and not record.reports:
                 self.fail(record.number, "not started before the search was finished", infeasible=False)
             elif record.state in (TrialState.PAUSED, TrialState.WAITING):
-                self._change(record.number, TrialState.PRUNED)
+                self._change(replace(record, state=TrialState.PRUNED))
 
-    def get_value(self, key: str, default: Any = None) -> Any:
-        """A JSON value kept with the study, such as its clock."""
-        return self._optuna.user_attrs.get(f"{_VALUE}{key}", default)
+    def get_value(self, key: str, default: Value = None) -> Value:
+        """A value kept with the study, such as its clock."""
+        value: Value = self._optuna.user_attrs.get(f"{_VALUE}{key}", default)
+        return value
 
-    def set_value(self, key: str, value: Any) -> None:
-        """Keeps a JSON value with the study, across resumes."""
+    def set_value(self, key: str, value: Value) -> None:
+        """Keeps a value with the study, across resumes."""
         self._writable()
         self._optuna.set_user_attr(f"{_VALUE}{key}", value)
 
     @property
     def elapsed_s(self) -> float:
         """Wall-clock seconds of the search so far, over all runs of the driver."""
-        return float(self.get_value("elapsed_s", 0.0))
+        return float(self.get_value("elapsed_s") or 0.0)
 
     def set_elapsed_s(self, elapsed_s: float) -> None:
         """Moves the clock of the search, in seconds."""
@@ -284,15 +282,11 @@ class Study:
     @property
     def budget_exhausted(self) -> bool:
         """True once the search has run out of time."""
-        return bool(self.get_value("budget_exhausted", False))
+        return bool(self.get_value("budget_exhausted"))
 
     def set_budget_exhausted(self, exhausted: bool = True) -> None:
         """Records that the search has run out of time, or that it was given more."""
         self.set_value("budget_exhausted", exhausted)
-
-    def _attrs(self, number: int) -> Mapping[str, Any]:
-        self.record(number)
-        return self._storage.get_trial(self._ids[number]).user_attrs
 
     def _writable(self) -> None:
         if not self._lock:
@@ -307,27 +301,26 @@ class Study:
             raise StudyError(f"trial {number} is {record.state}, expected {' or '.join(states)}")
         return record
 
-    def _requeue(self, record: TrialRecord, **changes: Any) -> None:
-        """To be started again; but PAUSED or COMPLETE where it had come to its segment's end and only the news was lost."""
+    def _requeue(self, record: TrialRecord) -> None:
+        """To be started again; but PAUSED or COMPLETE where only the news of its segment's end was lost."""
         stop = record.stop_after_stage
         if stop is None or not record.has_ended(stop):
-            self._change(record.number, TrialState.WAITING, **changes)
+            self._change(replace(record, state=TrialState.WAITING))
         elif record.next_stage is None:
             self.complete(record.number)
         else:
             self.pause(record.number)
 
-    def _change(self, number: int, state: TrialState, **changes: Any) -> None:
-        status = replace(_status(self._attrs(number)), state=state, **changes)
-        self._storage.set_trial_user_attr(self._ids[number], "status", asdict(status))
-        self._refresh(number)
-        self._tell_optuna(number)
+    def _change(self, changed: TrialRecord) -> None:
+        self._storage.set_trial_user_attr(self._ids[changed.number], "status", changed.status())
+        self._refresh(changed.number)
+        self._tell_optuna(changed.number)
 
     def _refresh(self, number: int) -> None:
         self._records[number] = _record(self._storage.get_trial(self._ids[number]))
 
     def _tell_optuna(self, number: int) -> None:
-        """Ends the trial in Optuna's eyes where it is over in ours; the other order would lose our side to a kill between."""
+        """Ends the trial for Optuna once it is over for us: in the other order, a kill between would lose our side."""
         record = self._records[number]
         trial_id = self._ids[number]
         if record.state not in _FINISHED or self._storage.get_trial(trial_id).state.is_finished():
@@ -344,26 +337,5 @@ def _log(folder: Path) -> Path:
     return folder.resolve() / "study.log"
 
 
-def _status(attrs: Mapping[str, Any]) -> _Status:
-    values = attrs["status"]
-    return _Status(**{**values, "state": TrialState(values["state"]), "deaths": tuple(values["deaths"])})
-
-
 def _record(trial: FrozenTrial) -> TrialRecord:
-    attrs = trial.user_attrs
-    status = _status(attrs)
-    epochs = sorted(int(key.removeprefix(_REPORT)) for key in attrs if key.startswith(_REPORT))
-    return TrialRecord(
-        number=trial.number,
-        params=attrs["params"],
-        state=status.state,
-        stage_count=attrs["stage_count"],
-        reports=tuple(EpochReport.from_json(attrs[f"{_REPORT}{epoch}"]) for epoch in epochs),
-        attempts=status.attempts,
-        infeasible=status.infeasible,
-        cause=status.cause,
-        is_baseline=attrs["is_baseline"],
-        stop_after_stage=status.stop_after_stage,
-        carried_at=status.carried_at,
-        deaths=status.deaths,
-    )
+    return TrialRecord.from_attributes(trial.number, trial.user_attrs)

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any, Self
 
 from carcls.events import EpochReport
-
-Value = bool | int | float | str | None
-"""One parameter's value."""
+from search.experiment.domains import Value
 
 Rank = tuple[float, float]
 """Sorts from worse to better: (validation accuracy, minus validation log-loss)."""
@@ -27,6 +26,15 @@ class TrialState(StrEnum):
     PRUNED = "PRUNED"
     """Was paused when the search was finished; it stays where it is."""
     FAIL = "FAIL"
+
+
+_REPORT = "report:"
+_STATUS = ("state", "attempts", "infeasible", "cause", "stop_after_stage", "carried_at", "deaths", "traceback")
+
+
+def report_attribute(epoch: int) -> str:
+    """Name under which a study stores the report of an epoch."""
+    return f"{_REPORT}{epoch}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,26 @@ class TrialRecord:
     """Trials that the study held when this one was carried to its end; None if it never was."""
     deaths: tuple[int, ...] = ()
     """Fidelity at each time that its process or node died."""
+    traceback: str | None = None
+    """Where the traceback of its failure lies, relative to the study's folder."""
+
+    @classmethod
+    def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
+        """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each."""
+        status = attributes["status"]
+        epochs = sorted(int(key.removeprefix(_REPORT)) for key in attributes if key.startswith(_REPORT))
+        return cls(
+            number=number,
+            params=attributes["params"],
+            stage_count=attributes["stage_count"],
+            is_baseline=attributes["is_baseline"],
+            reports=tuple(EpochReport.from_json(attributes[report_attribute(epoch)]) for epoch in epochs),
+            **{**status, "state": TrialState(status["state"]), "deaths": tuple(status["deaths"])},
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What changes besides the reports, as JSON. One attribute, so that a change is stored whole or not at all."""
+        return {name: getattr(self, name) for name in _STATUS}
 
     @property
     def fidelity(self) -> int:

@@ -52,13 +52,13 @@ def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> Tri
 
 
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those that had to earn each rung: not the baseline, nor the carried one, nor one with fewer stages than others."""
+    """Those that had to earn each rung: not the baseline, nor a carried one, nor one with fewer stages than others."""
     longest = max((trial.stage_count for trial in trials), default=0)
     return [trial for trial in trials if not trial.is_baseline and not trial.carried and trial.stage_count == longest]
 
 
 def earned_rung(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> int | None:
-    """The deepest rung that a trial which goes on without a contest holds against the ordinary ones; None before the first.
+    """The deepest rung that a trial which had to earn none holds against the ordinary ones; None before the first.
 
     It holds a rung where an ordinary trial is behind it, or where it led the rung before.
     """

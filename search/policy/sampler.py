@@ -1,12 +1,12 @@
 """Which configuration next: Optuna behind one pure function of plain records.
 
-Each call fills a study in memory with the records as TPE should see them and asks it once. Nothing is kept between calls, so
-that a resumed search proposes what an uninterrupted one would have.
+Each call fills a study in memory with the records as TPE should see them and asks it once. Nothing is kept between
+calls, so that a resumed search proposes what an uninterrupted one would have.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -14,7 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, create_trial
 
-from search.policy.records import Rank, TrialRecord, TrialState, Value
+from search.experiment.domains import Value
+from search.experiment.space import Space
+from search.policy.records import Rank, TrialRecord, TrialState
 from search.policy.rungs import earned_rung, ordinary_trials
 
 STARTUP_TRIALS = 10
@@ -31,34 +33,7 @@ _LOG_LOSS_WEIGHT = 1e-7
 """Small enough that one photo more right among 100,000 outweighs any log-loss."""
 
 
-class SuggestingTrial(Protocol):
-    """What a space asks for values; optuna.Trial is one."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """A value in [low, high]."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A value in [low, high]."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
-
-
-class SuggestingSpace(Protocol):
-    """What the sampler needs of a search space."""
-
-    def suggest(self, trial: Any) -> dict[str, Value]:
-        """Asks the trial for every active parameter; conditional ones only where their condition holds."""
-
-    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
-        """A random configuration."""
-
-
-def ask(
-    space: SuggestingSpace, trials: Sequence[TrialRecord], *, number: int, seed: int, sampler: str
-) -> dict[str, Value]:
+def ask(space: Space, trials: Sequence[TrialRecord], *, number: int, seed: int, sampler: str) -> dict[str, Value]:
     """The parameters of trial `number`: a pure function of its arguments.
 
     `sampler` is `tpe` or `random`; any other name raises ValueError. What was tried already is drawn anew a few times.
@@ -79,8 +54,8 @@ def ask(
     return params
 
 
-def distributions(space: SuggestingSpace, params: Mapping[str, Value]) -> dict[str, BaseDistribution]:
-    """Optuna's domain of each given value, as the space would have asked for it; without those that lie outside of theirs.
+def distributions(space: Space, params: Mapping[str, Value]) -> dict[str, BaseDistribution]:
+    """Optuna's domain of each given value, as the space asks for it; values outside of theirs are left out.
 
     Raises ValueError where the space asks for a parameter that has no value.
     """
@@ -89,13 +64,13 @@ def distributions(space: SuggestingSpace, params: Mapping[str, Value]) -> dict[s
     return replay.domains
 
 
-def as_seen_by_tpe(space: SuggestingSpace, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
+def as_seen_by_tpe(space: Space, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
     """The records as Optuna trials whose order in TPE's eyes is the order in ours.
 
-    TPE ranks COMPLETE by value, then PRUNED by last step and the value there, then what breaks a constraint; RUNNING it
-    takes for bad. So a trial with any epoch, paused or running, is PRUNED, its steps sorted by stage before epoch, since
-    stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials that
-    failed for another reason, or have a value outside of its domain, are left out.
+    TPE ranks COMPLETE by value, then PRUNED by last step and the value there, then what breaks a constraint; RUNNING
+    it takes for bad. So a trial with any epoch, paused or running, is PRUNED, its steps sorted by stage before epoch,
+    since stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials
+    that failed for another reason, or have a value outside of its domain, are left out.
     """
     ordinary = ordinary_trials(trials)
     shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in trials)
@@ -130,7 +105,7 @@ def _completed_by_merit(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> 
 
 
 def _steps(trial: TrialRecord, deepest: int) -> dict[int, float]:
-    """Step to the best value so far within the stage, up to the stage `deepest`; NaN, TPE's worst, before a finite one."""
+    """Step to the best value so far within the stage, for stages up to `deepest`; NaN, TPE's worst, before any."""
     steps: dict[int, float] = {}
     for report in trial.reports:
         if report.stage <= deepest:
@@ -145,7 +120,7 @@ def _score(rank: Rank) -> float:
     return accuracy + _LOG_LOSS_WEIGHT * minus_log_loss
 
 
-def _propose(space: SuggestingSpace, seen: Sequence[FrozenTrial], seed: int) -> dict[str, Value]:
+def _propose(space: Space, seen: Sequence[FrozenTrial], seed: int) -> dict[str, Value]:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ExperimentalWarning
@@ -165,13 +140,15 @@ class _Replay:
         self._params = params
         self.domains: dict[str, BaseDistribution] = {}
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
-        return self._note(name, FloatDistribution(low, high, log=log, step=step))
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return cast(float, self._note(name, FloatDistribution(low, high, log=log, step=step)))
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
-        return self._note(name, IntDistribution(low, high, log=log, step=step))
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return cast(int, self._note(name, IntDistribution(low, high, log=log, step=step)))
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
         return self._note(name, CategoricalDistribution(tuple(choices)))
 
     def _note(self, name: str, domain: BaseDistribution) -> Value:

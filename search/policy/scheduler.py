@@ -52,7 +52,7 @@ def next_job(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState)
 
     Interrupted trials first, then the baseline to its end, promotions from the top rung down, new trials. An exhausted
     budget ends promotions and new trials, never the baseline: a search is never worse than no search. When nothing can
-    start and nothing runs, the best paused trial is carried to its end, once. Ends with Finished after finitely many jobs.
+    start and nothing runs, the best paused trial is carried to its end, once. Finitely many jobs, then Finished.
     """
     job = _resume(trials, ladder) or _baseline(trials, ladder)
     if job is None and not budget.exhausted:
