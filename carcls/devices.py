@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, MutableMapping
+from importlib.metadata import version
 from shutil import which
 from typing import Any
 
@@ -68,7 +69,8 @@ def gpu_count() -> int:
 
 def describe() -> str:
     """One line for the record: framework and version, then the GPUs, or the CPU and its cores."""
-    framework = f"{keras.backend.backend()} (keras {keras.__version__})"
+    backend = keras.backend.backend()
+    framework = f"{backend} {version(backend)}, keras {keras.__version__}"
     gpus = _gpu_names()
     if not gpus:
         return f"{framework} on CPU, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
@@ -125,7 +127,7 @@ def _gpu_totals_mib(visible: str | None) -> list[int]:
     program = which("nvidia-smi")
     if program is None:
         raise RuntimeError("gpu_memory_share: nvidia-smi is not on the PATH, so a GPU's total memory is unknown")
-    # One call per GPU, because the program lists by its own order and the framework by CUDA_VISIBLE_DEVICES.
+    # By id, because the program lists every GPU of the machine and the framework only the visible ones.
     selections = [["--id", gpu.strip()] for gpu in visible.split(",")] if visible else [[]]
     totals: list[int] = []
     for selection in selections:

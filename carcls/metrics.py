@@ -1,4 +1,6 @@
-"""How good probabilities are, in numpy. Everywhere: probabilities float (n, classes) with rows of sum 1, labels int (n,).
+"""How good probabilities are, in numpy.
+
+Everywhere probabilities are float (n, classes) with rows of sum 1, and labels int (n,).
 
 Every function raises ValueError where the two do not belong together or hold no photo.
 """
@@ -60,7 +62,8 @@ def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int
 def _check(probabilities: Probabilities, labels: Labels) -> None:
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise ValueError(
-            f"expected probabilities (n, classes) and labels (n,), n > 0; found {probabilities.shape} and {labels.shape}"
+            "expected probabilities (n, classes) and labels (n,) with n > 0;"
+            f" found {probabilities.shape} and {labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise ValueError(

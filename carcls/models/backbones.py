@@ -9,6 +9,10 @@ import keras
 
 from carcls.catalog import BACKBONES, PixelScaling
 
+# Of pixels 0..1, red, green, blue.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_VARIANCE = (0.229**2, 0.224**2, 0.225**2)
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
@@ -100,7 +104,25 @@ def build_backbone(name: str, alpha: float, size_px: int) -> keras.Model:
     """
     width = {"alpha": alpha} if BACKBONES[name].has_alpha else {}
     builder = getattr(keras.applications, ROWS[name].builder)
-    return builder(include_top=False, weights=None, input_shape=(size_px, size_px, 3), name="backbone", **width)
+    backbone = builder(include_top=False, weights=None, input_shape=(size_px, size_px, 3), name="backbone", **width)
+    settle_normalization(backbone)
+    return backbone
+
+
+def settle_normalization(backbone: keras.Model) -> None:
+    """Give layers that normalise pixels by stored statistics ImageNet's own; call again after loading weights.
+
+    EfficientNet's published files hold the deviation where the layer expects the variance, and keras.applications makes
+    up for it with one more layer, but only where it downloads the file itself. And the layer computes with copies that
+    an assignment to its variables does not reach. With the true constants set when the graph is built, any way of
+    filling the variables gives the same model.
+    """
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            mean, variance, _count = layer.weights
+            mean.assign(_IMAGENET_MEAN)
+            variance.assign(_IMAGENET_VARIANCE)
+            layer.finalize_state()
 
 
 def imagenet_file(name: str, alpha: float) -> WeightsFile:

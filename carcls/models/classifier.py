@@ -14,6 +14,7 @@ from keras.src.backend.common import global_state
 
 from carcls import devices
 from carcls.config import HeadConfig, TrainConfig
+from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, scale_pixels
 from carcls.models.weights import load_backbone_weights
 
@@ -40,13 +41,20 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
     with _clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
         backbone = build_backbone(config.backbone, config.alpha, size_px)
         if weights is not None:
-            load_backbone_weights(backbone, weights)
+            _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
         # float32 until the backbone casts: half precision would round 1/127.5 steps around zero to nothing.
         inputs = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
         features = backbone(scale_pixels(config.backbone, inputs))
         outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
         model = keras.Model(inputs, outputs, name="classifier")
     return Classifier(model, backbone, config.backbone)
+
+
+def _load(backbone: keras.Model, weights: Path, called: str) -> None:
+    try:
+        load_backbone_weights(backbone, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{called}: {error}") from error
 
 
 def _head(features: keras.KerasTensor, head: HeadConfig, *, class_count: int, seed: int) -> keras.KerasTensor:

@@ -5,11 +5,13 @@ loaded before all of it was checked.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import count, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import h5py  # type: ignore[import-untyped]  # ships no types
 import keras
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
 from carcls.errors import WeightsError
-from carcls.models.backbones import WeightsFile, imagenet_file
+from carcls.models.backbones import WeightsFile, imagenet_file, settle_normalization
 
 _SUFFIXES = (".h5", ".npz")
 
@@ -62,17 +64,25 @@ def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
 
     Reads keras.applications' .h5 without top, Keras 3's .weights.h5 of the backbone alone, and .npz with arrays '0000',
     '0001', ... in the order of `backbone.weights` and their `paths`. The image size for which the file was made does
-    not matter. Raises WeightsError naming the file and the first array that does not fit.
+    not matter, and pixel statistics inside EfficientNet are always ImageNet's. Raises WeightsError naming the file and
+    the first array that does not fit.
     """
+    if path.suffix == ".npz":
+        _fill(backbone.weights, _read_npz(path), path, by_name=True)
+    elif path.name.endswith(".weights.h5"):
+        _load_keras3(backbone, path)
+    else:
+        _fill(list(_legacy_order(backbone)), _read_legacy(path), path, by_name=False)
+    settle_normalization(backbone)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Torn and foreign files become WeightsError."""
     try:
-        if path.suffix == ".npz":
-            _fill(backbone.weights, _read_npz(path), path, by_name=True)
-        elif path.name.endswith(".weights.h5"):
-            _load_keras3(backbone, path)
-        else:
-            _fill(list(_legacy_order(backbone)), _read_legacy(path), path, by_name=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
+        yield
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        raise WeightsError(f"{path} cannot be read as weights: {error}; expected .h5, .weights.h5 or .npz") from error
 
 
 def _download(file: WeightsFile) -> Path:
@@ -110,18 +120,18 @@ def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by
 def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
     """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
     for variable, array in zip_longest(variables, stored):
-        if array is None:
-            raise WeightsError(_misfit(path, variable.path, "the end of the file", tuple(variable.shape)))
-        found = f"{array.name} of shape {array.values.shape}"
-        if variable is None:
-            raise WeightsError(_misfit(path, "the end of the backbone", found, None))
-        if tuple(variable.shape) != array.values.shape or (by_name and variable.path != array.name):
-            raise WeightsError(_misfit(path, variable.path, found, tuple(variable.shape)))
+        found = "the end of the file" if array is None else f"{array.name} of shape {array.values.shape}"
+        expected = (
+            "the end of the backbone" if variable is None else f"{variable.path} of shape {tuple(variable.shape)}"
+        )
+        fits = variable is not None and array is not None and tuple(variable.shape) == array.values.shape
+        if not fits or (by_name and variable.path != array.name):
+            raise WeightsError(_misfit(path, found, expected))
 
 
-def _misfit(path: Path, name: str, found: str, expected: tuple[int, ...] | None) -> str:
+def _misfit(path: Path, found: str, expected: str) -> str:
     return (
-        f"{path} does not fit this backbone: for {name} found {found}, expected shape {expected};"
+        f"{path} does not fit the backbone: found {found}, expected {expected};"
         " check `backbone` and `alpha`, and that the file is one without top"
     )
 
@@ -135,8 +145,12 @@ def _load_keras3(backbone: keras.Model, path: Path) -> None:
     found = _array_shapes(path)
     for name in sorted(expected | found):
         if found.get(name) != expected.get(name):
-            raise WeightsError(_misfit(path, name, f"shape {found.get(name)}", expected.get(name)))
+            raise WeightsError(_misfit(path, _shape_of(name, found), _shape_of(name, expected)))
     backbone.load_weights(path)
+
+
+def _shape_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"
 
 
 def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -147,20 +161,20 @@ def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         if isinstance(item, h5py.Dataset):
             shapes[name] = item.shape
 
-    with h5py.File(path, "r") as file:
+    with _reading(path), h5py.File(path, "r") as file:
         file.visititems(note)
     return shapes
 
 
 def _read_npz(path: Path) -> list[_Stored]:
     """Arrays '0000', '0001', ... named by `paths`; half precision is fine, the variable's own follows on assignment."""
-    with np.load(path, allow_pickle=False) as archive:
+    with _reading(path), np.load(path, allow_pickle=False) as archive:
         return [_Stored(str(name), archive[f"{number:04d}"]) for number, name in enumerate(archive["paths"])]
 
 
 def _read_legacy(path: Path) -> list[_Stored]:
     """The layers' arrays in the file's order, as Keras 1 and 2 saved them."""
-    with h5py.File(path, "r") as file:
+    with _reading(path), h5py.File(path, "r") as file:
         root = file.get("model_weights", file)
         return [
             _Stored(weight, np.asarray(root[layer][weight]))
@@ -171,9 +185,9 @@ def _read_legacy(path: Path) -> list[_Stored]:
 
 def _attribute(group: h5py.Group, name: str) -> Iterator[str]:
     """A list of strings; one too long for an HDF5 header is spread over `name0`, `name1`, ..."""
-    parts = [name] if name in group.attrs else [f"{name}{part}" for part in range(len(group.attrs))]
-    for part in parts:
-        for value in group.attrs.get(part, ()):
+    chunks = (f"{name}{number}" for number in count())
+    for chunk in [name] if name in group.attrs else takewhile(group.attrs.__contains__, chunks):
+        for value in group.attrs[chunk]:
             yield value.decode() if isinstance(value, bytes) else str(value)
 
 
