@@ -1,0 +1,112 @@
+"""Before any GPU is used: the corners of the space, and samples of it, against the training schema."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from carcls.catalog import nearest_name
+from carcls.config import TrainConfig
+from search.experiment.domains import Uniform, Value
+from search.experiment.overlay import overlay
+from search.experiment.paths import WEIGHT_SUFFIX, WEIGHT_WORDS
+from search.experiment.problems import Problems
+from search.experiment.schema import Wrong, check
+from search.experiment.space import Parameter, Resolved, Space
+from search.experiment.yaml_source import KeyPath, Plain
+
+SAMPLES = 256
+"""Random configurations that a check tries; rarer mistakes show when a configuration is bound."""
+
+
+def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[str, Plain], problems: Problems) -> None:
+    """Note all that keeps the baseline, the ends of each domain or a sample from being trained and retrained."""
+    checker = _Checker(space, retrain, problems)
+    for params in _corners(space, baseline):
+        checker.try_params(params)
+    rng = np.random.default_rng(0)
+    for _ in range(0 if len(problems) else SAMPLES):
+        checker.try_params(space.sample(rng))
+    checker.check_retrain_stages()
+
+
+def wrong_weights(weights: str) -> str | None:
+    """What is wrong with a value of `weights`, as far as can be told without the file."""
+    if weights in WEIGHT_WORDS or weights.endswith(WEIGHT_SUFFIX):
+        return None
+    near = nearest_name(weights, WEIGHT_WORDS)
+    expected = f"did you mean {near!r}?" if near else f"expected {', '.join(WEIGHT_WORDS)}, or a path to a .h5 file"
+    return f"unknown weights {weights!r}; {expected}"
+
+
+def origin(sources: Mapping[KeyPath, KeyPath], path: KeyPath, otherwise: KeyPath) -> KeyPath:
+    """Where a place of a resolved tree stands in the file; `otherwise` stands for the top."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in sources:
+            return sources[path[:length]] + path[length:]
+    return otherwise + path
+
+
+def _corners(space: Space, baseline: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """The baseline, then each parameter at each of its ends with the others at their values in the baseline."""
+    yield dict(baseline)
+    for parameter in space.parameters:
+        for end in parameter.domain.ends():
+            forced: dict[str, Value] = {**baseline, **dict(parameter.under), parameter.name: end}
+            yield space.collect(lambda other, forced=forced: _value(other, forced))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+
+
+def _value(parameter: Parameter, forced: Mapping[str, Value]) -> Value:
+    return forced[parameter.name] if parameter.name in forced else parameter.domain.default()
+
+
+@dataclass
+class _Checker:
+    space: Space
+    retrain: Mapping[str, Plain]
+    problems: Problems
+    _stage_names: set[str] = field(default_factory=set)
+
+    def try_params(self, params: Mapping[str, Value]) -> None:
+        resolved = self.space.resolve(lambda parameter: params[parameter.name])
+        config = check(TrainConfig, resolved.tree)
+        if isinstance(config, TrainConfig):
+            self._stage_names |= {stage.name for stage in config.stages}
+            self._note_weights(config, resolved, ("train",))
+            self._try_retrain(config)
+            return
+        for wrong in config:
+            path = origin(resolved.sources, wrong.path, ("train",))
+            if not self.problems.is_broken(path) and not (wrong.is_missing and self.problems.any_broken):
+                self.problems.add(path, wrong.message + self._number_hint(path, wrong))
+
+    def _note_weights(self, config: TrainConfig, resolved: Resolved, section: KeyPath) -> None:
+        message = wrong_weights(config.weights)
+        if message:
+            self.problems.add(origin(resolved.sources, ("weights",), section), message)
+
+    def _number_hint(self, path: KeyPath, wrong: Wrong) -> str:
+        """Someone who writes `uniform` for a whole number meant `int`."""
+        is_uniform = any(
+            parameter.source == path and isinstance(parameter.domain, Uniform) for parameter in self.space.parameters
+        )
+        return "; a whole number varies by `int: [low, high]`" if is_uniform and "whole number" in wrong.message else ""
+
+    def _try_retrain(self, config: TrainConfig) -> None:
+        resolved = overlay(config.model_dump(mode="json"), self.retrain, ("retrain",))
+        changed = check(TrainConfig, resolved.tree)
+        if isinstance(changed, TrainConfig):
+            if "weights" in self.retrain:
+                self._note_weights(changed, resolved, ("retrain",))
+            return
+        for wrong in changed:
+            self.problems.add(origin(resolved.sources, wrong.path, ("retrain",)), wrong.message)
+
+    def check_retrain_stages(self) -> None:
+        """A stage that `retrain` changes must exist in some configuration."""
+        stages = self.retrain.get("stages")
+        for name in stages if isinstance(stages, dict) and self._stage_names else ():
+            if name not in self._stage_names:
+                near = nearest_name(name, sorted(self._stage_names))
+                known = f"did you mean {near!r}?" if near else f"expected one of {', '.join(sorted(self._stage_names))}"
+                self.problems.add(("retrain", "stages", name), f"no stage has this name; {known}")

@@ -1,0 +1,280 @@
+"""What a parameter may be: a choice, a range of numbers, a range of whole numbers. Pure values, no names, no YAML."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+import numpy as np
+
+Value = int | float | str | bool | None
+"""What a parameter's value can be; survives JSON."""
+
+DOMAIN_KEYS = ("choice", "uniform", "loguniform", "int")
+"""A mapping with one of these keys is a domain; no setting has such a name."""
+
+LARGEST = 2**53
+"""Bound of all numbers in domains: whole numbers up to here are exact as floats."""
+
+
+class TrialLike(Protocol):
+    """What `Space.suggest` asks of an Optuna trial, real or fixed."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A number of [low, high]."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number of [low, high]."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
+        """One of the choices."""
+        ...
+
+
+class DomainError(ValueError):
+    """A domain that cannot be understood; the message says what was found and expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few values, in the order written; the first is the default."""
+
+    values: tuple[Value, ...]
+
+    def default(self) -> Value:
+        """The first value."""
+        return self.values[0]
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check must try: all."""
+        return self.values
+
+    def draw(self, rng: np.random.Generator) -> Value:
+        """One value, all equally likely."""
+        return self.values[int(rng.integers(len(self.values)))]
+
+    def suggest(self, trial: TrialLike, name: str) -> Value:
+        """Ask an Optuna trial."""
+        return trial.suggest_categorical(name, self.values)
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.values)
+
+    def __str__(self) -> str:
+        return f"choice [{', '.join('null' if value is None else str(value) for value in self.values)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """A number of [low, high], every one equally likely; with a step, one of low, low + step, ..."""
+
+    low: float
+    high: float
+    step: float | None = None
+
+    def default(self) -> float:
+        """The arithmetic middle, or the step nearest to it."""
+        middle = (self.low + self.high) / 2
+        return middle if self.step is None else self._at(round((middle - self.low) / self.step))
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check must try."""
+        return (self.low, self.top)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value, all equally likely."""
+        if self.step is None:
+            return float(rng.uniform(self.low, self.high))
+        return self._at(int(rng.integers(self._count + 1)))
+
+    def suggest(self, trial: TrialLike, name: str) -> float:
+        """Ask an Optuna trial."""
+        return trial.suggest_float(name, self.low, self.top, step=self.step)
+
+    @property
+    def top(self) -> float:
+        """The largest value that the steps reach."""
+        return self.high if self.step is None else self._at(self._count)
+
+    @property
+    def _count(self) -> int:
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step or 1.0))
+
+    def _at(self, number: int) -> float:
+        return float(_exact(self.low) + number * _exact(self.step or 1.0))
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.top:
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) < 1e-8  # what Optuna forgives
+
+    def __str__(self) -> str:
+        return f"uniform [{self.low:g}, {self.high:g}]" + (f" step {self.step:g}" if self.step else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """A number of [low, high], its logarithm equally likely."""
+
+    low: float
+    high: float
+
+    def default(self) -> float:
+        """The geometric middle, to six digits."""
+        middle = math.exp((math.log(self.low) + math.log(self.high)) / 2)
+        return min(max(float(f"{middle:.6g}"), self.low), self.high)
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check must try."""
+        return (self.low, self.high)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value, its logarithm equally likely."""
+        value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return min(max(value, self.low), self.high)  # exp(log(x)) may leave the range by one bit
+
+    def suggest(self, trial: TrialLike, name: str) -> float:
+        """Ask an Optuna trial."""
+        return trial.suggest_float(name, self.low, self.high, log=True)
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"loguniform [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number of [low, high]: low, low + step, ...; with `log`, its logarithm about equally likely."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def default(self) -> int:
+        """The middle (geometric with `log`), or the step nearest to it."""
+        middle = math.sqrt(self.low) * math.sqrt(self.high) if self.log else (self.low + self.high) / 2
+        return self.low + self.step * round((middle - self.low) / self.step)
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that a check must try."""
+        return (self.low, self.top)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """One value, all (or their logarithms) equally likely."""
+        if not self.log:
+            return self.low + self.step * int(rng.integers((self.top - self.low) // self.step + 1))
+        value = round(math.exp(rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))))
+        return min(max(value, self.low), self.high)
+
+    def suggest(self, trial: TrialLike, name: str) -> int:
+        """Ask an Optuna trial."""
+        return trial.suggest_int(name, self.low, self.top, step=self.step, log=self.log)
+
+    @property
+    def top(self) -> int:
+        """The largest value that the steps reach."""
+        return self.high - (self.high - self.low) % self.step
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return self.low <= value <= self.top and (value - self.low) % self.step == 0
+
+    def __str__(self) -> str:
+        extras = (f" step {self.step}" if self.step != 1 else "") + (" log" if self.log else "")
+        return f"int [{self.low}, {self.high}]{extras}"
+
+
+Domain = Choice | Uniform | LogUniform | Integer
+
+
+def read_domain(raw: Mapping[str, object]) -> Domain:
+    """The domain that a mapping such as `{uniform: [0, 0.5], step: 0.1}` describes.
+
+    Raises DomainError. A choice of named mappings is `Choice` of the names.
+    """
+    kinds = [key for key in raw if key in DOMAIN_KEYS]
+    if len(kinds) != 1:
+        raise DomainError(f"expected exactly one of {', '.join(DOMAIN_KEYS)}; found {', '.join(kinds)}")
+    kind = kinds[0]
+    allowed = {"uniform": {"step"}, "int": {"step", "log"}}.get(kind, set())
+    for extra in raw:
+        if extra != kind and extra not in allowed:
+            beside = f"only {' and '.join(sorted(allowed))} may" if allowed else "nothing may"
+            raise DomainError(f"unknown key {extra!r} in a domain; {beside} stand beside `{kind}`")
+    if kind == "choice":
+        return _choice(raw["choice"])
+    if kind == "int":
+        return _integer(raw)
+    low, high = _bounds(kind, raw[kind])
+    if kind == "loguniform":
+        if low <= 0:
+            raise DomainError(f"loguniform needs bounds above 0, found {low:g}")
+        return LogUniform(low, high)
+    return Uniform(low, high, _step(raw, high - low))
+
+
+def _choice(values: object) -> Choice:
+    if isinstance(values, Mapping):
+        values = list(values)
+    if not isinstance(values, list) or not values:
+        raise DomainError("choice needs a list of values or named mappings, with at least one")
+    for number, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise DomainError(
+                "choice needs plain values; to vary several settings together, name the mappings: {a: {...}}"
+            )
+        if value in values[:number]:
+            raise DomainError(f"choice holds {value!r} twice")
+    return Choice(tuple(values))
+
+
+def _integer(raw: Mapping[str, object]) -> Integer:
+    low, high = _bounds("int", raw["int"])
+    step, log = raw.get("step", 1), raw.get("log", False)
+    if not low.is_integer() or not high.is_integer():
+        raise DomainError("int needs whole numbers as bounds")
+    if not isinstance(log, bool):
+        raise DomainError(f"log needs true or false, found {log!r}")
+    if not isinstance(step, int) or isinstance(step, bool) or step < 1:
+        raise DomainError(f"step beside int needs a whole number of at least 1, found {step!r}")
+    if step > high - low:
+        raise DomainError(f"step {step} is larger than the range")
+    if log and (step != 1 or low < 1):
+        raise DomainError("log beside int needs bounds of at least 1 and no step")
+    return Integer(int(low), int(high), step, log)
+
+
+def _bounds(kind: str, bounds: object) -> tuple[float, float]:
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(_is_number(bound) for bound in bounds):
+        raise DomainError(f"{kind} needs two numbers, [low, high], of at most {LARGEST:g}; found {bounds!r}")
+    low, high = float(bounds[0]), float(bounds[1])
+    if low >= high:
+        raise DomainError(f"{kind} needs low < high, found [{bounds[0]}, {bounds[1]}]")
+    return low, high
+
+
+def _step(raw: Mapping[str, object], width: float) -> float | None:
+    step = raw.get("step")
+    if step is None:
+        return None
+    if not _is_number(step) or not isinstance(step, int | float) or not 1e-9 * width <= step <= width:
+        raise DomainError(f"step beside uniform needs a number above 0 that fits into the range, found {step!r}")
+    return float(step)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(repr(number))

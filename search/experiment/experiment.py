@@ -1,0 +1,157 @@
+"""load(file, overrides) -> Experiment: one file read, checked as a whole, and frozen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carcls.config import TrainConfig
+from search.errors import ExperimentError, Problem
+from search.experiment.baseline import drop_fixed, read_baseline
+from search.experiment.checks import check_space, origin
+from search.experiment.domains import Value
+from search.experiment.overlay import overlay
+from search.experiment.overrides import apply_overrides
+from search.experiment.paths import make_absolute
+from search.experiment.problems import Problems, dotted
+from search.experiment.schema import Wrong, check
+from search.experiment.settings import (
+    DataSettings,
+    ExperimentSections,
+    SearchSettings,
+    StoreSettings,
+    TtaSettings,
+)
+from search.experiment.space import Space
+from search.experiment.template import read_space
+from search.experiment.yaml_source import KeyPath, Plain, Source, dump, read_source
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment file, checked. Equal where the same is searched in the same way, wherever the files lie."""
+
+    path: Path = field(compare=False)
+    """The file that it was loaded from."""
+    name: str
+    data: DataSettings
+    search: SearchSettings
+    tta: TtaSettings
+    store: StoreSettings
+    results: Path
+    """The folder of all studies; this one's is `results / name`."""
+    space: Space
+    baseline: Mapping[str, Value]
+    """A value for every parameter active in the default recipe."""
+    retrain: Mapping[str, Plain]
+    """What the final training changes, a tree like `train`."""
+    tree: Mapping[str, Plain] = field(repr=False)
+    """The whole file as plain values: overrides applied, paths absolute."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """True where nothing is searched: one configuration."""
+        return not self.space.parameters
+
+    def bind(self, params: Mapping[str, Value]) -> TrainConfig:
+        """The configuration at one point of the space.
+
+        Raises ExperimentError naming each parameter that is missing, unknown or out of range, and what the training
+        schema refuses.
+        """
+        wrong = self.space.contains(params)
+        if wrong:
+            where = {parameter.name: parameter.where for parameter in self.space.parameters}
+            raise ExperimentError(tuple(Problem(where.get(name, str(self.path)), name, text) for name, text in wrong))
+        resolved = self.space.resolve(lambda parameter: params[parameter.name])
+        config = check(TrainConfig, resolved.tree)
+        if isinstance(config, TrainConfig):
+            return config
+        raise ExperimentError(tuple(self._problem(wrong, resolved.sources, "train") for wrong in config))
+
+    def retrain_config(self, config: TrainConfig) -> TrainConfig:
+        """A configuration with `retrain` over it; stages that it does not have are passed over.
+
+        Raises ExperimentError where the two do not go together.
+        """
+        resolved = overlay(config.model_dump(mode="json"), self.retrain, ("retrain",))
+        changed = check(TrainConfig, resolved.tree)
+        if isinstance(changed, TrainConfig):
+            return changed
+        raise ExperimentError(tuple(self._problem(wrong, resolved.sources, "retrain") for wrong in changed))
+
+    def _problem(self, wrong: Wrong, sources: Mapping[KeyPath, KeyPath], section: str) -> Problem:
+        key = dotted(self.tree, origin(sources, wrong.path, (section,)))
+        return Problem(str(self.path), key, wrong.message)
+
+    def resolved_yaml(self) -> str:
+        """The file as it was understood: overrides applied, paths absolute. It loads to an equal experiment."""
+        opening = f"# {self.name}: the frozen copy of an experiment; overrides applied, paths absolute."
+        return f"{opening}\n{dump(dict(self.tree))}"
+
+    def summary_lines(self) -> tuple[str, ...]:
+        """What the search would do, in a few lines for the terminal."""
+        first = self.bind(self.baseline)
+        stages = " + ".join(f"{stage.name} {stage.epochs}" for stage in first.stages)
+        lines = [
+            f"photos: {self.data.root}, {self.data.validation.fraction:.0%} held back for validation",
+            f"stages: {stages} = {first.total_epochs} epochs",
+        ]
+        if self.is_fixed:
+            return (*lines, "one fixed recipe: no domains; train it with `carsearch train`")
+        scheduler = self.search.scheduler
+        stopping = (
+            f"the best 1/{scheduler.reduction_factor} go on" if scheduler.kind == "asha" else "all run to the end"
+        )
+        lines.append(f"search: {self.search.trials} trials by {self.search.sampler}; after each stage {stopping}")
+        for parameter in self.space.parameters:
+            value = self.baseline.get(parameter.name, parameter.domain.default())
+            lines.append(f"{parameter.name}: {parameter.domain}, first {value}")
+        return tuple(lines)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and check an experiment file; `overrides` are `path=value` texts, applied in order.
+
+    Relative paths in the file are taken from the current folder; photos and weights need not exist. Raises
+    ExperimentError with every problem found: file and line, key, what was expected, and the nearest valid name.
+    """
+    source = read_source(path)
+    drop_fixed(source.tree, apply_overrides(source, overrides))
+    source.tree.setdefault("results", str(ExperimentSections.model_fields["results"].default))
+    make_absolute(source.tree, Path.cwd())
+    return _build(source, path)
+
+
+def _build(source: Source, path: Path) -> Experiment:
+    problems = Problems(source)
+    sections = _read_sections(source, problems)
+    space = read_space(source, problems)
+    baseline = read_baseline(source.tree, space, problems)
+    if isinstance(source.tree.get("train"), dict):
+        retrain = source.tree.get("retrain")
+        check_space(space, baseline, retrain if isinstance(retrain, dict) else {}, problems)
+    problems.raise_any()
+    if sections is None:
+        raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
+    return Experiment(
+        path=path,
+        name=sections.name,
+        data=sections.data,
+        search=sections.search,
+        tta=sections.tta,
+        store=sections.store,
+        results=sections.results,
+        space=space,
+        baseline=baseline,
+        retrain=sections.retrain,
+        tree=source.tree,
+    )
+
+
+def _read_sections(source: Source, problems: Problems) -> ExperimentSections | None:
+    sections = check(ExperimentSections, source.tree)
+    if isinstance(sections, ExperimentSections):
+        return sections
+    for wrong in sections:
+        problems.add(wrong.path, wrong.message)
+    return None

@@ -1,0 +1,33 @@
+"""A tree of changes over a tree of values: how `retrain` changes a configuration. Pure."""
+
+from collections.abc import Mapping
+
+from search.experiment.space import Resolved
+from search.experiment.yaml_source import KeyPath, Plain, walk
+
+
+def overlay(base: Mapping[str, Plain], changes: Mapping[str, Plain], source: KeyPath) -> Resolved:
+    """`base` with `changes` over it: mappings merge, everything else is replaced.
+
+    A mapping over a list of stages changes each stage that it names, and passes over names that are not there. `source`
+    is where the changes stand in the file; the result knows it of each value that was changed.
+    """
+    sources: dict[KeyPath, KeyPath] = {}
+    return Resolved(_merge(dict(base), changes, (), source, sources), sources)
+
+
+def _merge(base: Plain, changes: Plain, bound: KeyPath, source: KeyPath, sources: dict[KeyPath, KeyPath]) -> Plain:
+    if isinstance(base, dict) and isinstance(changes, Mapping):
+        merged = dict(base)
+        for key, change in changes.items():
+            merged[key] = _merge(base.get(key), change, (*bound, key), (*source, key), sources)
+        return merged
+    if isinstance(base, list) and isinstance(changes, Mapping):
+        return [
+            _merge(stage, changes[stage["name"]], (*bound, number), (*source, stage["name"]), sources)
+            if stage["name"] in changes
+            else stage
+            for number, stage in enumerate(base)
+        ]
+    sources |= {(*bound, *inner): (*source, *inner) for inner, _ in walk(changes)}
+    return changes

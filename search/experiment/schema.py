@@ -1,0 +1,146 @@
+"""A plain tree against a pydantic model, strictly, with errors in this program's words."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from carcls.catalog import nearest_name
+from search.experiment.domains import DOMAIN_KEYS
+from search.experiment.yaml_source import KeyPath, Plain, describe
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_EXPECTED = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "path_type": "a path",
+    "too_short": "at least one item",
+    "string_too_short": "some text",
+}
+"""What a value should have been, by pydantic's error type; all other types say it in their message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """One thing that a model refuses."""
+
+    path: KeyPath
+    """From the top of the tree that was checked."""
+    message: str
+    is_missing: bool = False
+
+
+def check(model: type[Model], tree: Plain) -> Model | tuple[Wrong, ...]:
+    """The model made of a tree, or all that keeps it from being made.
+
+    Strict: no text is taken for a number, no number for true or false; a whole number may stand for a number.
+    """
+    try:
+        # JSON mode: strict, and still a list for a tuple and text for a path
+        return model.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        return tuple(_translate(model, details) for details in error.errors(include_url=False))
+
+
+def all_keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key of a model and of the models inside it, sections included, as paths without list positions."""
+    for name, info in model.model_fields.items():
+        yield (*path, name)
+        inner = _model_in(info.annotation)
+        if inner is not None:
+            yield from all_keys(inner, (*path, name))
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(part) for part in get_args(annotation))
+    return next((model for model in found if model is not None), None)
+
+
+def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
+    for key in path:
+        if isinstance(key, int):
+            continue
+        if current is None or key not in current.model_fields:
+            return None
+        current = _model_in(current.model_fields[key].annotation)
+    return current
+
+
+def _translate(model: type[BaseModel], details: ErrorDetails) -> Wrong:
+    path = tuple(details["loc"])
+    match details["type"]:
+        case "missing":
+            return Wrong(path, "is missing", is_missing=True)
+        case "extra_forbidden":
+            return Wrong(path, _unknown_key(model, path))
+        case "value_error":
+            return _refused(model, path, str(details.get("ctx", {}).get("error", details["msg"])))
+        case "literal_error":
+            return Wrong(path, _expected(details) + _near_literal(details))
+        case _:
+            return Wrong(path, _expected(details) + _domain_hint(details["input"]))
+
+
+def _expected(details: ErrorDetails) -> str:
+    expected = _EXPECTED.get(details["type"])
+    if expected is None:
+        message = details["msg"]
+        pattern = re.match(r"String should match pattern '(.*)'", message)
+        message = f"text like {pattern[1]}" if pattern else message
+        expected = message.removeprefix("Input should be ")
+        expected = expected[:1].lower() + expected[1:]
+    return f"expected {expected}, found {describe(details['input'])}"
+
+
+def _refused(model: type[BaseModel], path: KeyPath, message: str) -> Wrong:
+    """A validator's own words. Those of a whole model begin with the key that they are about."""
+    key, colon, rest = message.partition(": ")
+    owner = _model_at(model, path)
+    if colon and owner is not None and key in owner.model_fields:
+        return Wrong((*path, key), rest)
+    return Wrong(path, message)
+
+
+def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
+    owner = _model_at(model, path[:-1])
+    names = tuple(owner.model_fields) if owner else ()
+    wrong = str(path[-1])
+    near = nearest_name(wrong, names)
+    if near:
+        return f"unknown key; did you mean {near!r}?"
+    elsewhere = [".".join(key) for key in all_keys(model) if key[-1] == wrong]
+    if elsewhere:
+        return f"unknown key here; did you mean `{'` or `'.join(elsewhere)}`?"
+    return f"unknown key; expected one of {', '.join(names)}"
+
+
+def _near_literal(details: ErrorDetails) -> str:
+    allowed = re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+    found: Any = details["input"]
+    near = nearest_name(found, allowed) if isinstance(found, str) else None
+    return f"; did you mean {near!r}?" if near else _domain_hint(found)
+
+
+def _domain_hint(found: object) -> str:
+    """A mapping where a value should be was meant as a domain."""
+    if not isinstance(found, dict) or not found:
+        return ""
+    if any(key in DOMAIN_KEYS for key in found):
+        return "; only values under `train` can be searched"
+    near = nearest_name(str(next(iter(found))), DOMAIN_KEYS)
+    return f"; did you mean `{near}`?" if near else ""

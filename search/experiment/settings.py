@@ -1,0 +1,131 @@
+"""The sections of an experiment file beside `train`: frozen, typed, every default here and nowhere else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from carcls.catalog import nearest_name
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ValidationSettings(_Frozen):
+    """The one split of the study: stratified, equal photos on one side."""
+
+    fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Share of the labelled photos that are never trained on."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class DataSettings(_Frozen):
+    """Which photos."""
+
+    root: Path
+    """Folder in the contest's layout, or of class folders; absolute once loaded."""
+    validation: ValidationSettings = ValidationSettings()
+
+
+class BudgetSettings(_Frozen):
+    """When no new segment starts any more; null: no limit."""
+
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Wall-clock hours."""
+    gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Hours of whole GPUs, shares counted as shares."""
+
+
+class SchedulerConfig(_Frozen):
+    """Who goes on after a stage."""
+
+    kind: Literal["asha", "none"] = "asha"
+    """`none`: every trial runs all its stages."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """The best 1/reduction_factor of a rung go on."""
+
+
+class ResourceSettings(_Frozen):
+    """What one running trial holds."""
+
+    gpus_per_trial: float | None = None
+    """0, or 0.25 to 1; null: 1 where the cluster has GPUs, else 0."""
+    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _one_gpu_at_most(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1:
+            raise ValueError(f"expected at most 1 until data-parallel training exists, found {gpus:g}")
+        if gpus is not None and gpus != 0 and gpus < 0.25:
+            raise ValueError(f"expected 0 or 0.25 to 1, found {gpus:g}")
+        return gpus
+
+
+class SearchSettings(_Frozen):
+    """How the space is searched."""
+
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    """Configurations to try, the baseline included."""
+    budget: BudgetSettings = BudgetSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Governs what is proposed, and the views of the photos."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    scheduler: SchedulerConfig = SchedulerConfig()
+    resources: ResourceSettings = ResourceSettings()
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Trials that run at once; null: as many as the resources allow."""
+    baseline: Mapping[str, Any] = {}
+    """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
+    deterministic: bool = True
+    """The same trial gives the same numbers again; false: faster on some devices, differing in the last digits."""
+
+
+# The names of carcls.inference.tta.VIEWS, which would bring OpenCV; a test holds them equal.
+TTA_VIEWS = ("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker")
+
+
+class TtaSettings(_Frozen):
+    """Test-time augmentation of the final model."""
+
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
+    """Candidates; those that help on validation photos are used."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
+    """How sure a paired bootstrap must be that a view helps."""
+
+    @field_validator("views")
+    @classmethod
+    def _known_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        for view in views:
+            if view not in TTA_VIEWS:
+                near = nearest_name(view, TTA_VIEWS)
+                hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(TTA_VIEWS)}"
+                raise ValueError(f"unknown view {view!r}; {hint}")
+        return views
+
+
+class StoreSettings(_Frozen):
+    """Where shared artefacts lie."""
+
+    root: Path | None = None
+    """Folder on each node's own disk; null: $CARSEARCH_STORE, else the user's cache."""
+
+
+class ExperimentSections(_Frozen):
+    """The whole file; `train` and `retrain` are trees that only a chosen configuration can fill."""
+
+    name: Name
+    """Name of the study and of its folder under `results`."""
+    data: DataSettings
+    train: Mapping[str, Any]
+    """One training, with domains in place of values."""
+    search: SearchSettings = SearchSettings()
+    retrain: Mapping[str, Any] = {}
+    """What the final training changes: a tree like `train`; stages by name, or a whole new list."""
+    tta: TtaSettings = TtaSettings()
+    results: Path = Path("results")
+    store: StoreSettings = StoreSettings()
