@@ -102,9 +102,10 @@ def _names(tree: Plain, path: KeyPath) -> list[str]:
 
 
 def _remove(tree: dict[str, Plain], names: list[str]) -> None:
-    for name in names[:-1]:
-        inner = tree.get(name)
-        if not isinstance(inner, dict):
-            return
-        tree = inner
-    tree.pop(names[-1], None)
+    """Take a value out, and each section that is empty then."""
+    first, *rest = names
+    inner = tree.get(first)
+    if rest and isinstance(inner, dict):
+        _remove(inner, rest)
+    if not rest or inner == {}:
+        tree.pop(first, None)

@@ -9,7 +9,7 @@ from carcls.catalog import nearest_name
 from carcls.config import TrainConfig
 from search.experiment.domains import Uniform, Value
 from search.experiment.overlay import overlay
-from search.experiment.paths import WEIGHT_SUFFIX, WEIGHT_WORDS
+from search.experiment.paths import WEIGHT_SUFFIXES, WEIGHT_WORDS
 from search.experiment.problems import Problems
 from search.experiment.schema import Wrong, check
 from search.experiment.space import Parameter, Resolved, Space
@@ -32,10 +32,14 @@ def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[st
 
 def wrong_weights(weights: str) -> str | None:
     """What is wrong with a value of `weights`, as far as can be told without the file."""
-    if weights in WEIGHT_WORDS or weights.endswith(WEIGHT_SUFFIX):
+    if weights in WEIGHT_WORDS or weights.endswith(WEIGHT_SUFFIXES):
         return None
     near = nearest_name(weights, WEIGHT_WORDS)
-    expected = f"did you mean {near!r}?" if near else f"expected {', '.join(WEIGHT_WORDS)}, or a path to a .h5 file"
+    expected = (
+        f"did you mean {near!r}?"
+        if near
+        else f"expected {', '.join(WEIGHT_WORDS)}, or a path to a {' or '.join(WEIGHT_SUFFIXES)} file"
+    )
     return f"unknown weights {weights!r}; {expected}"
 
 
@@ -66,24 +70,33 @@ class _Checker:
     retrain: Mapping[str, Plain]
     problems: Problems
     _stage_names: set[str] = field(default_factory=set)
+    _seen: set[tuple[KeyPath, str]] = field(default_factory=set)
 
     def try_params(self, params: Mapping[str, Value]) -> None:
         resolved = self.space.resolve(lambda parameter: params[parameter.name])
         config = check(TrainConfig, resolved.tree)
+        self._stage_names |= _stage_names(resolved.tree)
+        self._note_weights(resolved, ("train",))
         if isinstance(config, TrainConfig):
-            self._stage_names |= {stage.name for stage in config.stages}
-            self._note_weights(config, resolved, ("train",))
             self._try_retrain(config)
             return
         for wrong in config:
             path = origin(resolved.sources, wrong.path, ("train",))
             if not self.problems.is_broken(path) and not (wrong.is_missing and self.problems.any_broken):
-                self.problems.add(path, wrong.message + self._number_hint(path, wrong))
+                self._add(path, wrong.message + self._number_hint(path, wrong))
 
-    def _note_weights(self, config: TrainConfig, resolved: Resolved, section: KeyPath) -> None:
-        message = wrong_weights(config.weights)
+    def _add(self, path: KeyPath, message: str) -> None:
+        """One problem for each place and expectation, whatever the values found."""
+        expectation = message.partition(", found")[0]
+        if (path, expectation) not in self._seen:
+            self._seen.add((path, expectation))
+            self.problems.add(path, message)
+
+    def _note_weights(self, resolved: Resolved, section: KeyPath) -> None:
+        weights = resolved.tree.get("weights")
+        message = wrong_weights(weights) if isinstance(weights, str) else None
         if message:
-            self.problems.add(origin(resolved.sources, ("weights",), section), message)
+            self._add(origin(resolved.sources, ("weights",), section), message)
 
     def _number_hint(self, path: KeyPath, wrong: Wrong) -> str:
         """Someone who writes `uniform` for a whole number meant `int`."""
@@ -97,10 +110,10 @@ class _Checker:
         changed = check(TrainConfig, resolved.tree)
         if isinstance(changed, TrainConfig):
             if "weights" in self.retrain:
-                self._note_weights(changed, resolved, ("retrain",))
+                self._note_weights(resolved, ("retrain",))
             return
         for wrong in changed:
-            self.problems.add(origin(resolved.sources, wrong.path, ("retrain",)), wrong.message)
+            self._add(origin(resolved.sources, wrong.path, ("retrain",)), wrong.message)
 
     def check_retrain_stages(self) -> None:
         """A stage that `retrain` changes must exist in some configuration."""
@@ -110,3 +123,9 @@ class _Checker:
                 near = nearest_name(name, sorted(self._stage_names))
                 known = f"did you mean {near!r}?" if near else f"expected one of {', '.join(sorted(self._stage_names))}"
                 self.problems.add(("retrain", "stages", name), f"no stage has this name; {known}")
+
+
+def _stage_names(tree: Mapping[str, Plain]) -> set[str]:
+    stages = tree.get("stages")
+    names = [stage.get("name") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    return {name for name in names if isinstance(name, str)}

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 from carcls.catalog import nearest_name
 from search.errors import ExperimentError
-from search.experiment.yaml_source import MAX_BYTES, KeyPath, Plain, Position, Source, describe, file_error, parse_value
+from search.experiment.yaml_source import (
+    MAX_BYTES,
+    KeyPath,
+    Plain,
+    Position,
+    Source,
+    child,
+    describe,
+    file_error,
+    parse_value,
+)
 
 _AFTER_THE_FILE = MAX_BYTES + 1
 
@@ -37,6 +47,8 @@ def _override(source: Source, override: str, position: Position) -> KeyPath:
     _put(source.tree, path, value)
     for known in [known for known in source.positions if known[: len(path)] == path]:
         del source.positions[known]
+    for length in range(1, len(path)):
+        source.positions.setdefault(path[:length], position)  # a section that this override made
     source.positions[path] = position
     return path
 
@@ -51,7 +63,7 @@ def _locate(tree: Plain, segments: list[str], where: str) -> KeyPath:
             raise file_error(where, ".".join(segments), _lost(node, segments[:number], segment))
         path += step
         for key in step:
-            node = node.get(key) if isinstance(node, dict) else node[key]
+            node = child(node, key)
     return path
 
 

@@ -8,7 +8,7 @@ from search.experiment.yaml_source import KeyPath, Plain, walk
 
 WEIGHT_WORDS = ("imagenet", "none", "sample")
 """What `weights` may be beside a path."""
-WEIGHT_SUFFIX = ".h5"
+WEIGHT_SUFFIXES = (".h5", ".npz")
 
 _PATHS: tuple[KeyPath, ...] = (("data", "root"), ("results",), ("store", "root"))
 
@@ -27,7 +27,7 @@ def _path_keys(tree: dict[str, Plain]) -> Iterator[KeyPath]:
         if (
             isinstance(value, str)
             and value
-            and (path in _PATHS or (_is_weights(path) and value.endswith(WEIGHT_SUFFIX)))
+            and (path in _PATHS or (_is_weights(path) and value.endswith(WEIGHT_SUFFIXES)))
         ):
             yield path
 

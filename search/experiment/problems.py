@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from search.errors import ExperimentError, Problem
 from search.experiment.domains import DOMAIN_KEYS
-from search.experiment.yaml_source import KeyPath, Plain, Source
+from search.experiment.yaml_source import KeyPath, Plain, Source, child
 
 
 @dataclass
@@ -49,19 +49,11 @@ def dotted(tree: Plain, path: KeyPath) -> str:
         if not is_word and not (in_domain and isinstance(key, int)):
             parts.append(_label(node, key))
         in_domain = is_word
-        node = _child(node, key)
+        node = child(node, key)
     return ".".join(parts) or "file"
 
 
-def _child(node: Plain, key: str | int) -> Plain:
-    if isinstance(node, dict):
-        return node.get(str(key))
-    if isinstance(node, list) and isinstance(key, int) and key < len(node):
-        return node[key]
-    return None
-
-
 def _label(node: Plain, key: str | int) -> str:
-    item = _child(node, key) if isinstance(key, int) else None
+    item = child(node, key) if isinstance(key, int) else None
     name = item.get("name") if isinstance(item, dict) else None
     return name if isinstance(name, str) and name else str(key)

@@ -28,6 +28,7 @@ _EXPECTED = {
     "path_type": "a path",
     "too_short": "at least one item",
     "string_too_short": "some text",
+    "string_pattern_mismatch": "a name of letters, digits, - and _",  # the only patterns are those of names
 }
 """What a value should have been, by pydantic's error type; all other types say it in their message."""
 
@@ -51,7 +52,10 @@ def check(model: type[Model], tree: Plain) -> Model | tuple[Wrong, ...]:
         # JSON mode: strict, and still a list for a tuple and text for a path
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
-        return tuple(_translate(model, details) for details in error.errors(include_url=False))
+        wrong = (
+            _translate(model, details) for details in error.errors(include_url=False) if not _is_echo(details, error)
+        )
+        return tuple(wrong)
 
 
 def all_keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -96,13 +100,17 @@ def _translate(model: type[BaseModel], details: ErrorDetails) -> Wrong:
             return Wrong(path, _expected(details) + _domain_hint(details["input"]))
 
 
+def _is_echo(details: ErrorDetails, error: ValidationError) -> bool:
+    """True for a list that pydantic calls too short only because it refused the items."""
+    inside = [other["loc"] for other in error.errors(include_url=False)]
+    path = details["loc"]
+    return details["type"] == "too_short" and any(len(loc) > len(path) and loc[: len(path)] == path for loc in inside)
+
+
 def _expected(details: ErrorDetails) -> str:
     expected = _EXPECTED.get(details["type"])
     if expected is None:
-        message = details["msg"]
-        pattern = re.match(r"String should match pattern '(.*)'", message)
-        message = f"text like {pattern[1]}" if pattern else message
-        expected = message.removeprefix("Input should be ")
+        expected = details["msg"].removeprefix("Input should be ")
         expected = expected[:1].lower() + expected[1:]
     return f"expected {expected}, found {describe(details['input'])}"
 

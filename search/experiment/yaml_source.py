@@ -217,6 +217,15 @@ def walk(tree: Plain, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Plain]]:
         yield from walk(value, (*path, key))
 
 
+def child(node: Plain, key: str | int) -> Plain:
+    """What stands under one key or list position; None where there is nothing."""
+    if isinstance(node, dict):
+        return node.get(str(key))
+    if isinstance(node, list) and isinstance(key, int) and key < len(node):
+        return node[key]
+    return None
+
+
 def dump(tree: dict[str, Plain]) -> str:
     """The tree as YAML 1.2 text that `parse_source` reads back to an equal tree."""
     yaml = YAML(typ="safe", pure=True)
