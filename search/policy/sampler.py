@@ -72,13 +72,13 @@ def as_seen_by_tpe(space: Space, trials: Sequence[TrialRecord]) -> list[FrozenTr
     since stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials
     that failed for another reason, or have a value outside of its domain, are left out.
     """
-    ordinary = ordinary_trials(trials)
+    ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
     shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in trials)
     return [trial for trial in shown if trial is not None]
 
 
 def _as_optuna_trial(
-    trial: TrialRecord, ordinary: Sequence[TrialRecord], domains: dict[str, BaseDistribution]
+    trial: TrialRecord, ordinary: Mapping[int, TrialRecord], domains: dict[str, BaseDistribution]
 ) -> FrozenTrial | None:
     known: dict[str, Any] = {"params": dict(trial.params), "distributions": domains}
     if domains.keys() != trial.params.keys():
@@ -91,16 +91,16 @@ def _as_optuna_trial(
         return create_trial(state=optuna.trial.TrialState.RUNNING, **known)
     if trial.state is TrialState.COMPLETE and trial.best_rank and _completed_by_merit(trial, ordinary):
         return create_trial(state=optuna.trial.TrialState.COMPLETE, value=_score(trial.best_rank), **known)
-    deepest = trial.stage_count if trial in ordinary else earned_rung(trial, ordinary)
+    deepest = trial.stage_count if trial.number in ordinary else earned_rung(trial, tuple(ordinary.values()))
     steps = _steps(trial, trial.stage_count if deepest is None else deepest)
     return create_trial(state=optuna.trial.TrialState.PRUNED, intermediate_values=steps, **known)
 
 
-def _completed_by_merit(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> bool:
+def _completed_by_merit(trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> bool:
     """A privileged trial counts among the complete ones where it is better than one that had to earn its way."""
-    if trial in ordinary:
+    if trial.number in ordinary:
         return True
-    complete = (other.best_rank for other in ordinary if other.state is TrialState.COMPLETE)
+    complete = (other.best_rank for other in ordinary.values() if other.state is TrialState.COMPLETE)
     return any(rank is not None and trial.best_rank is not None and rank < trial.best_rank for rank in complete)
 
 

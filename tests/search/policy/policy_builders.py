@@ -1,0 +1,149 @@
+"""Plain records for the tests of the policy, and a driver that plays a whole search over them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from carcls.events import EpochReport, PhaseSeconds
+from search.policy.records import TrialRecord, TrialState
+from search.policy.rungs import Ladder
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
+
+Curves = Sequence[Sequence[float]]
+"""Validation accuracies, by stage and epoch."""
+
+
+def report(
+    epoch: int, accuracy: float, *, stage: int = 0, stage_epoch: int = 1, ended: bool = True, log_loss: float = 1.0
+) -> EpochReport:
+    return EpochReport(
+        epoch=epoch,
+        stage=stage,
+        stage_name=f"s{stage}",
+        stage_epoch=stage_epoch,
+        stage_ended=ended,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_log_loss=log_loss,
+        val_accuracy=accuracy,
+        val_macro_f1=accuracy,
+        learning_rate=0.001,
+        image_size=32,
+        images_per_s=10.0,
+        trainable_parameters=10,
+        seconds=PhaseSeconds(train=1.0, validate=0.5),
+        checkpoint=f"attempt-0/epoch-{epoch:04d}.npz",
+        best_weights=f"attempt-0/best-{epoch:04d}.npz",
+    )
+
+
+def reports(curves: Curves) -> tuple[EpochReport, ...]:
+    """Whole stages, one after the other."""
+    points = [(stage, at, value) for stage, values in enumerate(curves) for at, value in enumerate(values, start=1)]
+    return tuple(
+        report(epoch, value, stage=stage, stage_epoch=at, ended=at == len(curves[stage]))
+        for epoch, (stage, at, value) in enumerate(points, start=1)
+    )
+
+
+def trial(
+    number: int, state: TrialState, *curves: Sequence[float], stage_count: int = 3, **changes: object
+) -> TrialRecord:
+    values: dict[str, object] = {
+        "params": {"x": float(number)},
+        "reports": reports(curves),
+        "attempts": len(curves),
+        "infeasible": False,
+        "cause": None,
+        "is_baseline": number == 0,
+    }
+    return TrialRecord(number=number, state=state, stage_count=stage_count, **{**values, **changes})
+
+
+@dataclass
+class Search:
+    """A search played over plain records: what each trial would reach is known, who ends first is left to chance."""
+
+    curves: Sequence[Curves]
+    """By trial; the first is the baseline. A NaN ends the trial as infeasible."""
+    ladder: Ladder
+    workers: int
+    chance: Random
+    exhausted_after: int | None = None
+    """Ended segments after which the hours are used up."""
+    deaths_left: int = 0
+    """Workers that may still die in the middle of a segment."""
+    on_job: Callable[["Search", Job], None] = lambda search, job: None
+    records: list[TrialRecord] = field(default_factory=list)
+    ended_segments: int = 0
+    trained: list[tuple[int, int]] = field(default_factory=list)
+    """(trial, stage), each time that a stage was trained to its end."""
+
+    @property
+    def budget(self) -> BudgetState:
+        exhausted = self.exhausted_after is not None and self.ended_segments >= self.exhausted_after
+        return BudgetState(trials_left=len(self.curves) - len(self.records), exhausted=exhausted)
+
+    def running(self) -> list[TrialRecord]:
+        return [record for record in self.records if record.state is TrialState.RUNNING]
+
+    def play(self) -> None:
+        """To the end; fails where that takes more decisions than there can be."""
+        for _ in range(100 * sum(len(curves) for curves in self.curves) + 100):
+            job = next_job(self.records, self.ladder, self.budget) if len(self.running()) < self.workers else Wait()
+            self.on_job(self, job)
+            match job:
+                case Finished():
+                    return
+                case Wait():
+                    self._end_one()
+                case NewTrial():
+                    self._add()
+                case Continue():
+                    self._start(job)
+        raise AssertionError("the search does not end")
+
+    def _add(self) -> None:
+        number = len(self.records)
+        stage_count = len(self.curves[number])
+        new = trial(number, TrialState.RUNNING, stage_count=stage_count)
+        stop = self.ladder.first_stop(stage_count)
+        self.records.append(replace(new, attempts=1, stop_after_stage=stop))
+
+    def _start(self, job: Continue) -> None:
+        record = self.records[job.number]
+        carried_at = len(self.records) if job.carried else record.carried_at
+        self._put(
+            replace(record, state=TrialState.RUNNING, stop_after_stage=job.stop_after_stage, carried_at=carried_at)
+        )
+
+    def _end_one(self) -> None:
+        record = self.chance.choice(self.running())
+        if self.deaths_left and self.chance.random() < 0.3:
+            self.deaths_left -= 1
+            self._put(replace(record, state=TrialState.WAITING))
+            return
+        self.ended_segments += 1
+        while record.next_stage is not None and not record.has_ended(record.stop_after_stage):
+            record = self._train_stage(record, record.next_stage)
+            if record.state is TrialState.FAIL:
+                break
+        if record.state is TrialState.RUNNING:
+            state = TrialState.COMPLETE if record.next_stage is None else TrialState.PAUSED
+            record = replace(record, state=state)
+        self._put(record)
+
+    def _train_stage(self, record: TrialRecord, stage: int) -> TrialRecord:
+        curves = self.curves[record.number][: stage + 1]
+        self.trained.append((record.number, stage))
+        if any(math.isnan(value) for value in curves[stage]):
+            return replace(record, state=TrialState.FAIL, infeasible=True)
+        return replace(record, reports=reports(curves))
+
+    def _put(self, record: TrialRecord) -> None:
+        self.records[record.number] = record
+
+
+def by_number(records: Sequence[TrialRecord]) -> Mapping[int, TrialRecord]:
+    return {record.number: record for record in records}

@@ -1,0 +1,212 @@
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_builders import Search, by_number, trial
+
+from search.policy.records import TrialState
+from search.policy.rungs import Ladder
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
+
+PAUSED, RUNNING, WAITING, COMPLETE, FAIL = (
+    TrialState.PAUSED,
+    TrialState.RUNNING,
+    TrialState.WAITING,
+    TrialState.COMPLETE,
+    TrialState.FAIL,
+)
+THIRD = Ladder(reduction_factor=3)
+HALF = Ladder(reduction_factor=2)
+PLENTY = BudgetState(trials_left=5, exhausted=False)
+NO_TRIALS = BudgetState(trials_left=0, exhausted=False)
+NO_TIME = BudgetState(trials_left=5, exhausted=True)
+DONE_BASELINE = trial(0, COMPLETE, [0.1], [0.1], [0.1])
+
+
+def test_the_first_job_is_the_baseline_even_without_time():
+    assert next_job([], THIRD, PLENTY) == NewTrial()
+    assert next_job([], THIRD, NO_TIME) == NewTrial()
+    assert next_job([], THIRD, NO_TRIALS) == Finished()
+
+
+def test_an_interrupted_trial_goes_on_to_where_it_was_going_before_anything_else():
+    promotable = [trial(number, PAUSED, [0.1 * number]) for number in range(1, 4)]
+    interrupted = trial(4, WAITING, [0.2], stop_after_stage=2, attempts=2)
+    assert next_job([DONE_BASELINE, *promotable, interrupted], THIRD, NO_TIME) == Continue(4, stop_after_stage=2)
+
+
+@pytest.mark.parametrize(("ladder", "stop"), [(THIRD, 0), (Ladder(3, stopping=False), 2)])
+def test_a_recorded_trial_that_never_started_is_started(ladder: Ladder, stop: int):
+    assert next_job([trial(0, WAITING)], ladder, PLENTY) == Continue(0, stop_after_stage=stop)
+
+
+@pytest.mark.parametrize("budget", [PLENTY, NO_TRIALS, NO_TIME])
+def test_the_baseline_goes_on_whatever_it_is_worth(budget: BudgetState):
+    others = [trial(number, PAUSED, [0.9]) for number in range(1, 4)]
+    assert next_job([trial(0, PAUSED, [0.0]), *others], THIRD, budget) == Continue(0, stop_after_stage=1)
+
+
+def test_a_third_of_those_that_ended_a_rung_is_promoted_the_best_first():
+    paused = [trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.8]), trial(3, PAUSED, [0.5])]
+    assert next_job([DONE_BASELINE, *paused[:1]], THIRD, PLENTY) == NewTrial()
+    assert next_job([DONE_BASELINE, *paused], THIRD, PLENTY) == Continue(2, stop_after_stage=1)
+
+
+def test_the_number_of_places_is_exact_for_powers_of_the_reduction_factor():
+    paused = [trial(number, PAUSED, [number / 1000]) for number in range(1, 243)]
+    promoted = [trial(number, RUNNING, [number / 1000]) for number in range(243, 323)]
+    # 243 + 80 trials have ended the rung: 107 places, 80 of them taken by those that run on.
+    for more in range(27):
+        records = [DONE_BASELINE, *paused, *promoted]
+        assert next_job(records, THIRD, PLENTY) == Continue(242 - more, stop_after_stage=1)
+        promoted.append(trial(paused.pop().number, RUNNING, [(242 - more) / 1000]))
+    assert next_job([DONE_BASELINE, *paused, *promoted], THIRD, PLENTY) == NewTrial()
+
+
+def test_promoted_trials_count_and_keep_their_places():
+    records = [DONE_BASELINE, trial(1, COMPLETE, [0.8], [0.8], [0.8]), trial(2, PAUSED, [0.5]), trial(3, PAUSED, [0.4])]
+    assert next_job(records, THIRD, PLENTY) == NewTrial()
+    assert next_job(records, HALF, PLENTY) == Continue(2, stop_after_stage=1)
+
+
+def test_the_top_rung_comes_first():
+    low = [trial(number, PAUSED, [0.9]) for number in range(4, 8)]
+    high = [trial(number, PAUSED, [0.5], [0.1 * number]) for number in range(1, 4)]
+    assert next_job([DONE_BASELINE, *high, *low], HALF, PLENTY) == Continue(3, stop_after_stage=2)
+
+
+def test_ties_are_broken_by_log_loss_then_by_number():
+    def paused(number: int, log_loss: float):
+        tied = trial(number, PAUSED, [0.5])
+        return trial(number, PAUSED, reports=tuple(_with_log_loss(r, log_loss) for r in tied.reports))
+
+    assert next_job([DONE_BASELINE, paused(1, 2.0), paused(2, 1.0), paused(3, 1.5)], HALF, PLENTY).number == 2
+    assert next_job([DONE_BASELINE, paused(1, 2.0), paused(2, 1.0), paused(3, 1.0)], THIRD, PLENTY).number == 2
+
+
+def _with_log_loss(report, log_loss: float):
+    from dataclasses import replace
+
+    return replace(report, val_log_loss=log_loss)
+
+
+def test_nan_never_promotes_and_a_trial_that_failed_later_yields_its_place():
+    nan = [trial(number, PAUSED, [math.nan]) for number in range(1, 5)]
+    assert next_job([DONE_BASELINE, *nan], HALF, PLENTY) == NewTrial()
+    failed = trial(5, FAIL, [0.9], infeasible=True)
+    assert next_job([DONE_BASELINE, failed, trial(6, PAUSED, [0.5])], THIRD, PLENTY).number == 6
+
+
+def test_without_time_nothing_is_promoted_but_the_best_is_carried_once_nothing_runs():
+    paused = [trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4], [0.2]), trial(3, PAUSED, [0.35])]
+    assert next_job([DONE_BASELINE, *paused, trial(4, RUNNING)], THIRD, NO_TIME) == Wait()
+    assert next_job([DONE_BASELINE, *paused], THIRD, NO_TIME) == Continue(2, stop_after_stage=2, carried=True)
+
+
+def test_nothing_is_carried_twice_until_there_are_more_trials():
+    carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], carried_at=3)
+    paused = trial(1, PAUSED, [0.3])
+    assert next_job([DONE_BASELINE, paused, carried], THIRD, NO_TIME) == Finished()
+    assert next_job([DONE_BASELINE, paused, trial(2, FAIL, carried_at=3)], THIRD, NO_TRIALS) == Finished()
+    extended = [DONE_BASELINE, paused, carried, trial(3, PAUSED, [0.2])]
+    assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, carried=True)
+
+
+def test_a_trial_of_kind_none_goes_to_its_end_wherever_it_paused():
+    straight = Ladder(3, stopping=False)
+    assert next_job([DONE_BASELINE, trial(1, PAUSED, [0.1])], straight, PLENTY) == Continue(1, stop_after_stage=2)
+
+
+def test_failed_trials_are_never_continued():
+    assert next_job([trial(0, FAIL, [0.9], infeasible=True), trial(1, FAIL)], HALF, NO_TRIALS) == Finished()
+
+
+accuracies = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9])
+values = st.one_of(accuracies, accuracies, accuracies, accuracies, accuracies, st.just(math.nan))
+stages = st.lists(values, min_size=1, max_size=2)
+baselines = st.lists(st.lists(accuracies, min_size=1, max_size=2), min_size=1, max_size=4)
+searches = st.builds(
+    lambda first, rest: [first, *rest], baselines, st.lists(st.lists(stages, min_size=1, max_size=4), max_size=30)
+)
+
+
+def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: object) -> tuple[Search, list[Job]]:
+    jobs: list[Job] = []
+
+    def check(search: Search, job: Job) -> None:
+        jobs.append(job)
+        if isinstance(job, Wait):
+            assert search.running(), "waits for nothing"
+        if isinstance(job, Finished):
+            assert not search.running()
+        if isinstance(job, Continue) and not job.carried:
+            _check_promotion(search, job)
+
+    search = Search(curves, ladder, workers, chance, on_job=check, **settings)
+    search.play()
+    return search, jobs
+
+
+def _check_promotion(search: Search, job: Continue) -> None:
+    """Against the paper's words, not against our code: among the top floor(n / eta) of all that ended the rung."""
+    record = by_number(search.records)[job.number]
+    if record.state is WAITING or record.is_baseline or not search.ladder.stopping:
+        return
+    stage = job.stop_after_stage - 1
+    ended = {
+        other.number: max(r.val_accuracy for r in other.reports if r.stage == stage)
+        for other in search.records
+        if any(r.stage == stage and r.stage_ended for r in other.reports)
+    }
+    better = [
+        number
+        for number, value in ended.items()
+        if value > ended[job.number] and search.records[number].state is not FAIL
+    ]
+    assert len(better) < len(ended) // search.ladder.reduction_factor
+
+
+@given(searches, st.integers(2, 4), st.integers(1, 5), st.randoms(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_search_in_any_order_of_arrival(curves, factor: int, workers: int, chance: Random, stopping: bool):
+    search, jobs = _play(curves, Ladder(factor, stopping), workers, chance)
+    assert jobs[-1] == Finished()
+    assert len(search.records) == len(curves)
+    assert len(set(search.trained)) == len(search.trained), "a stage was trained twice"
+    assert search.records[0].state is COMPLETE
+    assert sum(isinstance(job, Continue) and job.carried for job in jobs) <= 1
+    assert {record.state for record in search.records} <= {COMPLETE, PAUSED, FAIL}
+    if not stopping:
+        assert {record.state for record in search.records} <= {COMPLETE, FAIL}
+
+
+@given(searches, st.integers(1, 5), st.randoms(), st.integers(0, 12))
+@settings(max_examples=80, deadline=None)
+def test_a_search_that_runs_out_of_time(curves, workers: int, chance: Random, after: int):
+    search, jobs = _play(curves, THIRD, workers, chance, exhausted_after=after)
+    assert jobs[-1] == Finished()
+    assert search.records[0].state is COMPLETE
+    carried = [record for record in search.records if record.carried]
+    assert len(carried) <= 1
+    paused = [record.best_rank for record in search.records if record.state is PAUSED]
+    if paused and not any(record.state is FAIL for record in carried):
+        assert carried[0].best_rank >= max(paused), "the best of those left paused was not carried"
+
+
+@given(searches, st.integers(1, 5), st.randoms())
+@settings(max_examples=80, deadline=None)
+def test_deaths_change_no_result_but_the_order(curves, workers: int, chance: Random):
+    search, jobs = _play(curves, THIRD, workers, chance, deaths_left=20)
+    assert jobs[-1] == Finished()
+    assert search.records[0].state is COMPLETE
+    assert len(set(search.trained)) == len(search.trained)
+
+
+@given(searches, st.randoms())
+@settings(max_examples=50, deadline=None)
+def test_the_order_of_the_records_does_not_matter(curves, chance: Random):
+    search, _ = _play(curves, HALF, 3, chance)
+    shuffled = chance.sample(search.records, len(search.records))
+    assert next_job(shuffled, HALF, NO_TRIALS) == next_job(search.records, HALF, NO_TRIALS)
