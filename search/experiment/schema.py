@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from carcls.catalog import nearest_name
@@ -58,13 +59,13 @@ def check(model: type[Model], tree: Plain) -> Model | tuple[Wrong, ...]:
         return tuple(wrong)
 
 
-def all_keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every key of a model and of the models inside it, sections included, as paths without list positions."""
+def all_fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every field of a model and of the models inside it, with its path without list positions."""
     for name, info in model.model_fields.items():
-        yield (*path, name)
+        yield (*path, name), info
         inner = _model_in(info.annotation)
         if inner is not None:
-            yield from all_keys(inner, (*path, name))
+            yield from all_fields(inner, (*path, name))
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
@@ -131,7 +132,7 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
     near = nearest_name(wrong, names)
     if near:
         return f"unknown key; did you mean {near!r}?"
-    elsewhere = [".".join(key) for key in all_keys(model) if key[-1] == wrong]
+    elsewhere = [".".join(key) for key, _ in all_fields(model) if key[-1] == wrong]
     if elsewhere:
         return f"unknown key here; did you mean `{'` or `'.join(elsewhere)}`?"
     return f"unknown key; expected one of {', '.join(names)}"
