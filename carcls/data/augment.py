@@ -47,7 +47,7 @@ def _strong() -> list[A.BasicTransform]:
         A.CropAndPad(percent=(-0.2, 0.0), p=0.7),
         _affine(scale=(0.8, 1.15), shift=0.08, degrees=15, shear_degrees=8, p=0.6),
         A.Perspective(scale=(0.02, 0.07), border_mode=cv2.BORDER_REFLECT_101, p=0.3),
-        A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
+        A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.7),
         A.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=40, val_shift_limit=15, p=0.5),
         A.ToGray(p=0.1),
         A.MotionBlur(blur_limit=(3, 7), p=0.2),

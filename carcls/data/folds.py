@@ -78,7 +78,7 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path, root: Path) -> Split:
     """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *rows = csv.reader(file)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise DataError(
@@ -150,7 +150,8 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
     writer.writerow(header)
     writer.writerows(rows)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    # surrogateescape: a folder may hold names that are no UTF-8, and they must be written too
+    with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text.getvalue())
         file.flush()
         os.fsync(file.fileno())

@@ -1,7 +1,9 @@
 """Artefacts on the node's own disk: content-addressed, built once, published atomically, memory-mapped."""
 
+import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +60,7 @@ class Store:
                 existing = _open(path, shape, dtype)  # built while this process waited
                 return existing if existing is not None else _build(path, shape, dtype, build)
         except OSError as error:
-            size_mb = np.dtype(dtype).itemsize * int(np.prod(shape)) / 1e6
+            size_mb = _size_bytes(shape, dtype) / 1e6
             raise DataError(
                 f"{path}: cannot build an artefact of {size_mb:,.1f} MB: {error.strerror or error};"
                 " free room there, or set CARSEARCH_STORE to a folder on a larger disk of this node"
@@ -83,6 +85,8 @@ def _open(path: Path, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any] | 
 def _build(path: Path, shape: Sequence[int], dtype: DTypeLike, build: Callable[[NDArray[Any]], None]) -> NDArray[Any]:
     """Under the artefact's lock: whatever temporary file is found belongs to a builder that died."""
     temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    _check_room(path.parent, shape, dtype)
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
         with temporary.open("rb+") as file:
@@ -100,6 +104,17 @@ def _build(path: Path, shape: Sequence[int], dtype: DTypeLike, build: Callable[[
     if published is None:
         raise OSError(f"the file just written cannot be opened: {path}")
     return published
+
+
+def _check_room(folder: Path, shape: Sequence[int], dtype: DTypeLike) -> None:
+    """Refuses what cannot fit before trying: a try would fill the disk for a moment, to the harm of others."""
+    disk = os.statvfs(folder)
+    if _size_bytes(shape, dtype) > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _size_bytes(shape: Sequence[int], dtype: DTypeLike) -> int:
+    return np.dtype(dtype).itemsize * math.prod(shape)
 
 
 def _sync_folder(folder: Path) -> None:

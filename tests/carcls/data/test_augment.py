@@ -1,0 +1,155 @@
+"""The transforms of a policy must be independent of each other, and a view must depend on nothing but its name."""
+
+import itertools
+import multiprocessing
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import albumentations
+import cv2
+import numpy as np
+import pytest
+
+from carcls.catalog import AUGMENT_POLICIES
+from carcls.data.augment import transforms, view, view_and_transforms
+
+VARIED = [policy for policy in AUGMENT_POLICIES if policy != "none"]
+VIEWS = 2_000
+FALSE_ALARM = 1e-6
+"""Chance that one run over fresh seeds, all pairs of all policies together, would fail although all is well."""
+
+
+def photo(size: int = 32) -> np.ndarray:
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8), (size, size))
+    image.setflags(write=False)  # as the pixel store hands it out
+    return image
+
+
+def fired_table(policy: str, *, by: str) -> tuple[list[str], np.ndarray]:
+    """(names, bool (VIEWS, transforms)): which transforms took part in VIEWS views, numbered along one axis."""
+    names = [type(transform).__name__ for transform in transforms(policy)]
+    image = photo(8)
+    rows = []
+    for number in range(VIEWS):
+        place = {"seed": 3, "view": 1, "index": 2, by: number}
+        fired = view_and_transforms(policy, image, **place)[1]
+        rows.append([name in fired for name in names])
+    return names, np.array(rows)
+
+
+def chi_square(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's statistic of a 2 x 2 table; about chi-square with one degree of freedom if a, b are independent."""
+    correlation = np.corrcoef(a, b)[0, 1]
+    return float(len(a) * correlation**2)
+
+
+def critical_value(tests: int) -> float:
+    """The statistic that one of `tests` independent tests exceeds with probability FALSE_ALARM."""
+    from scipy.stats import chi2
+
+    return float(chi2.isf(FALSE_ALARM / tests, df=1))
+
+
+@pytest.mark.parametrize("by", ["seed", "view", "index"])
+def test_each_pair_of_transforms_fires_independently(by):
+    pairs = []
+    for policy in VARIED:
+        names, fired = fired_table(policy, by=by)
+        assert len(set(names)) == len(names)  # a name tells which transform it was
+        columns = range(len(names))
+        pairs += [
+            (policy, names[i], names[j], chi_square(fired[:, i], fired[:, j]))
+            for i, j in itertools.combinations(columns, 2)
+        ]
+        pairs += [(policy, names[i], "next view", chi_square(fired[1:, i], fired[:-1, i])) for i in columns]
+        for name, transform, rate in zip(names, transforms(policy), fired.mean(axis=0), strict=True):
+            sigma = (transform.p * (1 - transform.p) / VIEWS) ** 0.5
+            assert abs(rate - transform.p) < 5.5 * sigma, (policy, name)  # a false alarm of 4e-8 each
+    limit = critical_value(len(pairs))
+    assert [pair for pair in pairs if pair[-1] > limit] == []
+
+
+def test_the_independence_test_finds_the_fault_it_is_there_for():
+    """Compose(seed=) hands every transform the same stream: equal probabilities then always fire together."""
+    compose = albumentations.Compose(
+        [albumentations.HorizontalFlip(p=0.5), albumentations.ToGray(p=0.5)], seed=0, save_applied_params=True
+    )
+    rows = [[name for name, _ in compose(image=photo(8))["applied_transforms"]] for _ in range(200)]
+    flips, greys = (np.array([name in row for row in rows]) for name in ("HorizontalFlip", "ToGray"))
+    assert chi_square(flips, greys) > critical_value(1)
+
+
+@pytest.mark.parametrize("policy", VARIED)
+def test_every_transform_draws_from_our_generators_only(policy):
+    """Each transform alone and certain: other states of the global generators must change nothing."""
+    for transform in transforms(policy):
+        transform.p = 1.0
+        compose = albumentations.Compose([transform])
+        outs = []
+        for other in (1, 2):
+            cv2.setRNGSeed(other)
+            np.random.seed(other)
+            random.seed(other)
+            compose.set_random_state(np.random.default_rng(5), random.Random(5))  # noqa: S311  # a test is no secret
+            outs.append(compose(image=photo())["image"])
+        assert np.array_equal(*outs), type(transform).__name__
+
+
+def digest_of_view(number: int) -> bytes:
+    return view("strong", photo(), seed=1, view=number % 3, index=number).tobytes()
+
+
+def test_views_depend_on_no_order_thread_or_process():
+    numbers = list(range(60))
+    expected = {number: digest_of_view(number) for number in numbers}
+    shuffled = numbers[::2] + numbers[-1::-2]
+    assert {number: digest_of_view(number) for number in shuffled} == expected
+    with ThreadPoolExecutor(4) as threads:
+        assert dict(zip(shuffled, threads.map(digest_of_view, shuffled), strict=True)) == expected
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert (
+            dict(zip(shuffled[:20], pool.map(digest_of_view, shuffled[:20]), strict=True)).items() <= expected.items()
+        )
+
+
+def test_seed_view_and_index_each_make_another_view():
+    image = photo()
+    base = {"seed": 0, "view": 0, "index": 0}
+    for name in base:
+        outs = {view("strong", image, **{**base, name: number}).tobytes() for number in range(20)}
+        assert len(outs) == 20, name
+    assert not np.array_equal(
+        view("strong", image, seed=0, view=1, index=2), view("strong", image, seed=0, view=2, index=1)
+    )
+
+
+@pytest.mark.parametrize("policy", AUGMENT_POLICIES)
+def test_a_view_is_a_new_image_of_the_same_shape(policy):
+    image = photo(40)[:, :33]
+    before = image.copy()
+    for number in range(40):
+        out = view(policy, image, seed=0, view=number, index=0)
+        assert (out.shape, out.dtype) == (image.shape, np.uint8)
+        assert out.flags.writeable
+        assert out.flags.c_contiguous
+        assert not np.shares_memory(out, image)
+    assert np.array_equal(image, before)
+
+
+def test_none_leaves_the_photo_alone():
+    assert np.array_equal(view("none", photo(), seed=0, view=3, index=4), photo())
+    assert transforms("none") == []
+
+
+def test_an_unknown_policy_raises():
+    with pytest.raises(KeyError, match="wild"):
+        view("wild", photo(), seed=0, view=0, index=0)
+
+
+@pytest.mark.parametrize("policy", VARIED)
+def test_cars_stay_upright(policy):
+    """Wheels down: a photo dark above and bright below stays so in every view."""
+    image = np.repeat(np.repeat(np.linspace(40, 210, 64).astype(np.uint8)[:, None, None], 64, axis=1), 3, axis=2)
+    for number in range(200):
+        out = view(policy, image, seed=0, view=number, index=0).astype(float)
+        assert out[40:].mean() - out[:24].mean() > 30, number

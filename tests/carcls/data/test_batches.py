@@ -1,0 +1,176 @@
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carcls.config import AugmentConfig, TrainConfig
+from carcls.data.augment import view
+from carcls.data.batches import EpochBatches, EpochPlan, training_batches, view_number
+from carcls.data.folds import make_split
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.data.table import load_dataset
+
+
+def config(*, policy: str = "none", views: int = 0, batch_size: int = 4, seed: int = 0) -> TrainConfig:
+    return TrainConfig(
+        backbone="MobileNet",
+        image_size=32,
+        batch_size=batch_size,
+        seed=seed,
+        augment=AugmentConfig(policy=policy, views=views),
+        stages=({"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-3},),
+    )
+
+
+def planted_plan(count: int, *, batch_size: int = 4, order_seed: int = 0, policy: str = "none") -> EpochPlan:
+    """Photo i carries i in its first two pixel values, and has label i mod 3."""
+    pixels = np.zeros((count, 32, 32, 3), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
+    return EpochPlan(
+        pixels=pixels,
+        labels=np.arange(count) % 3,
+        order=np.random.default_rng(order_seed).permutation(count),
+        class_count=3,
+        batch_size=batch_size,
+        policy=policy,
+        view_seed=1,
+        view=2,
+    )
+
+
+def photo_numbers(x: np.ndarray) -> np.ndarray:
+    return x[:, 0, 0, 0].astype(int) + 256 * x[:, 0, 0, 1].astype(int)
+
+
+def all_batches(batches: EpochBatches) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [batches[number] for number in range(len(batches))]
+
+
+def batch_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("batches")}
+
+
+@pytest.fixture
+def data(tmp_path, make_root) -> TrainingData:
+    dataset = load_dataset(make_root({"0": 9, "1": 6, "2": 4}), processes=1)
+    split = make_split(dataset, fraction=0.25, seed=0)
+    return TrainingData(split, Store(tmp_path / "store"), view_seed=7)
+
+
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 9), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_an_epoch_has_every_photo_once_with_its_own_label(count, batch_size, order_seed, threads):
+    plan = planted_plan(count, batch_size=batch_size, order_seed=order_seed)
+    batches = all_batches(EpochBatches(plan, threads=threads))
+    assert [len(x) for x, _ in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert 1 <= len(batches[-1][0]) <= batch_size
+    seen = np.concatenate([photo_numbers(x) for x, _ in batches])
+    assert seen.tolist() == plan.order.tolist()
+    y = np.concatenate([y for _, y in batches])
+    assert y.dtype == np.float32
+    assert np.array_equal(y, np.eye(3, dtype=np.float32)[seen % 3])
+
+
+def test_no_validation_photo_is_ever_in_a_training_batch(data):
+    validation = {photo.tobytes() for photo in data.pixels("validation", 32)}
+    train = sorted(photo.tobytes() for photo in data.pixels("train", 32))
+    assert validation
+    for epoch in range(5):
+        batches = all_batches(training_batches(data, config(), epoch=epoch, size_px=32))
+        shown = [photo.tobytes() for x, _ in batches for photo in x]
+        assert not validation & set(shown)
+        assert sorted(shown) == train
+
+
+def test_views_are_those_of_the_epoch_and_the_photos_place_in_the_table(data):
+    setting = config(policy="medium", views=2)
+    photos, labels = data.pixels("train", 32), data.split.train.labels
+    for epoch in (0, 1, 2):
+        batches = training_batches(data, setting, epoch=epoch, size_px=32)
+        for number, (x, y) in enumerate(all_batches(batches)):
+            places = batches.plan.order[number * 4 : number * 4 + 4]
+            expected = [view("medium", photos[i], seed=7, view=epoch % 2, index=int(i)) for i in places]
+            assert np.array_equal(x, np.stack(expected))
+            assert y.argmax(axis=1).tolist() == labels[places].tolist()
+
+
+def test_epoch_seed_and_nothing_else_fix_the_order(data):
+    def order(epoch: int, seed: int, **other) -> list[int]:
+        return training_batches(data, config(seed=seed, **other), epoch=epoch, size_px=32).plan.order.tolist()
+
+    assert order(3, 5) == order(3, 5, batch_size=2) == order(3, 5, policy="strong", views=3)
+    assert len({tuple(order(epoch, seed)) for epoch in range(3) for seed in range(3)}) == 9
+
+
+@pytest.mark.parametrize("policy", ["none", "strong"])
+def test_threads_and_the_order_of_asking_change_no_value(policy):
+    plan = planted_plan(41, policy=policy)
+    expected = [plan.batch(number) for number in range(plan.batch_count)]
+    for threads in (1, 2, 4):
+        batches = EpochBatches(plan, threads=threads)
+        asked = [0, 1, 0, 1, 2, 9, 3, 10, 5, 0, 10]
+        for number in [*asked, *range(len(batches))]:
+            x, y = batches[number]
+            assert np.array_equal(x, expected[number][0])
+            assert np.array_equal(y, expected[number][1])
+
+
+def test_batches_past_the_end_raise():
+    batches = EpochBatches(planted_plan(9))
+    for number in (3, -1):
+        with pytest.raises(IndexError, match="of an epoch of 3"):
+            batches[number]
+
+
+def test_threads_end_with_the_epoch_and_with_the_object():
+    before = batch_threads()
+    finished = EpochBatches(planted_plan(40), threads=2)
+    all_batches(finished)
+    abandoned = EpochBatches(planted_plan(4_000), threads=2)
+    assert len(abandoned[0][0]) == 4
+    del abandoned
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while batch_threads() - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert batch_threads() == before
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    plan = planted_plan(8, policy="wild")
+    with pytest.raises(KeyError, match="wild"):
+        EpochBatches(plan)[0]
+
+
+@pytest.mark.parametrize(("epoch", "views", "expected"), [(0, 0, 0), (7, 0, 7), (7, 4, 3), (8, 4, 0), (5, 1, 0)])
+def test_view_number(epoch, views, expected):
+    assert view_number(epoch, views) == expected
+
+
+def test_keras_fits_on_each_photo_once(data):
+    """Through the real adapter: a model that returns its input's mean sees each photo once, in the plan's order."""
+    import keras
+
+    seen: list[int] = []
+
+    class Recorder(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.mean(keras.ops.cast(x, "float32"), axis=(1, 2))
+
+    class Remember(keras.Model):
+        def train_step(self, batch):
+            x, _ = batch
+            seen.extend(photo_numbers(x.numpy()).tolist())
+            return {"loss": 0.0}
+
+    inputs = keras.Input((32, 32, 3), dtype="uint8")
+    model = Remember(inputs, Recorder()(inputs))
+    model.compile(loss="categorical_crossentropy", run_eagerly=True)
+    plan = planted_plan(21)
+    model.fit(EpochBatches(plan), epochs=1, shuffle=False, verbose=0)
+    assert seen == plan.order.tolist()

@@ -1,0 +1,176 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carcls.data.folds import Split, make_split, read_split, write_quarantine, write_split
+from carcls.data.table import Dataset, ImageTable, Quarantined, load_dataset, sort_class_names
+from carcls.errors import DataError
+
+NOTHING = ImageTable(Path("r"), (), (), np.array([], dtype=np.int64), ())
+
+
+def dataset(labels, digests=None) -> Dataset:
+    ids = tuple(f"{number}.jpg" for number in range(len(labels)))
+    names = tuple(str(label) for label in range(max(labels) + 1))
+    paths = tuple(f"train/{names[label]}/{id_}" for id_, label in zip(ids, labels, strict=True))
+    table = ImageTable(Path("r"), ids, paths, np.array(labels), tuple(digests or ids))
+    return Dataset(names, table, NOTHING, None, ())
+
+
+@st.composite
+def datasets(draw) -> Dataset:
+    """Every class has a photo; copies are frequent, some across classes."""
+    class_count = draw(st.integers(1, 4))
+    extra = draw(st.lists(st.integers(0, class_count - 1), max_size=40))
+    labels = draw(st.permutations([*range(class_count), *extra]))
+    digests = draw(st.lists(st.integers(0, 25).map(str), min_size=len(labels), max_size=len(labels)))
+    return dataset(labels, digests)
+
+
+def different_photos(data: Dataset, label: int) -> set[str]:
+    return {digest for digest, other in zip(data.train.digests, data.train.labels, strict=True) if other == label}
+
+
+@given(datasets(), st.floats(0.01, 0.99), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_split_is_a_stratified_partition_that_keeps_copies_together(data, fraction, seed):
+    labels_of: dict[str, set[int]] = {}
+    for digest, label in zip(data.train.digests, data.train.labels, strict=True):
+        labels_of.setdefault(digest, set()).add(int(label))
+    try:
+        split = make_split(data, fraction=fraction, seed=seed)
+    except DataError:
+        spare = [label for label in range(len(data.class_names)) if len(different_photos(data, label)) > 1]
+        pure = {min(labels) for labels in labels_of.values() if len(labels) == 1}
+        assert not pure & set(spare)  # refused only where nothing could be held out
+        return
+    assert Counter(split.train.ids) + Counter(split.validation.ids) == Counter(data.train.ids)
+    assert not set(split.train.digests) & set(split.validation.digests)
+    assert set(split.train.labels.tolist()) == set(range(len(data.class_names)))
+    for label in range(len(data.class_names)):
+        pure_photos = {digest for digest in different_photos(data, label) if len(labels_of[digest]) == 1}
+        held_out = int((split.validation.labels == label).sum())
+        assert (held_out > 0) == (bool(pure_photos) and len(different_photos(data, label)) > 1)
+
+
+@given(st.lists(st.integers(2, 60), min_size=1, max_size=5), st.floats(0.05, 0.6), st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_without_copies_each_class_gives_its_rounded_share(sizes, fraction, seed):
+    data = dataset([label for label, size in enumerate(sizes) for _ in range(size)])
+    held_out = np.bincount(make_split(data, fraction=fraction, seed=seed).validation.labels, minlength=len(sizes))
+    assert held_out.tolist() == [min(max(round(fraction * size), 1), size - 1) for size in sizes]
+
+
+def test_split_is_pure_in_the_seed_and_keeps_file_order():
+    data = dataset([0, 1] * 50)
+    first, again, other = (make_split(data, fraction=0.2, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.validation.ids != other.validation.ids
+    for table in (first.train, first.validation):
+        numbers = [int(id_.removesuffix(".jpg")) for id_ in table.ids]
+        assert numbers == sorted(numbers)
+
+
+def test_every_photo_is_held_out_under_some_seed():
+    """P(one photo escapes 60 seeds at fraction 0.3) = 0.7^60 < 1e-9."""
+    data = dataset([0] * 10 + [1] * 20)
+    seen = {id_ for seed in range(60) for id_ in make_split(data, fraction=0.3, seed=seed).validation.ids}
+    assert seen == set(data.train.ids)
+
+
+def test_contradictory_copies_stay_in_training():
+    data = dataset([0, 0, 0, 1, 1, 1], digests=["same", "a", "b", "same", "c", "d"])
+    for seed in range(20):
+        assert "same" not in make_split(data, fraction=0.9, seed=seed).validation.digests
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 15, float("nan")])
+def test_fractions_outside_zero_and_one_are_refused(fraction):
+    with pytest.raises(DataError, match="expected a number between 0 and 1"):
+        make_split(dataset([0, 0, 1, 1]), fraction=fraction, seed=0)
+
+
+def test_nothing_to_hold_out_is_refused():
+    with pytest.raises(DataError, match="no class has two different photos"):
+        make_split(dataset([0, 1, 1], digests=["a", "b", "b"]), fraction=0.5, seed=0)
+
+
+NAMES = st.text(st.characters(exclude_characters="/\\\0\r\n", exclude_categories=["Cs"]), min_size=1, max_size=6)
+
+
+@given(st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=2, max_size=12, unique=True), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_split_reads_back_bit_equal(tmp_path_factory, ids, data):
+    categories = [data.draw(st.sampled_from(["0", "9", "10", "Niva, 1.7", 'a"b'])) for _ in ids]
+    names = sort_class_names(set(categories))
+    paths = tuple(f"train/{category}/{id_}" for category, id_ in zip(categories, ids, strict=True))
+    labels = np.array([names.index(category) for category in categories])
+    table = ImageTable(Path("r"), tuple(ids), paths, labels, tuple(f"{number:032x}" for number in range(len(ids))))
+    cut = data.draw(st.integers(1, len(ids) - 1))
+    split = Split(names, table.select(range(cut)), table.select(range(cut, len(ids))))
+    path = tmp_path_factory.mktemp("split") / "split.csv"
+    write_split(split, path)
+    assert read_split(path, Path("r")) == split
+    assert [entry.name for entry in path.parent.iterdir()] == ["split.csv"]  # no temporary file stays
+
+
+def test_split_csv_is_plain(tmp_path):
+    split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, seed=0)
+    write_split(split, tmp_path / "split.csv")
+    lines = (tmp_path / "split.csv").read_text().splitlines()
+    assert lines[0] == "Id,path,Category,digest,fold"
+    assert lines[1].endswith(",train")
+    assert lines[-1].endswith(",validation")
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as a split"),
+        ("Id,path\n", "expected the columns Id,path,Category,digest,fold"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0,ff,test\n", "split.csv:2: expected five fields"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0\n", "split.csv:2: expected five fields"),
+        ("Id,path,Category,digest,fold\na,../a,0,ff,train\n", "split.csv:2: the path '../a' leaves"),
+        ("Id,path,Category,digest,fold\na,/etc/a,0,ff,train\n", "split.csv:2: the path '/etc/a' leaves"),
+    ],
+)
+def test_an_altered_split_is_refused(tmp_path, text, message):
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_split(tmp_path / "split.csv", tmp_path)
+
+
+def test_a_missing_split_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"split\.csv: cannot be read as a split"):
+        read_split(tmp_path / "split.csv", tmp_path)
+
+
+def test_class_names_that_rows_cannot_give_back_are_refused(tmp_path):
+    table = ImageTable(Path("r"), ("a",), ("train/1/a",), np.array([0]), ("x",))
+    with pytest.raises(DataError, match="every class of a split needs a photo"):
+        write_split(Split(("1", "0"), table, table), tmp_path / "split.csv")
+
+
+def test_quarantine_is_written_with_reasons(tmp_path):
+    write_quarantine(tmp_path / "q.csv", [Quarantined("a,b.jpg", "train/0/a,b.jpg", "train.csv line 2: no such file")])
+    assert (tmp_path / "q.csv").read_text() == (
+        'Id,path,reason\n"a,b.jpg","train/0/a,b.jpg",train.csv line 2: no such file\n'
+    )
+    write_quarantine(tmp_path / "q.csv", [])
+    assert (tmp_path / "q.csv").read_text() == "Id,path,reason\n"
+
+
+@pytest.mark.real
+def test_splits_the_real_photos(shared):
+    data = load_dataset(shared / "data" / "cars10", processes=1)
+    split = make_split(data, fraction=0.15, seed=0)
+    counts = np.bincount(data.train.labels)
+    held_out = np.bincount(split.validation.labels)
+    assert held_out.tolist() == [round(0.15 * int(count)) for count in counts]
+    assert len(split.train) + len(split.validation) == 722
+    assert not set(split.train.digests) & set(split.validation.digests)

@@ -1,0 +1,98 @@
+import multiprocessing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carcls.data.folds import make_split
+from carcls.data.pixels import decode, pixels, resize
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.data.table import load_dataset
+from carcls.errors import DataError
+
+
+def pixels_in_child(root: Path, store: Path) -> list[int]:
+    table = load_dataset(root, processes=2).train
+    return pixels(table, 16, Store(store), processes=2).sum(axis=(1, 2, 3)).tolist()
+
+
+def test_rows_are_the_photos_of_the_table(tmp_path, make_root):
+    table = load_dataset(make_root({"0": 3, "1": 2}), processes=1).train
+    stored = pixels(table, 16, Store(tmp_path / "store"), processes=1)
+    assert (stored.shape, stored.dtype) == ((5, 16, 16, 3), np.uint8)
+    for row, path in zip(stored, table.paths, strict=True):
+        assert np.array_equal(row, decode(table.root / path, 16))
+    reversed_rows = pixels(table.select([4, 3, 2, 1, 0]), 16, Store(tmp_path / "store"), processes=1)
+    assert np.array_equal(reversed_rows, stored[::-1])
+
+
+def test_processes_change_nothing(tmp_path, make_root):
+    table = load_dataset(make_root({"0": 9}), processes=1).train
+    alone = pixels(table, 16, Store(tmp_path / "one"), processes=1)
+    several = pixels(table, 16, Store(tmp_path / "three"), processes=3)
+    assert np.array_equal(alone, several)
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_works_in_a_daemonic_or_forked_process(tmp_path, make_root, method):
+    root = make_root({"0": 4})
+    with multiprocessing.get_context(method).Pool(1) as pool:  # its workers are daemonic
+        sums = pool.apply_async(pixels_in_child, (root, tmp_path / "child")).get(timeout=60)
+    assert sums == pixels_in_child(root, tmp_path / "here")
+
+
+def test_the_store_serves_photos_that_are_gone_but_builds_from_none(tmp_path, make_root):
+    table = load_dataset(make_root({"0": 2}), processes=1).train
+    store = Store(tmp_path / "store")
+    before = pixels(table, 16, store, processes=1)
+    (table.root / table.paths[1]).unlink()
+    assert np.array_equal(pixels(table, 16, store, processes=1), before)
+    with pytest.raises(DataError, match=r"train/0/01\.jpg: no such file"):
+        pixels(table, 17, store, processes=1)
+
+
+def test_a_photo_that_changed_since_the_scan_is_named(tmp_path, make_root, write_photo):
+    table = load_dataset(make_root({"0": 2}), processes=1).train
+    write_photo(table.root / table.paths[0], 99)
+    with pytest.raises(DataError, match=r"train/0/00\.jpg: has changed since the data folder was checked"):
+        pixels(table, 16, Store(tmp_path / "store"), processes=2)
+
+
+def test_decode_names_the_file(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"x\.jpg: not a JPEG, PNG or WebP file"):
+        decode(tmp_path / "x.jpg", 16)
+
+
+def test_colours_are_rgb(tmp_path):
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((8, 8, 3), (0, 0, 255), np.uint8))  # OpenCV writes BGR
+    assert decode(tmp_path / "red.png", 4)[0, 0].tolist() == [255, 0, 0]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(0, 255))
+@settings(max_examples=60, deadline=None)
+def test_resize_is_square_and_keeps_flat_colours(height, width, size, value):
+    out = resize(np.full((height, width, 3), value, np.uint8), size)
+    assert (out.shape, out.dtype) == ((size, size, 3), np.uint8)
+    assert np.abs(out.astype(int) - value).max() <= 1
+
+
+def test_shrinking_averages_each_axis_by_itself():
+    """Stripes one pixel wide turn grey, not striped again, also where the other axis is enlarged."""
+    stripes = np.zeros((4, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    out = resize(stripes, 16)
+    assert out.min() == out.max() == 100
+
+
+def test_training_data_gives_each_part_its_own_photos(tmp_path, make_root):
+    dataset = load_dataset(make_root({"0": 6, "1": 6}), processes=1)
+    split = make_split(dataset, fraction=0.25, seed=0)
+    data = TrainingData(split, Store(tmp_path / "store"), view_seed=0)
+    for part, table in (("train", split.train), ("validation", split.validation)):
+        expected = [decode(table.root / path, 8) for path in table.paths]
+        assert np.array_equal(data.pixels(part, 8), np.stack(expected))
