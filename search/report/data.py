@@ -1,0 +1,261 @@
+"""What the page says, as plain values: pure functions over the study's records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.experiment.domains import Value
+from search.policy.records import TrialRecord, TrialState
+from search.report.parameters import ParameterView, parameter_views, role_of
+from search.report.scores import Interval, Score, overlap, trial_score, wilson_interval
+from search.report.stages import StageRow, stage_rows, trained_s
+from search.summary import best_trial, counts_line, state_name
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRow:
+    """One parameter of the winner beside the baseline's; None where it is not active."""
+
+    name: str
+    value: Value
+    baseline: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The best trial, and whether that says anything."""
+
+    number: int
+    provisional: bool
+    """True as long as no trial has had all its stages."""
+    score: Score
+    baseline: Score | None
+    verdict: str
+    parameters: tuple[ParameterRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One line of the leaderboard, best first."""
+
+    number: int
+    role: str
+    state: str
+    stages_ended: int
+    stage_count: int
+    epochs: int
+    seconds: float
+    score: Score | None
+    params: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A trial that failed, and why."""
+
+    number: int
+    kind: str
+    epochs: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Validation accuracy of one trial, epoch by epoch."""
+
+    number: int
+    role: str
+    failed: bool
+    points: tuple[tuple[int, float], ...]
+    borders: tuple[tuple[int, str], ...]
+    """Epoch at which each stage ended, and the stage's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """Validation scores of the final training."""
+
+    trial: int | None
+    best_stage: str
+    best_epoch: int
+    image_size: int
+    photos: int
+    plain_accuracy: float
+    plain_interval: Interval
+    plain_log_loss: float
+    tta_accuracy: float
+    tta_interval: Interval
+    tta_log_loss: float
+    log_loss_saved: Interval
+    """Bootstrap interval of what TTA saves per photo, in nats."""
+    views: tuple[str, ...]
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything on the page; the template only prints it."""
+
+    name: str
+    experiment_text: str
+    device: str
+    counts: str
+    validation_photos: int | None
+    elapsed_s: float | None
+    trained_s: float
+    """Seconds that trials spent building, training and validating, added up."""
+    gpus_per_trial: float
+    interruptions: int
+    winner: Winner | None
+    leaderboard: tuple[TrialRow, ...]
+    curves: tuple[Curve, ...]
+    parameters: tuple[ParameterView, ...]
+    winner_stages: tuple[StageRow, ...]
+    pooled_stages: tuple[StageRow, ...]
+    failures: tuple[Failure, ...]
+    quarantined: tuple[tuple[str, str], ...]
+    retrain: Retrain | None
+    submission: str | None
+
+
+def report_data(
+    *,
+    name: str,
+    experiment_text: str,
+    records: Sequence[TrialRecord],
+    validation_photos: int | None,
+    quarantined: Sequence[tuple[str, str]] = (),
+    retrain: Mapping[str, Any] | None = None,
+    submission: str | None = None,
+    elapsed_s: float | None = None,
+    gpus_per_trial: float = 0.0,
+    device: str = "",
+) -> ReportData:
+    """Decides all that the page says; pure.
+
+    `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
+    the values of `retrain/scores.json`, `submission` the path to show. `elapsed_s` is wall-clock over all runs,
+    `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the machine. Without `validation_photos` no
+    interval is given. Raises KeyError where `retrain` lacks a score.
+    """
+    best = _winner_record(records)
+    return ReportData(
+        name=name,
+        experiment_text=experiment_text,
+        device=device,
+        counts=counts_line(records),
+        validation_photos=validation_photos,
+        elapsed_s=elapsed_s,
+        trained_s=sum(trained_s(record.reports) for record in records),
+        gpus_per_trial=gpus_per_trial,
+        interruptions=sum(len(record.deaths) for record in records),
+        winner=_winner(best, records, validation_photos) if best else None,
+        leaderboard=_leaderboard(records, best, validation_photos),
+        curves=tuple(_curve(record, best) for record in records if record.reports),
+        parameters=parameter_views(records, best),
+        winner_stages=stage_rows([best]) if best else (),
+        pooled_stages=stage_rows(records),
+        failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
+        quarantined=tuple(quarantined),
+        retrain=_retrain(retrain) if retrain else None,
+        submission=submission,
+    )
+
+
+def _winner_record(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The best of those that had all their stages; the best so far where there is none yet."""
+    return best_trial([r for r in records if r.state is TrialState.COMPLETE]) or best_trial(records)
+
+
+def _winner(best: TrialRecord, records: Sequence[TrialRecord], photos: int | None) -> Winner | None:
+    score = trial_score(best, photos)
+    if score is None:
+        return None
+    baseline = next((record for record in records if record.is_baseline), None)
+    baseline_score = trial_score(baseline, photos) if baseline else None
+    names = dict.fromkeys([*best.params, *(baseline.params if baseline else ())])
+    return Winner(
+        number=best.number,
+        provisional=best.state is not TrialState.COMPLETE,
+        score=score,
+        baseline=baseline_score,
+        verdict=_verdict(score, baseline_score, is_baseline=best.is_baseline),
+        parameters=tuple(
+            ParameterRow(name, best.params.get(name), baseline.params.get(name) if baseline else None) for name in names
+        ),
+    )
+
+
+def _verdict(winner: Score, baseline: Score | None, *, is_baseline: bool) -> str:
+    if is_baseline:
+        return "No trial was better than the default recipe, the baseline."
+    if baseline is None:
+        return "The baseline has no score yet, so there is nothing to compare with."
+    gain = f"{100 * (winner.accuracy - baseline.accuracy):+.2f} points over the baseline"
+    if winner.interval is None or baseline.interval is None:
+        return f"{gain}; how many photos it was measured on is not known, so neither is its noise."
+    if overlap(winner.interval, baseline.interval):
+        return f"{gain}, which is within noise: the 95 % intervals overlap."
+    return f"{gain}, which is more than noise: the 95 % intervals do not overlap."
+
+
+def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photos: int | None) -> tuple[TrialRow, ...]:
+    """Best first; failed trials after all others, then those without an epoch."""
+    ranked = sorted(records, key=_leaderboard_order)
+    return tuple(
+        TrialRow(
+            number=record.number,
+            role=role_of(record, best),
+            state=state_name(record),
+            stages_ended=0 if record.rung is None else record.rung + 1,
+            stage_count=record.stage_count,
+            epochs=record.fidelity,
+            seconds=trained_s(record.reports),
+            score=trial_score(record, photos),
+            params=record.params,
+        )
+        for record in ranked
+    )
+
+
+def _leaderboard_order(record: TrialRecord) -> tuple[bool, bool, float, float, int]:
+    accuracy, minus_log_loss = record.best_rank or (0.0, 0.0)
+    return (record.state is TrialState.FAIL, record.best_rank is None, -accuracy, -minus_log_loss, record.number)
+
+
+def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:
+    return Curve(
+        number=record.number,
+        role=role_of(record, best),
+        failed=record.state is TrialState.FAIL,
+        points=tuple((report.epoch, report.val_accuracy) for report in record.reports),
+        borders=tuple((report.epoch, report.stage_name) for report in record.reports if report.stage_ended),
+    )
+
+
+def _failure(record: TrialRecord) -> Failure:
+    cause = record.cause or "no cause recorded"
+    return Failure(number=record.number, kind=state_name(record), epochs=record.fidelity, cause=cause)
+
+
+def _retrain(scores: Mapping[str, Any]) -> Retrain:
+    photos = int(scores["validation_photos"])
+    low, high = scores["tta_interval"]
+    return Retrain(
+        trial=scores["trial"],
+        best_stage=scores["best_stage"],
+        best_epoch=scores["best_epoch"],
+        image_size=scores["image_size"],
+        photos=photos,
+        plain_accuracy=scores["plain_accuracy"],
+        plain_interval=wilson_interval(scores["plain_accuracy"], photos),
+        plain_log_loss=scores["plain_log_loss"],
+        tta_accuracy=scores["tta_accuracy"],
+        tta_interval=wilson_interval(scores["tta_accuracy"], photos),
+        tta_log_loss=scores["tta_log_loss"],
+        log_loss_saved=(low, high),
+        views=tuple(scores["tta_views"]),
+        seconds=scores["seconds"],
+        device=scores["device"],
+    )

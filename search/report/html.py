@@ -1,0 +1,72 @@
+"""Prints the page: what comes from outside is escaped, and the page forbids itself to load or run anything."""
+
+import os
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
+from search.report.data import ReportData
+from search.summary import count_text, duration_text, one_line, value_text
+
+_TEMPLATE = Path(__file__).parents[1] / "report.html"
+
+_LEADERBOARD_ROWS = 20
+"""Trials that the leaderboard shows before it is opened."""
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Writes the page whole or not at all. Raises OSError where the folder cannot be written."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A file name that is no Unicode comes as lone surrogates, which UTF-8 does not have.
+    draft.write_bytes(render(data).encode("utf-8", errors="replace"))
+    draft.replace(path)
+
+
+def render(data: ReportData) -> str:
+    """The page's HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": _score,
+        "interval": _interval,
+        "points": _points,
+        "duration": duration_text,
+        "one_line": one_line,
+        "value": _value,
+        "range": _range,
+        "count": count_text,
+    }
+    # S704: matplotlib has escaped every text in its SVG.
+    charts = {"curves": Markup(curves_svg(data.curves)), "scatter": Markup(parameters_svg(data.parameters))}  # noqa: S704
+    return environment.get_template(_TEMPLATE.name).render(
+        data=data, rows=_LEADERBOARD_ROWS, colours={"winner": WINNER, "baseline": BASELINE}, **charts
+    )
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}"
+
+
+def _points(gain: float | None) -> str:
+    return "–" if gain is None else f"{100 * gain:+.2f}".replace("-", "−")
+
+
+def _value(value: object) -> str:
+    return "–" if value is None else one_line(value_text(value))
+
+
+def _range(values: tuple[int, ...]) -> str:
+    """`96`, or `96 – 160`, thousands set apart by a thin space."""
+    ends = dict.fromkeys((min(values), max(values)))
+    return " – ".join(f"{value:,}".replace(",", "\u202f") for value in ends)
