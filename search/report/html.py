@@ -19,8 +19,7 @@ _LEADERBOARD_ROWS = 20
 def write_report(path: Path, data: ReportData) -> None:
     """Writes the page whole or not at all. Raises OSError where the folder cannot be written."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # A file name that is no Unicode comes as lone surrogates, which UTF-8 does not have.
-    draft.write_bytes(render(data).encode("utf-8", errors="replace"))
+    draft.write_text(render(data), encoding="utf-8")
     draft.replace(path)
 
 
@@ -39,6 +38,7 @@ def render(data: ReportData) -> str:
         "points": _points,
         "duration": duration_text,
         "one_line": one_line,
+        "lines": _lines,
         "value": _value,
         "range": _range,
         "count": count_text,
@@ -60,6 +60,11 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 def _points(gain: float | None) -> str:
     return "–" if gain is None else f"{100 * gain:+.2f}".replace("-", "−")
+
+
+def _lines(text: str) -> str:
+    """Text of several lines without control characters or the lone surrogates of a file name that is no Unicode."""
+    return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in text.splitlines())
 
 
 def _value(value: object) -> str:

@@ -180,6 +180,7 @@ def test_hostile_names_stay_text(tmp_path):
     page = Page(html)
     assert "script" not in page.tags
     assert "<script" not in html
+    assert not set(html) & set("\x00\u202e")
     assert sum("<script>alert('&')</script>" in text for text in page.texts) >= 10
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
