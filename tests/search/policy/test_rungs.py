@@ -1,0 +1,73 @@
+import math
+
+import pytest
+from policy_builders import trial
+
+from search.policy.records import TrialState
+from search.policy.rungs import Ladder, earned_rung, ordinary_trials, promotable, standing
+
+PAUSED, COMPLETE, FAIL = TrialState.PAUSED, TrialState.COMPLETE, TrialState.FAIL
+
+
+@pytest.mark.parametrize(("ended", "places"), [(0, 0), (2, 0), (3, 1), (8, 2), (9, 3), (243, 81), (3**20, 3**19)])
+def test_places_are_exact(ended: int, places: int):
+    assert Ladder(3).places(ended) == places
+
+
+def test_a_ladder_that_keeps_everything_is_refused():
+    with pytest.raises(ValueError, match="reduction_factor: expected 2 or more, found 1"):
+        Ladder(1)
+
+
+def test_stops_are_rung_by_rung_or_at_the_end():
+    assert [Ladder(3).next_stop(stage, 4) for stage in range(4)] == [0, 1, 2, 3]
+    assert (Ladder(3).first_stop(4), Ladder(3, stopping=False).first_stop(4)) == (0, 3)
+
+
+def test_standing_at_a_rung():
+    records = [
+        trial(1, PAUSED, [0.2, 0.6, 0.4]),  # the best epoch counts, not the last
+        trial(2, COMPLETE, [0.7], [0.1], [0.1]),  # further on: it counts here with its value here
+        trial(3, PAUSED, [math.nan]),
+        trial(4, FAIL, [0.9]),
+        trial(5, PAUSED, [0.6]),
+        trial(6, PAUSED),
+        trial(7, COMPLETE, [0.65], stage_count=1),
+    ]
+    assert [record.number for record in standing(records, 0)] == [2, 7, 1, 5, 3, 4]
+    assert [record.number for record in standing(records, 1)] == [2]
+    assert promotable(records, 0, Ladder(3)) is None
+    assert promotable(records, 0, Ladder(2)).number == 1
+
+
+def test_a_stage_that_ended_early_is_a_rung_all_the_same():
+    early, planned = trial(1, PAUSED, [0.5], [0.6]), trial(2, PAUSED, [0.5] * 9, [0.5] * 9)
+    assert promotable([planned, early], 1, Ladder(2)) == early
+
+
+def test_those_that_need_not_earn_their_rungs():
+    records = [
+        trial(0, COMPLETE, [0.1], [0.1], [0.1]),
+        trial(1, PAUSED, [0.5]),
+        trial(2, COMPLETE, [0.5], stage_count=1),
+        trial(3, COMPLETE, [0.5], [0.5], [0.5], carried_at=4),
+    ]
+    assert [record.number for record in ordinary_trials(records)] == [1]
+    assert ordinary_trials([]) == []
+
+
+@pytest.mark.parametrize(
+    ("curves", "rung"),
+    [
+        ([], None),
+        ([[0.1]], 0),
+        ([[0.1], [0.1]], 0),  # let through, and behind everybody
+        ([[0.9], [0.1]], 1),  # led the rung before
+        ([[0.1], [0.75]], 1),  # let through, but ahead of one that had earned it
+        ([[0.1], [0.75], [0.1]], 1),
+        ([[0.1], [0.95], [0.1]], 2),
+    ],
+)
+def test_the_rung_that_the_baseline_has_earned(curves: list[list[float]], rung: int | None):
+    ordinary = [trial(1, PAUSED, [0.8], [0.7]), trial(2, COMPLETE, [0.85], [0.9], [0.9]), trial(3, PAUSED, [0.6])]
+    assert earned_rung(trial(0, PAUSED, *curves), ordinary) == rung
