@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import carcls.data.photo  # noqa: F401  # for its cv2.setNumThreads(0), which holds for the whole process
-from carcls.catalog import AUGMENT_POLICIES
 
 
 def _light() -> list[A.BasicTransform]:
@@ -85,8 +84,6 @@ _POLICIES: dict[str, Callable[[], list[A.BasicTransform]]] = {
     "medium": _medium,
     "strong": _strong,
 }
-if tuple(_POLICIES) != AUGMENT_POLICIES:
-    raise ImportError(f"augment policies {tuple(_POLICIES)} are not those of the catalog, {AUGMENT_POLICIES}")
 
 # A Compose carries the random state of the view in progress: one per thread, or threads would mix their views.
 _per_thread = threading.local()

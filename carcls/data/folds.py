@@ -116,13 +116,14 @@ def _groups_by_class(table: ImageTable) -> tuple[dict[int, list[list[int]]], set
 def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
     """Whole groups, first come, up to `wanted` photos; at least one group where another stays in training."""
     spare = len(groups) - (0 if has_other_training else 1)
-    chosen: list[list[int]] = []
+    held_out: list[int] = []
     for group in groups:
-        if len(chosen) < spare and sum(map(len, chosen)) + len(group) <= wanted:
-            chosen.append(group)
-    if not chosen and spare > 0:
-        chosen = [min(groups, key=len)]
-    return [index for group in chosen for index in group]
+        if spare > 0 and len(held_out) + len(group) <= wanted:
+            held_out += group
+            spare -= 1
+    if not held_out and spare > 0:
+        return min(groups, key=len)
+    return held_out
 
 
 def _check_row(path: Path, line: int, row: list[str]) -> None:

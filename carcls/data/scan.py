@@ -12,8 +12,8 @@ from carcls.errors import DataError
 Scan = tuple[str, str]
 """(digest, "") or ("", reason)."""
 
-_CHUNK = 64
-"""Photos handed over at once: about 0.2 s of work against 1 ms of transfer."""
+_CHUNK = 128
+"""Photos handed over at once: about 0.3 s of work, as much as it takes to start a process."""
 
 
 def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:

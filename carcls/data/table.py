@@ -103,7 +103,8 @@ class Dataset:
 def load_dataset(root: Path, *, processes: int) -> Dataset:
     """Reads the contest's layout and decodes every photo once; unusable photos and rows are quarantined.
 
-    processes: how many decode at once; 1 decodes in this process.
+    processes: how many decode at once; 1 decodes in this process. More start fresh Python processes, so that a
+    script needs its `if __name__ == "__main__"`.
     Raises DataError where train.csv is missing, has other columns, or leaves not one usable photo.
     """
     rows, unusable = read_rows(root / TRAIN_CSV, ("Id", "Category"), TRAIN_FOLDER)

@@ -136,6 +136,12 @@ def test_a_view_is_a_new_image_of_the_same_shape(policy):
     assert np.array_equal(image, before)
 
 
+def test_every_policy_of_the_catalog_is_here_and_no_other():
+    from carcls.data.augment import _POLICIES
+
+    assert tuple(_POLICIES) == AUGMENT_POLICIES
+
+
 def test_none_leaves_the_photo_alone():
     assert np.array_equal(view("none", photo(), seed=0, view=3, index=4), photo())
     assert transforms("none") == []
