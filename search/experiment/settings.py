@@ -54,7 +54,8 @@ class ResourceSettings(_Frozen):
 
     gpus_per_trial: float | None = None
     """0, or 0.25 to 1; null: 1 where the cluster has GPUs, else 0."""
-    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+    cpus_per_trial: Annotated[int, Field(ge=1)] | None = None
+    """TensorFlow's threads; null: the GPU's share of its node's cores, or up to 4 where there is no GPU."""
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -79,6 +80,8 @@ class SearchSettings(_Frozen):
     resources: ResourceSettings = ResourceSettings()
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials that run at once; null: as many as the resources allow."""
+    deterministic: bool = False
+    """True: TensorFlow's deterministic kernels; slower, and with one trial at a time a repeated search is the same."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
     deterministic: bool = True

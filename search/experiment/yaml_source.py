@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from search.errors import ExperimentError, Problem
 
@@ -226,13 +227,26 @@ def child(node: Plain, key: str | int) -> Plain:
     return None
 
 
+class _Representer(SafeRepresenter):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> ScalarNode:
+        """Escaped where a reader would take a character for the end of a line."""
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar(_TAG + "str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
 def dump(tree: dict[str, Plain]) -> str:
     """The tree as YAML 1.2 text that `parse_source` reads back to an equal tree."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.width = 1_000_000  # one value, one line
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # ruamel declares it as None
-    yaml.representer.ignore_aliases = lambda *_: True
+    yaml.Representer = _Representer
     stream = StringIO()
     yaml.dump(tree, stream)
     return stream.getvalue()
