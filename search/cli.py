@@ -64,14 +64,13 @@ def status(study: StudyArgument) -> None:
     from rich.console import Console
 
     from search.progress import render_status
-    from search.run import GPUS_PER_TRIAL
+    from search.run import gpus_per_trial
     from search.study import Study
     from search.watch import spent
 
     folder, experiment = _open(study)
     found = Study.open(folder.root, read_only=True)
-    gpus = float(found.get_value(GPUS_PER_TRIAL, 0.0))
-    used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus)
+    used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus_per_trial(found))
     Console().print(render_status(folder.name, found.records(), used))
 
 
@@ -150,11 +149,13 @@ def demo() -> None:
 def data_sample(
     root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
     seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
+    train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
+    test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
 ) -> None:
     """Draw the sample data: ten car models in the contest's layout."""
     from carcls.data.sample import write_sample
 
-    write_sample(root, seed=seed)
+    write_sample(root, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class)
     _say(f"sample data: {root}")
 
 

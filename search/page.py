@@ -1,13 +1,49 @@
-"""From a study's folder to its page: gathers what `report.py` prints."""
+"""From a study's folder to its page: gathers what the report shows."""
 
 import csv
+import json
+from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.report import report_data, write_report
+from search.retrain import read_scores
+from search.run import gpus_per_trial
+from search.study import Study
 
-def quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:
+
+def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
+    """Writes report.html from what lies in the folder: a study at any point of its life, or a fixed recipe's training.
+
+    Raises StudyError where the folder's study cannot be read.
+    """
+    study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
+    data = report_data(
+        name=folder.name,
+        experiment_text=experiment.resolved_yaml(),
+        records=study.records() if study else (),
+        validation_photos=_validation_photos(folder),
+        quarantined=_quarantined(folder),
+        retrain=asdict(read_scores(folder)) if folder.scores.exists() else None,
+        submission=str(folder.submission) if folder.submission.exists() else None,
+        elapsed_s=study.elapsed_s if study else None,
+        gpus_per_trial=gpus_per_trial(study) if study else 0.0,
+        device=_device(folder),
+    )
+    write_report(folder.report, data)
+
+
+def _device(folder: StudyFolder) -> str:
+    """What the final training ran on, as it recorded; the search itself may have run elsewhere."""
+    return str(json.loads(folder.scores.read_text(encoding="utf-8"))["device"]) if folder.scores.exists() else ""
+
+
+def _validation_photos(folder: StudyFolder) -> int:
+    with folder.split.open(newline="", encoding="utf-8") as rows:
+        return sum(row["fold"] == "validation" for row in csv.DictReader(rows))
+
+
+def _quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:
     """(path, reason) of each photo that cannot be used."""
-    if not folder.quarantine.exists():
-        return ()
     with folder.quarantine.open(newline="", encoding="utf-8") as rows:
         return tuple((row["path"], row["reason"]) for row in csv.DictReader(rows))

@@ -18,8 +18,7 @@ from search.tensorboard import TensorBoardWriter
 from search.watch import Progress, Watch
 
 
-GPUS_PER_TRIAL = "gpus_per_trial"
-"""The study's own value: what each trial had of a GPU in the latest run; 0 without GPUs."""
+_GPUS_PER_TRIAL = "gpus_per_trial"
 
 ProgressContext = AbstractContextManager[Progress]
 
@@ -125,7 +124,7 @@ def search(
             if address is not None:
                 _probe(folder, experiment, nodes)
             resources = _plan(experiment, nodes)
-            study.set_value(GPUS_PER_TRIAL, resources.gpus)
+            study.set_value(_GPUS_PER_TRIAL, resources.gpus)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)
                 dispatcher = Dispatcher(experiment, study, folder, _worker_settings(experiment, resources), (watch,))
@@ -138,6 +137,11 @@ def search(
         finally:
             disconnect()
         return SearchEnd(finished=dispatcher.finished, trained=any(record.reports for record in study.records()))
+
+
+def gpus_per_trial(study: Study) -> float:
+    """What each trial had of a GPU in the study's latest run; 0 without GPUs, and before the first run."""
+    return float(study.get_value(_GPUS_PER_TRIAL) or 0.0)
 
 
 def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> None:

@@ -7,7 +7,7 @@ from carcls.events import EpochReport
 from search.cluster.dispatch import trained_s
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState
-from search.progress import Spent
+from search.summary import Spent
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
 

@@ -76,8 +76,9 @@ class Dispatcher:
             case Finished():
                 self.finished = True
                 return "finished"
-            case NewTrial() as job:
-                return self._hand_out(self._new_trial(records), job.stop_after_stage, carried=False)
+            case NewTrial():
+                number = self._new_trial(records)
+                return self._hand_out(number, self._ladder.first_stop(self._study.record(number).stage_count))
             case Continue() as job:
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
@@ -139,11 +140,10 @@ class Dispatcher:
         )
         return self._study.add_trial(params, self._experiment.bind(params), space=space, is_baseline=number == 0)
 
-    def _hand_out(self, number: int, stop_after_stage: int | None, *, carried: bool) -> Segment:
-        """Records the segment before it starts. `stop_after_stage` None: the trial's last."""
+    def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
+        """Records the segment before it starts."""
         config = self._study.config(number)
-        stop = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
-        attempt = self._study.start_segment(number, stop, carried=carried)
+        attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
         for listener in self._listeners:
             listener.started(number)
         reports = self._study.record(number).reports
@@ -153,7 +153,7 @@ class Dispatcher:
             attempt=attempt,
             config=config.model_dump(mode="json"),
             resume=reports[-1].checkpoint if reports else None,
-            stop_after_stage=stop,
+            stop_after_stage=stop_after_stage,
             data_root=str(self._experiment.data.root),
             view_seed=self._experiment.search.seed,
             store_root=self._worker.store_root,

@@ -1,7 +1,7 @@
 """What a study remembers of a trial, as plain frozen values: all that sampler, scheduler and report ever see."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -121,13 +121,22 @@ class TrialRecord:
         """True once the stage is over, as planned or early."""
         return self.rung is not None and self.rung >= stage
 
-    def rung_rank(self, stage: int, *, until_epoch: int | None = None) -> Rank | None:
-        """The best epoch within one stage, or of it so far; None where there is no finite one."""
-        until = self.fidelity if until_epoch is None else until_epoch
-        best = _best(tuple(report for report in self.reports if report.stage == stage and report.epoch <= until))
-        return best.rank if best else None
+    def rung_rank(self, stage: int) -> Rank | None:
+        """The best epoch within one stage; None where the stage has no finite one."""
+        return self._rung_ranks.get(stage)
+
+    @cached_property
+    def _rung_ranks(self) -> dict[int, Rank]:
+        # The scheduler asks for these at each decision, of every trial of the study.
+        stages = {report.stage for report in self.reports}
+        best = {stage: _best(report for report in self.reports if report.stage == stage) for stage in stages}
+        return {stage: report.rank for stage, report in best.items() if report}
 
 
-def _best(reports: tuple[EpochReport, ...]) -> EpochReport | None:
-    finite = (report for report in reports if all(math.isfinite(part) for part in report.rank))
-    return max(finite, key=lambda report: report.rank, default=None)
+def is_finite(report: EpochReport) -> bool:
+    """False for an epoch with a NaN or infinite validation score: it never counts."""
+    return all(math.isfinite(part) for part in report.rank)
+
+
+def _best(reports: Iterable[EpochReport]) -> EpochReport | None:
+    return max(filter(is_finite, reports), key=lambda report: report.rank, default=None)

@@ -4,6 +4,7 @@ Each call fills a study in memory with the records as TPE should see them and as
 calls, so that a resumed search proposes what an uninterrupted one would have.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.records import Rank, TrialRecord, TrialState
+from search.policy.records import Rank, TrialRecord, TrialState, is_finite
 from search.policy.rungs import earned_rung, ordinary_trials
 
 STARTUP_TRIALS = 10
@@ -107,11 +108,14 @@ def _completed_by_merit(trial: TrialRecord, ordinary: Mapping[int, TrialRecord])
 def _steps(trial: TrialRecord, deepest: int) -> dict[int, float]:
     """Step to the best value so far within the stage, for stages up to `deepest`; NaN, TPE's worst, before any."""
     steps: dict[int, float] = {}
+    best: dict[int, Rank] = {}
     for report in trial.reports:
         if report.stage <= deepest:
+            if is_finite(report):
+                best[report.stage] = max(best.get(report.stage, report.rank), report.rank)
             at = (report.stage + 1, 0) if report.stage_ended else (report.stage, report.stage_epoch)
-            best = trial.rung_rank(report.stage, until_epoch=report.epoch)
-            steps[at[0] * _STAGE_STRIDE + at[1]] = _score(best) if best else float("nan")
+            value = _score(best[report.stage]) if report.stage in best else math.nan
+            steps[at[0] * _STAGE_STRIDE + at[1]] = value
     return steps
 
 
