@@ -1,0 +1,227 @@
+"""Weights files: what fits is loaded whole, what does not is refused and nothing changes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from carcls.config import StageConfig, TrainConfig
+from carcls.errors import WeightsError
+from carcls.models import weights as weights_module
+from carcls.models.backbones import WeightsFile, build_backbone, imagenet_file
+from carcls.models.weights import load_backbone_weights, resolve_weights
+
+STAGES = (StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),)
+
+
+def config(**changes) -> TrainConfig:
+    values = {"backbone": "MobileNet", "alpha": 0.25, "image_size": 32, "batch_size": 4} | changes
+    return TrainConfig(stages=STAGES, **values)
+
+
+def small(name: str = "MobileNet", alpha: float = 0.25, size_px: int = 32) -> keras.Model:
+    return build_backbone(name, alpha, size_px)
+
+
+def write_npz(path: Path, backbone: keras.Model) -> None:
+    arrays = {f"{number:04d}": value.astype(np.float16) for number, value in enumerate(backbone.get_weights())}
+    np.savez(path, paths=np.array([variable.path for variable in backbone.weights]), meta="{}", **arrays)
+
+
+def write(path: Path, backbone: keras.Model) -> None:
+    if path.suffix == ".npz":
+        write_npz(path, backbone)
+    elif path.name.endswith(".weights.h5"):
+        backbone.save_weights(path)
+    else:
+        backbone.save(path)
+
+
+@pytest.mark.parametrize("file", ["w.npz", "w.weights.h5", "w.h5"])
+def test_every_format_fills_the_whole_backbone_at_another_size(tmp_path, file):
+    source, target = small(), small(size_px=64)
+    write(tmp_path / file, source)
+    load_backbone_weights(target, tmp_path / file)
+    tolerance = 1e-3 if file == "w.npz" else 0.0
+    for variable, expected in zip(target.weights, source.get_weights(), strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=tolerance, atol=1e-7)
+
+
+@pytest.mark.parametrize("file", ["w.npz", "w.weights.h5", "w.h5"])
+@pytest.mark.parametrize(("name", "alpha"), [("MobileNet", 0.5), ("MobileNetV2", 0.35)])
+def test_another_backbone_or_width_is_refused_and_nothing_is_loaded(tmp_path, file, name, alpha):
+    write(tmp_path / file, small(name, alpha))
+    target = small()
+    before = target.get_weights()
+    with pytest.raises(WeightsError, match=rf"{file} does not fit the backbone: found .*, expected .*shape"):
+        load_backbone_weights(target, tmp_path / file)
+    for found, expected in zip(target.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_file_that_ends_early_is_refused_and_nothing_is_loaded(tmp_path):
+    backbone = small()
+    whole = {f"{number:04d}": value for number, value in enumerate(backbone.get_weights())}
+    paths = [variable.path for variable in backbone.weights]
+    last = f"{len(paths) - 1:04d}"
+    whole.pop(last)
+    np.savez(tmp_path / "short.npz", paths=np.array(paths[:-1]), meta="{}", **whole)
+    target = small()
+    before = target.get_weights()
+    with pytest.raises(WeightsError, match=r"found the end of the file, expected conv_pw_13_bn/moving_variance"):
+        load_backbone_weights(target, tmp_path / "short.npz")
+    np.testing.assert_array_equal(target.get_weights()[0], before[0])
+
+
+def test_a_file_with_top_is_refused(tmp_path):
+    backbone = small()
+    top = keras.layers.Dense(3, name="predictions")(keras.layers.GlobalAveragePooling2D()(backbone.output))
+    keras.Model(backbone.input, top).save(tmp_path / "top.h5")
+    with pytest.raises(WeightsError, match=r"expected the end of the backbone; .*without top"):
+        load_backbone_weights(small(), tmp_path / "top.h5")
+
+
+@pytest.mark.parametrize("file", ["torn.npz", "torn.h5", "torn.weights.h5"])
+def test_torn_and_foreign_files_are_refused(tmp_path, file):
+    write(tmp_path / file, small())
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=rf"{file} cannot be read"):
+        load_backbone_weights(small(), tmp_path / file)
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "evil.npz", paths=np.array(["conv1/kernel"]), **{"0000": np.array([{}], dtype=object)})
+    with pytest.raises(WeightsError, match="pickle"):
+        load_backbone_weights(small(), tmp_path / "evil.npz")
+
+
+def test_names_spread_over_several_attributes_are_read(tmp_path):
+    """Keras does so where the names of all layers exceed an HDF5 header."""
+    source, target = small(), small()
+    source.save(tmp_path / "w.h5")
+    with h5py.File(tmp_path / "w.h5", "r+") as file:
+        attributes = file["model_weights"].attrs
+        names = list(attributes["layer_names"])
+        del attributes["layer_names"]
+        attributes["layer_names0"], attributes["layer_names1"] = names[:40], names[40:]
+    load_backbone_weights(target, tmp_path / "w.h5")
+    np.testing.assert_array_equal(target.get_weights()[-3], source.get_weights()[-3])
+
+
+def after_first_convolution(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer("stem_conv").output)(pixels))
+
+
+def test_efficientnet_computes_what_keras_computes_from_the_published_file(tmp_path, monkeypatch):
+    """The published file holds deviations for variances; keras.applications corrects that where it downloads itself."""
+    published = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    mean, variance, _count = published.get_layer(index=2).weights
+    mean.assign([0.485, 0.456, 0.406])
+    variance.assign([0.229, 0.224, 0.225])
+    published.save(tmp_path / "efficientnetb0_notop.h5")
+    source = import_module("keras.src.applications.efficientnet")
+    monkeypatch.setattr(source.file_utils, "get_file", lambda *a, **k: str(tmp_path / "efficientnetb0_notop.h5"))
+    keras_own = source.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+
+    ours = small("EfficientNetB0", 1.0)
+    load_backbone_weights(ours, tmp_path / "efficientnetb0_notop.h5")
+    rebuilt = small("EfficientNetB0", 1.0)
+    for variable, value in zip(rebuilt.weights, ours.get_weights(), strict=True):
+        variable.assign(value)  # as a checkpoint does
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
+    expected = after_first_convolution(keras_own, pixels)
+    for model in (ours, rebuilt):
+        np.testing.assert_allclose(after_first_convolution(model, pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_none_means_random_weights():
+    assert resolve_weights(config(weights="none")) is None
+
+
+def test_a_path_must_exist_and_be_of_a_known_kind(tmp_path):
+    with pytest.raises(WeightsError, match=r"absent\.h5: no such file"):
+        resolve_weights(config(weights=str(tmp_path / "absent.h5")))
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"model\.bin: expected a \.h5"):
+        resolve_weights(config(weights=str(tmp_path / "model.bin")))
+    (tmp_path / "fine.weights.h5").write_bytes(b"")
+    assert resolve_weights(config(weights=str(tmp_path / "fine.weights.h5"))) == tmp_path / "fine.weights.h5"
+
+
+def test_imagenet_file_already_in_keras_cache_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
+    placed = tmp_path / "models" / "mobilenet_2_5_224_tf_no_top.h5"
+    placed.parent.mkdir()
+    placed.write_bytes(b"x")
+    assert resolve_weights(config(weights="imagenet")) == placed
+
+
+def test_without_a_network_the_error_names_the_file_and_its_folder(tmp_path, monkeypatch):
+    closed = WeightsFile("mobilenet.h5", "http://127.0.0.1:9/mobilenet.h5", None)
+    monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
+    monkeypatch.setattr(weights_module, "imagenet_file", lambda name, alpha: closed)
+    with pytest.raises(WeightsError, match=rf"mobilenet\.h5 are not in {tmp_path}/models .*put it there"):
+        resolve_weights(config(weights="imagenet"))
+    left = [path.name for path in (tmp_path / "models").iterdir() if not path.name.endswith(".lock")]
+    assert left == []
+
+
+def test_several_at_once_download_once(tmp_path, monkeypatch):
+    """A server that counts; each caller gets the whole file. Threads hold the lock file apart as processes do."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            self.wfile.write(b"x" * 100_000)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        file = WeightsFile("w.h5", f"http://127.0.0.1:{server.server_port}/w.h5", None)
+        monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
+        monkeypatch.setattr(weights_module, "imagenet_file", lambda name, alpha: file)
+        with ThreadPoolExecutor(4) as pool:
+            paths = list(pool.map(lambda _: resolve_weights(config(weights="imagenet")), range(4)))
+        server.shutdown()
+    assert asked == ["/w.h5"]
+    assert set(paths) == {tmp_path / "models" / "w.h5"}
+    assert paths[0].read_bytes() == b"x" * 100_000
+
+
+REAL = {
+    ("MobileNet", 0.25): "mobilenet_2_5_224_tf_no_top.h5",
+    ("MobileNet", 0.75): "mobilenet_7_5_224_tf_no_top.h5",
+    ("MobileNetV2", 0.35): "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
+    ("MobileNetV2", 1.0): "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "alpha"), REAL)
+def test_published_files_load_as_keras_loads_them(shared, name, alpha):
+    path = shared / "weights" / REAL[name, alpha]
+    assert imagenet_file(name, alpha).name == path.name
+    ours, keras_own = small(name, alpha, 64), small(name, alpha, 64)
+    load_backbone_weights(ours, path)
+    keras_own.load_weights(path)
+    for variable, expected in zip(ours.weights, keras_own.get_weights(), strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), expected, err_msg=variable.path)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("wrong", [key for key in REAL if key != ("MobileNet", 0.25)])
+def test_published_files_of_others_are_refused(shared, wrong):
+    with pytest.raises(WeightsError, match=r"found [Cc]onv1/kernel.*, expected conv1/kernel of shape \(3, 3, 3, 8\)"):
+        load_backbone_weights(small(), shared / "weights" / REAL[wrong])
