@@ -29,7 +29,7 @@ def configure(*, threads: int | None, deterministic: bool, gpu_memory_share: flo
     does nothing. Raises RuntimeError where the framework has started already with other settings.
     """
     if keras.backend.backend() == "jax":
-        _configure_jax(os.environ, threads, deterministic, gpu_memory_share)
+        configure_jax(os.environ, threads, deterministic, gpu_memory_share)
     elif keras.backend.backend() == "tensorflow":
         _configure_tensorflow(threads, deterministic, gpu_memory_share)
 
@@ -107,7 +107,7 @@ def _configure_tensorflow(threads: int | None, deterministic: bool, gpu_memory_s
         tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
 
 
-def _configure_jax(
+def configure_jax(
     environment: MutableMapping[str, str], threads: int | None, deterministic: bool, gpu_memory_share: float | None
 ) -> None:
     """JAX reads these once, when its first operation starts the device."""

@@ -1,0 +1,98 @@
+"""One concrete training configuration: what it accepts, what it refuses, and what it says then."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from carcls.catalog import BACKBONES
+from carcls.config import StageConfig, TrainConfig
+
+HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 5, "learning_rate": 1e-3}
+FULL = {"name": "full", "unfreeze": 1.0, "epochs": 6, "learning_rate": 1e-4, "image_scale": 1.5}
+
+
+def values(**changes) -> dict:
+    return {"backbone": "Xception", "image_size": 224, "batch_size": 32, "stages": (HEAD, FULL)} | changes
+
+
+def train_config(**changes) -> TrainConfig:
+    return TrainConfig.model_validate(values(**changes))
+
+
+def test_survives_json():
+    config = train_config(head={"units": 256, "l2": 1e-4}, augment={"policy": "light", "views": 4})
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_is_frozen_throughout():
+    config = train_config()
+    for part, key in ((config, "batch_size"), (config.head, "dropout"), (config.stages[0], "epochs")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, key, 1)
+
+
+def test_epochs_and_sizes_of_stages():
+    config = train_config(image_size=225)
+    assert config.total_epochs == 11
+    assert [config.stage_image_size(stage) for stage in (0, 1)] == [225, 338]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "Xeption"}, "did you mean 'Xception'"),
+        ({"backbone": "ViT"}, "expected one of MobileNet"),
+        ({"augment": {"policy": "hevy"}}, "unknown augmentation policy 'hevy'"),
+        ({"alpha": 0.5}, "Xception has no width multiplier"),
+        (
+            {"backbone": "MobileNet", "alpha": 0.35},
+            r"no ImageNet weights for MobileNet at alpha 0.35; expected one of 0.25",
+        ),
+        ({"weights": "sample"}, "MobileNetV2 with alpha 0.35"),
+        ({"image_size": 64}, r"stage `head` trains at 64 px; Xception needs at least 71"),
+        ({"image_size": 100, "stages": (HEAD, FULL | {"image_scale": 0.5})}, "stage `full` trains at 50 px"),
+        ({"stages": (HEAD, HEAD)}, "every name must be used once, found head, head"),
+        ({"stages": ()}, "at least 1 item"),
+        ({"stages": (HEAD | {"learning_rate": float("nan")},)}, "finite"),
+        ({"stages": (HEAD | {"learning_rate": float("inf")},)}, "finite"),
+        ({"stages": (HEAD | {"unfreeze": 1.01},)}, "less than or equal to 1"),
+        ({"stages": (HEAD | {"epochs": 0},)}, "greater than or equal to 1"),
+        ({"stages": (HEAD | {"name": "../up"},)}, "match pattern"),
+        ({"stages": (HEAD | {"schedule": {"kind": "step"}},)}, "constant"),
+        ({"batch_size": 0}, "greater than or equal to 1"),
+        ({"learning_rate": 1e-3}, "Extra inputs are not permitted"),
+        ({"head": {"dropout": 1.0}}, "less than 1"),
+        ({"precision": "float64"}, "bfloat16"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_refuses_and_says_why(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        train_config(**changes)
+
+
+def test_any_width_is_fine_for_random_weights_or_a_file():
+    for weights in ("none", "models/own.h5"):
+        assert train_config(backbone="MobileNet", alpha=0.3, weights=weights).alpha == 0.3
+
+
+def test_the_sample_weights_fit_their_backbone():
+    assert train_config(backbone="MobileNetV2", alpha=0.35, weights="sample").weights == "sample"
+
+
+@given(st.sampled_from(list(BACKBONES)), st.integers(32, 400), st.floats(0.25, 4.0))
+def test_no_stage_is_ever_below_the_backbones_smallest_size(name, size_px, scale):
+    stage = HEAD | {"image_scale": scale}
+    try:
+        config = train_config(backbone=name, image_size=size_px, stages=(stage,))
+    except ValidationError:
+        assert round(size_px * scale) < BACKBONES[name].min_size_px
+    else:
+        assert config.stage_image_size(0) >= BACKBONES[name].min_size_px
+
+
+@given(st.floats(0, 1), st.integers(1, 10_000), st.floats(1e-8, 10.0))
+def test_stages_survive_json(unfreeze, epochs, learning_rate):
+    stage = StageConfig(name="s", unfreeze=unfreeze, epochs=epochs, learning_rate=learning_rate)
+    assert StageConfig.model_validate_json(stage.model_dump_json()) == stage
