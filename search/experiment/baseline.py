@@ -44,7 +44,7 @@ def drop_fixed(tree: dict[str, Plain], fixed: tuple[KeyPath, ...]) -> None:
     search = tree.get("search")
     raw = search.get("baseline") if isinstance(search, dict) else None
     for path in fixed:
-        if path[:1] == ("train",) and isinstance(raw, dict) and not is_domain(_at(tree, path)):
+        if path[:1] == ("train",) and len(path) > 1 and isinstance(raw, dict) and not is_domain(_at(tree, path)):
             _remove(raw, _names(tree, path)[1:])
 
 

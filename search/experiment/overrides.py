@@ -42,7 +42,7 @@ def _override(source: Source, override: str, position: Position) -> KeyPath:
     try:
         value = parse_value(text, position.text)
     except ExperimentError as error:
-        raise file_error(position.text, dotted, f"the value cannot be read: {error.problems[0].message}") from error
+        raise file_error(position.text, dotted, error.problems[0].message) from error
     path = _locate(source.tree, dotted.strip().split("."), position.text)
     _put(source.tree, path, value)
     for known in [known for known in source.positions if known[: len(path)] == path]:

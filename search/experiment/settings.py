@@ -81,8 +81,8 @@ class SearchSettings(_Frozen):
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials that run at once; null: as many as the resources allow."""
     deterministic: bool = False
-    """True: deterministic kernels, and with one trial at a time a repeated search is the same. Slower; on GPUs TensorFlow
-    has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
+    """True: deterministic kernels, and with one trial at a time a repeated search is the same. Slower; on GPUs
+    TensorFlow has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
 
