@@ -1,10 +1,9 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -315,7 +314,7 @@ WRITER = """
     from test_study import CONFIG, RATE, epoch_report
     from search.study import Study
 
-    study = Study.{how}
+    study = Study.create(Path({folder!r}), "cars")
     print("open", flush=True)
     while True:
         number = study.add_trial({{RATE: 1e-3}}, CONFIG)
@@ -325,26 +324,29 @@ WRITER = """
 """
 
 
-def _writer(how: str) -> subprocess.Popen[str]:
-    script = textwrap.dedent(WRITER).format(tests=str(Path(__file__).parent), how=how)
-    return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+@pytest.fixture
+def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that creates the study and writes to it without end."""
+    script = textwrap.dedent(WRITER).format(tests=str(Path(__file__).parent), folder=str(folder))
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
 
 
-def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path):
-    process = _writer(f"create(Path({str(folder)!r}), 'cars')")
-    assert process.stdout.readline() == "open\n"
-    recorded = [int(process.stdout.readline()) for _ in range(5)]
-    with pytest.raises(StudyError, match=f"in use by process {process.pid} on {os.uname().nodename}"):
+def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path, writer: subprocess.Popen[str]):
+    assert writer.stdout.readline() == "open\n"
+    recorded = [int(writer.stdout.readline()) for _ in range(5)]
+    with pytest.raises(StudyError, match=f"in use by process {writer.pid} on {os.uname().nodename}"):
         Study.open(folder)
     with Study.open(folder, read_only=True) as reader:
         assert len(reader.records()) >= 5
         with pytest.raises(StudyError, match="open for reading"):
             reader.set_elapsed_s(1.0)
-    process.send_signal(signal.SIGKILL)
-    recorded += [int(line) for line in process.stdout]
-    process.wait()
+    writer.kill()
+    recorded += [int(line) for line in writer.stdout]
     with Study.open(folder) as study:
         assert [study.record(number).fidelity for number in recorded] == [1] * len(recorded)
         assert started(study) >= len(recorded)

@@ -111,15 +111,23 @@ def test_conditional_parameters_exist_only_under_their_option():
     assert min(seen.values()) > 0
 
 
-def test_conditional_parameters_are_modelled_and_not_drawn_at_random():
-    depths = [1 + number % 9 for number in range(45)]
-    records = [
-        paused(n, {"backbone": "large", "depth": depth, "rate": 1e-3 * 1.01**n}, 0.9 if depth == 7 else 0.1)
-        for n, depth in enumerate(depths)
-    ]
-    proposed = [ask(BRANCHES, records, number=60, seed=seed, sampler="tpe") for seed in range(20)]
-    large = [params["depth"] for params in proposed if params["backbone"] == "large"]
-    assert sum(abs(int(depth) - 7) <= 1 for depth in large) > 0.7 * len(large)
+def test_conditional_parameters_are_modelled_together():
+    """Under one option, what counts is that two parameters agree: drawn one by one they would not."""
+    pair = {name: Parameter(name, Uniform(0.0, 1.0), ()) for name in ("u", "v")}
+    single = {"w": Parameter("w", Uniform(0.0, 1.0), ())}
+    branches = {"pair": pair, "single": single}
+    space = Space({"kind": Parameter("kind", Choice(("pair", "single")), (), branches=branches)})
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(150)]
+    records = [paused(n, params, _agreement(params)) for n, params in enumerate(drawn)]
+    proposed = [ask(space, records, number=200, seed=seed, sampler="tpe") for seed in range(20)]
+    agreements = [_agreement(params) for params in proposed if params["kind"] == "pair"]
+    assert len(agreements) > 5
+    assert float(np.mean(agreements)) > 0.85
+
+
+def _agreement(params: dict[str, Value]) -> float:
+    return 1.0 - abs(params["u"] - params["v"]) if params["kind"] == "pair" else 0.5
 
 
 def test_distributions_are_those_that_the_space_asks_for():
@@ -172,6 +180,7 @@ def test_each_state_is_shown_as_tpe_must_see_it():
         trial(8, PRUNED, [0.5]),
     ]
     states = {int(t.params["x"]): t.state for t in shown(records)}
+    assert {int(t.params["x"]): t.constraints for t in shown(records) if t.constraints} == {5: {"infeasible": 1.0}}
     pruned, running = OptunaState.PRUNED, OptunaState.RUNNING
     assert states == {
         1: OptunaState.COMPLETE, 2: pruned, 3: pruned, 4: running, 5: pruned, 7: running, 8: pruned,
