@@ -347,6 +347,7 @@ def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path,
             reader.set_elapsed_s(1.0)
     writer.kill()
     recorded += [int(line) for line in writer.stdout]
+    writer.wait()
     with Study.open(folder) as study:
         assert [study.record(number).fidelity for number in recorded] == [1] * len(recorded)
         assert started(study) >= len(recorded)
