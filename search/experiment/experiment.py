@@ -11,7 +11,7 @@ from search.experiment.checks import check_space, origin
 from search.experiment.domains import Value
 from search.experiment.overlay import overlay
 from search.experiment.overrides import apply_overrides
-from search.experiment.paths import make_absolute
+from search.experiment.paths import make_absolute, missing_files
 from search.experiment.problems import Problems, dotted
 from search.experiment.schema import Wrong, check
 from search.experiment.settings import (
@@ -82,6 +82,11 @@ class Experiment:
     def _problem(self, wrong: Wrong, sources: Mapping[KeyPath, KeyPath], section: str) -> Problem:
         key = dotted(self.tree, origin(sources, wrong.path, (section,)))
         return Problem(str(self.path), key, wrong.message)
+
+    def missing_files(self) -> tuple[Problem, ...]:
+        """Photos and weights that the file names and this machine does not have. A load does not ask for them."""
+        missing = missing_files(dict(self.tree))
+        return tuple(Problem(str(self.path), dotted(self.tree, place), message) for place, message in missing)
 
     def resolved_yaml(self) -> str:
         """The file as it was understood: overrides applied, paths absolute. It loads to an equal experiment."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.experiment.domains import DOMAIN_KEYS
+from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 
 WEIGHT_WORDS = ("imagenet", "none", "sample")
@@ -15,21 +15,30 @@ _PATHS: tuple[KeyPath, ...] = (("data", "root"), ("results",), ("store", "root")
 
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
     """Replace every relative path in the tree, in place, by the path from `folder`."""
-    for path in list(_path_keys(tree)):
+    for place, value in list(_paths(tree)):
         parent: Plain = tree
-        for key in path[:-1]:
+        for key in place[:-1]:
             parent = parent[key]
-        parent[path[-1]] = _absolute(parent[path[-1]], folder)
+        parent[place[-1]] = _absolute(value, folder)
 
 
-def _path_keys(tree: dict[str, Plain]) -> Iterator[KeyPath]:
-    for path, value in walk(tree):
-        if (
-            isinstance(value, str)
-            and value
-            and (path in _PATHS or (_is_weights(path) and value.endswith(WEIGHT_SUFFIXES)))
-        ):
-            yield path
+def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Places whose photos or weights are not on this machine, and what to say of them."""
+    for place, value in _paths(tree):
+        if place == ("data", "root") and not Path(value).is_dir():
+            yield place, f"no such folder: {value}"
+        if _is_weights(place) and not Path(value).is_file():
+            yield place, f"no such file: {value}"
+
+
+def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    for place, value in walk(tree):
+        if isinstance(value, str) and value and (place in _PATHS or _is_weights_file(place, value)):
+            yield place, value
+
+
+def _is_weights_file(place: KeyPath, value: str) -> bool:
+    return _is_weights(place) and value.endswith(WEIGHT_SUFFIXES)
 
 
 def _is_weights(path: KeyPath) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from search.errors import ExperimentError, Problem
-from search.experiment.domains import DOMAIN_KEYS
+from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, Source, child
 
 

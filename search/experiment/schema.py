@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from carcls.catalog import nearest_name
-from search.experiment.domains import DOMAIN_KEYS
+from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, describe
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -104,7 +104,7 @@ class Space:
         active = list(_parameters(self.template, params))
         for parameter in active:
             if parameter.name not in params:
-                problems.append((parameter.name, f"has no value; expected one of {parameter.domain}"))
+                problems.append((parameter.name, f"has no value; expected {parameter.domain}"))
             elif params[parameter.name] not in parameter.domain:
                 problems.append((parameter.name, f"{params[parameter.name]!r} is outside {parameter.domain}"))
         known = {parameter.name for parameter in active}

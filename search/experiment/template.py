@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.experiment.domains import DOMAIN_KEYS, DomainError, read_domain
+from search.experiment.domain_syntax import DOMAIN_KEYS, DomainError, read_domain
 from search.experiment.problems import Problems
 from search.experiment.space import Parameter, Space, Template
 from search.experiment.yaml_source import KeyPath, Plain, Source

@@ -141,6 +141,19 @@ def test_the_frozen_copy_loads_to_an_equal_experiment_from_any_folder(file, tmp_
     assert again != load(frozen, ["search.trials=8"])
 
 
+def test_files_that_are_not_there_are_named_but_not_needed_for_loading(file):
+    experiment = load(file)
+    here = Path.cwd()
+    assert [str(problem) for problem in experiment.missing_files()] == [
+        f"small.yaml: data.root: no such folder: {here / 'photos'}",
+        f"small.yaml: train.backbone.tiny.weights: no such file: {here / 'w' / 'tiny.h5'}",
+    ]
+    (here / "photos").mkdir()
+    (here / "w").mkdir()
+    (here / "w" / "tiny.h5").touch()
+    assert experiment.missing_files() == ()
+
+
 def test_a_file_without_domains_is_fixed_and_needs_no_search(file):
     file.write_text(
         "name: one\ndata: {root: photos}\ntrain:\n  backbone: Xception\n  image_size: 96\n  batch_size: 8\n"

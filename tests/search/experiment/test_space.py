@@ -116,7 +116,7 @@ def test_what_is_wrong_with_params_is_said_by_name(space):
         "train.model.small.alfa": 1,
     }
     assert space.contains(params) == (
-        ("train.model.small.alpha", "has no value; expected one of choice [0.25, 0.5]"),
+        ("train.model.small.alpha", "has no value; expected choice [0.25, 0.5]"),
         ("train.stages", "'shrt' is outside choice [short, long]"),
         ("train.model.large.image_size", "exists only under another option"),
         ("train.model.small.alfa", "is no parameter of this space"),
