@@ -44,7 +44,7 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	@touch $@
 
 jax: $(JAX_STAMP)
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend
 
 clean:
 	rm -rf $(VENV) $(JAX_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -170,11 +170,13 @@ def _open(study: Path, overrides: list[str] | None = None) -> "tuple[StudyFolder
 def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     from rich.console import Console
 
+    from search import logs
     from search.page import write_study_report
     from search.progress import open_progress
     from search.run import search
     from search.study import Study
 
+    logs.setup()
     known = Study.open(folder.root, read_only=True).records()
     end = search(folder, experiment, address=address, progress=open_progress(Console(), folder.name, known))
     if end.trained:

@@ -10,16 +10,22 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from carcls.events import EpochReport
 from search.cluster.dispatch import Dispatcher
-from search.cluster.segment import Outcome
+from search.cluster.segment import Outcome, read_outcome, read_report
 
 
-class SegmentSearcher(Searcher):
+class _NotSaved:
+    """Tune pickles searcher and scheduler into snapshots that nothing ever reads: the study is the truth."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class SegmentSearcher(_NotSaved, Searcher):
     """Hands out segments as Tune asks for trials, and hears when they end."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        super().__init__(metric="epoch", mode="max")
+        super().__init__()  # no metric: Tune would look for it in every message, and the policy ranks by its own
         self._dispatcher = dispatcher
         self._running: dict[str, int] = {}
 
@@ -38,11 +44,8 @@ class SegmentSearcher(Searcher):
         number = self._running.pop(trial_id, None)
         if number is None:
             return
-        outcome = (result or {}).get("outcome")
-        if error or outcome is None:
-            self._dispatcher.segment_ended(number, Outcome("killed", "the worker or its node was lost"))
-        else:
-            self._dispatcher.segment_ended(number, Outcome(**outcome))
+        outcome = None if error else read_outcome(result or {})
+        self._dispatcher.segment_ended(number, outcome or Outcome("killed", "the worker or its node was lost"))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the truth."""
@@ -51,7 +54,7 @@ class SegmentSearcher(Searcher):
         """Nothing to restore: the study is the truth."""
 
 
-class RecordingScheduler(FIFOScheduler):
+class RecordingScheduler(_NotSaved, FIFOScheduler):
     """First in, first out; each report goes into the study before the worker may go on."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -60,7 +63,7 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records an epoch; never stops a trial: a segment ends by itself at its rung."""
-        if "epoch_report" in result:
-            report = EpochReport.from_json(result["epoch_report"])
+        report = read_report(result)
+        if report:
             self._dispatcher.report(trial.config["segment"]["number"], report)
         return str(TrialScheduler.CONTINUE)

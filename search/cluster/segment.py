@@ -1,7 +1,17 @@
-"""What crosses from the driver to a worker and back: one segment of a trial, and what became of it."""
+"""What crosses from the driver to a worker and back: one segment of a trial, its epochs, and what became of it.
 
+Messages to the driver are Tune results. Tune flattens nested results, so each carries its content as one JSON text.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from carcls.events import EpochReport
+
+EPOCH_REPORT = "epoch_report"
+OUTCOME = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +49,23 @@ class Outcome:
     """Reached its rung; configuration cannot be trained (out of memory, NaN); Python error; process died."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
+
+
+def report_message(report: EpochReport) -> dict[str, str]:
+    """An epoch as Tune's result."""
+    return {EPOCH_REPORT: json.dumps(report.to_json())}
+
+
+def read_report(result: Mapping[str, Any]) -> EpochReport | None:
+    """The epoch in a Tune result; None where it is another message."""
+    return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+def outcome_message(outcome: Outcome) -> dict[str, str]:
+    """A segment's end as Tune's result."""
+    return {OUTCOME: json.dumps(asdict(outcome))}
+
+
+def read_outcome(result: Mapping[str, Any]) -> Outcome | None:
+    """The ending in a Tune result; None where it is another message."""
+    return Outcome(**json.loads(result[OUTCOME])) if OUTCOME in result else None

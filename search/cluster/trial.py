@@ -20,8 +20,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from carcls.events import EpochReport
-from search.cluster.segment import Outcome, Segment
+from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message, report_message
 from search.folder import StudyFolder
 
 _PRELOAD = ["carcls.training.stages", "carcls.data.source"]
@@ -82,7 +81,7 @@ def _messages(pipe: Connection, child: ForkServerProcess) -> Iterator[dict[str, 
             except EOFError:
                 break
             yield message
-            if "outcome" in message:
+            if OUTCOME in message:
                 return
         elif not child.is_alive():
             break
@@ -97,14 +96,6 @@ def _end(child: ForkServerProcess) -> None:
         child.join()
 
 
-def report_message(report: EpochReport) -> dict[str, Any]:
-    """An epoch as Tune's result."""
-    return {"epoch_report": report.to_json()}
-
-
-def outcome_message(outcome: Outcome) -> dict[str, Any]:
-    """A segment's end as Tune's result."""
-    return {"outcome": {"kind": outcome.kind, "cause": outcome.cause}}
 
 
 def _child_main(segment: Segment, messages: Connection, lifeline: Connection) -> None:
