@@ -7,12 +7,14 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 BodyKind = Literal["sedan", "hatchback", "wagon", "coupe", "offroad"]
-BODY_KINDS: tuple[BodyKind, ...] = get_args(BodyKind)
 LampShape = Literal["round", "square", "slim", "slanted"]
 GrilleKind = Literal["slats", "bars", "mesh", "split", "closed"]
 TailShape = Literal["tall", "wide", "band", "pair"]
 HubKind = Literal["disc", "steel", "spokes"]
 SpoilerKind = Literal["none", "lip", "wing"]
+Tone = Literal["paint", "dark", "light"]
+BODY_KINDS: tuple[BodyKind, ...] = get_args(BodyKind)
+TONES: tuple[Tone, ...] = get_args(Tone)
 
 Range = tuple[float, float]
 T = TypeVar("T")
@@ -64,6 +66,11 @@ class CarModel:
     """Height of dark plastic above the sill; 0 where the sill is painted."""
     moulding: float
     """Height of the strip along the doors as a share of the belt; 0 where there is none."""
+    moulding_width: float
+    moulding_tone: Tone
+    """Of the strip; `paint` is a darker shade of the paint."""
+    roof_tone: Tone
+    """Of the roof and the pillars."""
     spoiler: SpoilerKind
     roof_rails: bool
 
@@ -83,11 +90,11 @@ class _Body:
 
 
 _BODIES: Mapping[BodyKind, _Body] = {
-    "sedan": _Body((0.31, 0.37), (0.040, 0.055), (0.66, 0.74), (0.30, 0.38), (0.07, 0.15), (0.88, 1.0), (2, 3)),
-    "hatchback": _Body((0.34, 0.41), (0.040, 0.060), (0.68, 0.78), (0.10, 0.22), (0.04, 0.16), (0.86, 0.98), (2, 3)),
+    "sedan": _Body((0.30, 0.37), (0.040, 0.055), (0.62, 0.74), (0.28, 0.38), (0.04, 0.15), (0.88, 1.0), (2, 3)),
+    "hatchback": _Body((0.34, 0.43), (0.040, 0.060), (0.66, 0.80), (0.08, 0.24), (0.02, 0.18), (0.86, 0.98), (2, 3)),
     "wagon": _Body((0.32, 0.38), (0.040, 0.060), (0.68, 0.75), (0.03, 0.08), (0.02, 0.07), (0.88, 0.98), (3,)),
-    "coupe": _Body((0.28, 0.33), (0.030, 0.045), (0.60, 0.69), (0.32, 0.42), (0.14, 0.26), (0.84, 0.98), (1, 2)),
-    "offroad": _Body((0.41, 0.48), (0.070, 0.095), (0.66, 0.76), (0.03, 0.08), (0.01, 0.05), (0.95, 1.0), (2, 3)),
+    "coupe": _Body((0.26, 0.32), (0.030, 0.045), (0.56, 0.68), (0.32, 0.42), (0.14, 0.26), (0.84, 0.98), (1, 2)),
+    "offroad": _Body((0.42, 0.51), (0.070, 0.105), (0.66, 0.76), (0.03, 0.08), (0.01, 0.05), (0.95, 1.0), (2, 3)),
 }
 _PILLARS: Mapping[int, tuple[Range, ...]] = {
     1: (),
@@ -98,7 +105,7 @@ _PILLARS: Mapping[int, tuple[Range, ...]] = {
 
 def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarModel:
     """Draws one model; of a random kind where `body` is None."""
-    kind: BodyKind = body or _pick(rng, BODY_KINDS)
+    kind = _pick(rng, BODY_KINDS) if body is None else body
     row = _BODIES[kind]
     height = rng.uniform(*row.height)
     belt = height * rng.uniform(0.58, 0.68)
@@ -109,7 +116,7 @@ def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarMode
         height=height,
         width=rng.uniform(0.36, 0.43),
         clearance=rng.uniform(*row.clearance),
-        wheel_radius=height * rng.uniform(0.185, 0.225),
+        wheel_radius=height * rng.uniform(0.19, 0.25),
         front_axle=rng.uniform(0.78, 0.84),
         rear_axle=rng.uniform(0.16, 0.23),
         belt=belt,
@@ -127,12 +134,15 @@ def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarMode
         grille=_pick(rng, get_args(GrilleKind)),
         tail_lamp=_pick(rng, get_args(TailShape)),
         hub=_pick(rng, get_args(HubKind)),
-        spokes=int(rng.integers(3, 9)),
-        hub_size=rng.uniform(0.52, 0.74),
+        spokes=int(rng.integers(3, 8)),
+        hub_size=rng.uniform(0.5, 0.8),
         dark_bumper=bool(rng.random() < 0.5),
         bumper=rng.uniform(0.42, 0.60),
-        cladding=rng.uniform(0.015, 0.04) if rng.random() < 0.35 else 0.0,
-        moulding=rng.uniform(0.55, 0.8) if rng.random() < 0.5 else 0.0,
+        cladding=rng.uniform(0.03, 0.07) if rng.random() < 0.4 else 0.0,
+        moulding=rng.uniform(0.55, 0.8) if rng.random() < 0.65 else 0.0,
+        moulding_width=rng.uniform(0.012, 0.035),
+        moulding_tone=_pick(rng, TONES),
+        roof_tone=_pick(rng, TONES),
         spoiler=_pick(rng, get_args(SpoilerKind)),
         roof_rails=bool(rng.random() < (0.1 if kind in ("sedan", "coupe") else 0.4)),
     )

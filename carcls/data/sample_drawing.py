@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carcls.data.sample_cars import CarModel
+from carcls.data.sample_cars import CarModel, Tone
 from carcls.data.sample_scene import backdrop, finish, foreground, random_colour
 
 Colour = tuple[float, float, float]
@@ -22,7 +22,8 @@ _CIRCLE = np.stack(
 )
 _BLACK: Colour = (22, 22, 24)
 _PLASTIC: Colour = (52, 52, 55)
-_CHROME: Colour = (190, 192, 195)
+_WHITE: Colour = (222, 222, 218)
+_CHROME: Colour = (215, 217, 220)
 
 
 def draw_car(rng: np.random.Generator, model: CarModel, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -60,15 +61,15 @@ class _Camera:
 
 
 def _camera(rng: np.random.Generator, model: CarModel, height: int, width: int) -> _Camera:
-    yaw, pitch, roll = np.deg2rad([rng.uniform(-48, 48), rng.uniform(2, 15), rng.uniform(-4, 4)])
-    rotation, distance = _about_x(pitch) @ _about_y(yaw), rng.uniform(1.8, 4.5)
+    yaw, pitch, roll = np.deg2rad([rng.uniform(-35, 35), rng.uniform(3, 11), rng.uniform(-3, 3)])
+    rotation, distance = _about_x(pitch) @ _about_y(yaw), rng.uniform(2.0, 4.5)
     middle = np.array([0.5, 0.0, 0.0])
     # Before it is placed: picture plane through the car's middle, the eye `distance` in front of it.
     lens = np.column_stack([rotation[0] * distance, rotation[1] * distance, -rotation[2]])
     plain = np.vstack([lens, np.array([0, 0, distance]) - middle @ lens])
     low, high = _extent(plain, model)
     picture = np.array([width, height])
-    scale = rng.uniform(0.62, 0.98) * float((picture / (high - low)).min())
+    scale = rng.uniform(0.82, 1.0) * float((picture / (high - low)).min())
     free = np.maximum(picture - scale * (high - low), 0.06 * width)
     centre = picture / 2 + rng.uniform(-0.5, 0.5, 2) * free
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -115,10 +116,14 @@ def _look(rng: np.random.Generator) -> _Look:
         paint=random_colour(rng),
         glass=(glass, glass * rng.uniform(1.0, 1.1), glass * rng.uniform(1.0, 1.25)),
         light=light / np.linalg.norm(light),
-        ambient=rng.uniform(0.4, 0.7),
+        ambient=rng.uniform(0.5, 0.75),
         lamps_on=bool(rng.random() < 0.25),
         gloss=rng.uniform(0.0, 0.5),
     )
+
+
+def _toned(tone: Tone, paint: Colour) -> Colour:
+    return {"paint": paint, "dark": _PLASTIC, "light": _WHITE}[tone]
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
@@ -263,16 +268,22 @@ class _Car:
         for strip in strips:
             normal = _upward_normal(strip[0], strip[1])
             if self._camera.sees(strip[0], normal):
-                self._fill_space(np.array(strip), self._lit(self._look.paint, normal))
+                paint = self._roof_paint() if min(strip[0][1], strip[1][1]) > self._model.belt else self._look.paint
+                self._fill_space(np.array(strip), self._lit(paint, normal))
 
     def _flank(self, profile: NDArray[np.float64]) -> None:
         colour = self._lit(self._look.paint, np.array([0.0, 0.0, 1.0]))
         self._fill(self._side, profile, colour)
+        cabin = profile[profile[:, 1] >= self._model.belt]
+        self._fill(self._side, cabin, self._lit(self._roof_paint(), np.array([0.0, 0.0, 1.0])))
         # A lighter shoulder below the windows: paint mirrors the sky.
         m = self._model
         shoulder = _box(0.02, m.belt * 0.86, m.cowl, m.belt * 0.97)
         self._fill(self._side, shoulder, _shade(colour, 1 + 0.35 * self._look.gloss))
         self._fill(self._side, _box(0.02, m.clearance, 0.985, m.clearance + 0.035), _shade(colour, 0.8))
+
+    def _roof_paint(self) -> Colour:
+        return _toned(self._model.roof_tone, self._look.paint)
 
     def _side_windows(self) -> None:
         m, glass = self._model, self._lit(self._look.glass, np.array([0.0, 0.3, 0.9]))
@@ -383,7 +394,8 @@ class _Car:
             self._fill(self._side, _box(0.03, m.clearance, 0.97, m.clearance + m.cladding), _PLASTIC)
         if m.moulding > 0:
             y = m.belt * m.moulding
-            self._fill(self._side, _box(m.rear_axle, y, m.front_axle, y + 0.012), _PLASTIC)
+            colour = _toned(m.moulding_tone, _shade(self._look.paint, 0.5))
+            self._fill(self._side, _box(0.02, y, 0.97, y + m.moulding_width), colour)
         self._fill(
             self._side, _box(m.cowl - 0.07, m.belt, m.cowl - 0.035, m.belt + 0.03), _shade(self._look.paint, 0.55)
         )
@@ -436,7 +448,7 @@ class _Car:
         self._fill(self._side, _disc(axle, r, hub, hub), (70, 70, 74))
         for k in range(self._model.spokes):
             angle = 2 * np.pi * k / self._model.spokes
-            tips = [(axle + hub * np.cos(angle + d), r + hub * np.sin(angle + d)) for d in (-0.2, 0.2)]
+            tips = [(axle + hub * np.cos(angle + d), r + hub * np.sin(angle + d)) for d in (-0.28, 0.28)]
             self._fill(self._side, [(axle, r), *tips], _CHROME)
 
 

@@ -13,7 +13,7 @@ Colour = tuple[float, float, float]
 def random_colour(rng: np.random.Generator) -> Colour:
     """A car's paint: half of them white, grey or black, as on the road."""
     saturation = rng.uniform(0.0, 0.12) if rng.random() < 0.5 else rng.uniform(0.35, 0.95)
-    red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.15, 0.98))
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.3, 0.98))
     return (red * 255, green * 255, blue * 255)
 
 
@@ -23,9 +23,9 @@ def backdrop(rng: np.random.Generator, height: int, width: int, *, horizon: floa
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:line] = _gradient(_dull(rng, 0.35, 1.0), _dull(rng, 0.35, 1.0), line)
     canvas[line:] = _gradient(_dull(rng, 0.15, 0.8), _dull(rng, 0.15, 0.8), height - line)
-    for _ in range(int(rng.integers(0, 9))):
+    for _ in range(int(rng.integers(0, 7))):
         _standing_thing(rng, canvas, line)
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
         _ground_mark(rng, canvas, line)
     return _mottled(rng, canvas)
 
@@ -46,27 +46,25 @@ def finish(rng: np.random.Generator, canvas: NDArray[np.uint8], size: tuple[int,
     """The camera: shrinks to `size` (height, width), then blur, tone, colour cast, light across the picture, noise."""
     photo = cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
-        photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 1.1))
+        photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 0.8))
     photo = cv2.LUT(photo, _tone(rng))
     uneven = cv2.resize(
-        rng.uniform(-22, 22, (2, 3)).astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR
+        rng.uniform(-16, 16, (2, 3)).astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR
     )
-    grain = uneven + rng.standard_normal(size, dtype=np.float32) * rng.uniform(0, 9)
+    grain = uneven + rng.standard_normal(size, dtype=np.float32) * rng.uniform(0, 5)
     return cv2.add(photo, cv2.merge([grain, grain, grain]), dtype=cv2.CV_8U)
 
 
 def _tone(rng: np.random.Generator) -> NDArray[np.uint8]:
     """(256, 1, 3): gamma, contrast and a colour cast as one look-up table."""
-    level = np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.45)
-    contrast, cast = rng.uniform(0.65, 1.1), rng.uniform(0.88, 1.12, 3)
+    level = np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.3)
+    contrast, cast = rng.uniform(0.75, 1.1), rng.uniform(0.88, 1.12, 3)
     table = (0.5 + (level[:, None] - 0.5) * contrast) * cast * 255
     return np.clip(table, 0, 255).astype(np.uint8).reshape(256, 1, 3)
 
 
 def _dull(rng: np.random.Generator, darkest: float, brightest: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(
-        rng.random(), rng.uniform(0, 0.5) ** 1.5 * 1.4, rng.uniform(darkest, brightest)
-    )
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.5) ** 1.5, rng.uniform(darkest, brightest))
     return (red * 255, green * 255, blue * 255)
 
 
@@ -110,6 +108,6 @@ def _mottled(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> NDArray[np.
     """Adds soft spots, so that no surface is flat."""
     height, width = canvas.shape[:2]
     rows, columns = (int(v) for v in rng.integers(3, 24, 2))
-    spots = rng.uniform(-1, 1, (rows, columns)).astype(np.float32) * np.float32(rng.uniform(2, 22))
+    spots = rng.uniform(-1, 1, (rows, columns)).astype(np.float32) * np.float32(rng.uniform(2, 14))
     spots = cv2.resize(spots, (width, height), interpolation=cv2.INTER_LINEAR)
     return cv2.add(canvas, cv2.merge([spots, spots, spots]), dtype=cv2.CV_8U)
