@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.sample_cars import CarModel, car_models
-from carcls.data.sample_drawing import draw_car
+from carcls.data.drawn.cars import CarModel, car_models
+from carcls.data.drawn.drawing import draw_car
 from carcls.errors import DataError
 
 PHOTO_SIZE_PX = (120, 160)

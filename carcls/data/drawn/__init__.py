@@ -1,0 +1,1 @@
+"""Procedurally drawn cars: models, camera, brush, body, trim and scene; `drawing` tells the story of one photo."""
