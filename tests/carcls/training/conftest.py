@@ -1,10 +1,11 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from carcls.data.folds import make_split
-from carcls.data.sample import write_sample
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
@@ -12,11 +13,22 @@ from carcls.data.table import load_dataset
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> TrainingData:
-    """24 drawn cars of 3 classes: 18 to train on, 6 to validate on."""
-    folder: Path = tmp_path_factory.mktemp("cars")
-    write_sample(folder / "photos", train_per_class=8, test_per_class=1, classes=3)
-    split = make_split(load_dataset(folder / "photos", processes=1), fraction=0.25, seed=0)
+    """24 photos of stripes in noise; their 3 classes differ in width. 18 to train on, 6 to validate on."""
+    folder: Path = tmp_path_factory.mktemp("stripes")
+    rows = ["Id,Category"]
+    for number in range(24):
+        path = folder / "train" / str(number % 3) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), _stripes(np.random.default_rng(number), width_px=(4, 8, 16)[number % 3]))
+        rows.append(f"{number}.png,{number % 3}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    split = make_split(load_dataset(folder, processes=1), fraction=0.25, seed=0)
     return TrainingData(split, Store(folder / "store"), view_seed=0)
+
+
+def _stripes(rng: np.random.Generator, *, width_px: int) -> NDArray[np.uint8]:
+    bright = ((np.arange(64) + rng.integers(64)) // width_px % 2)[None, :, None]
+    return (100 * bright + rng.integers(0, 155, (64, 64, 3))).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")

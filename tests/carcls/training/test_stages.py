@@ -1,11 +1,13 @@
-"""fine_tune on 24 drawn photos. One uninterrupted run is the yardstick of most tests here."""
+"""fine_tune on 24 small photos. One uninterrupted run is the yardstick of most tests here."""
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -31,8 +33,8 @@ STAGES = (
     {"name": "ruin", "unfreeze": 0.0, "epochs": 1, "learning_rate": 10.0, "schedule": {"kind": "constant"}},
 )
 STEPS = 3  # 18 photos in batches of 8
-GOLDEN_TRAIN_LOSS = [1, 1, 1, 1]
-GOLDEN_VAL_LOG_LOSS = [1, 1, 1, 1]
+GOLDEN_TRAIN_LOSS = [1.82622, 0.98896, 1.83135, 0.91397]
+GOLDEN_VAL_LOG_LOSS = [2.54124, 2.74361, 3.28780, 2.55170]
 
 
 @dataclass
@@ -51,7 +53,7 @@ def _deterministic():
 
 @pytest.fixture(scope="module")
 def recipe(weights) -> TrainConfig:
-    return config(*STAGES, weights=str(weights))
+    return config(*STAGES, weights=str(weights), augment={"policy": "none"})
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +126,11 @@ def test_the_frozen_backbone_stays_and_the_head_learns(recipe, whole, weights):
 
 
 def test_training_reproduces_its_recorded_curve(whole):
-    # Recorded on x86-64 with AVX-512; other processors round otherwise, hence the tolerance.
-    np.testing.assert_allclose([r.train_loss for r in whole.reports[:4]], GOLDEN_TRAIN_LOSS, rtol=0.02)
-    np.testing.assert_allclose([r.val_log_loss for r in whole.reports[:4]], GOLDEN_VAL_LOG_LOSS, rtol=0.02)
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("recorded on TensorFlow; other backends draw other random numbers")
+    # Other processors and libraries round otherwise: without oneDNN these numbers move by 0.00005.
+    np.testing.assert_allclose([r.train_loss for r in whole.reports[:4]], GOLDEN_TRAIN_LOSS, rtol=0.01)
+    np.testing.assert_allclose([r.val_log_loss for r in whole.reports[:4]], GOLDEN_VAL_LOG_LOSS, rtol=0.01)
 
 
 def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
@@ -153,42 +157,33 @@ def test_the_optimizer_starts_anew_with_each_stage_and_is_kept_within_it(whole):
     assert whole.state(0)[0]["seed/0000"][1] < whole.state(4)[0]["seed/0000"][1]
 
 
-def test_cut_off_within_a_stage_it_goes_on_to_the_same_numbers(recipe, whole, data, tmp_path):
+def test_cut_off_within_a_stage_and_between_stages_it_comes_to_the_same_numbers(recipe, whole, data, tmp_path):
     run = Run(tmp_path, [])
+
+    def go_on(attempt: int, stop_after_stage: int):
+        last = run.reports[-1].checkpoint
+        fine_tune(
+            recipe,
+            data,
+            run.reports.append,
+            folder=tmp_path,
+            attempt=attempt,
+            resume=last,
+            stop_after_stage=stop_after_stage,
+        )
+
     with pytest.raises(KilledError):
-        fine_tune(recipe, data, killer(run.reports, epoch=3), folder=tmp_path)
-    fine_tune(recipe, data, run.reports.append, folder=tmp_path, attempt=1, resume=run.reports[-1].checkpoint)
-    assert [numbers(r) for r in run.reports] == [numbers(r) for r in whole.reports]
-    assert [r.checkpoint.split("/")[0] for r in run.reports] == 3 * ["attempt-0"] + 2 * ["attempt-1"]
-    for number in range(5):
-        assert_same_state(run.state(number), whole.state(number))
-
-
-def test_stage_by_stage_it_comes_to_the_same_numbers(recipe, whole, data, tmp_path):
-    run = Run(tmp_path, [])
-    fine_tune(recipe, data, run.reports.append, folder=tmp_path, stop_after_stage=0)
+        fine_tune(recipe, data, killer(run.reports, epoch=1), folder=tmp_path)
+    go_on(attempt=1, stop_after_stage=0)
     assert [r.epoch for r in run.reports] == [1, 2]
-    fine_tune(
-        recipe,
-        data,
-        run.reports.append,
-        folder=tmp_path,
-        attempt=1,
-        resume=run.reports[-1].checkpoint,
-        stop_after_stage=0,
-    )
-    assert len(run.reports) == 2, "the stage had ended already"
-    fine_tune(
-        recipe,
-        data,
-        run.reports.append,
-        folder=tmp_path,
-        attempt=1,
-        resume=run.reports[-1].checkpoint,
-        stop_after_stage=1,
-    )
+    go_on(attempt=2, stop_after_stage=0)
+    assert len(run.reports) == 2, "that stage had ended already"
+    go_on(attempt=2, stop_after_stage=1)
+
     assert [numbers(r) for r in run.reports] == [numbers(r) for r in whole.reports[:4]]
-    assert_same_state(run.state(3), whole.state(3))
+    assert [r.checkpoint.split("/")[0] for r in run.reports] == ["attempt-0", "attempt-1", "attempt-2", "attempt-2"]
+    for number in range(4):
+        assert_same_state(run.state(number), whole.state(number))
 
 
 @pytest.mark.fault
@@ -203,8 +198,6 @@ def test_a_process_killed_between_epochs_is_taken_up_by_another(recipe, whole, d
         "config, data = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
         "fine_tune(config, data, lambda r: r.epoch == 3 and os._exit(9), folder=Path(sys.argv[2]))\n"
     )
-    import pickle
-
     (tmp_path / "arguments").write_bytes(pickle.dumps((recipe, data)))
     command = [sys.executable, str(script), str(tmp_path / "arguments"), str(tmp_path)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], env=os.environ | {"PYTHONPATH": "."}, check=False)

@@ -1,0 +1,43 @@
+import math
+
+import pytest
+
+from carcls.config import StageConfig, TrainConfig
+from carcls.errors import DivergedError, OutOfMemoryError
+from carcls.training.failures import check_finite, naming_out_of_memory
+from carcls.training.position import Position
+
+CONFIG = TrainConfig(
+    backbone="Xception",
+    image_size=100,
+    batch_size=64,
+    stages=(
+        StageConfig(name="head", unfreeze=0.0, epochs=2, learning_rate=0.1),
+        StageConfig(name="full", unfreeze=1.0, epochs=2, learning_rate=0.003, image_scale=1.5),
+    ),
+)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_divergence_names_stage_epoch_value_and_rate(value):
+    with pytest.raises(DivergedError) as caught:
+        check_finite(value, "validation log-loss", CONFIG, Position(epoch=2, stage=1))
+    assert str(caught.value).startswith(
+        f"stage 'full', epoch 3: validation log-loss is {value}; a learning rate below 0.003"
+    )
+
+
+def test_finite_losses_pass():
+    check_finite(1e30, "training loss", CONFIG, Position())
+
+
+def test_out_of_memory_names_stage_size_and_batch():
+    with pytest.raises(OutOfMemoryError) as caught, naming_out_of_memory(CONFIG, 1):
+        raise MemoryError("cannot allocate")
+    assert str(caught.value).startswith("stage 'full': no room for batches of 64 photos at 150 px through Xception")
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(KeyError), naming_out_of_memory(CONFIG, 0):
+        raise KeyError("x")

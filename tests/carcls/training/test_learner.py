@@ -1,0 +1,68 @@
+import keras
+import numpy as np
+import pytest
+
+from carcls.config import StageConfig, TrainConfig
+from carcls.training.learner import Learner, RateTable
+from carcls.training.progress import changed_keys
+
+CONFIG = TrainConfig(
+    backbone="MobileNet",
+    alpha=0.25,
+    weights="none",
+    image_size=32,
+    batch_size=4,
+    stages=(
+        StageConfig(name="full", unfreeze=1.0, epochs=1, learning_rate=0.1),
+        StageConfig(name="large", unfreeze=1.0, epochs=1, learning_rate=0.1, image_scale=1.5),
+    ),
+)
+
+
+def test_a_rate_is_looked_up_by_step_and_the_last_one_stays():
+    table = RateTable(np.array([0.3, 0.2, 0.1], np.float32))
+    looked_up = [float(table(keras.ops.convert_to_tensor(step, "int64"))) for step in (0, 1, 2, 3, 99)]
+    np.testing.assert_allclose(looked_up, [0.3, 0.2, 0.1, 0.1, 0.1], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def learner() -> Learner:
+    learner = Learner(CONFIG, class_count=3, weights=None)
+    learner.enter_stage(0, steps_per_epoch=3)
+    return learner
+
+
+def test_the_size_of_the_batches_changes_no_probability(learner):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
+    whole = learner.probabilities(pixels)
+    assert whole.shape == (9, 3)
+    np.testing.assert_allclose(whole.sum(axis=1), 1.0, rtol=1e-5)
+    for one in range(9):
+        np.testing.assert_allclose(learner.probabilities(pixels[one : one + 1])[0], whole[one], rtol=1e-4)
+
+
+def test_batch_norm_trains_only_where_the_weights_are_random(learner, weights):
+    pretrained = Learner(CONFIG.model_copy(update={"weights": str(weights)}), class_count=3, weights=weights)
+    pretrained.enter_stage(0, steps_per_epoch=3)
+    statistics = [key for key in learner.model_arrays() if key.endswith("/gamma") and "head" not in key]
+    scale_and_shift = sum(2 * learner.model_arrays()[key].size for key in statistics)
+    assert len(statistics) == 27
+    assert learner.trainable_parameters - pretrained.trainable_parameters == scale_and_shift
+
+
+def test_another_image_size_carries_every_variable_over(weights):
+    learner = Learner(CONFIG, class_count=3, weights=weights)
+    learner.enter_stage(0, steps_per_epoch=3)
+    before = {key: array + 0.5 if key.startswith("model/") else array for key, array in learner.model_arrays().items()}
+    learner.restore(before, with_optimizer=False)
+    learner.enter_stage(1, steps_per_epoch=3)
+    after = learner.model_arrays()
+    assert after.keys() == before.keys()
+    for key, array in before.items():
+        np.testing.assert_array_equal(after[key], array, err_msg=key)
+    assert learner.probabilities(np.zeros((2, 48, 48, 3), np.uint8)).shape == (2, 3)
+
+
+def test_changed_keys_are_named():
+    assert changed_keys({"a": 1, "b": [1], "c": 2}, {"a": 1, "b": [2], "d": 2}) == ("b", "c", "d")
+    assert changed_keys({"a": 1}, {"a": 1}) == ()
