@@ -105,7 +105,9 @@ class TrainConfig(_Frozen):
             raise ValueError(f"alpha: {self.backbone} has no width multiplier; leave alpha out")
         if self.weights == "imagenet" and self.alpha not in info.alphas:
             known = ", ".join(str(alpha) for alpha in info.alphas)
-            raise ValueError(f"alpha: no ImageNet weights for {self.backbone} at alpha {self.alpha}; expected one of {known}")
+            raise ValueError(
+                f"alpha: no ImageNet weights for {self.backbone} at alpha {self.alpha}; expected one of {known}"
+            )
         if self.weights == "sample" and (self.backbone, self.alpha) != ("MobileNetV2", 0.35):
             raise ValueError("weights: `sample` is a MobileNetV2 with alpha 0.35; set backbone and alpha so")
         for number in range(len(self.stages)):

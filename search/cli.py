@@ -1,5 +1,6 @@
 """carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,8 @@ def check(file: File, overrides: Overrides = None) -> None:
     _say(f"{file}: ok")
     for line in experiment.summary_lines():
         _say(f"  {line}")
+    for problem in experiment.missing_files():
+        _warn(f"warning: {problem}")
 
 
 @app.command()
@@ -64,9 +67,8 @@ def status(study: StudyArgument) -> None:
     from rich.console import Console
 
     from search.progress import render_status
-    from search.run import gpus_per_trial
     from search.study import Study
-    from search.watch import spent
+    from search.watch import gpus_per_trial, spent
 
     folder, experiment = _open(study)
     found = Study.open(folder.root, read_only=True)
@@ -196,7 +198,8 @@ def _winner(folder: "StudyFolder", trial: int | None) -> int:
 
 def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
     from search.page import write_study_report
-    from search.retrain import final_config, retrain, score_lines
+    from search.retrain import final_config, retrain
+    from search.scores import score_lines
 
     config = final_config(folder, experiment, trial)
     scores = retrain(folder, experiment, config, trial=trial, replace=replace, say=_say)
@@ -230,6 +233,7 @@ def main() -> None:
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets every process with a page of its own
     try:
         app()
     except (CarclsError, SearchError) as error:

@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from carcls.data.sample import write_sample
+from carcls.data.sample_baseline import thumbnail_baseline
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
+from search.run import create_study
 
 EXPERIMENT = Path("experiments/demo.yaml")
 TRAIN_PER_CLASS = 80
@@ -24,10 +27,6 @@ def run_demo(
 
     Raises whatever its steps raise.
     """
-    from carcls.data.sample import write_sample
-    from carcls.data.sample_baseline import thumbnail_baseline
-    from search.run import create_study
-
     started = time.monotonic()
     experiment = load(EXPERIMENT)
     root = experiment.data.root

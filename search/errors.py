@@ -1,9 +1,9 @@
 """Everything that search raises on purpose.
 
-    SearchError
-    ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
-    ├── StudyError             a study that is missing, exists already, or is in use
-    └── ClusterError           a node or a cluster that cannot run this search
+SearchError
+├── ExperimentError        the experiment file: one or more problems, each with file, line and key
+├── StudyError             a study that is missing, exists already, or is in use
+└── ClusterError           a node or a cluster that cannot run this search
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,14 @@
 """From a study's folder to its page: gathers what the report shows."""
 
 import csv
-import json
 from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.report import report_data, write_report
-from search.retrain import read_scores
-from search.run import gpus_per_trial
+from search.scores import read_scores
 from search.study import Study
+from search.watch import gpus_per_trial
 
 
 def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
@@ -24,7 +23,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         records=study.records() if study else (),
         validation_photos=_validation_photos(folder),
         quarantined=_quarantined(folder),
-        retrain=asdict(read_scores(folder)) if folder.scores.exists() else None,
+        retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
         submission=str(folder.submission) if folder.submission.exists() else None,
         elapsed_s=study.elapsed_s if study else None,
         gpus_per_trial=gpus_per_trial(study) if study else 0.0,
@@ -35,7 +34,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
 
 def _device(folder: StudyFolder) -> str:
     """What the final training ran on, as it recorded; the search itself may have run elsewhere."""
-    return str(json.loads(folder.scores.read_text(encoding="utf-8"))["device"]) if folder.scores.exists() else ""
+    return read_scores(folder.scores).device if folder.scores.exists() else ""
 
 
 def _validation_photos(folder: StudyFolder) -> int:

@@ -7,44 +7,29 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from carcls import devices
 from carcls.config import TrainConfig
+from carcls.data.folds import read_split
+from carcls.data.source import TrainingData
+from carcls.data.store import Store, default_store_root
 from carcls.events import EpochReport
+from carcls.inference.export import export_model
+from carcls.inference.tta import choose_views, predict_view
+from carcls.training.retention import prune_checkpoints
+from carcls.training.stages import fine_tune, load_best
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
+from search.scores import Scores, read_scores
 from search.study import Study
 from search.tensorboard import EventLog
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Validation scores of the final training, at the image size of its best weights."""
-
-    best_epoch: int
-    best_stage: str
-    image_size: int
-    validation_photos: int
-    plain_accuracy: float
-    plain_log_loss: float
-    plain_correct: int
-    tta_accuracy: float
-    """Cross-fitted: each photo by views that were chosen without it."""
-    tta_log_loss: float
-    tta_interval: tuple[float, float]
-    """Bootstrap interval of the log-loss that TTA saves per photo."""
-    tta_views: tuple[str, ...]
-    """Views in use; `plain` alone where TTA does not help."""
-    seconds: float
-    device: str
-    trial: int | None
-    """The trial that it repeats; None for a fixed recipe."""
 
 
 def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> TrialRecord:
@@ -61,7 +46,7 @@ def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> Trial
 
 
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
-    """What the final training runs: a trial's configuration with the file's `retrain:` settings, or the fixed recipe."""
+    """What the final training runs: a trial's configuration with the `retrain:` settings, or the fixed recipe."""
     if trial is None:
         return experiment.bind({})
     return experiment.retrain_config(Study.open(folder.root, read_only=True).config(trial))
@@ -85,19 +70,11 @@ def retrain(
     _claim(folder, experiment, config)
     if folder.scores.exists() and folder.model.exists():
         say(f"{folder.retrain} is finished already; '--replace' trains anew")
-        return read_scores(folder)
+        return read_scores(folder.scores)
     reports = _train(folder, experiment, config, say)
     scores = _score(folder, experiment, config, reports, trial)
     _write_atomic(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
-
-
-def read_scores(folder: StudyFolder) -> Scores:
-    """What the final training scored. Raises StudyError where there was none."""
-    if not folder.scores.exists():
-        raise StudyError(f"{folder.root} has no final training yet: run 'carsearch retrain {folder.root}' first")
-    values = json.loads(folder.scores.read_text(encoding="utf-8"))
-    return Scores(**values | {"tta_interval": tuple(values["tta_interval"]), "tta_views": tuple(values["tta_views"])})
 
 
 def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
@@ -126,14 +103,11 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 def _train(
     folder: StudyFolder, experiment: Experiment, config: TrainConfig, say: Callable[[str], None]
 ) -> tuple[EpochReport, ...]:
-    from carcls import devices
-    from carcls.training.retention import prune_checkpoints
-    from carcls.training.stages import fine_tune
 
     devices.configure(threads=None, deterministic=experiment.search.deterministic, gpu_memory_share=None)
     reports = list(_read_reports(folder))
     events = EventLog(folder.retrain)
-    events.start("retrain", _flat(config))
+    events.start("retrain", _flat("", config.model_dump(mode="json")))
 
     def on_epoch(report: EpochReport) -> None:
         reports.append(report)
@@ -156,20 +130,6 @@ def _train(
         )
         events.end(tuple(reports), failed=False)
     return tuple(reports)
-
-
-def score_lines(scores: Scores) -> tuple[str, ...]:
-    """The scores in words, for the terminal."""
-    low, high = scores.tta_interval
-    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else "no TTA: it does not help here"
-    return (
-        f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
-        f"validation, plain: accuracy {scores.plain_accuracy:.4f} ({scores.plain_correct} of {scores.validation_photos}),"
-        f" log-loss {scores.plain_log_loss:.4f}",
-        f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
-        f" saved {low:+.4f} to {high:+.4f} per photo",
-        f"views in use: {used}",
-    )
 
 
 def epoch_line(report: EpochReport, total_epochs: int) -> str:
@@ -197,10 +157,7 @@ def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
     return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
 
 
-def _training_data(folder: StudyFolder, experiment: Experiment) -> Any:
-    from carcls.data.folds import read_split
-    from carcls.data.source import TrainingData
-    from carcls.data.store import Store, default_store_root
+def _training_data(folder: StudyFolder, experiment: Experiment) -> TrainingData:
 
     return TrainingData(
         split=read_split(folder.split, experiment.data.root),
@@ -218,10 +175,6 @@ def _score(
     trial: int | None,
 ) -> Scores:
     """Plain and TTA scores on the validation photos, and the exported model."""
-    from carcls import devices
-    from carcls.inference.export import export_model
-    from carcls.inference.tta import choose_views, predict_view
-    from carcls.training.stages import load_best
 
     data = _training_data(folder, experiment)
     class_names = data.split.class_names
@@ -252,21 +205,17 @@ def _score(
     )
 
 
-def _flat(config: TrainConfig) -> dict[str, Any]:
-    """The configuration's plain values by dotted key, stages by name."""
+def _flat(prefix: str, value: object) -> dict[str, Any]:
+    """A tree's plain values by dotted key, stages by name."""
+    if isinstance(value, dict):
+        parts = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        parts = [(stage["name"], stage) for stage in value]
+    else:
+        return {prefix: value}
     flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        elif isinstance(value, list):
-            for stage in value:
-                walk(f"{prefix}.{stage['name']}", stage)
-        else:
-            flat[prefix] = value
-
-    walk("", config.model_dump(mode="json"))
+    for key, inner in parts:
+        flat |= _flat(f"{prefix}.{key}" if prefix else key, inner)
     return flat
 
 

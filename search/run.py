@@ -3,22 +3,31 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from ray import tune
+
+from carcls.config import TrainConfig
+from carcls.data.folds import make_split, write_quarantine, write_split
+from carcls.data.table import load_dataset
+from search.cluster.adapters import RecordingScheduler, SegmentSearcher
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.resources import Node, ResourcePlan, connect, data_fingerprint, disconnect, plan, probe_nodes
-from search.errors import StudyError
+from search.cluster.trial import run_segment
+from search.cluster.warmup import distinct_weights, warm_up
+from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
-from search.watch import Progress, Watch
+from search.watch import Progress, Watch, set_gpus_per_trial
 
-
-_GPUS_PER_TRIAL = "gpus_per_trial"
+_WEIGHTS_SAMPLES = 256
+"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
 
 ProgressContext = AbstractContextManager[Progress]
 
@@ -69,6 +78,9 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
 
 
 def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> StudyFolder:
+    missing = experiment.missing_files()
+    if missing:
+        raise ExperimentError(missing)
     experiment.results.mkdir(parents=True, exist_ok=True)
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{experiment.name}-", dir=experiment.results)))
     try:
@@ -84,9 +96,6 @@ def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> S
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
-    from carcls.data.folds import make_split, write_quarantine, write_split
-    from carcls.data.table import load_dataset
-
     dataset = load_dataset(experiment.data.root, processes=os.cpu_count() or 1)
     validation = experiment.data.validation
     split = make_split(dataset, fraction=validation.fraction, seed=validation.seed)
@@ -109,7 +118,9 @@ def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
 def open_experiment(folder: StudyFolder, overrides: Sequence[str] = ()) -> Experiment:
     """The study's own frozen experiment. Raises StudyError where the folder holds no study."""
     if not folder.experiment.is_file():
-        raise StudyError(f"{folder.root} holds no study: expected {folder.experiment.name} there, as 'carsearch run' makes it")
+        raise StudyError(
+            f"{folder.root} holds no study: expected {folder.experiment.name} there, as 'carsearch run' makes it"
+        )
     return load(folder.experiment, overrides)
 
 
@@ -124,10 +135,13 @@ def search(
             if address is not None:
                 _probe(folder, experiment, nodes)
             resources = _plan(experiment, nodes)
-            study.set_value(_GPUS_PER_TRIAL, resources.gpus)
+            warm_up(nodes, distinct_weights(_some_configs(experiment)))
+            set_gpus_per_trial(study, resources.gpus)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)
-                dispatcher = Dispatcher(experiment, study, folder, _worker_settings(experiment, resources), (watch,))
+                dispatcher = Dispatcher(
+                    experiment, study, folder, worker=_worker_settings(experiment, resources), listeners=(watch,)
+                )
                 _tune(folder, dispatcher, resources)
                 if dispatcher.finished:
                     study.finish()
@@ -139,9 +153,12 @@ def search(
         return SearchEnd(finished=dispatcher.finished, trained=any(record.reports for record in study.records()))
 
 
-def gpus_per_trial(study: Study) -> float:
-    """What each trial had of a GPU in the study's latest run; 0 without GPUs, and before the first run."""
-    return float(study.get_value(_GPUS_PER_TRIAL) or 0.0)
+def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
+    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
+    yield experiment.bind(experiment.baseline)
+    rng = np.random.default_rng(0)
+    for _ in range(_WEIGHTS_SAMPLES):
+        yield experiment.bind(experiment.space.sample(rng))
 
 
 def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> None:
@@ -170,11 +187,6 @@ def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerS
 
 
 def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) -> None:
-    from ray import tune
-
-    from search.cluster.adapters import RecordingScheduler, SegmentSearcher
-    from search.cluster.trial import run_segment
-
     tuner = tune.Tuner(
         tune.with_resources(run_segment, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(

@@ -5,6 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from carcls.data.folds import read_split
+from carcls.data.pixels import pixels
+from carcls.data.store import Store, default_store_root
+from carcls.data.table import load_dataset
+from carcls.inference.export import load_model
+from carcls.inference.submission import write_submission
+from carcls.inference.tta import average, predict_view
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
@@ -26,25 +33,18 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     """
     if not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
-    from carcls.data.folds import read_split
-    from carcls.data.pixels import pixels
-    from carcls.data.store import Store, default_store_root
-    from carcls.data.table import load_dataset
-    from carcls.inference.export import load_model
-    from carcls.inference.submission import write_submission
-    from carcls.inference.tta import average, predict_view
 
     processes = os.cpu_count() or 1
     dataset = load_dataset(experiment.data.root, processes=processes)
     if dataset.sample_submission is None:
-        raise StudyError(f"{experiment.data.root} has no sample-submission.csv: it names the photos to predict, in order")
+        raise StudyError(
+            f"{experiment.data.root} has no sample-submission.csv: it names the photos to predict, in order"
+        )
     exported = load_model(folder.model)
     store = Store(experiment.store.root or default_store_root())
     say(f"{len(dataset.test)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     test_pixels = pixels(dataset.test, exported.card.size_px, store, processes=processes)
-    by_view = {
-        view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views
-    }
+    by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
     split = read_split(folder.split, experiment.data.root)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
     fallback_ids = write_submission(

@@ -1,4 +1,4 @@
-"""Who watches a search: TensorBoard's event files and the terminal, told by the dispatcher after the study has recorded."""
+"""Who watches a search: TensorBoard's event files and the terminal, told once the study has recorded."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,9 +7,11 @@ from carcls.events import EpochReport
 from search.cluster.dispatch import trained_s
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState
-from search.summary import Spent
 from search.study import Study
+from search.summary import Spent
 from search.tensorboard import TensorBoardWriter
+
+_GPUS_PER_TRIAL = "gpus_per_trial"
 
 
 class Progress(Protocol):
@@ -28,6 +30,16 @@ def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s
         trials_limit=experiment.search.trials,
         elapsed_s=elapsed_s,
     )
+
+
+def gpus_per_trial(study: Study) -> float:
+    """What each trial had of a GPU in the study's latest run; 0 without GPUs, and before the first run."""
+    return float(study.get_value(_GPUS_PER_TRIAL) or 0.0)
+
+
+def set_gpus_per_trial(study: Study, gpus: float) -> None:
+    """Keeps it with the study, for status and report."""
+    study.set_value(_GPUS_PER_TRIAL, gpus)
 
 
 class Watch:

@@ -13,10 +13,11 @@ import keras
 from keras.src.backend.common import global_state
 
 from carcls import devices
+from carcls.catalog import BACKBONES
 from carcls.config import HeadConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, scale_pixels
-from carcls.models.weights import load_backbone_weights
+from carcls.models.weights import load_backbone_weights, resolve_weights
 
 _HEAD_BN_MOMENTUM = 0.9
 """Keras's 0.99 needs hundreds of steps to forget its start: a head trained for three epochs on 600 photos would be
@@ -52,6 +53,15 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
         outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
         model = keras.Model(inputs, outputs, name="classifier")
     return Classifier(model, backbone, config.backbone)
+
+
+def check_weights(config: TrainConfig) -> None:
+    """Finds or downloads the configuration's weights and loads them once, to see that they fit. Raises WeightsError."""
+    weights = resolve_weights(config)
+    if weights is not None:
+        with _clean_names():
+            backbone = build_backbone(config.backbone, config.alpha, BACKBONES[config.backbone].min_size_px)
+        _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
 
 
 def _load(backbone: keras.Model, weights: Path, called: str) -> None:

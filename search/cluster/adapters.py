@@ -1,7 +1,7 @@
 """Policy and study behind Ray Tune's Searcher and TrialScheduler: thin, no decision of their own.
 
-One Ray trial is one segment of ours. Ray's scheduler is first-in first-out and never stops or pauses anything; promotion and
-recovery are segments that the searcher hands out. Tune calls both from one thread, in the order scheduler, searcher.
+One Ray trial is one segment of ours. Ray's scheduler is first-in first-out and never stops or pauses anything;
+promotion and recovery are segments that the searcher hands out. Tune calls both from one thread, the scheduler first.
 """
 
 from typing import Any

@@ -43,13 +43,14 @@ class WorkerSettings:
 
 
 class Dispatcher:
-    """Owns the order of things: the study first, then everybody else. Not thread-safe: Tune calls it from one thread."""
+    """Owns the order of things: the study first, then everybody else. Not thread-safe: Tune has one thread."""
 
     def __init__(
         self,
         experiment: Experiment,
         study: Study,
         folder: StudyFolder,
+        *,
         worker: WorkerSettings,
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
@@ -83,7 +84,7 @@ class Dispatcher:
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
     def report(self, number: int, report: EpochReport) -> None:
-        """Records an epoch, then lets checkpoints go that nothing needs any more; one recorded before changes nothing."""
+        """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
         if not self._study.report(number, report):
             return
         self._save_clock()

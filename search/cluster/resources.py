@@ -1,5 +1,7 @@
 """Where trials run: Ray started or joined, what each trial gets, and whether every node can run this search."""
 
+import csv
+import hashlib
 import logging
 import os
 import uuid
@@ -8,6 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.errors import ClusterError
 
@@ -23,7 +28,7 @@ _DRIVER_ENV = {
 _WORKER_ENV = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # read in the worker; below it a slow cleanup loses the next trial
-    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 _HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
@@ -87,8 +92,6 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
 def connect(address: str | None) -> list[Node]:
     """Starts Ray on this machine, or joins the cluster at `address`; the alive nodes. Raises ClusterError."""
     os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
-    import ray
-
     handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": _WORKER_ENV | handed_on},
@@ -106,8 +109,6 @@ def connect(address: str | None) -> list[Node]:
 
 def disconnect() -> None:
     """Ends what `connect` started, or leaves what it joined."""
-    import ray
-
     ray.shutdown()
 
 
@@ -126,16 +127,13 @@ def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
 
 def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> None:
     """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     remote = ray.remote(num_cpus=0)(_probe)
     pending = {
         node.name: (
             marker := study / f".probe-{uuid.uuid4().hex}",
-            remote.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
-            ).remote(str(study / "split.csv"), str(data_root), str(marker)),
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)).remote(
+                str(study / "split.csv"), str(data_root), str(marker)
+            ),
         )
         for node in nodes
     }
@@ -180,9 +178,6 @@ def _probe(split: str, data_root: str, marker: str) -> dict[str, str | None]:
 
 def data_fingerprint(split: Path, data_root: Path) -> str:
     """Names and sizes of all photos of the split, hashed: cheap, and different where a node has other files."""
-    import csv
-    import hashlib
-
     digest = hashlib.blake2b(digest_size=16)
     with split.open(newline="", encoding="utf-8") as rows:
         for row in csv.DictReader(rows):

@@ -4,26 +4,23 @@
       └─ fork server: imports keras once, after Ray has set the actor's GPUs
            └─ child: one segment; its GPU memory is free when it exits
 
-The child watches a pipe whose write end only the actor holds, and exits when it closes, so that a killed actor, raylet or
-driver leaves no orphan (the fork server ends by itself when its last client is gone).
+The child watches a pipe whose write end only the actor holds, and exits when it closes, so that a killed actor, raylet
+or driver leaves no orphan (the fork server ends by itself when its last client is gone).
 """
 
 import contextlib
 import multiprocessing
-import os
 import sys
-import threading
-import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
 from typing import Any
 
-from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message, report_message
-from search.folder import StudyFolder
+from ray import tune
 
-_PRELOAD = ["carcls.training.stages", "carcls.data.source"]
+from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message
+
+_PRELOAD = ["search.cluster.child"]
 _KILL_GRACE_S = 5.0
 
 
@@ -32,8 +29,6 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    from ray import tune
-
     segment = Segment(**config["segment"])
     context = _fork_server()
     messages, child_messages = context.Pipe(duplex=False)
@@ -53,7 +48,6 @@ def run_segment(config: dict[str, Any]) -> None:
 
 def _fork_server() -> ForkServerContext:
     """The actor's fork server context; the server itself starts with the first child and keeps that environment."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     return context
@@ -61,7 +55,7 @@ def _fork_server() -> ForkServerContext:
 
 @contextlib.contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    """Keeps multiprocessing from running Ray's worker script again in every child (it re-imports `__main__` by path)."""
+    """Keeps multiprocessing from running Ray's worker script again in every child: it imports `__main__` by path."""
     main = sys.modules["__main__"]
     path = main.__dict__.pop("__file__", None)
     try:
@@ -96,70 +90,7 @@ def _end(child: ForkServerProcess) -> None:
         child.join()
 
 
-
-
 def _child_main(segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
-    threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
-    folder = StudyFolder(Path(segment.study)).trial(segment.number)
-    attempt = folder / f"attempt-{segment.attempt}"
-    attempt.mkdir(parents=True, exist_ok=True)
-    _redirect_output(attempt / "output.log")
-    try:
-        _train(segment, folder, messages)
-    except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
-        text = traceback.format_exc()
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is the trial's output.log
-        messages.send(outcome_message(_outcome_of(error)))
-    else:
-        messages.send(outcome_message(Outcome("ended")))
-    messages.close()
+    from search.cluster.child import run_child  # noqa: PLC0415 - brings TensorFlow, which the actor must not load
 
-
-def _exit_with_parent(lifeline: Connection) -> None:
-    """Ends this process at once when the actor is gone: whatever was written is safe, checkpoints being atomic."""
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    os._exit(1)
-
-
-def _redirect_output(path: Path) -> None:
-    """Sends stdout and stderr, of C++ too, to the trial's folder."""
-    with path.open("ab", buffering=0) as log:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-
-
-def _train(segment: Segment, folder: Path, messages: Connection) -> None:
-    from carcls import devices
-    from carcls.config import TrainConfig
-    from carcls.data.folds import read_split
-    from carcls.data.source import TrainingData
-    from carcls.data.store import Store, default_store_root
-    from carcls.training.stages import fine_tune
-
-    devices.configure(
-        threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share
-    )
-    split = read_split(StudyFolder(Path(segment.study)).split, Path(segment.data_root))
-    store = Store(Path(segment.store_root) if segment.store_root else default_store_root())
-    fine_tune(
-        TrainConfig.model_validate(segment.config),
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads),
-        lambda report: messages.send(report_message(report)),
-        folder=folder,
-        attempt=segment.attempt,
-        resume=segment.resume,
-        stop_after_stage=segment.stop_after_stage,
-    )
-
-
-def _outcome_of(error: Exception) -> Outcome:
-    from carcls import devices
-    from carcls.errors import TrainingError
-
-    cause = f"{type(error).__name__}: {error}".splitlines()[0]
-    infeasible = isinstance(error, TrainingError) or devices.is_out_of_memory(error)
-    return Outcome("infeasible" if infeasible else "failed", cause)
+    run_child(segment, messages, lifeline)

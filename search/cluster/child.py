@@ -1,0 +1,74 @@
+"""One segment in a process of its own. The fork server imports this module beforehand, and TensorFlow with it."""
+
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from carcls import devices
+from carcls.config import TrainConfig
+from carcls.data.folds import read_split
+from carcls.data.source import TrainingData
+from carcls.data.store import Store, default_store_root
+from carcls.errors import TrainingError
+from carcls.training.stages import fine_tune
+from search.cluster.segment import Outcome, Segment, outcome_message, report_message
+from search.folder import StudyFolder
+
+
+def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
+    threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
+    study = StudyFolder(Path(segment.study))
+    attempt = study.trial(segment.number) / f"attempt-{segment.attempt}"
+    attempt.mkdir(parents=True, exist_ok=True)
+    _redirect_output(attempt / "output.log")
+    try:
+        _train(segment, study, messages)
+    except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
+        traceback.print_exc()
+        messages.send(outcome_message(outcome_of(error)))
+    else:
+        messages.send(outcome_message(Outcome("ended")))
+    messages.close()
+
+
+def _exit_with_actor(lifeline: Connection) -> None:
+    """Ends this process at once when the actor is gone: whatever was written is safe, checkpoints being atomic."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(1)
+
+
+def _redirect_output(path: Path) -> None:
+    """Sends stdout and stderr, of C++ too, to the trial's folder."""
+    with path.open("ab", buffering=0) as log:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+
+
+def _train(segment: Segment, study: StudyFolder, messages: Connection) -> None:
+    devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
+    split = read_split(study.split, Path(segment.data_root))
+    store = Store(Path(segment.store_root) if segment.store_root else default_store_root())
+    fine_tune(
+        TrainConfig.model_validate(segment.config),
+        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads),
+        lambda report: messages.send(report_message(report)),
+        folder=study.trial(segment.number),
+        attempt=segment.attempt,
+        resume=segment.resume,
+        stop_after_stage=segment.stop_after_stage,
+    )
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """What an error means: a configuration that cannot be trained, or a failure of program, data or disk."""
+    cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    infeasible = isinstance(error, TrainingError) or devices.is_out_of_memory(error)
+    return Outcome("infeasible" if infeasible else "failed", cause)

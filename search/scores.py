@@ -1,0 +1,49 @@
+"""What the final training scored on the validation photos, as kept in `scores.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Validation scores of the final training, at the image size of its best weights."""
+
+    best_epoch: int
+    best_stage: str
+    image_size: int
+    validation_photos: int
+    plain_accuracy: float
+    plain_log_loss: float
+    plain_correct: int
+    tta_accuracy: float
+    """Cross-fitted: each photo by views that were chosen without it."""
+    tta_log_loss: float
+    tta_interval: tuple[float, float]
+    """Bootstrap interval of the log-loss that TTA saves per photo."""
+    tta_views: tuple[str, ...]
+    """Views in use; `plain` alone where TTA does not help."""
+    seconds: float
+    device: str
+    trial: int | None
+    """The trial that it repeats; None for a fixed recipe."""
+
+
+def read_scores(path: Path) -> Scores:
+    """What `scores.json` holds."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Scores(**values | {"tta_interval": tuple(values["tta_interval"]), "tta_views": tuple(values["tta_views"])})
+
+
+def score_lines(scores: Scores) -> tuple[str, ...]:
+    """The scores in words, for the terminal."""
+    low, high = scores.tta_interval
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else "no TTA: it does not help here"
+    return (
+        f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
+        f"validation, plain: accuracy {scores.plain_accuracy:.4f}"
+        f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
+        f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
+        f" saved {low:+.4f} to {high:+.4f} per photo",
+        f"views in use: {used}",
+    )
