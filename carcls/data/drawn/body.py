@@ -49,12 +49,8 @@ def _profile(m: CarModel) -> NDArray[np.float64]:
 
 
 def _shadow(brush: Brush) -> None:
-    footprint = np.array([(-0.03, 0, -1.1), (1.03, 0, -1.1), (1.03, 0, 1.15), (-0.03, 0, 1.15)]) * (
-        1,
-        1,
-        brush.model.width / 2,
-    )
-    pixels = brush.camera.pixels(footprint)
+    footprint = np.array([(-0.03, 0, -1.1), (1.03, 0, -1.1), (1.03, 0, 1.15), (-0.03, 0, 1.15)])
+    pixels = brush.camera.pixels(footprint * (1, 1, brush.model.width / 2))
     mask = np.zeros((brush.canvas.shape[0] // 4, brush.canvas.shape[1] // 4), np.uint8)
     cv2.fillPoly(mask, [np.rint(pixels / 4).astype(np.int32)], 150)
     soft = cv2.resize(cv2.blur(mask, (5, 5)), brush.canvas.shape[1::-1])
@@ -65,10 +61,8 @@ def _shadow(brush: Brush) -> None:
 def _hull(brush: Brush, profile: NDArray[np.float64]) -> None:
     """The strips across the car that turn to us; the cabin, which stands above the rest, last."""
     near, far = brush.at_depth(profile, 1.0), brush.at_depth(profile, -1.0)
-    strips = sorted(
-        zip(near[:-1], near[1:], far[1:], far[:-1], strict=True), key=lambda strip: strip[0][1] + strip[1][1]
-    )
-    for strip in strips:
+    strips = zip(near[:-1], near[1:], far[1:], far[:-1], strict=True)
+    for strip in sorted(strips, key=lambda strip: float(strip[0][1] + strip[1][1])):
         normal = upward_normal(strip[0], strip[1])
         if brush.camera.sees(strip[0], normal):
             paint = _roof_paint(brush) if min(strip[0][1], strip[1][1]) > brush.model.belt else brush.look.paint
@@ -93,25 +87,20 @@ def _roof_paint(brush: Brush) -> Colour:
 
 def _side_windows(brush: Brush) -> None:
     m, glass = brush.model, brush.lit(brush.look.glass, np.array([0.0, 0.3, 0.9]))
-    top = m.height - 0.028
+    low, top = m.belt + 0.006, m.height - 0.028
     rise = (top - m.belt) / (m.height - m.belt)
-    front = (m.cowl - 0.025, m.cowl - 0.02 - m.windscreen_run * rise)
     rear_low = max(m.deck, 0.02) + 0.035
-    rear = (rear_low, rear_low + max(m.roof_rear - m.deck, 0.0) * rise)
-    edges = (0.0, *m.pillars, 1.0)
-    for start, end in pairwise(edges):
+    rear_top, front_low = rear_low + max(m.roof_rear - m.deck, 0.0) * rise, m.cowl - 0.025
+    front_top = m.cowl - 0.02 - m.windscreen_run * rise
+    for start, end in pairwise((0.0, *m.pillars, 1.0)):
         u0 = start + (m.pillar_width / 2 if start > 0 else 0)
         u1 = end - (m.pillar_width / 2 if end < 1 else 0)
-        low = [rear[0] + u * (front[0] - rear[0]) for u in (u0, u1)]
-        high = [rear[1] + u * (front[1] - rear[1]) for u in (u0, u1)]
-        window = [
-            (low[0], m.belt + 0.006),
-            (low[1], m.belt + 0.006),
-            (high[1], top),
-            (high[0], top - m.roof_drop * (1 - u0)),
+        below = [(rear_low + u * (front_low - rear_low), low) for u in (u0, u1)]
+        above = [
+            (rear_top + u * (front_top - rear_top), drop) for u, drop in ((u1, top), (u0, top - m.roof_drop * (1 - u0)))
         ]
-        brush.fill(brush.side, window, glass)
-    _doors(brush, rear[0], front[0])
+        brush.fill(brush.side, below + above, glass)
+    _doors(brush, rear_low, front_low)
 
 
 def _doors(brush: Brush, rear: float, front: float) -> None:

@@ -14,7 +14,8 @@ def paint_trim(brush: Brush) -> None:
         _face(brush)
     elif brush.camera.eye[0] < 0:
         _back(brush)
-    _trim(brush)
+    for paint in (_bumper_ends, _lamp_ends, _strips, _mirror, _rails, _spoiler):
+        paint(brush)
     for axle in (brush.model.rear_axle, brush.model.front_axle):
         _wheel(brush, axle)
 
@@ -68,58 +69,55 @@ def _back(brush: Brush) -> None:
     brush.fill(panel, box(-0.27, 0.60, 0.27, 0.74), (225, 225, 225))
 
 
-def _trim(brush: Brush) -> None:
+def _bumper_ends(brush: Brush) -> None:
     m = brush.model
-    bumper_colour = PLASTIC if m.dark_bumper else shade(brush.look.paint, 0.6)
-    for x0, x1, top in (
-        (m.front_axle + m.wheel_radius * 1.2, 0.995, m.bumper * m.nose),
-        (0.005, m.rear_axle - m.wheel_radius * 1.2, m.bumper * m.tail * 0.9),
-    ):
-        brush.fill(brush.side, box(x0, m.clearance + 0.01, x1, top), bumper_colour)
+    colour = PLASTIC if m.dark_bumper else shade(brush.look.paint, 0.6)
+    low, gap = m.clearance + 0.01, m.wheel_radius * 1.2
+    brush.fill(brush.side, box(m.front_axle + gap, low, 0.995, m.bumper * m.nose), colour)
+    brush.fill(brush.side, box(0.005, low, m.rear_axle - gap, m.bumper * m.tail * 0.9), colour)
+
+
+def _lamp_ends(brush: Brush) -> None:
+    m = brush.model
     brush.fill(brush.side, box(0.955, m.nose * 0.74, 0.992, m.nose * 0.9), (235, 190, 120))
-    brush.fill(
-        brush.side,
-        box(0.006, m.tail * 0.62, 0.035 if m.tail_lamp != "wide" else 0.06, m.tail * 0.9),
-        (150, 25, 28),
-    )
+    reach = 0.06 if m.tail_lamp == "wide" else 0.035
+    brush.fill(brush.side, box(0.006, m.tail * 0.62, reach, m.tail * 0.9), (150, 25, 28))
+
+
+def _strips(brush: Brush) -> None:
+    m = brush.model
     if m.cladding > 0:
         brush.fill(brush.side, box(0.03, m.clearance, 0.97, m.clearance + m.cladding), PLASTIC)
     if m.moulding > 0:
         y = m.belt * m.moulding
         colour = toned(m.moulding_tone, shade(brush.look.paint, 0.5))
         brush.fill(brush.side, box(0.02, y, 0.97, y + m.moulding_width), colour)
+
+
+def _mirror(brush: Brush) -> None:
+    m = brush.model
     brush.fill(brush.side, box(m.cowl - 0.07, m.belt, m.cowl - 0.035, m.belt + 0.03), shade(brush.look.paint, 0.55))
-    _upper_trim(brush)
 
 
-def _upper_trim(brush: Brush) -> None:
+def _rails(brush: Brush) -> None:
     m = brush.model
     if m.roof_rails:
-        brush.line(
-            brush.side,
-            [(m.roof_rear + 0.04, m.height + 0.012), (m.cowl - m.windscreen_run - 0.04, m.height + 0.012)],
-            BLACK,
-            2,
-        )
+        y = m.height + 0.012
+        brush.line(brush.side, [(m.roof_rear + 0.04, y), (m.cowl - m.windscreen_run - 0.04, y)], BLACK, 2)
+
+
+def _spoiler(brush: Brush) -> None:
+    """On the boot lid where there is one, else on the roof's end: its foot, its blade, and the blade's near end."""
+    m = brush.model
     if m.spoiler == "none":
         return
-    low = m.tail if m.deck > 0.03 else m.height - m.roof_drop
-    x = 0.01 if m.deck > 0.03 else m.roof_rear
+    x, y = (0.01, m.tail) if m.deck > 0.03 else (m.roof_rear, m.height - m.roof_drop)
     lift, colour = (0.008, brush.look.paint) if m.spoiler == "lip" else (0.028, shade(brush.look.paint, 0.75))
-    brush.fill(
-        brush.side, [(x + 0.01, low), (x + 0.025, low), (x + 0.03, low + lift), (x + 0.015, low + lift)], PLASTIC
-    )
-    brush.fill(brush.across((x - 0.02, low + lift), (x + 0.05, low + lift * 0.8)), box(-0.9, 0, 0.9, 1), colour)
-    brush.fill(
-        brush.side,
-        [
-            (x - 0.025, low + lift + 0.012),
-            (x + 0.05, low + lift),
-            (x + 0.05, low + lift - 0.012),
-            (x - 0.015, low + lift - 0.008),
-        ],
-        shade(colour, 0.7),
-    )
+    top = y + lift
+    brush.fill(brush.side, [(x + 0.01, y), (x + 0.025, y), (x + 0.03, top), (x + 0.015, top)], PLASTIC)
+    brush.fill(brush.across((x - 0.02, top), (x + 0.05, y + lift * 0.8)), box(-0.9, 0, 0.9, 1), colour)
+    end = [(x - 0.025, top + 0.012), (x + 0.05, top), (x + 0.05, top - 0.012), (x - 0.015, top - 0.008)]
+    brush.fill(brush.side, end, shade(colour, 0.7))
 
 
 def _wheel(brush: Brush, axle: float) -> None:
@@ -153,10 +151,8 @@ def _lamp(model: CarModel, side: int, v: float, size: float) -> NDArray[np.float
         return box(side * 0.54, v - size * 0.8, side * 0.94, v + size * 0.8)
     if model.lamp == "slim":
         return box(side * 0.50, v, side * 0.98, v + size * 0.8)
-    return np.array([(0.48, v - size * 0.5), (0.95, v - size * 0.1), (0.98, v + size), (0.55, v + size * 0.3)]) * (
-        side,
-        1,
-    )
+    slanted = [(0.48, v - size * 0.5), (0.95, v - size * 0.1), (0.98, v + size), (0.55, v + size * 0.3)]
+    return np.array(slanted) * (side, 1)
 
 
 def _tail_lamps(model: CarModel) -> list[NDArray[np.float64]]:
