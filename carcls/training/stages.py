@@ -11,7 +11,7 @@ from carcls import metrics
 from carcls.config import TrainConfig
 from carcls.data.batches import EpochBatches, training_batches
 from carcls.data.source import TrainingData
-from carcls.errors import DataError
+from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport, PhaseSeconds
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.weights import resolve_weights
@@ -20,7 +20,7 @@ from carcls.training.failures import check_finite, naming_out_of_memory
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores, stopping_note
 from carcls.training.progress import load_progress, save_progress
-from carcls.training.retention import checkpoint_name, trial_file
+from carcls.training.retention import best_name, checkpoint_name, trial_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,11 @@ def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_c
     The model is not compiled and everything in it is trainable. Raises CheckpointError where the file is missing, torn,
     or of another model.
     """
-    arrays, meta = load_state(trial_file(folder, report.best_weights))
-    size_px = int(meta["image_size"])
+    path = trial_file(folder, report.best_weights)
+    arrays, meta = load_state(path)
+    size_px = meta.get("image_size")
+    if not isinstance(size_px, int):
+        raise CheckpointError(f"{path} does not tell its image size; expected best weights such as {best_name(0, 3)!r}")
     classifier = build_classifier(config, size_px=size_px, class_count=class_count, weights=None)
     restore_variables(model_variables(classifier.model), arrays)
     return classifier, size_px

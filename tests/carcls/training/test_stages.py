@@ -138,6 +138,9 @@ def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
     assert whole.reports[4].rank < best.rank, "the last stage was meant to ruin the model"
     assert whole.reports[4].best_weights == f"attempt-0/best-{best.epoch:04d}.npz"
 
+    not_best = replace(whole.reports[4], best_weights=whole.reports[4].checkpoint)
+    with pytest.raises(CheckpointError, match="does not tell its image size"):
+        load_best(recipe, whole.folder, not_best, class_count=3)
     classifier, size_px = load_best(recipe, whole.folder, whole.reports[4], class_count=3)
     assert size_px == best.image_size
     probabilities = classifier.model.predict_on_batch(data.pixels("validation", size_px))
