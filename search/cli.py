@@ -1,6 +1,7 @@
 """carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -197,12 +198,18 @@ def _winner(folder: "StudyFolder", trial: int | None) -> int:
 
 
 def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
+    from search.logs import keep_native_output
+
+    if replace:
+        shutil.rmtree(folder.retrain, ignore_errors=True)
+    folder.retrain.mkdir(exist_ok=True)
+    keep_native_output(folder.retrain_output)
     from search.page import write_study_report
     from search.retrain import final_config, retrain
     from search.scores import score_lines
 
     config = final_config(folder, experiment, trial)
-    scores = retrain(folder, experiment, config, trial=trial, replace=replace, say=_say)
+    scores = retrain(folder, experiment, config, trial=trial, say=_say)
     for line in score_lines(scores):
         _say(line)
     write_study_report(folder, experiment)
@@ -211,6 +218,10 @@ def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | No
 
 
 def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
+    from search.logs import keep_native_output
+
+    if folder.retrain.exists():
+        keep_native_output(folder.retrain_output)
     from search.submit import submit as write
 
     end = write(folder, experiment, say=_say)
@@ -233,7 +244,7 @@ def main() -> None:
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets every process with a page of its own
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, where TensorFlow listens
     try:
         app()
     except (CarclsError, SearchError) as error:

@@ -50,6 +50,11 @@ class StudyFolder:
         return self.root / "retrain"
 
     @property
+    def retrain_output(self) -> Path:
+        """What TensorFlow had to say during the final training."""
+        return self.retrain / "output.log"
+
+    @property
     def recipe(self) -> Path:
         """The final training's configuration as an experiment file for `carsearch train`."""
         return self.retrain / "recipe.yaml"

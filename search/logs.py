@@ -63,3 +63,14 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
     return _PASSWORD_IN_URL.sub(r"\1:***@", text)
+
+
+def keep_native_output(path: Path) -> None:
+    """Appends what C++ writes to stderr to a file; Python's own messages stay on the terminal.
+
+    TensorFlow greets every process with a page of notices that no setting silences, written before it reads any.
+    """
+    terminal = os.dup(2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    with path.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 2)

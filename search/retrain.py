@@ -5,7 +5,6 @@ Serves `carsearch retrain STUDY` (the winner with the file's `retrain:` override
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -58,15 +57,12 @@ def retrain(
     config: TrainConfig,
     *,
     trial: int | None,
-    replace: bool = False,
     say: Callable[[str], None],
 ) -> Scores:
     """Trains, or goes on where an earlier call was cut off; scores; exports. Returns at once where all is done.
 
     Raises StudyError where another configuration's training stands there, and whatever `fine_tune` raises.
     """
-    if replace:
-        shutil.rmtree(folder.retrain, ignore_errors=True)
     _claim(folder, experiment, config)
     if folder.scores.exists() and folder.model.exists():
         say(f"{folder.retrain} is finished already; '--replace' trains anew")
