@@ -58,7 +58,10 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 @app.command()
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
     """Go on with a search that was interrupted, from its last checkpoints."""
-    folder, experiment = _open(study, overrides)
+    from search.run import RESUMABLE, keep_changes
+
+    folder, experiment = _open(study, overrides, changeable=RESUMABLE)
+    keep_changes(folder, experiment)
     _search(folder, experiment, address)
 
 
@@ -106,7 +109,9 @@ def retrain(
     replace: Replace = False,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
-    folder, experiment = _open(study, overrides)
+    from search.run import RETRAINABLE
+
+    folder, experiment = _open(study, overrides, changeable=RETRAINABLE)
     _retrain(folder, experiment, trial=_winner(folder, trial), replace=replace)
 
 
@@ -162,12 +167,14 @@ def data_sample(
     _say(f"sample data: {root}")
 
 
-def _open(study: Path, overrides: list[str] | None = None) -> "tuple[StudyFolder, Experiment]":
+def _open(
+    study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
+) -> "tuple[StudyFolder, Experiment]":
     from search.folder import StudyFolder
     from search.run import open_experiment
 
     folder = StudyFolder(study.absolute())
-    return folder, open_experiment(folder, overrides or [])
+    return folder, open_experiment(folder, overrides or [], changeable=changeable)
 
 
 def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
