@@ -11,7 +11,7 @@ JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-h
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check faults jax benchmarks clean
+.PHONY: install demo test check faults jax clean
 
 install: $(STAMP)
 
