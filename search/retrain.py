@@ -7,12 +7,11 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from carcls import devices
+from carcls import atomic, devices
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.source import TrainingData
@@ -69,7 +68,7 @@ def retrain(
         return read_scores(folder.scores)
     reports = _train(folder, experiment, config, say)
     scores = _score(folder, experiment, config, reports, trial)
-    _write_atomic(folder.scores, json.dumps(asdict(scores), indent=2))
+    atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
 
 
@@ -80,7 +79,7 @@ def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> 
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
     folder.retrain.mkdir(parents=True, exist_ok=True)
-    _write_atomic(path, text)
+    atomic.write_text(path, text)
     with folder.recipe.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(_recipe(experiment, config), file)
 
@@ -149,7 +148,7 @@ def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
     text = folder.retrain_reports.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        _write_atomic(folder.retrain_reports, whole)
+        atomic.write_text(folder.retrain_reports, whole)
     return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
 
 
@@ -213,9 +212,3 @@ def _flat(prefix: str, value: object) -> dict[str, Any]:
     for key, inner in parts:
         flat |= _flat(f"{prefix}.{key}" if prefix else key, inner)
     return flat
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

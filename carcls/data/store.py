@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
+from carcls import atomic
 from carcls.errors import DataError
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -99,7 +100,7 @@ def _build(path: Path, shape: Sequence[int], dtype: DTypeLike, build: Callable[[
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    atomic.sync(path.parent)
     published = _open(path, shape, dtype)
     if published is None:
         raise OSError(f"the file just written cannot be opened: {path}")
@@ -115,12 +116,3 @@ def _check_room(folder: Path, shape: Sequence[int], dtype: DTypeLike) -> None:
 
 def _size_bytes(shape: Sequence[int], dtype: DTypeLike) -> int:
     return np.dtype(dtype).itemsize * math.prod(shape)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

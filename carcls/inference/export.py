@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from carcls.atomic import published
 from carcls.config import TrainConfig
 from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError, DataError
-from carcls.inference.publish import published
 from carcls.inference.tta import average, check_views, predict_view
 from carcls.models.classifier import Classifier
 

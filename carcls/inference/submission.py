@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.atomic import published
 from carcls.errors import SubmissionError
-from carcls.inference.publish import published
 
 MAX_SAMPLE_BYTES = 64 * 2**20
 """About three million rows; what is larger is another file."""

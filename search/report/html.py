@@ -1,11 +1,11 @@
 """Prints the page: what comes from outside is escaped, and the page forbids itself to load or run anything."""
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from carcls import atomic
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.data import ReportData
 from search.summary import count_text, duration_text, one_line, value_text
@@ -18,9 +18,7 @@ _LEADERBOARD_ROWS = 20
 
 def write_report(path: Path, data: ReportData) -> None:
     """Writes the page whole or not at all. Raises OSError where the folder cannot be written."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(render(data), encoding="utf-8")
-    draft.replace(path)
+    atomic.write_text(path, render(data))
 
 
 def render(data: ReportData) -> str:

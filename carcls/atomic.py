@@ -1,4 +1,4 @@
-"""A file appears under its name whole or not at all."""
+"""A file appears under its name whole or not at all, and stays there through a power cut."""
 
 import os
 import uuid
@@ -19,15 +19,23 @@ def published(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def write_text(path: Path, text: str) -> None:
+    """`text` in UTF-8, its line ends as they are. Raises OSError where the disk refuses."""
+    with published(path) as temporary:
+        # surrogateescape: a folder may hold names that are no UTF-8, and they must be written too
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def sync(path: Path) -> None:
+    """A file's content, or a folder's names, reach the disk before this returns."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

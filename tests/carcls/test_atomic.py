@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from carcls.inference.publish import published
+from carcls.atomic import published, write_text
 
 
 def test_a_file_appears_when_the_block_ends_and_keeps_its_suffix(tmp_path):
@@ -39,3 +39,9 @@ def test_others_may_read_what_the_umask_allows(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o640
+
+
+def test_text_is_written_as_it_stands(tmp_path):
+    target = tmp_path / "split.csv"
+    write_text(target, "é\r\n" + b"\xff.jpg".decode("utf-8", "surrogateescape") + "\n")  # a name that is no UTF-8
+    assert target.read_bytes() == "é\r\n".encode() + b"\xff.jpg\n"
