@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -168,18 +168,31 @@ def render_status(name: str, records: Sequence[TrialRecord], spent: Spent) -> St
 
 def _running_table(busy: Sequence[TrialRecord], rows: int, width: int) -> Table:
     wide = width >= _NARROW
+    titles = ["trial", "stage", "epoch", "best", *(["images/s", "parameters"] if wide else [])]
+    cells = [_running_row(record)[: len(titles)] for record in busy[:rows]]
     table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for title in ("trial", "stage", "epoch", "best"):
-        table.add_column(title, no_wrap=True, overflow="ellipsis", justify="left" if title == "stage" else "right")
-    if wide:
-        table.add_column("images/s", no_wrap=True, justify="right")
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
-    for record in busy[:rows]:
-        best, last = record.best, record.reports[-1] if record.reports else None
-        cells = [f"{record.number:04d}", stage_position(record), str(record.fidelity),
-                 f"{best.val_accuracy:.4f}" if best else "–"]  # fmt: skip
-        extra = [f"{last.images_per_s:.0f}" if last else "–", params_text(record.params)]
-        table.add_row(*(Text(cell) for cell in (cells + extra if wide else cells)))
+    for at, title in enumerate(titles):
+        if title == "parameters":
+            table.add_column(title, no_wrap=True, overflow="ellipsis")
+            continue
+        # Without a least width, rich takes from these to give to the parameters.
+        least = max(len(title), *(len(row[at]) for row in cells)) if wide else None
+        side: JustifyMethod = "left" if title == "stage" else "right"
+        table.add_column(title, no_wrap=True, overflow="ellipsis", justify=side, min_width=least)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
     if len(busy) > rows:
         table.add_row(Text("…"), Text(f"{len(busy) - rows} more"))
     return table
+
+
+def _running_row(record: TrialRecord) -> list[str]:
+    best, last = record.best, record.reports[-1] if record.reports else None
+    return [
+        f"{record.number:04d}",
+        stage_position(record),
+        str(record.fidelity),
+        f"{best.val_accuracy:.4f}" if best else "–",
+        f"{last.images_per_s:.0f}" if last else "–",
+        params_text(record.params),
+    ]

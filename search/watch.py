@@ -25,10 +25,11 @@ def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s
     """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials on CPUs."""
     return Spent(
         device_hours=trained_s(records) * (gpus or 1.0) / 3600,
-        device_hours_limit=experiment.search.budget.gpu_hours,
+        device_hours_limit=experiment.search.budget.gpu_hours if gpus else None,
         device="GPU" if gpus else "CPU",
         trials_limit=experiment.search.trials,
         elapsed_s=elapsed_s,
+        hours_limit=experiment.search.budget.hours,
     )
 
 

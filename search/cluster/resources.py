@@ -1,5 +1,6 @@
 """Where trials run: Ray started or joined, what each trial gets, and whether every node can run this search."""
 
+import contextlib
 import csv
 import hashlib
 import logging
@@ -104,7 +105,15 @@ def connect(address: str | None) -> list[Node]:
         ray.init(address=address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"cannot join the Ray cluster at {address or 'this machine'}: {error}") from error
+    _close_token_file()
     return _alive_nodes(ray.nodes())
+
+
+def _close_token_file() -> None:
+    """Ray writes the token that opens the cluster readable for everybody on the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(FileNotFoundError):
+        token.chmod(0o600)
 
 
 def disconnect() -> None:

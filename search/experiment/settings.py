@@ -27,7 +27,7 @@ class DataSettings(_Frozen):
     """Which photos."""
 
     root: Path
-    """Folder in the contest's layout, or of class folders; absolute once loaded."""
+    """Folder in the contest's layout; absolute once loaded."""
     validation: ValidationSettings = ValidationSettings()
 
 
