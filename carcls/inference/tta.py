@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from carcls.catalog import nearest_name
 from carcls.errors import ConfigError
+from carcls.metrics import SMALLEST_PROBABILITY, accuracy
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +32,6 @@ BRIGHTNESS = 1.15
 CROSS_FIT_PARTS = 5
 RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 100  # 12 MB of indices for 15,561 photos
-_SMALLEST_PROBABILITY = 1e-7  # a sure mistake costs 16 nats in float32, not infinity
 
 
 def _flip(pixels: Pixels) -> Pixels:
@@ -157,7 +157,7 @@ def choose_views(by_view: ByView, labels: NDArray[np.integer], *, confidence: fl
     plain = np.asarray(by_view[PLAIN])
     saved = _log_losses(plain, labels) - _log_losses(held_out, labels)
     interval = _bootstrap_interval(saved, confidence, rng)
-    plain_accuracy, tta_accuracy = _accuracy(plain, labels), _accuracy(held_out, labels)
+    plain_accuracy, tta_accuracy = accuracy(plain, labels), accuracy(held_out, labels)
     better = interval[0] > 0 and tta_accuracy >= plain_accuracy
     views = _forward(by_view, candidates, labels) if better else (PLAIN,)
     return TtaChoice(
@@ -185,12 +185,9 @@ def _check(by_view: ByView, labels: NDArray[np.integer], confidence: float) -> N
 
 
 def _log_losses(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(n,) nats, one a photo; their mean is `metrics.log_loss`."""
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
-    return -np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1.0))
-
-
-def _accuracy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    return float(np.mean(np.argmax(probabilities, axis=1) == labels))
+    return -np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1.0))
 
 
 def _forward(by_view: ByView, candidates: Sequence[str], labels: NDArray[np.integer]) -> tuple[str, ...]:
