@@ -171,16 +171,12 @@ def _running_table(busy: Sequence[TrialRecord], rows: int, width: int) -> Table:
     titles = ["trial", "stage", "epoch", "best", *(["images/s", "parameters"] if wide else [])]
     cells = [_running_row(record)[: len(titles)] for record in busy[:rows]]
     table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for at, title in enumerate(titles):
-        if title == "parameters":
-            table.add_column(title, no_wrap=True, overflow="ellipsis")
-            continue
-        # Without a least width, rich takes from these to give to the parameters.
-        least = max(len(title), *(len(row[at]) for row in cells)) if wide else None
-        side: JustifyMethod = "left" if title == "stage" else "right"
-        table.add_column(title, no_wrap=True, overflow="ellipsis", justify=side, min_width=least)
+    for title in titles:
+        side: JustifyMethod = "left" if title in {"stage", "parameters"} else "right"
+        # Where room is short, rich takes it from the columns that may wrap: here from the parameters alone.
+        table.add_column(title, justify=side, no_wrap=wide and title != "parameters")
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     if len(busy) > rows:
         table.add_row(Text("…"), Text(f"{len(busy) - rows} more"))
     return table
