@@ -16,6 +16,7 @@ from carcls.data.folds import make_split, write_quarantine, write_split
 from carcls.data.table import load_dataset
 from search.cluster.adapters import RecordingScheduler, SegmentSearcher
 from search.cluster.dispatch import Dispatcher, WorkerSettings
+from search.cluster.guard import guarded
 from search.cluster.resources import Node, ResourcePlan, connect, data_fingerprint, disconnect, plan, probe_nodes
 from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
@@ -155,7 +156,7 @@ def search(
     folder: StudyFolder, experiment: Experiment, *, address: str | None = None, progress: ProgressContext
 ) -> SearchEnd:
     """Runs the study to its end, from wherever it stands. Raises StudyError, ClusterError."""
-    with Study.open(folder.root) as study:
+    with Study.open(folder.root) as study, guarded():
         study.interrupt_running()
         nodes = connect(address)
         try:

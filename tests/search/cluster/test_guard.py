@@ -1,0 +1,83 @@
+"""A killed process takes what descends from it along; one that ends by itself leaves others alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.cluster.guard import descendants
+from tests.search.processes import is_alive, wait_until
+
+# The grandchild is in a session of its own and its parent has gone: nothing but the guard still knows it.
+DRIVER = """
+import subprocess, sys, time
+from search.cluster.guard import guarded
+with guarded():
+    child = subprocess.Popen([sys.executable, "-c", '''
+import subprocess, sys, time
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(grandchild.pid, flush=True)
+time.sleep(float(sys.argv[1]))
+''', sys.argv[1]])
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def driver():
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, "600"],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.fault
+def test_a_killed_driver_takes_children_and_grandchildren_along(driver: subprocess.Popen[str]) -> None:
+    grandchild = int(driver.stdout.readline())
+    # The guard looks once a second; a process younger than that has a lifeline instead.
+    wait_until(lambda: len(descendants(driver.pid)) == 3, "guard, child and grandchild")
+    below = {pid for pid, _ in descendants(driver.pid)}
+    assert grandchild in below
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=2.5)
+
+    driver.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all of them", within_s=5)
+
+
+def test_a_driver_that_ends_by_itself_leaves_others_alone(driver: subprocess.Popen[str]) -> None:
+    grandchild = int(driver.stdout.readline())
+    below = {pid for pid, _ in descendants(driver.pid)}
+
+    driver.stdin.write("go\n")
+    driver.stdin.flush()
+    driver.wait(timeout=30)
+
+    survivors = {pid for pid in below if is_alive(pid)}
+    assert driver.returncode == 0
+    assert grandchild in survivors
+    assert len(survivors) == 2, "the guard has ended"
+    for pid in survivors:
+        subprocess.run(["kill", "-9", str(pid)], check=True)
+
+
+def test_descendants_are_told_apart_by_their_start() -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    try:
+        found = descendants(child.pid), [start for pid, start in descendants(os.getpid()) if pid == child.pid]
+    finally:
+        child.kill()
+        child.wait()
+    assert found[0] == frozenset()
+    assert len(found[1]) == 1
+    assert int(found[1][0]) > 0
