@@ -1,0 +1,338 @@
+"""The dispatcher over a real study on disk, played without Ray: whoever would train says at once what it reached."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from carcls.events import EpochReport, PhaseSeconds
+from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings, trained_s
+from search.cluster.segment import Outcome, Segment
+from search.experiment.experiment import Experiment, load
+from search.folder import StudyFolder
+from search.policy.records import TrialState
+from search.study import Study
+from tests.search.tiny import EXPERIMENT, STAGES
+from tests.search.trial_builders import epoch_report
+
+CPU = WorkerSettings(threads=1, gpu_share=None, store_root=None, deterministic=True)
+HEAD_EPOCHS = 2
+
+
+@dataclass
+class Listening:
+    """All that a listener heard, in order."""
+
+    heard: list[tuple[str, int]] = field(default_factory=list)
+
+    def started(self, number: int) -> None:
+        self.heard.append(("started", number))
+
+    def reported(self, number: int, report: EpochReport) -> None:
+        self.heard.append((f"epoch {report.epoch}", number))
+
+    def ended(self, number: int) -> None:
+        self.heard.append(("ended", number))
+
+
+@dataclass
+class Clock:
+    """Hours pass when a test says so."""
+
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Desk:
+    """A dispatcher and all that is around it."""
+
+    experiment: Experiment
+    study: Study
+    folder: StudyFolder
+    listening: Listening
+    clock: Clock
+    dispatcher: Dispatcher
+
+    def state(self, number: int) -> TrialState:
+        return self.study.record(number).state
+
+    def take(self) -> Segment:
+        segment = self.dispatcher.next_segment()
+        assert isinstance(segment, Segment)
+        return segment
+
+    def work(self, segment: Segment, *, accuracy: float = 0.5, train_s: float = 1.0) -> None:
+        """The segment from its checkpoint to its rung, one epoch after the other."""
+        for stage in range(0 if segment.resume is None else 1, segment.stop_after_stage + 1):
+            epochs = HEAD_EPOCHS if stage == 0 else 1
+            for at in range(1, epochs + 1):
+                self.epoch(segment.number, stage=stage, ended=at == epochs, accuracy=accuracy, train_s=train_s)
+        self.dispatcher.segment_ended(segment.number, Outcome("ended"))
+
+    def epoch(
+        self, number: int, *, stage: int = 0, ended: bool = False, accuracy: float = 0.5, train_s: float = 1.0
+    ) -> EpochReport:
+        epoch = self.study.record(number).fidelity + 1
+        report = replace(
+            epoch_report(epoch, stage=stage, accuracy=accuracy, ended=ended),
+            seconds=PhaseSeconds(train=train_s, validate=0.0, build=0.0),
+        )
+        for name in (report.checkpoint, report.best_weights):
+            path = self.folder.trial(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+        self.dispatcher.report(number, report)
+        return report
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    folder = StudyFolder(tmp_path / "study")
+    opened: list[Study] = []
+
+    def desk(*overrides: str, worker: WorkerSettings = CPU) -> Desk:
+        experiment = load(Path("tiny.yaml"), overrides)
+        for study in opened:
+            study.close()
+        if folder.log.exists():
+            opened.append(Study.open(folder.root))
+        else:
+            folder.trials.mkdir(parents=True)
+            opened.append(Study.create(folder.root, "tiny"))
+        listening, clock, study = Listening(), Clock(), opened[-1]
+        dispatcher = Dispatcher(experiment, study, folder, worker=worker, listeners=(listening,), clock_s=clock)
+        return Desk(experiment, study, folder, listening, clock, dispatcher)
+
+    yield desk
+    for study in opened:
+        study.close()
+
+
+def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
+    worker = WorkerSettings(threads=3, gpu_share=0.5, store_root="/store", deterministic=False)
+    desk = open_desk("search.seed=7", worker=worker)
+
+    segment = desk.take()
+
+    assert segment == Segment(
+        study=str(desk.folder.root),
+        number=0,
+        attempt=0,
+        config=desk.experiment.bind(desk.experiment.baseline).model_dump(mode="json"),
+        resume=None,
+        stop_after_stage=0,
+        data_root=str(desk.experiment.data.root),
+        view_seed=7,
+        store_root="/store",
+        threads=3,
+        gpu_share=0.5,
+        deterministic=False,
+    )
+    assert desk.state(0) is TrialState.RUNNING, "recorded before anybody starts"
+    assert desk.study.record(0).params == desk.experiment.baseline
+    assert desk.study.record(0).is_baseline
+
+
+def test_a_whole_search_follows_the_ladder(open_desk) -> None:
+    desk = open_desk()
+    accuracies = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
+    order = []
+    while isinstance(segment := desk.dispatcher.next_segment(), Segment):
+        order.append((segment.number, segment.stop_after_stage, segment.resume))
+        desk.work(segment, accuracy=accuracies[segment.number])
+
+    assert segment == "finished"
+    assert desk.dispatcher.finished
+    first_rung = f"attempt-0/epoch-{HEAD_EPOCHS:04d}.npz"
+    assert order == [
+        (0, 0, None),
+        (0, 1, first_rung),  # the baseline always goes to its end
+        (1, 0, None),
+        (2, 0, None),
+        (2, 1, first_rung),  # the best of three goes on before a fourth is asked for
+        (3, 0, None),
+        (3, 1, first_rung),  # of those left paused, the best is carried to its end
+    ]
+    assert [record.state for record in desk.study.records()] == [
+        TrialState.COMPLETE,
+        TrialState.PAUSED,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    assert all(record.stage_count == STAGES for record in desk.study.records())
+
+
+def test_listeners_hear_each_epoch_once_and_after_the_study(open_desk) -> None:
+    desk = open_desk()
+    segment = desk.take()
+    first = desk.epoch(0)
+    desk.dispatcher.report(0, first)  # a worker that was resumed repeats what is recorded already
+    desk.dispatcher.report(0, replace(first, val_accuracy=0.99))
+    desk.epoch(0, ended=True)
+    desk.dispatcher.segment_ended(segment.number, Outcome("ended"))
+
+    assert desk.listening.heard == [("started", 0), ("epoch 1", 0), ("epoch 2", 0), ("ended", 0)]
+    assert desk.study.record(0).reports[0] == first
+
+
+def test_checkpoints_that_nothing_needs_go(open_desk) -> None:
+    desk = open_desk("train.stages.head.epochs=4")
+    desk.take()
+    for accuracy in (0.5, 0.4, 0.3):
+        desk.epoch(0, accuracy=accuracy)
+    kept = {path.name for path in (desk.folder.trial(0) / "attempt-0").iterdir()}
+    assert kept == {"epoch-0002.npz", "epoch-0003.npz", "best-0002.npz", "best-0003.npz"}
+
+
+def test_wait_while_the_baseline_runs_and_no_trial_is_left(open_desk) -> None:
+    desk = open_desk("search.trials=1")
+    segment = desk.take()
+    assert desk.dispatcher.next_segment() == "wait"
+    assert not desk.dispatcher.finished
+    desk.work(segment)
+    desk.work(desk.take())
+    assert desk.dispatcher.next_segment() == "finished"
+    assert len(desk.study.records()) == 1
+
+
+def test_hours_end_new_trials_and_promotions_but_not_the_baseline(open_desk) -> None:
+    desk = open_desk("search.budget.hours=2")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    desk.work(desk.take())
+    assert (desk.state(0), desk.state(1)) == (TrialState.COMPLETE, TrialState.PAUSED)
+
+    desk.clock.now_s += 2 * 3600
+    carried = desk.take()
+
+    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    assert desk.study.budget_exhausted
+    desk.work(carried)
+    assert desk.dispatcher.next_segment() == "finished"
+    assert len(desk.study.records()) == 2
+    assert desk.study.elapsed_s == pytest.approx(2 * 3600)
+
+
+def test_an_exhausted_budget_still_carries_the_baseline_to_its_end(open_desk) -> None:
+    desk = open_desk("search.budget.hours=1")
+    desk.clock.now_s += 3601
+    for _ in range(STAGES):
+        desk.work(desk.take())
+    assert desk.dispatcher.next_segment() == "finished"
+    assert [record.state for record in desk.study.records()] == [TrialState.COMPLETE]
+
+
+def test_the_clock_goes_on_over_runs_of_the_driver(open_desk) -> None:
+    desk = open_desk("search.budget.hours=2")
+    desk.work(desk.take())
+    desk.clock.now_s += 1.5 * 3600
+    desk.work(desk.take())
+    assert desk.study.elapsed_s == pytest.approx(1.5 * 3600)
+
+    again = open_desk("search.budget.hours=2")
+    assert again.take().number == 1
+    again.epoch(1)
+    again.clock.now_s += 0.5 * 3600
+    assert again.dispatcher.elapsed_s() == pytest.approx(2 * 3600)
+    again.epoch(1, ended=True)
+    again.dispatcher.segment_ended(1, Outcome("ended"))
+    assert again.take().number == 1, "carried to its end, for no third trial starts"
+    assert again.study.budget_exhausted
+
+
+def test_exhaustion_stays_recorded_whatever_the_clock_of_a_later_run_says(open_desk) -> None:
+    desk = open_desk("search.budget.hours=1")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    desk.clock.now_s += 3601
+    assert desk.dispatcher.next_segment() == "finished"
+
+    again = open_desk()
+    assert again.study.budget_exhausted
+    assert again.dispatcher.next_segment() == "finished"
+    assert len(again.study.records()) == 1
+
+
+@pytest.mark.parametrize(("gpu_share", "trials"), [(1.0, 1), (0.5, 3), (None, 4)])
+def test_gpu_hours_count_shares_as_shares_and_cpus_not_at_all(open_desk, gpu_share: float | None, trials: int) -> None:
+    desk = open_desk("search.budget.gpu_hours=1", worker=replace(CPU, gpu_share=gpu_share))
+    while isinstance(segment := desk.dispatcher.next_segment(), Segment):
+        desk.work(segment, train_s=1200.0)
+    # A trial of three epochs takes an hour; the baseline is granted its whole.
+    assert len(desk.study.records()) == trials
+    assert desk.study.budget_exhausted is (gpu_share is not None)
+
+
+def test_trained_seconds_are_those_of_recorded_epochs(open_desk) -> None:
+    desk = open_desk()
+    desk.work(desk.take(), train_s=2.5)
+    assert trained_s(desk.study.records()) == 2.5 * HEAD_EPOCHS
+
+
+def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) -> None:
+    desk = open_desk("search.trials=3")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("infeasible", "DivergedError: NaN in epoch 1"))
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", "DataError: 1.jpg is gone"))
+
+    infeasible, failed = desk.study.record(1), desk.study.record(2)
+    assert (infeasible.state, infeasible.infeasible) == (TrialState.FAIL, True)
+    assert infeasible.cause == "DivergedError: NaN in epoch 1"
+    assert (failed.state, failed.infeasible) == (TrialState.FAIL, False)
+    assert failed.cause == "DataError: 1.jpg is gone"
+    assert desk.dispatcher.next_segment() == "finished"
+
+
+def test_a_killed_trial_is_handed_out_again_from_its_last_checkpoint(open_desk) -> None:
+    desk = open_desk()
+    desk.take()
+    report = desk.epoch(0)
+    desk.dispatcher.segment_ended(0, Outcome("killed", "the trial's process died with exit code -9"))
+
+    record = desk.study.record(0)
+    assert (record.state, record.deaths) == (TrialState.WAITING, (1,))
+    assert record.cause == "the trial's process died with exit code -9"
+    again = desk.take()
+    assert (again.number, again.attempt, again.stop_after_stage) == (0, 1, 0)
+    assert again.resume == report.checkpoint
+
+
+def test_a_trial_that_dies_again_and_again_has_failed(open_desk) -> None:
+    desk = open_desk("search.trials=1")
+    attempts = []
+    while isinstance(segment := desk.dispatcher.next_segment(), Segment):
+        attempts.append(segment.attempt)
+        desk.dispatcher.segment_ended(0, Outcome("killed", "lost"))
+
+    assert attempts == list(range(MAX_RESTARTS + 1))
+    record = desk.study.record(0)
+    assert (record.state, record.cause, record.infeasible) == (TrialState.FAIL, "lost", False)
+
+
+def test_a_trial_that_gets_on_between_deaths_is_not_to_blame(open_desk) -> None:
+    desk = open_desk("train.stages.head.epochs=8", "search.trials=1")
+    for _ in range(MAX_RESTARTS + 2):
+        segment = desk.take()
+        desk.epoch(0)
+        desk.dispatcher.segment_ended(segment.number, Outcome("killed", "lost"))
+    assert desk.state(0) is TrialState.WAITING
+
+
+def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:
+    desk = open_desk()
+    for _ in range(3):
+        desk.work(desk.take())
+    desk.take()
+    desk.study.interrupt_running()
+
+    again = open_desk()
+    resumed = again.take()
+
+    assert (resumed.number, resumed.attempt, resumed.resume) == (2, 1, None)
+    assert again.study.record(2).deaths == (), "an interrupted run is nobody's death"
