@@ -1,75 +1,37 @@
-"""The record of truth: one search in Optuna's storage. Whatever sampler and scheduler decide, they decide from this."""
+"""The record of truth: one search and the life of its trials. Whatever sampler and scheduler decide, they decide from
+this."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, create_trial
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.journal import WriterLock, cut_torn_line, free_stale_lock, open_journal
-from search.policy.records import TrialRecord, TrialState, report_attribute
+from search.policy.records import TrialRecord, TrialState
 from search.policy.sampler import distributions
-
-INFEASIBLE = "infeasible"
-"""Name of the Optuna constraint that a trial breaks which cannot be trained."""
-
-_VALUE = "value:"
-_FINISHED = {
-    TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
-    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
-    TrialState.FAIL: optuna.trial.TrialState.FAIL,
-}
+from search.storage import StudyStorage
 
 
 class Study:
     """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
 
-    Each method that changes something has it on disk when it returns. In Optuna's own eyes a trial is RUNNING until it
-    is over: COMPLETE with its best validation accuracy, FAIL, or PRUNED: paused when the search was finished, or
-    infeasible, then with the constraint `infeasible` broken, so that any Optuna sampler avoids its like.
-    A finished study may be opened again and given more trials; its PRUNED ones stay so, for Optuna reopens none.
+    Each method that changes something has it on disk when it returns. A finished study may be opened again and given
+    more trials; its PRUNED ones stay so, for Optuna reopens none.
     """
 
-    def __init__(self, storage: BaseStorage, optuna_study: optuna.Study, lock: WriterLock | None) -> None:
+    def __init__(self, storage: StudyStorage) -> None:
         self._storage = storage
-        self._optuna = optuna_study
-        self._lock = lock
-        self._ids: list[int] = []
-        self._records: list[TrialRecord] = []
-        for trial in storage.get_all_trials(optuna_study._study_id, deepcopy=False):
-            self._ids.append(trial._trial_id)
-            self._records.append(_record(trial))
-        if lock:
-            for record in self._records:
-                self._tell_optuna(record.number)
+        self._records = storage.load()
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, experiment_digest: str | None = None) -> Self:
+    def create(cls, folder: Path, name: str) -> Self:
         """A new, empty study in an existing folder. Raises StudyError where there is one already."""
-        log = _log(folder)
-        if log.exists():
-            raise StudyError(f"{log} exists already: open it, or choose another name for the study")
-        lock = WriterLock.acquire(folder)
-        storage = open_journal(log)
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
-        )
-        facts = {"version": version("carsearch"), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        for key, value in {**facts, "experiment_digest": experiment_digest}.items():
-            study.set_user_attr(key, value)
-        return cls(storage, study, lock)
+        return cls(StudyStorage.create(folder, name))
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> Self:
@@ -78,27 +40,15 @@ class Study:
         The writer first repairs what a killed one may have left: a torn last line, a lock, a state that did not reach
         Optuna. A reader changes nothing, may look on while another process writes, and sees what was there at opening.
         """
-        log = _log(folder)
-        if not log.is_file():
-            raise StudyError(f"no study in {folder}: expected {log.name} there, as 'carsearch run' makes it")
-        lock = None if read_only else WriterLock.acquire(folder)
-        if lock:
-            free_stale_lock(log)
-            cut_torn_line(log)
-        storage = open_journal(log)
-        names = optuna.get_all_study_names(storage)
-        if not names:
-            if lock:
-                lock.release()
-            raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")
-        study = optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
-        return cls(storage, study, lock)
+        study = cls(StudyStorage.open(folder, read_only=read_only))
+        if not read_only:
+            for record in study._records:
+                study._storage.tell_optuna(record)
+        return study
 
     def close(self) -> None:
         """Lets another process write. Nothing is left to flush; calling it twice does no harm."""
-        if self._lock:
-            self._lock.release()
-            self._lock = None
+        self._storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,13 +61,12 @@ class Study:
     @property
     def name(self) -> str:
         """The study's name, as the experiment file has it."""
-        return self._optuna.study_name
+        return self._storage.name
 
     @property
-    def facts(self) -> Mapping[str, str | None]:
-        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601), `experiment_digest`."""
-        attrs = self._optuna.user_attrs
-        return {key: attrs.get(key) for key in ("version", "created", "experiment_digest")}
+    def facts(self) -> Mapping[str, str]:
+        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601)."""
+        return self._storage.facts
 
     def records(self) -> tuple[TrialRecord, ...]:
         """All trials in order of number; equal to what a fresh `open` reads. Costs nothing."""
@@ -132,7 +81,7 @@ class Study:
     def config(self, number: int) -> TrainConfig:
         """What the trial trains. Raises StudyError where there is none of that number."""
         self.record(number)
-        return TrainConfig.model_validate(self._storage.get_trial(self._ids[number]).user_attrs["config"])
+        return TrainConfig.model_validate(self._storage.config(number))
 
     def add_trial(
         self,
@@ -148,7 +97,6 @@ class Study:
         (the baseline's may be) is in our record alone, for Optuna cannot hold it.
         """
         self._writable()
-        domains: Mapping[str, BaseDistribution] = distributions(space, params) if space else {}
         new = TrialRecord(
             number=len(self._records),
             params=params,
@@ -160,21 +108,8 @@ class Study:
             cause=None,
             is_baseline=is_baseline,
         )
-        template = create_trial(
-            state=optuna.trial.TrialState.RUNNING,
-            params={name: params[name] for name in domains},
-            distributions=dict(domains),
-            user_attrs={
-                "params": dict(new.params),
-                "config": config.model_dump(mode="json"),
-                "stage_count": new.stage_count,
-                "is_baseline": new.is_baseline,
-                "status": new.status(),
-            },
-        )
-        trial_id = self._storage.create_new_trial(self._optuna._study_id, template_trial=template)
-        self._ids.append(trial_id)
-        self._records.append(_record(self._storage.get_trial(trial_id)))
+        domains = distributions(space, params) if space else {}
+        self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))
         return new.number
 
     def start_segment(self, number: int, stop_after_stage: int, *, carried: bool = False) -> int:
@@ -195,11 +130,7 @@ class Study:
             return False
         if report.epoch != record.fidelity + 1:
             raise StudyError(f"trial {number} reported epoch {report.epoch}, expected {record.fidelity + 1}")
-        trial_id = self._ids[number]
-        # The report comes last: it is what counts, and a value without one is overwritten when the epoch is repeated.
-        self._storage.set_trial_intermediate_value(trial_id, report.epoch, report.val_accuracy)
-        self._storage.set_trial_user_attr(trial_id, report_attribute(report.epoch), report.to_json())
-        self._refresh(number)
+        self._records[number] = self._storage.add_report(number, report)
         return True
 
     def pause(self, number: int) -> None:
@@ -260,15 +191,14 @@ class Study:
             elif record.state in (TrialState.PAUSED, TrialState.WAITING):
                 self._change(replace(record, state=TrialState.PRUNED))
 
-    def get_value(self, key: str, default: Value = None) -> Value:
-        """A value kept with the study, such as its clock."""
-        value: Value = self._optuna.user_attrs.get(f"{_VALUE}{key}", default)
-        return value
+    def get_value(self, key: str) -> Value:
+        """A value kept with the study; None where there is none."""
+        return self._storage.get_value(key)
 
     def set_value(self, key: str, value: Value) -> None:
         """Keeps a value with the study, across resumes."""
         self._writable()
-        self._optuna.set_user_attr(f"{_VALUE}{key}", value)
+        self._storage.set_value(key, value)
 
     @property
     def elapsed_s(self) -> float:
@@ -289,7 +219,7 @@ class Study:
         self.set_value("budget_exhausted", exhausted)
 
     def _writable(self) -> None:
-        if not self._lock:
+        if not self._storage.writable:
             raise StudyError(
                 f"study {self.name} is open for reading or closed: open it with read_only=False to change it"
             )
@@ -312,30 +242,4 @@ class Study:
             self.pause(record.number)
 
     def _change(self, changed: TrialRecord) -> None:
-        self._storage.set_trial_user_attr(self._ids[changed.number], "status", changed.status())
-        self._refresh(changed.number)
-        self._tell_optuna(changed.number)
-
-    def _refresh(self, number: int) -> None:
-        self._records[number] = _record(self._storage.get_trial(self._ids[number]))
-
-    def _tell_optuna(self, number: int) -> None:
-        """Ends the trial for Optuna once it is over for us: in the other order, a kill between would lose our side."""
-        record = self._records[number]
-        trial_id = self._ids[number]
-        if record.state not in _FINISHED or self._storage.get_trial(trial_id).state.is_finished():
-            return
-        state = _FINISHED[record.state]
-        if record.infeasible:
-            optuna.Trial(self._optuna, trial_id).set_constraint(INFEASIBLE, 1.0)
-            state = optuna.trial.TrialState.PRUNED  # Optuna's samplers leave FAIL out, and would propose its like again
-        values = [record.best_rank[0]] if record.best_rank and state is not optuna.trial.TrialState.FAIL else None
-        self._storage.set_trial_state_values(trial_id, state, values)
-
-
-def _log(folder: Path) -> Path:
-    return folder.resolve() / "study.log"
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    return TrialRecord.from_attributes(trial.number, trial.user_attrs)
+        self._records[changed.number] = self._storage.set_status(changed)

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
@@ -90,7 +91,7 @@ def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
 
 
 def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
-    study = Study.create(folder, "cars", experiment_digest="d1")
+    study = Study.create(folder, "cars")
     train(study, started(study, is_baseline=True), [0.5, 0.625])
     study.pause(0)
     study.fail(started(study, rate=1e-1), "out of memory", infeasible=True, traceback="trials/0001/traceback.txt")
@@ -109,7 +110,7 @@ def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
         "trials/0001/traceback.txt",
     )
     assert (before[2].state, before[2].deaths, before[2].restarts) == (TrialState.WAITING, (0,), 1)
-    assert (study.name, study.facts["experiment_digest"], study.config(0)) == ("cars", "d1", CONFIG)
+    assert (study.name, study.facts["version"], study.config(0)) == ("cars", version("carsearch"), CONFIG)
     assert (study.elapsed_s, study.budget_exhausted, study.get_value("gpu_seconds")) == (12.5, True, 7)
     study.close()
 
