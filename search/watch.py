@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from carcls.events import EpochReport
-from search.cluster.dispatch import trained_s
 from search.experiment.experiment import Experiment
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import TrialRecord, TrialState, trained_s
 from search.study import Study
 from search.summary import Spent
 from search.tensorboard import TensorBoardWriter
@@ -24,7 +23,7 @@ class Progress(Protocol):
 def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: float) -> Spent:
     """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials on CPUs."""
     return Spent(
-        device_hours=trained_s(records) * (gpus or 1.0) / 3600,
+        device_hours=sum(trained_s(record.reports) for record in records) * (gpus or 1.0) / 3600,
         device_hours_limit=experiment.search.budget.gpu_hours if gpus else None,
         device="GPU" if gpus else "CPU",
         trials_limit=experiment.search.trials,

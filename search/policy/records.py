@@ -133,6 +133,11 @@ class TrialRecord:
         return {stage: report.rank for stage, report in best.items() if report}
 
 
+def trained_s(reports: Iterable[EpochReport]) -> float:
+    """Seconds that a worker spent on these epochs: building, training and validating."""
+    return sum(report.seconds.build + report.seconds.train + report.seconds.validate for report in reports)
+
+
 def is_finite(report: EpochReport) -> bool:
     """False for an epoch with a NaN or infinite validation score: it never counts."""
     return all(math.isfinite(part) for part in report.rank)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.experiment.domains import Value
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import TrialRecord, TrialState, trained_s
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.scores import Interval, Score, overlap, trial_score, wilson_interval
-from search.report.stages import StageRow, stage_rows, trained_s
+from search.report.stages import StageRow, stage_rows
 from search.summary import best_trial, counts_line, state_name
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from carcls.events import EpochReport
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, trained_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,3 @@ def _stage_row(stage: int, records: Sequence[TrialRecord]) -> StageRow:
         trainable_parameters=(min(sizes), max(sizes)),
         image_sizes=tuple(sorted({report.image_size for report in reports})),
     )
-
-
-def trained_s(reports: Sequence[EpochReport]) -> float:
-    """Seconds of building, training and validating, added up."""
-    return sum(report.seconds.build + report.seconds.train + report.seconds.validate for report in reports)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import report, trial
 
-from search.policy.records import TrialRecord, TrialState, report_attribute
+from carcls.events import PhaseSeconds
+from search.policy.records import TrialRecord, TrialState, report_attribute, trained_s
 
 
 def test_best_is_over_all_stages_and_the_earlier_of_equals():
@@ -55,3 +56,9 @@ def test_a_record_survives_json(curves, state: TrialState, params, deaths: list[
         "config": {"something": "else"},
     }
     assert TrialRecord.from_attributes(4, json.loads(json.dumps(stored))) == record
+
+
+def test_trained_seconds_count_building_training_and_validating():
+    seconds = PhaseSeconds(train=3.0, validate=0.5, build=0.25)
+    assert trained_s([replace(report(1, 0.5), seconds=seconds), replace(report(2, 0.5), seconds=seconds)]) == 7.5
+    assert trained_s([]) == 0
