@@ -29,6 +29,9 @@ from search.scores import Scores, read_scores
 from search.study import Study
 from search.tensorboard import EventLog
 
+_NAME_LENGTH = 57
+"""What a recipe's name keeps of its study's, so that with its ending it is a valid name again."""
+
 
 def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> TrialRecord:
     """The trial to retrain: `number`, or the best among those that had every stage. Raises StudyError."""
@@ -87,9 +90,10 @@ def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> 
 def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
     """The same training as an experiment file without domains."""
     return {
-        "name": f"{experiment.name}-recipe",
+        "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
         "data": experiment.data.model_dump(mode="json"),
         "train": config.model_dump(mode="json"),
+        "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},  # seed of the views
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),
     }
