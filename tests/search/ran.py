@@ -1,0 +1,57 @@
+"""What a study holds after a run, and what of it two runs share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from carcls.events import EpochReport, PhaseSeconds
+from search.folder import StudyFolder
+from search.policy.records import TrialRecord
+from search.study import Study
+
+NO_SECONDS = PhaseSeconds(train=0.0, validate=0.0)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that ran a study to its end."""
+
+    cwd: Path
+    file: Path
+    folder: StudyFolder
+    output: str
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        return read_records(self.folder)
+
+
+def read_records(folder: StudyFolder) -> tuple[TrialRecord, ...]:
+    return Study.open(folder.root, read_only=True).records()
+
+
+def timeless(records: tuple[TrialRecord, ...], *, uninterrupted: bool = True) -> list[TrialRecord]:
+    """Without what no two runs share: how long it took. Where one was interrupted: without which attempt trained it."""
+    bare = [replace(record, reports=tuple(_timeless(report) for report in record.reports)) for record in records]
+    if uninterrupted:
+        return bare
+    return [
+        replace(
+            record,
+            attempts=0,
+            deaths=(),
+            cause=None,
+            reports=tuple(
+                replace(report, checkpoint=_name(report.checkpoint), best_weights=_name(report.best_weights))
+                for report in record.reports
+            ),
+        )
+        for record in bare
+    ]
+
+
+def _timeless(report: EpochReport) -> EpochReport:
+    return replace(report, seconds=NO_SECONDS, images_per_s=0.0)
+
+
+def _name(checkpoint: str) -> str:
+    return checkpoint.partition("/")[2]

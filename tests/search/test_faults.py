@@ -1,0 +1,204 @@
+"""Killed for real: driver, worker, actor. Whatever dies, the study ends as if nothing had happened."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from search.folder import StudyFolder
+from search.policy.records import TrialState
+from tests.search.processes import command, descendants, is_alive, kill, run_cli, start_cli, wait_until
+from tests.search.ran import Ran, read_records, timeless
+from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
+
+pytestmark = pytest.mark.fault
+
+ALIVE_AFTER_KILL_S = 5.0
+
+
+class Driver:
+    """`carsearch run` as a process that a test may kill, and all that descends from it."""
+
+    def __init__(self, cwd: Path, *arguments: str) -> None:
+        self.cwd = cwd
+        self.folder = StudyFolder(cwd / "results" / "tiny")
+        self.process = start_cli(*arguments, cwd=cwd)
+        self.below: set[int] = set()
+
+    @property
+    def output(self) -> str:
+        return (self.cwd / "output.txt").read_text(encoding="utf-8")
+
+    def await_epochs(self, count: int) -> None:
+        """Until the study has recorded `count` epochs, over all trials."""
+        self._await(lambda: self.epochs() >= count, f"{count} epochs")
+
+    def epochs(self) -> int:
+        if not self.folder.log.exists():
+            return 0
+        return self.folder.log.read_text(encoding="utf-8", errors="replace").count('{"report:')
+
+    def await_child(self, *, not_in: frozenset[int] = frozenset()) -> int:
+        """The process of a trial in the middle of its segment: one that the fork server has forked."""
+        self._await(lambda: bool(self.children() - not_in), "a trial's process")
+        return max(self.children() - not_in)
+
+    def children(self) -> frozenset[int]:
+        below = descendants(self.process.pid)
+        servers = {pid for pid, name in below.items() if "multiprocessing.forkserver" in name}
+        return frozenset(pid for pid in servers if _parent(pid) in servers)
+
+    def actor(self) -> int:
+        return next(pid for pid, name in descendants(self.process.pid).items() if name.startswith("ray::ImplicitFunc"))
+
+    def look(self) -> set[int]:
+        """Everything that lives below the driver now; remembered, so that nothing of it is left behind."""
+        self.below |= set(descendants(self.process.pid))
+        return self.below
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=300)
+
+    def end(self) -> None:
+        self.below |= set(descendants(self.process.pid)) if is_alive(self.process.pid) else set()
+        kill({self.process.pid} | {pid for pid in self.below if is_alive(pid)})
+        self.process.wait()
+
+    def _await(self, condition, what: str) -> None:
+        def holds() -> bool:
+            assert self.process.poll() is None, f"the driver ended before {what}:\n{self.output}"
+            return condition()
+
+        wait_until(holds, what)
+
+
+@pytest.fixture
+def start(finished: Ran, tmp_path: Path):
+    """Starts `carsearch run` on the photos of the undisturbed search; ends whatever the test leaves."""
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    drivers: list[Driver] = []
+
+    def run(text: str = EXPERIMENT) -> Driver:
+        write_tiny(tmp_path, text)
+        drivers.append(Driver(tmp_path, "run", "tiny.yaml"))
+        return drivers[-1]
+
+    yield run
+    for driver in drivers:
+        driver.end()
+
+
+def test_a_killed_driver_leaves_no_process_and_loses_no_epoch(start, finished: Ran) -> None:
+    driver = start()
+    driver.await_epochs(3)
+    driver.await_child()
+    looked_on = run_cli("status", str(driver.folder.root), cwd=driver.cwd)
+    reported = run_cli("report", str(driver.folder.root), cwd=driver.cwd)
+    below = driver.look()
+
+    driver.process.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: not _alive(below), "an end to all processes of the study", within_s=ALIVE_AFTER_KILL_S)
+    before = read_records(driver.folder)
+    assert sum(record.fidelity for record in before) >= 3
+    assert (looked_on.returncode, reported.returncode) == (0, 0)
+    assert "running" in looked_on.stdout
+
+    resumed = run_cli("resume", str(driver.folder.root), cwd=driver.cwd)
+
+    assert resumed.returncode == 0, resumed.stderr
+    after = read_records(driver.folder)
+    for old in before:
+        assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"
+    assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished: Ran) -> None:
+    driver = start()
+    driver.await_epochs(1)
+    child = driver.await_child()
+    os.kill(child, signal.SIGKILL)
+    driver.await_child(not_in=frozenset({child}))
+    driver.await_epochs(4)
+    driver.await_child()
+    os.kill(driver.actor(), signal.SIGKILL)
+    assert driver.wait() == 0, driver.output
+
+    records = read_records(driver.folder)
+    deaths = [(record.number, len(record.deaths)) for record in records if record.deaths]
+    assert sum(count for _, count in deaths) == 2
+    causes = {record.cause for record in records if record.deaths}
+    assert any("exit code -9" in (cause or "") for cause in causes) or len(deaths) == 1
+    assert any("worker or its node was lost" in (cause or "") for cause in causes)
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+    assert "was interrupted and waits for a place" in driver.output
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(start, finished: Ran) -> None:
+    driver = start()
+    driver.await_epochs(3)
+    driver.await_child()
+    below = driver.look()
+
+    os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+
+    assert driver.wait() == 130
+    wait_until(lambda: not _alive(below), "an end to all processes of the study", within_s=ALIVE_AFTER_KILL_S)
+    assert f"carsearch resume {driver.folder.root}" in driver.output
+    assert "Traceback" not in driver.output
+    before = read_records(driver.folder)
+    assert TrialState.RUNNING not in {record.state for record in before}
+    assert all(record.deaths == () for record in before), "nobody is to blame for an interruption"
+
+    resumed = run_cli("resume", str(driver.folder.root), cwd=driver.cwd)
+    assert resumed.returncode == 0, resumed.stderr
+    assert timeless(read_records(driver.folder), uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_a_final_training_killed_in_the_middle_goes_on_to_the_same_numbers(finished: Ran, tmp_path: Path) -> None:
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    write_tiny(tmp_path, FIXED)
+    whole = run_cli("train", "tiny.yaml", "--set", "name=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+
+    process = start_cli("train", "tiny.yaml", cwd=tmp_path)
+    try:
+        wait_until(lambda: folder.retrain_reports.exists() and folder.retrain_reports.stat().st_size > 0, "an epoch")
+        below = set(descendants(process.pid))
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not _alive(below), "an end to its processes", within_s=ALIVE_AFTER_KILL_S)
+    had = len(folder.retrain_reports.read_text(encoding="utf-8").splitlines())
+    assert not folder.scores.exists()
+    with folder.retrain_reports.open("a", encoding="utf-8") as torn:
+        torn.write('{"epoch": 99, "sta')
+    again = run_cli("train", "tiny.yaml", cwd=tmp_path)
+
+    assert again.returncode == 0, again.stderr
+    assert sum(line.startswith("epoch") for line in again.stdout.splitlines()) == 3 - had
+    assert _numbers(folder) == _numbers(StudyFolder(tmp_path / "results" / "whole"))
+
+
+def _numbers(folder: StudyFolder) -> list[tuple[int, float, float, float]]:
+    import json
+
+    from carcls.events import EpochReport
+
+    lines = folder.retrain_reports.read_text(encoding="utf-8").splitlines()
+    reports = [EpochReport.from_json(json.loads(line)) for line in lines]
+    return [(report.epoch, report.train_loss, report.val_log_loss, report.val_accuracy) for report in reports]
+
+
+def _alive(pids: set[int]) -> dict[int, str]:
+    return {pid: command(pid) for pid in pids if is_alive(pid)}
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
