@@ -93,7 +93,8 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
         "data": experiment.data.model_dump(mode="json"),
         "train": config.model_dump(mode="json"),
-        "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},  # seed of the views
+        # The seed is that of the views.
+        "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),
     }
