@@ -3,10 +3,10 @@
     python -m carcls.models.sample_weights.train
 
 It learns to name both a photo's model and the model's traits (height, place of the pillars, kind of hubs, tone of the
-roof, ...): a photo then teaches some seventy numbers, and the features hold for models never seen.
+roof, ...): a photo then teaches dozens of numbers instead of one, and the features hold for models never seen.
 
-150 models, 80 photos each, 13 epochs: 1,120 s on 2 cores that eight other jobs shared. The linear probe is
-right for 0.947 of the sample data's test cars.
+150 models, 80 photos each, 13 epochs: 1,120 s on 2 cores that eight other jobs shared. A linear model on
+the frozen features is then right for 0.947 of 300 photos of the sample data's models (fitted to 700 others).
 """
 
 import argparse
@@ -170,13 +170,13 @@ class Probe:
         self._is_test = np.arange(len(photos)) % 100 >= 70
 
     def __call__(self, backbone: keras.Model) -> float:
-        """Share of 300 test cars that a linear model on the frozen features, fitted to 700, gets right."""
+        """Share of 300 photos that a linear model on the frozen features, fitted to 700, gets right."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - only the probe needs it
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - the same
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - the same
 
         features = backbone.predict(self._pixels, batch_size=100, verbose=0).mean(axis=(1, 2))
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=300))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=2000))
         model.fit(features[~self._is_test], self._labels[~self._is_test])
         return float(model.score(features[self._is_test], self._labels[self._is_test]))
 
