@@ -8,8 +8,10 @@ what was reported is on disk when the call returns.
 import json
 import os
 import socket
+import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -25,6 +27,46 @@ BEST_ACCURACY = "best/validation_accuracy"
 
 BEST_LOG_LOSS = "best/validation_log_loss"
 """Log-loss of that same best epoch."""
+
+_ACCURACY = "validation/accuracy"
+_FILES = "events.out.tfevents."
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a run's event files hold."""
+
+    started: bool
+    ended: bool
+    epochs: frozenset[int]
+
+
+def read_events(folder: Path) -> Written:
+    """Of all event files of one run; what a killed writer left torn is not there."""
+    events = [
+        event_pb2.Event.FromString(record)
+        for path in folder.glob(f"{_FILES}*")
+        for record in _whole_records(path.read_bytes())
+    ]
+    tags = [(value.tag, event.step) for event in events for value in event.summary.value]
+    names = {tag for tag, _ in tags}
+    return Written(
+        started=metadata.SESSION_START_INFO_TAG in names,
+        ended=metadata.SESSION_END_INFO_TAG in names,
+        epochs=frozenset(step for tag, step in tags if tag == _ACCURACY),
+    )
+
+
+def _whole_records(content: bytes) -> Iterator[bytes]:
+    """TFRecord's frame: length (8 bytes), its checksum (4), data, its checksum (4)."""
+    at = 0
+    while at + 16 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        if at + 16 + length > len(content):
+            return
+        yield content[at + 12 : at + 12 + length]
+        at += 16 + length
 
 
 class EventLog:
@@ -75,7 +117,7 @@ class EventLog:
         """TensorBoard reads a run's files in the order of their names: nanoseconds keep quick restarts in order."""
         self._folder.mkdir(parents=True, exist_ok=True)
         stamp = f"{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
-        path = self._folder / f"events.out.tfevents.{stamp}"
+        path = self._folder / f"{_FILES}{stamp}"
         header = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
         with path.open("xb") as file:
             RecordWriter(file).write(header.SerializeToString())
@@ -100,10 +142,23 @@ class TensorBoardWriter:
     def trial_ended(self, record: TrialRecord) -> None:
         """The trial's metrics and, unless it is only paused, its end: TensorBoard keeps the first it is told."""
         log = self._log(record.number)
-        if record.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+        if record.state in _ENDED:
             log.end((record.best,) if record.best else (), failed=record.state is TrialState.FAIL)
         elif record.best:
             log.best(record.best)
+
+    def catch_up(self, record: TrialRecord) -> None:
+        """Writes what the study holds of a trial and its event files do not: what a killed driver came not to write."""
+        if not record.attempts:
+            return
+        written = read_events(self._folder.trial(record.number))
+        if not written.started:
+            self.trial_started(record.number, record.params)
+        for report in record.reports:
+            if report.epoch not in written.epochs:
+                self.epoch(record.number, report)
+        if record.state in _ENDED and not written.ended:
+            self.trial_ended(record)
 
     def close(self) -> None:
         """Forget the files of this process; later calls open new ones. Nothing is left to flush."""
@@ -119,7 +174,7 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "train/loss": report.train_loss,
         "train/accuracy": report.train_accuracy,
         "validation/log_loss": report.val_log_loss,
-        "validation/accuracy": report.val_accuracy,
+        _ACCURACY: report.val_accuracy,
         "validation/macro_f1": report.val_macro_f1,
         "learning_rate": report.learning_rate,
         "images_per_s": report.images_per_s,

@@ -43,7 +43,8 @@ def set_gpus_per_trial(study: Study, gpus: float) -> None:
 
 
 class Watch:
-    """Passes on what happens; keeps nothing that the study does not hold."""
+    """Passes on what happens; keeps nothing that the study does not hold. Making one brings TensorBoard up to date with
+    the study, whose last driver may have been killed between recording and telling."""
 
     def __init__(
         self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress, *, gpus: float
@@ -53,6 +54,7 @@ class Watch:
         self._events = events
         self._progress = progress
         self._gpus = gpus
+        self._catch_up()
 
     def started(self, number: int) -> None:
         """A segment was handed out; a trial's first one enters it in TensorBoard's table."""
@@ -75,10 +77,12 @@ class Watch:
 
     def finished(self) -> None:
         """The search is over: what was left paused is pruned, and gets its metrics too."""
-        for record in self._study.records():
-            if record.state is TrialState.PRUNED:
-                self._events.trial_ended(record)
+        self._catch_up()
         self._show()
+
+    def _catch_up(self) -> None:
+        for record in self._study.records():
+            self._events.catch_up(record)
 
     def _show(self) -> None:
         records = self._study.records()

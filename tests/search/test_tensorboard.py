@@ -10,13 +10,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from trial_builders import climb, epoch_report, trial
 
 from search.policy.records import TrialState
-from search.tensorboard import EventLog, TensorBoardWriter, epoch_scalars
+from search.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
 
 DEADLINE_S = 120
 BASELINE_PARAMS = {"train.backbone": "MobileNet", "train.head.dropout": 0.25, "train.head.batch_norm": True}
@@ -175,6 +176,32 @@ def test_a_pause_tells_the_best_so_far_and_no_end(server):
 def test_a_resume_opens_a_new_file(tmp_path):
     write_study(tmp_path)
     assert len(list((tmp_path / "trials/0000").glob("events.out.tfevents.*"))) == 2
+
+
+def test_what_a_killed_driver_came_not_to_write_is_written_once(tmp_path):
+    reports = climb([0.5, 0.75], [0.625])
+    folder = tmp_path / "trials/0000"
+    killed = TensorBoardWriter(tmp_path)
+    killed.trial_started(0, BASELINE_PARAMS)
+    killed.epoch(0, reports[0])
+    killed.epoch(0, reports[1])
+    torn = next(folder.iterdir())
+    torn.write_bytes(torn.read_bytes()[:-5])
+    assert read_events(folder) == Written(started=True, ended=False, epochs=frozenset({1}))
+    complete = trial(0, TrialState.COMPLETE, reports, params=BASELINE_PARAMS)
+    TensorBoardWriter(tmp_path).catch_up(complete)
+    assert read_events(folder) == Written(started=True, ended=True, epochs=frozenset({1, 2, 3}))
+    sizes = {path: path.stat().st_size for path in folder.iterdir()}
+    TensorBoardWriter(tmp_path).catch_up(complete)
+    assert {path: path.stat().st_size for path in folder.iterdir()} == sizes
+
+
+def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_told(tmp_path):
+    writer = TensorBoardWriter(tmp_path)
+    writer.catch_up(replace(trial(0, TrialState.WAITING), attempts=0))
+    assert not (tmp_path / "trials/0000").exists()
+    writer.catch_up(trial(1, TrialState.PAUSED, climb([0.5])))
+    assert read_events(tmp_path / "trials/0001") == Written(started=True, ended=False, epochs=frozenset({1}))
 
 
 def test_no_file_stays_open(tmp_path):
