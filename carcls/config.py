@@ -44,7 +44,7 @@ class ScheduleConfig(_Frozen):
 
     kind: Literal["constant", "cosine", "plateau"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
-    """Linear warm-up from 0, counted in the stage's kind of epochs; for constant and cosine."""
+    """Linear warm-up over the stage's first epochs, fractions allowed; for constant and cosine."""
     floor: Fraction = 0.0
     """Cosine: the factor at the stage's end. Plateau: the smallest factor."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
@@ -81,7 +81,7 @@ class TrainConfig(_Frozen):
     alpha: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Width multiplier, for backbones that have one."""
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
-    """`imagenet`, `none`, `sample`, or a path to a .h5 or .weights.h5 file without top."""
+    """`imagenet`, `none`, `sample`, or a path to a .h5, .weights.h5 or .npz file without top."""
     image_size: Annotated[int, Field(ge=32, le=2048)]
     """Side in px of the square photos; a stage may scale it."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)]

@@ -56,17 +56,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(_says_out_of_memory(link) for link in _chain(error))
 
 
-def gpu_count() -> int:
-    """GPUs that this process may use."""
-    if keras.backend.backend() == "jax":
-        return len(_jax_gpus())
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
-
-        return len(tf.config.list_physical_devices("GPU"))
-    return 0
-
-
 def describe() -> str:
     """One line for the record: framework and version, then the GPUs, or the CPU and its cores."""
     backend = keras.backend.backend()

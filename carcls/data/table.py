@@ -6,7 +6,6 @@
 <root>/sample-submission.csv     optional; Id,Category
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,11 +93,6 @@ class Dataset:
     quarantined: tuple[Quarantined, ...]
     """In file order, training first; test photos have paths under `test_upload/`."""
 
-    @property
-    def unreadable_test_ids(self) -> tuple[str, ...]:
-        """Ids that need a row in the submission but have no photo that could be predicted."""
-        return tuple(entry.id for entry in self.quarantined if entry.path.startswith(TEST_FOLDER + "/"))
-
 
 def load_dataset(root: Path, *, processes: int) -> Dataset:
     """Reads the contest's layout and decodes every photo once; unusable photos and rows are quarantined.
@@ -133,12 +127,6 @@ def load_dataset(root: Path, *, processes: int) -> Dataset:
 def sort_class_names(names: set[str]) -> tuple[str, ...]:
     """Numeric names by value ('10' after '9'), then the others as strings."""
     return tuple(sorted(names, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name)))
-
-
-def fingerprint(table: ImageTable) -> str:
-    """Hex blake2b-128 of ids and digests, in order: equal on two nodes that see the same photos."""
-    text = "\n".join(f"{digest} {photo!r}" for digest, photo in zip(table.digests, table.ids, strict=True))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _is_number(name: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from carcls.data.photo import digest_of
 from carcls.data.scan import scan_photos
-from carcls.data.table import ImageTable, fingerprint, load_dataset, sort_class_names
+from carcls.data.table import ImageTable, load_dataset, sort_class_names
 from carcls.errors import DataError
 
 
@@ -47,7 +47,6 @@ def test_quarantines_by_name_and_goes_on(make_root):
     assert reasons[1] == "train.csv line 6: no such file"
     assert reasons[3] == "train.csv line 8: Id stands in line 2 already"
     assert reasons[4] == "not a JPEG, PNG or WebP file"
-    assert dataset.unreadable_test_ids == ("0.jpg",)
 
 
 def test_test_photos_follow_the_sample_and_broken_ones_stay_recoverable(make_root):
@@ -56,7 +55,7 @@ def test_test_photos_follow_the_sample_and_broken_ones_stay_recoverable(make_roo
     (root / "sample-submission.csv").write_text("Id,Category\n2.jpg,0\n1.jpg,0\nabsent.jpg,0\n0.jpg,0\n")
     dataset = load_dataset(root, processes=1)
     assert dataset.test.ids == ("2.jpg", "0.jpg")
-    assert dataset.unreadable_test_ids == ("1.jpg", "absent.jpg")
+    assert [entry.id for entry in dataset.quarantined] == ["1.jpg", "absent.jpg"]
     assert dataset.sample_submission == root / "sample-submission.csv"
 
 
@@ -115,14 +114,6 @@ def test_tables_select_compare_and_keep_their_labels():
         table.labels[0] = 5
     with pytest.raises(ValueError, match="one id, path, label and digest"):
         ImageTable(Path("r"), ("a",), (), np.array([0]), ("x",))
-
-
-def test_fingerprint_tells_photos_names_and_order_apart():
-    table = ImageTable(Path("r"), ("a", "b"), ("a", "b"), np.array([0, 1]), ("x", "y"))
-    elsewhere = ImageTable(Path("other"), ("a", "b"), ("a", "b"), np.array([0, 1]), ("x", "y"))
-    changed = ImageTable(Path("r"), ("a", "b"), ("a", "b"), np.array([0, 1]), ("x", "z"))
-    assert fingerprint(table) == fingerprint(elsewhere)
-    assert len({fingerprint(table), fingerprint(changed), fingerprint(table.select([1, 0]))}) == 3
 
 
 @given(st.sets(st.text("0123456789ab", min_size=1, max_size=3)))
