@@ -70,14 +70,14 @@ def status(study: StudyArgument) -> None:
     """Where a study stands, also while it runs."""
     from rich.console import Console
 
-    from search.progress import render_status
+    from search.progress import print_status
     from search.study import Study
     from search.watch import gpus_per_trial, spent
 
     folder, experiment = _open(study)
     found = Study.open(folder.root, read_only=True)
     used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus_per_trial(found))
-    Console().print(render_status(folder.name, found.records(), used))
+    print_status(Console(), folder.name, found.records(), used)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from search.summary import (
     running,
     stage_position,
     state_name,
+    status_lines,
     summary_lines,
 )
 
@@ -91,8 +92,7 @@ class PlainProgress:
         self._print(f"{self._name}: {counts_line(self._records)}; {best_line(self._records)}")
 
     def _print(self, line: str) -> None:
-        # A log is not wrapped, and what stands in brackets is no markup.
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print_line(self._console, line)
 
 
 def event_lines(before: Sequence[TrialRecord], after: Sequence[TrialRecord]) -> tuple[str, ...]:
@@ -161,9 +161,18 @@ class StatusView:
         yield Group(*summary, *([_running_table(busy, rows, options.max_width)] if busy else []))
 
 
-def render_status(name: str, records: Sequence[TrialRecord], spent: Spent) -> StatusView:
-    """The picture of a study for a terminal; `status_lines` says the same where there is none."""
-    return StatusView(name, tuple(records), spent)
+def print_status(console: Console, name: str, records: Sequence[TrialRecord], spent: Spent) -> None:
+    """The picture of a study: a table in a terminal, whole lines anywhere else."""
+    if console.is_terminal:
+        console.print(StatusView(name, tuple(records), spent))
+    else:
+        for line in status_lines(name, records, spent):
+            _print_line(console, line)
+
+
+def _print_line(console: Console, line: str) -> None:
+    # A log is not wrapped, and what stands in brackets is no markup.
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _running_table(busy: Sequence[TrialRecord], rows: int, width: int) -> Table:

@@ -22,7 +22,7 @@ class Spent:
     device_hours: float = 0.0
     device_hours_limit: float | None = None
     device: str = "GPU"
-    """What the device-hours are hours of: `GPU` or `CPU`."""
+    """What the device-hours are hours of: `GPU`, or `trial` where trials train on CPUs."""
     trials_limit: int | None = None
     elapsed_s: float | None = None
     """Wall-clock of the search over all its runs; None where nobody measured it, and then there is no ETA."""
@@ -66,7 +66,7 @@ def budget_line(records: Sequence[TrialRecord], spent: Spent) -> str:
         parts.append(f"{spent.elapsed_s / 3600:.2f}{_of(spent.hours_limit)} hours")
     parts.append(f"{spent.device_hours:.2f}{_of(spent.device_hours_limit)} {spent.device}-hours")
     left = seconds_left(records, spent)
-    return "budget: " + ", ".join([*parts, *([] if left is None else [f"about {duration_text(left)} left"])])
+    return "budget: " + ", ".join([*parts, *([f"about {duration_text(left)} left"] if left else [])])
 
 
 def _of(limit: float | None) -> str:

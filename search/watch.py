@@ -21,11 +21,11 @@ class Progress(Protocol):
 
 
 def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: float) -> Spent:
-    """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials on CPUs."""
+    """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials."""
     return Spent(
         device_hours=sum(trained_s(record.reports) for record in records) * (gpus or 1.0) / 3600,
         device_hours_limit=experiment.search.budget.gpu_hours if gpus else None,
-        device="GPU" if gpus else "CPU",
+        device="GPU" if gpus else "trial",
         trials_limit=experiment.search.trials,
         elapsed_s=elapsed_s,
         hours_limit=experiment.search.budget.hours,

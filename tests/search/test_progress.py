@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from trial_builders import climb, epoch_report, trial
 
-from search.policy.records import TrialState
-from search.progress import LiveProgress, PlainProgress, event_lines, open_progress, render_status
-from search.summary import Spent, best_trial, duration_text, one_line, params_text, seconds_left, status_lines
+from search.policy.records import TrialRecord, TrialState
+from search.progress import LiveProgress, PlainProgress, event_lines, open_progress, print_status
+from search.summary import Spent, best_trial, duration_text, one_line, params_text, seconds_left
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1])
 BASELINE = trial(0, TrialState.COMPLETE, climb([0.5], [0.625], [0.75]))
@@ -22,9 +22,9 @@ def console(*, terminal: bool, width: int = 100) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=width, height=12, color_system=None)
 
 
-def printed(renderable: object, *, width: int) -> list[str]:
-    target = console(terminal=True, width=width)
-    target.print(renderable)
+def printed(records: tuple[TrialRecord, ...], spent: Spent, *, terminal: bool, width: int) -> list[str]:
+    target = console(terminal=terminal, width=width)
+    print_status(target, "cars", records, spent)
     return target.file.getvalue().splitlines()
 
 
@@ -90,7 +90,7 @@ def test_a_live_table_in_a_terminal():
 @pytest.mark.parametrize("width", [20, 40, 63, 64, 200])
 def test_any_width_and_many_trials_fit(width):
     many = tuple(replace(RUNNING, number=n, params={"train.backbone": HOSTILE}) for n in range(64))
-    lines = printed(render_status("cars", many, Spent()), width=width)
+    lines = printed(many, Spent(), terminal=True, width=width)
     assert len(lines) <= 12
     assert max(len(line) for line in lines) <= width
     assert not any("\x1b" in line for line in lines)
@@ -98,13 +98,13 @@ def test_any_width_and_many_trials_fit(width):
 
 def test_status_without_a_terminal():
     spent = Spent(elapsed_s=3600.0, device_hours=0.5, device_hours_limit=16.0)
-    assert status_lines("cars", (BASELINE, RUNNING), spent) == (
+    assert printed((BASELINE, RUNNING), spent, terminal=False, width=40) == [
         "cars: 1 running, 1 complete",
         "best: trial 0000, best accuracy 0.7500 (log-loss 0.2500)",
         "budget: 1 trial ended, 1.00 hours, 0.50 of 16 GPU-hours",
         "trial 0001: stage 1/3 head, epoch 1, best accuracy 0.5000 (log-loss 0.5000)",
-    )
-    assert status_lines("cars", (), Spent())[0] == "cars: no trials yet"
+    ]
+    assert printed((), Spent(), terminal=False, width=40)[0] == "cars: no trials yet"
 
 
 def test_time_left_is_told_only_where_it_was_measured():
