@@ -67,22 +67,29 @@ class EpochBatches(keras.utils.PyDataset):
     Use one object per epoch, with `fit(..., shuffle=False)`: Keras otherwise shuffles the order of the batches with
     Python's global generator. x: uint8 (b, size, size, 3), 0..255; y: one-hot float32 (b, class_count).
     Batches are prepared ahead by threads of this object; their number changes no value. The threads end when
-    the last batch is on its way, or when the object goes.
+    the last batch is on its way, or when the object goes. Close it after the epoch.
     """
 
     def __init__(self, plan: EpochPlan, *, threads: int = 1) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
-        self.plan = plan
+        self.plan: EpochPlan | None = plan
+        self._count = plan.batch_count
         self._threads = threads
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Batch]] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
-        return self.plan.batch_count
+        return self._count
+
+    def close(self) -> None:
+        """Lets go of pixels and prepared batches: Keras on TensorFlow keeps every dataset that it ever read."""
+        with self._lock:
+            self.plan = None
+            self._pending.clear()
 
     def __getitem__(self, number: int) -> Batch:
-        """Batch `number`; blocks until it is ready. Raises IndexError past the end."""
+        """Batch `number`; blocks until it is ready. Raises IndexError past the end, ValueError once closed."""
         if not 0 <= number < len(self):
             raise IndexError(f"batch {number} of an epoch of {len(self)}")
         with self._lock:
@@ -99,6 +106,8 @@ class EpochBatches(keras.utils.PyDataset):
     def _submit(self, number: int) -> None:
         if number in self._pending:
             return
+        if self.plan is None:
+            raise ValueError("this epoch's batches are closed: make new ones by training_batches")
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batches")
         # The plan's method, not one of this object: a task must not keep alive the object whose end stops it.

@@ -7,8 +7,6 @@ making and optimizer variables after whatever they belong to: neither name outli
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.atomic import published
 from carcls.errors import CheckpointError
 
 _META = "meta.json"
@@ -32,18 +31,8 @@ def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str
     Arrays are plain numbers; `meta` is anything that json writes. The folder is made where it is missing. Raises
     OSError where the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            _write_zip(handle, arrays, meta)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with published(path) as temporary, temporary.open("wb") as handle:
+        _write_zip(handle, arrays, meta)
 
 
 def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -129,12 +118,3 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 def _read_array(content: bytes) -> NDArray[Any]:
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

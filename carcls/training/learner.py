@@ -81,6 +81,7 @@ class Learner:
             metrics=["accuracy"],
             jit_compile="auto",
         )
+        gc.collect()  # the stage before's optimizer, which is held by cycles too
         # Now and not in the first step, so that a checkpoint finds the variables that it fills.
         self._model.optimizer.build(self._model.trainable_variables)
 

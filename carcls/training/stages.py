@@ -107,7 +107,9 @@ def _run_epoch(
     config: TrainConfig, data: TrainingData, learner: Learner, position: Position, *, build_s: float
 ) -> _Epoch:
     """Train and validate the epoch after `position`. Raises DivergedError."""
-    trained = learner.train_epoch(_batches(config, data, position), position.log_losses)
+    batches = _batches(config, data, position)
+    trained = learner.train_epoch(batches, position.log_losses)
+    batches.close()
     check_finite(trained.loss, "training loss", config, position)
     started = time.perf_counter()
     scores = _validate(learner, data, config.stage_image_size(position.stage))

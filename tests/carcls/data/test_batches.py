@@ -174,3 +174,14 @@ def test_keras_fits_on_each_photo_once(data):
     plan = planted_plan(21)
     model.fit(EpochBatches(plan), epochs=1, shuffle=False, verbose=0)
     assert seen == plan.order.tolist()
+
+
+def test_a_closed_epoch_holds_no_pixels_and_says_so():
+    batches = EpochBatches(planted_plan(9))
+    first = batches[0]
+    batches.close()
+    assert batches.plan is None
+    assert len(batches) == 3
+    assert len(first[0]) == 4
+    with pytest.raises(ValueError, match="closed"):
+        batches[1]
