@@ -47,10 +47,12 @@ def check(file: File, overrides: Overrides = None) -> None:
 @app.command()
 def run(file: File, overrides: Overrides = None, address: Address = None, replace: Replace = False) -> None:
     """Search: train, compare and stop configurations until the budget is used."""
+    from search import logs
     from search.experiment.experiment import load
     from search.run import create_study
 
     experiment = load(file, overrides or [])
+    logs.setup()
     folder = create_study(experiment, replace=replace)
     _search(folder, experiment, address)
 
@@ -58,8 +60,10 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 @app.command()
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
     """Go on with a search that was interrupted, from its last checkpoints."""
+    from search import logs
     from search.run import RESUMABLE, keep_changes
 
+    logs.setup()
     folder, experiment = _open(study, overrides, changeable=RESUMABLE)
     keep_changes(folder, experiment)
     _search(folder, experiment, address)
@@ -143,8 +147,10 @@ def predict(
 @app.command()
 def demo() -> None:
     """The whole way on drawn cars: sample data, search, retrain, score, submission.csv, report."""
+    from search import logs
     from search.demo import run_demo
 
+    logs.setup()
     run_demo(
         say=_say,
         search=lambda folder, experiment: _search(folder, experiment, None),
@@ -180,13 +186,11 @@ def _open(
 def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     from rich.console import Console
 
-    from search import logs
     from search.page import write_study_report
     from search.progress import open_progress
     from search.run import search
     from search.study import Study
 
-    logs.setup()
     known = Study.open(folder.root, read_only=True).records()
     end = search(folder, experiment, address=address, progress=open_progress(Console(), folder.name, known))
     if end.trained:
@@ -227,8 +231,7 @@ def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | No
 def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.logs import keep_native_output
 
-    if folder.retrain.exists():
-        keep_native_output(folder.retrain_output)
+    keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
     from search.submit import submit as write
 
     end = write(folder, experiment, say=_say)

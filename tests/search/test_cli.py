@@ -21,7 +21,7 @@ CHECK_CPU_S = 1.0
 def refused(done, *words: str) -> None:
     """One message on stderr that names all of `words`, exit 2."""
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("carsearch: ")
+    assert done.stderr.startswith("carsearch: "), done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     for word in words:
         assert word in done.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
-from carcls.data.photo import decode
+from carcls.data.pixels import decode
 from carcls.inference.export import load_model
 from search.errors import StudyError
 from search.experiment.experiment import load

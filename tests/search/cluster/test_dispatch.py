@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings, trained_s
+from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
@@ -266,12 +266,6 @@ def test_gpu_hours_count_shares_as_shares_and_cpus_not_at_all(open_desk, gpu_sha
     # A trial of three epochs takes an hour; the baseline is granted its whole.
     assert len(desk.study.records()) == trials
     assert desk.study.budget_exhausted is (gpu_share is not None)
-
-
-def test_trained_seconds_are_those_of_recorded_epochs(open_desk) -> None:
-    desk = open_desk()
-    desk.work(desk.take(), train_s=2.5)
-    assert trained_s(desk.study.records()) == 2.5 * HEAD_EPOCHS
 
 
 def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) -> None:
