@@ -52,6 +52,12 @@ class ScheduleConfig(_Frozen):
     patience_epochs: Annotated[int, Field(ge=1)] = 2
     """Plateau: epochs without improvement before the rate drops."""
 
+    @model_validator(mode="after")
+    def _warmup_has_a_curve(self) -> "ScheduleConfig":
+        if self.kind == "plateau" and self.warmup_epochs:
+            raise ValueError("warmup_epochs: a plateau schedule has no warm-up; expected 0, or kind constant or cosine")
+        return self
+
 
 class EarlyStoppingConfig(_Frozen):
     """Ends the stage, never the trial, when validation log-loss stands still."""
@@ -116,6 +122,8 @@ class TrainConfig(_Frozen):
                     f"image_size: stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px;"
                     f" {self.backbone} needs at least {info.min_size_px}"
                 )
+        if self.batch_size == 1 and self.head.batch_norm:
+            raise ValueError("batch_size: BatchNorm in the head needs 2 or more; set head.batch_norm: false")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: every name must be used once, found {', '.join(names)}")

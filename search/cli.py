@@ -61,7 +61,7 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
     """Go on with a search that was interrupted, from its last checkpoints."""
     from search import logs
-    from search.run import RESUMABLE, keep_changes
+    from search.frozen import RESUMABLE, keep_changes
 
     logs.setup()
     folder, experiment = _open(study, overrides, changeable=RESUMABLE)
@@ -113,7 +113,7 @@ def retrain(
     replace: Replace = False,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
-    from search.run import RETRAINABLE
+    from search.frozen import RETRAINABLE
 
     folder, experiment = _open(study, overrides, changeable=RETRAINABLE)
     _retrain(folder, experiment, trial=_winner(folder, trial), replace=replace)
@@ -177,7 +177,7 @@ def _open(
     study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
 ) -> "tuple[StudyFolder, Experiment]":
     from search.folder import StudyFolder
-    from search.run import open_experiment
+    from search.frozen import open_experiment
 
     folder = StudyFolder(study.absolute())
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
@@ -202,8 +202,8 @@ def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None
 
 
 def _winner(folder: "StudyFolder", trial: int | None) -> int:
-    from search.retrain import winner
     from search.study import Study
+    from search.summary import winner
 
     return winner(Study.open(folder.root, read_only=True).records(), trial).number
 

@@ -44,6 +44,10 @@ class StudyFolder:
         """One trial's folder: configuration, attempts, TensorBoard events."""
         return self.trials / f"{number:04d}"
 
+    def output_name(self, number: int, attempt: int) -> str:
+        """What a trial's attempt printed, its traceback included; relative to the study's folder."""
+        return f"{self.trials.name}/{number:04d}/attempt-{attempt}/output.log"
+
     @property
     def retrain(self) -> Path:
         """The final training."""

@@ -24,26 +24,12 @@ from carcls.training.stages import fine_tune, load_best
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
-from search.policy.records import TrialRecord, TrialState
 from search.scores import Scores, read_scores
 from search.study import Study
 from search.tensorboard import EventLog
 
 _NAME_LENGTH = 57
 """What a recipe's name keeps of its study's, so that with its ending it is a valid name again."""
-
-
-def winner(records: tuple[TrialRecord, ...], number: int | None = None) -> TrialRecord:
-    """The trial to retrain: `number`, or the best among those that had every stage. Raises StudyError."""
-    by_number = {record.number: record for record in records}
-    if number is not None:
-        if number not in by_number:
-            raise StudyError(f"no trial {number} in this study: expected 0 to {len(records) - 1}")
-        return by_number[number]
-    complete = [record for record in records if record.state is TrialState.COMPLETE]
-    if not complete:
-        raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
-    return max(complete, key=lambda record: (record.best_rank, -record.number))
 
 
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
@@ -97,6 +83,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),
+        "store": experiment.store.model_dump(mode="json"),
     }
 
 
@@ -163,7 +150,7 @@ def _training_data(folder: StudyFolder, experiment: Experiment) -> TrainingData:
         split=read_split(folder.split, experiment.data.root),
         store=Store(experiment.store.root or default_store_root()),
         view_seed=experiment.search.seed,
-        processes=os.cpu_count() or 1,
+        processes=len(os.sched_getaffinity(0)),
     )
 
 

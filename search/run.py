@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from ray import tune
 from carcls.config import TrainConfig
 from carcls.data.folds import make_split, write_quarantine, write_split
 from carcls.data.table import load_dataset
-from search.cluster.adapters import RecordingScheduler, SegmentSearcher
+from search.cluster.adapters import adapters
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import guarded
 from search.cluster.resources import Node, ResourcePlan, connect, data_fingerprint, disconnect, plan, probe_nodes
 from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
-from search.errors import ExperimentError, StudyError
-from search.experiment.experiment import Experiment, load
+from search.errors import ClusterError, ExperimentError, StudyError
+from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.frozen import open_experiment
+from search.journal import WriterLock
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
 from search.watch import Progress, Watch, set_gpus_per_trial
@@ -97,7 +100,8 @@ def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> S
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
-    dataset = load_dataset(experiment.data.root, processes=os.cpu_count() or 1)
+    with guarded():
+        dataset = load_dataset(experiment.data.root, processes=len(os.sched_getaffinity(0)))
     validation = experiment.data.validation
     split = make_split(dataset, fraction=validation.fraction, seed=validation.seed)
     write_split(split, folder.split)
@@ -106,50 +110,24 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
 
 
 def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
-    """Renames the finished draft into place; what `--replace` removes goes only once the new one is whole."""
-    old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.root.parent))
-    try:
-        if folder.root.exists():
-            folder.root.rename(old / "study")
-        draft.root.rename(folder.root)
-    finally:
-        shutil.rmtree(old)
+    """Renames the finished draft into place; what `--replace` removes goes only once the new one stands there.
 
-
-RESUMABLE = ("search.trials", "search.budget", "search.max_concurrent", "search.resources", "store")
-"""Keys that a resumed search may change: how much and where, never what the finished trials mean."""
-
-RETRAINABLE = ("retrain", "tta", "store", "search.deterministic")
-"""Keys that a final training may change."""
-
-
-def open_experiment(
-    folder: StudyFolder, overrides: Sequence[str] = (), *, changeable: Sequence[str] = ()
-) -> Experiment:
-    """The study's own frozen experiment, with overrides of `changeable` keys.
-
-    Raises StudyError where the folder holds no study, or an override would change another key.
+    Raises StudyError where a driver is at work in the old one.
     """
-    if not folder.experiment.is_file():
-        raise StudyError(f"{folder.root} holds no study: expected {folder.experiment.name} there (see 'carsearch run')")
-    for override in overrides:
-        path = override.partition("=")[0].strip()
-        if not any(path == key or path.startswith(f"{key}.") for key in changeable):
-            raise StudyError(
-                f"--set {override}: {path} cannot change in an existing study; expected one of {', '.join(changeable)}"
-            )
-    return load(folder.experiment, overrides)
-
-
-def keep_changes(folder: StudyFolder, experiment: Experiment) -> None:
-    """Writes the experiment's overrides into the study, so that later commands see them; a larger budget reopens it."""
-    if experiment.resolved_yaml() == folder.experiment.read_text(encoding="utf-8"):
+    if not folder.root.exists():
+        draft.root.rename(folder.root)
         return
-    with Study.open(folder.root) as study:
-        study.set_budget_exhausted(False)
-    draft = folder.experiment.with_suffix(".new")
-    draft.write_text(experiment.resolved_yaml(), encoding="utf-8")
-    draft.replace(folder.experiment)
+    lock = WriterLock.acquire(folder.root)
+    old = folder.root.with_name(f".old-{draft.root.name.lstrip('.')}")
+    folder.root.rename(old)
+    try:
+        draft.root.rename(folder.root)
+    except OSError:
+        old.rename(folder.root)
+        raise
+    finally:
+        lock.release()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def search(
@@ -215,11 +193,12 @@ def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerS
 
 
 def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) -> None:
+    searcher, scheduler = adapters(dispatcher)
     tuner = tune.Tuner(
         tune.with_resources(run_segment, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=SegmentSearcher(dispatcher),
-            scheduler=RecordingScheduler(dispatcher),
+            search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=resources.concurrent,
             reuse_actors=True,
@@ -229,6 +208,20 @@ def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) 
         ),
     )
     try:
-        tuner.fit()
+        with _signals_restored():
+            tuner.fit()
+    except RuntimeError as error:
+        raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
     finally:
         shutil.rmtree(folder.root / ".ray", ignore_errors=True)
+
+
+@contextmanager
+def _signals_restored() -> Iterator[None]:
+    """Tune leaves its own handlers behind, which would swallow a later Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -34,7 +34,7 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     if not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
 
-    processes = os.cpu_count() or 1
+    processes = len(os.sched_getaffinity(0))
     dataset = load_dataset(experiment.data.root, processes=processes)
     if dataset.sample_submission is None:
         raise StudyError(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -89,6 +90,27 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
     )
     share = max((amount / limit for amount, limit in used if limit), default=0.0)
     return spent.elapsed_s * (1.0 / min(share, 1.0) - 1.0) if share > 0.0 else None
+
+
+def winner(records: Sequence[TrialRecord], number: int | None = None) -> TrialRecord:
+    """The trial to retrain: `number`, or the best among those that had every stage. Raises StudyError."""
+    if number is not None:
+        if not 0 <= number < len(records):
+            raise StudyError(f"no trial {number} in this study: expected 0 to {len(records) - 1}")
+        return records[number]
+    best = _best_complete(records)
+    if best is None:
+        raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
+    return best
+
+
+def leading_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The best of those that had all their stages; the best so far where there is none yet."""
+    return _best_complete(records) or best_trial(records)
+
+
+def _best_complete(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    return best_trial([record for record in records if record.state is TrialState.COMPLETE])
 
 
 def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:

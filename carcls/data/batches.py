@@ -43,12 +43,14 @@ class EpochPlan:
 
     @property
     def batch_count(self) -> int:
-        """The last batch may be a partial one."""
+        """The fewest batches of at most `batch_size` photos."""
         return -(-len(self.order) // self.batch_size)
 
     def batch(self, number: int) -> Batch:
         """Photos uint8 (b, size, size, 3) and their labels, one-hot float32 (b, class_count)."""
-        photos = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        # Shared out evenly: a last batch of one photo would be a full step of its own, and without variance.
+        count, batches = len(self.order), self.batch_count
+        photos = self.order[number * count // batches : (number + 1) * count // batches]
         y = np.zeros((len(photos), self.class_count), np.float32)
         y[np.arange(len(photos)), self.labels[photos]] = 1.0
         if self.policy == "none":

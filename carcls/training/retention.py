@@ -43,3 +43,14 @@ def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
     for path in sorted(named - files_to_keep(reports)):
         if _OURS.fullmatch(path):
             (folder / path).unlink(missing_ok=True)
+
+
+def remove_unrecorded(folder: Path, reports: Sequence[EpochReport]) -> None:
+    """Delete what dead attempts left: checkpoints that no report names, and files cut off while being written.
+
+    Only for a trial of which nothing runs: a living attempt's newest checkpoint is not recorded yet.
+    """
+    named = {folder / path for report in reports for path in (report.checkpoint, report.best_weights)}
+    for path in folder.glob("attempt-*/*.npz"):
+        if path not in named and path.is_file():
+            path.unlink(missing_ok=True)

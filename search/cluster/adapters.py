@@ -21,12 +21,22 @@ class _NotSaved:
         return {}
 
 
+_LOST = Outcome("killed", "the worker or its node was lost")
+
+
+def adapters(dispatcher: Dispatcher) -> "tuple[SegmentSearcher, RecordingScheduler]":
+    """Searcher and scheduler for one `Tuner`; they share what Ray says of lost workers."""
+    causes: dict[str, Outcome] = {}
+    return SegmentSearcher(dispatcher, causes), RecordingScheduler(dispatcher, causes)
+
+
 class SegmentSearcher(_NotSaved, Searcher):
     """Hands out segments as Tune asks for trials, and hears when they end."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, causes: dict[str, Outcome]) -> None:
         super().__init__()  # no metric: Tune would look for it in every message, and the policy ranks by its own
         self._dispatcher = dispatcher
+        self._causes = causes
         self._running: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -45,7 +55,7 @@ class SegmentSearcher(_NotSaved, Searcher):
         if number is None:
             return
         outcome = None if error else read_outcome(result or {})
-        self._dispatcher.segment_ended(number, outcome or Outcome("killed", "the worker or its node was lost"))
+        self._dispatcher.segment_ended(number, outcome or self._causes.pop(trial_id, _LOST))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the truth."""
@@ -57,9 +67,16 @@ class SegmentSearcher(_NotSaved, Searcher):
 class RecordingScheduler(_NotSaved, FIFOScheduler):
     """First in, first out; each report goes into the study before the worker may go on."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, causes: dict[str, Outcome]) -> None:
         super().__init__()
         self._dispatcher = dispatcher
+        self._causes = causes
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Keeps Ray's words for the searcher, who is told next, but without them."""
+        error = trial.get_error()
+        if error is not None:
+            self._causes[trial.trial_id] = Outcome("killed", str(error).strip().splitlines()[-1])
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records an epoch; never stops a trial: a segment ends by itself at its rung."""

@@ -23,9 +23,9 @@ def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> N
     """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     study = StudyFolder(Path(segment.study))
-    attempt = study.trial(segment.number) / f"attempt-{segment.attempt}"
-    attempt.mkdir(parents=True, exist_ok=True)
-    _redirect_output(attempt / "output.log")
+    output = study.root / study.output_name(segment.number, segment.attempt)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _redirect_output(output)
     try:
         _train(segment, study, messages)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from carcls.events import EpochReport
-from carcls.training.retention import prune_checkpoints
+from carcls.training.retention import prune_checkpoints, remove_unrecorded
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, trained_s
 from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Continue, Finished, Ladder, NewTrial, Wait, next_job
 from search.study import Study
@@ -103,7 +103,12 @@ class Dispatcher:
             case "killed" if record.restarts < MAX_RESTARTS:
                 self._study.interrupt(number, outcome.cause or "killed")
             case _:
-                self._study.fail(number, outcome.cause or outcome.kind, infeasible=outcome.kind == "infeasible")
+                self._study.fail(
+                    number,
+                    outcome.cause or outcome.kind,
+                    infeasible=outcome.kind == "infeasible",
+                    traceback=self._folder.output_name(number, record.attempts - 1),
+                )
         self._save_clock()
         for listener in self._listeners:
             listener.ended(number)
@@ -119,7 +124,7 @@ class Dispatcher:
     def _is_over(self, records: tuple[TrialRecord, ...]) -> bool:
         budget = self._experiment.search.budget
         hours = self.elapsed_s() / 3600
-        gpu_hours = trained_s(records) * (self._worker.gpu_share or 0.0) / 3600
+        gpu_hours = sum(trained_s(record.reports) for record in records) * (self._worker.gpu_share or 0.0) / 3600
         return (budget.hours is not None and hours >= budget.hours) or (
             budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours
         )
@@ -144,6 +149,7 @@ class Dispatcher:
     def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
         """Records the segment before it starts."""
         config = self._study.config(number)
+        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
         for listener in self._listeners:
             listener.started(number)
@@ -162,12 +168,3 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
         )
-
-
-def trained_s(records: tuple[TrialRecord, ...]) -> float:
-    """Seconds that workers spent on recorded epochs: building, training and validating."""
-    return sum(
-        report.seconds.train + report.seconds.validate + report.seconds.build
-        for record in records
-        for report in record.reports
-    )

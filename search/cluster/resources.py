@@ -24,15 +24,21 @@ _DRIVER_ENV = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a third of Tune's step time; the driver writes its own events
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's snapshots are never read: the study is the truth
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # else trials without a GPU see them all
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost worker is recorded and handed out again, not printed
+    # Ray's own monitor would kill the actor, though the memory is its child's, by an error that ends the whole search.
+    # Without it the kernel kills the child, and the trial goes on from its checkpoint.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 _WORKER_ENV = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # else trials without a GPU see them all
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # read in the worker; below it a slow cleanup loses the next trial
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 _HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
+
+_PROBE_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,11 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
 def connect(address: str | None) -> list[Node]:
     """Starts Ray on this machine, or joins the cluster at `address`; the alive nodes. Raises ClusterError."""
     os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
+    if address is not None and address.startswith("ray://"):
+        raise ClusterError(
+            f"{address}: Ray's client protocol cannot carry a search: call carsearch on a node of the cluster, with"
+            " --address auto or HOST:PORT"
+        )
     handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": _WORKER_ENV | handed_on},
@@ -103,7 +114,7 @@ def connect(address: str | None) -> list[Node]:
         options["include_dashboard"] = False
     try:
         ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"cannot join the Ray cluster at {address or 'this machine'}: {error}") from error
     _close_token_file()
     return _alive_nodes(ray.nodes())
@@ -137,28 +148,43 @@ def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
 def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> None:
     """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node."""
     remote = ray.remote(num_cpus=0)(_probe)
-    pending = {
-        node.name: (
-            marker := study / f".probe-{uuid.uuid4().hex}",
-            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)).remote(
-                str(study / "split.csv"), str(data_root), str(marker)
-            ),
-        )
-        for node in nodes
-    }
+    pending = []
+    for node in nodes:
+        marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
+        answer = on_node(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
+        pending.append((node, marker, nonce, answer))
     problems = []
-    for name, (marker, answer) in pending.items():
-        try:
-            found = ray.get(answer, timeout=300)
-        except Exception as error:  # noqa: BLE001 - whatever a node answers with is the finding, reported by name
-            problems.append(f"{name}: the probe failed: {str(error).strip().splitlines()[-1]}")
+    for node, marker, nonce, answer in pending:
+        found, problem = answer_of(node, answer, timeout_s=_PROBE_TIMEOUT_S)
+        if found is None:
+            problems.append(problem)
             continue
-        problems += [f"{name}: {problem}" for problem in judge(found, data_fingerprint=data_fingerprint)]
-        if not marker.exists():
-            problems.append(f"{name}: a file written to {study} there is not seen here: results must be shared storage")
+        problems += [f"{node.name}: {wrong}" for wrong in judge(found, data_fingerprint=data_fingerprint)]
+        if not _reads_back(marker, nonce):
+            problems.append(f"{node.name}: what it writes to {study} is not seen here: results must be shared storage")
+    for _, marker, _, _ in pending:
         marker.unlink(missing_ok=True)
     if problems:
         raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problems))
+
+
+def on_node(remote: Any, node: Node) -> Any:  # noqa: ANN401 - Ray's remote functions have no public type
+    """The remote function, bound to run on that node and on no other."""
+    return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False))
+
+
+def answer_of(node: Node, answer: Any, *, timeout_s: float) -> tuple[Any, str]:  # noqa: ANN401 - whatever the task says
+    """(what the node's task returned, "") or (None, what went wrong, by the node's name)."""
+    try:
+        return ray.get(answer, timeout=timeout_s), ""
+    except (ray.exceptions.RayError, ImportError) as error:
+        return None, f"{node.name}: {str(error).strip().splitlines()[-1]}"
+
+
+def _reads_back(marker: Path, nonce: str) -> bool:
+    with contextlib.suppress(OSError):
+        return marker.read_text(encoding="utf-8") == nonce
+    return False
 
 
 def judge(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str]:
@@ -174,11 +200,11 @@ def judge(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str
     return problems
 
 
-def _probe(split: str, data_root: str, marker: str) -> dict[str, str | None]:
+def _probe(split: str, data_root: str, marker: str, nonce: str) -> dict[str, str | None]:
     """Runs on the node: its version, what it sees of the photos, and a file for the driver to find."""
     found: dict[str, str | None] = {"version": version("carsearch"), "fingerprint": None, "error": None}
     try:
-        Path(marker).write_text("seen", encoding="utf-8")
+        Path(marker).write_text(nonce, encoding="utf-8")
         found["fingerprint"] = data_fingerprint(Path(split), Path(data_root))
     except OSError as error:
         found["error"] = f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"

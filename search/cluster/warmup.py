@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from carcls.config import TrainConfig
 from carcls.errors import WeightsError
-from search.cluster.resources import Node
+from search.cluster.resources import Node, answer_of, on_node
 from search.errors import ClusterError
 
 _TIMEOUT_S = 3600
@@ -31,15 +30,11 @@ def warm_up(nodes: Sequence[Node], configs: Sequence[TrainConfig]) -> None:
     # A task of its own process: the driver stays without TensorFlow. A GPU-less task sees no GPU, and holds none.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_weights_problems)
     plain = [config.model_dump(mode="json") for config in configs]
-    pending = {
-        node.name: remote.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
-        ).remote(plain)
-        for node in nodes
-    }
-    problems = [
-        f"{name}: {problem}" for name, answer in pending.items() for problem in ray.get(answer, timeout=_TIMEOUT_S)
-    ]
+    pending = [(node, on_node(remote, node).remote(plain)) for node in nodes]
+    problems = []
+    for node, answer in pending:
+        found, problem = answer_of(node, answer, timeout_s=_TIMEOUT_S)
+        problems += [problem] if found is None else [f"{node.name}: {wrong}" for wrong in found]
     if problems:
         raise ClusterError("the backbones' weights cannot be used:\n  " + "\n  ".join(problems))
 

@@ -9,7 +9,7 @@ from search.policy.records import TrialRecord, TrialState, trained_s
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.scores import Interval, Score, overlap, trial_score, wilson_interval
 from search.report.stages import StageRow, stage_rows
-from search.summary import best_trial, counts_line, state_name
+from search.summary import counts_line, leading_trial, state_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def report_data(
     `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the machine. Without `validation_photos` no
     interval is given. Raises KeyError where `retrain` lacks a score.
     """
-    best = _winner_record(records)
+    best = leading_trial(records)
     return ReportData(
         name=name,
         experiment_text=experiment_text,
@@ -161,11 +161,6 @@ def report_data(
         retrain=_retrain(retrain) if retrain else None,
         submission=submission,
     )
-
-
-def _winner_record(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The best of those that had all their stages; the best so far where there is none yet."""
-    return best_trial([r for r in records if r.state is TrialState.COMPLETE]) or best_trial(records)
 
 
 def _winner(best: TrialRecord, records: Sequence[TrialRecord], photos: int | None) -> Winner | None:

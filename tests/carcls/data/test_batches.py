@@ -67,8 +67,10 @@ def data(tmp_path, make_root) -> TrainingData:
 def test_an_epoch_has_every_photo_once_with_its_own_label(count, batch_size, order_seed, threads):
     plan = planted_plan(count, batch_size=batch_size, order_seed=order_seed)
     batches = all_batches(EpochBatches(plan, threads=threads))
-    assert [len(x) for x, _ in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    assert 1 <= len(batches[-1][0]) <= batch_size
+    sizes = [len(x) for x, _ in batches]
+    assert len(sizes) == -(-count // batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
     seen = np.concatenate([photo_numbers(x) for x, _ in batches])
     assert seen.tolist() == plan.order.tolist()
     y = np.concatenate([y for _, y in batches])
@@ -92,8 +94,10 @@ def test_views_are_those_of_the_epoch_and_the_photos_place_in_the_table(data):
     photos, labels = data.pixels("train", 32), data.split.train.labels
     for epoch in (0, 1, 2):
         batches = training_batches(data, setting, epoch=epoch, size_px=32)
-        for number, (x, y) in enumerate(all_batches(batches)):
-            places = batches.plan.order[number * 4 : number * 4 + 4]
+        done = 0
+        for x, y in all_batches(batches):
+            places = batches.plan.order[done : done + len(x)]
+            done += len(x)
             expected = [view("medium", photos[i], seed=7, view=epoch % 2, index=int(i)) for i in places]
             assert np.array_equal(x, np.stack(expected))
             assert y.argmax(axis=1).tolist() == labels[places].tolist()
@@ -138,7 +142,7 @@ def test_threads_end_with_the_epoch_and_with_the_object():
     deadline = time.monotonic() + 10
     while batch_threads() - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert batch_threads() == before
+    assert batch_threads() <= before  # an earlier test's may have ended meanwhile
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
@@ -182,6 +186,6 @@ def test_a_closed_epoch_holds_no_pixels_and_says_so():
     batches.close()
     assert batches.plan is None
     assert len(batches) == 3
-    assert len(first[0]) == 4
+    assert len(first[0]) == 3
     with pytest.raises(ValueError, match="closed"):
         batches[1]
