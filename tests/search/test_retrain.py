@@ -13,9 +13,9 @@ from search.errors import StudyError
 from search.experiment.experiment import load
 from search.folder import StudyFolder
 from search.policy.records import TrialState
-from search.retrain import winner
 from search.scores import Scores, read_scores, score_lines
 from search.study import Study
+from search.summary import winner
 from tests.search.processes import run_cli
 from tests.search.ran import Ran
 from tests.search.tiny import VALIDATION_PHOTOS

@@ -10,8 +10,9 @@ import pytest
 from search.errors import StudyError
 from search.experiment.experiment import load
 from search.folder import StudyFolder
+from search.frozen import open_experiment
 from search.policy.records import TrialState
-from search.run import create_study, open_experiment
+from search.run import create_study
 from search.study import Study
 from tests.search.processes import run_cli
 from tests.search.ran import Ran, read_records, timeless
@@ -166,6 +167,16 @@ def test_a_study_that_exists_is_kept_unless_replaced(tmp_path: Path, monkeypatch
     assert mark.exists()
     create_study(experiment, replace=True)
     assert not mark.exists()
+    assert [path.name for path in folder.root.parent.iterdir()] == ["tiny"]
+
+
+def test_a_study_at_work_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = load(write_tiny(tmp_path))
+    folder = create_study(experiment)
+    with Study.open(folder.root), pytest.raises(StudyError, match="is in use by process"):
+        create_study(experiment, replace=True)
+    assert folder.log.is_file()
     assert [path.name for path in folder.root.parent.iterdir()] == ["tiny"]
 
 

@@ -280,6 +280,7 @@ def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) 
     assert infeasible.cause == "DivergedError: NaN in epoch 1"
     assert (failed.state, failed.infeasible) == (TrialState.FAIL, False)
     assert failed.cause == "DataError: 1.jpg is gone"
+    assert failed.traceback == "trials/0002/attempt-0/output.log"
     assert desk.dispatcher.next_segment() == "finished"
 
 
