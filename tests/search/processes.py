@@ -48,24 +48,6 @@ def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = WA
     return time.monotonic() - started
 
 
-def tagged(tag: str) -> dict[int, str]:
-    """Every living process with `tag` in its command line or first environment, by id: what a study started keeps its
-    environment, whoever its parent is by now. Zombies hold nothing and do not count."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes()
-            environment = (entry / "environ").read_bytes()
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:  # gone meanwhile
-            continue
-        if tag.encode() in environment + command and state != "Z":
-            found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
-    return found
-
-
 def descendants(root: int) -> dict[int, str]:
     """Ids and command lines of everything that descends from a living process, itself left out."""
     parents = {}
