@@ -131,6 +131,9 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Photos to classify.")],
 ) -> None:
     """Classify photos: one line each, tab-separated: file, class, probability."""
+    from search.logs import keep_native_output
+
+    keep_native_output(Path(os.devnull))
     from carcls.inference.export import load_model
 
     failed = False
