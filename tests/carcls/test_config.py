@@ -60,6 +60,11 @@ def test_epochs_and_sizes_of_stages():
         ({"stages": (HEAD | {"epochs": 0},)}, "greater than or equal to 1"),
         ({"stages": (HEAD | {"name": "../up"},)}, "match pattern"),
         ({"stages": (HEAD | {"schedule": {"kind": "step"}},)}, "constant"),
+        (
+            {"stages": (HEAD | {"schedule": {"kind": "plateau", "warmup_epochs": 1}},)},
+            "a plateau schedule has no warm-up",
+        ),
+        ({"batch_size": 1}, "BatchNorm in the head needs 2 or more"),
         ({"batch_size": 0}, "greater than or equal to 1"),
         ({"learning_rate": 1e-3}, "Extra inputs are not permitted"),
         ({"head": {"dropout": 1.0}}, "less than 1"),

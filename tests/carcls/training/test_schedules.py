@@ -8,10 +8,10 @@ from carcls.training.schedules import plateau_factor, rates, stops_early
 
 schedules = st.builds(
     ScheduleConfig,
-    kind=st.sampled_from(["constant", "cosine", "plateau"]),
+    kind=st.sampled_from(["constant", "cosine"]),
     warmup_epochs=st.floats(0, 6),
     floor=st.floats(0, 1),
-)
+) | st.builds(ScheduleConfig, kind=st.just("plateau"), floor=st.floats(0, 1))
 stages = st.builds(
     StageConfig,
     name=st.just("half"),
@@ -42,7 +42,7 @@ def test_every_step_has_a_rate_above_zero_and_none_exceeds_the_peak(stage, steps
 @settings(max_examples=200, deadline=None)
 def test_the_curve_rises_through_the_warm_up_and_never_after(stage, steps):
     curve = rates(stage, steps)
-    warmup = 0 if stage.schedule.kind == "plateau" else min(len(curve), round(stage.schedule.warmup_epochs * steps))
+    warmup = min(len(curve), round(stage.schedule.warmup_epochs * steps))
     assert (np.diff(curve[:warmup]) > 0).all()
     assert (np.diff(curve[warmup:]) <= 0).all()
 
@@ -61,7 +61,7 @@ def test_curves_by_hand():
         rates(stage(2, kind="cosine", warmup_epochs=1), 2), [0.05, 0.1, 0.1, 0.05], rtol=1e-6
     )  # two steps up, then the cosine at 0 and at half
     np.testing.assert_allclose(rates(stage(3, kind="constant", warmup_epochs=1.5), 2), [1 / 30, 2 / 30] + 4 * [0.1])
-    np.testing.assert_allclose(rates(stage(2, kind="plateau", warmup_epochs=1), 2), 4 * [0.1])
+    np.testing.assert_allclose(rates(stage(2, kind="plateau"), 2), 4 * [0.1])
     np.testing.assert_allclose(rates(stage(1, kind="constant", warmup_epochs=2), 2), [0.025, 0.05])
 
 
