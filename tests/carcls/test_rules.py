@@ -155,7 +155,7 @@ def test_stages_train_whole_blocks_from_the_top_and_never_fewer(trained):
 
 @pytest.fixture(scope="module")
 def inverted_residuals() -> tuple[Classifier, tuple[Block, ...]]:
-    values = {"backbone": "MobileNetV2", "alpha": 0.35, "weights": "none", "image_size": 32, "batch_size": 1}
+    values = {"backbone": "MobileNetV2", "alpha": 0.35, "weights": "none", "image_size": 32, "batch_size": 2}
     config = TrainConfig.model_validate(values | {"stages": STAGES})
     classifier = build_classifier(config, size_px=32, class_count=2, weights=None)
     return classifier, blocks("MobileNetV2", classifier.backbone)
