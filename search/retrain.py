@@ -90,7 +90,6 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 def _train(
     folder: StudyFolder, experiment: Experiment, config: TrainConfig, say: Callable[[str], None]
 ) -> tuple[EpochReport, ...]:
-
     devices.configure(threads=None, deterministic=experiment.search.deterministic, gpu_memory_share=None)
     reports = list(_read_reports(folder))
     events = EventLog(folder.retrain)
