@@ -51,8 +51,8 @@ def all_batches(batches: EpochBatches) -> list[tuple[np.ndarray, np.ndarray]]:
     return [batches[number] for number in range(len(batches))]
 
 
-def batch_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("batches")}
+def batch_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("batches")}
 
 
 @pytest.fixture
