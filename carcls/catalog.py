@@ -42,6 +42,8 @@ BACKBONES: dict[str, BackboneInfo] = {
 }
 
 AUGMENT_POLICIES = ("none", "light", "medium", "strong")
+POLICY_FILE_SUFFIXES = (".yaml", ".yml", ".json")
+"""Of a user's own augmentation policy: what albumentations' `save` writes."""
 
 
 def nearest_name(wrong: str, valid: tuple[str, ...] | list[str]) -> str | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from carcls.catalog import AUGMENT_POLICIES, BACKBONES, nearest_name
+from carcls.catalog import AUGMENT_POLICIES, BACKBONES, POLICY_FILE_SUFFIXES, nearest_name
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -30,13 +30,33 @@ class AugmentConfig(_Frozen):
     """How training photos vary. Epoch e shows view e mod `views`; validation photos are never augmented."""
 
     policy: str = "medium"
+    """A name of `catalog.AUGMENT_POLICIES`, or a path to a file of albumentations."""
     views: Annotated[int, Field(ge=0)] = 0
     """Distinct views of each photo; 0: a fresh one in every epoch."""
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of the Beta distribution that draws how two photos are blended (Zhang 2018); 0: off."""
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of the Beta distribution that draws how much of a photo another one covers (Yun 2019); 0: off. With
+    mixup too, each batch gets one of the two."""
 
     @field_validator("policy")
     @classmethod
     def _known_policy(cls, policy: str) -> str:
+        if policy.endswith(POLICY_FILE_SUFFIXES):
+            return policy
         return _known(policy, AUGMENT_POLICIES, "augmentation policy")
+
+
+class OptimizerConfig(_Frozen):
+    """How gradients become steps. Every stage starts with a fresh optimizer."""
+
+    kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decoupled (Loshchilov & Hutter 2019), for adamw and sgd: of kernels, never of biases and normalisation."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """For sgd (Nesterov's) and rmsprop."""
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """Gradients are scaled down to this global norm; null: not."""
 
 
 class ScheduleConfig(_Frozen):
@@ -91,6 +111,10 @@ class TrainConfig(_Frozen):
     image_size: Annotated[int, Field(ge=32, le=2048)]
     """Side in px of the square photos; a stage may scale it."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    optimizer: OptimizerConfig = OptimizerConfig()
+    class_balance: Literal["none", "weights", "sampling"] = "none"
+    """For classes of unequal size. `weights`: rare classes count more in the loss; `sampling`: each class is drawn
+    equally often, rare photos again, within epochs of unchanged length."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     precision: Precision = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.cli_backbones import backbones
+from search.cli_data import data_app
+from search.cli_store import store_app
+from search.terminal import say as _say
+from search.terminal import warn as _warn
+
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
     from search.folder import StudyFolder
@@ -19,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Photos: make the sample data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
+app.command()(backbones)
 
 File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
@@ -162,20 +169,6 @@ def demo() -> None:
     )
 
 
-@data_app.command("sample")
-def data_sample(
-    root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
-    seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
-    train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
-    test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
-) -> None:
-    """Draw the sample data: ten car models in the contest's layout."""
-    from carcls.data.sample import write_sample
-
-    write_sample(root, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class)
-    _say(f"sample data: {root}")
-
-
 def _open(
     study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
 ) -> "tuple[StudyFolder, Experiment]":
@@ -241,15 +234,6 @@ def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     for photo_id in end.fallback_ids:
         _warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
     _say(f"submission: {folder.submission} ({end.rows} rows)")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _warn(line: str) -> None:
-    sys.stderr.write(line + "\n")
 
 
 def main() -> None:

@@ -3,21 +3,34 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import current_process, get_context
 from pathlib import Path
 
 from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
 from carcls.errors import DataError
 
-Scan = tuple[str, str]
-"""(digest, "") or ("", reason)."""
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one look at a photo tells. Either `digest` and the figures are set, or `reason`."""
+
+    digest: str = ""
+    """Hex blake2b-128 of the file's bytes."""
+    reason: str = ""
+    """Why the photo cannot be used."""
+    width: int = 0
+    """Of the decoded photo in px, turned as its EXIF orientation says."""
+    height: int = 0
+    byte_count: int = 0
+
 
 _CHUNK = 128
 """Photos handed over at once: about 0.3 s of work, as much as it takes to start a process."""
 
 
 def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:
-    """(digest, "") of each usable photo and ("", reason) of each other, in the order of `paths`.
+    """One scan a photo, in the order of `paths`.
 
     processes: how many decode at once; 1, and any number where the photos are few, decodes in this one.
     A daemonic process may have no children: there threads do the work. Never raises for a photo.
@@ -33,17 +46,17 @@ def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:
 
 
 def scan_photo(path: Path) -> Scan:
-    """(digest, "") or ("", reason) of one photo."""
+    """One photo, read and decoded."""
     try:
         data = read_photo_bytes(path)
-        decode_bytes(data)
+        height, width, _ = decode_bytes(data).shape
     except DataError as error:
-        return "", str(error)
-    return digest_of(data), ""
+        return Scan(reason=str(error))
+    return Scan(digest_of(data), width=width, height=height, byte_count=len(data))
 
 
 def scan_in_processes(scan: Callable[[Path], Scan], chunks: Sequence[Sequence[Path]], workers: int) -> list[Scan]:
-    """`scan` of every path of every chunk, in order; a path on which its process dies becomes ("", reason)."""
+    """`scan` of every path of every chunk, in order; a path on which its process dies gets a reason."""
     # Spawn, not fork: the caller may have threads (Ray, TensorFlow) whose locks a fork would copy. Not
     # forkserver: there is one per process, and the trials need theirs preloaded with TensorFlow.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -76,5 +89,5 @@ def _scan_one_by_one(scan: Callable[[Path], Scan], paths: Sequence[Path]) -> lis
                 for path in paths[len(scans) :]:
                     scans.append(pool.submit(scan, path).result())
             except BrokenProcessPool:
-                scans.append(("", "the decoding process died on it"))
+                scans.append(Scan(reason="the decoding process died on it"))
     return scans

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.rows import Row, read_rows
-from carcls.data.scan import scan_photos
+from carcls.data.scan import Scan, scan_photos
 from carcls.errors import DataError
 
 TRAIN_CSV = "train.csv"
@@ -92,6 +92,10 @@ class Dataset:
     sample_submission: Path | None
     quarantined: tuple[Quarantined, ...]
     """In file order, training first; test photos have paths under `test_upload/`."""
+    train_scans: tuple[Scan, ...]
+    """One a photo of `train`."""
+    test_scans: tuple[Scan, ...]
+    """One a photo of `test`."""
 
 
 def load_dataset(root: Path, *, processes: int) -> Dataset:
@@ -121,6 +125,8 @@ def load_dataset(root: Path, *, processes: int) -> Dataset:
         test=_table(root, test, ()),
         sample_submission=sample if sample.is_file() else None,
         quarantined=(*train_quarantine, *_quarantine(unusable_test + broken_test)),
+        train_scans=tuple(scan for _, scan in train),
+        test_scans=tuple(scan for _, scan in test),
     )
 
 
@@ -149,11 +155,11 @@ def _test_rows(root: Path, sample: Path | None) -> tuple[list[Row], list[tuple[R
 
 
 def _split_readable(
-    root: Path, rows: list[Row], scans: Sequence[tuple[str, str]]
-) -> tuple[list[tuple[Row, str]], list[tuple[Row, str]]]:
-    """Rows with their digest, and rows with the reason why their photo is unreadable."""
-    readable = [(row, digest) for row, (digest, reason) in zip(rows, scans, strict=True) if not reason]
-    broken = [(row, reason) for row, (_, reason) in zip(rows, scans, strict=True) if reason]
+    root: Path, rows: list[Row], scans: Sequence[Scan]
+) -> tuple[list[tuple[Row, Scan]], list[tuple[Row, str]]]:
+    """Rows with their scan, and rows with the reason why their photo is unreadable."""
+    readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
+    broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     return readable, broken
 
 
@@ -162,12 +168,12 @@ def _quarantine(entries: list[tuple[Row, str]]) -> tuple[Quarantined, ...]:
     return tuple(Quarantined(row.id, row.path, f"{row.where}{reason}") for row, reason in ordered)
 
 
-def _table(root: Path, rows: list[tuple[Row, str]], class_names: tuple[str, ...]) -> ImageTable:
+def _table(root: Path, rows: list[tuple[Row, Scan]], class_names: tuple[str, ...]) -> ImageTable:
     label_of = {name: label for label, name in enumerate(class_names)}
     return ImageTable(
         root=root,
         ids=tuple(row.id for row, _ in rows),
         paths=tuple(row.path for row, _ in rows),
         labels=np.array([label_of.get(row.category, -1) for row, _ in rows], dtype=np.int64),
-        digests=tuple(digest for _, digest in rows),
+        digests=tuple(scan.digest for _, scan in rows),
     )

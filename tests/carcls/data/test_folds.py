@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.data.folds import Split, make_split, read_split, write_quarantine, write_split
+from carcls.data.scan import Scan
 from carcls.data.table import Dataset, ImageTable, Quarantined, load_dataset, sort_class_names
 from carcls.errors import DataError
 
@@ -18,7 +19,8 @@ def dataset(labels, digests=None) -> Dataset:
     names = tuple(str(label) for label in range(max(labels) + 1))
     paths = tuple(f"train/{names[label]}/{id_}" for id_, label in zip(ids, labels, strict=True))
     table = ImageTable(Path("r"), ids, paths, np.array(labels), tuple(digests or ids))
-    return Dataset(names, table, NOTHING, None, ())
+    scans = tuple(Scan(digest) for digest in table.digests)
+    return Dataset(names, table, NOTHING, None, (), scans, ())
 
 
 @st.composite

@@ -2,22 +2,22 @@ import os
 from pathlib import Path
 
 from carcls.data.photo import digest_of
-from carcls.data.scan import scan_in_processes, scan_photos
+from carcls.data.scan import Scan, scan_in_processes, scan_photos
 
 
-def die_on_killers(path: Path) -> tuple[str, str]:
+def die_on_killers(path: Path) -> Scan:
     """Stands for a decoder that a photo crashes: the process is gone, no exception is raised."""
     if path.name.startswith("killer"):
         os._exit(9)
-    return path.name, ""
+    return Scan(path.name)
 
 
 def test_a_photo_that_kills_its_process_is_named_and_the_rest_is_scanned():
     names = ["a", "killer1", "b", "c", "killer2", "killer3", "d"]
     paths = [Path(name) for name in names]
     scans = scan_in_processes(die_on_killers, [paths[:4], paths[4:]], 2)
-    died = ("", "the decoding process died on it")
-    assert scans == [("a", ""), died, ("b", ""), ("c", ""), died, died, ("d", "")]
+    died = Scan(reason="the decoding process died on it")
+    assert scans == [Scan("a"), died, Scan("b"), Scan("c"), died, died, Scan("d")]
 
 
 def test_scans_keep_the_order_of_the_paths(tmp_path, write_photo):
@@ -26,12 +26,12 @@ def test_scans_keep_the_order_of_the_paths(tmp_path, write_photo):
         write_photo(path, number)
     paths[3].write_bytes(b"broken")
     scans = scan_photos([*paths, tmp_path / "absent"], processes=1)
-    assert [digest for digest, _ in scans] == [digest_of(path.read_bytes()) for path in paths[:3]] + [
+    assert [scan.digest for scan in scans] == [digest_of(path.read_bytes()) for path in paths[:3]] + [
         "",
         digest_of(paths[4].read_bytes()),
         "",
     ]
-    assert [reason for _, reason in scans] == ["", "", "", "not a JPEG, PNG or WebP file", "", "no such file"]
+    assert [scan.reason for scan in scans] == ["", "", "", "not a JPEG, PNG or WebP file", "", "no such file"]
 
 
 def test_nothing_to_scan():
