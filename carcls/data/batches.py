@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
 from carcls.data.augment import view as augmented_view
+from carcls.data.mixing import Batch, Mixing
+from carcls.data.sampling import balanced_order, plain_order
 from carcls.data.source import TrainingData
-
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 _AHEAD = 3
 """Batches prepared ahead of the one asked for: enough to even out slow batches, little memory."""
@@ -20,9 +20,12 @@ _BEHIND = 2
 """Batches kept behind it: Keras reads the first two to learn their shapes, then starts again at the first."""
 
 
-def view_number(epoch: int, views: int) -> int:
-    """The view that epoch (0-based, over all stages) shows: epoch mod views, or epoch itself where views is 0."""
-    return epoch % views if views else epoch
+def view_numbers(showings: NDArray[np.int64], views: int) -> NDArray[np.int64]:
+    """The view of a photo that was shown so many times before: that number mod views, or itself where views is 0.
+
+    Where every epoch shows every photo once, it is the epoch (0-based, over all stages) mod views.
+    """
+    return showings % views if views else showings
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +37,14 @@ class EpochPlan:
     labels: NDArray[np.int64]
     """(n,)"""
     order: NDArray[np.int64]
-    """(n,) a permutation of the photos."""
+    """(n,) rows of `pixels` and `labels`; with balanced sampling some come more than once and some not at all."""
+    views: NDArray[np.int64]
+    """(n,) the view in which each of them is seen."""
     class_count: int
     batch_size: int
     policy: str
     view_seed: int
-    view: int
+    mixing: Mixing
 
     @property
     def batch_count(self) -> int:
@@ -47,27 +52,30 @@ class EpochPlan:
         return -(-len(self.order) // self.batch_size)
 
     def batch(self, number: int) -> Batch:
-        """Photos uint8 (b, size, size, 3) and their labels, one-hot float32 (b, class_count)."""
+        """Photos uint8 (b, size, size, 3) and their labels float32 (b, class_count): one-hot, or shared if mixed."""
         # Shared out evenly: a last batch of one photo would be a full step of its own, and without variance.
         count, batches = len(self.order), self.batch_count
-        photos = self.order[number * count // batches : (number + 1) * count // batches]
+        places = slice(number * count // batches, (number + 1) * count // batches)
+        photos = self.order[places]
         y = np.zeros((len(photos), self.class_count), np.float32)
         y[np.arange(len(photos)), self.labels[photos]] = 1.0
+        return self.mixing.apply((self._seen(photos, self.views[places]), y), number)
+
+    def _seen(self, photos: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """New uint8 (b, size, size, 3): photos (b,) in the views (b,) asked for."""
         if self.policy == "none":
-            return self.pixels[photos], y
+            return self.pixels[photos]
         x = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8)
-        for row, photo in enumerate(photos):
-            x[row] = augmented_view(
-                self.policy, self.pixels[photo], seed=self.view_seed, view=self.view, index=int(photo)
-            )
-        return x, y
+        for row, (photo, view) in enumerate(zip(photos.tolist(), views.tolist(), strict=True)):
+            x[row] = augmented_view(self.policy, self.pixels[photo], seed=self.view_seed, view=view, index=photo)
+        return x
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """The batches of one epoch: every photo once, in an order that (seed, epoch) fix.
+    """The batches of one epoch: as many photos as there are, in an order that (seed, epoch) fix.
 
     Use one object per epoch, with `fit(..., shuffle=False)`: Keras otherwise shuffles the order of the batches with
-    Python's global generator. x: uint8 (b, size, size, 3), 0..255; y: one-hot float32 (b, class_count).
+    Python's global generator. x: uint8 (b, size, size, 3), 0..255; y: float32 (b, class_count), rows summing to 1.
     Batches are prepared ahead by threads of this object; their number changes no value. The threads end when
     the last batch is on its way, or when the object goes. Close it after the epoch.
     """
@@ -123,16 +131,20 @@ def training_batches(
     data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1
 ) -> EpochBatches:
     """The training batches of one epoch (0-based, over all stages), photos at size_px. Raises DataError."""
-    table = data.split.train
-    seed = np.random.SeedSequence((config.seed, epoch))
+    labels, augment = data.split.train.labels, config.augment
+    if config.class_balance == "sampling":
+        order = balanced_order(labels, seed=config.seed, epoch=epoch)
+    else:
+        order = plain_order(len(labels), seed=config.seed, epoch=epoch)
     plan = EpochPlan(
         pixels=data.pixels("train", size_px),
-        labels=table.labels,
-        order=np.random.default_rng(seed).permutation(len(table)),
+        labels=labels,
+        order=order.photos,
+        views=view_numbers(order.showings, augment.views),
         class_count=len(data.split.class_names),
         batch_size=config.batch_size,
-        policy=config.augment.policy,
+        policy=augment.policy,
         view_seed=data.view_seed,
-        view=view_number(epoch, config.augment.views),
+        mixing=Mixing(augment.mixup, augment.cutmix, seed=config.seed, epoch=epoch),
     )
     return EpochBatches(plan, threads=threads)

@@ -9,25 +9,31 @@ from hypothesis import strategies as st
 
 from carcls.config import AugmentConfig, TrainConfig
 from carcls.data.augment import view
-from carcls.data.batches import EpochBatches, EpochPlan, training_batches, view_number
+from carcls.data.batches import EpochBatches, EpochPlan, training_batches, view_numbers
 from carcls.data.folds import make_split
+from carcls.data.mixing import Mixing
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
 
 
-def config(*, policy: str = "none", views: int = 0, batch_size: int = 4, seed: int = 0) -> TrainConfig:
+def config(
+    *, policy: str = "none", views: int = 0, batch_size: int = 4, seed: int = 0, class_balance: str = "none", **mixing
+) -> TrainConfig:
     return TrainConfig(
         backbone="MobileNet",
         image_size=32,
         batch_size=batch_size,
         seed=seed,
-        augment=AugmentConfig(policy=policy, views=views),
+        class_balance=class_balance,
+        augment=AugmentConfig(policy=policy, views=views, **mixing),
         stages=({"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-3},),
     )
 
 
-def planted_plan(count: int, *, batch_size: int = 4, order_seed: int = 0, policy: str = "none") -> EpochPlan:
+def planted_plan(
+    count: int, *, batch_size: int = 4, order_seed: int = 0, policy: str = "none", mixup: float = 0.0
+) -> EpochPlan:
     """Photo i carries i in its first two pixel values, and has label i mod 3."""
     pixels = np.zeros((count, 32, 32, 3), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
@@ -39,7 +45,8 @@ def planted_plan(count: int, *, batch_size: int = 4, order_seed: int = 0, policy
         batch_size=batch_size,
         policy=policy,
         view_seed=1,
-        view=2,
+        views=np.full(count, 2),
+        mixing=Mixing(mixup, cutmix=0.0, seed=0, epoch=0),
     )
 
 
@@ -111,9 +118,9 @@ def test_epoch_seed_and_nothing_else_fix_the_order(data):
     assert len({tuple(order(epoch, seed)) for epoch in range(3) for seed in range(3)}) == 9
 
 
-@pytest.mark.parametrize("policy", ["none", "strong"])
-def test_threads_and_the_order_of_asking_change_no_value(policy):
-    plan = planted_plan(41, policy=policy)
+@pytest.mark.parametrize(("policy", "mixup"), [("none", 0.0), ("strong", 0.0), ("none", 0.4)])
+def test_threads_and_the_order_of_asking_change_no_value(policy, mixup):
+    plan = planted_plan(41, policy=policy, mixup=mixup)
     expected = [plan.batch(number) for number in range(plan.batch_count)]
     for threads in (1, 2, 4):
         batches = EpochBatches(plan, threads=threads)
@@ -151,9 +158,49 @@ def test_an_error_in_a_thread_reaches_the_caller():
         EpochBatches(plan)[0]
 
 
-@pytest.mark.parametrize(("epoch", "views", "expected"), [(0, 0, 0), (7, 0, 7), (7, 4, 3), (8, 4, 0), (5, 1, 0)])
-def test_view_number(epoch, views, expected):
-    assert view_number(epoch, views) == expected
+@pytest.mark.parametrize(("views", "expected"), [(0, [0, 7, 8, 5]), (4, [0, 3, 0, 1]), (1, [0, 0, 0, 0])])
+def test_view_numbers(views, expected):
+    assert view_numbers(np.array([0, 7, 8, 5]), views).tolist() == expected
+
+
+def test_balanced_sampling_shows_a_photo_that_comes_again_in_its_next_view(data):
+    """14 photos of 7, 4 and 3: the classes of 4 and 3 come round within the epoch."""
+    setting = config(policy="light", views=3, class_balance="sampling")
+    photos, labels = data.pixels("train", 32), data.split.train.labels
+    shown: dict[int, int] = dict.fromkeys(range(len(labels)), 0)
+    for epoch in range(3):
+        batches = training_batches(data, setting, epoch=epoch, size_px=32)
+        plan = batches.plan
+        of_epoch: dict[int, list[int]] = {}
+        for photo, number in zip(plan.order.tolist(), plan.views.tolist(), strict=True):
+            of_epoch.setdefault(photo, []).append(number)
+        assert any(len(numbers) > 1 for numbers in of_epoch.values())
+        for photo, numbers in of_epoch.items():
+            assert sorted(numbers) == sorted((shown[photo] + again) % 3 for again in range(len(numbers)))
+            shown[photo] += len(numbers)
+        x = np.concatenate([x for x, _ in all_batches(batches)])
+        y = np.concatenate([y for _, y in all_batches(batches)])
+        places = zip(plan.order.tolist(), plan.views.tolist(), strict=True)
+        expected = [view("light", photos[i], seed=7, view=number, index=i) for i, number in places]
+        assert np.array_equal(x, np.stack(expected))
+        assert y.argmax(axis=1).tolist() == labels[plan.order].tolist()
+        assert max(y.sum(axis=0)) - min(y.sum(axis=0)) <= 1
+        assert len(x) == len(labels)
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_batches_are_mixed_by_epoch_number_and_the_trainings_seed(data, mixing):
+    def mixed(epoch: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        setting = config(policy="light", seed=seed, **mixing)
+        return all_batches(training_batches(data, setting, epoch=epoch, size_px=32))
+
+    plain = training_batches(data, config(policy="light", seed=3), epoch=1, size_px=32).plan
+    for number, (x, y) in enumerate(mixed(1, 3)):
+        expected = Mixing(**{"mixup": 0.0, "cutmix": 0.0, **mixing}, seed=3, epoch=1).apply(plain.batch(number), number)
+        assert np.array_equal(x, expected[0])
+        assert np.array_equal(y, expected[1])
+        assert len(x) == len(plain.batch(number)[0])
+    assert any(not np.array_equal(x, plain.batch(number)[0]) for number, (x, _) in enumerate(mixed(1, 3)))
 
 
 def test_keras_fits_on_each_photo_once(data):
