@@ -52,11 +52,21 @@ class OptimizerConfig(_Frozen):
 
     kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Decoupled (Loshchilov & Hutter 2019), for adamw and sgd: of kernels, never of biases and normalisation."""
+    """Decoupled (Loshchilov & Hutter 2019): a step takes this times its learning rate off the kernels, never off biases
+    and normalisation. Not for adam, which would be adamw by another name; adamw with 0 is adam."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """For sgd (Nesterov's) and rmsprop."""
+    """For sgd (Nesterov's) and rmsprop; the others have none and let it stand."""
     clip_norm: Annotated[float, Field(gt=0.0)] | None = None
-    """Gradients are scaled down to this global norm; null: not."""
+    """Gradients are scaled down to this norm, taken over all of them together; null: not."""
+
+    @model_validator(mode="after")
+    def _decay_has_its_name(self) -> "OptimizerConfig":
+        if self.kind == "adam" and self.weight_decay:
+            raise ValueError(
+                "weight_decay: adam has none; set kind: adamw, or weight_decay: 0 (to search over both, choose among"
+                " named mappings)"
+            )
+        return self
 
 
 class ScheduleConfig(_Frozen):

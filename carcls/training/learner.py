@@ -15,6 +15,8 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import set_trainable
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
+from carcls.training.losses import training_loss
+from carcls.training.optimizers import make_optimizer
 from carcls.training.schedules import plateau_factor, rates
 
 
@@ -23,7 +25,7 @@ class Trained:
     """What one epoch of training tells."""
 
     loss: float
-    """Mean over the examples, each as it was seen; with the head's L2 penalty."""
+    """Mean over the examples, each as it was seen and as its class weighs; with the head's L2 penalty."""
     accuracy: float
     learning_rate: float
     """Of the last step."""
@@ -59,9 +61,10 @@ class Learner:
     _model: keras.Model
     _predictor: keras.Model
 
-    def __init__(self, config: TrainConfig, *, class_count: int, weights: Path | None) -> None:
+    def __init__(self, config: TrainConfig, *, class_counts: NDArray[np.int64], weights: Path | None) -> None:
+        """`class_counts` (classes,): training photos of each class."""
         self._config = config
-        self._class_count = class_count
+        self._class_counts = class_counts
         self._weights = weights
         self._size_px = 0
 
@@ -76,8 +79,12 @@ class Learner:
         self._rates = rates(stage, steps_per_epoch)
         fixed = stage.schedule.kind == "plateau"
         self._model.compile(
-            optimizer=keras.optimizers.Adam(stage.learning_rate if fixed else RateTable(self._rates)),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=self._config.label_smoothing),
+            optimizer=make_optimizer(
+                self._config.optimizer,
+                stage.learning_rate if fixed else RateTable(self._rates),
+                self._model.trainable_variables,
+            ),
+            loss=training_loss(self._config, self._class_counts),
             metrics=["accuracy"],
             jit_compile="auto",
         )
@@ -138,7 +145,10 @@ class Learner:
             del self._classifier, self._model, self._predictor
             gc.collect()
         self._classifier = build_classifier(
-            self._config, size_px=size_px, class_count=self._class_count, weights=None if carried else self._weights
+            self._config,
+            size_px=size_px,
+            class_count=len(self._class_counts),
+            weights=None if carried else self._weights,
         )
         self._model = self._classifier.model
         # A second model over the same layers: compile throws a model's traced functions away, and this one is never

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carcls import metrics
 from carcls.config import TrainConfig
@@ -59,7 +60,7 @@ def fine_tune(
     position, arrays = (Position(), None) if resume is None else load_progress(config, folder, resume)
     weights = resolve_weights(config) if arrays is None else None  # a checkpoint holds all of them
     _check_validation(data)
-    learner = Learner(config, class_count=len(data.split.class_names), weights=weights)
+    learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
 
     for number in range(position.next_stage, last_stage + 1):
@@ -129,6 +130,11 @@ def _validate(learner: Learner, data: TrainingData, size_px: int) -> Scores:
         accuracy=float(metrics.accuracy(probabilities, labels)),
         macro_f1=float(metrics.macro_f1(probabilities, labels)),
     )
+
+
+def _class_counts(data: TrainingData) -> NDArray[np.int64]:
+    """Training photos of each class, (classes,)."""
+    return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 
 
 def _check_validation(data: TrainingData) -> None:

@@ -27,7 +27,7 @@ def test_a_rate_is_looked_up_by_step_and_the_last_one_stays():
 
 @pytest.fixture(scope="module")
 def learner() -> Learner:
-    learner = Learner(CONFIG, class_count=3, weights=None)
+    learner = Learner(CONFIG, class_counts=np.array([6, 6, 6]), weights=None)
     learner.enter_stage(0, steps_per_epoch=3)
     return learner
 
@@ -42,7 +42,9 @@ def test_the_size_of_the_batches_changes_no_probability(learner):
 
 
 def test_batch_norm_trains_only_where_the_weights_are_random(learner, weights):
-    pretrained = Learner(CONFIG.model_copy(update={"weights": str(weights)}), class_count=3, weights=weights)
+    pretrained = Learner(
+        CONFIG.model_copy(update={"weights": str(weights)}), class_counts=np.array([6, 6, 6]), weights=weights
+    )
     pretrained.enter_stage(0, steps_per_epoch=3)
     statistics = [key for key in learner.model_arrays() if key.endswith("/gamma") and "head" not in key]
     scale_and_shift = sum(2 * learner.model_arrays()[key].size for key in statistics)
@@ -51,7 +53,7 @@ def test_batch_norm_trains_only_where_the_weights_are_random(learner, weights):
 
 
 def test_another_image_size_carries_every_variable_over(weights):
-    learner = Learner(CONFIG, class_count=3, weights=weights)
+    learner = Learner(CONFIG, class_counts=np.array([6, 6, 6]), weights=weights)
     learner.enter_stage(0, steps_per_epoch=3)
     before = {key: array + 0.5 if key.startswith("model/") else array for key, array in learner.model_arrays().items()}
     learner.restore(before, with_optimizer=False)
