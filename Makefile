@@ -11,7 +11,7 @@ JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-h
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check faults jax clean
+.PHONY: install demo test check faults jax benchmarks clean
 
 install: $(STAMP)
 
@@ -45,6 +45,10 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 
 jax: $(JAX_STAMP)
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend
+
+# About an hour and a half on 2 idle cores; `python -m benchmarks NAME` runs one.
+benchmarks: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) $(JAX_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

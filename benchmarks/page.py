@@ -1,0 +1,68 @@
+"""docs/performance.md as text: one section per benchmark, each replaced alone. Pure."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_OPENING = """\
+# Performance
+
+Every figure was printed by the command above it, on the machine and at the commit that its section names.
+`make benchmarks` runs all, `python -m benchmarks NAME` runs one and replaces its section alone. A miss is reported.
+"""
+_MARKER = re.compile(r"^<!-- benchmark: (?P<name>[a-z_]+) -->$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One benchmark's run, as recorded."""
+
+    name: str
+    title: str
+    command: str
+    output: str
+    """All that it printed, the JSON line included."""
+    date: str
+    commit: str
+    machine: str
+    versions: str
+    seconds: float
+
+
+def split_output(output: str) -> tuple[str, Mapping[str, Any]]:
+    """(the table, the last line as JSON). Raises ValueError where the last line is not one JSON object with `holds`."""
+    body, _, last = output.rstrip().rpartition("\n")
+    try:
+        line = json.loads(last)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object on the last line, found {last[:80]!r}") from error
+    if not isinstance(line, dict) or "holds" not in line or "name" not in line:
+        raise ValueError(f"expected an object with `name` and `holds` on the last line, found {last[:80]!r}")
+    return body.rstrip(), line
+
+
+def section(run: Run) -> str:
+    """One benchmark's section, without its marker."""
+    shown, line = split_output(run.output)
+    return (
+        f"## {run.name}: {run.title}\n\n"
+        f"**{'Holds' if line['holds'] else 'Misses'}.** {run.date}, commit {run.commit}, {run.seconds:.0f} s on"
+        f" {run.machine}; {run.versions}.\n\n"
+        f"```\n$ {run.command}\n{shown}\n```\n\n"
+        f"```json\n{json.dumps(line)}\n```\n"
+    )
+
+
+def sections(page: str) -> dict[str, str]:
+    """Section by benchmark name, from a page that `render` wrote; nothing from any other text."""
+    marks = list(_MARKER.finditer(page))
+    ends = [mark.start() for mark in marks] + [len(page)]
+    return {mark["name"]: page[mark.end() : end].strip() + "\n" for mark, end in zip(marks, ends[1:], strict=True)}
+
+
+def render(by_name: Mapping[str, str], order: Sequence[str]) -> str:
+    """The whole page: sections in `order`; those of benchmarks that are no more are left out."""
+    kept = [f"<!-- benchmark: {name} -->\n\n{by_name[name]}" for name in order if name in by_name]
+    return "\n".join([_OPENING, *kept])
