@@ -1,15 +1,13 @@
-"""How training photos vary: one row of transforms per policy; a view is a pure function of (seed, view, index).
+"""How training photos vary: one row of transforms per policy, or the user's own file of them.
+
+A view is a pure function of (policy, seed, view, index); a file is read once per process.
 
 Car models are told apart by shape and detail, so shapes bend little, cars stay upright and colours move freely.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable
-
-# Importing albumentations otherwise asks a server for its newest version: no training may depend on a network.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import cv2
@@ -17,6 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import carcls.data.photo  # noqa: F401  # for its cv2.setNumThreads(0), which holds for the whole process
+from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.data.policy_file import read_policy_file
+from carcls.errors import ConfigError
+
+POLICIES_VERSION = 1
+"""Of the transforms below. Raise it with every change of them: views that were stored before are then drawn anew."""
 
 
 def _light() -> list[A.BasicTransform]:
@@ -74,7 +78,7 @@ def _affine(*, scale: tuple[float, float], shift: float, degrees: float, shear_d
 
 
 def _noise(*, spread: float, p: float) -> A.MultiplicativeNoise:
-    # Not A.GaussNoise: albumentations 2.0.8 draws it from OpenCV's own generator, which knows no seed of ours.
+    # Not A.GaussNoise: albumentations 2.0.8 draws it by OpenCV's generator, from one of no more than 65,536 seeds.
     return A.MultiplicativeNoise(multiplier=(1 - spread, 1 + spread), per_channel=True, elementwise=True, p=p)
 
 
@@ -92,9 +96,10 @@ _per_thread = threading.local()
 def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int) -> NDArray[np.uint8]:
     """One view of one photo: a pure function of the arguments, whichever thread or process asks, in any order.
 
-    policy: a name of `catalog.AUGMENT_POLICIES`. image: uint8 (h, w, 3) RGB, left as it is.
-    seed, view, index: not negative; index is the photo's position in the training table.
-    Returns a new uint8 array of the same shape. Raises KeyError for an unknown policy.
+    policy: a name of `catalog.AUGMENT_POLICIES`, or a path with one of `catalog.POLICY_FILE_SUFFIXES`.
+    image: uint8 (h, w, 3) RGB, left as it is. seed, view, index: not negative; index is the photo's position in the
+    training table. Returns a new uint8 array of the same shape. Raises KeyError for an unknown policy, ConfigError for
+    a file that is none.
     """
     return view_and_transforms(policy, image, seed=seed, view=view, index=index)[0]
 
@@ -111,13 +116,40 @@ def view_and_transforms(
     compose.set_random_state(*_generators(seed, view, index))
     result = compose(image=image)
     out = result["image"]
-    fired = tuple(name for name, _ in result["applied_transforms"])
+    if out.shape != image.shape or out.dtype != np.uint8:  # so seldom that no photo of noise showed it
+        raise ConfigError(
+            f"{policy}: made {out.dtype} {out.shape} of a photo of uint8 {image.shape}: change the policy"
+        )
+    # Nothing is noted where the composition as a whole did not take part.
+    fired = tuple(name for name, _ in result.get("applied_transforms", ()))
     return (out.copy() if np.may_share_memory(out, image) else np.ascontiguousarray(out)), fired
 
 
 def transforms(policy: str) -> list[A.BasicTransform]:
-    """The policy's transforms in the order of application, each of its own class. Raises KeyError."""
+    """The named policy's transforms in the order of application, each of its own class. Raises KeyError."""
     return _POLICIES[policy]()
+
+
+def check_policy(policy: str) -> None:
+    """Raises KeyError for an unknown policy, ConfigError for a file that cannot be one; a second call is free."""
+    if _is_file(policy):
+        read_policy_file(policy)
+    elif policy not in _POLICIES:
+        raise KeyError(policy)
+
+
+def policy_fingerprint(policy: str) -> str:
+    """What views depend on beside (seed, view, index): equal where equal photos make equal views. For store keys.
+
+    Names content, never a path. Raises as `check_policy`.
+    """
+    check_policy(policy)
+    what = f"file {read_policy_file(policy).digest}" if _is_file(policy) else f"{policy} {POLICIES_VERSION}"
+    return f"{what}, albumentations {A.__version__}, opencv {cv2.__version__}"
+
+
+def _is_file(policy: str) -> bool:
+    return policy.endswith(POLICY_FILE_SUFFIXES)
 
 
 def _compose(policy: str) -> A.Compose:
@@ -125,7 +157,11 @@ def _compose(policy: str) -> A.Compose:
         _per_thread.composes = {}
     composes: dict[str, A.Compose] = _per_thread.composes
     if policy not in composes:
-        composes[policy] = A.Compose(transforms(policy), save_applied_params=True)
+        composes[policy] = (
+            read_policy_file(policy).compose()
+            if _is_file(policy)
+            else A.Compose(transforms(policy), save_applied_params=True)
+        )
     return composes[policy]
 
 
