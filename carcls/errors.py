@@ -3,6 +3,7 @@
     CarclsError
     ├── ConfigError            a configuration that cannot be trained
     ├── DataError              photos, tables or splits that cannot be used
+    ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
     ├── SubmissionError        a submission that the sample does not match
@@ -24,6 +25,10 @@ class ConfigError(CarclsError):
 
 class DataError(CarclsError):
     """Photos, tables or splits that cannot be used."""
+
+
+class StoreError(CarclsError):
+    """The store is off or unusable; what it would share can be computed without it."""
 
 
 class WeightsError(CarclsError):

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from carcls.data.folds import Split
-from carcls.data.pixels import pixels
-from carcls.data.store import Store
+from carcls.data.pixels import Pixels, pixels, pixels_key, try_pixels
+from carcls.data.store import Json, Store
+from carcls.data.table import ImageTable
 
 Part = Literal["train", "validation"]
 
@@ -24,7 +22,20 @@ class TrainingData:
     processes: int = 1
     """How many photos are decoded at once while the store is filled."""
 
-    def pixels(self, part: Part, size_px: int) -> NDArray[np.uint8]:
+    def table(self, part: Part) -> ImageTable:
+        """The photos of one part."""
+        return self.split.train if part == "train" else self.split.validation
+
+    def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
+        """Everything that those pixels depend on: a part of the key of whatever is made of them."""
+        return pixels_key(self.table(part), size_px)
+
+    def pixels(self, part: Part, size_px: int) -> Pixels:
         """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
-        table = self.split.train if part == "train" else self.split.validation
-        return pixels(table, size_px, self.store, processes=self.processes)
+        found = try_pixels(self.table(part), size_px, self.store, processes=self.processes)
+        if found is not None:
+            return found
+        # Another process decodes this part: this one decodes the other, which is wanted soon, and then waits.
+        other: Part = "validation" if part == "train" else "train"
+        try_pixels(self.table(other), size_px, self.store, processes=self.processes)
+        return pixels(self.table(part), size_px, self.store, processes=self.processes)

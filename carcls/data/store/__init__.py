@@ -1,0 +1,17 @@
+"""Artefacts on the node's own disk: content-addressed, built once, published atomically, memory-mapped.
+
+store.py      Store: the one door
+artefact.py   what an artefact is: key, address, the file's layout; pure
+files.py      one artefact's file: claimed, written, mapped, removed, with the lock that says who holds it
+room.py       quota and free disk: which artefacts go, and that none goes that is open
+damage.py     content hashes: `verify`, the background check of each boot, and who must hear of damage
+inventory.py  what lies under a root, and cleaning it
+disk.py       mount table and boot: what the kernel says
+progress.py   lines of a long build
+"""
+
+from carcls.data.store.artefact import Json
+from carcls.data.store.progress import Progress
+from carcls.data.store.store import Store, default_store_root
+
+__all__ = ["Json", "Progress", "Store", "default_store_root"]

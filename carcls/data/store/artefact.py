@@ -1,0 +1,153 @@
+"""What an artefact is: an array that is a pure function of its key, its address, and the layout of its file. Pure.
+
+    <address>.npy = NumPy's own header | the array's bytes, C order | trailer
+
+The trailer is JSON (key, shape, dtype, content hash), padded, then its checksum, length and a magic word: written last,
+so that a file without a whole trailer was never finished. `numpy.load` reads the file too, and ignores the trailer.
+"""
+
+import hashlib
+import io
+import json
+import math
+import struct
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+_FORMAT_VERSION = 2
+"""Part of every address: raise it when this layout changes."""
+_MAGIC = b"CARSTORE"
+_END = struct.Struct("<16sQ8s")
+"""Checksum and length in bytes of the trailer's JSON, then the magic word."""
+_PAGE_BYTES = 4096
+MAX_TRAILER_BYTES = 2**16
+"""No trailer is longer: whoever does not know a file's shape finds its trailer in so many bytes at its end."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One array of the store, as it is asked for."""
+
+    key: Mapping[str, Json]
+    """Everything that the content depends on, the version of the code that makes it included."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike) -> "Artefact":
+        """Raises ValueError where the dtype holds Python objects, which only a pickle could store."""
+        plain = np.dtype(dtype)
+        if plain.hasobject:
+            raise ValueError(f"the store keeps plain numbers; found dtype {plain}")
+        return cls(key, tuple(int(side) for side in shape), plain)
+
+    @property
+    def address(self) -> str:
+        """128 bits of hex over the whole identity: the name of its file."""
+        identity = {"version": _FORMAT_VERSION, "shape": self.shape, "dtype": self.dtype.str, "key": self.key}
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def content_bytes(self) -> int:
+        """Length of the array alone."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file but for the trailer's last page or two."""
+        return len(self.header) + self.content_bytes
+
+    @property
+    def header(self) -> bytes:
+        """NumPy's header: the same bytes for each file of this shape and dtype."""
+        header = io.BytesIO()
+        fields = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(header, fields)
+        return header.getvalue()
+
+    @property
+    def name(self) -> str:
+        """For people: 'pixels 224 px'."""
+        return artefact_name(self.key)
+
+
+@dataclass(frozen=True)
+class Trailer:
+    """What a finished file tells about itself."""
+
+    artefact: Artefact
+    digest: str
+    """Content hash, see `damage.digest_of`."""
+    build: str
+    """Unique to this file: another build of the same artefact has another."""
+    created_unix_s: float
+
+    @classmethod
+    def now(cls, artefact: Artefact, digest: str) -> "Trailer":
+        """The trailer of a build that ends at this moment."""
+        return cls(artefact, digest, build=uuid.uuid4().hex, created_unix_s=time.time())
+
+    def pack(self) -> bytes:
+        """A whole number of pages, so that a file's size hardly depends on its key.
+
+        Raises ValueError where the key is too long: it should hold hashes of long things.
+        """
+        fields = {
+            "key": self.artefact.key,
+            "shape": self.artefact.shape,
+            "dtype": self.artefact.dtype.str,
+            "digest": self.digest,
+            "build": self.build,
+            "created_unix_s": self.created_unix_s,
+        }
+        text = json.dumps(fields).encode()
+        padding = -(len(text) + _END.size) % _PAGE_BYTES
+        text += b" " * padding
+        if len(text) + _END.size > MAX_TRAILER_BYTES:
+            raise ValueError(f"a key of {len(text):,} bytes; at most {MAX_TRAILER_BYTES:,}: put hashes into it")
+        return text + _END.pack(_checksum(text), len(text), _MAGIC)
+
+    @classmethod
+    def unpack(cls, end_of_file: bytes) -> "Trailer | None":
+        """Reads what `pack` wrote from the last bytes of a file; None where they are not a whole trailer."""
+        if len(end_of_file) < _END.size:
+            return None
+        checksum, length, magic = _END.unpack(end_of_file[-_END.size :])
+        if magic != _MAGIC or length > len(end_of_file) - _END.size:
+            return None
+        text = end_of_file[-_END.size - length : -_END.size]
+        if checksum != _checksum(text):
+            return None
+        fields = json.loads(text)
+        artefact = Artefact.of(fields.pop("key"), fields.pop("shape"), fields.pop("dtype"))
+        return cls(artefact, **fields)
+
+
+def artefact_name(key: Mapping[str, Json]) -> str:
+    """For people: the kind, and the image size where the key has one."""
+    size = f" {key['size_px']} px" if "size_px" in key else ""
+    return f"{key.get('kind', 'artefact')}{size}"
+
+
+def description(key: Mapping[str, Json]) -> str:
+    """The rest of a key in one line: 'backbone=MobileNet, pooling=avg'; hashes cut short."""
+    parts = [f"{name}={_short(value)}" for name, value in sorted(key.items()) if name not in ("kind", "size_px")]
+    return ", ".join(parts)
+
+
+def _short(value: Json) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 24 else f"{text[:8]}…"
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()

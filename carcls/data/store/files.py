@@ -1,0 +1,183 @@
+"""One artefact's file on disk: claimed, written, mapped, removed.
+
+One lock says everything, and it is on the file itself (flock(2)): exclusive while it is built, shared while it is open.
+The kernel frees it when its last holder dies. A memory map keeps its file's descriptor, and so the lock, for as long as
+the array lives; a forked child shares both. Whoever gets a lock looks whether the file still has its name, and starts
+again where it does not: it was published or removed meanwhile.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls import atomic
+from carcls.data.store.artefact import MAX_TRAILER_BYTES, Artefact, Trailer
+from carcls.data.store.hashing import digest_of
+
+Opened = tuple[NDArray[Any], Trailer]
+
+FINISHED = ".npy"
+BUILDING = ".building"
+
+
+def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
+    """A read-only map, held open until the array goes; None where the file is missing, cut short or another's.
+
+    Notes the use in the file's times. Raises OSError where the disk refuses.
+    """
+    while True:
+        try:
+            file = FileIO(path)
+        except FileNotFoundError:
+            return None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if not _is_current(file, path):
+                continue
+            trailer = _check(file, artefact)
+            if trailer is None:
+                return None
+            # By hand: file systems mounted noatime or relatime do not note reads, and maps are not noted at all.
+            with contextlib.suppress(PermissionError):  # another user's file: it can be read, its times cannot be set
+                os.utime(file.fileno())
+            return _map(file, artefact, "r"), trailer
+
+
+@contextlib.contextmanager
+def claimed(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
+    """The right to build the artefact of `path`: its unfinished file, empty; gone after a block that does not `write`.
+
+    None where another builds it and not `wait`, or where it ended with that while this process waited.
+    """
+    unfinished = path.with_suffix(BUILDING)
+    with FileIO(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
+        if not _lock(file, wait=wait) or not _is_current(file, unfinished):
+            yield None
+            return
+        try:
+            file.truncate(0)  # what a builder left that died
+            yield file
+        finally:
+            if _is_current(file, unfinished):
+                unfinished.unlink()
+                # An error's traceback, or a child forked meanwhile, may hold the descriptor for long.
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[NDArray[Any]], None]) -> Opened:
+    """Fills a claimed file by `build`, publishes it at `path`, maps it read-only. Raises OSError, or what it raises."""
+    header = artefact.header
+    # A write through a map to a full disk is a SIGBUS, which nobody can catch; asking first is an OSError.
+    os.posix_fallocate(file.fileno(), 0, artefact.file_bytes)
+    os.pwrite(file.fileno(), header, 0)
+    array = _map(file, artefact, "r+")
+    build(array)
+    array.flush()
+    trailer = Trailer.now(artefact, digest_of(file.fileno(), len(header), artefact.content_bytes))
+    os.pwrite(file.fileno(), trailer.pack(), artefact.file_bytes)
+    os.fsync(file.fileno())
+    path.with_suffix(BUILDING).replace(path)
+    fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; who waited to build sees that the name is gone
+    atomic.sync(path.parent)
+    return _map(file, artefact, "r"), trailer
+
+
+def read_trailer(path: Path) -> Trailer | None:
+    """What a finished file tells about itself; None where it is missing or cut short."""
+    try:
+        with path.open("rb") as file:
+            length = min(MAX_TRAILER_BYTES, os.fstat(file.fileno()).st_size)
+            file.seek(-length, os.SEEK_END)
+            return Trailer.unpack(file.read(length))
+    except OSError:
+        return None
+
+
+def is_whole_on_disk(path: Path, *, threads: int | None) -> bool | None:
+    """Whether the file's header, length, trailer and content hash all agree; None where it is gone. Reads all of it.
+
+    threads: that hash; None takes one for each core. Raises OSError where the file cannot be read for another reason
+    than damage.
+    """
+    try:
+        with FileIO(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            trailer = read_trailer(path)
+            if trailer is None or trailer.artefact.address != path.stem or _check(file, trailer.artefact) is None:
+                return None if not _is_current(file, path) else False
+            offset, length = len(trailer.artefact.header), trailer.artefact.content_bytes
+            return digest_of(file.fileno(), offset, length, threads=threads) == trailer.digest
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk has lost that block
+            return False
+        raise
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody builds this file or has it open at this moment."""
+    try:
+        with FileIO(path) as file:
+            return not _lock(file, wait=False)
+    except FileNotFoundError:
+        return False
+
+
+def remove_unheld(path: Path) -> int:
+    """Removes the file unless somebody builds it or has it open; returns the bytes that it had, 0 where it stays."""
+    try:
+        with FileIO(path) as file:
+            if not _lock(file, wait=False) or not _is_current(file, path):
+                return 0
+            path.unlink()
+            return os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
+    """A file of its own as a lock, made where it is missing and left there; None where it is taken and not `wait`."""
+    with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
+        yield file if _lock(file, wait=wait) else None
+
+
+def _lock(file: FileIO, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_current(file: FileIO, path: Path) -> bool:
+    """Whether the open file still is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _check(file: FileIO, artefact: Artefact) -> Trailer | None:
+    """The trailer where header, length and trailer are all as they should be."""
+    header = artefact.header
+    if os.pread(file.fileno(), len(header), 0) != header:
+        return None
+    packed = os.pread(file.fileno(), MAX_TRAILER_BYTES + 1, artefact.file_bytes)
+    trailer = Trailer.unpack(packed)
+    if trailer is None or trailer.artefact.address != artefact.address or trailer.pack() != packed:
+        return None
+    return trailer
+
+
+def _map(file: FileIO, artefact: Artefact, mode: Literal["r", "r+"]) -> "np.memmap[Any, np.dtype[Any]]":
+    return np.memmap(file, artefact.dtype, mode, offset=len(artefact.header), shape=artefact.shape)

@@ -1,0 +1,31 @@
+"""Lines that tell how far a long build is: 'building pixels 224 px: 3,200/15,561'."""
+
+import logging
+import time
+from collections.abc import Callable
+
+_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts items done; logs a line at most every few seconds, and none at all for a build that is over before.
+
+    Not thread-safe: let the thread that collects the results count.
+    """
+
+    def __init__(self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._total, self._clock = what, total, clock
+        self._done, self._told = 0, False
+        self._started = self._last = clock()
+
+    def add(self, count: int) -> None:
+        """`count` more are done."""
+        self._done += count
+        now = self._clock()
+        if self._told and self._done == self._total:
+            _log.info("built %s: %s in %.0f s", self._what, f"{self._total:,}", now - self._started)
+        elif now - self._last >= _EVERY_S and self._done < self._total:
+            _log.info("building %s: %s", self._what, f"{self._done:,}/{self._total:,}")
+            self._told, self._last = True, now
