@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-PixelScaling = Literal["minus_one_to_one", "zero_to_255"]
-"""What the backbone's own preprocess_input makes of pixels 0..255; `zero_to_255`: the model rescales inside."""
+PixelScaling = Literal["minus_one_to_one", "zero_to_255", "standardised_rgb", "centred_bgr"]
+"""What the backbone's own preprocess_input makes of pixels 0..255. `zero_to_255`: the model rescales inside;
+`standardised_rgb`: ImageNet's mean and deviation of each colour; `centred_bgr`: ImageNet's mean, colours in reverse."""
+
+_BYTES_PER_WEIGHT = 4
+"""Published files hold float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,30 +20,165 @@ class BackboneInfo:
     pixel_scaling: PixelScaling
     native_size_px: int
     min_size_px: int
+    block_count: int
+    """What a stage's `unfreeze` is a share of."""
+    weight_counts: tuple[int, ...]
+    """Scalars without top, for each of `alphas`."""
     alphas: tuple[float, ...] = (1.0,)
     """Width multipliers for which ImageNet weights exist."""
+    batch_norm: bool = True
+    """Whether BatchNormalization is inside: then statistics of small batches can destroy what was learnt."""
 
     @property
     def has_alpha(self) -> bool:
         """True where the builder takes a width multiplier."""
         return len(self.alphas) > 1
 
+    def weights_mb(self, alpha: float) -> float:
+        """Size of the ImageNet weights without top in MB (10^6 bytes). Raises ValueError where there are none."""
+        return self.weight_counts[self.alphas.index(alpha)] * _BYTES_PER_WEIGHT / 1e6
 
-_EFFICIENTNET_NATIVE_PX = {"B0": 224, "B1": 240, "B2": 260, "B3": 300, "B4": 380, "B5": 456, "B6": 528, "B7": 600}
+
+def _family(
+    pixel_scaling: PixelScaling, min_size_px: int, *rows: tuple[str, int, int, int], batch_norm: bool = True
+) -> tuple[BackboneInfo, ...]:
+    """Rows of (name, native size in px, blocks, scalars), for a family without width multiplier."""
+    return tuple(
+        BackboneInfo(name, pixel_scaling, native, min_size_px, block_count, (weights,), batch_norm=batch_norm)
+        for name, native, block_count, weights in rows
+    )
+
 
 BACKBONES: dict[str, BackboneInfo] = {
     info.name: info
     for info in (
-        BackboneInfo("MobileNet", "minus_one_to_one", 224, 32, (0.25, 0.5, 0.75, 1.0)),
-        BackboneInfo("MobileNetV2", "minus_one_to_one", 224, 32, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
-        BackboneInfo("Xception", "minus_one_to_one", 299, 71),
-        BackboneInfo("InceptionV3", "minus_one_to_one", 299, 75),
-        *(
-            BackboneInfo(f"EfficientNet{variant}", "zero_to_255", size, 32)
-            for variant, size in _EFFICIENTNET_NATIVE_PX.items()
+        *_family(
+            "centred_bgr",
+            32,
+            ("VGG16", 224, 5, 14_714_688),
+            ("VGG19", 224, 5, 20_024_384),
+            batch_norm=False,
+        ),
+        *_family(
+            "centred_bgr",
+            32,
+            ("ResNet50", 224, 17, 23_587_712),
+            ("ResNet101", 224, 34, 42_658_176),
+            ("ResNet152", 224, 51, 58_370_944),
+        ),
+        *_family(
+            "minus_one_to_one",
+            32,
+            ("ResNet50V2", 224, 17, 23_564_800),
+            ("ResNet101V2", 224, 34, 42_626_560),
+            ("ResNet152V2", 224, 51, 58_331_648),
+        ),
+        *_family(
+            "minus_one_to_one",
+            75,
+            ("InceptionV3", 299, 13, 21_802_784),
+            ("InceptionResNetV2", 299, 46, 54_336_736),
+        ),
+        *_family(
+            "minus_one_to_one",
+            71,
+            ("Xception", 299, 14, 20_861_480),
+        ),
+        *_family(
+            "standardised_rgb",
+            32,
+            ("DenseNet121", 224, 62, 7_037_504),
+            ("DenseNet169", 224, 86, 12_642_880),
+            ("DenseNet201", 224, 102, 18_321_984),
+        ),
+        BackboneInfo(
+            "MobileNet",
+            "minus_one_to_one",
+            224,
+            32,
+            14,
+            (218_544, 829_536, 1_832_976, 3_228_864),
+            (0.25, 0.5, 0.75, 1.0),
+        ),
+        BackboneInfo(
+            "MobileNetV2",
+            "minus_one_to_one",
+            224,
+            32,
+            19,
+            (410_208, 706_224, 1_382_064, 2_257_984, 3_766_048, 4_363_712),
+            (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+        ),
+        BackboneInfo(
+            "MobileNetV3Small",
+            "zero_to_255",
+            224,
+            32,
+            13,
+            (583_160, 939_120),
+            (0.75, 1.0),
+        ),
+        BackboneInfo(
+            "MobileNetV3Large",
+            "zero_to_255",
+            224,
+            32,
+            17,
+            (1_808_736, 2_996_352),
+            (0.75, 1.0),
+        ),
+        *_family(
+            "minus_one_to_one",
+            32,
+            ("NASNetMobile", 224, 17, 4_269_716),
+            ("NASNetLarge", 331, 23, 84_916_818),
+        ),
+        *_family(
+            "zero_to_255",
+            32,
+            ("EfficientNetB0", 224, 18, 4_049_571),
+            ("EfficientNetB1", 240, 25, 6_575_239),
+            ("EfficientNetB2", 260, 25, 7_768_569),
+            ("EfficientNetB3", 300, 28, 10_783_535),
+            ("EfficientNetB4", 380, 34, 17_673_823),
+            ("EfficientNetB5", 456, 41, 28_513_527),
+            ("EfficientNetB6", 528, 47, 40_960_143),
+            ("EfficientNetB7", 600, 57, 64_097_687),
+        ),
+        *_family(
+            "zero_to_255",
+            32,
+            ("EfficientNetV2B0", 224, 23, 5_919_312),
+            ("EfficientNetV2B1", 240, 29, 6_931_124),
+            ("EfficientNetV2B2", 260, 30, 8_769_374),
+            ("EfficientNetV2B3", 300, 34, 12_930_622),
+            ("EfficientNetV2S", 384, 42, 20_331_360),
+            ("EfficientNetV2M", 480, 59, 53_150_388),
+            ("EfficientNetV2L", 480, 81, 117_746_848),
+        ),
+        *_family(
+            "zero_to_255",
+            32,
+            ("ConvNeXtTiny", 224, 22, 27_820_128),
+            ("ConvNeXtSmall", 224, 40, 49_454_688),
+            ("ConvNeXtBase", 224, 40, 87_566_464),
+            ("ConvNeXtLarge", 224, 40, 196_230_336),
+            ("ConvNeXtXLarge", 224, 40, 348_147_968),
+            batch_norm=False,
         ),
     )
 }
+
+
+def backbones_with(weight_count: int) -> tuple[tuple[str, float], ...]:
+    """Every (backbone, alpha) whose ImageNet weights without top are this many scalars; at most one today."""
+    return tuple(
+        (info.name, alpha)
+        for info in BACKBONES.values()
+        for alpha, known in zip(info.alphas, info.weight_counts, strict=True)
+        if known == weight_count
+    )
+
 
 AUGMENT_POLICIES = ("none", "light", "medium", "strong")
 POLICY_FILE_SUFFIXES = (".yaml", ".yml", ".json")

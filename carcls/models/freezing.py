@@ -1,7 +1,8 @@
 """Unfreeze fraction -> trainable flags on whole blocks, and what happens to BatchNorm.
 
 Blocks are found in the graph, not counted: a block ends only at a layer through which every path from input to output
-passes, so no residual branch can be split between frozen and trainable.
+passes, so no residual branch can be split between frozen and trainable. Where cells take the outputs of several cells
+before them (NASNet), a block ends only where nothing but outputs of whole cells goes on.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from carcls.models.backbones import ROWS
+from carcls.models.rows import ROWS
 
 if TYPE_CHECKING:
     from carcls.models.classifier import Classifier
@@ -23,22 +24,32 @@ class Block:
     """Layers that freeze and unfreeze together."""
 
     name: str
-    """The block's last layer: the single tensor that leaves the block is its output."""
+    """The block's last layer or operation: the single tensor that leaves the block is its output."""
     layers: tuple[str, ...]
-    """Layer names, input to output."""
+    """Names of layers and operations, input to output."""
+
+
+_NORMALISATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+)
 
 
 def blocks(backbone_name: str, backbone: keras.Model) -> tuple[Block, ...]:
-    """The backbone's blocks, input to output; together they hold every layer once.
+    """The backbone's blocks, input to output; together they hold every layer and operation once.
 
-    A block's end matches the row's pattern and is a cut of the graph; the output layer is always one. A layer belongs
-    to the first end that depends on it. A stretch without weights joins the block before it.
+    A block's end matches the row's pattern and is a cut of the graph, or the end of a cell where the row says so; the
+    output layer is always one. A layer belongs to the first end that depends on it. A stretch without weights, or with
+    those of normalisation only, joins the block before it: alone it would be little or nothing to train.
     """
+    row = ROWS[backbone_name]
     parents = layer_parents(backbone)
-    pattern = re.compile(ROWS[backbone_name].block_ends)
+    pattern = re.compile(row.block_ends)
     output = backbone.output._keras_history.operation.name
-    ends = [name for name in cuts(parents, output) if name == output or pattern.fullmatch(name)]
-    weighted = {layer.name for layer in backbone.layers if layer.weights}
+    candidates = [name for name in parents if name == output or pattern.fullmatch(name)]
+    ends = cell_ends(parents, candidates) if row.cells else only_cuts(parents, candidates, output)
+    weighted = {layer.name for layer in backbone.layers if layer.weights and not isinstance(layer, _NORMALISATIONS)}
     return merge_weightless(_split(parents, ends), weighted)
 
 
@@ -104,8 +115,42 @@ def cuts(parents: Mapping[str, Sequence[str]], output: str) -> list[str]:
     return [name for name in parents if paths_to[name] * paths_from[name] == paths_to[output]]
 
 
+def only_cuts(parents: Mapping[str, Sequence[str]], candidates: Sequence[str], output: str) -> list[str]:
+    """Those of `candidates` that are cuts of the graph."""
+    allowed = set(cuts(parents, output))
+    return [name for name in candidates if name in allowed]
+
+
+def cell_ends(parents: Mapping[str, Sequence[str]], candidates: Sequence[str]) -> list[str]:
+    """Those of `candidates` at which whole cells end; both arguments in topological order.
+
+    A candidate counts if of all that it depends on, itself included, only it and earlier ends feed anything further on.
+    So a boundary may be crossed by outputs of several cells, but never by a tensor from within one.
+    """
+    ends: list[str] = []
+    for candidate in candidates:
+        inside = _ancestors(parents, candidate)
+        leaving = {
+            parent for name, feeding in parents.items() if name not in inside for parent in feeding if parent in inside
+        }
+        if leaving <= {candidate, *ends}:
+            ends.append(candidate)
+    return ends
+
+
+def _ancestors(parents: Mapping[str, Sequence[str]], name: str) -> set[str]:
+    """`name` and everything on which it depends."""
+    found = {name}
+    stack = [name]
+    while stack:
+        new = set(parents[stack.pop()]) - found
+        found |= new
+        stack.extend(new)
+    return found
+
+
 def _split(parents: Mapping[str, Sequence[str]], ends: Sequence[str]) -> list[Block]:
-    """Each vertex goes to the first of `ends` that depends on it; `ends`: cuts, input to output, the output last."""
+    """Each vertex goes to the first of `ends` that depends on it; `ends`: input to output, the output last."""
     owner: dict[str, str] = {}
     for end in ends:
         stack = [end]

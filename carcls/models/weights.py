@@ -4,6 +4,7 @@ A file fits only if it holds every weight of the backbone, in order, in the righ
 loaded before all of it was checked.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,15 +17,13 @@ from zipfile import BadZipFile
 import h5py  # type: ignore[import-untyped]  # ships no types
 import keras
 import numpy as np
-from filelock import FileLock
-
-# The folder where keras.applications looks for its files; Keras has no public name for it.
-from keras.src.backend.config import keras_home
 from numpy.typing import NDArray
 
+from carcls.catalog import BACKBONES, backbones_with
 from carcls.config import TrainConfig
 from carcls.errors import WeightsError
-from carcls.models.backbones import WeightsFile, imagenet_file, settle_normalization
+from carcls.models.backbones import imagenet_file, settle_normalization
+from carcls.models.download import cached
 
 _SUFFIXES = (".h5", ".npz")
 
@@ -40,8 +39,8 @@ class _Stored:
 def resolve_weights(config: TrainConfig) -> Path | None:
     """The file that fills the backbone, or None for random weights.
 
-    `imagenet` is downloaded into Keras's own cache, once per node: other processes wait. Raises WeightsError where the
-    file is missing, of an unknown kind, or cannot be downloaded.
+    `imagenet` comes from Keras's own cache, where it is downloaded to once per node. Raises WeightsError where the file
+    is missing, of an unknown kind, or cannot be downloaded.
     """
     if config.weights == "none":
         return None
@@ -50,7 +49,7 @@ def resolve_weights(config: TrainConfig) -> Path | None:
 
         return PATH
     if config.weights == "imagenet":
-        return _download(imagenet_file(config.backbone, config.alpha))
+        return cached(imagenet_file(config.backbone, config.alpha))
     path = Path(config.weights)
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"weights: {path}: expected a .h5, .weights.h5 or .npz file, or imagenet, none, sample")
@@ -85,32 +84,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise WeightsError(f"{path} cannot be read as weights: {error}; expected .h5, .weights.h5 or .npz") from error
 
 
-def _download(file: WeightsFile) -> Path:
-    folder = Path(keras_home()) / "models"
-    target = folder / file.name
-    if target.is_file():
-        return target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{file.name}.lock"):
-            if not target.is_file():
-                _fetch(file, target)
-    except Exception as error:
-        # get_file raises a bare Exception where the network fails.
-        raise WeightsError(
-            f"ImageNet weights {file.name} are not in {folder} and could not be downloaded ({error});"
-            f" download {file.url} elsewhere and put it there, or set `weights` to a path"
-        ) from error
-    return target
-
-
-def _fetch(file: WeightsFile, target: Path) -> None:
-    # get_file writes under the final name: in a folder of its own, a broken download is never taken for the file.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as staging:
-        got = keras.utils.get_file(file.name, file.url, file_hash=file.digest, cache_dir=staging, cache_subdir=".")
-        Path(got).replace(target)
-
-
 def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
     _check_fit(variables, stored, path, by_name=by_name)
     for variable, array in zip(variables, stored, strict=True):
@@ -119,6 +92,7 @@ def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by
 
 def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
     """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
+    weight_count = sum(array.values.size for array in stored)
     for variable, array in zip_longest(variables, stored):
         found = "the end of the file" if array is None else f"{array.name} of shape {array.values.shape}"
         expected = (
@@ -126,12 +100,18 @@ def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, 
         )
         fits = variable is not None and array is not None and tuple(variable.shape) == array.values.shape
         if not fits or (by_name and variable.path != array.name):
-            raise WeightsError(_misfit(path, found, expected))
+            raise WeightsError(_misfit(path, found, expected, weight_count))
 
 
-def _misfit(path: Path, found: str, expected: str) -> str:
+def _misfit(path: Path, found: str, expected: str, weight_count: int) -> str:
+    """`weight_count`: scalars in the file; the number alone tells known backbones apart."""
+    known = [
+        f"{name} with alpha {alpha}" if BACKBONES[name].has_alpha else name
+        for name, alpha in backbones_with(weight_count)
+    ]
+    seems = f"; by its {weight_count:,} weights it is of {' or '.join(known)}" if known else ""
     return (
-        f"{path} does not fit the backbone: found {found}, expected {expected};"
+        f"{path} does not fit the backbone: found {found}, expected {expected}{seems};"
         " check `backbone` and `alpha`, and that the file is one without top"
     )
 
@@ -143,9 +123,10 @@ def _load_keras3(backbone: keras.Model, path: Path) -> None:
         backbone.save_weights(twin)
         expected = _array_shapes(twin)
     found = _array_shapes(path)
+    weight_count = sum(math.prod(shape) for shape in found.values())
     for name in sorted(expected | found):
         if found.get(name) != expected.get(name):
-            raise WeightsError(_misfit(path, _shape_of(name, found), _shape_of(name, expected)))
+            raise WeightsError(_misfit(path, _shape_of(name, found), _shape_of(name, expected), weight_count))
     backbone.load_weights(path)
 
 

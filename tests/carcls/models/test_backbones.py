@@ -1,4 +1,4 @@
-"""Every row of the backbone table, against keras.applications itself."""
+"""What a row says of its pixels and its weights file, against keras.applications itself."""
 
 from importlib import import_module
 
@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 
 from carcls.catalog import BACKBONES
-from carcls.models.backbones import ROWS, build_backbone, imagenet_file, scale_pixels
+from carcls.models.backbones import build_backbone, imagenet_file, scale_pixels
+from carcls.models.rows import ROWS
 
-# Building these takes seconds each; they are B0, scaled.
-HEAVY = {f"EfficientNetB{number}" for number in range(1, 8)}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in BACKBONES]
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+STANDARDISED = (-MEAN / DEVIATION, (1 - MEAN) / DEVIATION)
+RESCALED = {  # what pixels 0 and 255 become
+    "MobileNetV3Small": (-1, 1),
+    "ConvNeXtTiny": STANDARDISED,
+    "EfficientNetV2B0": STANDARDISED,
+    "EfficientNetV2S": (-1, 255 / 128 - 1),
+}
 
 
 def pixels(size_px: int) -> np.ndarray:
@@ -22,6 +28,11 @@ def test_the_catalog_and_the_table_name_the_same_backbones():
     assert list(ROWS) == list(BACKBONES)
 
 
+def test_every_classifier_of_keras_applications_has_a_row():
+    builders = {name for name in vars(keras.applications) if name[0].isupper()}
+    assert builders == set(ROWS)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_pixels_match_the_familys_own_preprocess_input(name):
     module = getattr(keras.applications, ROWS[name].module)
@@ -30,16 +41,26 @@ def test_pixels_match_the_familys_own_preprocess_input(name):
     np.testing.assert_array_equal(np.asarray(scale_pixels(name, x)), expected)
     as_tensor = keras.ops.convert_to_numpy(scale_pixels(name, keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(as_tensor, expected, atol=1e-6)
+    symbolic = keras.Input((8, 8, 3))
+    in_a_graph = keras.Model(symbolic, scale_pixels(name, symbolic))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(in_a_graph(x)), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_builds_at_its_smallest_size_without_top(name):
-    info = BACKBONES[name]
-    backbone = build_backbone(name, info.alphas[0], info.min_size_px)
+@pytest.mark.parametrize(
+    "name",
+    ["MobileNetV3Small", "ConvNeXtTiny", "EfficientNetV2B0", pytest.param("EfficientNetV2S", marks=pytest.mark.slow)],
+)
+def test_backbones_that_want_raw_pixels_rescale_them_inside_whatever_they_are_called(name):
+    """Their preprocess_input changes nothing, and EfficientNetV2 chooses its rescaling by the model's name."""
+    backbone = build_backbone(name, 1.0, 32)
     assert backbone.name == "backbone"
-    assert backbone.input_shape == (None, info.min_size_px, info.min_size_px, 3)
-    assert len(backbone.output_shape) == 4
-    assert 1 <= backbone.output_shape[1] <= 3
+    assert backbone.input_shape == (None, 32, 32, 3)
+    assert backbone.output_shape[:3] == (None, 1, 1)
+    first = next(layer for layer in backbone.layers if layer.weights)
+    seen = keras.ops.convert_to_numpy(keras.Model(backbone.input, first.input)(pixels(32)))
+    lowest, highest = RESCALED[name]
+    np.testing.assert_allclose(seen.min(axis=(0, 1, 2)), lowest, atol=0.01)
+    np.testing.assert_allclose(seen.max(axis=(0, 1, 2)), highest, atol=0.01)
 
 
 def test_alpha_widens_the_layers():
@@ -47,16 +68,23 @@ def test_alpha_widens_the_layers():
     assert wide > 3 * narrow
 
 
+class _StandIn:
+    """Instead of `keras.src.layers`, so that a builder runs in no time: every layer gives the same symbolic tensor."""
+
+    def __init__(self) -> None:
+        self.tensor = keras.KerasTensor((None, 8, 8, 24))
+
+    def __getattr__(self, name: str):
+        if name == "Input" or name[0].islower():  # `add`, `concatenate`: functions, not layers
+            return lambda *args, **kwargs: self.tensor
+        return lambda *args, **kwargs: lambda inputs: self.tensor
+
+
 @pytest.mark.parametrize(
-    ("name", "alpha"),
-    [
-        pytest.param(name, alpha, marks=[pytest.mark.slow] if name in HEAVY else [])
-        for name, info in BACKBONES.items()
-        for alpha in info.alphas
-    ],
+    ("name", "alpha"), [(name, alpha) for name, info in BACKBONES.items() for alpha in info.alphas]
 )
 def test_imagenet_file_is_the_one_that_keras_asks_for(name, alpha, monkeypatch):
-    """Keras is stopped where it would download, and its own request compared."""
+    """Keras's own builder runs on stand-ins for layers up to its request, where it is stopped."""
     asked = {}
 
     class StopError(Exception):
@@ -67,7 +95,16 @@ def test_imagenet_file_is_the_one_that_keras_asks_for(name, alpha, monkeypatch):
         raise StopError
 
     source = import_module(f"keras.src.applications.{ROWS[name].module}")
-    monkeypatch.setattr(source.file_utils, "get_file", record)
+    builds = getattr(source, "resnet", source)  # ResNetV2 is built by resnet's functions
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", record)
+    for attribute, stand_in in (
+        ("layers", _StandIn()),
+        ("ConvNeXtBlock", lambda **kwargs: lambda inputs: inputs),
+        ("CustomScaleLayer", lambda scale: lambda inputs: inputs[0]),
+        ("Functional", lambda *args, **kwargs: None),
+        ("Sequential", lambda *args, **kwargs: lambda inputs: inputs),
+    ):
+        monkeypatch.setattr(builds, attribute, stand_in, raising=attribute == "layers")
     width = {"alpha": alpha} if BACKBONES[name].has_alpha else {}
     with pytest.raises(StopError):
         getattr(source, name)(include_top=False, weights="imagenet", input_shape=(224, 224, 3), **width)

@@ -1,10 +1,7 @@
 """Weights files: what fits is loaded whole, what does not is refused and nothing changes."""
 
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 
 import h5py
 import keras
@@ -13,8 +10,7 @@ import pytest
 
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
-from carcls.models import weights as weights_module
-from carcls.models.backbones import WeightsFile, build_backbone, imagenet_file
+from carcls.models.backbones import build_backbone, imagenet_file
 from carcls.models.weights import load_backbone_weights, resolve_weights
 
 STAGES = (StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),)
@@ -152,52 +148,6 @@ def test_a_path_must_exist_and_be_of_a_known_kind(tmp_path):
         resolve_weights(config(weights=str(tmp_path / "model.bin")))
     (tmp_path / "fine.weights.h5").write_bytes(b"")
     assert resolve_weights(config(weights=str(tmp_path / "fine.weights.h5"))) == tmp_path / "fine.weights.h5"
-
-
-def test_imagenet_file_already_in_keras_cache_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
-    placed = tmp_path / "models" / "mobilenet_2_5_224_tf_no_top.h5"
-    placed.parent.mkdir()
-    placed.write_bytes(b"x")
-    assert resolve_weights(config(weights="imagenet")) == placed
-
-
-def test_without_a_network_the_error_names_the_file_and_its_folder(tmp_path, monkeypatch):
-    closed = WeightsFile("mobilenet.h5", "http://127.0.0.1:9/mobilenet.h5", None)
-    monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
-    monkeypatch.setattr(weights_module, "imagenet_file", lambda name, alpha: closed)
-    with pytest.raises(WeightsError, match=rf"mobilenet\.h5 are not in {tmp_path}/models .*put it there"):
-        resolve_weights(config(weights="imagenet"))
-    left = [path.name for path in (tmp_path / "models").iterdir() if not path.name.endswith(".lock")]
-    assert left == []
-
-
-def test_several_at_once_download_once(tmp_path, monkeypatch):
-    """A server that counts; each caller gets the whole file. Threads hold the lock file apart as processes do."""
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", "100000")
-            self.end_headers()
-            self.wfile.write(b"x" * 100_000)
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        file = WeightsFile("w.h5", f"http://127.0.0.1:{server.server_port}/w.h5", None)
-        monkeypatch.setattr(weights_module, "keras_home", lambda: str(tmp_path))
-        monkeypatch.setattr(weights_module, "imagenet_file", lambda name, alpha: file)
-        with ThreadPoolExecutor(4) as pool:
-            paths = list(pool.map(lambda _: resolve_weights(config(weights="imagenet")), range(4)))
-        server.shutdown()
-    assert asked == ["/w.h5"]
-    assert set(paths) == {tmp_path / "models" / "w.h5"}
-    assert paths[0].read_bytes() == b"x" * 100_000
 
 
 REAL = {

@@ -1,0 +1,163 @@
+"""A published file into Keras's own cache: checked, with progress and retries, once per node, whole or not at all."""
+
+import hashlib
+import sys
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import Self, TextIO
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from filelock import FileLock
+
+# The folder where keras.applications looks for its files; Keras has no public name for it.
+from keras.src.backend.config import keras_home
+
+from carcls.atomic import published
+from carcls.errors import WeightsError
+from carcls.models.rows import WeightsFile
+
+RETRY_DELAYS_S = (1.0, 4.0)
+"""Before the second attempt and the third, which is the last."""
+_SILENCE_S = 30.0
+"""A server that sends nothing for so long is given up."""
+_CHUNK_BYTES = 2**20
+_SHA256_DIGITS = 64
+_HTTP_SERVER_ERROR = 500
+_HTTP_TRY_AGAIN = (408, 425, 429)
+
+
+class _DamagedError(Exception):
+    """What arrived is not the file."""
+
+
+_FAILURES = (OSError, HTTPException, _DamagedError)
+"""Of a download: network and disk, a server that breaks the protocol, wrong bytes."""
+
+
+def cached(file: WeightsFile) -> Path:
+    """The file in Keras's cache, downloaded where it is missing or damaged; other processes of the node wait.
+
+    Damage is told by the file's digest, which costs a read of the file on every call. Progress goes to standard error.
+    Raises WeightsError, in one line, where it cannot be had.
+    """
+    folder = Path(keras_home()) / "models"
+    target = folder / file.name
+    problem: str | None = f"{target} cannot be read"
+    try:
+        problem = _problem(file, target)
+        if problem is None:
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{file.name}.lock"):
+            problem = _problem(file, target)  # another process may have been faster
+            if problem is not None:
+                _say(f"{problem}; downloading {file.url}")
+                _fetch(file, target)
+    except _FAILURES as error:
+        raise WeightsError(
+            f"ImageNet weights: {problem}, and could not be downloaded ({_reason(error)});"
+            f" download {file.url} elsewhere and put it into {folder}, or set `weights` to a path"
+        ) from error
+    return target
+
+
+def _problem(file: WeightsFile, target: Path) -> str | None:
+    """Why `target` cannot be used, or None where it can."""
+    if not target.is_file():
+        return f"{file.name} is not in {target.parent}"
+    if file.digest is None:
+        return None
+    algorithm = _algorithm(file)
+    with target.open("rb") as stream:
+        found = hashlib.file_digest(stream, algorithm).hexdigest()
+    return None if found == file.digest else f"{target} is damaged: its {algorithm} is {found}, expected {file.digest}"
+
+
+def _fetch(file: WeightsFile, target: Path) -> None:
+    """Download to `target`; what fails for a reason that may pass is tried again, from the start."""
+    for delay_s in RETRY_DELAYS_S:
+        try:
+            return _fetch_once(file, target)
+        except _FAILURES as error:
+            if not _may_pass(error):
+                raise
+            _say(f"{file.name}: {_reason(error)}; trying again in {delay_s:g} s")
+            time.sleep(delay_s)
+    return _fetch_once(file, target)
+
+
+def _fetch_once(file: WeightsFile, target: Path) -> None:
+    digest = hashlib.new(_algorithm(file))
+    with (
+        published(target) as temporary,
+        urlopen(file.url, timeout=_SILENCE_S) as response,  # noqa: S310 (addresses are Keras's own, all https)
+        temporary.open("wb") as stream,
+    ):
+        total = int(response.headers.get("Content-Length") or 0)
+        received = 0
+        with Progress(file.name, total, sys.stderr) as progress:
+            while chunk := response.read(_CHUNK_BYTES):
+                stream.write(chunk)
+                digest.update(chunk)
+                received += len(chunk)
+                progress.show(received)
+        if total and received != total:
+            raise _DamagedError(f"it broke off after {received:,} of {total:,} bytes")
+        if file.digest is not None and digest.hexdigest() != file.digest:
+            raise _DamagedError(f"what came has {digest.name} {digest.hexdigest()}, expected {file.digest}")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed: the network's failures, not this machine's disk."""
+    if isinstance(error, HTTPError):
+        return error.code >= _HTTP_SERVER_ERROR or error.code in _HTTP_TRY_AGAIN
+    return isinstance(error, URLError | TimeoutError | ConnectionError | HTTPException | _DamagedError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, URLError) and not isinstance(error, HTTPError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _algorithm(file: WeightsFile) -> str:
+    return "sha256" if file.digest is not None and len(file.digest) == _SHA256_DIGITS else "md5"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+class Progress:
+    """How far a download is: one line that changes in a terminal, a line for each quarter in a log.
+
+    Says nothing where the size is unknown, 0.
+    """
+
+    def __init__(self, name: str, total_bytes: int, stream: TextIO) -> None:
+        self._name = name
+        self._total_bytes = total_bytes
+        self._stream = stream
+        self._in_place = stream.isatty()
+        self._steps = 100 if self._in_place else 4
+        self._shown = 0
+
+    def show(self, received_bytes: int) -> None:
+        """Tell, if there is something new to tell."""
+        step = received_bytes * self._steps // self._total_bytes if self._total_bytes else 0
+        if step == self._shown:
+            return
+        self._shown = step
+        text = f"{self._name}: {step * 100 // self._steps} % of {self._total_bytes / 1e6:.0f} MB"
+        self._stream.write("\r" + text if self._in_place else text + "\n")
+        self._stream.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._in_place and self._shown:
+            self._stream.write("\n")
