@@ -2,13 +2,14 @@
 
 import hashlib
 import stat
-import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.data.headers import read_header
 from carcls.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -43,13 +44,26 @@ def digest_of(data: bytes) -> str:
 def decode_bytes(data: bytes) -> NDArray[np.uint8]:
     """Bytes of a JPEG, PNG or WebP file -> uint8 (height, width, 3) RGB, turned as its EXIF orientation says.
 
+    By content, whatever the file is called. Transparent parts are white, as a viewer shows them: the colours that the
+    file keeps under them were never meant to be seen. Of an animation the first frame counts; 16 bits become 8.
     Raises DataError with the reason alone: another format, more than MAX_PIXELS, or content that does not decode.
     """
-    width, height = _header_size(data)
-    if width * height > MAX_PIXELS:
-        raise DataError(f"claims {width} x {height} px; at most {MAX_PIXELS // 10**6} megapixels are decoded")
+    header = read_header(data)
+    if header.width * header.height > MAX_PIXELS:
+        raise DataError(
+            f"claims {header.width} x {header.height} px; at most {MAX_PIXELS // 10**6} megapixels are decoded"
+        )
+    if not header.has_alpha:
+        return _imdecode(data, cv2.IMREAD_COLOR_RGB)
+    image = _imdecode(data, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 2 or image.shape[2] != 4:  # OpenCV passes over a grey PNG's transparent shade
+        return _imdecode(data, cv2.IMREAD_COLOR_RGB)
+    return np.ascontiguousarray(_turned(_on_white(image), header.orientation))
+
+
+def _imdecode(data: bytes, flags: int) -> NDArray[Any]:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise DataError(f"does not decode: {error}") from error
     if image is None:
@@ -57,48 +71,24 @@ def decode_bytes(data: bytes) -> NDArray[np.uint8]:
     return image
 
 
-def _header_size(data: bytes) -> tuple[int, int]:
-    """(width, height) in px as the header claims them, before anything is allocated for the pixels."""
-    try:
-        if data[:2] == b"\xff\xd8":
-            return _jpeg_size(data)
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return struct.unpack(">II", data[16:24])
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_size(data)
-    except struct.error:
-        raise DataError("the header is cut short") from None
-    raise DataError("empty file" if not data else "not a JPEG, PNG or WebP file")
+def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """BGRA (h, w, 4) of 8 or 16 bits -> RGB (h, w, 3)."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    photo: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    alpha = image[..., 3]
+    if alpha.min() == 255:
+        return photo
+    alpha = alpha.astype(np.uint16)
+    for channel in range(3):  # one at a time: all three would be 600 MB more for the largest photo
+        mixed = photo[..., channel] * alpha + 255 * (255 - alpha)  # at most 255 * 255: uint16 holds it
+        photo[..., channel] = (mixed + 127) // 255
+    return photo
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the segments to the frame header (ITU T.81, B.2.2); thumbnails inside other segments are skipped."""
-    position = 2
-    while True:
-        lead, marker = struct.unpack_from(">BB", data, position)
-        if lead != 0xFF:
-            raise DataError("does not decode: broken JPEG segments")
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not a table
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return width, height
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        position += 2 + length
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Canvas of the three kinds of WebP files (RFC 9649, section 2)."""
-    if data[12:16] == b"VP8X":
-        return _uint24(data, 24) + 1, _uint24(data, 27) + 1
-    if data[12:16] == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _uint24(data: bytes, position: int) -> int:
-    low, high = struct.unpack_from("<HB", data, position)
-    return int(low | high << 16)
+def _turned(photo: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Upright, for EXIF's eight orientations (tag 0x0112): 5 to 8 lie on their side."""
+    if orientation >= 5:
+        photo = photo.swapaxes(0, 1)
+    mirrored, upside_down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+    return photo[:: -1 if upside_down else 1, :: -1 if mirrored else 1]

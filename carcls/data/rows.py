@@ -1,18 +1,26 @@
-"""Rows of the contest's CSV files -> the photos they name; rows that name none are told apart, with their line."""
+"""Rows of CSV files -> the photos they name; rows that name none are told apart, with their line."""
 
 import csv
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from carcls.data.names import same_text
 from carcls.errors import DataError
 
+DELIMITERS = ",;\t"
+_SHOWN = 80
+"""Characters of a user's text that a message repeats."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One photo as a CSV file or a folder names it."""
 
     line: int
-    """In the CSV file, counted from 1; 0 for a file found in a folder."""
+    """In the CSV file, counted from 1; 0 for what was found in a folder."""
     id: str
     category: str
     """Empty where unlabelled."""
@@ -27,23 +35,99 @@ class Row:
         return f"{self.source} line {self.line}: " if self.line else ""
 
 
-def read_rows(path: Path, columns: tuple[str, ...], folder: str) -> tuple[list[Row], list[tuple[Row, str]]]:
+Refused = tuple[Row, str]
+"""A row or a file that is not used, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A CSV file with a header."""
+
+    path: Path
+    header: tuple[str, ...]
+    lines: tuple[tuple[int, list[str]], ...]
+    """Line in the file, counted from 1, and cells, without empty lines."""
+
+    def cells(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
+        """Line, the cells of these columns without spaces around them, and whether the row is longer than the header.
+
+        A cell that the row is too short for is empty. Raises DataError where a column is missing.
+        """
+        missing = [name for name in columns if name not in self.header]
+        if missing:
+            raise DataError(
+                f"{self.path}: no column {' and no column '.join(missing)}; expected a first line"
+                f" `{','.join(columns)}`, found `{','.join(self.header)[:_SHOWN]}`"
+            )
+        places = [self.header.index(name) for name in columns]
+        width = len(self.header)
+        for line, row in self.lines:
+            yield line, [row[place].strip() if place < len(row) else "" for place in places], any(row[width:])
+
+
+def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
+    """The file in UTF-8, with or without a byte order mark; the delimiter is the one the first line has most of.
+
+    Raises DataError where it is missing or is no such file.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; expected a CSV file with a first line of column names."
+            " Check the data folder's path, and unpack the contest's files into it"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            # `strict`: a quote that is never closed would swallow the rest of the file without a word.
+            reader = csv.reader(chain([first], file), delimiter=max(delimiters, key=first.count), strict=True)
+            header = tuple(cell.strip() for cell in next(reader, []))
+            return CsvFile(path, header, tuple((reader.line_num, row) for row in reader if any(row)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV in UTF-8: {error}; save or download the file again") from error
+
+
+def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
     """Rows that name a photo below `folder`, and rows that do not, each with the reason.
 
-    columns: `("Id",)` or `("Id", "Category")`; a Category is a folder between `folder` and the photo.
-    Raises DataError where the file is missing, is not CSV in UTF-8, or lacks a column.
+    columns: `("Id",)` or `("Id", "Category")`; a Category is a folder between `folder` and the photo. Both are plain
+    names. Raises DataError where a column is missing.
     """
     good: list[Row] = []
-    bad: list[tuple[Row, str]] = []
-    first_line: dict[str, int] = {}
-    for row in _parse(path, columns, folder):
-        reason = _why_unusable(row, columns, first_line)
-        if reason:
-            bad.append((row, reason))
-        else:
-            first_line[row.id] = row.line
-            good.append(row)
-    return good, bad
+    bad: list[Refused] = []
+    for line, cells, is_longer in table.cells(columns):
+        path = "/".join(part for part in (folder, *cells[1:], cells[0]) if part)
+        row = Row(line, cells[0], same_text("".join(cells[1:])), path, table.path.name)
+        reason = _why_empty(columns, cells, is_longer)
+        if not reason and not is_plain_name(cells[0]):
+            reason = f"Id {_shown(cells[0])} is not a plain file name"
+        if not reason and not all(is_plain_name(name) for name in cells[1:]):
+            reason = f"Category {_shown(cells[1])} is not a plain folder name"
+        _put(row, reason, good, bad)
+    return _settled(good, bad, "Id")
+
+
+def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
+    """As `contest_rows`, for columns of a path below `folder` (empty: the data folder) and, if two, of a label.
+
+    A label is any text of one line. The id is the path, with single slashes and without `.` where there are labels;
+    without labels it stays as written, since a submission must repeat it.
+    """
+    good: list[Row] = []
+    bad: list[Refused] = []
+    for line, cells, is_longer in table.cells(columns):
+        parts = [part for part in cells[0].split("/") if part not in ("", ".")]
+        path = "/".join([folder, *parts] if folder else parts)
+        id_ = "/".join(parts) if len(columns) > 1 else cells[0]
+        row = Row(line, id_, same_text("".join(cells[1:])), path, table.path.name)
+        reason = _why_empty(columns, cells, is_longer)
+        if not reason and cells[0].startswith("/"):
+            reason = f"{columns[0]} {_shown(cells[0])} is absolute; expected a path inside the data folder"
+        if not reason and not (parts and all(is_plain_name(part) for part in parts)):
+            reason = f"{columns[0]} {_shown(cells[0])} is not a path inside the data folder, with / between names"
+        if not reason and not all(_is_printable(label) for label in cells[1:]):
+            reason = f"{columns[1]} {_shown(cells[1])} is not a text of one line"
+        _put(row, reason, good, bad)
+    return _settled(good, bad, columns[0])
 
 
 def is_plain_name(name: str) -> bool:
@@ -51,41 +135,49 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0\n\r")
 
 
-def _parse(path: Path, columns: tuple[str, ...], folder: str) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path}: no column {' and no column '.join(missing)}; expected a first line `{','.join(columns)}`,"
-                    f" found `{','.join(reader.fieldnames or ())[:80]}`"
-                )
-            return [_row(path.name, reader.line_num, fields, columns, folder) for fields in reader]
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; expected a CSV file with the columns {','.join(columns)}."
-            " Check the data folder's path, and unpack the contest's files into it"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV in UTF-8: {error}; download the file again") from error
+def _is_printable(text: str) -> bool:
+    """No control character: a line break inside a cell reads differently from program to program."""
+    return text.isprintable() or not any(sign < " " or sign == "\x7f" for sign in text)
 
 
-def _row(source: str, line: int, fields: dict[str, str | None], columns: tuple[str, ...], folder: str) -> Row:
-    id_, category = (fields.get("Id") or "").strip(), ""
-    if "Category" in columns:
-        category = (fields.get("Category") or "").strip()
-    return Row(line, id_, category, "/".join(part for part in (folder, category, id_) if part), source)
+def _why_empty(columns: Sequence[str], cells: list[str], is_longer: bool) -> str:
+    """Empty for a row with all its cells and no more."""
+    for column, cell in zip(columns, cells, strict=True):
+        if not cell:
+            return f"row without {column}"
+    return "more fields than the first line has names" if is_longer else ""
 
 
-def _why_unusable(row: Row, columns: tuple[str, ...], first_line: dict[str, int]) -> str:
-    """Empty for a row that can be used."""
-    if not row.id or ("Category" in columns and not row.category):
-        return f"row without {'Category' if row.id else 'Id'}"
-    if not is_plain_name(row.id):
-        return f"Id {row.id!r} is not a plain file name"
-    if row.category and not is_plain_name(row.category):
-        return f"Category {row.category!r} is not a plain folder name"
-    if row.id in first_line:
-        return f"Id stands in line {first_line[row.id]} already"
-    return ""
+def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
+    if reason:
+        bad.append((row, reason))
+    else:
+        good.append(row)
+
+
+def _settled(rows: list[Row], bad: list[Refused], what: str) -> tuple[list[Row], list[Refused]]:
+    """Each id once: the first of equal rows stays, and of rows with different labels none."""
+    by_id: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_id[row.id].append(row)
+    good: list[Row] = []
+    for row in rows:
+        first, *others = by_id[row.id]
+        labels = {other.category for other in (first, *others)}
+        if len(labels) > 1:
+            lines = _other_lines(row, by_id[row.id])
+            bad.append((row, f"{what} stands in {lines} with another label; which one is right is not known"))
+        elif row is not first:
+            bad.append((row, f"{what} stands in line {first.line} already"))
+        else:
+            good.append(row)
+    return good, bad
+
+
+def _other_lines(row: Row, rows: list[Row]) -> str:
+    lines = [str(other.line) for other in rows if other is not row and other.category != row.category]
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]} to {lines[-1]}"
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"

@@ -1,27 +1,25 @@
-"""The contest's layout on disk -> checked tables of photos; what cannot be used is quarantined and named.
+"""A data folder -> checked tables of photos; what cannot be used is quarantined and named."""
 
-<root>/train.csv                 Id,Category
-<root>/train/<Category>/<Id>
-<root>/test_upload/<Id>          optional
-<root>/sample-submission.csv     optional; Id,Category
-"""
-
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.rows import Row, read_rows
+from carcls.data.candidates import Candidates
+from carcls.data.labelled import train_candidates
+from carcls.data.layouts import Found, Layout, LayoutKind, find_layout
+from carcls.data.names import class_order, path_key
+from carcls.data.rows import Refused, Row
 from carcls.data.scan import Scan, scan_photos
+from carcls.data.tree import join
+from carcls.data.unlabelled import find_sample, only_to_predict, test_candidates
 from carcls.errors import DataError
 
-TRAIN_CSV = "train.csv"
-TRAIN_FOLDER = "train"
-TEST_FOLDER = "test_upload"
-SAMPLE_CSV = "sample-submission.csv"
+_LOOKED_FOR = Layout()
+_SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +70,26 @@ class ImageTable:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A photo or a row that is not used, and why."""
+    """A photo, a row, a folder or a class that is not used as it stands there, and why."""
 
     id: str
     path: str
-    """Posix, relative to the data folder, as the row would have it; the file need not exist."""
+    """Posix, relative to the data folder, as the row would have it, so the file need not exist; absolute outside it."""
     reason: str
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Photos to predict."""
+
+    photos: ImageTable
+    """The readable ones."""
+    ids: tuple[str, ...]
+    """Of all photos that are there, readable or not; in the sample's order where there is one, else natural order."""
+    sample_submission: Path | None
+    quarantined: tuple[Quarantined, ...]
+    scans: tuple[Scan, ...]
+    """One a photo of `photos`."""
 
 
 @dataclass(frozen=True)
@@ -85,90 +97,128 @@ class Dataset:
     """Everything found under one data folder."""
 
     class_names: tuple[str, ...]
-    """Numeric names in numeric order, then the others sorted. A label is an index into this."""
+    """Numeric names in numeric order, then the others in natural order. A label is an index into this."""
     train: ImageTable
     test: ImageTable
     """In the sample's order where a sample exists, else by file name, numbers by value."""
     sample_submission: Path | None
     quarantined: tuple[Quarantined, ...]
-    """In file order, training first; test photos have paths under `test_upload/`."""
+    """In file order, training first, then classes without a usable photo, then test photos."""
     train_scans: tuple[Scan, ...]
     """One a photo of `train`."""
     test_scans: tuple[Scan, ...]
     """One a photo of `test`."""
 
 
-def load_dataset(root: Path, *, processes: int) -> Dataset:
-    """Reads the contest's layout and decodes every photo once; unusable photos and rows are quarantined.
+def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Dataset:
+    """Reads the folder's layout and decodes every photo once; what cannot be used is quarantined.
 
     processes: how many decode at once; 1 decodes in this process. More start fresh Python processes, so that a
     script needs its `if __name__ == "__main__"`.
-    Raises DataError where train.csv is missing, has other columns, or leaves not one usable photo.
+    Raises DataError where no layout fits, or not one photo with a label can be used.
     """
-    rows, unusable = read_rows(root / TRAIN_CSV, ("Id", "Category"), TRAIN_FOLDER)
-    sample = root / SAMPLE_CSV
-    test_rows, unusable_test = _test_rows(root, sample if sample.is_file() else None)
-    scans = scan_photos([root / row.path for row in (*rows, *test_rows)], processes=processes)
-    train, broken = _split_readable(root, rows, scans[: len(rows)])
-    test, broken_test = _split_readable(root, test_rows, scans[len(rows) :])
-    train_quarantine = _quarantine(unusable + broken)
+    found = find_layout(root, layout)
+    labelled, unlabelled = train_candidates(found), test_candidates(root, layout)
+    scans = _scan((labelled, unlabelled), processes)
+    train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
+    refused = _in_order((*labelled.refused, *broken))
     if not train:
-        first = train_quarantine[0].reason if train_quarantine else "the file has no rows"
-        raise DataError(
-            f"{root / TRAIN_CSV}: none of its {len(train_quarantine)} rows has a usable photo; expected"
-            f" {TRAIN_FOLDER}/<Category>/<Id> beside it. The first problem: {first}"
-        )
+        raise DataError(_nothing_to_train(found, labelled, refused))
     class_names = sort_class_names({row.category for row, _ in train})
+    lost = _classes_without_photo(labelled.classes, class_names)
+    test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], find_sample(root, layout))
+    without = only_to_predict(unlabelled, class_names)
     return Dataset(
         class_names=class_names,
         train=_table(root, train, class_names),
-        test=_table(root, test, ()),
-        sample_submission=sample if sample.is_file() else None,
-        quarantined=(*train_quarantine, *_quarantine(unusable_test + broken_test)),
+        test=test.photos,
+        sample_submission=test.sample_submission,
+        quarantined=(*_quarantine("", refused), *lost, *test.quarantined, *_quarantine("", without)),
         train_scans=tuple(scan for _, scan in train),
-        test_scans=tuple(scan for _, scan in test),
+        test_scans=test.scans,
     )
 
 
+def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Unlabelled:
+    """The photos to predict alone, decoded once as `load_dataset` does. Raises DataError."""
+    candidates = test_candidates(root, layout)
+    return _unlabelled(root, candidates, _scan((candidates,), processes), find_sample(root, layout))
+
+
+def check_trainable(dataset: Dataset) -> None:
+    """Raises DataError where the usable photos are all of one class: there is nothing to tell apart."""
+    if len(dataset.class_names) < 2:
+        lost = f"; {len(dataset.quarantined)} photos, rows or classes cannot be used" if dataset.quarantined else ""
+        raise DataError(
+            f"{dataset.train.root}: every usable photo is of the class {dataset.class_names[0]!r}{lost};"
+            " expected photos of two classes at least"
+        )
+
+
 def sort_class_names(names: set[str]) -> tuple[str, ...]:
-    """Numeric names by value ('10' after '9'), then the others as strings."""
-    return tuple(sorted(names, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name)))
+    """Numeric names by value ('10' after '9'), then the others, numbers in them by value too."""
+    return tuple(sorted(names, key=class_order))
 
 
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit()
+def _scan(parts: Sequence[Candidates], processes: int) -> list[Scan]:
+    return scan_photos([part.root / row.path for part in parts for row in part.rows], processes=processes)
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which 9.jpg comes before 10.jpg."""
-    return [(0, int(part), "") if _is_number(part) else (1, 0, part) for part in re.split(r"([0-9]+)", name)]
-
-
-def _test_rows(root: Path, sample: Path | None) -> tuple[list[Row], list[tuple[Row, str]]]:
-    folder = root / TEST_FOLDER
-    if not folder.is_dir():  # a search needs no test photos; a submission will ask for them
-        return [], []
-    if sample is not None:
-        return read_rows(sample, ("Id",), TEST_FOLDER)
-    names = sorted((entry.name for entry in folder.iterdir()), key=_natural)
-    return [Row(0, name, "", f"{TEST_FOLDER}/{name}") for name in names], []
-
-
-def _split_readable(
-    root: Path, rows: list[Row], scans: Sequence[Scan]
-) -> tuple[list[tuple[Row, Scan]], list[tuple[Row, str]]]:
+def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tuple[Row, Scan]], list[Refused]]:
     """Rows with their scan, and rows with the reason why their photo is unreadable."""
     readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
     broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     return readable, broken
 
 
-def _quarantine(entries: list[tuple[Row, str]]) -> tuple[Quarantined, ...]:
-    ordered = sorted(entries, key=lambda entry: entry[0].line)
-    return tuple(Quarantined(row.id, row.path, f"{row.where}{reason}") for row, reason in ordered)
+def _unlabelled(root: Path, candidates: Candidates, scans: Sequence[Scan], sample: Path | None) -> Unlabelled:
+    outside = "" if candidates.root == root else f"{candidates.root.as_posix()}/"
+    readable, broken = _split_readable(candidates.rows, scans)
+    return Unlabelled(
+        photos=_table(candidates.root, readable, ()),
+        ids=tuple(row.id for row in candidates.rows),
+        sample_submission=sample,
+        quarantined=_quarantine(outside, _in_order((*candidates.refused, *broken))),
+        scans=tuple(scan for _, scan in readable),
+    )
 
 
-def _table(root: Path, rows: list[tuple[Row, Scan]], class_names: tuple[str, ...]) -> ImageTable:
+def _in_order(refused: Iterable[Refused]) -> list[Refused]:
+    """By line; then what no row names, by path."""
+    return sorted(refused, key=lambda entry: (not entry[0].line, entry[0].line, path_key(entry[0].path)))
+
+
+def _quarantine(folder: str, refused: Iterable[Refused]) -> tuple[Quarantined, ...]:
+    """folder: prefix of photos that lie outside the data folder."""
+    return tuple(Quarantined(row.id, f"{folder}{row.path}", f"{row.where}{reason}") for row, reason in refused)
+
+
+def _classes_without_photo(classes: Mapping[str, str], trained: Sequence[str]) -> tuple[Quarantined, ...]:
+    lost = sorted(set(classes) - set(trained), key=class_order)
+    return tuple(Quarantined(name, classes[name], "a class without a usable photo; it is left out") for name in lost)
+
+
+def _nothing_to_train(found: Found, labelled: Candidates, refused: Sequence[Refused]) -> str:
+    """One line, however many photos there are: counts by reason, each with its first place."""
+    source = found.labels or found.root / found.classes
+    if not refused and not labelled.rows:
+        return f"{source}: no usable photo: {'the file has no rows' if found.labels else 'the class folders are empty'}"
+    first: dict[str, Row] = {}
+    counts = Counter(reason for _, reason in refused)
+    for row, reason in refused:
+        first.setdefault(reason, row)
+    told = [
+        f"{count:,} × {reason} ({first[reason].where}{first[reason].path})" for reason, count in counts.most_common()
+    ]
+    more = f"; and {len(told) - _SHOWN_REASONS} other reasons" if len(told) > _SHOWN_REASONS else ""
+    where = "<path>" if found.kind is LayoutKind.CSV else f"{join(found.classes, '<class>')}/<photo>"
+    return (
+        f"{source}: none of its {len(refused):,} photos can be used; expected {found.root}/{where}."
+        f" {'; '.join(told[:_SHOWN_REASONS])}{more}"
+    )
+
+
+def _table(root: Path, rows: Sequence[tuple[Row, Scan]], class_names: tuple[str, ...]) -> ImageTable:
     label_of = {name: label for label, name in enumerate(class_names)}
     return ImageTable(
         root=root,

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from carcls.data import photo
+from carcls.data.headers import read_header
 from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
 from carcls.errors import DataError
 
 GRADIENT = np.dstack([np.tile(np.linspace(0, 250, 40, dtype=np.uint8), (30, 1))] + [np.zeros((30, 40), np.uint8)] * 2)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    header = read_header(data)
+    return header.width, header.height
 
 
 def encoded(kind: str, image=GRADIENT) -> bytes:
@@ -51,21 +57,29 @@ def test_turns_a_photo_as_its_exif_orientation_says():
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".webp"])
 def test_header_size_is_the_decoded_size(kind):
     for shape in ((1, 1, 3), (7, 300, 3), (513, 2, 3)):
-        assert photo._header_size(encoded(kind, np.zeros(shape, np.uint8))) == (shape[1], shape[0])
+        assert size(encoded(kind, np.zeros(shape, np.uint8))) == (shape[1], shape[0])
 
 
 def test_lossless_and_extended_webp_headers():
     lossless = cv2.imencode(".webp", np.zeros((5, 300, 3), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
-    assert photo._header_size(lossless) == (300, 5)
+    assert size(lossless) == (300, 5)
     extended = b"RIFF" + bytes(4) + b"WEBPVP8X" + bytes(8) + (69_999).to_bytes(3, "little") + (4).to_bytes(3, "little")
-    assert photo._header_size(extended) == (70_000, 5)
+    assert size(extended) == (70_000, 5)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"<html>not found</html>", "not a JPEG, PNG or WebP"),
+        (b"broken", "not a JPEG, PNG or WebP file"),
+        (b" \n<!DOCTYPE html><title>not found", "a web page; expected a JPEG, PNG or WebP file"),
+        (bytes(99), "nothing but zeros"),
+        (b"GIF89a", "a GIF file"),
+        (b"BM\0\0", "a BMP file"),
+        (b"MM\0*", "a TIFF file"),
+        (b"\0\0\0\x1cftypavif", "an AVIF file"),
+        (b"\0\0\0\x1cftypheic", "a HEIC file"),
+        (b"\0\0\0\x1cftypisom", "a video"),
         (b"\x89PNG\r\n\x1a\n\0\0", "header is cut short"),
         (b"\xff\xd8", "header is cut short"),
         (b"\xff\xd8\0\0\0", "broken JPEG segments"),

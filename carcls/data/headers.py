@@ -1,0 +1,144 @@
+"""What a file's first bytes tell before anything is decoded: format, size, transparency and orientation."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from carcls.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a photo claims to be."""
+
+    width: int
+    """In px, before it is turned."""
+    height: int
+    has_alpha: bool
+    orientation: int = 1
+    """As EXIF counts, 1 to 8; told for photos with transparency only: for others OpenCV turns the pixels itself."""
+
+
+_OTHER_FORMATS = (
+    (0, b"GIF8", "a GIF file"),
+    (0, b"BM", "a BMP file"),
+    (0, b"II*\0", "a TIFF file"),
+    (0, b"MM\0*", "a TIFF file"),
+    (0, b"\xff\x0a", "a JPEG XL file"),
+    (4, b"JXL ", "a JPEG XL file"),
+    (4, b"jP  ", "a JPEG 2000 file"),
+    *((4, b"ftyp" + brand, "an AVIF file") for brand in (b"avif", b"avis")),
+    *((4, b"ftyp" + brand, "a HEIC file") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")),
+    (4, b"ftyp", "a video"),
+    (0, b"%PDF", "a PDF file"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, bytes(16), "nothing but zeros"),
+)
+"""Place and value of first bytes, the first match counts; `ftyp` brands as in ISO/IEC 14496-12 and 23008-12."""
+
+
+def read_header(data: bytes) -> Header:
+    """Raises DataError with the reason alone: nothing in it, another format, or a header that is cut short."""
+    try:
+        if data[:2] == b"\xff\xd8":
+            return Header(*_jpeg_size(data), has_alpha=False)
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            return _png(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+    except struct.error:
+        raise DataError("the header is cut short") from None
+    raise DataError(_what_it_is(data))
+
+
+def _what_it_is(data: bytes) -> str:
+    if not data:
+        return "empty file"
+    for place, sign, name in _OTHER_FORMATS:
+        if data.startswith(sign, place):
+            return f"{name}; expected a JPEG, PNG or WebP file"
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "a web page; expected a JPEG, PNG or WebP file"
+    return "not a JPEG, PNG or WebP file"
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walks the segments to the frame header (ITU T.81, B.2.2); thumbnails inside other segments are skipped."""
+    position = 2
+    while True:
+        lead, marker = struct.unpack_from(">BB", data, position)
+        if lead != 0xFF:
+            raise DataError("does not decode: broken JPEG segments")
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not a table
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        position += 2 + length
+
+
+def _png(data: bytes) -> Header:
+    """PNG specification, 11.2: the colour type's third bit is alpha; a tRNS chunk makes a colour transparent."""
+    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    chunks = {name: body for name, body in _png_chunks(data) if name in (b"tRNS", b"eXIf")}
+    if not colour & 4 and b"tRNS" not in chunks:
+        return Header(width, height, has_alpha=False)
+    return Header(width, height, True, _orientation(chunks.get(b"eXIf", b"")))
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 8
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        yield name, data[position + 8 : position + 8 + length] if name != b"IDAT" else b""
+        position += 12 + length
+
+
+def _webp(data: bytes) -> Header:
+    """Canvas and alpha of the three kinds of WebP files (RFC 9649, section 2)."""
+    if data[12:16] == b"VP8X":
+        size = _uint24(data, 24) + 1, _uint24(data, 27) + 1
+        if not data[20] & 0x10:
+            return Header(*size, has_alpha=False)
+        return Header(*size, True, _orientation(_webp_exif(data)))
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1))
+    width, height = struct.unpack_from("<HH", data, 26)
+    return Header(width & 0x3FFF, height & 0x3FFF, has_alpha=False)
+
+
+def _webp_exif(data: bytes) -> bytes:
+    position = 12
+    while position + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, position)
+        if name == b"EXIF":
+            return data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+    return b""
+
+
+def _uint24(data: bytes, position: int) -> int:
+    low, high = struct.unpack_from("<HB", data, position)
+    return int(low | high << 16)
+
+
+def _orientation(exif: bytes) -> int:
+    """Tag 0x0112 of the first directory (TIFF 6.0, section 2); 1, upright, where there is none or it makes no sense."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, first)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1

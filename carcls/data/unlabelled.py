@@ -1,0 +1,101 @@
+"""Photos to predict: a folder, in the order of a sample submission or of their names."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from carcls.data.candidates import Candidates, by_line, located, stray
+from carcls.data.layouts import SAMPLE_CSV, TEST_FOLDERS, Layout, find_test_folder
+from carcls.data.names import may_be_photo, same_text
+from carcls.data.rows import Refused, Row, path_rows, read_csv
+from carcls.data.tree import Kind, Tree, join
+
+
+@dataclass(frozen=True, slots=True)
+class _TestFolder:
+    """Where the photos to predict are looked for."""
+
+    root: Path
+    tree: Tree
+    name: str
+    """Relative to the root; may be empty."""
+
+    def photos(self) -> list[tuple[str, Kind]]:
+        """Paths, relative to the root, of what looks like a photo or is linked, in natural order."""
+        return [
+            (path, kind)
+            for path, kind in self.tree.walk(self.name)
+            if not kind.is_folder and may_be_photo(path.rpartition("/")[2])
+        ]
+
+    def id_of(self, path: str) -> str:
+        """A photo's path relative to this folder."""
+        return path.removeprefix(f"{self.name}/") if self.name else path
+
+
+def test_candidates(root: Path, layout: Layout) -> Candidates:
+    """Files to predict: those that the sample lists, in its order; without one all in the folder, in natural order.
+
+    The sample counts where the layout names no folder. Raises DataError where a folder or the sample cannot be used.
+    """
+    place = find_test_folder(root, layout)
+    sample = find_sample(root, layout)
+    if place is None and sample is None:
+        return Candidates(root, (), (), {})
+    if place is None or place.parent == root:
+        name = place.name if place else TEST_FOLDERS[0]
+        folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name)
+    else:
+        folder = _TestFolder(place, Tree(place), "")
+    return _all_in(folder) if sample is None else _as_listed(folder, sample)
+
+
+def find_sample(root: Path, layout: Layout) -> Path | None:
+    """The sample submission that says which photos are to be predicted, where it counts."""
+    sample = root / SAMPLE_CSV
+    return sample if layout.test is None and sample.is_file() else None
+
+
+def photos_below(folder: Path) -> tuple[Path, ...]:
+    """Every file below a folder whose name may be a photo's, in natural order."""
+    found = _TestFolder(folder, Tree(folder), "").photos()
+    return tuple(folder / path for path, kind in found if kind is Kind.FILE)
+
+
+def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:
+    """Folders of photos to predict that are named as no class is, where others beside them are.
+
+    Without one that is, the folders mean something else.
+    """
+    folders = {same_text(row.id.split("/")[0]): row.path.removesuffix(row.id) for row in test.rows if "/" in row.id}
+    if not set(folders) & set(class_names):
+        return []
+    return [
+        (stray(join(place.rstrip("/"), name)), "a class without photos to train on; its photos are predicted as others")
+        for name, place in folders.items()
+        if name not in class_names
+    ]
+
+
+def _all_in(folder: _TestFolder) -> Candidates:
+    found = folder.photos()
+    problem = folder.tree.listed(folder.name).problem
+    unlistable = [(stray(folder.name), problem)] if problem else []
+    rows = tuple(Row(0, folder.id_of(path), "", path) for path, kind in found if kind is Kind.FILE)
+    refused = tuple((Row(0, folder.id_of(path), "", path), str(kind)) for path, kind in found if kind is not Kind.FILE)
+    return Candidates(folder.root, rows, (*unlistable, *refused), {})
+
+
+def _as_listed(folder: _TestFolder, sample: Path) -> Candidates:
+    # A comma alone: others read the submission too, and it has to look like its sample.
+    table = read_csv(sample, delimiters=",")
+    rows, refused = path_rows(table, table.header[:1], folder.name)
+    there, missing = located(folder.tree, rows)
+    out = by_line(refused + missing)
+    named = {row.path for row in (*there, *(row for row, _ in out))}
+    strays = [
+        (Row(0, folder.id_of(path), "", path), str(kind) or f"in no row of {sample.name}")
+        for path, kind in folder.photos()
+        if path not in named
+    ]
+    return Candidates(folder.root, tuple(there), (*out, *strays), {})
