@@ -42,7 +42,7 @@ def test_epochs_and_sizes_of_stages():
     ("changes", "message"),
     [
         ({"backbone": "Xeption"}, "did you mean 'Xception'"),
-        ({"backbone": "ViT"}, "expected one of MobileNet"),
+        ({"backbone": "ViT"}, "expected one of VGG16"),
         ({"augment": {"policy": "hevy"}}, "unknown augmentation policy 'hevy'"),
         ({"alpha": 0.5}, "Xception has no width multiplier"),
         (
