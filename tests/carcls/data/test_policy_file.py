@@ -1,0 +1,267 @@
+"""A user's own augmentation policy: what is accepted does what albumentations does; what is not says why and where."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
+import numpy as np
+import pytest
+import yaml
+
+from carcls.catalog import AUGMENT_POLICIES
+from carcls.config import AugmentConfig
+from carcls.data.augment import check_policy, policy_fingerprint, view, view_and_transforms
+from carcls.data.policy_file import probe, read_policy_file
+from carcls.errors import ConfigError
+
+NESTED = A.Compose(
+    [
+        A.HorizontalFlip(p=0.5),
+        A.OneOf([A.ToGray(p=1.0), A.Sequential([A.InvertImg(p=0.5), A.RandomGamma(p=0.5)], p=1.0)], p=0.7),
+        A.SomeOf([A.Blur(p=0.8), A.Affine(rotate=(-9, 9), p=0.8), A.ISONoise(p=0.8)], n=2, p=0.8),
+        A.GaussNoise(p=0.5),
+    ],
+    p=0.9,
+)
+
+
+def photo(size: int = 32) -> np.ndarray:
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    image.setflags(write=False)  # as the pixel store hands it out
+    return image
+
+
+def saved(path: Path, transform: object) -> str:
+    A.save(transform, path, data_format="json" if path.suffix == ".json" else "yaml")
+    return str(path)
+
+
+def written(path: Path, *transforms: dict, **compose: object) -> str:
+    """A file by hand; each transform as {"Name": arguments}."""
+    entries = [{"__class_fullname__": name, **args} for entry in transforms for name, args in entry.items()]
+    tree = {"__class_fullname__": "Compose", "p": 1.0, "transforms": entries, **compose}
+    path.write_text(yaml.safe_dump({"__version__": A.__version__, "transform": tree}))
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
+def test_a_saved_policy_makes_the_views_that_albumentations_makes_of_it(tmp_path, suffix):
+    policy = saved(tmp_path / f"mine{suffix}", NESTED)
+    assert AugmentConfig(policy=policy).policy == policy
+    fired = set()
+    for number in range(60):
+        out, names = view_and_transforms(policy, photo(), seed=1, view=number, index=2)
+        fired |= set(names)
+        for_numpy, for_python = np.random.SeedSequence((1, number, 2)).spawn(2)
+        numbers = int.from_bytes(for_python.generate_state(4).tobytes(), "little")
+        NESTED.set_random_state(np.random.default_rng(for_numpy), random.Random(numbers))  # noqa: S311  # no secret
+        assert np.array_equal(out, NESTED(image=photo())["image"])
+        assert not np.shares_memory(out, photo())
+    assert {"HorizontalFlip", "ToGray", "Blur", "Affine", "ISONoise", "GaussNoise"} <= fired
+
+
+def test_a_policy_may_be_one_transform_without_a_composition(tmp_path):
+    policy = saved(tmp_path / "flip.json", A.HorizontalFlip(p=1.0))
+    assert np.array_equal(view(policy, photo(), seed=0, view=0, index=0), photo()[:, ::-1])
+
+
+def test_views_of_a_file_depend_on_no_order_and_no_thread(tmp_path):
+    policy = saved(tmp_path / "mine.yaml", NESTED)
+
+    def one(number: int) -> bytes:
+        return view(policy, photo(), seed=1, view=number % 3, index=number).tobytes()
+
+    expected = [one(number) for number in range(40)]
+    assert len(set(expected)) > 30
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(one, reversed(range(40)))) == expected[::-1]
+
+
+def test_a_file_is_read_once_so_that_a_training_sees_one_policy(tmp_path):
+    path = tmp_path / "mine.yaml"
+    policy = saved(path, A.Compose([A.HorizontalFlip(p=1.0)]))
+    first = view(policy, photo(), seed=0, view=0, index=0)
+    saved(path, A.Compose([A.VerticalFlip(p=1.0)]))
+    assert np.array_equal(view(policy, photo(), seed=0, view=0, index=0), first)
+
+
+def test_fingerprints_name_content_and_versions_but_no_path(tmp_path):
+    one = saved(tmp_path / "one.yaml", A.Compose([A.HorizontalFlip(p=0.5)]))
+    same = saved(tmp_path / "same.yaml", A.Compose([A.HorizontalFlip(p=0.5)]))
+    other = saved(tmp_path / "other.yaml", A.Compose([A.HorizontalFlip(p=0.4)]))
+    assert policy_fingerprint(one) == policy_fingerprint(same)
+    prints = [policy_fingerprint(policy) for policy in (*AUGMENT_POLICIES, one, other)]
+    assert len(set(prints)) == len(prints)
+    assert all(A.__version__ in text and str(tmp_path) not in text for text in prints)
+    with pytest.raises(KeyError, match="wild"):
+        policy_fingerprint("wild")
+
+
+FLIP = {"HorizontalFlip": {"p": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "parts"),
+    [
+        ([FLIP, {"Normalize": {"p": 1.0}}], ["transform 2 (Normalize): pixels must stay", "take it out"]),
+        ([{"ToFloat": {"p": 1.0}}], ["transform 1 (ToFloat): pixels must stay"]),
+        ([{"albumentations.pytorch.transforms.ToTensorV2": {"p": 1.0}}], ["ToTensorV2): pixels must stay"]),
+        ([{"Lambda": {"p": 1.0, "name": "mine"}}], ["transform 1 (Lambda): a function is not kept"]),
+        ([{"ReplayCompose": {"p": 1.0, "transforms": []}}], ["(ReplayCompose): views are drawn anew"]),
+        ([{"HorizontalFlop": {"p": 1.0}}], ["(HorizontalFlop): ", "no such transform: did you mean HorizontalFlip?"]),
+        ([{"os.system": {"p": 1.0}}], ["transform 1 (os.system): is no class of albumentations"]),
+        ([{"BboxParams": {"p": 1.0}}], ["(BboxParams): ", "no such transform"]),
+        ([{"Blur": {"p": 1.0, "blurr": 3}}], ["transform 1 (Blur): ", "blurr"]),
+        ([{"MedianBlur": {"p": 1.0, "blurr": 3}}], ["transform 1 (MedianBlur): ", "blurr"]),
+        ([{"Blur": {"p": 1.0, "blur_limit": "big"}}], ["transform 1 (Blur): blur_limit", "valid integer"]),
+        ([{"Blur": {}}], ["transform 1 (Blur): p is None: expected how often"]),
+        ([{"Blur": {"p": 1.5}}], ["transform 1 (Blur): p is 1.5"]),
+        ([{"Blur": {"p": True}}], ["transform 1 (Blur): p is True"]),
+        ([{"RandomCrop": {"p": 1.0, "height": 64, "width": 64}}], ["changes a photo of 96 x 96 x 3 to 64 x 64 x 3"]),
+        ([{"Resize": {"p": 1.0, "height": 96, "width": 96}}], ["changes a photo of 128 x 128 x 3 to 96 x 96 x 3"]),
+        ([{"RandomScale": {"p": 0.1}}], ["(RandomScale): changes a photo", "CropAndPad(percent=(-0.2, 0.0))"]),
+        ([{"ToGray": {"p": 0.1, "num_output_channels": 1}}], ["(ToGray): changes a photo of 96 x 96 x 3 to 96 x 96"]),
+        ([{"RandomCrop": {"p": 1.0, "height": 224, "width": 224}}], ["(RandomCrop): cannot be applied", "96 x 96 px"]),
+        ([{"MaskDropout": {"p": 0.5}}], ["(MaskDropout): cannot be applied", "missing keys: {'mask'}"]),
+        ([FLIP, {"OneOf": {"p": 1.0, "transforms": [FLIP]}}], ["transform 2.1: expected a mapping"]),
+        ([{"OneOf": {"p": 1.0, "transforms": []}}], ["transform 1 (OneOf): expected a list of `transforms`"]),
+        (
+            [{"SomeOf": {"p": 1.0, "n": "x", "transforms": [{"__class_fullname__": "Blur", "p": 0.5}]}}],
+            ["transform 1 (SomeOf): TypeError"],
+        ),
+    ],
+)
+def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, transforms, parts):
+    policy = written(tmp_path / "mine.yaml", *transforms)
+    with pytest.raises(ConfigError) as error:
+        check_policy(policy)
+    assert str(error.value).startswith(f"{policy}: ")
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_nested_transform_is_named_by_its_place(tmp_path):
+    policy = saved(tmp_path / "mine.json", A.Compose([A.Blur(), A.OneOf([A.Blur(), A.Sequential([A.ToFloat()])])]))
+    with pytest.raises(ConfigError, match=r"transform 2\.2\.1 \(ToFloat\): pixels must stay"):
+        check_policy(policy)
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [("bbox_params", {"format": "coco"}), ("keypoint_params", {"format": "xy"}), ("additional_targets", {"b": "mask"})],
+)
+def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
+    policy = written(tmp_path / "mine.yaml", FLIP, **{target: value})
+    with pytest.raises(ConfigError, match=rf"`transform` \(Compose\): {target}: there are photos only"):
+        check_policy(policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("a.yaml", "transform: [", "not yaml: "),
+        ("a.json", "{'transform': 1}", "not json: "),
+        ("a.yaml", "!!python/object/apply:os.getcwd []", "not yaml: could not determine a constructor"),
+        ("a.yaml", "", "holds no augmentation policy"),
+        ("a.yaml", "- HorizontalFlip", "holds no augmentation policy"),
+        ("a.yaml", "transform: HorizontalFlip", "`transform`: expected a mapping with `__class_fullname__`"),
+        ("a.json", "[" * 100_000, "not json: "),
+        ("a.yaml", "transform: &a {__class_fullname__: Compose, transforms: [*a]}", "write it flatter"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        check_policy(str(path))
+    assert str(error.value).startswith(str(path))
+    assert part in str(error.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read this augmentation policy: No such file"):
+        check_policy("nowhere.yaml")
+
+
+def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
+    path = tmp_path / "old.json"
+    transform = {"__class_fullname__": "albumentations.augmentations.transforms.Cutout", "p": 0.5}
+    path.write_text(json.dumps({"__version__": "0.4.6", "transform": transform}))
+    with pytest.raises(ConfigError, match=rf"old\.json \(of albumentations 0\.4\.6, read by {A.__version__}\): "):
+        check_policy(str(path))
+
+
+class Unseeded(A.ImageOnlyTransform):
+    """Draws from NumPy's global generator, as careless transforms do."""
+
+    def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
+        return img ^ np.uint8(np.random.randint(1, 255))
+
+
+class Remembers(A.ImageOnlyTransform):
+    """Depends on what it was given before."""
+
+    last = 0
+
+    def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
+        self.last, before = int(self.random_generator.integers(256)), self.last
+        return img ^ np.uint8(before)
+
+
+@pytest.mark.parametrize("transform", [Unseeded(p=1.0), Remembers(p=1.0)])
+def test_a_transform_that_does_not_repeat_itself_is_refused(transform):
+    with pytest.raises(ConfigError, match="here: draws from a generator that no seed reaches"):
+        probe(transform, "here")
+
+
+def test_a_class_that_is_not_albumentations_own_is_not_read(tmp_path):
+    policy = saved(tmp_path / "mine.yaml", A.Compose([Unseeded(p=1.0)]))
+    with pytest.raises(ConfigError, match=r"Unseeded\): is no class of albumentations"):
+        check_policy(policy)
+
+
+SLOW = {"PiecewiseAffine", "Superpixels"}
+"""Seconds each; every other transform takes milliseconds."""
+REFUSED = {
+    # abstract, or a function
+    "DualTransform", "ImageOnlyTransform", "Lambda",
+    # pixels
+    "Normalize", "ToFloat", "FromFloat",
+    # size
+    "PadIfNeeded", "RandomCropFromBorders", "RandomScale", "Crop",
+    # need more than a photo
+    "BBoxSafeRandomCrop", "CoarseDropout3D", "FDA", "HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements",
+    "PixelDistributionAdaptation", "RandomCropNearBBox",
+}  # fmt: skip
+
+
+def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(tmp_path):
+    refused, accepted = set(), set()
+    for name, kind in sorted(vars(A).items()):
+        if not isinstance(kind, type) or not issubclass(kind, A.BasicTransform) or name in SLOW:
+            continue
+        try:
+            kind(p=0.5)
+        except (ValueError, NotImplementedError):  # arguments without defaults, abstract classes
+            continue
+        try:
+            read_policy_file(written(tmp_path / f"{name}.yaml", {name: {"p": 0.5}}))
+        except ConfigError:
+            refused.add(name)
+        else:
+            accepted.add(name)
+    assert refused == REFUSED
+    assert len(accepted) >= 60
+
+
+def test_a_view_of_another_size_is_refused_even_where_noise_did_not_show_it(tmp_path):
+    """A scale so near to 1 that a small photo keeps its size."""
+    policy = written(tmp_path / "mine.yaml", {"RandomScale": {"p": 1.0, "scale_limit": [0.002, 0.003]}})
+    assert view(policy, photo(32), seed=0, view=0, index=0).shape == (32, 32, 3)
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: made uint8 \(60\d, 60\d, 3\) of a photo of uint8 \(600, 600, 3\)"
+    ):
+        view(policy, photo(600), seed=0, view=0, index=0)
