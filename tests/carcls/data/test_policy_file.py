@@ -232,8 +232,8 @@ REFUSED = {
     "Normalize", "ToFloat", "FromFloat",
     # size
     "PadIfNeeded", "RandomCropFromBorders", "RandomScale", "Crop",
-    # need more than a photo
-    "BBoxSafeRandomCrop", "CoarseDropout3D", "FDA", "HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements",
+    # need more than a photo, or a volume
+    "BBoxSafeRandomCrop", "CoarseDropout3D", "CubicSymmetry", "FDA", "HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements",
     "PixelDistributionAdaptation", "RandomCropNearBBox",
 }  # fmt: skip
 
