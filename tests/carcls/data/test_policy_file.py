@@ -233,8 +233,8 @@ REFUSED = {
     # size
     "PadIfNeeded", "RandomCropFromBorders", "RandomScale", "Crop",
     # need more than a photo, or a volume
-    "BBoxSafeRandomCrop", "CoarseDropout3D", "CubicSymmetry", "FDA", "HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements",
-    "PixelDistributionAdaptation", "RandomCropNearBBox",
+    "BBoxSafeRandomCrop", "CoarseDropout3D", "CubicSymmetry", "FDA", "HistogramMatching", "MaskDropout", "Mosaic",
+    "OverlayElements", "PixelDistributionAdaptation", "RandomCropNearBBox",
 }  # fmt: skip
 
 
