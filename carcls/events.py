@@ -6,12 +6,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PhaseSeconds:
-    """Where one epoch's wall-clock went, in seconds."""
+    """Where one epoch's wall-clock went, in seconds; no second is in two of them."""
 
     train: float
+    """Training steps."""
     validate: float
     build: float = 0.0
     """Model, optimizer and weights made ready; falls on the first epoch of a stage or an attempt."""
+    trace: float = 0.0
+    """The first training step of a stage or an attempt, as far as it took longer than the others."""
+    store: float = 0.0
+    """Photos, views and features read from the store, or built, or waited for while another process built them."""
+    data_wait: float = 0.0
+    """Training steps that waited for their batch."""
+
+    @property
+    def total(self) -> float:
+        """All phases together."""
+        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from carcls.config import TrainConfig
 from carcls.data.augment import check_policy
 from carcls.data.augment import view as augmented_view
 from carcls.data.mixing import Mixing
+from carcls.data.pixels import Pixels
 from carcls.data.sampling import balanced_order, plain_order
 from carcls.data.source import TrainingData
 
@@ -89,7 +90,7 @@ class ArrayPlan:
 class EpochPlan:
     """Which photo stands where in one epoch, and as which view. `batch` is pure and may be called by any thread."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     """(n, size, size, 3); never written to."""
     labels: NDArray[np.int64]
     """(n,)"""
@@ -210,9 +211,7 @@ def training_batches(
     return EpochBatches(plan, threads=threads)
 
 
-def epoch_order(
-    config: TrainConfig, data: TrainingData, epoch: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def epoch_order(config: TrainConfig, data: TrainingData, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which photos an epoch (0-based, over all stages) shows, in order, and in which view each: (n,) and (n,)."""
     labels = data.split.train.labels
     if config.class_balance == "sampling":

@@ -19,6 +19,8 @@ from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, scale_pixels
 from carcls.models.weights import load_backbone_weights, resolve_weights
 
+HEAD_POOL = "head_pool"
+"""Name of the layer whose outputs are the pooled features."""
 _HEAD_BN_MOMENTUM = 0.9
 """Keras's 0.99 needs hundreds of steps to forget its start: a head trained for three epochs on 600 photos would be
 validated with statistics that are still mostly (0, 1)."""
@@ -75,7 +77,7 @@ def _head(features: keras.KerasTensor, head: HeadConfig, *, class_count: int, se
     """Features (b, h, w, d) -> pooling, [BatchNorm], [dense + ReLU], dropout, softmax (b, class_count)."""
     layers = keras.layers
     pooling = layers.GlobalAveragePooling2D if head.pooling == "avg" else layers.GlobalMaxPooling2D
-    x = pooling(name="head_pool")(features)
+    x = pooling(name=HEAD_POOL)(features)
     if head.batch_norm:
         x = layers.BatchNormalization(momentum=_HEAD_BN_MOMENTUM, name="head_batch_norm")(x)
     if head.units:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import StageConfig, TrainConfig
+from carcls.data.pixels import Pixels
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import set_trainable
+from carcls.models.parts import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.losses import training_loss
 from carcls.training.optimizers import make_optimizer
@@ -29,7 +31,24 @@ class Trained:
     accuracy: float
     learning_rate: float
     """Of the last step."""
-    seconds: float
+    clock: "StepClock"
+
+
+class StepClock(keras.callbacks.Callback):
+    """When each training step began and ended, in seconds of `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started_s = time.perf_counter()
+        self.steps: list[tuple[float, float]] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keras calls it before each step, which may still have to wait for its batch."""
+        self.steps.append((time.perf_counter(), 0.0))
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keras calls it after each step; its numbers have come back from the device by then."""
+        self.steps[-1] = (self.steps[-1][0], time.perf_counter())
 
 
 class RateTable(keras.optimizers.schedules.LearningRateSchedule):
@@ -52,14 +71,19 @@ class RateTable(keras.optimizers.schedules.LearningRateSchedule):
 class Learner:
     """Owns model and optimizer. Weights live on through all stages; each stage has a fresh optimizer.
 
-    Not thread-safe. `enter_stage` comes first; all else works on the stage entered last.
+    A stage that trains no layer of the backbone trains the head alone, on features (see `features`): the same
+    variables, a small model. Not thread-safe. `enter_stage` comes first; all else works on the stage entered last.
     """
 
     _stage: StageConfig
     _rates: NDArray[np.float32]
     _classifier: Classifier
-    _model: keras.Model
-    _predictor: keras.Model
+    _parts: Parts
+    _trained: keras.Model
+    """The classifier's model, or its head alone."""
+    _predictors: dict[bool, keras.Model]
+    """For the whole model (False) and for the head (True): never compiled, because compile throws a model's traced
+    functions away, so that each is traced once for an image size."""
 
     def __init__(self, config: TrainConfig, *, class_counts: NDArray[np.int64], weights: Path | None) -> None:
         """`class_counts` (classes,): training photos of each class."""
@@ -77,63 +101,74 @@ class Learner:
         set_trainable(self._classifier, stage.unfreeze, batch_norm=self._config.weights == "none")
         self._stage = stage
         self._rates = rates(stage, steps_per_epoch)
+        self._trained = self._parts.head if self.is_frozen else self._classifier.model
         fixed = stage.schedule.kind == "plateau"
-        self._model.compile(
+        self._trained.compile(
             optimizer=make_optimizer(
                 self._config.optimizer,
                 stage.learning_rate if fixed else RateTable(self._rates),
-                self._model.trainable_variables,
+                self._trained.trainable_variables,
             ),
             loss=training_loss(self._config, self._class_counts),
-            metrics=["accuracy"],
+            # Not by its name: Keras would make the metric's variables within the first traced step, and trace it again.
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile="auto",
         )
         gc.collect()  # the stage before's optimizer, which is held by cycles too
         # Now and not in the first step, so that a checkpoint finds the variables that it fills.
-        self._model.optimizer.build(self._model.trainable_variables)
+        self._trained.optimizer.build(self._trained.trainable_variables)
+
+    @property
+    def is_frozen(self) -> bool:
+        """True where the stage trains nothing but the head, and sees features in place of pixels."""
+        return self._stage.unfreeze == 0.0
 
     def train_epoch(self, batches: keras.utils.PyDataset, log_losses: Sequence[float]) -> Trained:
         """Train on one epoch's batches; `log_losses` on validation are those of the stage's epochs so far."""
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
-            self._model.optimizer.learning_rate = peak
+            self._trained.optimizer.learning_rate = peak
             last_rate = peak
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
-        started = time.perf_counter()
-        history = self._model.fit(batches, epochs=1, shuffle=False, verbose=0).history
-        seconds = time.perf_counter() - started
-        return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, seconds)
+        clock = StepClock()
+        history = self._trained.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
+        return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock)
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Plain pixels (n, size, size, 3), n > 0 -> softmax (n, classes), a batch at a time."""
-        size = min(self._config.batch_size, len(pixels))
-        parts = []
-        for start in range(0, len(pixels), size):
-            batch = pixels[start : start + size]
-            # One shape is one trace: the last batch is filled up with black and cut again.
-            filled = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
-            parts.append(np.asarray(self._predictor.predict_on_batch(filled))[: len(batch)])
-        return np.concatenate(parts)
+    def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
+        """Plain photos, n > 0, as the stage sees them -> softmax (n, classes), a batch at a time.
+
+        Pixels uint8 (n, size, size, 3), or features (n, d) where the stage is frozen.
+        """
+        return _predict(self._predictors[self.is_frozen], inputs, min(self._config.batch_size, len(inputs)))
+
+    def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
+        """Pixels (n, size, size, 3), n > 0 -> the backbone's pooled outputs (n, d) in inference mode."""
+        return _predict(self._parts.trunk, pixels, at_once)
+
+    @property
+    def feature_count(self) -> int:
+        """d, the width of the backbone's pooled outputs."""
+        return int(self._parts.trunk.output_shape[-1])
 
     @property
     def trainable_parameters(self) -> int:
         """Scalars that the current stage trains."""
-        return sum(int(np.prod(variable.shape)) for variable in self._model.trainable_variables)
+        return sum(int(np.prod(variable.shape)) for variable in self._trained.trainable_variables)
 
     def model_arrays(self) -> dict[str, NDArray[Any]]:
         """All of the model's variables, by checkpoint key."""
-        return variable_arrays(model_variables(self._model))
+        return variable_arrays(model_variables(self._classifier.model))
 
     def optimizer_arrays(self) -> dict[str, NDArray[Any]]:
         """All of the optimizer's variables, by checkpoint key."""
-        return variable_arrays(optimizer_variables(self._model.optimizer))
+        return variable_arrays(optimizer_variables(self._trained.optimizer))
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], *, with_optimizer: bool) -> None:
         """Take over a checkpoint's variables, its optimizer only within the same stage. Raises CheckpointError."""
-        variables = model_variables(self._model)
+        variables = model_variables(self._classifier.model)
         if with_optimizer:
-            variables |= optimizer_variables(self._model.optimizer)
+            variables |= optimizer_variables(self._trained.optimizer)
         else:
             arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
         restore_variables(variables, arrays)
@@ -142,7 +177,7 @@ class Learner:
         carried = self.model_arrays() if self._size_px else None
         if carried is not None:
             # Keras models are full of cycles: without this, two models share the device until Python feels like it.
-            del self._classifier, self._model, self._predictor
+            del self._classifier, self._parts, self._trained, self._predictors
             gc.collect()
         self._classifier = build_classifier(
             self._config,
@@ -150,10 +185,22 @@ class Learner:
             class_count=len(self._class_counts),
             weights=None if carried else self._weights,
         )
-        self._model = self._classifier.model
-        # A second model over the same layers: compile throws a model's traced functions away, and this one is never
-        # compiled, so that each image size traces its prediction once.
-        self._predictor = keras.Model(self._model.inputs, self._model.outputs, name="predictor")
+        model, self._parts = self._classifier.model, split(self._classifier)
+        self._predictors = {
+            False: keras.Model(model.inputs, model.outputs, name="predictor"),
+            True: keras.Model(self._parts.head.inputs, self._parts.head.outputs, name="head_predictor"),
+        }
         if carried is not None:
-            restore_variables(model_variables(self._model), carried)
+            restore_variables(model_variables(model), carried)
         self._size_px = size_px
+
+
+def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:
+    """Outputs of all inputs, `at_once` at a time."""
+    parts = []
+    for start in range(0, len(inputs), at_once):
+        batch = inputs[start : start + at_once]
+        # One shape is one trace: the last batch is filled up with zeros and cut again.
+        filled = np.concatenate([batch, np.zeros((at_once - len(batch), *batch.shape[1:]), batch.dtype)])
+        parts.append(np.asarray(model.predict_on_batch(filled))[: len(batch)])
+    return np.concatenate(parts)

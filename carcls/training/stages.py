@@ -2,37 +2,27 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import metrics
 from carcls.config import TrainConfig
-from carcls.data.batches import EpochBatches, training_batches
+from carcls.data.batches import batch_count
 from carcls.data.source import TrainingData
-from carcls.errors import CheckpointError, DataError
-from carcls.events import EpochReport, PhaseSeconds
+from carcls.errors import CheckpointError, DataError, WeightsError
+from carcls.events import EpochReport
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.weights import resolve_weights
 from carcls.training.checkpoint import load_state, model_variables, restore_variables
-from carcls.training.failures import check_finite, naming_out_of_memory
-from carcls.training.learner import Learner, Trained
-from carcls.training.position import Position, Scores, stopping_note
+from carcls.training.epoch import Epoch, run_epoch
+from carcls.training.failures import naming_out_of_memory
+from carcls.training.features import FrozenBackbone, backbone_identity
+from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
+from carcls.training.learner import Learner
+from carcls.training.position import Position, stopping_note
 from carcls.training.progress import load_progress, save_progress
 from carcls.training.retention import best_name, checkpoint_name, trial_file
-
-
-@dataclass(frozen=True, slots=True)
-class _Epoch:
-    """What came of one epoch, before anybody judged it."""
-
-    trained: Trained
-    scores: Scores
-    seconds: PhaseSeconds
-    images: int
-    trainable_parameters: int
 
 
 def fine_tune(
@@ -67,18 +57,19 @@ def fine_tune(
         position = position.entering(number)
         with naming_out_of_memory(config, number):
             started = time.perf_counter()
-            learner.enter_stage(number, steps_per_epoch=len(_batches(config, data, position)))
+            learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
             if arrays is not None:
                 learner.restore(arrays, with_optimizer=position.stage_epoch > 0)
                 arrays = None
+            photos = _stage_input(config, data, learner, number, weights)
             build_s = time.perf_counter() - started
 
         while not position.stage_ended:
             with naming_out_of_memory(config, number):
-                epoch = _run_epoch(config, data, learner, position, build_s=build_s)
+                epoch = run_epoch(config, learner, photos, data.split.validation.labels, position, build_s=build_s)
             position = position.after_epoch(config, epoch.scores, attempt=attempt)
             save_progress(config, learner, position, folder, attempt)
-            on_epoch(_report(config, position, epoch, attempt))
+            on_epoch(_report(config, data, position, epoch, attempt))
             build_s = 0.0
 
 
@@ -98,38 +89,25 @@ def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_c
     return classifier, size_px
 
 
-def _batches(config: TrainConfig, data: TrainingData, position: Position) -> EpochBatches:
-    """Those of the epoch after `position`, at its stage's image size."""
-    size_px = config.stage_image_size(position.stage)
-    return training_batches(data, config, epoch=position.epoch, size_px=size_px, threads=data.processes)
+def _stage_input(
+    config: TrainConfig, data: TrainingData, learner: Learner, number: int, weights: Path | None
+) -> StageInput:
+    """What the learner's current stage is trained on."""
+    size_px = config.stage_image_size(number)
+    if not learner.is_frozen:
+        return PixelInput(config, data, size_px)
+    identity = _frozen_identity(config, number, weights)
+    return FeatureInput(config, data, FrozenBackbone(learner.features, learner.feature_count, size_px, identity))
 
 
-def _run_epoch(
-    config: TrainConfig, data: TrainingData, learner: Learner, position: Position, *, build_s: float
-) -> _Epoch:
-    """Train and validate the epoch after `position`. Raises DivergedError."""
-    batches = _batches(config, data, position)
-    trained = learner.train_epoch(batches, position.log_losses)
-    batches.close()
-    check_finite(trained.loss, "training loss", config, position)
-    started = time.perf_counter()
-    scores = _validate(learner, data, config.stage_image_size(position.stage))
-    check_finite(scores.log_loss, "validation log-loss", config, position)
-    seconds = PhaseSeconds(train=trained.seconds, validate=time.perf_counter() - started, build=build_s)
-    return _Epoch(trained, scores, seconds, len(data.split.train), learner.trainable_parameters)
-
-
-def _validate(learner: Learner, data: TrainingData, size_px: int) -> Scores:
-    """Scores on the plain validation photos; a log-loss of NaN where a probability is not finite."""
-    labels = data.split.validation.labels
-    probabilities = learner.probabilities(data.pixels("validation", size_px))
-    if not np.isfinite(probabilities).all():
-        return Scores(log_loss=float("nan"), accuracy=0.0, macro_f1=0.0)
-    return Scores(
-        log_loss=float(metrics.log_loss(probabilities, labels)),
-        accuracy=float(metrics.accuracy(probabilities, labels)),
-        macro_f1=float(metrics.macro_f1(probabilities, labels)),
-    )
+def _frozen_identity(config: TrainConfig, number: int, weights: Path | None) -> str | None:
+    """Whose weights a frozen backbone has: those it started with, unless an earlier stage changed them."""
+    if any(stage.unfreeze for stage in config.stages[:number]):
+        return None
+    try:
+        return backbone_identity(config, weights or resolve_weights(config))
+    except WeightsError:  # the checkpoint that was resumed holds them, and the file may be gone
+        return None
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:
@@ -145,7 +123,7 @@ def _check_validation(data: TrainingData) -> None:
         )
 
 
-def _report(config: TrainConfig, position: Position, epoch: _Epoch, attempt: int) -> EpochReport:
+def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: Epoch, attempt: int) -> EpochReport:
     """What the world hears; `position` is the one after the epoch."""
     stage = config.stages[position.stage]
     return EpochReport(
@@ -161,10 +139,17 @@ def _report(config: TrainConfig, position: Position, epoch: _Epoch, attempt: int
         val_macro_f1=epoch.scores.macro_f1,
         learning_rate=epoch.trained.learning_rate,
         image_size=config.stage_image_size(position.stage),
-        images_per_s=epoch.images / epoch.seconds.train,
+        images_per_s=len(data.split.train) / epoch.seconds.train,
         trainable_parameters=epoch.trainable_parameters,
         seconds=epoch.seconds,
         checkpoint=checkpoint_name(attempt, position.epoch),
         best_weights=position.best_so_far.path,
-        notes=stopping_note(stage, position),
+        notes=(*_feature_note(config, position), *stopping_note(stage, position)),
     )
+
+
+def _feature_note(config: TrainConfig, position: Position) -> tuple[str, ...]:
+    """Told once, on the first epoch of a frozen stage whose features cannot be kept."""
+    reason = why_not_shared(config)
+    is_told_now = config.stages[position.stage].unfreeze == 0.0 and position.stage_epoch == 1
+    return (reason,) if reason is not None and is_told_now else ()

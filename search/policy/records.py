@@ -135,7 +135,7 @@ class TrialRecord:
 
 def trained_s(reports: Iterable[EpochReport]) -> float:
     """Seconds that a worker spent on these epochs: building, training and validating."""
-    return sum(report.seconds.build + report.seconds.train + report.seconds.validate for report in reports)
+    return sum(report.seconds.total for report in reports)
 
 
 def is_finite(report: EpochReport) -> bool:

@@ -1,0 +1,107 @@
+"""One epoch: trained, validated, and its seconds shared out."""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls import metrics
+from carcls.config import TrainConfig
+from carcls.events import PhaseSeconds
+from carcls.training.failures import check_finite
+from carcls.training.inputs import StageInput
+from carcls.training.learner import Learner, Trained
+from carcls.training.position import Position, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What came of one epoch, before anybody judged it."""
+
+    trained: Trained
+    scores: Scores
+    seconds: PhaseSeconds
+    trainable_parameters: int
+
+
+def run_epoch(
+    config: TrainConfig,
+    learner: Learner,
+    photos: StageInput,
+    labels: NDArray[np.int64],
+    position: Position,
+    *,
+    build_s: float,
+) -> Epoch:
+    """Train and validate the epoch after `position`; `labels` (n,) of the validation photos.
+
+    build_s: seconds that the learner took to enter the stage, 0 where it was in it already. Raises DivergedError.
+    """
+    clock = _Laps()
+    batches = photos.training(position.epoch)
+    store_s = clock.lap()
+    trained = learner.train_epoch(batches, position.log_losses)
+    delivered_s = dict(batches.delivered_s)
+    batches.close()
+    training_s = clock.lap()
+    check_finite(trained.loss, "training loss", config, position)
+    validation = photos.validation()
+    store_s += clock.lap()
+    scores = score(learner.probabilities(validation), labels)
+    check_finite(scores.log_loss, "validation log-loss", config, position)
+    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, delivered_s)
+    trace_s = traced_s(trained.clock.steps, delivered_s) if build_s else 0.0
+    seconds = PhaseSeconds(
+        train=training_s - wait_s - trace_s,
+        validate=clock.lap(),
+        build=build_s,
+        trace=trace_s,
+        store=store_s,
+        data_wait=wait_s,
+    )
+    return Epoch(trained, scores, seconds, learner.trainable_parameters)
+
+
+def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
+    """Scores of (n, classes) against (n,); a log-loss of NaN where a probability is not finite."""
+    if not np.isfinite(probabilities).all():
+        return Scores(log_loss=float("nan"), accuracy=0.0, macro_f1=0.0)
+    return Scores(
+        log_loss=float(metrics.log_loss(probabilities, labels)),
+        accuracy=float(metrics.accuracy(probabilities, labels)),
+        macro_f1=float(metrics.macro_f1(probabilities, labels)),
+    )
+
+
+def waited_s(started_s: float, steps: Sequence[tuple[float, float]], delivered_s: Mapping[int, float]) -> float:
+    """Seconds in which no step could run because its batch was not there: before the first step, and between steps.
+
+    steps: (begin, end) of each; a step begins where the one before ends, and waits for its batch by itself.
+    delivered_s: when the batch of that number was handed over.
+    """
+    return (steps[0][0] - started_s) + sum(_late_s(step, delivered_s.get(n, 0.0)) for n, step in enumerate(steps))
+
+
+def traced_s(steps: Sequence[tuple[float, float]], delivered_s: Mapping[int, float]) -> float:
+    """How much longer the first step took than the others' median, waiting left out; 0 where there is no other."""
+    computing = [end - begin - _late_s((begin, end), delivered_s.get(n, 0.0)) for n, (begin, end) in enumerate(steps)]
+    return max(0.0, computing[0] - statistics.median(computing[1:])) if computing[1:] else 0.0
+
+
+def _late_s(step: tuple[float, float], delivered_s: float) -> float:
+    begin, end = step
+    return max(0.0, min(delivered_s, end) - begin)
+
+
+class _Laps:
+    """Seconds since the lap before."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before

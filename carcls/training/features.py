@@ -1,0 +1,125 @@
+"""What a frozen backbone makes of the photos, computed once per node instead of once per epoch and trial.
+
+A stage that trains nothing but the head sees its photos only through the pooled features, and those change neither from
+epoch to epoch (but for the view) nor from trial to trial. The backbone runs in inference mode: what is frozen is a
+fixed function, without dropout or stochastic depth. Features are float16 with the store and without it, so that both
+give the same training.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls import devices
+from carcls.config import TrainConfig
+from carcls.data.augment import policy_fingerprint
+from carcls.data.batches import EpochBatches
+from carcls.data.source import Part, TrainingData
+from carcls.data.store import Json
+from carcls.data.views import in_table_order
+from carcls.errors import StoreError
+
+_VERSION = 1
+"""Part of every key: raise it when the features of an equal key change."""
+_PIXELS_AT_ONCE = 64 * 224 * 224
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class FrozenBackbone:
+    """A backbone whose weights stay as they are, at one image size."""
+
+    trunk: Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
+    """(pixels (n, size, size, 3), n at once) -> pooled features (n, d)."""
+    width: int
+    """d, the number of features."""
+    size_px: int
+    identity: str | None
+    """Its weights by name, equal in all trainings that have the same; None: they are this training's own."""
+
+    @property
+    def photos_at_once(self) -> int:
+        """Depends on their size alone: rounding differs with it, and shared features must not depend on the trial."""
+        return max(1, min(64, _PIXELS_AT_ONCE // self.size_px**2))
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """uint8 (n, size, size, 3) -> float16 (n, d)."""
+        return as_stored(self.trunk(pixels, self.photos_at_once))
+
+
+def backbone_identity(config: TrainConfig, weights: Path | None) -> str:
+    """Names the weights with which a configuration's backbone starts: those of a file by its content."""
+    if weights is None:
+        return f"random, seed {config.seed}"
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def stored_features(
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
+) -> NDArray[np.float16]:
+    """float16 (n, d), row i of photo i of that part's table: plain, or augmented in one view.
+
+    From the store where the backbone is one that others may share, else computed for this call. Raises DataError.
+    """
+    shape = (len(data.table(part)), backbone.width)
+
+    def build(array: NDArray[Any]) -> None:
+        done = 0
+        for pixels in _pixels(backbone, config, data, part, view):
+            array[done : done + len(pixels)] = backbone.features(pixels)
+            done += len(pixels)
+
+    if backbone.identity is not None:
+        with contextlib.suppress(StoreError):  # off, or unusable, as it has said
+            return data.store.get_or_build(feature_key(backbone, config, data, part, view), shape, np.float16, build)
+    own = np.empty(shape, np.float16)
+    build(own)
+    return own
+
+
+def feature_key(
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
+) -> dict[str, Json]:
+    """Everything that the features depend on."""
+    augmented: Json = None if view is None else [policy_fingerprint(config.augment.policy), data.view_seed, view]
+    return {
+        "kind": "features",
+        "version": _VERSION,
+        "pixels": data.pixels_key(part, backbone.size_px),
+        "size_px": backbone.size_px,
+        "view": augmented,
+        "backbone": config.backbone,
+        "alpha": config.alpha,
+        "weights": backbone.identity,
+        "pooling": config.head.pooling,
+        "precision": devices.dtype_policy(config.precision),
+        "device": devices.describe(),
+    }
+
+
+def as_stored(features: NDArray[np.floating]) -> NDArray[np.float16]:
+    """The nearest float16; what is beyond its range becomes its largest number, NaN stays NaN."""
+    return np.clip(features, -_LARGEST, _LARGEST).astype(np.float16)
+
+
+def _pixels(
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
+) -> Iterator[NDArray[np.uint8]]:
+    """All photos of a part in the table's order, some at a time."""
+    if view is None:
+        whole, some = data.pixels(part, backbone.size_px), backbone.photos_at_once
+        for start in range(0, len(whole), some):
+            yield whole[start : start + some]
+        return
+    plan = in_table_order(config, data, view=view, size_px=backbone.size_px, batch_size=backbone.photos_at_once)
+    batches = EpochBatches(plan, threads=data.processes)
+    for number in range(len(batches)):
+        yield batches[number][0]
+    batches.close()

@@ -1,0 +1,101 @@
+"""What a stage's epochs are trained and validated on: pixels, or, while the whole backbone is frozen, its features."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.config import TrainConfig
+from carcls.data.batches import ArrayPlan, EpochBatches, epoch_order, one_hot, training_batches
+from carcls.data.pixels import Pixels
+from carcls.data.source import TrainingData
+from carcls.training.features import FrozenBackbone, stored_features
+
+
+class StageInput(Protocol):
+    """One stage's photos, in the form in which its model sees them."""
+
+    def training(self, epoch: int) -> EpochBatches:
+        """The batches of one epoch (0-based, over all stages); close them after it. Raises DataError, ConfigError."""
+
+    def validation(self) -> NDArray[Any] | Pixels:
+        """All validation photos, plain, in the table's order. Raises DataError."""
+
+
+@dataclass(frozen=True)
+class PixelInput:
+    """For a model whose backbone trains."""
+
+    config: TrainConfig
+    data: TrainingData
+    size_px: int
+
+    def training(self, epoch: int) -> EpochBatches:
+        """Photos uint8 (b, size, size, 3)."""
+        return training_batches(self.data, self.config, epoch=epoch, size_px=self.size_px, threads=self.data.processes)
+
+    def validation(self) -> Pixels:
+        """uint8 (n, size, size, 3)."""
+        return self.data.pixels("validation", self.size_px)
+
+
+@dataclass(frozen=True)
+class FeatureInput:
+    """For a head on a frozen backbone: the photos of `PixelInput` in the same order and views, as features."""
+
+    config: TrainConfig
+    data: TrainingData
+    backbone: FrozenBackbone
+
+    def training(self, epoch: int) -> EpochBatches:
+        """Features float16 (b, d)."""
+        x, y = self._stored(epoch) if views_can_be_shared(self.config) else self._computed(epoch)
+        return EpochBatches(ArrayPlan(x, y, self.config.batch_size))
+
+    def validation(self) -> NDArray[np.float16]:
+        """float16 (n, d)."""
+        return stored_features(self.backbone, self.config, self.data, "validation", None)
+
+    def _stored(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        photos, views = epoch_order(self.config, self.data, epoch)
+        x = np.empty((len(photos), self.backbone.width), np.float16)
+        for view in np.unique(views):
+            seen = views == view
+            # Without augmentation every view is the plain photo: one for all epochs.
+            number = None if self.config.augment.policy == "none" else int(view)
+            x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
+        return x, one_hot(self.data.split.train.labels[photos], len(self.data.split.class_names))
+
+    def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Batch by batch, as the model would have seen them."""
+        batches = PixelInput(self.config, self.data, self.backbone.size_px).training(epoch)
+        rows = []
+        for number in range(len(batches)):
+            pixels, labels = batches[number]
+            rows.append((self.backbone.features(pixels), labels))
+        batches.close()
+        x, y = zip(*rows, strict=True)
+        return np.concatenate(x), np.concatenate(y)
+
+
+def views_can_be_shared(config: TrainConfig) -> bool:
+    """Whether whole views of all photos are what the epochs show, so that their features are worth keeping.
+
+    Mixed photos are no views. And with balanced sampling and a fresh view for each showing, an epoch shows a few photos
+    of each of many views.
+    """
+    augment = config.augment
+    is_mixed = bool(augment.mixup or augment.cutmix)
+    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.policy != "none"
+    return not (is_mixed or is_scattered)
+
+
+def why_not_shared(config: TrainConfig) -> str | None:
+    """What a reader should know about a stage whose features were computed anew in every epoch."""
+    augment = config.augment
+    if augment.mixup or augment.cutmix:
+        return "mixup or cutmix: features computed anew in every epoch"
+    if not views_can_be_shared(config):
+        return "balanced sampling with augment.views 0: features computed anew in every epoch"
+    return None
