@@ -36,6 +36,9 @@ Overrides = Annotated[
 ]
 Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
+_SHOWN = 10
+"""Photos that warnings name one by one."""
+
 
 
 @app.command()
@@ -135,16 +138,21 @@ def submit(study: StudyArgument) -> None:
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
-    files: Annotated[list[Path], typer.Argument(help="Photos to classify.")],
+    files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
 ) -> None:
     """Classify photos: one line each, tab-separated: file, class, probability."""
     from search.logs import keep_native_output
 
+    from carcls.data.unlabelled import photos_below
     keep_native_output(Path(os.devnull))
     from carcls.inference.export import load_model
+    photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
+    if not photos:
+        _warn(f"no photos below {', '.join(str(path) for path in files)}")
+        raise typer.Exit(1)
 
     failed = False
-    for found in load_model(model).predict_files(files):
+    for found in load_model(model).predict_files(photos):
         if found.error:
             failed = True
             _warn(f"{found.path}: {found.error}")
@@ -231,8 +239,10 @@ def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.submit import submit as write
 
     end = write(folder, experiment, say=_say)
-    for photo_id in end.fallback_ids:
+    for photo_id in end.fallback_ids[:_SHOWN]:
         _warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
+    if len(end.fallback_ids) > _SHOWN:
+        _warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
     _say(f"submission: {folder.submission} ({end.rows} rows)")
 
 

@@ -44,5 +44,5 @@ def _validation_photos(folder: StudyFolder) -> int:
 
 def _quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:
     """(path, reason) of each photo that cannot be used."""
-    with folder.quarantine.open(newline="", encoding="utf-8") as rows:
+    with folder.quarantine.open(newline="", encoding="utf-8", errors="replace") as rows:  # names need not be UTF-8
         return tuple((row["path"], row["reason"]) for row in csv.DictReader(rows))

@@ -14,7 +14,7 @@ from ray import tune
 
 from carcls.config import TrainConfig
 from carcls.data.folds import make_split, write_quarantine, write_split
-from carcls.data.table import load_dataset
+from carcls.data.table import check_trainable, load_dataset
 from search.cluster.adapters import adapters
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import guarded
@@ -101,7 +101,9 @@ def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> S
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
     with guarded():
-        dataset = load_dataset(experiment.data.root, processes=len(os.sched_getaffinity(0)))
+        data = experiment.data
+        dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
+    check_trainable(dataset)
     validation = experiment.data.validation
     split = make_split(dataset, fraction=validation.fraction, seed=validation.seed)
     write_split(split, folder.split)

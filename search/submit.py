@@ -1,16 +1,20 @@
-"""The contest's answer: the final model over the test photos, in the sample's order and label coding."""
+"""The answer for the photos to predict: the final model over them, in the sample's order and label coding."""
 
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from carcls.data.folds import read_split
+from carcls.data.layouts import TEST_FOLDERS
 from carcls.data.pixels import pixels
 from carcls.data.store import Store, default_store_root
-from carcls.data.table import load_dataset
-from carcls.inference.export import load_model
-from carcls.inference.submission import write_submission
+from carcls.data.table import Unlabelled, load_unlabelled
+from carcls.inference.export import Card, load_model
+from carcls.inference.submission import write_answers, write_submission
 from carcls.inference.tta import average, predict_view
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -27,32 +31,60 @@ class SubmissionEnd:
 
 
 def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None]) -> SubmissionEnd:
-    """Predicts the test photos with the views that retraining chose, and writes `submission.csv`.
+    """Predicts the photos with the views that retraining chose, and writes `submission.csv`.
 
-    Raises StudyError without a final model or a sample, SubmissionError where the two do not match.
+    Rows follow the sample submission where there is one; without it every photo has a row, in natural order.
+    Raises StudyError without a final model or a readable photo, SubmissionError where sample and model do not match.
     """
     if not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
-
     processes = len(os.sched_getaffinity(0))
-    dataset = load_dataset(experiment.data.root, processes=processes)
-    if dataset.sample_submission is None:
-        raise StudyError(
-            f"{experiment.data.root} has no sample-submission.csv: it names the photos to predict, in order"
-        )
+    found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
+    if not len(found.photos):
+        raise StudyError(_nothing_to_predict(folder, experiment, found))
     exported = load_model(folder.model)
+    say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     store = Store(experiment.store.root or default_store_root())
-    say(f"{len(dataset.test)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
-    test_pixels = pixels(dataset.test, exported.card.size_px, store, processes=processes)
+    test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
     by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
+    probabilities = average(by_view, exported.card.tta_views)
     split = read_split(folder.split, experiment.data.root)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
-    fallback_ids = write_submission(
+    fallback_ids = _write(folder, exported.card, found, probabilities, fallback=split.class_names[frequent])
+    return SubmissionEnd(rows=len(found.photos) + len(fallback_ids), fallback_ids=fallback_ids)
+
+
+def _write(
+    folder: StudyFolder, card: Card, found: Unlabelled, probabilities: NDArray[np.float32], *, fallback: str
+) -> tuple[str, ...]:
+    if found.sample_submission is None:
+        return write_answers(
+            folder.submission,
+            asked=found.ids,
+            probabilities=probabilities,
+            ids=found.photos.ids,
+            class_names=card.class_names,
+            fallback=fallback,
+        )
+    return write_submission(
         folder.submission,
-        sample=dataset.sample_submission,
-        probabilities=average(by_view, exported.card.tta_views),
-        ids=dataset.test.ids,
-        class_names=exported.card.class_names,
-        fallback=split.class_names[frequent],
+        sample=found.sample_submission,
+        probabilities=probabilities,
+        ids=found.photos.ids,
+        class_names=card.class_names,
+        fallback=fallback,
     )
-    return SubmissionEnd(rows=len(dataset.test) + len(fallback_ids), fallback_ids=fallback_ids)
+
+
+def _nothing_to_predict(folder: StudyFolder, experiment: Experiment, found: Unlabelled) -> str:
+    """One line, also where there are thousands of unreadable photos."""
+    place = experiment.data.test or experiment.data.root / TEST_FOLDERS[0]
+    if found.quarantined:
+        first = found.quarantined[0]
+        return (
+            f"{place}: none of {len(found.quarantined):,} photos can be read; the first is {first.path}: {first.reason}"
+        )
+    return (
+        f"no photos to predict: put them into {place}, or predict any folder by"
+        f" 'carsearch predict {folder.model} FOLDER'"
+    )

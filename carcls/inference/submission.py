@@ -4,14 +4,14 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.atomic import published
+from carcls.atomic import write_text
 from carcls.errors import SubmissionError
 
 MAX_SAMPLE_BYTES = 64 * 2**20
@@ -53,13 +53,35 @@ def write_submission(
     _check_ids(read, ids)
     if path.resolve() == sample.resolve():
         raise SubmissionError(f"{path}: is the sample itself; write the submission elsewhere")
-    predicted = dict(zip(ids, np.argmax(probabilities, axis=1).tolist(), strict=True))
-    labels = [class_names[predicted[id_]] if id_ in predicted else fallback for id_ in read.ids]
-    with published(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(read.header)
-        writer.writerows(zip(read.ids, labels, strict=True))
-    return tuple(id_ for id_ in read.ids if id_ not in predicted)
+    labels = dict(zip(ids, (class_names[best] for best in np.argmax(probabilities, axis=1)), strict=True))
+    return _write(path, read.header, read.ids, labels, fallback)
+
+
+def write_answers(
+    path: Path,
+    *,
+    asked: Sequence[str],
+    probabilities: NDArray[np.floating],
+    ids: Sequence[str],
+    class_names: Sequence[str],
+    fallback: str,
+) -> tuple[str, ...]:
+    """`write_submission` where no sample says what to answer: every id of `asked`, in order, under `Id,Category`."""
+    _check_predictions(probabilities, ids, class_names)
+    labels = dict(zip(ids, (class_names[best] for best in np.argmax(probabilities, axis=1)), strict=True))
+    return _write(path, ("Id", "Category"), asked, labels, fallback)
+
+
+def _write(
+    path: Path, header: tuple[str, str], asked: Sequence[str], labels: Mapping[str, str], fallback: str
+) -> tuple[str, ...]:
+    """Returns the ids without a label, which get `fallback`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows((id_, labels.get(id_, fallback)) for id_ in asked)
+    write_text(path, text.getvalue())
+    return tuple(id_ for id_ in asked if id_ not in labels)
 
 
 def read_sample(path: Path) -> Sample:
@@ -114,15 +136,17 @@ def _check_unique(sample: Sample) -> None:
 
 
 def _check_labels(sample: Sample, class_names: Sequence[str], fallback: str) -> None:
+    """Some contests leave the sample's classes blank, and some classes may be without a photo to train on."""
     known = ", ".join(class_names)
     if fallback not in class_names:
         raise SubmissionError(f"fallback: {fallback!r} is not a class; expected one of {known}")
-    for label, line in zip(sample.labels, sample.lines, strict=True):
-        if label and label not in class_names:  # some contests leave the sample's classes blank
-            raise SubmissionError(
-                f"{sample.path}:{line}: class {label!r} is not in the training data; expected one of {known}"
-                " (is this the sample of another contest?)"
-            )
+    named = [(label, line) for label, line in zip(sample.labels, sample.lines, strict=True) if label]
+    if named and not any(label in class_names for label, _ in named):
+        label, line = named[0]
+        raise SubmissionError(
+            f"{sample.path}:{line}: class {label!r} is not in the training data, and no other of the sample's is;"
+            f" expected {known} (is this the sample of another contest?)"
+        )
 
 
 def _check_predictions(probabilities: NDArray[np.floating], ids: Sequence[str], class_names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from carcls.catalog import POLICY_FILE_SUFFIXES
 from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 
@@ -10,7 +11,8 @@ WEIGHT_WORDS = ("imagenet", "none", "sample")
 """What `weights` may be beside a path."""
 WEIGHT_SUFFIXES = (".h5", ".npz")
 
-_PATHS: tuple[KeyPath, ...] = (("data", "root"), ("results",), ("store", "root"))
+_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
+_PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, ("data", "labels"), ("results",), ("store", "root"))
 
 
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
@@ -23,27 +25,28 @@ def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
 
 
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
-    """Places whose photos or weights are not on this machine, and what to say of them."""
+    """Places whose photos, labels, weights or policies are not on this machine, and what to say of them."""
     for place, value in _paths(tree):
-        if place == ("data", "root") and not Path(value).is_dir():
+        if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"
-        if _is_weights(place) and not Path(value).is_file():
+        if (place == ("data", "labels") or _is_file_of_training(place, value)) and not Path(value).is_file():
             yield place, f"no such file: {value}"
 
 
 def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     for place, value in walk(tree):
-        if isinstance(value, str) and value and (place in _PATHS or _is_weights_file(place, value)):
+        if isinstance(value, str) and value and (place in _PATHS or _is_file_of_training(place, value)):
             yield place, value
 
 
-def _is_weights_file(place: KeyPath, value: str) -> bool:
-    return _is_weights(place) and value.endswith(WEIGHT_SUFFIXES)
-
-
-def _is_weights(path: KeyPath) -> bool:
+def _is_file_of_training(path: KeyPath, value: str) -> bool:
+    """True for weights and augmentation policies that are files, wherever a training is told of."""
     keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
-    return bool(keys) and keys[0] in {"train", "retrain", "search"} and keys[-1] == "weights"
+    if not keys or keys[0] not in {"train", "retrain", "search"}:
+        return False
+    if keys[-1] == "policy" and "augment" in keys:
+        return value.endswith(POLICY_FILE_SUFFIXES)
+    return keys[-1] == "weights" and value.endswith(WEIGHT_SUFFIXES)
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from carcls.catalog import nearest_name
+from carcls.data.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -27,8 +28,28 @@ class DataSettings(_Frozen):
     """Which photos."""
 
     root: Path
-    """Folder in the contest's layout; absolute once loaded."""
+    """Folder with the photos; its layout is found by what lies in it. Absolute once loaded, as the other paths."""
+    labels: Path | None = None
+    """CSV file with a path, relative to `root`, and a label in each row; null: train.csv, labels.csv, or folders."""
+    path_column: Annotated[str, Field(min_length=1)] | None = None
+    """Its column of paths; null: the one with a usual name, such as `path` or `file`."""
+    label_column: Annotated[str, Field(min_length=1)] | None = None
+    """Its column of labels; null: the one with a usual name, such as `label` or `class`."""
+    test: Path | None = None
+    """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
     validation: ValidationSettings = ValidationSettings()
+
+    @field_validator("path_column", "label_column")
+    @classmethod
+    def _columns_of_a_file(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and info.data.get("labels") is None:
+            raise ValueError("needs data.labels, the CSV file whose column this is")
+        return column
+
+    @property
+    def layout(self) -> Layout:
+        """The same for carcls, which knows no experiment file."""
+        return Layout(self.labels, self.path_column, self.label_column, self.test)
 
 
 class BudgetSettings(_Frozen):
