@@ -1,7 +1,6 @@
 """carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -213,10 +212,11 @@ def _winner(folder: "StudyFolder", trial: int | None) -> int:
 
 
 def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
+    from search.final_lock import clear_retrain
     from search.logs import keep_native_output
 
     if replace:
-        shutil.rmtree(folder.retrain, ignore_errors=True)
+        clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
     keep_native_output(folder.retrain_output)
     from search.page import write_study_report

@@ -11,6 +11,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from search.errors import StudyError
 
+LOCK_NAME = "driver.lock"
+"""The file of a `WriterLock`, in the folder that it guards."""
 _APPEND_LOCK = ".lock"
 """What Optuna adds to the journal's name for the lock that it holds during one append."""
 
@@ -41,24 +43,22 @@ def free_stale_lock(path: Path) -> None:
 
 
 class WriterLock:
-    """Held by the one process that may write to a study; the system frees it when that process ends, even killed."""
+    """Held by the one process that may write to a folder; the system frees it when that process ends, even killed."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     @classmethod
-    def acquire(cls, folder: Path) -> Self:
-        """Never waits. Raises StudyError naming the host and process that holds it."""
-        file = (folder / "driver.lock").open("a+", encoding="utf-8")
+    def acquire(cls, folder: Path, *, advice: str = "wait for it, stop it, or look on with 'carsearch status'") -> Self:
+        """Never waits. Raises StudyError naming the host and process that holds it, and `advice`."""
+        file = (folder / LOCK_NAME).open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise StudyError(
-                f"{folder} is in use by {holder}: wait for it, stop it, or look on with 'carsearch status'"
-            ) from None
+            raise StudyError(f"{folder} is in use by {holder}: {advice}") from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

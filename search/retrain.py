@@ -17,14 +17,14 @@ from carcls.data.folds import read_split
 from carcls.data.source import TrainingData
 from carcls.data.store import Store, default_store_root
 from carcls.events import EpochReport
-from carcls.inference.export import export_model
-from carcls.inference.tta import choose_views, predict_view
 from carcls.training.retention import prune_checkpoints
-from carcls.training.stages import fine_tune, load_best
+from carcls.training.stages import fine_tune
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
+from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.scores import Scores, read_scores
+from search.scoring import score
 from search.study import Study
 from search.tensorboard import EventLog
 
@@ -49,16 +49,19 @@ def retrain(
 ) -> Scores:
     """Trains, or goes on where an earlier call was cut off; scores; exports. Returns at once where all is done.
 
-    Raises StudyError where another configuration's training stands there, and whatever `fine_tune` raises.
+    Raises StudyError where another configuration's training stands there or another process is at work on it, and
+    whatever `fine_tune` raises.
     """
-    _claim(folder, experiment, config)
-    if folder.scores.exists() and folder.model.exists():
-        say(f"{folder.retrain} is finished already; '--replace' trains anew")
-        return read_scores(folder.scores)
-    reports = _train(folder, experiment, config, say)
-    scores = _score(folder, experiment, config, reports, trial)
-    atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
-    return scores
+    with retraining(folder):
+        _claim(folder, experiment, config)
+        if folder.scores.exists() and folder.model.exists():
+            say(f"{folder.retrain} is finished already; '--replace' trains anew")
+            return read_scores(folder.scores)
+        data = _training_data(folder, experiment)
+        reports = _train(folder, experiment, config, data, say)
+        scores = score(folder, experiment, config, data, reports, trial=trial)
+        atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
+        return scores
 
 
 def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
@@ -88,7 +91,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 
 
 def _train(
-    folder: StudyFolder, experiment: Experiment, config: TrainConfig, say: Callable[[str], None]
+    folder: StudyFolder, experiment: Experiment, config: TrainConfig, data: TrainingData, say: Callable[[str], None]
 ) -> tuple[EpochReport, ...]:
     devices.configure(threads=None, deterministic=experiment.search.deterministic, gpu_memory_share=None)
     reports = list(_read_reports(folder))
@@ -108,7 +111,7 @@ def _train(
     if not _is_done(reports, config):
         fine_tune(
             config,
-            _training_data(folder, experiment),
+            data,
             on_epoch,
             folder=folder.retrain,
             attempt=len(list(folder.retrain.glob("attempt-*"))),
@@ -124,7 +127,7 @@ def epoch_line(report: EpochReport, total_epochs: int) -> str:
         f"epoch {report.epoch:>3}/{total_epochs}  {report.stage_name:<8} {report.image_size} px"
         f"  train loss {report.train_loss:.3f} acc {report.train_accuracy:.3f}"
         f"  validation loss {report.val_log_loss:.3f} acc {report.val_accuracy:.3f}"
-        f"  {report.seconds.train + report.seconds.validate + report.seconds.build:.1f} s"
+        f"  {report.seconds.total:.1f} s"
     )
 
 
@@ -144,50 +147,11 @@ def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
 
 
 def _training_data(folder: StudyFolder, experiment: Experiment) -> TrainingData:
-
     return TrainingData(
         split=read_split(folder.split, experiment.data.root),
         store=Store(experiment.store.root or default_store_root()),
         view_seed=experiment.search.seed,
         processes=len(os.sched_getaffinity(0)),
-    )
-
-
-def _score(
-    folder: StudyFolder,
-    experiment: Experiment,
-    config: TrainConfig,
-    reports: tuple[EpochReport, ...],
-    trial: int | None,
-) -> Scores:
-    """Plain and TTA scores on the validation photos, and the exported model."""
-
-    data = _training_data(folder, experiment)
-    class_names = data.split.class_names
-    classifier, size_px = load_best(config, folder.retrain, reports[-1], class_count=len(class_names))
-    pixels, labels = data.pixels("validation", size_px), data.split.validation.labels
-    views = dict.fromkeys(("plain", *experiment.tta.views))
-    by_view = {view: predict_view(classifier.model, pixels, view, batch_size=config.batch_size) for view in views}
-    choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
-    export_model(
-        folder.model, classifier, class_names=class_names, config=config, size_px=size_px, tta_views=choice.views
-    )
-    best = max(reports, key=lambda report: report.rank)
-    return Scores(
-        best_epoch=best.epoch,
-        best_stage=best.stage_name,
-        image_size=size_px,
-        validation_photos=len(labels),
-        plain_accuracy=choice.plain_accuracy,
-        plain_log_loss=choice.plain_log_loss,
-        plain_correct=int((by_view["plain"].argmax(axis=1) == labels).sum()),
-        tta_accuracy=choice.tta_accuracy,
-        tta_log_loss=choice.tta_log_loss,
-        tta_interval=choice.interval,
-        tta_views=choice.views,
-        seconds=sum(r.seconds.train + r.seconds.validate + r.seconds.build for r in reports),
-        device=devices.describe(),
-        trial=trial,
     )
 
 

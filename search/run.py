@@ -23,6 +23,7 @@ from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
 from search.errors import ClusterError, ExperimentError, StudyError
 from search.experiment.experiment import Experiment
+from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.frozen import open_experiment
 from search.journal import WriterLock
@@ -114,19 +115,21 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
 def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
     """Renames the finished draft into place; what `--replace` removes goes only once the new one stands there.
 
-    Raises StudyError where a driver is at work in the old one.
+    Raises StudyError where a driver or a final training is at work in the old one.
     """
     if not folder.root.exists():
         draft.root.rename(folder.root)
         return
     lock = WriterLock.acquire(folder.root)
     old = folder.root.with_name(f".old-{draft.root.name.lstrip('.')}")
-    folder.root.rename(old)
     try:
-        draft.root.rename(folder.root)
-    except OSError:
-        old.rename(folder.root)
-        raise
+        with retraining(folder):
+            folder.root.rename(old)
+            try:
+                draft.root.rename(folder.root)
+            except OSError:
+                old.rename(folder.root)
+                raise
     finally:
         lock.release()
     shutil.rmtree(old, ignore_errors=True)

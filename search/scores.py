@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.efficiency import Efficiency, efficiency_lines
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -27,18 +29,31 @@ class Scores:
     device: str
     trial: int | None
     """The trial that it repeats; None for a fixed recipe."""
+    tta_note: str | None = None
+    """Why no view could be chosen; None where one could."""
+    efficiency: Efficiency | None = None
+    """None in files written before it was measured."""
 
 
 def read_scores(path: Path) -> Scores:
     """What `scores.json` holds."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    return Scores(**values | {"tta_interval": tuple(values["tta_interval"]), "tta_views": tuple(values["tta_views"])})
+    efficiency = values.get("efficiency")
+    return Scores(
+        **values
+        | {
+            "tta_interval": tuple(values["tta_interval"]),
+            "tta_views": tuple(values["tta_views"]),
+            "efficiency": Efficiency.from_json(efficiency) if efficiency else None,
+        }
+    )
 
 
 def score_lines(scores: Scores) -> tuple[str, ...]:
-    """The scores in words, for the terminal."""
+    """The scores in words, then what the training took, for the terminal."""
     low, high = scores.tta_interval
-    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else "no TTA: it does not help here"
+    refused = scores.tta_note or "no TTA: it does not help here"
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
     return (
         f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
         f"validation, plain: accuracy {scores.plain_accuracy:.4f}"
@@ -46,4 +61,5 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
         f"views in use: {used}",
+        *(efficiency_lines(scores.efficiency, len(scores.tta_views)) if scores.efficiency else ()),
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 from search.experiment.domains import Value
 from search.policy.records import TrialRecord, TrialState, trained_s
+from search.report.final import Retrain, final_training
 from search.report.parameters import ParameterView, parameter_views, role_of
-from search.report.scores import Interval, Score, overlap, trial_score, wilson_interval
+from search.report.scores import Score, overlap, trial_score
 from search.report.stages import StageRow, stage_rows
 from search.summary import counts_line, leading_trial, state_name
 
@@ -69,28 +70,6 @@ class Curve:
     points: tuple[tuple[int, float], ...]
     borders: tuple[tuple[int, str], ...]
     """Epoch at which each stage ended, and the stage's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retrain:
-    """Validation scores of the final training."""
-
-    trial: int | None
-    best_stage: str
-    best_epoch: int
-    image_size: int
-    photos: int
-    plain_accuracy: float
-    plain_interval: Interval
-    plain_log_loss: float
-    tta_accuracy: float
-    tta_interval: Interval
-    tta_log_loss: float
-    log_loss_saved: Interval
-    """Bootstrap interval of what TTA saves per photo, in nats."""
-    views: tuple[str, ...]
-    seconds: float
-    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +137,7 @@ def report_data(
         pooled_stages=stage_rows(records),
         failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
         quarantined=tuple(quarantined),
-        retrain=_retrain(retrain) if retrain else None,
+        retrain=final_training(retrain) if retrain else None,
         submission=submission,
     )
 
@@ -232,25 +211,3 @@ def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:
 def _failure(record: TrialRecord) -> Failure:
     cause = record.cause or "no cause recorded"
     return Failure(number=record.number, kind=state_name(record), epochs=record.fidelity, cause=cause)
-
-
-def _retrain(scores: Mapping[str, Any]) -> Retrain:
-    photos = int(scores["validation_photos"])
-    low, high = scores["tta_interval"]
-    return Retrain(
-        trial=scores["trial"],
-        best_stage=scores["best_stage"],
-        best_epoch=scores["best_epoch"],
-        image_size=scores["image_size"],
-        photos=photos,
-        plain_accuracy=scores["plain_accuracy"],
-        plain_interval=wilson_interval(scores["plain_accuracy"], photos),
-        plain_log_loss=scores["plain_log_loss"],
-        tta_accuracy=scores["tta_accuracy"],
-        tta_interval=wilson_interval(scores["tta_accuracy"], photos),
-        tta_log_loss=scores["tta_log_loss"],
-        log_loss_saved=(low, high),
-        views=tuple(scores["tta_views"]),
-        seconds=scores["seconds"],
-        device=scores["device"],
-    )

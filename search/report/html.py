@@ -6,6 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from carcls import atomic
+from search.efficiency import ms_text, size_text
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.data import ReportData
 from search.summary import count_text, duration_text, one_line, value_text
@@ -35,10 +36,13 @@ def render(data: ReportData) -> str:
         "interval": _interval,
         "points": _points,
         "duration": duration_text,
+        "size": size_text,
+        "ms": ms_text,
         "one_line": one_line,
         "lines": _lines,
         "value": _value,
         "range": _range,
+        "thousands": _thousands,
         "count": count_text,
     }
     # S704: matplotlib has escaped every text in its SVG.
@@ -72,4 +76,8 @@ def _value(value: object) -> str:
 def _range(values: tuple[int, ...]) -> str:
     """`96`, or `96 – 160`, thousands set apart by a thin space."""
     ends = dict.fromkeys((min(values), max(values)))
-    return " – ".join(f"{value:,}".replace(",", "\u202f") for value in ends)
+    return " – ".join(_thousands(value) for value in ends)
+
+
+def _thousands(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f")

@@ -25,7 +25,7 @@ def start_cli(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def run_cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str, cwd: Path, within_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
     """`carsearch ...` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "search.cli", *arguments],
@@ -33,7 +33,7 @@ def run_cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=within_s,
         check=False,
     )
 

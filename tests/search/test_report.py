@@ -24,6 +24,13 @@ SCORES = json.loads("""{
   "tta_interval": [0.004, 0.031], "tta_views": ["plain", "flip"], "seconds": 1234.0, "device": "CPU", "trial": 1
 }""")
 
+EFFICIENCY = {
+    "parameters": 20_881_970, "model_bytes": 83_900_000, "peak_memory_bytes": 2_140_000_000, "batch_size": 16,
+    "plain_s_per_photo": 0.0124, "views_s_per_photo": 0.0256,
+    "stages": [{"name": "head", "image_size_px": 448, "epochs": 5, "trainable_parameters": 20_490, "seconds": 7384.0,
+                "images_per_s": 118.6}],
+}  # fmt: skip
+
 BASELINE = trial(0, TrialState.COMPLETE, climb([0.5], [0.625], [0.75]), params={"train.rate": 0.5})
 BEST = trial(1, TrialState.COMPLETE, climb([0.25, 0.5], [0.375], [0.8125]), params={"train.rate": 0.25, "train.b": 1})
 PRUNED = trial(2, TrialState.PRUNED, climb([0.875]), params={"train.rate": 0.125})
@@ -153,6 +160,26 @@ def test_the_final_training_is_on_the_page():
     ):
         assert text in page
     assert "Repeats trial 0001" in page
+    assert "Efficiency" not in page, "scores of an older carsearch do not tell it"
+
+
+def test_what_the_final_training_took_is_on_the_page():
+    page = "\n".join(Page(render(data(retrain=SCORES | {"efficiency": EFFICIENCY}))).texts)
+    for text in (
+        "20\u202f881\u202f970 parameters, model file 83.9 MB, peak main memory 2.1 GB.",
+        "Prediction: 12.4 ms a photo plain, 25.6 ms with 2 views, in batches of 16.",
+        "head\n448\n5\n20\u202f490\n2 h 03 min\n119",
+    ):
+        assert text in page
+
+
+def test_a_fixed_recipe_has_no_winner_and_no_leaderboard():
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"trial": None, "tta_note": "too few"}))).texts)
+    assert "A fixed recipe" in page
+    assert "Views in use: plain, flip (too few)." in page
+    assert "Winner" not in page
+    assert "Leaderboard" not in page
+    assert "chose the best epoch and the views" in page
 
 
 def test_a_score_that_is_missing_is_named():
@@ -170,7 +197,8 @@ def test_hostile_names_stay_text(tmp_path):
         replace(PRUNED, params={EVIL: EVIL + "2", "n": 2.0}),
         replace(LOST, cause=EVIL),
     ]
-    hostile = {"tta_views": [EVIL], "best_stage": EVIL, "device": EVIL}
+    costs = EFFICIENCY | {"stages": [EFFICIENCY["stages"][0] | {"name": EVIL}]}
+    hostile = {"tta_views": [EVIL], "best_stage": EVIL, "device": EVIL, "tta_note": EVIL, "efficiency": costs}
     report = data(
         records, name=EVIL, experiment_text=EVIL, quarantined=[(EVIL, EVIL)], submission=EVIL, device=EVIL,
         retrain=SCORES | hostile,
@@ -181,7 +209,7 @@ def test_hostile_names_stay_text(tmp_path):
     assert "script" not in page.tags
     assert "<script" not in html
     assert not set(html) & set("\x00\u202e")
-    assert sum("<script>alert('&')</script>" in text for text in page.texts) >= 10
+    assert sum("<script>alert('&')</script>" in text for text in page.texts) >= 12
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 

@@ -11,6 +11,7 @@ from carcls.data.pixels import decode
 from carcls.inference.export import load_model
 from search.errors import StudyError
 from search.experiment.experiment import load
+from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.policy.records import TrialState
 from search.scores import Scores, read_scores, score_lines
@@ -82,6 +83,31 @@ def test_the_scores_say_how_good_the_exported_model_is(retrained: Ran) -> None:
         assert line in retrained.output.splitlines()
 
 
+def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
+    folder = retrained.folder
+    cost = read_scores(folder.scores).efficiency
+    assert cost is not None
+    reports = [json.loads(line) for line in folder.retrain_reports.read_text(encoding="utf-8").splitlines()]
+    assert [(stage.name, stage.epochs, stage.image_size_px) for stage in cost.stages] == [
+        ("head", 2, 32),
+        ("top", 2, 32),
+    ]
+    assert [stage.trainable_parameters for stage in cost.stages] == [
+        reports[0]["trainable_parameters"],
+        reports[-1]["trainable_parameters"],
+    ]
+    assert sum(stage.seconds for stage in cost.stages) == pytest.approx(read_scores(folder.scores).seconds)
+    assert cost.parameters == load_model(folder.model).model.count_params()
+    assert cost.model_bytes == folder.model.stat().st_size
+    assert cost.batch_size == 8
+    assert cost.peak_memory_bytes is not None
+    assert cost.peak_memory_bytes > cost.model_bytes
+    assert 0 < cost.plain_s_per_photo <= cost.views_s_per_photo
+    page = folder.report.read_text(encoding="utf-8")
+    assert "<h3>Efficiency</h3>" in page
+    assert f"{cost.parameters:,}".replace(",", "\u202f") + " parameters" in page
+
+
 def test_the_exported_model_answers_as_it_was_scored(retrained: Ran) -> None:
     folder, scores = retrained.folder, read_scores(retrained.folder.scores)
     validation = read_split(folder.split, retrained.cwd / "data").validation
@@ -121,3 +147,18 @@ def test_a_second_call_is_done_at_once_and_another_trial_is_refused(retrained: R
     assert "another configuration" in refused.stderr
     assert "--replace" in refused.stderr
     assert folder.model.read_bytes() == model
+
+
+def test_while_one_process_trains_nobody_else_does_or_deletes(retrained: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.run import create_study
+
+    folder = retrained.folder
+    monkeypatch.chdir(retrained.cwd)
+    with retraining(folder):
+        refused = run_cli("retrain", str(folder.root), "--replace", cwd=retrained.cwd)
+        with pytest.raises(StudyError, match="retrain is in use by process"):
+            create_study(load(retrained.file), replace=True)
+    assert refused.returncode == 2
+    assert "retrain is in use by process" in refused.stderr
+    assert folder.model.exists()
+    assert not list(retrained.cwd.joinpath("results").glob(".*")), "no draft is left behind"

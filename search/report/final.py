@@ -1,0 +1,60 @@
+"""What the page says of the final training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.efficiency import Efficiency
+from search.report.scores import Interval, wilson_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """Validation scores of the final training."""
+
+    trial: int | None
+    best_stage: str
+    best_epoch: int
+    image_size: int
+    photos: int
+    plain_accuracy: float
+    plain_interval: Interval
+    plain_log_loss: float
+    tta_accuracy: float
+    tta_interval: Interval
+    tta_log_loss: float
+    log_loss_saved: Interval
+    """Bootstrap interval of what TTA saves per photo, in nats."""
+    views: tuple[str, ...]
+    tta_note: str | None
+    seconds: float
+    device: str
+    efficiency: Efficiency | None
+
+
+def final_training(scores: Mapping[str, Any]) -> Retrain:
+    """What the page says of the values of `retrain/scores.json`; pure.
+
+    Raises KeyError where a score is missing; what older files do not tell is None.
+    """
+    photos = int(scores["validation_photos"])
+    low, high = scores["tta_interval"]
+    return Retrain(
+        trial=scores["trial"],
+        best_stage=scores["best_stage"],
+        best_epoch=scores["best_epoch"],
+        image_size=scores["image_size"],
+        photos=photos,
+        plain_accuracy=scores["plain_accuracy"],
+        plain_interval=wilson_interval(scores["plain_accuracy"], photos),
+        plain_log_loss=scores["plain_log_loss"],
+        tta_accuracy=scores["tta_accuracy"],
+        tta_interval=wilson_interval(scores["tta_accuracy"], photos),
+        tta_log_loss=scores["tta_log_loss"],
+        log_loss_saved=(low, high),
+        views=tuple(scores["tta_views"]),
+        tta_note=scores.get("tta_note"),
+        seconds=scores["seconds"],
+        device=scores["device"],
+        efficiency=Efficiency.from_json(scores["efficiency"]) if scores.get("efficiency") else None,
+    )
