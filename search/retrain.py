@@ -15,7 +15,6 @@ from carcls import atomic, devices
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.source import TrainingData
-from carcls.data.store import Store, default_store_root
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints
 from carcls.training.stages import fine_tune
@@ -25,6 +24,7 @@ from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.scores import Scores, read_scores
 from search.scoring import score
+from search.stores import open_store
 from search.study import Study
 from search.tensorboard import EventLog
 
@@ -149,7 +149,7 @@ def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
 def _training_data(folder: StudyFolder, experiment: Experiment) -> TrainingData:
     return TrainingData(
         split=read_split(folder.split, experiment.data.root),
-        store=Store(experiment.store.root or default_store_root()),
+        store=open_store(experiment.store),
         view_seed=experiment.search.seed,
         processes=len(os.sched_getaffinity(0)),
     )

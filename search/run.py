@@ -13,6 +13,7 @@ import numpy as np
 from ray import tune
 
 from carcls.config import TrainConfig
+from carcls.data.augment import check_policy
 from carcls.data.folds import make_split, write_quarantine, write_split
 from carcls.data.table import check_trainable, load_dataset
 from search.cluster.adapters import adapters
@@ -23,9 +24,10 @@ from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
 from search.errors import ClusterError, ExperimentError, StudyError
 from search.experiment.experiment import Experiment
+from search.experiment.paths import policy_files
 from search.final_lock import retraining
 from search.folder import StudyFolder
-from search.frozen import open_experiment
+from search.frozen import frozen_copy, open_experiment
 from search.journal import WriterLock
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
@@ -50,7 +52,9 @@ class SearchEnd:
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
     """Scans the photos, makes the one split, and lets the study's folder appear whole.
 
-    Raises StudyError where the study exists already, DataError where the photos cannot be used.
+    What is to be searched is then the study's own copy of the experiment, see `open_experiment`. Raises StudyError
+    where the study exists already, DataError where the photos cannot be used, ConfigError where an augmentation policy
+    cannot.
     """
     folder = StudyFolder(experiment.results / experiment.name)
     if folder.root.exists() and not replace:
@@ -73,7 +77,7 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
         )
     folder = StudyFolder(experiment.results / experiment.name)
     if folder.root.exists() and not replace:
-        if open_experiment(folder).resolved_yaml() == experiment.resolved_yaml():
+        if open_experiment(folder).resolved_yaml() == frozen_copy(experiment, folder)[0]:
             return folder
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
@@ -86,10 +90,13 @@ def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> S
     missing = experiment.missing_files()
     if missing:
         raise ExperimentError(missing)
+    for _, policy in policy_files(dict(experiment.tree)):
+        check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{experiment.name}-", dir=experiment.results)))
     try:
         _fill(draft, experiment)
+        _freeze(draft, experiment, published=folder)
         if searched:
             draft.trials.mkdir()
             Study.create(draft.root, experiment.name).close()
@@ -109,7 +116,15 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
     split = make_split(dataset, fraction=validation.fraction, seed=validation.seed)
     write_split(split, folder.split)
     write_quarantine(folder.quarantine, dataset.quarantined)
-    folder.experiment.write_text(experiment.resolved_yaml(), encoding="utf-8")
+
+
+def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
+    """Writes the experiment, and the files that it owns, as they will read from where the draft is published."""
+    text, copies = frozen_copy(experiment, published)
+    draft.experiment.write_text(text, encoding="utf-8")
+    for name, content in copies.items():
+        draft.policies.mkdir(exist_ok=True)
+        (draft.policies / name).write_bytes(content)
 
 
 def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
@@ -188,11 +203,10 @@ def _plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
 
 
 def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerSettings:
-    store_root = experiment.store.root
     return WorkerSettings(
         threads=resources.cpus,
         gpu_share=resources.gpus or None,
-        store_root=str(store_root) if store_root else None,
+        store=experiment.store.model_dump(mode="json"),
         deterministic=experiment.search.deterministic,
     )
 

@@ -11,7 +11,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.cluster.dispatch import Dispatcher
-from search.cluster.segment import Outcome, read_outcome, read_report
+from search.cluster.segment import Notice, Outcome, read_notice, read_outcome, read_report
+from search.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 class _NotSaved:
@@ -71,6 +74,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         super().__init__()
         self._dispatcher = dispatcher
         self._causes = causes
+        self._noticed: set[Notice] = set()
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Keeps Ray's words for the searcher, who is told next, but without them."""
@@ -83,4 +87,8 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         report = read_report(result)
         if report:
             self._dispatcher.report(trial.config["segment"]["number"], report)
+        notice = read_notice(result)
+        if notice is not None and notice not in self._noticed:  # once, however many trials of a node say the same
+            self._noticed.add(notice)
+            _log.log(notice.level, "%s", notice.text)
         return str(TrialScheduler.CONTINUE)

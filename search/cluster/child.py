@@ -12,11 +12,13 @@ from carcls import devices
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.source import TrainingData
-from carcls.data.store import Store, default_store_root
 from carcls.errors import TrainingError
 from carcls.training.stages import fine_tune
+from search.cluster.outbox import Outbox, send_notices
 from search.cluster.segment import Outcome, Segment, outcome_message, report_message
+from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
+from search.stores import open_store
 
 
 def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
@@ -26,14 +28,16 @@ def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> N
     output = study.root / study.output_name(segment.number, segment.attempt)
     output.parent.mkdir(parents=True, exist_ok=True)
     _redirect_output(output)
+    outbox = Outbox(messages)
+    send_notices(outbox)
     try:
-        _train(segment, study, messages)
+        _train(segment, study, outbox)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
         traceback.print_exc()
-        messages.send(outcome_message(outcome_of(error)))
+        outbox.send(outcome_message(outcome_of(error)))
     else:
-        messages.send(outcome_message(Outcome("ended")))
-    messages.close()
+        outbox.send(outcome_message(Outcome("ended")))
+    outbox.close()
 
 
 def _exit_with_actor(lifeline: Connection) -> None:
@@ -52,14 +56,14 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _train(segment: Segment, study: StudyFolder, messages: Connection) -> None:
+def _train(segment: Segment, study: StudyFolder, outbox: Outbox) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
     split = read_split(study.split, Path(segment.data_root))
-    store = Store(Path(segment.store_root) if segment.store_root else default_store_root())
+    store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         TrainConfig.model_validate(segment.config),
         TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads),
-        lambda report: messages.send(report_message(report)),
+        lambda report: outbox.send(report_message(report)),
         folder=study.trial(segment.number),
         attempt=segment.attempt,
         resume=segment.resume,

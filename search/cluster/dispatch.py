@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, remove_unrecorded
@@ -38,7 +38,8 @@ class WorkerSettings:
 
     threads: int
     gpu_share: float | None
-    store_root: str | None
+    store: dict[str, Any]
+    """The experiment's store settings, as JSON."""
     deterministic: bool
 
 
@@ -163,7 +164,7 @@ class Dispatcher:
             stop_after_stage=stop_after_stage,
             data_root=str(self._experiment.data.root),
             view_seed=self._experiment.search.seed,
-            store_root=self._worker.store_root,
+            store=self._worker.store,
             threads=self._worker.threads,
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,

@@ -12,6 +12,7 @@ from carcls.events import EpochReport
 
 EPOCH_REPORT = "epoch_report"
 OUTCOME = "outcome"
+NOTICE = "notice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Segment:
     stop_after_stage: int
     data_root: str
     view_seed: int
-    store_root: str | None
-    """Node-local store; None takes the node's default."""
+    store: dict[str, Any]
+    """The experiment's store settings, as JSON."""
     threads: int
     gpu_share: float | None
     """Share of one GPU's memory; None where the trial has no GPU."""
@@ -59,6 +60,25 @@ def report_message(report: EpochReport) -> dict[str, str]:
 def read_report(result: Mapping[str, Any]) -> EpochReport | None:
     """The epoch in a Tune result; None where it is another message."""
     return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line for whoever watches the search, told while a segment runs."""
+
+    level: int
+    """As in `logging`."""
+    text: str
+
+
+def notice_message(notice: Notice) -> dict[str, str]:
+    """A notice as Tune's result."""
+    return {NOTICE: json.dumps(asdict(notice))}
+
+
+def read_notice(result: Mapping[str, Any]) -> Notice | None:
+    """The notice in a Tune result; None where it is another message."""
+    return Notice(**json.loads(result[NOTICE])) if NOTICE in result else None
 
 
 def outcome_message(outcome: Outcome) -> dict[str, str]:

@@ -132,10 +132,14 @@ class TtaSettings(_Frozen):
 
 
 class StoreSettings(_Frozen):
-    """Where shared artefacts lie."""
+    """Where shared artefacts lie. Nothing here changes any result."""
 
+    enabled: bool = True
+    """False: photos are decoded whenever they are needed, and frozen passes computed by each trial for itself."""
     root: Path | None = None
     """Folder on each node's own disk; null: $CARSEARCH_STORE, else the user's cache."""
+    quota_gb: Annotated[float, Field(gt=0.0)] | None = None
+    """What all artefacts there may take, in 10^9 bytes: beyond it the least recently used go; null: no limit."""
 
 
 class ExperimentSections(_Frozen):

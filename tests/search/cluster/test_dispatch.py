@@ -15,7 +15,7 @@ from search.study import Study
 from tests.search.tiny import EXPERIMENT, STAGES
 from tests.search.trial_builders import epoch_report
 
-CPU = WorkerSettings(threads=1, gpu_share=None, store_root=None, deterministic=True)
+CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)
 HEAD_EPOCHS = 2
 
 
@@ -114,7 +114,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
-    worker = WorkerSettings(threads=3, gpu_share=0.5, store_root="/store", deterministic=False)
+    worker = WorkerSettings(threads=3, gpu_share=0.5, store={"root": "/store"}, deterministic=False)
     desk = open_desk("search.seed=7", worker=worker)
 
     segment = desk.take()
@@ -128,7 +128,7 @@ def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
         stop_after_stage=0,
         data_root=str(desk.experiment.data.root),
         view_seed=7,
-        store_root="/store",
+        store={"root": "/store"},
         threads=3,
         gpu_share=0.5,
         deterministic=False,

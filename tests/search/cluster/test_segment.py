@@ -52,7 +52,7 @@ def test_a_segment_survives_json() -> None:
         stop_after_stage=1,
         data_root="/data",
         view_seed=7,
-        store_root=None,
+        store={"root": None},
         threads=2,
         gpu_share=0.5,
         deterministic=True,
