@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from carcls.data.folds import read_split
 from carcls.data.layouts import TEST_FOLDERS
 from carcls.data.pixels import pixels
-from carcls.data.store import Store, default_store_root
 from carcls.data.table import Unlabelled, load_unlabelled
 from carcls.inference.export import Card, load_model
 from carcls.inference.submission import write_answers, write_submission
@@ -19,6 +18,7 @@ from carcls.inference.tta import average, predict_view
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.stores import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
         raise StudyError(_nothing_to_predict(folder, experiment, found))
     exported = load_model(folder.model)
     say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
-    store = Store(experiment.store.root or default_store_root())
+    store = open_store(experiment.store)
     test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
     by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
     probabilities = average(by_view, exported.card.tta_views)
