@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from carcls import atomic
+from carcls.data.duplicates import linked_groups
 from carcls.data.rows import is_plain_name
 from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
@@ -28,17 +29,18 @@ class Split:
 
 
 def make_split(dataset: Dataset, *, fraction: float, seed: int) -> Split:
-    """A share of each class, rounded, goes to validation; copies (equal digests) stay on one side.
+    """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
 
     Every class with two different photos has at least one on each side; a class with one stays in training, and
-    so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order.
+    so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
+    without near duplicates are split as by digests alone.
     Raises DataError for a fraction outside (0, 1), or where no class can spare a photo.
     """
     if not 0.0 < fraction < 1.0:
         raise DataError(f"validation fraction {fraction}: expected a number between 0 and 1, such as 0.15")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
-    pure, contradictory = _groups_by_class(table)
+    pure, contradictory = _groups_by_class(table, [scan.look for scan in dataset.train_scans])
     held_out: set[int] = set()
     for label in range(len(dataset.class_names)):
         count = int(np.count_nonzero(table.labels == label))
@@ -97,17 +99,14 @@ def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
 
 
-def _groups_by_class(table: ImageTable) -> tuple[dict[int, list[list[int]]], set[int]]:
+def _groups_by_class(table: ImageTable, looks: Sequence[bytes]) -> tuple[dict[int, list[list[int]]], set[int]]:
     """Copies grouped, by label; and the labels of copies that carry more than one."""
-    copies: dict[str, list[int]] = defaultdict(list)
-    for index, digest in enumerate(table.digests):
-        copies[digest].append(index)
     pure: dict[int, list[list[int]]] = defaultdict(list)
     contradictory: set[int] = set()
-    for group in copies.values():
+    for group in linked_groups(table.digests, looks):
         labels = {int(table.labels[index]) for index in group}
         if len(labels) == 1:
-            pure[labels.pop()].append(group)
+            pure[labels.pop()].append(list(group))
         else:
             contradictory |= labels
     return pure, contradictory

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import current_process, get_context
 from pathlib import Path
 
+from carcls.data.duplicates import look_of
 from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
 from carcls.errors import DataError
 
@@ -23,6 +24,8 @@ class Scan:
     """Of the decoded photo in px, turned as its EXIF orientation says."""
     height: int = 0
     byte_count: int = 0
+    look: bytes = b""
+    """Of `look_of`, 1,024 bytes: what near duplicates are found by."""
 
 
 _CHUNK = 128
@@ -49,10 +52,11 @@ def scan_photo(path: Path) -> Scan:
     """One photo, read and decoded."""
     try:
         data = read_photo_bytes(path)
-        height, width, _ = decode_bytes(data).shape
+        image = decode_bytes(data)
     except DataError as error:
         return Scan(reason=str(error))
-    return Scan(digest_of(data), width=width, height=height, byte_count=len(data))
+    height, width, _ = image.shape
+    return Scan(digest_of(data), width=width, height=height, byte_count=len(data), look=look_of(image))
 
 
 def scan_in_processes(scan: Callable[[Path], Scan], chunks: Sequence[Sequence[Path]], workers: int) -> list[Scan]:
