@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class _Entry:
         args = {**self.args, **changed}
         if issubclass(self.kind, A.BaseCompose):
             args["transforms"] = [child.build() for child in self.children]
-        elif _has_schema(self.kind):
-            args["strict"] = True  # albumentations otherwise only warns of an argument that it does not know
+        else:
+            args = _own_args(self.kind, args)
         try:
             return self.kind(**args)
         except Exception as error:  # whatever a constructor raises is about the file
@@ -204,10 +205,17 @@ def _check_probability(kind: type, args: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: {target}: there are photos only, without boxes, points or masks: take it out")
 
 
-def _has_schema(kind: type) -> bool:
-    """True where albumentations checks the arguments, by a schema beside the constructor; else Python does."""
-    owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
-    return "InitSchema" in vars(owner)
+def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for a transform's constructor, such that it refuses those that it does not know.
+
+    `A.save` also writes what only the constructors of its base classes take; `A.load` warns of these and drops them.
+    """
+    owners = [base for base in kind.__mro__ if base is not object and "__init__" in vars(base)]
+    own, *inherited = [set(signature(vars(base)["__init__"]).parameters) for base in owners]
+    kept = {name: value for name, value in args.items() if name in own or name not in set().union(*inherited)}
+    # Where albumentations checks arguments, by a schema beside the constructor, it otherwise only warns; else Python
+    # refuses.
+    return {**kept, "strict": True} if "InitSchema" in vars(owners[0]) else kept
 
 
 def _why(error: Exception) -> str:

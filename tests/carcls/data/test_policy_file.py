@@ -239,12 +239,13 @@ REFUSED = {
 
 
 def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(tmp_path):
+    """As written by hand, and as `A.save` writes it: with arguments of base classes that the class does not take."""
     refused, accepted = set(), set()
     for name, kind in sorted(vars(A).items()):
         if not isinstance(kind, type) or not issubclass(kind, A.BasicTransform) or name in SLOW:
             continue
         try:
-            kind(p=0.5)
+            transform = kind(p=0.5)
         except (ValueError, NotImplementedError):  # arguments without defaults, abstract classes
             continue
         try:
@@ -252,9 +253,24 @@ def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(t
         except ConfigError:
             refused.add(name)
         else:
+            read_policy_file(saved(tmp_path / f"saved {name}.json", transform))
             accepted.add(name)
     assert refused == REFUSED
     assert len(accepted) >= 60
+
+
+@pytest.mark.parametrize("name", ["RGBShift", "MedianBlur", "RandomRotate90", "HorizontalFlip", "ToSepia"])
+def test_arguments_that_a_transform_does_not_know_are_refused_with_or_without_its_own_constructor(tmp_path, name):
+    with pytest.raises(ConfigError, match=rf"\({name}\): .*nonsense"):
+        check_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
+
+
+def test_what_a_saved_transform_says_is_what_it_does(tmp_path):
+    policy = saved(tmp_path / "mine.yaml", A.Compose([A.RGBShift(r_shift_limit=(40, 40), g_shift_limit=0, p=1.0)]))
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    out = view(policy, grey, seed=0, view=0, index=0)
+    assert (out[..., 0] == 140).all()
+    assert (out[..., 1] == 100).all()
 
 
 def test_a_view_of_another_size_is_refused_even_where_noise_did_not_show_it(tmp_path):
