@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.table import TRAIN_CSV, TRAIN_FOLDER
-
+TRAIN_CSV, TRAIN_FOLDER = "train.csv", "train"
 WIDTH_PX, HEIGHT_PX = 640, 480
 """What most of the contest's photos measure."""
 _QUALITY = 90
