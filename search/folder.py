@@ -21,6 +21,11 @@ class StudyFolder:
         return self.root / "experiment.yaml"
 
     @property
+    def policies(self) -> Path:
+        """Copies of the user's own augmentation policies that the experiment names; absent where it names none."""
+        return self.root / "policies"
+
+    @property
     def split(self) -> Path:
         """Which photo trains and which validates."""
         return self.root / "split.csv"

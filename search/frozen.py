@@ -1,10 +1,16 @@
 """A study's own copy of its experiment: opened, and changed only where finished trials keep their meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
 
 from carcls.atomic import write_text
-from search.errors import StudyError
+from search.errors import ExperimentError, Problem, StudyError
 from search.experiment.experiment import Experiment, load
+from search.experiment.paths import policy_files, put
+from search.experiment.problems import dotted
 from search.folder import StudyFolder
 from search.study import Study
 
@@ -13,6 +19,28 @@ RESUMABLE = ("search.trials", "search.budget", "search.max_concurrent", "search.
 
 RETRAINABLE = ("retrain", "tta", "store", "search.deterministic")
 """Keys that a final training may change."""
+
+
+def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mapping[str, bytes]]:
+    """The experiment as text for the study in `folder`, and the files to lie in `folder.policies`, by name.
+
+    These are the user's own augmentation policies. The text names the copies, and the copies are named by their
+    content: an edit of the user's file changes no training of this study, and makes another experiment.
+
+    Raises ExperimentError where a file cannot be read.
+    """
+    tree, copies = deepcopy(dict(experiment.tree)), {}
+    for place, path in list(policy_files(tree)):
+        source = Path(path)
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            what = f"cannot read {source}: {error.strerror}"
+            raise ExperimentError((Problem(str(experiment.path), dotted(tree, place), what),)) from error
+        name = f"{source.stem}-{blake2b(content, digest_size=8).hexdigest()}{source.suffix}"
+        copies[name] = content
+        put(tree, place, str(folder.policies / name))
+    return replace(experiment, tree=tree).resolved_yaml(), copies
 
 
 def open_experiment(

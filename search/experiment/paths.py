@@ -18,10 +18,22 @@ _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, ("data", "labels"), ("results",),
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
     """Replace every relative path in the tree, in place, by the path from `folder`."""
     for place, value in list(_paths(tree)):
-        parent: Plain = tree
-        for key in place[:-1]:
-            parent = parent[key]
-        parent[place[-1]] = _absolute(value, folder)
+        put(tree, place, _absolute(value, folder))
+
+
+def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Places that name a user's own augmentation policy, and the path that stands there."""
+    for place, value in _paths(tree):
+        if place not in _PATHS and value.endswith(POLICY_FILE_SUFFIXES):
+            yield place, value
+
+
+def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
+    """Write a value over what stands at a place of the tree."""
+    parent: Plain = tree
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = value
 
 
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
