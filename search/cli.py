@@ -62,8 +62,8 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 
     experiment = load(file, overrides or [])
     logs.setup()
-    folder = create_study(experiment, replace=replace)
-    _search(folder, experiment, address)
+    folder, frozen = _open(create_study(experiment, replace=replace).root)
+    _search(folder, frozen, address)
 
 
 @app.command()
@@ -110,8 +110,8 @@ def train(file: File, overrides: Overrides = None, replace: Replace = False) -> 
     from search.run import create_recipe_folder
 
     experiment = load(file, overrides or [])
-    folder = create_recipe_folder(experiment, replace=replace)
-    _retrain(folder, experiment, trial=None)
+    folder, frozen = _open(create_recipe_folder(experiment, replace=replace).root)
+    _retrain(folder, frozen, trial=None)
 
 
 @app.command()
