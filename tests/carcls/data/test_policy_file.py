@@ -281,3 +281,19 @@ def test_a_view_of_another_size_is_refused_even_where_noise_did_not_show_it(tmp_
         ConfigError, match=r"mine\.yaml: made uint8 \(60\d, 60\d, 3\) of a photo of uint8 \(600, 600, 3\)"
     ):
         view(policy, photo(600), seed=0, view=0, index=0)
+
+
+@pytest.mark.parametrize("language", ["yaml", "python"])
+def test_the_examples_of_the_documentation_are_sound(tmp_path, monkeypatch, language):
+    text = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    example = text.partition(f"```{language}\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    if language == "python":
+        exec(example, {})  # noqa: S102  # what our own documentation tells a reader to run
+    else:
+        Path("mine.yaml").write_text(example, encoding="utf-8")
+    check_policy(str(tmp_path / "mine.yaml"))
+    assert {type(t).__name__ for t in read_policy_file(str(tmp_path / "mine.yaml")).compose()} >= {
+        "HorizontalFlip",
+        "OneOf",
+    }
