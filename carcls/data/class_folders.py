@@ -6,6 +6,8 @@ from carcls.data.names import may_be_photo, same_text
 from carcls.data.rows import Refused, Row, is_plain_name
 from carcls.data.tree import Kind, Tree, join
 
+NESTED = "a folder inside a class folder; its photos are not used"
+
 
 def from_class_folders(found: Found) -> Candidates:
     """Every file in a class folder whose name may be a photo's; the id is its path, the class its folder's name.
@@ -53,7 +55,7 @@ def _class_folder(tree: Tree, folder: str, classes: dict[str, str], rows: list[R
 def _why_unusable(name: str, kind: Kind) -> str:
     """Empty for a file that may be a photo."""
     if kind.is_folder:
-        return "a folder inside a class folder; its photos are not used"
+        return NESTED
     if kind is not Kind.FILE:
         return str(kind)
     if not is_plain_name(name):

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from carcls.data.candidates import Candidates, by_line, located, stray
-from carcls.data.class_folders import from_class_folders
+from carcls.data.class_folders import NESTED, from_class_folders
 from carcls.data.layouts import TRAIN_FOLDER, Found, LayoutKind, find_test_folder
 from carcls.data.names import may_be_photo, path_key, same_text
 from carcls.data.rows import CsvFile, Refused, Row, contest_rows, path_rows, read_csv
@@ -32,12 +32,7 @@ def _from_contest(found: Found, table: CsvFile) -> Candidates:
     folders = [join(TRAIN_FOLDER, name) for name in found.tree.folders(TRAIN_FOLDER)]
     classes = {row.category: join(TRAIN_FOLDER, row.category) for row in rows}
     classes |= {same_text(path.removeprefix(f"{TRAIN_FOLDER}/")): path for path in folders if found.tree.is_empty(path)}
-    nested = [
-        (stray(join(path, name)), "a folder inside a class folder; its photos are not used")
-        for path in folders
-        for name in found.tree.folders(path)
-    ]
-    return _of_rows(found, rows, refused + nested, [TRAIN_FOLDER, *folders], classes)
+    return _of_rows(found, rows, refused, [TRAIN_FOLDER, *folders], classes)
 
 
 def _of_rows(
@@ -95,5 +90,9 @@ def _in_no_row(found: Found, named: Container[str], folders: Iterable[str]) -> I
             yield stray(folder), listed.problem
         for name, kind in listed.entries.items():
             path = join(folder, name)
-            if path not in named and not kind.is_folder and may_be_photo(name):
+            if path in named:
+                continue
+            if not kind.is_folder and may_be_photo(name):
                 yield stray(path), str(kind) or f"in no row of {table}"
+            elif kind.is_folder and found.classes not in ("", folder):
+                yield stray(path), NESTED
