@@ -1,4 +1,4 @@
-"""Blocks and trainable flags, held against the graph as Keras serialises it, not as the code walks it."""
+"""Cuts and ends of cells on hand-made graphs, and what freezing does to training. Real graphs: test_every_row."""
 
 import keras
 import numpy as np
@@ -8,58 +8,17 @@ from hypothesis import strategies as st
 
 from carcls.catalog import BACKBONES
 from carcls.config import HeadConfig, StageConfig, TrainConfig
-from carcls.models.backbones import build_backbone
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import (
     Block,
-    blocks,
+    cell_ends,
     count_trainable,
     cuts,
     merge_weightless,
+    only_cuts,
     set_trainable,
     trainable_blocks,
 )
-
-FAMILIES = ("MobileNet", "MobileNetV2", "Xception", "InceptionV3", "EfficientNetB0")
-HEAVY = tuple(f"EfficientNetB{number}" for number in range(1, 8))
-BLOCK_COUNTS = {
-    "MobileNet": 14,  # the stem and 13 separable convolutions
-    "MobileNetV2": 19,  # the stem, 17 inverted residuals, the last convolution
-    "Xception": 14,
-    "InceptionV3": 13,  # two stem stretches and 11 mixed blocks
-    # EfficientNet: the stem, the MBConv blocks, the top
-    "EfficientNetB0": 18,
-    "EfficientNetB1": 25,
-    "EfficientNetB2": 25,
-    "EfficientNetB3": 28,
-    "EfficientNetB4": 34,
-    "EfficientNetB5": 41,
-    "EfficientNetB6": 47,
-    "EfficientNetB7": 57,
-}
-
-
-def small_backbone(name: str) -> keras.Model:
-    return build_backbone(name, BACKBONES[name].alphas[0], BACKBONES[name].min_size_px)
-
-
-def edges(model: keras.Model) -> list[tuple[str, str]]:
-    """(from, to) pairs of layer names, read from the model's public configuration."""
-    pairs = []
-
-    def visit(value, to):
-        if isinstance(value, dict) and "keras_history" in value.get("config", {}):
-            pairs.append((value["config"]["keras_history"][0], to))
-        elif isinstance(value, dict):
-            for child in value.values():
-                visit(child, to)
-        elif isinstance(value, list | tuple):
-            for child in value:
-                visit(child, to)
-
-    for layer in model.get_config()["layers"]:
-        visit(layer["inbound_nodes"], layer["name"])
-    return pairs
 
 
 def small_classifier(name: str, *, alpha: float = 1.0, units: int = 0) -> Classifier:
@@ -73,46 +32,6 @@ def small_classifier(name: str, *, alpha: float = 1.0, units: int = 0) -> Classi
         stages=(StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),),
     )
     return build_classifier(config, size_px=config.image_size, class_count=3, weights=None)
-
-
-@pytest.mark.parametrize("name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)])
-def test_blocks_partition_the_layers_and_are_joined_by_single_tensors(name):
-    backbone = small_backbone(name)
-    parts = blocks(name, backbone)
-    assert len(parts) == BLOCK_COUNTS[name]
-    listed = [layer for block in parts for layer in block.layers]
-    assert sorted(listed) == sorted(layer.name for layer in backbone.layers)
-    owner = {layer: number for number, block in enumerate(parts) for layer in block.layers}
-    leaving: dict[int, set[str]] = {}
-    for source, target in edges(backbone):
-        assert 0 <= owner[target] - owner[source] <= 1, f"{source} -> {target} jumps over a block or goes back"
-        if owner[target] != owner[source]:
-            leaving.setdefault(owner[source], set()).add(source)
-    assert leaving == {number: {block.name} for number, block in enumerate(parts[:-1])}
-    for block in parts:
-        assert any(backbone.get_layer(layer).weights for layer in block.layers), f"{block.name} has no weights"
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_no_trainable_layer_feeds_a_frozen_one(name):
-    classifier = small_classifier(name)
-    backbone = classifier.backbone
-    graph = edges(backbone)
-    seen = []
-    for fraction in (0.0, 0.01, 0.3, 0.5, 0.75, 0.99, 1.0):
-        set_trainable(classifier, fraction, batch_norm=True)
-        trainable = {layer.name for layer in backbone.layers if layer.trainable}
-        reached = set(trainable)
-        for source, target in graph:  # in topological order, so one pass carries the mark to the output
-            if source in reached:
-                reached.add(target)
-        frozen = {layer.name for layer in backbone.layers if layer.weights and not layer.trainable}
-        assert reached.isdisjoint(frozen), f"at {fraction}: {sorted(reached & frozen)}"
-        seen.append(count_trainable(classifier.model))
-    assert seen == sorted(seen)
-    assert seen[0] < seen[1], "above 0 at least one block trains"
-    set_trainable(classifier, 1.0, batch_norm=True)
-    assert all(layer.trainable for layer in backbone.layers)
 
 
 @settings(max_examples=200, deadline=None)
@@ -146,6 +65,29 @@ def test_cuts_of_a_residual_graph():
 def test_cuts_ignore_vertices_beside_the_way_to_the_output():
     parents = {"a": (), "b": ("a",), "side": ("a",), "c": ("b",)}
     assert cuts(parents, "c") == ["a", "b", "c"]
+
+
+def test_only_cuts_become_ends():
+    parents = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("d",)}
+    assert only_cuts(parents, ["b", "d", "e"], "e") == ["d", "e"]
+
+
+def test_cells_end_where_only_outputs_of_cells_go_on():
+    # cells 1 and 2 and the output; x1 and x2 skip one cell each, and h2 is within cell 2
+    parents = {
+        "in": (),
+        "h1": ("in",),
+        "x1": ("h1", "in"),
+        "h2": ("x1",),
+        "g2": ("h2", "in"),
+        "x2": ("h2", "g2"),
+        "h3": ("x1", "x2"),
+        "x3": ("h3", "x2"),
+    }
+    assert cell_ends(parents, ["in", "x1", "x2", "x3"]) == ["in", "x1", "x2", "x3"]
+    assert cell_ends(parents, ["in", "x1", "g2", "x2", "x3"]) == ["in", "x1", "x2", "x3"]
+    assert cell_ends(parents, ["in", "x2", "x3"]) == ["in", "x3"], "x1 would leave from within the block of x2"
+    assert cell_ends(parents, ["x3"]) == ["x3"]
 
 
 def test_weightless_blocks_join_the_one_before_and_at_the_start_the_one_after():
