@@ -15,6 +15,7 @@ from carcls.data.mixing import Mixing
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
+from carcls.errors import ConfigError
 
 
 def config(
@@ -186,6 +187,13 @@ def test_balanced_sampling_shows_a_photo_that_comes_again_in_its_next_view(data)
         assert y.argmax(axis=1).tolist() == labels[plan.order].tolist()
         assert max(y.sum(axis=0)) - min(y.sum(axis=0)) <= 1
         assert len(x) == len(labels)
+
+
+def test_a_policy_file_that_is_none_is_refused_before_any_batch(data, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("transform: {__class_fullname__: Lambda, p: 1.0}")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: `transform` \(Lambda\): a function is not kept"):
+        training_batches(data, config(policy=str(bad)), epoch=0, size_px=32)
 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
