@@ -40,13 +40,12 @@ def score(
     classifier, size_px = load_best(config, folder.retrain, reports[-1], class_count=len(class_names))
     pixels, labels = data.pixels("validation", size_px), data.split.validation.labels
     choosable = len(labels) >= _FEWEST_TO_CHOOSE
-    views = tuple(dict.fromkeys((PLAIN, *(experiment.tta.views if choosable else ()))))
-    by_view, seconds = _timed_views(classifier, pixels, views, config.batch_size)
-    choice = (
-        choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
-        if choosable
-        else plain_only(by_view[PLAIN], labels)
-    )
+    views = dict.fromkeys((PLAIN, *experiment.tta.views)) if choosable else (PLAIN,)
+    by_view, seconds = _timed_views(classifier, pixels, tuple(views), config.batch_size)
+    if choosable:
+        choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
+    else:
+        choice = plain_only(by_view[PLAIN], labels)
     export_model(
         folder.model, classifier, class_names=class_names, config=config, size_px=size_px, tta_views=choice.views
     )

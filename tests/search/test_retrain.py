@@ -1,6 +1,9 @@
 """The final training of a real study: what it trained, what it scored, what it left to load."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,9 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.pixels import decode
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.events import EpochReport
 from carcls.inference.export import load_model
 from search.errors import StudyError
 from search.experiment.experiment import load
@@ -15,6 +21,7 @@ from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.policy.records import TrialState
 from search.scores import Scores, read_scores, score_lines
+from search.scoring import score
 from search.study import Study
 from search.summary import winner
 from tests.search.processes import run_cli
@@ -106,6 +113,27 @@ def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
     page = folder.report.read_text(encoding="utf-8")
     assert "<h3>Efficiency</h3>" in page
     assert f"{cost.parameters:,}".replace(",", "\u202f") + " parameters" in page
+
+
+def test_one_validation_photo_is_scored_plain_and_says_so(retrained: Ran, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    shutil.copytree(retrained.folder.retrain, folder.retrain)
+    folder.model.unlink()
+    split = read_split(retrained.folder.split, retrained.cwd / "data")
+    alone = replace(split, validation=split.validation.select([0]))
+    lines = folder.retrain_reports.read_text(encoding="utf-8").splitlines()
+    scores = score(
+        folder,
+        load(retrained.folder.experiment),
+        TrainConfig.model_validate_json((folder.retrain / "config.json").read_text(encoding="utf-8")),
+        TrainingData(split=alone, store=Store(tmp_path / "store"), view_seed=0),
+        tuple(EpochReport.from_json(json.loads(line)) for line in lines),
+        trial=None,
+    )
+    assert (scores.validation_photos, scores.tta_views, scores.tta_interval) == (1, ("plain",), (0.0, 0.0))
+    assert scores.tta_note == "no TTA: 1 validation photo cannot choose views"
+    assert (scores.tta_accuracy, scores.tta_log_loss) == (scores.plain_accuracy, scores.plain_log_loss)
+    assert load_model(folder.model).card.tta_views == ("plain",)
 
 
 def test_the_exported_model_answers_as_it_was_scored(retrained: Ran) -> None:
