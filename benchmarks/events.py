@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 EVENTS = "events.jsonl"
@@ -66,8 +66,8 @@ def phases(events: list[Mapping[str, Any]]) -> Phases:
     if "decided" not in at or "ended" not in at or not fits:
         raise ValueError(f"expected `decided`, `fit` and `ended`; found {sorted(at)}: the training failed")
     durations = [[end - begin for begin, end in fit["batches"]] for fit in fits]
-    steps = sum(median(fit) * len(fit) for fit in durations)
-    trace = sum(max(0.0, fit[0] - median(fit)) for fit in durations)
+    steps = sum(median_low(fit) * len(fit) for fit in durations)
+    trace = sum(max(0.0, fit[0] - median_low(fit)) for fit in durations)
     begin, end = fits[0]["batches"][0]
     return Phases(
         start=begin - at["decided"],
