@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.folds import read_split
-from carcls.data.layouts import TEST_FOLDERS
+from carcls.data.layouts import TEST_FOLDERS, find_test_folder
 from carcls.data.pixels import pixels
 from carcls.data.table import Unlabelled, load_unlabelled
 from carcls.inference.export import Card, load_model
@@ -78,7 +78,8 @@ def _write(
 
 def _nothing_to_predict(folder: StudyFolder, experiment: Experiment, found: Unlabelled) -> str:
     """One line, also where there are thousands of unreadable photos."""
-    place = experiment.data.test or experiment.data.root / TEST_FOLDERS[0]
+    root, layout = experiment.data.root, experiment.data.layout
+    place = find_test_folder(root, layout) or root / TEST_FOLDERS[0]
     if found.quarantined:
         first = found.quarantined[0]
         return (

@@ -15,7 +15,7 @@ LABEL_COLUMNS = ("label", "class", "category", "target")
 """Column names, in any case, that are understood where the user names none."""
 
 
-def train_candidates(found: Found) -> Candidates:
+def labelled_candidates(found: Found) -> Candidates:
     """Labelled files. Raises DataError where the CSV file is missing, is none, or lacks a column."""
     if found.labels is None:
         return from_class_folders(found)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.candidates import Candidates
-from carcls.data.labelled import train_candidates
+from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Found, Layout, LayoutKind, find_layout
 from carcls.data.names import class_order, path_key
 from carcls.data.rows import Refused, Row
 from carcls.data.scan import Scan, scan_photos
 from carcls.data.tree import join
-from carcls.data.unlabelled import find_sample, only_to_predict, test_candidates
+from carcls.data.unlabelled import find_sample, only_to_predict, unlabelled_candidates
 from carcls.errors import DataError
 
 _LOOKED_FOR = Layout()
@@ -118,7 +118,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
     Raises DataError where no layout fits, or not one photo with a label can be used.
     """
     found = find_layout(root, layout)
-    labelled, unlabelled = train_candidates(found), test_candidates(root, layout)
+    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout)
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
     refused = _in_order((*labelled.refused, *broken))
@@ -141,7 +141,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
 
 def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Unlabelled:
     """The photos to predict alone, decoded once as `load_dataset` does. Raises DataError."""
-    candidates = test_candidates(root, layout)
+    candidates = unlabelled_candidates(root, layout)
     return _unlabelled(root, candidates, _scan((candidates,), processes), find_sample(root, layout))
 
 

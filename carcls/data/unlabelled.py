@@ -33,7 +33,7 @@ class _TestFolder:
         return path.removeprefix(f"{self.name}/") if self.name else path
 
 
-def test_candidates(root: Path, layout: Layout) -> Candidates:
+def unlabelled_candidates(root: Path, layout: Layout) -> Candidates:
     """Files to predict: those that the sample lists, in its order; without one all in the folder, in natural order.
 
     The sample counts where the layout names no folder. Raises DataError where a folder or the sample cannot be used.

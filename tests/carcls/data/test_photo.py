@@ -1,13 +1,18 @@
+import io
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from carcls.data import photo
+from carcls.data import headers, photo
 from carcls.data.headers import read_header
 from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
 from carcls.errors import DataError
@@ -119,3 +124,93 @@ def test_digest_is_blake2b_of_128_bits():
 
 def test_opencv_keeps_to_one_thread():
     assert cv2.getNumThreads() in (0, 1)  # 0 asked for; how it reads back depends on the build
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+INKS = (
+    ((0, 0, 0, 0), (255, 255, 255)),
+    ((255, 0, 0, 0), (0, 255, 255)),
+    ((0, 255, 255, 0), (255, 0, 0)),
+    ((0, 0, 0, 255), (0, 0, 0)),
+)
+"""Cyan ink alone is cyan, black ink alone black; written as photo editors do, inverted and with Adobe's marker."""
+
+
+@pytest.mark.parametrize(("inks", "colour"), INKS)
+def test_cmyk_comes_out_in_its_colours(inks, colour):
+    data = saved(Image.new("CMYK", (32, 32), inks), "JPEG", quality=95)
+    assert b"Adobe" in data
+    assert np.abs(decode_bytes(data).astype(int) - colour).max() <= 2
+
+
+OPAQUE, HIDDEN, HALF = (10, 200, 30, 255), (250, 0, 0, 0), (0, 100, 255, 128)
+HALF_ON_WHITE = (127, 177, 255)  # 128 parts of the colour, 127 of white, of 255
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
+def test_transparent_parts_are_white_and_half_transparent_ones_mixed(kind, options):
+    image = Image.new("RGBA", (9, 5), OPAQUE)
+    image.paste(HIDDEN, (0, 0, 3, 5))
+    image.paste(HALF, (3, 0, 6, 5))
+    row = decode_bytes(saved(image, kind, **options))[2]
+    assert row[[0, 4, 8]].tolist() == [[255, 255, 255], list(HALF_ON_WHITE), list(OPAQUE[:3])]
+
+
+def test_a_transparent_palette_colour_is_white():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([200, 0, 0, 0, 200, 0])
+    image.putpixel((0, 0), 0)
+    decoded = decode_bytes(saved(image, "PNG", transparency=0))
+    assert decoded[0, 0].tolist() == [255, 255, 255]
+    assert decoded[3, 3].tolist() == [0, 200, 0]
+
+
+def test_sixteen_bits_with_transparency_become_eight():
+    image = np.full((3, 3, 4), 0x80FF, np.uint16)
+    image[0, 0, 3] = 0
+    image[1, 1, 3] = 0xFFFF
+    decoded = decode_bytes(cv2.imencode(".png", image)[1].tobytes())
+    assert decoded.dtype == np.uint8
+    assert decoded[0, 0].tolist() == [255] * 3
+    assert decoded[1, 1].tolist() == [0x80] * 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparent_photos_are_turned_as_opaque_ones(kind, orientation):
+    """OpenCV turns the opaque ones itself."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8))
+    clear = noise.convert("RGBA")
+    clear.putpixel((0, 0), (*noise.getpixel((0, 0)), 254))  # or the encoder drops an alpha without use
+    options = {"exif": exif} | ({"lossless": True} if kind == "WEBP" else {})
+    opaque, mixed = decode_bytes(saved(noise, kind, **options)), decode_bytes(saved(clear, kind, **options))
+    assert opaque.shape == mixed.shape == ((7, 5, 3) if orientation > 4 else (5, 7, 3))
+    assert np.abs(opaque.astype(int) - mixed).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_the_first_frame_of_an_animation_counts(kind):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((200, 10, 10), (10, 200, 10))]
+    decoded = decode_bytes(saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=50))
+    assert np.abs(decoded.astype(int) - (200, 10, 10)).max() <= 3
+
+
+@pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff", b"Exif\0\0II"])
+def test_a_broken_orientation_is_none(exif):
+    assert headers._orientation(exif) == 1
+
+
+@given(
+    st.binary(max_size=80),
+    st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBPVP8X", b"\0\0\0\0ftyp"]),
+)
+def test_any_bytes_give_an_image_or_a_reason(body, head):
+    with suppress(DataError):
+        assert decode_bytes(head + body).ndim == 3

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from carcls.errors import SubmissionError
 from carcls.inference import submission
-from carcls.inference.submission import read_sample, write_submission
+from carcls.inference.submission import read_sample, write_answers, write_submission
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 NAMES = ("0", "1", "10")
@@ -45,6 +45,25 @@ def test_ids_without_probabilities_get_the_fallback_and_are_told(tmp_path):
     fallen = _write(tmp_path, "Id,Category\nc.jpg,0\na.jpg,0\nb.jpg,0\n", ids=("a.jpg",), classes=(2,))
     assert fallen == ("c.jpg", "b.jpg")
     assert (tmp_path / "out.csv").read_text() == "Id,Category\nc.jpg,1\na.jpg,10\nb.jpg,1\n"
+
+
+def test_without_a_sample_every_id_asked_for_has_a_row(tmp_path):
+    fallen = write_answers(
+        tmp_path / "out.csv",
+        asked=("новые/9.jpg", "a, b.jpg", "\udcff.jpg"),
+        probabilities=_one_hot(2, 0),
+        ids=("новые/9.jpg", "\udcff.jpg"),
+        class_names=NAMES,
+        fallback="1",
+    )
+    assert fallen == ("a, b.jpg",)
+    expected = 'Id,Category\nновые/9.jpg,10\n"a, b.jpg",1\n'.encode() + b"\xff.jpg,0\n"
+    assert (tmp_path / "out.csv").read_bytes() == expected
+
+
+def test_a_class_of_the_sample_may_be_without_photos_to_train_on(tmp_path):
+    _write(tmp_path, "Id,Category\na.jpg,0\nb.jpg,Lada\n", ids=("a.jpg", "b.jpg"), classes=(1, 2))
+    assert (tmp_path / "out.csv").read_text() == "Id,Category\na.jpg,1\nb.jpg,10\n"
 
 
 def test_a_sample_as_spreadsheets_save_it(tmp_path):

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from carcls.data.layouts import Layout
+from search.errors import ExperimentError
+from search.experiment.experiment import load
+from search.experiment.paths import make_absolute, missing_files
+
+HERE = Path("/here")
+
+EXPERIMENT = """\
+name: small
+data: {root: photos, labels: tables/cars.csv, path_column: where, label_column: make, test: new}
+train:
+  backbone: MobileNet
+  weights: none
+  image_size: 64
+  batch_size: 8
+  stages: [{name: head, unfreeze: 0, epochs: 1, learning_rate: 1e-3}]
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_the_layout_is_told_with_absolute_paths(file, tmp_path):
+    data = load(file).data
+    assert data.layout == Layout(tmp_path / "tables" / "cars.csv", "where", "make", tmp_path / "new")
+    assert load(file, ["data.labels=null", "data.path_column=null", "data.label_column=null"]).data.layout == Layout(
+        test=tmp_path / "new"
+    )
+
+
+def test_the_frozen_copy_keeps_the_layout(file, tmp_path, monkeypatch):
+    experiment = load(file)
+    (tmp_path / "frozen.yaml").write_text(experiment.resolved_yaml())
+    monkeypatch.chdir("/")
+    assert load(tmp_path / "frozen.yaml").data == experiment.data
+
+
+def test_what_of_the_layout_is_not_here_is_named(file, tmp_path):
+    assert [str(problem).partition(": ")[2] for problem in load(file).missing_files()] == [
+        f"data.root: no such folder: {tmp_path / 'photos'}",
+        f"data.labels: no such file: {tmp_path / 'tables' / 'cars.csv'}",
+        f"data.test: no such folder: {tmp_path / 'new'}",
+    ]
+
+
+def test_a_column_needs_its_file(file):
+    with pytest.raises(ExperimentError, match=r"data.label_column: .*needs data.labels, the CSV file"):
+        load(file, ["data.labels=null", "data.path_column=null"])
+
+
+@pytest.mark.parametrize(
+    ("tree", "place"),
+    [
+        ({"train": {"augment": {"policy": "mine.yaml"}}}, ("train", "augment", "policy")),
+        ({"retrain": {"augment": {"policy": "mine.yaml"}}}, ("retrain", "augment", "policy")),
+        ({"search": {"baseline": {"augment": {"policy": "mine.yaml"}}}}, ("search", "baseline", "augment", "policy")),
+        (
+            {"train": {"augment": {"policy": {"choice": ["light", "mine.yaml"]}}}},
+            ("train", "augment", "policy", "choice", 1),
+        ),
+        (
+            {"train": {"augment": {"choice": {"own": {"policy": "mine.yaml"}}}}},
+            ("train", "augment", "choice", "own", "policy"),
+        ),
+        ({"train": {"weights": "mine.h5"}}, ("train", "weights")),
+    ],
+)
+def test_files_of_a_training_are_made_absolute_and_missed(tree, place):
+    make_absolute(tree, HERE)
+    found = tree
+    for key in place:
+        found = found[key]
+    assert found.startswith(f"{HERE}/mine.")
+    assert list(missing_files(tree)) == [(place, f"no such file: {found}")]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"train": {"augment": {"policy": "light"}}},
+        {"train": {"policy": "mine.yaml"}},
+        {"tta": {"augment": {"policy": "mine.yaml"}}},
+        {"train": {"weights": "imagenet"}},
+    ],
+)
+def test_what_is_no_file_stays_as_it_is(tree):
+    before = repr(tree)
+    make_absolute(tree, HERE)
+    assert repr(tree) == before
+    assert list(missing_files(tree)) == []
