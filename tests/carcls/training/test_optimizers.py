@@ -1,0 +1,130 @@
+"""Each optimizer against its published rule in NumPy, and what weight decay spares."""
+
+import keras
+import numpy as np
+import pytest
+from keras.src.applications.convnext import LayerScale
+from numpy.typing import NDArray
+
+from carcls.config import OptimizerConfig
+from carcls.training.learner import RateTable
+from carcls.training.optimizers import is_decayed, make_optimizer
+
+RATES = np.array([0.1, 0.05, 0.2], np.float32)
+KERNEL = np.array([[1.0, -2.0], [0.5, 4.0]])
+BIAS = np.array([1.0, -3.0])
+GRADIENTS = [
+    (np.array([[0.3, -0.1], [2.0, 0.0]]), np.array([0.5, -1.0])),
+    (np.array([[-0.2, 0.4], [0.1, -3.0]]), np.array([0.1, 0.2])),
+    (np.array([[0.01, 0.0], [0.3, 0.2]]), np.array([-0.7, 0.0])),
+]
+
+
+def optimizer_steps(settings: OptimizerConfig) -> tuple[NDArray, NDArray]:
+    """Kernel and bias after one step for each of RATES."""
+    kernel, bias = keras.Variable(KERNEL, dtype="float32"), keras.Variable(BIAS, dtype="float32")
+    optimizer = make_optimizer(settings, RateTable(RATES), [kernel, bias])
+    optimizer.build([kernel, bias])
+    for gradients in GRADIENTS:
+        optimizer.apply([keras.ops.convert_to_tensor(one, dtype="float32") for one in gradients])
+    return keras.ops.convert_to_numpy(kernel), keras.ops.convert_to_numpy(bias)
+
+
+def by_hand(settings: OptimizerConfig) -> list[NDArray]:
+    """The same by the papers: clip by global norm, decay the kernel, then the rule of the kind."""
+    values = [KERNEL.copy(), BIAS.copy()]
+    memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one)} for one in values]
+    for step, (rate, gradients) in enumerate(zip(RATES.astype(float), GRADIENTS, strict=True), start=1):
+        norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
+        scale = min(1.0, settings.clip_norm / norm) if settings.clip_norm else 1.0
+        values[0] = values[0] * (1 - rate * settings.weight_decay)
+        for place, gradient in enumerate(gradients):
+            values[place] = values[place] - _update(settings, gradient * scale, memory[place], rate, step)
+    return values
+
+
+def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: float, step: int) -> NDArray:
+    if settings.kind in ("adam", "adamw"):  # Kingma & Ba 2015
+        memory["m"] = 0.9 * memory["m"] + 0.1 * gradient
+        memory["v"] = 0.999 * memory["v"] + 0.001 * gradient**2
+        unbiased = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        return rate * unbiased * memory["m"] / (np.sqrt(memory["v"]) + 1e-7)
+    if settings.kind == "sgd":  # Nesterov's momentum as in Sutskever et al. 2013
+        memory["m"] = settings.momentum * memory["m"] + rate * gradient
+        return settings.momentum * memory["m"] + rate * gradient
+    memory["v"] = 0.9 * memory["v"] + 0.1 * gradient**2  # Hinton's RMSprop, with momentum on the scaled steps
+    memory["m"] = settings.momentum * memory["m"] + rate * gradient / np.sqrt(memory["v"] + 1e-7)
+    return memory["m"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "adam"},
+        {"kind": "adam", "clip_norm": 1.0},
+        {"kind": "adamw", "weight_decay": 0.3},
+        {"kind": "adamw", "weight_decay": 0.3, "clip_norm": 0.5},
+        {"kind": "sgd", "momentum": 0.0},
+        {"kind": "sgd", "momentum": 0.8, "weight_decay": 0.3, "clip_norm": 1.0},
+        {"kind": "rmsprop", "momentum": 0.0},
+        {"kind": "rmsprop", "momentum": 0.8, "weight_decay": 0.3, "clip_norm": 1.0},
+    ],
+    ids=lambda values: "-".join(str(value) for value in values.values()),
+)
+def test_steps_are_those_of_the_published_rule(values):
+    settings = OptimizerConfig.model_validate(values)
+    for stepped, expected in zip(optimizer_steps(settings), by_hand(settings), strict=True):
+        np.testing.assert_allclose(stepped, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adamw_without_decay_is_adam_bit_for_bit():
+    adam, adamw = (optimizer_steps(OptimizerConfig(kind=kind)) for kind in ("adam", "adamw"))
+    for one, other in zip(adam, adamw, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_gradient_below_the_norm_is_left_alone():
+    loose = optimizer_steps(OptimizerConfig(kind="sgd", clip_norm=100.0))
+    for one, other in zip(loose, optimizer_steps(OptimizerConfig(kind="sgd")), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_kernels_of_every_kind_of_layer_are_decayed_and_nothing_else():
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 4))
+    x = inputs
+    for layer in (
+        layers.Conv2D(4, 3, name="conv"),
+        layers.DepthwiseConv2D(3, padding="same", name="depthwise"),
+        layers.SeparableConv2D(4, 3, padding="same", name="separable"),
+        layers.BatchNormalization(name="batch_norm"),
+        layers.LayerNormalization(name="layer_norm"),
+        LayerScale(1e-6, 4, name="layer_scale"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(2, name="dense"),
+    ):
+        x = layer(x)
+    model = keras.Model(inputs, x)
+    assert {variable.path for variable in model.trainable_variables if is_decayed(variable)} == {
+        "conv/kernel",
+        "depthwise/kernel",
+        "separable/depthwise_kernel",
+        "separable/pointwise_kernel",
+        "dense/kernel",
+    }
+    assert len(model.trainable_variables) == 5 + 4 + 2 + 2 + 1  # and four biases, two pairs of scale and shift, a scale
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
+def test_a_rate_that_is_a_number_can_be_lowered_between_epochs(kind):
+    """What a plateau does."""
+    kernel = keras.Variable(KERNEL, dtype="float32")
+    optimizer = make_optimizer(OptimizerConfig(kind=kind, momentum=0.0), 0.1, [kernel])
+    optimizer.build([kernel])
+    moved = []
+    for rate in (0.1, 0.001):
+        optimizer.learning_rate = rate
+        before = keras.ops.convert_to_numpy(kernel)
+        optimizer.apply([keras.ops.ones((2, 2))])
+        moved.append(np.abs(keras.ops.convert_to_numpy(kernel) - before).max())
+    assert moved[1] < 0.03 * moved[0]
