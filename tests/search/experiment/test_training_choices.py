@@ -1,0 +1,116 @@
+"""Optimizer, class balance, mixing and schedule are keys like any other: written, searched, bound, refused."""
+
+import numpy as np
+import pytest
+
+from carcls.config import OptimizerConfig
+from search.errors import ExperimentError
+from search.experiment.experiment import load
+
+TEXT = """\
+name: choices
+data: {root: photos}
+train:
+  backbone: MobileNet
+  alpha: 0.25
+  image_size: 64
+  batch_size: 8
+  label_smoothing: {uniform: [0.0, 0.1]}
+  class_balance: {choice: [none, weights, sampling]}
+  optimizer:
+    kind: {choice: [adamw, sgd, rmsprop]}
+    weight_decay: {loguniform: [1e-5, 1e-1]}
+    momentum: {uniform: [0.0, 0.95]}
+    clip_norm: {choice: [null, 1.0]}
+  augment:
+    mixup: {uniform: [0.0, 0.4]}
+    cutmix: {choice: [0.0, 1.0]}
+  stages:
+    - name: full
+      unfreeze: 1.0
+      epochs: 2
+      learning_rate: {loguniform: [1e-4, 1e-1]}
+      schedule: {choice: {flat: {schedule: {kind: constant}}, wave: {schedule: {kind: cosine, warmup_epochs: 1}}}}
+search: {trials: 4}
+"""
+
+NAMED = """\
+  optimizer:
+    kind:
+      choice:
+        adam: {kind: adam}
+        decayed: {kind: adamw, weight_decay: {loguniform: [1e-4, 1e-1]}}
+        sgd: {kind: sgd, momentum: {choice: [0.9, 0.95]}, weight_decay: {loguniform: [1e-6, 1e-2]}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(text: str):
+        path = tmp_path / "choices.yaml"
+        path.write_text(text)
+        return path
+
+    return to_file
+
+
+def _with_optimizer(section: str) -> str:
+    before, _, rest = TEXT.partition("  optimizer:\n")
+    return before + section + rest[rest.index("  augment:") :]
+
+
+def test_each_choice_binds_to_the_value_that_was_drawn(write):
+    config = load(write(TEXT)).bind(
+        {
+            "train.label_smoothing": 0.05,
+            "train.class_balance": "weights",
+            "train.optimizer.kind": "sgd",
+            "train.optimizer.weight_decay": 1e-3,
+            "train.optimizer.momentum": 0.5,
+            "train.optimizer.clip_norm": 1.0,
+            "train.augment.mixup": 0.2,
+            "train.augment.cutmix": 1.0,
+            "train.stages.full.learning_rate": 0.01,
+            "train.stages.full.schedule": "flat",
+        }
+    )
+    assert config.optimizer == OptimizerConfig(kind="sgd", weight_decay=1e-3, momentum=0.5, clip_norm=1.0)
+    assert (config.class_balance, config.label_smoothing) == ("weights", 0.05)
+    assert (config.augment.mixup, config.augment.cutmix) == (0.2, 1.0)
+    assert config.stages[0].schedule.kind == "constant"
+
+
+def test_every_sample_of_the_space_is_a_training(write):
+    experiment = load(write(TEXT))
+    drawn = [experiment.bind(experiment.space.sample(np.random.default_rng(seed))) for seed in range(60)]
+    assert {config.optimizer.kind for config in drawn} == {"adamw", "sgd", "rmsprop"}
+    assert {config.optimizer.clip_norm for config in drawn} == {None, 1.0}
+    assert {config.class_balance for config in drawn} == {"none", "weights", "sampling"}
+    assert {config.stages[0].schedule.kind for config in drawn} == {"constant", "cosine"}
+    assert all(1e-5 <= config.optimizer.weight_decay <= 1e-1 for config in drawn)
+
+
+def test_named_mappings_let_adam_and_what_decays_stand_side_by_side(write):
+    experiment = load(write(_with_optimizer(NAMED)))
+    drawn = [experiment.space.sample(np.random.default_rng(seed)) for seed in range(60)]
+    for params in drawn:
+        settings, kind = experiment.bind(params).optimizer, params["train.optimizer.kind"]
+        assert settings.kind == {"adam": "adam", "decayed": "adamw", "sgd": "sgd"}[str(kind)]
+        assert settings.weight_decay == params.get(f"train.optimizer.kind.{kind}.weight_decay", 0.0)
+    assert {params["train.optimizer.kind"] for params in drawn} == {"adam", "decayed", "sgd"}
+
+
+def test_adam_beside_a_decay_is_refused_where_it_is_written(write):
+    adam_too = TEXT.replace("choice: [adamw, sgd, rmsprop]", "choice: [sgd, adam]")
+    with pytest.raises(ExperimentError, match=r"weight_decay: adam has none; set kind: adamw.*named mappings") as error:
+        load(write(adam_too))
+    line = 1 + adam_too.splitlines().index("    weight_decay: {loguniform: [1e-5, 1e-1]}")
+    assert f"choices.yaml:{line}" in str(error.value)
+
+
+def test_a_single_run_takes_the_keys_from_the_command_line(write):
+    overrides = ["train.optimizer={kind: sgd, momentum: 0.8}", "train.class_balance=sampling"]
+    experiment = load(write(TEXT), overrides)
+    config = experiment.bind(experiment.baseline)
+    assert config.optimizer == OptimizerConfig(kind="sgd", momentum=0.8)
+    assert config.class_balance == "sampling"
