@@ -70,11 +70,28 @@ def test_epochs_and_sizes_of_stages():
         ({"head": {"dropout": 1.0}}, "less than 1"),
         ({"precision": "float64"}, "bfloat16"),
         ({"seed": -1}, "greater than or equal to 0"),
+        ({"optimizer": {"kind": "lamb"}}, "'adam', 'adamw', 'sgd' or 'rmsprop'"),
+        ({"optimizer": {"kind": "adam", "weight_decay": 1e-3}}, "weight_decay: adam has none; set kind: adamw"),
+        ({"optimizer": {"weight_decay": 1e-3}}, "weight_decay: adam has none"),
+        ({"optimizer": {"kind": "adamw", "weight_decay": -0.1}}, "greater than or equal to 0"),
+        ({"optimizer": {"kind": "adamw", "weight_decay": 1.0}}, "less than 1"),
+        ({"optimizer": {"kind": "sgd", "momentum": 1.0}}, "less than 1"),
+        ({"optimizer": {"clip_norm": 0.0}}, "greater than 0"),
+        ({"optimizer": {"nesterov": True}}, "Extra inputs are not permitted"),
+        ({"class_balance": "focal"}, "'none', 'weights' or 'sampling'"),
+        ({"augment": {"mixup": -0.1}}, "greater than or equal to 0"),
     ],
 )
 def test_refuses_and_says_why(changes, message):
     with pytest.raises(ValidationError, match=message):
         train_config(**changes)
+
+
+def test_decay_and_momentum_stand_where_they_mean_something_or_nothing():
+    for kind in ("adamw", "sgd", "rmsprop"):
+        assert train_config(optimizer={"kind": kind, "weight_decay": 0.01}).optimizer.weight_decay == 0.01
+    for kind in ("adam", "adamw"):
+        assert train_config(optimizer={"kind": kind, "weight_decay": 0, "momentum": 0.5}).optimizer.kind == kind
 
 
 def test_any_width_is_fine_for_random_weights_or_a_file():
