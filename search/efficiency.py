@@ -91,7 +91,7 @@ def efficiency_lines(efficiency: Efficiency, views: int) -> tuple[str, ...]:
             str(cost.epochs),
             f"{cost.trainable_parameters:,}",
             duration_text(cost.seconds),
-            f"{cost.images_per_s:.0f}",
+            rate_text(cost.images_per_s),
         )
         for cost in efficiency.stages
     ]
@@ -106,6 +106,11 @@ def efficiency_lines(efficiency: Efficiency, views: int) -> tuple[str, ...]:
 def size_text(size_bytes: int) -> str:
     """`12.3 MB`, `1.2 GB`: decimal units."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def rate_text(per_s: float) -> str:
+    """`119`, `9.4`."""
+    return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.1f}"
 
 
 def ms_text(seconds: float) -> str:

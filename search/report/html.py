@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from carcls import atomic
-from search.efficiency import ms_text, size_text
+from search.efficiency import ms_text, rate_text, size_text
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.data import ReportData
 from search.summary import count_text, duration_text, one_line, value_text
@@ -38,6 +38,7 @@ def render(data: ReportData) -> str:
         "duration": duration_text,
         "size": size_text,
         "ms": ms_text,
+        "rate": rate_text,
         "one_line": one_line,
         "lines": _lines,
         "value": _value,

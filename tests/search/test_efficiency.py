@@ -80,7 +80,7 @@ def test_the_table_lines_up() -> None:
         "model: 20,881,970 parameters, file 83.9 MB, peak main memory 2.1 GB",
         "  stage         px  epochs  trained parameters        time  images/s",
         "  head         224       5              20,490       1 min       119",
-        "  a-long-name  448      10          20,847,474  2 h 03 min         9",
+        "  a-long-name  448      10          20,847,474  2 h 03 min       9.4",
         "prediction: 12.4 ms a photo plain, 25.6 ms with 2 views; decoded photos, batches of 16",
     )
 
