@@ -7,7 +7,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, imagenet_file
@@ -59,6 +61,79 @@ def test_another_backbone_or_width_is_refused_and_nothing_is_loaded(tmp_path, fi
         load_backbone_weights(target, tmp_path / file)
     for found, expected in zip(target.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+SMALL = (("MobileNet", 0.25), ("MobileNetV2", 0.35), ("MobileNetV3Small", 0.75))
+
+
+@pytest.fixture(scope="module")
+def small_ones() -> dict[tuple[str, float], keras.Model]:
+    return {(name, alpha): small(name, alpha) for name, alpha in SMALL}
+
+
+@pytest.mark.parametrize("file", ["w.npz", "w.weights.h5", "w.h5"])
+def test_every_pair_is_refused_and_told_by_the_files_own_backbone(tmp_path, file, small_ones):
+    for (name, alpha), source in small_ones.items():
+        write(tmp_path / file, source)
+        for key, target in small_ones.items():
+            before = target.get_weights()
+            if key == (name, alpha):
+                load_backbone_weights(target, tmp_path / file)
+                continue
+            with pytest.raises(WeightsError, match=rf"by its [0-9,]+ weights it is of {name} with alpha {alpha};"):
+                load_backbone_weights(target, tmp_path / file)
+            for found, expected in zip(target.get_weights(), before, strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("source", "target"), [("VGG16", "VGG19"), ("VGG19", "VGG16")])
+def test_a_backbone_that_begins_alike_is_refused_and_nothing_is_loaded(tmp_path, source, target):
+    """The first seven convolutions of both have equal names and shapes."""
+    legacy_file(tmp_path / "w.h5", small(source, 1.0))
+    backbone = small(target, 1.0)
+    before = backbone.get_weights()
+    with pytest.raises(WeightsError, match=rf"found block._conv.*, expected block._conv.* it is of {source};"):
+        load_backbone_weights(backbone, tmp_path / "w.h5")
+    for found, expected in zip(backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def legacy_file(path: Path, backbone: keras.Model) -> None:
+    """As Keras 1 and 2 saved weights, and as keras.applications publishes them."""
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, backbone)
+
+
+def fill_distinct(backbone: keras.Model, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for variable in backbone.weights:
+        variable.assign(rng.random(variable.shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MobileNetV3Small", "ConvNeXtTiny"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ResNet50V2", "DenseNet121", "NASNetMobile", "EfficientNetV2B0", "InceptionResNetV2")
+        ),
+    ],
+)
+def test_published_order_loads_into_every_variable_as_keras_loads_it(tmp_path, name):
+    """ConvNeXt nests its layers, NASNet's kernels come in pairs, BatchNorm's parts train or do not."""
+    backbone = small(name, 1.0, BACKBONES[name].min_size_px)
+    fill_distinct(backbone, seed=1)
+    expected = backbone.get_weights()
+    legacy_file(tmp_path / "w.h5", backbone)
+    fill_distinct(backbone, seed=2)
+    load_backbone_weights(backbone, tmp_path / "w.h5")
+    for variable, value in zip(backbone.weights, expected, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value, err_msg=variable.path)
+    fill_distinct(backbone, seed=2)
+    backbone.load_weights(tmp_path / "w.h5")
+    for variable, value in zip(backbone.weights, expected, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value, err_msg=variable.path)
 
 
 def test_a_file_that_ends_early_is_refused_and_nothing_is_loaded(tmp_path):
