@@ -183,6 +183,9 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "time/train_s": report.seconds.train,
         "time/validate_s": report.seconds.validate,
         "time/build_s": report.seconds.build,
+        "time/trace_s": report.seconds.trace,
+        "time/store_s": report.seconds.store,
+        "time/data_wait_s": report.seconds.data_wait,
     }
 
 
