@@ -1,7 +1,9 @@
 """Labelled photos that lie in a folder per class."""
 
+from collections.abc import Collection
+
 from carcls.data.candidates import Candidates, stray
-from carcls.data.layouts import TEST_FOLDERS, TRAIN_FOLDER, Found
+from carcls.data.layouts import TRAIN_FOLDER, Found, not_classes
 from carcls.data.names import may_be_photo, same_text
 from carcls.data.rows import Refused, Row, is_plain_name
 from carcls.data.tree import Kind, Tree, join
@@ -18,14 +20,15 @@ def from_class_folders(found: Found) -> Candidates:
     rows: list[Row] = []
     refused: list[Refused] = []
     classes: dict[str, str] = {}
+    others = not_classes(found.root, found.layout)
     for name, kind in found.tree.listed(found.classes).entries.items():
         path = join(found.classes, name)
-        if kind.is_folder and (found.classes or name not in (TRAIN_FOLDER, *TEST_FOLDERS)):
+        if kind.is_folder and path not in (TRAIN_FOLDER, *others):
             refused += _class_folder(found.tree, path, classes, rows)
         elif not kind.is_folder and (kind is not Kind.FILE or may_be_photo(name)):
             refused.append((stray(path), str(kind) or "in no class folder"))
     if found.classes:
-        refused += _beside_train(found.tree)
+        refused += _beside_train(found.tree, others)
     return Candidates(found.root, tuple(rows), tuple(refused), classes)
 
 
@@ -63,12 +66,12 @@ def _why_unusable(name: str, kind: Kind) -> str:
     return "" if may_be_photo(name) else "by its name no photo"
 
 
-def _beside_train(tree: Tree) -> list[Refused]:
+def _beside_train(tree: Tree, others: Collection[str]) -> list[Refused]:
     """Folders beside `train` that hold folders, such as `val`: somebody may expect their photos to be used."""
     return [
         (stray(name), f"a folder beside {TRAIN_FOLDER}; its photos are not used")
         for name in tree.folders("")
-        if name not in (TRAIN_FOLDER, *TEST_FOLDERS) and any(tree.folders(name))
+        if name not in (TRAIN_FOLDER, *others) and any(tree.folders(name))
     ]
 
 

@@ -72,7 +72,7 @@ def find_layout(root: Path, layout: Layout) -> Found:
     if tables:
         kind = LayoutKind.CONTEST if tables == [TRAIN_CSV] else LayoutKind.CSV
         return Found(kind, root, tree, root / tables[0], TRAIN_FOLDER if kind is LayoutKind.CONTEST else "", layout)
-    return Found(LayoutKind.FOLDERS, root, tree, None, _class_folders(root, tree), layout)
+    return Found(LayoutKind.FOLDERS, root, tree, None, _class_folders(root, tree, layout), layout)
 
 
 def find_test_folder(root: Path, layout: Layout) -> Path | None:
@@ -89,10 +89,22 @@ def find_test_folder(root: Path, layout: Layout) -> Path | None:
     return found[0] if found else None
 
 
-def _class_folders(root: Path, tree: Tree) -> str:
+def not_classes(root: Path, layout: Layout) -> frozenset[str]:
+    """Folders of photos to predict, relative to the root."""
+    named = {layout.test.relative_to(root).as_posix()} if layout.test and layout.test.is_relative_to(root) else set()
+    return frozenset((*TEST_FOLDERS, *named))
+
+
+def _class_folders(root: Path, tree: Tree, layout: Layout) -> str:
     """`train`, or empty for the root itself."""
-    inside = [name for name in tree.folders(TRAIN_FOLDER) if _holds_photos(tree, join(TRAIN_FOLDER, name))]
-    beside = [name for name in tree.folders("") if name not in TEST_FOLDERS and _holds_photos(tree, name)]
+    inside, beside = (
+        [
+            name
+            for name in tree.folders(folder)
+            if join(folder, name) not in not_classes(root, layout) and _holds_photos(tree, join(folder, name))
+        ]
+        for folder in (TRAIN_FOLDER, "")
+    )
     if inside and beside:
         raise DataError(
             f"{root}: photos both in {TRAIN_FOLDER}/{inside[0]} and in {beside[0]}; expected all class folders in"
@@ -116,10 +128,17 @@ def _nothing_fits(root: Path, tree: Tree) -> str:
     entries = tree.listed("").entries
     tables = [name for name in entries if name.lower().endswith((".csv", ".tsv")) and name != SAMPLE_CSV]
     photos = sum(kind is Kind.FILE and may_be_photo(name) for name, kind in entries.items())
-    found = [f"{photos} photos without a class folder"] if photos else []
+    found = [f"{name or 'a folder'} that {problem}" for name, problem in _closed(tree)]
+    found += [f"{photos} photos without a class folder"] if photos else []
     found += [f"{tables[0]} (its labels are read where data.labels names it)"] if tables else []
-    found += [] if entries else ["nothing"]
+    found += [] if entries or found else ["nothing"]
     return (
         f"{root}: no labelled photos; looked for {TRAIN_CSV}, {LABELS_CSV}, {TRAIN_FOLDER}/<class>/<photo> and"
         f" <class>/<photo>" + (f"; found {', '.join(found)}" if found else "")
     )
+
+
+def _closed(tree: Tree) -> list[tuple[str, str]]:
+    """The data folder or its folder of classes, where they cannot be looked into."""
+    listed = [(name, tree.listed(name).problem) for name in ("", TRAIN_FOLDER)]
+    return [(name, problem) for name, problem in listed if problem]

@@ -1,7 +1,7 @@
 """A data folder -> checked tables of photos; what cannot be used is quarantined and named."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,15 +125,15 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
     if not train:
         raise DataError(_nothing_to_train(found, labelled, refused))
     class_names = sort_class_names({row.category for row, _ in train})
-    lost = _classes_without_photo(labelled.classes, class_names)
+    lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], find_sample(root, layout))
-    without = only_to_predict(unlabelled, class_names)
+    without = _quarantine(_outside(root, unlabelled), only_to_predict(unlabelled, class_names))
     return Dataset(
         class_names=class_names,
         train=_table(root, train, class_names),
         test=test.photos,
         sample_submission=test.sample_submission,
-        quarantined=(*_quarantine("", refused), *lost, *test.quarantined, *_quarantine("", without)),
+        quarantined=(*_quarantine("", refused), *lost, *test.quarantined, *without),
         train_scans=tuple(scan for _, scan in train),
         test_scans=test.scans,
     )
@@ -172,13 +172,12 @@ def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tu
 
 
 def _unlabelled(root: Path, candidates: Candidates, scans: Sequence[Scan], sample: Path | None) -> Unlabelled:
-    outside = "" if candidates.root == root else f"{candidates.root.as_posix()}/"
     readable, broken = _split_readable(candidates.rows, scans)
     return Unlabelled(
         photos=_table(candidates.root, readable, ()),
         ids=tuple(row.id for row in candidates.rows),
         sample_submission=sample,
-        quarantined=_quarantine(outside, _in_order((*candidates.refused, *broken))),
+        quarantined=_quarantine(_outside(root, candidates), _in_order((*candidates.refused, *broken))),
         scans=tuple(scan for _, scan in readable),
     )
 
@@ -188,13 +187,21 @@ def _in_order(refused: Iterable[Refused]) -> list[Refused]:
     return sorted(refused, key=lambda entry: (not entry[0].line, entry[0].line, path_key(entry[0].path)))
 
 
+def _outside(root: Path, candidates: Candidates) -> str:
+    """What a path needs before it where the photos do not lie in the data folder."""
+    return "" if candidates.root == root else f"{candidates.root.as_posix()}/"
+
+
 def _quarantine(folder: str, refused: Iterable[Refused]) -> tuple[Quarantined, ...]:
     """folder: prefix of photos that lie outside the data folder."""
     return tuple(Quarantined(row.id, f"{folder}{row.path}", f"{row.where}{reason}") for row, reason in refused)
 
 
-def _classes_without_photo(classes: Mapping[str, str], trained: Sequence[str]) -> tuple[Quarantined, ...]:
-    lost = sorted(set(classes) - set(trained), key=class_order)
+def _classes_without_photo(
+    classes: Mapping[str, str], trained: Sequence[str], told: Container[str]
+) -> tuple[Quarantined, ...]:
+    """told: paths that are quarantined already, such as a folder that cannot be looked into."""
+    lost = sorted((name for name in classes if name not in trained and classes[name] not in told), key=class_order)
     return tuple(Quarantined(name, classes[name], "a class without a usable photo; it is left out") for name in lost)
 
 

@@ -20,13 +20,20 @@ class _TestFolder:
     name: str
     """Relative to the root; may be empty."""
 
-    def photos(self) -> list[tuple[str, Kind]]:
-        """Paths, relative to the root, of what looks like a photo or is linked, in natural order."""
-        return [
-            (path, kind)
-            for path, kind in self.tree.walk(self.name)
-            if not kind.is_folder and may_be_photo(path.rpartition("/")[2])
-        ]
+    def photos(self) -> list[tuple[str, str]]:
+        """In natural order, paths relative to the root of what may be a photo, and why it is none, or an empty text.
+
+        Folders that cannot be looked into, and linked ones, which may lead in a circle, are told too.
+        """
+        found = [(self.name, self.tree.listed(self.name).problem)] if self.tree.listed(self.name).problem else []
+        for path, kind in self.tree.walk(self.name):
+            if kind is Kind.FOLDER:
+                found.append((path, self.tree.listed(path).problem))
+            elif kind is Kind.LINKED_FOLDER:
+                found.append((path, "a link to a folder; its photos are not used"))
+            elif may_be_photo(path.rpartition("/")[2]):
+                found.append((path, str(kind)))
+        return found
 
     def id_of(self, path: str) -> str:
         """A photo's path relative to this folder."""
@@ -59,7 +66,7 @@ def find_sample(root: Path, layout: Layout) -> Path | None:
 def photos_below(folder: Path) -> tuple[Path, ...]:
     """Every file below a folder whose name may be a photo's, in natural order."""
     found = _TestFolder(folder, Tree(folder), "").photos()
-    return tuple(folder / path for path, kind in found if kind is Kind.FILE)
+    return tuple(folder / path for path, reason in found if not reason)
 
 
 def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:
@@ -78,12 +85,9 @@ def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refu
 
 
 def _all_in(folder: _TestFolder) -> Candidates:
-    found = folder.photos()
-    problem = folder.tree.listed(folder.name).problem
-    unlistable = [(stray(folder.name), problem)] if problem else []
-    rows = tuple(Row(0, folder.id_of(path), "", path) for path, kind in found if kind is Kind.FILE)
-    refused = tuple((Row(0, folder.id_of(path), "", path), str(kind)) for path, kind in found if kind is not Kind.FILE)
-    return Candidates(folder.root, rows, (*unlistable, *refused), {})
+    found = [(Row(0, folder.id_of(path), "", path), reason) for path, reason in folder.photos()]
+    rows = tuple(row for row, reason in found if not reason)
+    return Candidates(folder.root, rows, tuple(entry for entry in found if entry[1]), {})
 
 
 def _as_listed(folder: _TestFolder, sample: Path) -> Candidates:
@@ -94,8 +98,8 @@ def _as_listed(folder: _TestFolder, sample: Path) -> Candidates:
     out = by_line(refused + missing)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [
-        (Row(0, folder.id_of(path), "", path), str(kind) or f"in no row of {sample.name}")
-        for path, kind in folder.photos()
+        (Row(0, folder.id_of(path), "", path), reason or f"in no row of {sample.name}")
+        for path, reason in folder.photos()
         if path not in named
     ]
     return Candidates(folder.root, tuple(there), (*out, *strays), {})

@@ -231,3 +231,25 @@ def with_table(text: str, name: str, rows: list[tuple[str, str]]) -> str:
 def shown(text: str) -> str:
     """As Markdown shows it: `<class>` is no tag, and a bar ends no cell."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def test_closed_folders_are_named_once_and_the_rest_is_used(folder: Path) -> None:
+    root = folder / "closed"
+    for number, name in enumerate(("train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "test/1.jpg", "test/d/2.jpg")):
+        make(root / name, photo("JPEG", quality=40 + number))
+    for name in ("train/c", "test/d"):
+        (root / name).chmod(0)
+    try:
+        with ordinary_user():
+            dataset = load_dataset(root, processes=1)
+        (root / "train").chmod(0)
+        with ordinary_user(), pytest.raises(DataError, match="found train that cannot be listed: Permission denied"):
+            load_dataset(root, processes=1)
+    finally:
+        for name in ("train", "train/c", "test/d"):
+            (root / name).chmod(0o755)
+    assert (dataset.class_names, dataset.test.ids) == (("a", "b"), ("1.jpg",))
+    assert [(entry.path, entry.reason) for entry in dataset.quarantined] == [
+        ("train/c", "cannot be listed: Permission denied"),
+        ("test/d", "cannot be listed: Permission denied"),
+    ]

@@ -68,9 +68,20 @@ def test_photos_to_predict_may_lie_anywhere_and_in_folders(class_folders, tmp_pa
     assert found.photos.ids == ("a.jpg", "b/9.jpg", "b/10.jpg")
     assert found.photos.root == tmp_path / "new"
     assert found.photos.labels.tolist() == [-1, -1, -1]
-    [broken] = found.quarantined
-    assert (broken.id, broken.path, broken.reason) == ("b/8.jpg", f"{tmp_path}/new/b/8.jpg", "empty file")
+    assert [(entry.id, entry.path, entry.reason) for entry in found.quarantined] == [
+        ("b/8.jpg", f"{tmp_path}/new/b/8.jpg", "empty file"),
+        ("loop", f"{tmp_path}/new/loop", "a link to a folder; its photos are not used"),
+    ]
     assert photos_below(tmp_path / "new" / "b") == tuple(tmp_path / "new" / "b" / f"{n}.jpg" for n in (8, 9, 10))
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_the_folder_to_predict_is_no_class(tmp_path, write_photo, place):
+    for name in ("a/1.jpg", "b/1.jpg", "new/1.jpg"):
+        write_photo(tmp_path / place / name, 1)
+    layout = Layout(test=tmp_path / place / "new")
+    dataset = load_dataset(tmp_path, processes=1, layout=layout)
+    assert (dataset.class_names, dataset.test.ids, dataset.quarantined) == (("a", "b"), ("1.jpg",), ())
 
 
 def test_a_sample_names_photos_in_folders_and_what_it_does_not_name(class_folders, write_photo):
