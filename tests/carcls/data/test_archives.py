@@ -313,6 +313,7 @@ HOSTILE = st.lists(PIECES | st.text(max_size=4), max_size=5).map("/".join)
 @given(st.lists(st.tuples(HOSTILE, st.booleans()), min_size=1, max_size=5), st.booleans())
 @example([("link", True), ("link/evil", False)], True)
 @settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_nothing_ever_appears_outside_the_folder(tmp_path_factory, entries, as_tar):
     """Names of every kind, with links between them: what appears lies below the folder, or nothing does."""
     outer = tmp_path_factory.mktemp("outer")

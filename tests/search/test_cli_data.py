@@ -1,0 +1,139 @@
+"""`carsearch data check` and `data unpack` as their user meets them."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from carcls.data.sample import write_sample
+from search.cli import main
+
+
+@pytest.fixture
+def carsearch(tmp_path, monkeypatch, capsys):
+    """carsearch(arguments...) in this process and an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["carsearch", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        told = capsys.readouterr()
+        code = exited.value.code
+        return (code if isinstance(code, int) else 0), told.out, told.err
+
+    return call
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def listing(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*")}
+
+
+def test_check_reports_and_writes_nothing_into_the_data_folder(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=4, test_per_class=1, classes=3)
+    before = listing(tmp_path / "cars")
+    code, out, err = carsearch("data", "check", "cars", "--image-size", "96")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "12 photos to train on, 3 classes; 3 to predict"
+    assert lines[1:5] == [
+        "  class   photos  validation",
+        "  0            4           1",
+        "  1            4           1",
+        "  2            4           1",
+    ]
+    assert "split: 9 to train, 3 to validate: data.validation.fraction=0.25" in lines
+    assert f"pixel store: {(12 * 96 * 96 * 3 + 128) / 1e6:.1f} MB at 96 px" in lines
+    assert "copies: none, exact or near" in lines
+    assert "unusable: none" in lines
+    assert lines[-1] == "lists and contact sheet: data-check-cars"
+    assert "warning: 3 of 3 classes have under 10 photos to validate on: 0, 1, 2" in err.splitlines()
+    assert listing(tmp_path / "cars") == before
+    written = {"classes.csv", "duplicates.csv", "unusable.csv", "contact_sheet.png"}
+    assert listing(tmp_path / "data-check-cars") == written
+
+
+def test_long_lists_are_cut_with_a_count_and_whole_in_the_file(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=15, test_per_class=1, classes=2)
+    for photo in list((tmp_path / "cars" / "train" / "0").iterdir())[:13]:
+        photo.write_bytes(b"no photo")
+    code, out, err = carsearch("data", "check", "cars", "--output", "out")
+    assert code == 0
+    lines = out.splitlines()
+    start = lines.index("unusable: 13")
+    assert lines[start + 11] == "  and 3 more"
+    assert all(line.startswith("  train/0/") for line in lines[start + 1 : start + 11])
+    assert len((tmp_path / "out" / "unusable.csv").read_text().splitlines()) == 14
+    assert "warning: 13 photos, rows or classes cannot be used as they are" in err
+
+
+def test_check_without_photos_counts_rows_and_exits_2(carsearch, tmp_path):
+    (tmp_path / "cars").mkdir()
+    (tmp_path / "cars" / "train.csv").write_text("Id,Category\n1.jpg,0\n2.jpg,10\n3.jpg,2\n4.jpg,10\n")
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 2
+    assert out.splitlines() == [
+        "4 photos named, 3 classes; no photo was opened",
+        "  0         1",
+        "  2         1",
+        "  10        2",
+    ]
+    assert err.startswith("carsearch: cars: nothing can be trained: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_check_of_one_class_reports_it_and_exits_2(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=4, test_per_class=1, classes=1)
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 2
+    assert out.startswith("4 photos to train on, 1 classes")
+    assert "nothing can be trained: every usable photo is of the class '0'" in err
+
+
+def test_check_of_no_data_folder_exits_2(carsearch):
+    code, out, err = carsearch("data", "check", "absent")
+    assert (code, out) == (2, "")
+    assert err.startswith("carsearch: ")
+    assert "absent" in err
+
+
+def test_unpack_then_check_the_contests_archives(carsearch, tmp_path):
+    write_sample(tmp_path / "made", train_per_class=3, test_per_class=1, classes=2)
+    files = {
+        path.relative_to(tmp_path / "made").as_posix(): path.read_bytes() for path in (tmp_path / "made").rglob("*.jpg")
+    }
+    for name, folder in (("train", "train/"), ("test", "test_upload/")):
+        inside = {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
+        (tmp_path / f"{name}.zip").write_bytes(zipped(inside))
+    code, out, err = carsearch("data", "unpack", "train.zip", "test.zip", "cars")
+    assert (code, err) == (0, "")
+    assert out.startswith("unpacked: 8 files, ")
+    assert {name for name in listing(tmp_path / "cars") if name.endswith(".jpg")} == set(files)
+    assert carsearch("data", "unpack", "train.zip", "test.zip", "cars")[1].startswith("unpacked: 0 files, 8 were there")
+    assert carsearch("data", "check", "cars")[1].startswith("6 photos to train on, 2 classes; 2 to predict")
+
+
+def test_unpack_refuses_in_one_line(carsearch, tmp_path):
+    (tmp_path / "bad.zip").write_bytes(zipped({"../evil": b"x"}))
+    code, out, err = carsearch("data", "unpack", "bad.zip", "cars")
+    assert (code, out) == (2, "")
+    assert err == (
+        "carsearch: bad.zip: refused for its entry '../evil': a name with '..', which would leave the folder;"
+        " nothing of it was unpacked\n"
+    )
+    assert listing(tmp_path) == {"bad.zip"}
+
+
+def test_unpack_needs_a_folder(carsearch):
+    code, _, err = carsearch("data", "unpack", "bad.zip")
+    assert code == 2
+    assert "then the folder to unpack to" in err
