@@ -3,12 +3,13 @@
 Ours: a fresh child of the warm fork server, through the whole machinery of a search, photos in the store. Stock: a Ray
 Tune trial in a fresh process that imports TensorFlow. One training at a time. "First step" is when Keras calls the
 training step first: model built, weights loaded, compiled; ours has its first batch ready then, stock may not (tf.data
-fetches inside the step, which flatters stock). Weights: ImageNet's for the MobileNets, none for the heavier ones.
+fetches inside the step, which flatters stock). Weights: ImageNet's for the MobileNets, none for heavier ones.
 """
 
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -38,8 +39,8 @@ def main() -> None:
     names, entries = _entries(arguments)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
-        rows = [(f"{number}.jpg", str(number % 10)) for number in range(_PHOTOS)]
-        write_contest(photos, rows, contest_jpegs(arguments.source, _PHOTOS))
+        listed = [(f"{number}.jpg", str(number % 10)) for number in range(_PHOTOS)]
+        write_contest(photos, listed, contest_jpegs(arguments.source, _PHOTOS))
         ours = _ours(entries, photos, Path(folder))
         theirs = _stock(entries[: arguments.stock_reps * len(MOBILENETS)], photos, Path(folder))
     print(f"first of all, with the fork server's own start: {ours[0].start:.2f} s to the first step\n")
@@ -51,19 +52,16 @@ def main() -> None:
     print(table(("stock, seconds from the decision", *_COLUMNS), stock_rows))
     wanted = [f"{net.name}, {FULL}" for net in MOBILENETS]
     mobile = [row for row in rows if row[0] in wanted]
+    ours_s, stock_s = median(row[1] for row in mobile), median(row[1] for row in stock_rows)
     verdict = judge(
-        "median seconds to the first step, four MobileNets, under one second",
-        ours=median(row[1] for row in mobile),
-        peer=TARGET_S,
-        target=1.0,
+        "seconds to the first step, median of four MobileNets; the target is ours in seconds",
+        ours=ours_s,
+        peer=stock_s,
+        target=TARGET_S,
         smaller_is_better=True,
     )
-    finish(
-        "startup",
-        [verdict],
-        stock_s=round(median(row[1] for row in stock_rows), 2),
-        slowest_mobilenet_s=round(max(row[1] for row in mobile), 3),
-    )
+    slowest_s = max(row[1] for row in mobile)
+    finish("startup", [replace(verdict, holds=ours_s < TARGET_S)], slowest_mobilenet_s=round(slowest_s, 3))
 
 
 def _parse() -> argparse.Namespace:
@@ -95,7 +93,7 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
         *((f"{net.name}, {HEAD}", mobile(net, 0.0)) for net in MOBILENETS),
     ]
     heavier = [
-        (f"{name}, {HEAD}, no weights", Entry(_heavier(name, arguments), 0)) for name in HEAVIER
+        (f"{name}, {FULL}, no weights", Entry(_heavier(name, arguments), 0)) for name in HEAVIER
     ] * arguments.heavier_reps
     named = [*one_round * (arguments.reps + 1), *heavier]
     return [name for name, _ in named], [entry for _, entry in named]
@@ -103,7 +101,7 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
 
 def _heavier(name: str, arguments: argparse.Namespace) -> TrainConfig:
     base = MOBILENETS[0].config(
-        image_size=arguments.size, epochs=(1,), unfreeze=(0.0,), learning_rates=(2e-4,), batch_size=arguments.batch
+        image_size=arguments.size, epochs=(1,), unfreeze=(1.0,), learning_rates=(2e-4,), batch_size=arguments.batch
     )
     return TrainConfig.model_validate(
         {**base.model_dump(mode="json"), "backbone": name, "alpha": 1.0, "weights": "none"}

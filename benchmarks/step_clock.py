@@ -8,7 +8,7 @@ from benchmarks.events import EventLog
 
 
 class StepClock(keras.callbacks.Callback):
-    """One `fit` event per call of fit, or per epoch where one call trains several.
+    """One `fit` event per call of fit, with the seconds that fit itself spent on validation.
 
     A step lasts from `on_train_batch_begin` to `on_train_batch_end`: the wait for its batch is inside.
     """

@@ -69,9 +69,9 @@ def search(root: Path, folder: Path, *, trials: int, seed: int, concurrent: int)
     from ray.tune.search.optuna import OptunaSearch
 
     shared = _prepare(root, folder, fraction=0.15)
-    bases = {net.name: {**entry_of(_search_base(net), stages=4), **shared, "number": 0} for net in MOBILENETS}
+    bases = [{**entry_of(_search_base(net), stages=4), **shared, "number": 0} for net in MOBILENETS]
     space = {
-        "entry": tune.choice([json.dumps(base) for base in bases.values()]),
+        "entry": tune.choice([json.dumps(base) for base in bases]),
         "image_size": tune.choice([96, 128, 160]),
         "dropout": tune.uniform(0.0, 0.5),
         "label_smoothing": tune.uniform(0.0, 0.15),

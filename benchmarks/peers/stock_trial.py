@@ -3,7 +3,7 @@
 Written after Ray's "Hyperparameter tuning with Keras and Tune", Keras's "Transfer learning & fine-tuning" and
 TensorFlow's tf.data guides. Choices where the guides leave one, each in the peer's favour: decoded photos are cached in
 memory for the whole trial (`.cache()`), one dataset serves all stages, BatchNorm stays frozen, and no checkpoint is
-written (the search needs none; ours writes one after each epoch).
+written (the search needs none; ours writes one after each epoch). TensorFlow chooses its threads, as in the guides.
 """
 
 import csv
