@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from carcls import devices, metrics
-from carcls.config import AugmentConfig, HeadConfig, StageConfig, TrainConfig
+from carcls.config import AugmentConfig, HeadConfig, OptimizerConfig, ScheduleConfig, StageConfig, TrainConfig
 from carcls.data.folds import make_split
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
@@ -31,6 +31,7 @@ from carcls.data.table import load_dataset
 from carcls.inference.export import export_model, load_model
 from carcls.inference.submission import write_submission
 from carcls.inference.tta import VIEWS, average, choose_views, predict_view
+from carcls.training.losses import WeightedCrossentropy, class_weights
 from carcls.training.stages import fine_tune, load_best
 
 SIZE = 32
@@ -107,6 +108,25 @@ def test_a_resumed_training_comes_to_the_same_numbers(trained, data):
     assert [report.epoch for report in again] == [4]
     assert again[0].train_loss == pytest.approx(reports[3].train_loss, rel=1e-5)
     assert again[0].val_log_loss == pytest.approx(reports[3].val_log_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "rmsprop"])
+def test_every_optimizer_trains_with_decay_clipping_and_class_weights(data, tmp_path, kind):
+    optimizer = OptimizerConfig(kind=kind, weight_decay=0.1, momentum=0.5, clip_norm=1.0)
+    schedule = ScheduleConfig(kind="plateau", patience_epochs=1)
+    stage = StageConfig(name="head", unfreeze=0.0, epochs=3, learning_rate=1e-2, schedule=schedule)
+    changed = {"optimizer": optimizer, "class_balance": "weights", "label_smoothing": 0.1, "stages": (stage,)}
+    reports = []
+    fine_tune(CONFIG.model_copy(update=changed), data, reports.append, folder=tmp_path)
+    assert reports[-1].train_loss < reports[0].train_loss
+
+
+def test_class_weights_by_hand():
+    weights, labels = class_weights(np.array([2, 6])), np.array([[1.0, 0.0], [0.25, 0.75]])
+    probabilities = np.array([[0.6, 0.4], [0.3, 0.7]])
+    by_hand = -(labels * np.log(probabilities)) @ np.array([2.0, 2 / 3])
+    loss = WeightedCrossentropy(weights, label_smoothing=0.0)
+    assert float(loss(labels, probabilities)) == pytest.approx(by_hand.mean(), rel=1e-5)
 
 
 def test_prediction_tta_export_and_submission(trained, data, tmp_path):
