@@ -33,6 +33,8 @@ class AugmentConfig(_Frozen):
     """A name of `catalog.AUGMENT_POLICIES`, or a path to a file of albumentations."""
     views: Annotated[int, Field(ge=0)] = 0
     """Distinct views of each photo; 0: a fresh one in every epoch."""
+    cache_views: bool = False
+    """Keep the views in the node's store: for machines with few cores a GPU. Changes no result."""
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     """Alpha of the Beta distribution that draws how two photos are blended (Zhang 2018); 0: off."""
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0
@@ -45,6 +47,12 @@ class AugmentConfig(_Frozen):
         if policy.endswith(POLICY_FILE_SUFFIXES):
             return policy
         return _known(policy, AUGMENT_POLICIES, "augmentation policy")
+
+    @model_validator(mode="after")
+    def _few_views_are_kept(self) -> "AugmentConfig":
+        if self.cache_views and not self.views:
+            raise ValueError("cache_views: with views 0 every epoch has its own views; set views to 1 or more")
+        return self
 
 
 class OptimizerConfig(_Frozen):

@@ -1,15 +1,40 @@
 """Whole views: every photo of the training table augmented once, in the table's order."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
-from carcls.data.batches import EpochPlan
+from carcls.data.augment import policy_fingerprint
+from carcls.data.epoch_plan import EpochPlan
 from carcls.data.mixing import Mixing
+from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
+from carcls.data.store import Json
+from carcls.errors import StoreError
+
+_VERSION = 1
+"""Part of every key: raise it when the views of an equal key change."""
+_PHOTOS_AT_ONCE = 32
+
+
+def view_key(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> dict[str, Json]:
+    """Everything that a whole view depends on."""
+    return {
+        "kind": "views",
+        "version": _VERSION,
+        "pixels": data.pixels_key("train", size_px),
+        "size_px": size_px,
+        "policy": policy_fingerprint(config.augment.policy),
+        "seed": data.view_seed,
+        "view": view,
+    }
 
 
 def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_px: int, batch_size: int) -> EpochPlan:
-    """All training photos in one view: what epochs show of it in any order. Raises DataError."""
+    """All training photos in one view: what epochs show of it in other orders. Raises DataError."""
     labels = data.split.train.labels
     return EpochPlan(
         pixels=data.pixels("train", size_px),
@@ -22,3 +47,30 @@ def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_p
         view_seed=data.view_seed,
         mixing=Mixing(0.0, 0.0, seed=0, epoch=0),
     )
+
+
+def cached_views(
+    config: TrainConfig, data: TrainingData, views: NDArray[np.int64], size_px: int
+) -> Mapping[int, NDArray[np.uint8]]:
+    """Each of the views asked for, uint8 (n, size_px, size_px, 3), from the node's store; none where it is off.
+
+    Raises DataError.
+    """
+    try:
+        return {view: _cached_view(config, data, view, size_px) for view in np.unique(views).tolist()}
+    except StoreError:  # off or unusable, which the store has said
+        return {}
+
+
+def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> NDArray[np.uint8]:
+    def build(array: NDArray[Any]) -> None:
+        plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
+        batches, done = EpochBatches(plan, threads=data.processes), 0
+        for number in range(len(batches)):
+            pixels, _ = batches[number]
+            array[done : done + len(pixels)] = pixels
+            done += len(pixels)
+        batches.close()
+
+    shape = (len(data.split.train), size_px, size_px, 3)
+    return data.store.get_or_build(view_key(config, data, view, size_px), shape, np.uint8, build)

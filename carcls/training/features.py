@@ -7,6 +7,7 @@ give the same training.
 """
 
 import contextlib
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from carcls import devices
 from carcls.config import TrainConfig
 from carcls.data.augment import policy_fingerprint
-from carcls.data.batches import EpochBatches
+from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
 from carcls.data.store import Json
 from carcls.data.views import in_table_order
+from carcls.errors import StoreError
 from carcls.errors import StoreError
 
 _VERSION = 1

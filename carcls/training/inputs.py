@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
-from carcls.data.batches import ArrayPlan, EpochBatches, epoch_order, one_hot, training_batches
+from carcls.data.batches import training_batches
+from carcls.data.epoch_plan import ArrayPlan, epoch_order, one_hot
 from carcls.data.pixels import Pixels
+from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
 from carcls.training.features import FrozenBackbone, stored_features
 
@@ -58,14 +60,15 @@ class FeatureInput:
         return stored_features(self.backbone, self.config, self.data, "validation", None)
 
     def _stored(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        photos, views = epoch_order(self.config, self.data, epoch)
+        labels = self.data.split.train.labels
+        photos, views = epoch_order(self.config, labels, epoch)
         x = np.empty((len(photos), self.backbone.width), np.float16)
         for view in np.unique(views):
             seen = views == view
             # Without augmentation every view is the plain photo: one for all epochs.
             number = None if self.config.augment.policy == "none" else int(view)
             x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
-        return x, one_hot(self.data.split.train.labels[photos], len(self.data.split.class_names))
+        return x, one_hot(labels[photos], len(self.data.split.class_names))
 
     def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Batch by batch, as the model would have seen them."""

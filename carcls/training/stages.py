@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
-from carcls.data.batches import batch_count
+from carcls.data.epoch_plan import batch_count
 from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError, WeightsError
 from carcls.events import EpochReport

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from carcls.config import AugmentConfig, TrainConfig
 from carcls.data.augment import view
-from carcls.data.batches import EpochBatches, EpochPlan, training_batches, view_numbers
+from carcls.data.batches import training_batches
+from carcls.data.epoch_plan import EpochPlan, view_numbers
 from carcls.data.folds import make_split
 from carcls.data.mixing import Mixing
+from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset

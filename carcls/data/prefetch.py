@@ -1,0 +1,75 @@
+"""The batches of one epoch as Keras reads them, prepared ahead of the training step, in order."""
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import keras
+
+from carcls.data.epoch_plan import Batch, Plan
+
+_AHEAD = 3
+"""Batches prepared ahead of the one asked for: enough to even out slow batches, little memory."""
+_BEHIND = 2
+"""Batches kept behind it: Keras reads the first two to learn their shapes, then starts again at the first."""
+
+
+class EpochBatches(keras.utils.PyDataset):
+    """The batches of one epoch: as many photos as there are, in an order that (seed, epoch) fix.
+
+    Use one object per epoch, with `fit(..., shuffle=False)`: Keras otherwise shuffles the order of the batches with
+    Python's global generator. x: photos uint8 (b, size, size, 3), 0..255, or what else the plan makes of them; y:
+    float32 (b, class_count), rows summing to 1.
+    Batches are prepared ahead by threads of this object; their number changes no value. The threads end when
+    the last batch is on its way, or when the object goes. Close it after the epoch.
+    """
+
+    def __init__(self, plan: Plan, *, threads: int = 1) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.plan: Plan | None = plan
+        self.delivered_s: dict[int, float] = {}
+        """When a batch was last handed over, by its number, on the clock of `time.perf_counter`."""
+        self._count = plan.batch_count
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future[Batch]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        """Lets go of pixels and prepared batches: Keras on TensorFlow keeps every dataset that it ever read."""
+        with self._lock:
+            self.plan = None
+            self._pending.clear()
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch `number`; blocks until it is ready. Raises IndexError past the end, ValueError once closed."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of an epoch of {len(self)}")
+        with self._lock:
+            self._drop_far(number)
+            for ahead in range(number, min(number + 1 + _AHEAD, len(self))):
+                self._submit(ahead)
+            future = self._pending[number]
+        batch = future.result()
+        self.delivered_s[number] = time.perf_counter()
+        return batch
+
+    def _drop_far(self, number: int) -> None:
+        for far in [n for n in self._pending if not number - _BEHIND <= n <= number + _AHEAD]:
+            self._pending.pop(far).cancel()
+
+    def _submit(self, number: int) -> None:
+        if number in self._pending:
+            return
+        if self.plan is None:
+            raise ValueError("this epoch's batches are closed: make new ones by training_batches")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batches")
+        # The plan's method, not one of this object: a task must not keep alive the object whose end stops it.
+        self._pending[number] = self._pool.submit(self.plan.batch, number)
+        if number == len(self) - 1:  # nothing left to ask for: the threads end when they are through
+            self._pool.shutdown(wait=False)
+            self._pool = None
