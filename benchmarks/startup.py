@@ -36,21 +36,22 @@ _COLUMNS = ("to first step", "worst", "to its end", "runs")
 def main() -> None:
     arguments = _parse()
     print(f"one training at a time, {arguments.size} px, batches of {arguments.batch}; {machine()}\n")
+    nets = MOBILENETS[: arguments.mobilenets]
     names, entries = _entries(arguments)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
         listed = [(f"{number}.jpg", str(number % 10)) for number in range(_PHOTOS)]
         write_contest(photos, listed, contest_jpegs(arguments.source, _PHOTOS))
         ours = _ours(entries, photos, Path(folder))
-        theirs = _stock(entries[: arguments.stock_reps * len(MOBILENETS)], photos, Path(folder))
+        theirs = _stock(entries[: arguments.stock_reps * len(nets)], photos, Path(folder))
     print(f"first of all, with the fork server's own start: {ours[0].start:.2f} s to the first step\n")
     # The first round fills the store and warms the actor; it does not count.
-    rows = _rows(_by_name(names, ours, skip=len(MOBILENETS) * 2))
+    rows = _rows(_by_name(names, ours, skip=len(nets) * 2))
     print(table(("ours, seconds from the decision", *_COLUMNS), rows))
     print()
     stock_rows = _rows(_by_name(names, theirs, skip=0))
     print(table(("stock, seconds from the decision", *_COLUMNS), stock_rows))
-    wanted = [f"{net.name}, {FULL}" for net in MOBILENETS]
+    wanted = [f"{net.name}, {FULL}" for net in nets]
     mobile = [row for row in rows if row[0] in wanted]
     ours_s, stock_s = median(row[1] for row in mobile), median(row[1] for row in stock_rows)
     verdict = judge(
@@ -69,6 +70,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--reps", type=int, default=5, help="runs of each training that count (%(default)s)")
     parser.add_argument("--stock-reps", type=int, default=5, help="runs of each MobileNet by stock (%(default)s)")
     parser.add_argument("--heavier-reps", type=int, default=1, help="runs of each heavier backbone (%(default)s)")
+    parser.add_argument("--mobilenets", type=int, default=4, help="how many of the four (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side in px (%(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="photos in a batch (%(default)s)")
     parser.add_argument("--source", type=Path, default=PHOTOS, help="folder of real photos (%(default)s)")
@@ -88,9 +90,10 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[str], list[Entry]]:
         )
         return Entry(config, 0)
 
+    nets = MOBILENETS[: arguments.mobilenets]
     one_round = [
-        *((f"{net.name}, {FULL}", mobile(net, 1.0)) for net in MOBILENETS),
-        *((f"{net.name}, {HEAD}", mobile(net, 0.0)) for net in MOBILENETS),
+        *((f"{net.name}, {FULL}", mobile(net, 1.0)) for net in nets),
+        *((f"{net.name}, {HEAD}", mobile(net, 0.0)) for net in nets),
     ]
     heavier = [
         (f"{name}, {FULL}, no weights", Entry(_heavier(name, arguments), 0)) for name in HEAVIER
