@@ -62,9 +62,14 @@ class Artefact:
         return self.dtype.itemsize * math.prod(self.shape)
 
     @property
-    def file_bytes(self) -> int:
-        """Length of the file but for the trailer's last page or two."""
+    def content_end(self) -> int:
+        """Where the trailer begins."""
         return len(self.header) + self.content_bytes
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return self.content_end + len(Trailer.now(self, "0" * 2 * hashlib.sha256().digest_size).pack())
 
     @property
     def header(self) -> bytes:
@@ -89,12 +94,12 @@ class Trailer:
     """Content hash, see `damage.digest_of`."""
     build: str
     """Unique to this file: another build of the same artefact has another."""
-    created_unix_s: float
+    created_unix_s: int
 
     @classmethod
     def now(cls, artefact: Artefact, digest: str) -> "Trailer":
         """The trailer of a build that ends at this moment."""
-        return cls(artefact, digest, build=uuid.uuid4().hex, created_unix_s=time.time())
+        return cls(artefact, digest, build=uuid.uuid4().hex, created_unix_s=int(time.time()))
 
     def pack(self) -> bytes:
         """A whole number of pages, so that a file's size hardly depends on its key.

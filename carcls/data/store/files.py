@@ -82,7 +82,7 @@ def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[NDArray
     build(array)
     array.flush()
     trailer = Trailer.now(artefact, digest_of(file.fileno(), len(header), artefact.content_bytes))
-    os.pwrite(file.fileno(), trailer.pack(), artefact.file_bytes)
+    os.pwrite(file.fileno(), trailer.pack(), artefact.content_end)
     os.fsync(file.fileno())
     path.with_suffix(BUILDING).replace(path)
     fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; who waited to build sees that the name is gone
@@ -172,7 +172,7 @@ def _check(file: FileIO, artefact: Artefact) -> Trailer | None:
     header = artefact.header
     if os.pread(file.fileno(), len(header), 0) != header:
         return None
-    packed = os.pread(file.fileno(), MAX_TRAILER_BYTES + 1, artefact.file_bytes)
+    packed = os.pread(file.fileno(), MAX_TRAILER_BYTES + 1, artefact.content_end)
     trailer = Trailer.unpack(packed)
     if trailer is None or trailer.artefact.address != artefact.address or trailer.pack() != packed:
         return None

@@ -1,5 +1,6 @@
 """What lies under a store's root, and cleaning it."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +33,14 @@ class Entry:
 
 def survey(root: Path) -> list[Entry]:
     """All artefacts under `root`, least recently used first; empty where there is no such folder."""
-    entries = []
-    for path in [*root.glob(f"*{FINISHED}"), *root.glob(f"*{BUILDING}")]:
-        try:
+    found: dict[int, Entry] = {}  # by inode: one that is published meanwhile has two names, and counts once
+    paths = list(root.glob(f"*{BUILDING}"))
+    paths += [*root.glob(f"*{FINISHED}"), *(path.with_suffix(FINISHED) for path in paths)]
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-        except FileNotFoundError:  # published or removed at this moment
-            continue
-        entries.append(Entry(path, status.st_size, status.st_mtime, is_held(path)))
-    return sorted(entries, key=lambda entry: (entry.last_use_unix_s, entry.path.name))
+            found[status.st_ino] = Entry(path, status.st_size, status.st_mtime, is_held(path))
+    return sorted(found.values(), key=lambda entry: (entry.last_use_unix_s, entry.path.name))
 
 
 def discard(path: Path) -> int:

@@ -1,6 +1,11 @@
 import errno
+import fcntl
+import logging
 import multiprocessing
 import os
+import pickle
+import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,9 +13,10 @@ import numpy as np
 import pytest
 
 from carcls.data.store import Store, default_store_root
-from carcls.errors import DataError
+from carcls.errors import DataError, StoreError
 
 KEY = {"kind": "test", "sizes": [1, 2]}
+SPAWN = multiprocessing.get_context("spawn")
 
 
 def fill_with(value: int, calls: list[int] | None = None):
@@ -21,6 +27,10 @@ def fill_with(value: int, calls: list[int] | None = None):
             calls.append(value)
 
     return build
+
+
+def left_over(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("*.building"))
 
 
 def build_in_child(root: Path, log: Path, start) -> None:
@@ -34,6 +44,23 @@ def build_in_child(root: Path, log: Path, start) -> None:
     assert (array == 7).all()
 
 
+def hold_in_child(root: Path, is_held, is_done) -> None:
+    """Builds the artefact, tells so, and keeps it open."""
+    array = Store(root).get_or_build(KEY, (1000,), np.uint8, fill_with(7))
+    is_held.set()
+    is_done.wait(60)
+    assert (array == 7).all()
+
+
+def build_until_told(root: Path, has_started, may_go_on) -> None:
+    def build(array) -> None:
+        array[:] = 7
+        has_started.set()
+        may_go_on.wait(60)
+
+    Store(root).get_or_build(KEY, (1000,), np.uint8, build)
+
+
 def test_builds_once_and_maps_read_only(tmp_path):
     calls: list[int] = []
     store = Store(tmp_path / "store")
@@ -45,7 +72,20 @@ def test_builds_once_and_maps_read_only(tmp_path):
     assert isinstance(again, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         again[0] = 1
-    assert not list(store.root.glob("*.tmp"))
+    assert left_over(store.root) == []
+
+
+def test_the_file_is_numpys_own_and_opens_without_pickles(tmp_path):
+    Store(tmp_path).get_or_build(KEY, (2, 3), np.int32, fill_with(5))
+    [file] = tmp_path.glob("*.npy")
+    assert np.load(file, allow_pickle=False).tolist() == [[5] * 3] * 2
+    with pytest.raises(ValueError, match="plain numbers"):
+        Store(tmp_path).get_or_build(KEY, (2,), object, fill_with(1))
+
+
+def test_a_pickled_store_is_the_same_store(tmp_path):
+    store = Store(tmp_path, quota_bytes=5, enabled=False)
+    assert pickle.loads(pickle.dumps(store)) == store  # noqa: S301 - our own bytes: what crosses to a worker
 
 
 @pytest.mark.parametrize(
@@ -58,23 +98,24 @@ def test_another_key_shape_or_dtype_is_another_artefact(tmp_path, key, shape, dt
     assert store.get_or_build(KEY, (4,), "uint8", fill_with(3))[0] == 1
 
 
-@pytest.mark.parametrize("length", [0, 5, 100, 140])
-def test_a_torn_file_is_found_at_open_and_rebuilt(tmp_path, length):
-    store = Store(tmp_path)
-    array = store.get_or_build(KEY, (50,), np.uint8, fill_with(1))
-    [file] = tmp_path.glob("*.npy")
-    del array
-    os.truncate(file, length)
-    assert (store.get_or_build(KEY, (50,), np.uint8, fill_with(2)) == 2).all()
-
-
-def test_what_a_dead_builder_left_is_overwritten(tmp_path):
+@pytest.mark.parametrize("kept", [0, 5, 100, 128, 150, -4096, -1])
+def test_a_torn_file_is_found_at_open_and_rebuilt(tmp_path, kept):
     store = Store(tmp_path)
     store.get_or_build(KEY, (50,), np.uint8, fill_with(1))
     [file] = tmp_path.glob("*.npy")
-    file.rename(file.with_suffix(".tmp"))
+    os.truncate(file, kept % file.stat().st_size)
     assert (store.get_or_build(KEY, (50,), np.uint8, fill_with(2)) == 2).all()
-    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", [0, 60, -4000, -40, -20, -1])
+def test_a_damaged_header_or_trailer_is_found_at_open_and_rebuilt(tmp_path, place):
+    store = Store(tmp_path)
+    store.get_or_build(KEY, (50,), np.uint8, fill_with(1))
+    [file] = tmp_path.glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[place] ^= 0xFF
+    file.write_bytes(content)
+    assert (store.get_or_build(KEY, (50,), np.uint8, fill_with(2)) == 2).all()
 
 
 def test_a_failing_builder_publishes_nothing(tmp_path):
@@ -84,10 +125,12 @@ def test_a_failing_builder_publishes_nothing(tmp_path):
         array[:] = 9
         raise DataError("this photo is broken")
 
-    with pytest.raises(DataError, match="this photo is broken"):
+    with pytest.raises(DataError, match="this photo is broken") as caught:
         store.get_or_build(KEY, (5,), np.uint8, fail)
-    assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob("*.building"))
+    # `caught` still holds the failed builder's array: that must not keep others out.
     assert store.get_or_build(KEY, (5,), np.uint8, fill_with(3))[0] == 3
+    assert caught.tb is not None
 
 
 def test_threads_build_once(tmp_path):
@@ -102,9 +145,8 @@ def test_threads_build_once(tmp_path):
 
 
 def test_processes_build_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(3)
-    children = [context.Process(target=build_in_child, args=(tmp_path / "s", tmp_path / "log", start)) for _ in "abc"]
+    start = SPAWN.Barrier(3)
+    children = [SPAWN.Process(target=build_in_child, args=(tmp_path / "s", tmp_path / "log", start)) for _ in "abc"]
     for child in children:
         child.start()
     for child in children:
@@ -113,27 +155,86 @@ def test_processes_build_once(tmp_path):
     assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
+def test_who_would_wait_can_do_something_else(tmp_path, caplog):
+    has_started, may_go_on = SPAWN.Event(), SPAWN.Event()
+    child = SPAWN.Process(target=build_until_told, args=(tmp_path, has_started, may_go_on))
+    child.start()
+    assert has_started.wait(60)
+    store, never = Store(tmp_path), fill_with(0)
+    assert store.try_build(KEY, (1000,), np.uint8, never) is None
+    assert store.try_build({"kind": "other"}, (3,), np.uint8, fill_with(4)).tolist() == [4] * 3
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, "carcls.data.store"):
+        waiting = pool.submit(store.get_or_build, KEY, (1000,), np.uint8, never)
+        while "waiting for test: another process builds it" not in caplog.text:
+            assert not waiting.done()
+        may_go_on.set()
+        assert (waiting.result(60) == 7).all()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_what_a_process_holds_is_free_once_it_is_killed(tmp_path):
+    """The lock lives in the kernel: kill -9 of a reader leaves nothing behind."""
+    is_held, is_done = SPAWN.Event(), SPAWN.Event()
+    child = SPAWN.Process(target=hold_in_child, args=(tmp_path, is_held, is_done))
+    child.start()
+    assert is_held.wait(60)
+    [path] = tmp_path.glob("*.npy")
+    with path.open("rb") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join(60)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_an_array_holds_its_file_and_lets_go_of_it(tmp_path):
+    array = Store(tmp_path).get_or_build(KEY, (1000,), np.uint8, fill_with(1))
+    part = array[10:20]
+    del array
+    [path] = tmp_path.glob("*.npy")
+    with path.open("rb") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert part.tolist() == [1] * 10
+        del part
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_an_empty_artefact_needs_no_file(tmp_path):
     array = Store(tmp_path / "store").get_or_build(KEY, (0, 4, 4, 3), np.uint8, fill_with(1))
     assert array.shape == (0, 4, 4, 3)
     assert not (tmp_path / "store").exists()
 
 
-def test_a_full_disk_is_one_clear_error(tmp_path):
+def test_a_store_that_is_off_touches_nothing_and_says_nothing(tmp_path, caplog):
+    with pytest.raises(StoreError, match="off"):
+        Store(tmp_path / "store", enabled=False).get_or_build(KEY, (3,), np.uint8, fill_with(1))
+    assert not (tmp_path / "store").exists()
+    assert caplog.text == ""
+
+
+def test_a_disk_that_refuses_is_said_in_one_line(tmp_path, caplog):
     def full(_array) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(DataError, match=r"artefact of 3\.0 MB: No space left on device.*set CARSEARCH_STORE"):
-        Store(tmp_path).get_or_build(KEY, (3_000_000,), np.uint8, full)
-    assert not list(tmp_path.glob("*.tmp"))
+    for _ in range(3):
+        with pytest.raises(StoreError, match=r"test of 3\.0 MB cannot be built: No space left on device; free room"):
+            Store(tmp_path).get_or_build(KEY, (3_000_000,), np.uint8, full)
+    [line] = caplog.messages
+    assert line.startswith(f"store {tmp_path}: test of 3.0 MB cannot be built: No space left on device; free room")
+    assert line.endswith("going on without it: slower, with the same results")
+    assert left_over(tmp_path) == []
 
 
 def test_more_than_the_disk_holds_is_refused_before_anything_is_written(tmp_path):
     free = os.statvfs(tmp_path)
     beyond = free.f_bavail * free.f_frsize + 2**40
-    with pytest.raises(DataError, match="set CARSEARCH_STORE"):
-        Store(tmp_path).get_or_build(KEY, (beyond,), np.uint8, fill_with(1))
-    assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob("*.npy"))
+    calls: list[int] = []
+    with pytest.raises(StoreError, match="No space left on device"):
+        Store(tmp_path).get_or_build(KEY, (beyond,), np.uint8, fill_with(1, calls))
+    assert calls == []
+    assert not left_over(tmp_path) + list(tmp_path.glob("*.npy"))
 
 
 def test_room_is_taken_before_the_builder_writes(tmp_path):
@@ -141,16 +242,49 @@ def test_room_is_taken_before_the_builder_writes(tmp_path):
     taken: list[int] = []
 
     def build(array) -> None:
-        [file] = tmp_path.glob("*.tmp")
+        [file] = tmp_path.glob("*.building")
         taken.append(file.stat().st_blocks * 512)
 
     Store(tmp_path).get_or_build(KEY, (3_000_000,), np.uint8, build)
     assert taken[0] >= 3_000_000
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(point)]
+    made = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {made.stderr.strip()}")
+    yield point
+    subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def test_a_full_disk_is_said_and_room_on_it_is_used(small_disk, caplog):
+    store = Store(small_disk)
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(1_500_000))
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.get_or_build(KEY, (1_000_000,), np.uint8, fill_with(1))
+    assert len(caplog.messages) == 1
+    assert left_over(small_disk) == []
+    filler.unlink()
+    assert (store.get_or_build(KEY, (1_000_000,), np.uint8, fill_with(2)) == 2).all()
+
+
+def test_unused_artefacts_make_room_on_a_full_disk(small_disk):
+    store = Store(small_disk)
+    store.get_or_build({"kind": "old"}, (1_500_000,), np.uint8, fill_with(1))
+    new = store.get_or_build({"kind": "new"}, (1_000_000,), np.uint8, fill_with(2))
+    assert (new == 2).all()
+    assert len(list(small_disk.glob("*.npy"))) == 1
+
+
 def test_a_root_that_cannot_be_a_folder_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="set CARSEARCH_STORE"):
+    with pytest.raises(StoreError, match=r"set store\.root"):
         Store(tmp_path / "file" / "store").get_or_build(KEY, (3,), np.uint8, fill_with(1))
 
 
