@@ -4,6 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from carcls import atomic
 from carcls.data.duplicates import exact_groups, linked_groups
-from carcls.data.folds import make_split
+from carcls.data.folds import make_split, train_groups
 from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Layout, find_layout
 from carcls.data.scan import Scan
@@ -126,10 +127,11 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
     fraction: share for validation; None suggests one.
     """
     chosen = suggested_fraction(len(dataset.train)) if fraction is None else fraction
-    held_out, trouble = _held_out(dataset, chosen, seed)
+    trained, everywhere = _groups(dataset)
+    held_out, trouble = _held_out(dataset, chosen, seed, trained)
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.class_names)).tolist()
     classes = tuple(map(ClassCount, dataset.class_names, counts, held_out))
-    copies, sizes = find_copies(dataset), _sizes(dataset)
+    copies, sizes = _copies(dataset, everywhere), _sizes(dataset)
     if len(classes) < 2:
         trouble = f"every usable photo is of the class {classes[0].name!r}; photos of two classes at least are needed"
     return Findings(
@@ -154,12 +156,23 @@ def pixel_store_bytes(photos: int, size_px: int) -> int:
     return photos * size_px * size_px * 3 + _NPY_HEADER_BYTES
 
 
-def find_copies(dataset: Dataset) -> tuple[Copies, ...]:
+def _groups(dataset: Dataset) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Copies among the training photos alone, as the split takes them, and among all photos."""
+    if not len(dataset.test):
+        trained = train_groups(dataset)
+        return trained, trained
+    scans = (*dataset.train_scans, *dataset.test_scans)
+    digests = [scan.digest for scan in scans]
+    with ThreadPoolExecutor(2) as pool:  # NumPy lets go of the interpreter while it counts bits
+        everywhere = pool.submit(linked_groups, digests, [scan.look for scan in scans])
+        return train_groups(dataset), everywhere.result()
+
+
+def _copies(dataset: Dataset, groups: Sequence[tuple[int, ...]]) -> tuple[Copies, ...]:
     """Exact and near duplicates over training and test photos together, the worst kind first."""
     tables, paths = (dataset.train, dataset.test), _paths(dataset)
     labels = [int(label) for table in tables for label in table.labels]
     digests = [digest for table in tables for digest in table.digests]
-    looks = [scan.look for scan in (*dataset.train_scans, *dataset.test_scans)]
     same = set(exact_groups(digests))
     found = [
         Copies(
@@ -169,7 +182,7 @@ def find_copies(dataset: Dataset) -> tuple[Copies, ...]:
             training=sum(position < len(dataset.train) for position in group),
             test=sum(position >= len(dataset.train) for position in group),
         )
-        for group in linked_groups(digests, looks)
+        for group in groups
         if len(group) > 1
     ]
     return tuple(sorted(found, key=lambda group: (len(group.classes) < 2, not (group.training and group.test))))
@@ -204,10 +217,10 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
     atomic.write_text(path, text.getvalue())
 
 
-def _held_out(dataset: Dataset, fraction: float, seed: int) -> tuple[list[int], str]:
+def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tuple[int, ...]]) -> tuple[list[int], str]:
     """Validation photos of each class, or why there can be none."""
     try:
-        split = make_split(dataset, fraction=fraction, seed=seed)
+        split = make_split(dataset, fraction=fraction, seed=seed, groups=groups)
     except DataError as error:
         return [0] * len(dataset.class_names), str(error)
     return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""

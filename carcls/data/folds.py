@@ -28,24 +28,27 @@ class Split:
     validation: ImageTable
 
 
-def make_split(dataset: Dataset, *, fraction: float, seed: int) -> Split:
+def make_split(
+    dataset: Dataset, *, fraction: float, seed: int, groups: Sequence[tuple[int, ...]] | None = None
+) -> Split:
     """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
 
     Every class with two different photos has at least one on each side; a class with one stays in training, and
     so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
     without near duplicates are split as by digests alone.
+    groups: `train_groups(dataset)` where it is known already.
     Raises DataError for a fraction outside (0, 1), or where no class can spare a photo.
     """
     if not 0.0 < fraction < 1.0:
         raise DataError(f"validation fraction {fraction}: expected a number between 0 and 1, such as 0.15")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
-    pure, contradictory = _groups_by_class(table, [scan.look for scan in dataset.train_scans])
+    pure, contradictory = _groups_by_class(table, train_groups(dataset) if groups is None else groups)
     held_out: set[int] = set()
     for label in range(len(dataset.class_names)):
         count = int(np.count_nonzero(table.labels == label))
-        groups = [pure[label][position] for position in rng.permutation(len(pure[label]))]
-        held_out.update(_hold_out(groups, round(fraction * count), label in contradictory))
+        shuffled = [pure[label][position] for position in rng.permutation(len(pure[label]))]
+        held_out.update(_hold_out(shuffled, round(fraction * count), label in contradictory))
     if not held_out:
         raise DataError(
             f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
@@ -55,6 +58,11 @@ def make_split(dataset: Dataset, *, fraction: float, seed: int) -> Split:
         train=table.select([index for index in range(len(table)) if index not in held_out]),
         validation=table.select(sorted(held_out)),
     )
+
+
+def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
+    """Positions of training photos, each group copies of one another; every photo is in one."""
+    return linked_groups(dataset.train.digests, [scan.look for scan in dataset.train_scans])
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -99,11 +107,13 @@ def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
 
 
-def _groups_by_class(table: ImageTable, looks: Sequence[bytes]) -> tuple[dict[int, list[list[int]]], set[int]]:
+def _groups_by_class(
+    table: ImageTable, groups: Sequence[tuple[int, ...]]
+) -> tuple[dict[int, list[list[int]]], set[int]]:
     """Copies grouped, by label; and the labels of copies that carry more than one."""
     pure: dict[int, list[list[int]]] = defaultdict(list)
     contradictory: set[int] = set()
-    for group in linked_groups(table.digests, looks):
+    for group in groups:
         labels = {int(table.labels[index]) for index in group}
         if len(labels) == 1:
             pure[labels.pop()].append(list(group))
