@@ -25,4 +25,5 @@ def split(classifier: Classifier) -> Parts:
     pooled = classifier.model.get_layer(HEAD_POOL).output
     trunk = keras.Model(classifier.model.inputs, pooled, name="trunk")
     head = keras.Model(pooled, classifier.model.outputs, name="head")
+    head.dtype_policy = classifier.model.dtype_policy  # by it compile decides whether the loss is scaled, for float16
     return Parts(trunk, head)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from carcls.config import TrainConfig
 from carcls.errors import CheckpointError
@@ -32,13 +33,21 @@ def load_progress(config: TrainConfig, folder: Path, resume: str) -> tuple[Posit
     Raises CheckpointError where it is missing, torn, or of another configuration.
     """
     arrays, meta = load_state(trial_file(folder, resume))
-    changed = changed_keys(meta.get("config", {}), config.model_dump(mode="json"))
+    changed = changed_keys(_with_defaults(meta.get("config", {})), config.model_dump(mode="json"))
     if changed:
         raise CheckpointError(
             f"{folder / resume} belongs to another configuration: {', '.join(changed)} changed;"
             " start a new training, or resume with the configuration that began it"
         )
     return Position.from_json(meta.get("position", {})), arrays
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A key that did not exist yet when the checkpoint was written has its default: defaults keep their meaning."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:

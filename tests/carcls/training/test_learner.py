@@ -2,9 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from carcls.config import StageConfig, TrainConfig
+from carcls.config import OptimizerConfig, StageConfig, TrainConfig
+from carcls.errors import CheckpointError
+from carcls.training.checkpoint import save_state
 from carcls.training.learner import Learner, RateTable
-from carcls.training.progress import changed_keys
+from carcls.training.position import Position
+from carcls.training.progress import changed_keys, load_progress
 
 CONFIG = TrainConfig(
     backbone="MobileNet",
@@ -63,6 +66,27 @@ def test_another_image_size_carries_every_variable_over(weights):
     for key, array in before.items():
         np.testing.assert_array_equal(after[key], array, err_msg=key)
     assert learner.probabilities(np.zeros((2, 48, 48, 3), np.uint8)).shape == (2, 3)
+
+
+def test_half_precision_scales_the_loss_in_frozen_stages_too():
+    stages = (CONFIG.stages[0].model_copy(update={"unfreeze": 0.0}), CONFIG.stages[0])
+    changed = {"precision": "float16", "stages": stages}
+    learner = Learner(CONFIG.model_copy(update=changed), class_counts=np.array([6, 6, 6]), weights=None)
+    for number in (0, 1):
+        learner.enter_stage(number, steps_per_epoch=3)
+        scales = [array for array in learner.optimizer_arrays().values() if array.shape == () and array == 2.0**15]
+        assert len(scales) == 1, "Keras starts its loss scale at 2 ** 15"
+
+
+def test_a_checkpoint_older_than_a_key_has_the_keys_default(tmp_path):
+    old = CONFIG.model_dump(mode="json")
+    del old["optimizer"], old["class_balance"], old["augment"]["mixup"]
+    meta = {"config": old, "position": Position().to_json()}
+    save_state(tmp_path / "attempt-0" / "epoch-0001.npz", {}, meta)
+    assert load_progress(CONFIG, tmp_path, "attempt-0/epoch-0001.npz") == (Position(), {})
+    decayed = CONFIG.model_copy(update={"optimizer": OptimizerConfig(kind="adamw", weight_decay=0.1)})
+    with pytest.raises(CheckpointError, match="another configuration: optimizer changed"):
+        load_progress(decayed, tmp_path, "attempt-0/epoch-0001.npz")
 
 
 def test_changed_keys_are_named():
