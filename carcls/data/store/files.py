@@ -55,11 +55,15 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
 def claimed(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
     """The right to build the artefact of `path`: its unfinished file, empty; gone after a block that does not `write`.
 
-    None where another builds it and not `wait`, or where it ended with that while this process waited.
+    None where another builds it; with `wait` only once that has ended, well or not, so that it is time to look again.
     """
     unfinished = path.with_suffix(BUILDING)
     with FileIO(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
-        if not _lock(file, wait=wait) or not _is_current(file, unfinished):
+        is_free = _lock(file, wait=False)
+        if not is_free and wait:
+            # Shared, though the right to build is exclusive: once published, the file is held by all who read it.
+            fcntl.flock(file, fcntl.LOCK_SH)
+        if not is_free or not _is_current(file, unfinished):
             yield None
             return
         try:

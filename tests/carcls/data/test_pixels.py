@@ -1,5 +1,6 @@
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.data.folds import make_split
-from carcls.data.pixels import decode, pixels, resize
+from carcls.data.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, resize, try_pixels
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
@@ -103,3 +104,76 @@ def test_training_data_gives_each_part_its_own_photos(tmp_path, make_root):
     for part, table in (("train", split.train), ("validation", split.validation)):
         expected = [decode(table.root / path, 8) for path in table.paths]
         assert np.array_equal(data.pixels(part, 8), np.stack(expected))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_photos_on_demand_are_bit_equal_to_stored_ones(tmp_path, make_root, processes):
+    table = load_dataset(make_root({"0": 11, "1": 9}), processes=1).train
+    stored = pixels(table, 16, Store(tmp_path / "store"), processes=2)
+    demanded = pixels(table, 16, Store(tmp_path / "none", enabled=False), processes=processes)
+    assert isinstance(demanded, PhotosOnDemand)
+    assert (demanded.shape, demanded.dtype, demanded.ndim, len(demanded)) == (stored.shape, stored.dtype, 4, 20)
+    for rows in (slice(None), slice(3, 17), slice(-5, None), slice(18, 99), np.array([7, 0, 7, -1]), np.array([], int)):
+        assert np.array_equal(demanded[rows], stored[rows])
+        assert demanded[rows].dtype == np.uint8
+        assert demanded[rows].shape == stored[rows].shape
+    for row in (0, 19, -1, np.int64(4)):
+        assert np.array_equal(demanded[row], stored[row])
+    with pytest.raises(IndexError):
+        demanded[20]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_store_that_cannot_be_used_is_said_once_and_photos_come_all_the_same(tmp_path, make_root, caplog):
+    table = load_dataset(make_root({"0": 4}), processes=1).train
+    stored = pixels(table, 16, Store(tmp_path / "store"), processes=1)
+    small = Store(tmp_path / "small", quota_bytes=1000)
+    for _ in range(2):
+        for got in (pixels(table, 16, small, processes=1), try_pixels(table, 16, small, processes=1)):
+            assert np.array_equal(got[:], stored)
+    [line] = caplog.messages
+    assert f"store {small.root}: pixels 16 px of 0.0 MB does not fit the quota" in line
+    assert line.endswith("going on without it: slower, with the same results")
+
+
+def test_photos_on_demand_name_what_changed_or_went(tmp_path, make_root, write_photo):
+    table = load_dataset(make_root({"0": 3}), processes=1).train
+    demanded = PhotosOnDemand(table, 16, processes=2)
+    write_photo(table.root / table.paths[0], 99)
+    (table.root / table.paths[2]).unlink()
+    with pytest.raises(DataError, match=r"train/0/00\.jpg: has changed since the data folder was checked"):
+        demanded[0]
+    with pytest.raises(DataError, match=r"train/0/02\.jpg: no such file"):
+        demanded[1:3]
+
+
+def test_the_files_size_is_known_beforehand(tmp_path, make_root):
+    table = load_dataset(make_root({"0": 30}), processes=1).train
+    pixels(table, 64, Store(tmp_path / "store"), processes=1)
+    [file] = (tmp_path / "store").glob("*.npy")
+    assert 0 <= file.stat().st_size - pixels_bytes(30, 64) < 10_000
+
+
+def test_while_another_decodes_a_part_this_one_decodes_the_other(tmp_path, make_root):
+    dataset = load_dataset(make_root({"0": 6, "1": 6}), processes=1)
+    split = make_split(dataset, fraction=0.25, seed=0)
+    data = TrainingData(split, Store(tmp_path / "store"), view_seed=0)
+    is_building, may_end = threading.Event(), threading.Event()
+
+    def build(array) -> None:
+        is_building.set()
+        assert may_end.wait(60)
+        array[:] = 1
+
+    shape = (len(split.train), 8, 8, 3)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(data.store.get_or_build, data.pixels_key("train", 8), shape, np.uint8, build)
+        assert is_building.wait(60)
+        mine = pool.submit(data.pixels, "train", 8)
+        while not list(data.store.root.glob("*.npy")):
+            assert not mine.done()
+        may_end.set()
+        assert (mine.result(60) == 1).all()  # what the other built, not built again
+        assert (other.result(60) == 1).all()
+    expected = [decode(split.validation.root / path, 8) for path in split.validation.paths]
+    assert np.array_equal(data.pixels("validation", 8), np.stack(expected))

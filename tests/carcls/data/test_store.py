@@ -42,6 +42,7 @@ def build_in_child(root: Path, log: Path, start) -> None:
     start.wait(30)
     array = Store(root).get_or_build(KEY, (1000,), np.uint8, build)
     assert (array == 7).all()
+    start.wait(30)  # all hold it at once: nobody waits for another reader
 
 
 def hold_in_child(root: Path, is_held, is_done) -> None:
