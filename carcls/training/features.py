@@ -7,7 +7,6 @@ give the same training.
 """
 
 import contextlib
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
 from carcls.data.store import Json
 from carcls.data.views import in_table_order
-from carcls.errors import StoreError
 from carcls.errors import StoreError
 
 _VERSION = 1

@@ -1,0 +1,146 @@
+"""Features of a frozen backbone: computed once, shared, and the same training with the store and without it."""
+
+from collections import Counter
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from carcls.config import TrainConfig
+from carcls.data.store import Store
+from carcls.data.store.inventory import survey
+from carcls.events import PhaseSeconds
+from carcls.models.classifier import build_classifier
+from carcls.models.parts import split
+from carcls.training.features import as_stored
+from carcls.training.inputs import views_can_be_shared
+from carcls.training.stages import fine_tune
+
+HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 3, "learning_rate": 0.01}
+TOP = {"name": "top", "unfreeze": 0.2, "epochs": 1, "learning_rate": 0.001, "image_scale": 1.5}
+AGAIN = {"name": "again", "unfreeze": 0.0, "epochs": 1, "learning_rate": 0.001}
+
+
+def config(weights, *stages, **changes) -> TrainConfig:
+    base = {"backbone": "MobileNet", "alpha": 0.25, "weights": str(weights), "image_size": 32, "batch_size": 8}
+    augment = {"augment": {"policy": "light", "views": 2}}
+    return TrainConfig.model_validate(base | augment | {"stages": stages} | changes)
+
+
+def train(recipe, data, folder):
+    reports = []
+    fine_tune(recipe, data, reports.append, folder=folder)
+    return reports
+
+
+def told(reports):
+    return [replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0)) for report in reports]
+
+
+def kinds(store: Store) -> Counter:
+    return Counter(entry.read_trailer().artefact.key["kind"] for entry in survey(store.root))
+
+
+@pytest.fixture
+def fresh(data, tmp_path):
+    return replace(data, store=Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="views"),
+        *(
+            pytest.param(changes, id=name, marks=pytest.mark.slow)
+            for name, changes in {
+                "cached": {"augment": {"policy": "light", "views": 2, "cache_views": True}},
+                "plain": {"augment": {"policy": "none"}},
+                "sampling": {"class_balance": "sampling"},
+                "mixup": {"augment": {"policy": "light", "views": 2, "mixup": 0.4}},
+            }.items()
+        ),
+    ],
+)
+def test_the_store_changes_no_number_in_any_stage(weights, fresh, tmp_path, changes):
+    recipe = config(weights, HEAD, TOP, AGAIN, **changes)
+    off = replace(fresh, store=Store(tmp_path / "unused", enabled=False))
+    shared = told(train(recipe, fresh, tmp_path / "on"))
+    alone = told(train(recipe, off, tmp_path / "off"))
+    for one, other in zip(shared, alone, strict=True):
+        assert (one.epoch, one.val_accuracy, one.best_weights) == (other.epoch, other.val_accuracy, other.best_weights)
+        # Features are computed in the same groups of photos, so that only threads can make sums differ.
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+        assert one.val_log_loss == pytest.approx(other.val_log_loss, rel=1e-4)
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials(weights, fresh, tmp_path):
+    train(config(weights, HEAD), fresh, tmp_path / "first")
+    assert kinds(fresh.store) == {"pixels": 2, "features": 3}, "two views and the plain validation photos"
+    train(config(weights, HEAD, batch_size=6, seed=3), fresh, tmp_path / "second")
+    assert kinds(fresh.store)["features"] == 3
+    train(config(weights, HEAD, head={"pooling": "max"}), fresh, tmp_path / "other")
+    assert kinds(fresh.store)["features"] == 6
+
+
+def test_a_backbone_that_was_trained_shares_nothing(weights, fresh, tmp_path):
+    train(config(weights, TOP | {"image_scale": 1.0}, AGAIN), fresh, tmp_path)
+    assert kinds(fresh.store) == {"pixels": 2}
+
+
+def test_mixed_photos_are_told_and_not_kept(weights, fresh, tmp_path):
+    recipe = config(weights, HEAD, augment={"policy": "light", "views": 2, "cutmix": 1.0})
+    reports = train(recipe, fresh, tmp_path)
+    assert [report.notes for report in reports] == [
+        ("mixup or cutmix: features computed anew in every epoch",),
+        (),
+        (),
+    ]
+    assert kinds(fresh.store)["features"] == 1, "the plain validation photos"
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ({}, True),
+        ({"class_balance": "sampling"}, True),
+        ({"augment": {"policy": "light", "views": 0}}, True),
+        ({"class_balance": "sampling", "augment": {"policy": "light", "views": 0}}, False),
+        ({"class_balance": "sampling", "augment": {"policy": "none", "views": 0}}, True),
+        ({"augment": {"mixup": 0.2}}, False),
+        ({"augment": {"cutmix": 0.2}}, False),
+    ],
+)
+def test_which_views_are_worth_keeping(weights, changes, shared):
+    assert views_can_be_shared(config(weights, HEAD, **changes)) == shared
+
+
+def test_head_after_trunk_is_the_classifier(weights, data):
+    recipe = config(weights, HEAD, head={"units": 8, "batch_norm": True})
+    classifier = build_classifier(recipe, size_px=32, class_count=3, weights=weights)
+    parts = split(classifier)
+    pixels = data.pixels("validation", 32)
+    features = np.asarray(parts.trunk.predict_on_batch(pixels))
+    assert features.shape == (6, 256)
+    whole = np.asarray(classifier.model.predict_on_batch(pixels))
+    np.testing.assert_allclose(np.asarray(parts.head.predict_on_batch(features)), whole, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(parts.head.predict_on_batch(as_stored(features))), whole, atol=2e-3)
+    own = {id(variable) for variable in classifier.model.weights}
+    assert {id(variable) for part in (parts.trunk, parts.head) for variable in part.weights} == own
+
+
+def test_features_beyond_float16_become_its_largest_number():
+    stored = as_stored(np.array([1.0, 1e6, -1e6, np.nan], np.float32))
+    np.testing.assert_array_equal(stored, np.array([1.0, 65504.0, -65504.0, np.nan], np.float16))
+
+
+def test_a_frozen_backbone_has_no_stochastic_depth(data, tmp_path):
+    """EfficientNet drops whole branches at random in training mode: the head must not see that."""
+    recipe = config("none", HEAD, backbone="EfficientNetB0", alpha=1.0)
+    classifier = build_classifier(recipe, size_px=32, class_count=3, weights=None)
+    trunk = split(classifier).trunk
+    pixels = data.pixels("validation", 32)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in classifier.backbone.layers)
+    once, again = (np.asarray(trunk.predict_on_batch(pixels)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
