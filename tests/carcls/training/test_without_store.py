@@ -1,0 +1,60 @@
+"""A store that is off or full changes no number of a training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from carcls import devices
+from carcls.config import TrainConfig
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.events import EpochReport
+from carcls.training.stages import fine_tune
+
+
+def trained(data: TrainingData, weights: Path, folder: Path) -> list[tuple[float, ...]]:
+    """Losses and scores of two stages, the first with the backbone frozen."""
+    config = TrainConfig.model_validate(
+        {
+            "backbone": "MobileNet",
+            "alpha": 0.25,
+            "weights": str(weights),
+            "image_size": 32,
+            "batch_size": 6,
+            "augment": {"policy": "light", "views": 2},
+            "stages": [
+                {"name": "head", "unfreeze": 0.0, "epochs": 2, "learning_rate": 1e-2},
+                {"name": "full", "unfreeze": 1.0, "epochs": 1, "learning_rate": 1e-3},
+            ],
+        }
+    )
+    reports: list[EpochReport] = []
+    fine_tune(config, data, reports.append, folder=folder)
+    return [(r.train_loss, r.train_accuracy, r.val_log_loss, r.val_accuracy, r.val_macro_f1) for r in reports]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deterministic():
+    devices.configure(threads=None, deterministic=True, gpu_memory_share=None)
+
+
+@pytest.fixture(scope="module")
+def with_store(data, weights, tmp_path_factory) -> list[tuple[float, ...]]:
+    return trained(data, weights, tmp_path_factory.mktemp("with"))
+
+
+@pytest.fixture
+def train_with(data, weights, tmp_path):
+    """train_with(enabled=False): the same training, seen through such a store."""
+
+    def train(**options) -> list[tuple[float, ...]]:
+        return trained(replace(data, store=Store(tmp_path / "store", **options)), weights, tmp_path)
+
+    return train
+
+
+@pytest.mark.parametrize(("options", "said"), [({"enabled": False}, 0), ({"quota_bytes": 1000}, 1)])
+def test_training_goes_on_without_the_store_to_equal_numbers(train_with, with_store, caplog, options, said):
+    assert train_with(**options) == with_store
+    assert sum("going on without it" in message for message in caplog.messages) == said
