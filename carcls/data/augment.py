@@ -5,9 +5,9 @@ A view is a pure function of (policy, seed, view, index); a file is read once pe
 Car models are told apart by shape and detail, so shapes bend little, cars stay upright and colours move freely.
 """
 
-import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import cv2
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 import carcls.data.photo  # noqa: F401  # for its cv2.setNumThreads(0), which holds for the whole process
 from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import read_policy_file
 from carcls.errors import ConfigError
 
-POLICIES_VERSION = 1
-"""Of the transforms below. Raise it with every change of them: views that were stored before are then drawn anew."""
+POLICIES_VERSION = 2
+"""Of the transforms below and of what they draw: raise it with every change, and stored views are drawn anew."""
 
 
 def _light() -> list[A.BasicTransform]:
@@ -89,8 +90,26 @@ _POLICIES: dict[str, Callable[[], list[A.BasicTransform]]] = {
     "strong": _strong,
 }
 
-# A Compose carries the random state of the view in progress: one per thread, or threads would mix their views.
-_per_thread = threading.local()
+
+class _Composes(threading.local):
+    """A Compose carries the random state of the view in progress: each thread has its own, or they would mix views."""
+
+    def __init__(self) -> None:
+        self.generators = ViewGenerators()
+        self._made: dict[tuple[str, bool], A.Compose] = {}
+
+    def get(self, policy: str, *, noting: bool) -> A.Compose:
+        """This thread's composition, drawing from this thread's generators. Raises KeyError, ConfigError."""
+        if (policy, noting) not in self._made:
+            compose = _compose(policy, noting=noting)
+            # Not Compose(seed=) nor set_random_seed: in albumentations 2.0.8 they give every transform the same stream,
+            # so that transforms of equal probability always fire together.
+            compose.set_random_state(self.generators.numpy, self.generators.python)
+            self._made[policy, noting] = compose
+        return self._made[policy, noting]
+
+
+_of_thread = _Composes()
 
 
 def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int) -> NDArray[np.uint8]:
@@ -101,7 +120,16 @@ def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: 
     training table. Returns a new uint8 array of the same shape. Raises KeyError for an unknown policy, ConfigError for
     a file that is none.
     """
-    return view_and_transforms(policy, image, seed=seed, view=view, index=index)[0]
+    out = np.empty(image.shape, np.uint8)
+    write_view(out, policy, image, seed=seed, view=view, index=index)
+    return out
+
+
+def write_view(
+    out: NDArray[np.uint8], policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int
+) -> None:
+    """`view`, written to `out`, uint8 of the image's shape: a row of a batch."""
+    out[:] = image if policy == "none" else _drawn(policy, image, seed, view, index, noting=False)["image"]
 
 
 def view_and_transforms(
@@ -110,19 +138,9 @@ def view_and_transforms(
     """`view`, and the class names of the transforms that took part in it, in order."""
     if policy == "none":
         return image.copy(), ()
-    compose = _compose(policy)
-    # Not Compose(seed=) nor set_random_seed: in albumentations 2.0.8 they give every transform the same stream,
-    # so that transforms of equal probability always fire together.
-    compose.set_random_state(*_generators(seed, view, index))
-    result = compose(image=image)
-    out = result["image"]
-    if out.shape != image.shape or out.dtype != np.uint8:  # so seldom that no photo of noise showed it
-        raise ConfigError(
-            f"{policy}: made {out.dtype} {out.shape} of a photo of uint8 {image.shape}: change the policy"
-        )
+    result = _drawn(policy, image, seed, view, index, noting=True)
     # Nothing is noted where the composition as a whole did not take part.
-    fired = tuple(name for name, _ in result.get("applied_transforms", ()))
-    return (out.copy() if np.may_share_memory(out, image) else np.ascontiguousarray(out)), fired
+    return result["image"].copy(), tuple(name for name, _ in result.get("applied_transforms", ()))
 
 
 def transforms(policy: str) -> list[A.BasicTransform]:
@@ -144,29 +162,31 @@ def policy_fingerprint(policy: str) -> str:
     Names content, never a path. Raises as `check_policy`.
     """
     check_policy(policy)
-    what = f"file {read_policy_file(policy).digest}" if _is_file(policy) else f"{policy} {POLICIES_VERSION}"
-    return f"{what}, albumentations {A.__version__}, opencv {cv2.__version__}"
+    what = f"file {read_policy_file(policy).digest}" if _is_file(policy) else policy
+    return f"{what} {POLICIES_VERSION}, albumentations {A.__version__}, opencv {cv2.__version__}"
 
 
 def _is_file(policy: str) -> bool:
     return policy.endswith(POLICY_FILE_SUFFIXES)
 
 
-def _compose(policy: str) -> A.Compose:
-    if not hasattr(_per_thread, "composes"):
-        _per_thread.composes = {}
-    composes: dict[str, A.Compose] = _per_thread.composes
-    if policy not in composes:
-        composes[policy] = (
-            read_policy_file(policy).compose()
-            if _is_file(policy)
-            else A.Compose(transforms(policy), save_applied_params=True)
+def _compose(policy: str, *, noting: bool) -> A.Compose:
+    """A new composition; `noting` what it applies takes time."""
+    if _is_file(policy):
+        return read_policy_file(policy).compose(noting=noting)
+    return A.Compose(transforms(policy), save_applied_params=noting)
+
+
+def _drawn(
+    policy: str, image: NDArray[np.uint8], seed: int, view: int, index: int, *, noting: bool
+) -> Mapping[str, Any]:
+    """What the composition returns; its image may be, or share memory with, the one that came in."""
+    compose = _of_thread.get(policy, noting=noting)
+    _of_thread.generators.start(seed=seed, view=view, index=index)
+    result: Mapping[str, Any] = compose(image=image)
+    out = result["image"]
+    if out.shape != image.shape or out.dtype != np.uint8:  # so seldom that no photo of noise showed it
+        raise ConfigError(
+            f"{policy}: made {out.dtype} {out.shape} of a photo of uint8 {image.shape}: change the policy"
         )
-    return composes[policy]
-
-
-def _generators(seed: int, view: int, index: int) -> tuple[np.random.Generator, random.Random]:
-    """The two generators that albumentations draws from, independent of each other and of every other view's."""
-    for_numpy, for_python = np.random.SeedSequence((seed, view, index)).spawn(2)
-    python_seed = int.from_bytes(for_python.generate_state(4).tobytes(), "little")
-    return np.random.default_rng(for_numpy), random.Random(python_seed)  # noqa: S311  # views are no secret
+    return result

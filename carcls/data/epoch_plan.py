@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
-from carcls.data.augment import view as augmented_view
+from carcls.data.augment import write_view
 from carcls.data.mixing import Mixing
 from carcls.data.pixels import Pixels
 from carcls.data.sampling import balanced_order, plain_order
@@ -113,12 +113,12 @@ class EpochPlan:
         if self.policy == "none":
             return self.pixels[photos]
         x = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8)
-        for row, (photo, view) in enumerate(zip(photos.tolist(), views.tolist(), strict=True)):
-            x[row] = self.cached[view][photo] if view in self.cached else self._view(photo, view)
+        for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
+            if view in self.cached:
+                row[:] = self.cached[view][photo]
+            else:
+                write_view(row, self.policy, self.pixels[photo], seed=self.view_seed, view=view, index=photo)
         return x
-
-    def _view(self, photo: int, view: int) -> NDArray[np.uint8]:
-        return augmented_view(self.policy, self.pixels[photo], seed=self.view_seed, view=view, index=photo)
 
 
 def epoch_order(

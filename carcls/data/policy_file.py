@@ -80,11 +80,11 @@ class PolicyFile:
     """blake2b-128 hex of the file's bytes."""
     top: _Entry
 
-    def compose(self) -> A.Compose:
-        """A new composition, which one thread may use; it notes what it applied."""
+    def compose(self, *, noting: bool = False) -> A.Compose:
+        """A new composition, which one thread may use; it notes what it applied, where asked to."""
         if self.top.kind is not A.Compose:
-            return A.Compose([self.top.build()], save_applied_params=True)
-        return self.top.build(save_applied_params=True, seed=None)
+            return A.Compose([self.top.build()], save_applied_params=noting)
+        return self.top.build(save_applied_params=noting, seed=None)
 
 
 @cache

@@ -1,7 +1,6 @@
 """A user's own augmentation policy: what is accepted does what albumentations does; what is not says why and where."""
 
 import json
-import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
 from carcls.data.augment import check_policy, policy_fingerprint, view, view_and_transforms
+from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import probe, read_policy_file
 from carcls.errors import ConfigError
 
@@ -54,9 +54,9 @@ def test_a_saved_policy_makes_the_views_that_albumentations_makes_of_it(tmp_path
     for number in range(60):
         out, names = view_and_transforms(policy, photo(), seed=1, view=number, index=2)
         fired |= set(names)
-        for_numpy, for_python = np.random.SeedSequence((1, number, 2)).spawn(2)
-        numbers = int.from_bytes(for_python.generate_state(4).tobytes(), "little")
-        NESTED.set_random_state(np.random.default_rng(for_numpy), random.Random(numbers))  # noqa: S311  # no secret
+        generators = ViewGenerators()
+        generators.start(seed=1, view=number, index=2)
+        NESTED.set_random_state(generators.numpy, generators.python)
         assert np.array_equal(out, NESTED(image=photo())["image"])
         assert not np.shares_memory(out, photo())
     assert {"HorizontalFlip", "ToGray", "Blur", "Affine", "ISONoise", "GaussNoise"} <= fired
