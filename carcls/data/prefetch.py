@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import keras
 
@@ -27,8 +28,8 @@ class EpochBatches(keras.utils.PyDataset):
     def __init__(self, plan: Plan, *, threads: int = 1) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.plan: Plan | None = plan
-        self.delivered_s: dict[int, float] = {}
-        """When a batch was last handed over, by its number, on the clock of `time.perf_counter`."""
+        self.ready_s: dict[int, float] = {}
+        """When each batch was prepared, by its number, on the clock of `time.perf_counter`."""
         self._count = plan.batch_count
         self._threads = threads
         self._lock = threading.Lock()
@@ -53,9 +54,7 @@ class EpochBatches(keras.utils.PyDataset):
             for ahead in range(number, min(number + 1 + _AHEAD, len(self))):
                 self._submit(ahead)
             future = self._pending[number]
-        batch = future.result()
-        self.delivered_s[number] = time.perf_counter()
-        return batch
+        return future.result()
 
     def _drop_far(self, number: int) -> None:
         for far in [n for n in self._pending if not number - _BEHIND <= n <= number + _AHEAD]:
@@ -69,7 +68,13 @@ class EpochBatches(keras.utils.PyDataset):
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batches")
         # The plan's method, not one of this object: a task must not keep alive the object whose end stops it.
-        self._pending[number] = self._pool.submit(self.plan.batch, number)
+        future = self._pool.submit(self.plan.batch, number)
+        future.add_done_callback(partial(_note_time, self.ready_s, number))
+        self._pending[number] = future
         if number == len(self) - 1:  # nothing left to ask for: the threads end when they are through
             self._pool.shutdown(wait=False)
             self._pool = None
+
+
+def _note_time(times_s: dict[int, float], number: int, _future: Future[Batch]) -> None:
+    times_s.setdefault(number, time.perf_counter())

@@ -44,7 +44,7 @@ def run_epoch(
     batches = photos.training(position.epoch)
     store_s = clock.lap()
     trained = learner.train_epoch(batches, position.log_losses)
-    delivered_s = dict(batches.delivered_s)
+    ready_s = dict(batches.ready_s)
     batches.close()
     training_s = clock.lap()
     check_finite(trained.loss, "training loss", config, position)
@@ -52,8 +52,8 @@ def run_epoch(
     store_s += clock.lap()
     scores = score(learner.probabilities(validation), labels)
     check_finite(scores.log_loss, "validation log-loss", config, position)
-    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, delivered_s)
-    trace_s = traced_s(trained.clock.steps, delivered_s) if build_s else 0.0
+    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, ready_s)
+    trace_s = traced_s(trained.clock.steps, ready_s) if build_s else 0.0
     seconds = PhaseSeconds(
         train=training_s - wait_s - trace_s,
         validate=clock.lap(),
@@ -76,24 +76,24 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scor
     )
 
 
-def waited_s(started_s: float, steps: Sequence[tuple[float, float]], delivered_s: Mapping[int, float]) -> float:
+def waited_s(started_s: float, steps: Sequence[tuple[float, float]], ready_s: Mapping[int, float]) -> float:
     """Seconds in which no step could run because its batch was not there: before the first step, and between steps.
 
     steps: (begin, end) of each; a step begins where the one before ends, and waits for its batch by itself.
-    delivered_s: when the batch of that number was handed over.
+    ready_s: when the batch of that number was prepared.
     """
-    return (steps[0][0] - started_s) + sum(_late_s(step, delivered_s.get(n, 0.0)) for n, step in enumerate(steps))
+    return (steps[0][0] - started_s) + sum(_late_s(step, ready_s.get(n, 0.0)) for n, step in enumerate(steps))
 
 
-def traced_s(steps: Sequence[tuple[float, float]], delivered_s: Mapping[int, float]) -> float:
+def traced_s(steps: Sequence[tuple[float, float]], ready_s: Mapping[int, float]) -> float:
     """How much longer the first step took than the others' median, waiting left out; 0 where there is no other."""
-    computing = [end - begin - _late_s((begin, end), delivered_s.get(n, 0.0)) for n, (begin, end) in enumerate(steps)]
+    computing = [end - begin - _late_s((begin, end), ready_s.get(n, 0.0)) for n, (begin, end) in enumerate(steps)]
     return max(0.0, computing[0] - statistics.median(computing[1:])) if computing[1:] else 0.0
 
 
-def _late_s(step: tuple[float, float], delivered_s: float) -> float:
+def _late_s(step: tuple[float, float], ready_s: float) -> float:
     begin, end = step
-    return max(0.0, min(delivered_s, end) - begin)
+    return max(0.0, min(ready_s, end) - begin)
 
 
 class _Laps:

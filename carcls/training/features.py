@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +57,7 @@ class FrozenBackbone:
 def backbone_identity(config: TrainConfig, weights: Path | None) -> str:
     """Names the weights with which a configuration's backbone starts: those of a file by its content."""
     if weights is None:
-        return f"random, seed {config.seed}"
+        return f"random, seed {config.seed}, keras {keras.__version__}"
     with weights.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 

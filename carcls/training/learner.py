@@ -156,17 +156,17 @@ class Learner:
         """Scalars that the current stage trains."""
         return sum(int(np.prod(variable.shape)) for variable in self._trained.trainable_variables)
 
-    def model_arrays(self) -> dict[str, NDArray[Any]]:
-        """All of the model's variables, by checkpoint key."""
-        return variable_arrays(model_variables(self._classifier.model))
+    def model_arrays(self, *, with_backbone: bool = True) -> dict[str, NDArray[Any]]:
+        """The model's variables, by checkpoint key; all of them, or all but the backbone's weights."""
+        return variable_arrays(checkpoint_variables(self._classifier, with_backbone=with_backbone))
 
     def optimizer_arrays(self) -> dict[str, NDArray[Any]]:
         """All of the optimizer's variables, by checkpoint key."""
         return variable_arrays(optimizer_variables(self._trained.optimizer))
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]], *, with_optimizer: bool) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]], *, with_optimizer: bool, with_backbone: bool = True) -> None:
         """Take over a checkpoint's variables, its optimizer only within the same stage. Raises CheckpointError."""
-        variables = model_variables(self._classifier.model)
+        variables = checkpoint_variables(self._classifier, with_backbone=with_backbone)
         if with_optimizer:
             variables |= optimizer_variables(self._trained.optimizer)
         else:
@@ -193,6 +193,15 @@ class Learner:
         if carried is not None:
             restore_variables(model_variables(model), carried)
         self._size_px = size_px
+
+
+def checkpoint_variables(classifier: Classifier, *, with_backbone: bool) -> dict[str, keras.Variable]:
+    """A classifier's variables by checkpoint key; all of them, or all but the backbone's weights."""
+    variables = model_variables(classifier.model)
+    if with_backbone:
+        return variables
+    left_out = {id(variable) for variable in classifier.backbone.weights}
+    return {key: variable for key, variable in variables.items() if id(variable) not in left_out}
 
 
 def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:

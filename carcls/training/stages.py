@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from carcls.config import TrainConfig
 from carcls.data.epoch_plan import batch_count
 from carcls.data.source import TrainingData
-from carcls.errors import CheckpointError, DataError, WeightsError
+from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.weights import resolve_weights
-from carcls.training.checkpoint import load_state, model_variables, restore_variables
+from carcls.training.checkpoint import load_state, restore_variables
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.failures import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
-from carcls.training.learner import Learner
+from carcls.training.learner import Learner, checkpoint_variables
 from carcls.training.position import Position, stopping_note
-from carcls.training.progress import load_progress, save_progress
+from carcls.training.progress import Progress, load_progress, save_progress
 from carcls.training.retention import best_name, checkpoint_name, trial_file
 
 
@@ -47,8 +47,9 @@ def fine_tune(
     Raises WeightsError, CheckpointError and DataError before any training; DivergedError where a loss is no longer
     finite; OutOfMemoryError where the device has no room. What `on_epoch` raises passes through.
     """
-    position, arrays = (Position(), None) if resume is None else load_progress(config, folder, resume)
-    weights = resolve_weights(config) if arrays is None else None  # a checkpoint holds all of them
+    saved = None if resume is None else load_progress(config, folder, resume)
+    position = Position() if saved is None else saved.position
+    weights, backbone = _starting_weights(config, saved)
     _check_validation(data)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
@@ -58,17 +59,19 @@ def fine_tune(
         with naming_out_of_memory(config, number):
             started = time.perf_counter()
             learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
-            if arrays is not None:
-                learner.restore(arrays, with_optimizer=position.stage_epoch > 0)
-                arrays = None
-            photos = _stage_input(config, data, learner, number, weights)
+            if saved is not None:
+                with_optimizer, with_backbone = position.stage_epoch > 0, saved.backbone is None
+                learner.restore(saved.arrays, with_optimizer=with_optimizer, with_backbone=with_backbone)
+                saved = None
+            backbone = backbone if learner.is_frozen else None
+            photos = _stage_input(config, data, learner, number, backbone)
             build_s = time.perf_counter() - started
 
         while not position.stage_ended:
             with naming_out_of_memory(config, number):
                 epoch = run_epoch(config, learner, photos, data.split.validation.labels, position, build_s=build_s)
             position = position.after_epoch(config, epoch.scores, attempt=attempt)
-            save_progress(config, learner, position, folder, attempt)
+            save_progress(config, learner, position, backbone=backbone, folder=folder, attempt=attempt)
             on_epoch(_report(config, data, position, epoch, attempt))
             build_s = 0.0
 
@@ -84,30 +87,42 @@ def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_c
     size_px = meta.get("image_size")
     if not isinstance(size_px, int):
         raise CheckpointError(f"{path} does not tell its image size; expected best weights such as {best_name(0, 3)!r}")
-    classifier = build_classifier(config, size_px=size_px, class_count=class_count, weights=None)
-    restore_variables(model_variables(classifier.model), arrays)
+    backbone = meta.get("backbone")
+    weights = None if backbone is None else _same_weights(config, backbone, path)
+    classifier = build_classifier(config, size_px=size_px, class_count=class_count, weights=weights)
+    restore_variables(checkpoint_variables(classifier, with_backbone=backbone is None), arrays)
     return classifier, size_px
 
 
+def _starting_weights(config: TrainConfig, saved: Progress | None) -> tuple[Path | None, str | None]:
+    """The file that fills the backbone, if any is to, and the name of weights that the backbone still has."""
+    if saved is not None:
+        if saved.backbone is None:  # the checkpoint holds all of the weights, and the file may be gone
+            return None, None
+        return _same_weights(config, saved.backbone, saved.path), saved.backbone
+    weights = resolve_weights(config)
+    return weights, backbone_identity(config, weights)
+
+
+def _same_weights(config: TrainConfig, backbone: str, path: Path) -> Path | None:
+    """The file that a checkpoint's backbone was filled from. Raises CheckpointError where it has another content."""
+    weights = resolve_weights(config)
+    if backbone_identity(config, weights) != backbone:
+        raise CheckpointError(
+            f"{path} was made with other weights than {weights or 'these random ones'} holds now:"
+            " put the file back as it was, or start a new training"
+        )
+    return weights
+
+
 def _stage_input(
-    config: TrainConfig, data: TrainingData, learner: Learner, number: int, weights: Path | None
+    config: TrainConfig, data: TrainingData, learner: Learner, number: int, backbone: str | None
 ) -> StageInput:
     """What the learner's current stage is trained on."""
     size_px = config.stage_image_size(number)
     if not learner.is_frozen:
         return PixelInput(config, data, size_px)
-    identity = _frozen_identity(config, number, weights)
-    return FeatureInput(config, data, FrozenBackbone(learner.features, learner.feature_count, size_px, identity))
-
-
-def _frozen_identity(config: TrainConfig, number: int, weights: Path | None) -> str | None:
-    """Whose weights a frozen backbone has: those it started with, unless an earlier stage changed them."""
-    if any(stage.unfreeze for stage in config.stages[:number]):
-        return None
-    try:
-        return backbone_identity(config, weights or resolve_weights(config))
-    except WeightsError:  # the checkpoint that was resumed holds them, and the file may be gone
-        return None
+    return FeatureInput(config, data, FrozenBackbone(learner.features, learner.feature_count, size_px, backbone))
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:

@@ -8,11 +8,11 @@ from carcls.training.epoch import score, traced_s, waited_s
 
 def test_only_steps_that_began_before_their_batch_was_there_have_waited():
     steps = [(10.0, 12.0), (12.0, 13.0), (13.0, 16.0)]
-    delivered = {0: 9.5, 1: 12.25, 2: 15.0}
-    assert waited_s(9.0, steps, delivered) == pytest.approx(1.0 + 0.0 + 0.25 + 2.0)
+    ready = {0: 9.5, 1: 12.25, 2: 15.0}
+    assert waited_s(9.0, steps, ready) == pytest.approx(1.0 + 0.0 + 0.25 + 2.0)
 
 
-def test_a_batch_handed_over_again_after_its_step_counts_no_longer_than_the_step():
+def test_a_batch_that_is_ready_after_its_step_counts_no_longer_than_the_step():
     assert waited_s(0.0, [(0.0, 1.0), (1.0, 2.0)], {0: 0.0, 1: 99.0}) == pytest.approx(1.0)
 
 

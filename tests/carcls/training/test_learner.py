@@ -83,7 +83,8 @@ def test_a_checkpoint_older_than_a_key_has_the_keys_default(tmp_path):
     del old["optimizer"], old["class_balance"], old["augment"]["mixup"]
     meta = {"config": old, "position": Position().to_json()}
     save_state(tmp_path / "attempt-0" / "epoch-0001.npz", {}, meta)
-    assert load_progress(CONFIG, tmp_path, "attempt-0/epoch-0001.npz") == (Position(), {})
+    progress = load_progress(CONFIG, tmp_path, "attempt-0/epoch-0001.npz")
+    assert (progress.position, progress.arrays, progress.backbone) == (Position(), {}, None)
     decayed = CONFIG.model_copy(update={"optimizer": OptimizerConfig(kind="adamw", weight_decay=0.1)})
     with pytest.raises(CheckpointError, match="another configuration: optimizer changed"):
         load_progress(decayed, tmp_path, "attempt-0/epoch-0001.npz")

@@ -16,6 +16,7 @@ from carcls.config import TrainConfig
 from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError, DivergedError, WeightsError
 from carcls.events import EpochReport, PhaseSeconds
+from carcls.models.backbones import build_backbone
 from carcls.models.classifier import build_classifier
 from carcls.training.checkpoint import load_state, model_variables, save_state, variable_arrays
 from carcls.training.stages import fine_tune, load_best
@@ -115,12 +116,12 @@ def test_what_trains_grows_from_the_head_down(whole):
 def test_the_frozen_backbone_stays_and_the_head_learns(recipe, whole, weights):
     fresh = build_classifier(recipe, size_px=32, class_count=3, weights=weights)
     start, head, top = (variable_arrays(model_variables(fresh.model)), whole.state(1)[0], whole.state(3)[0])
-    for key, array in start.items():
-        if key.startswith("model/head_"):
-            assert not np.array_equal(head[key], array), key
-        elif not key.startswith("seed/"):
-            np.testing.assert_array_equal(head[key], array, err_msg=key)
-    changed = {key for key in start if not np.array_equal(head[key], top[key])}
+    of_backbone = {key for key in start if not key.startswith(("model/head_", "seed/"))}
+    assert of_backbone.isdisjoint(head), "variables that are as they were at the start are not written"
+    for key in head.keys() & start.keys():
+        assert key.startswith("seed/") or not np.array_equal(head[key], start[key]), key
+    assert of_backbone <= top.keys()
+    changed = {key for key in of_backbone if not np.array_equal(start[key], top[key])}
     assert "model/conv1/kernel" not in changed  # at the bottom of the backbone
     assert "model/conv_pw_13/kernel" in changed  # at its top
 
@@ -269,6 +270,25 @@ def test_missing_weights_and_empty_parts_come_before_any_training(recipe, data, 
     with pytest.raises(DataError, match="this split has 18 and 0"):
         fine_tune(recipe, unvalidated, print, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_is_resumed_and_loaded_on_the_very_backbone_that_it_learned_on(recipe, whole, data, weights, tmp_path):
+    own = tmp_path / weights.name
+    own.write_bytes(weights.read_bytes())
+    first = recipe.model_copy(update={"weights": str(own), "stages": recipe.stages[:1]})
+    run = Run(tmp_path, [])
+    fine_tune(first, data, run.reports.append, folder=tmp_path)
+    assert [numbers(r) for r in run.reports] == [numbers(r) for r in whole.reports[:2]]
+    classifier, size_px = load_best(first, tmp_path, run.reports[-1], class_count=3)
+    probabilities = np.asarray(classifier.model.predict_on_batch(data.pixels("validation", size_px)))
+    log_loss = metrics.log_loss(probabilities, data.split.validation.labels)
+    assert log_loss == pytest.approx(max(run.reports, key=lambda r: r.rank).val_log_loss, rel=5e-3)  # float16 features
+
+    build_backbone("MobileNet", 0.25, 32).save_weights(own)
+    with pytest.raises(CheckpointError, match=r"made with other weights than .*mobilenet\.weights\.h5 holds now"):
+        load_best(first, tmp_path, run.reports[-1], class_count=3)
+    with pytest.raises(CheckpointError, match=r"epoch-0001\.npz was made with other weights"):
+        fine_tune(first, data, print, folder=tmp_path, attempt=1, resume=run.reports[0].checkpoint)
 
 
 @pytest.mark.real
