@@ -3,6 +3,7 @@
 from carcls.config import TrainConfig
 from carcls.data.augment import check_policy
 from carcls.data.epoch_plan import EpochPlan, epoch_order
+from carcls.data.feeder import Feeder
 from carcls.data.mixing import Mixing
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
@@ -10,10 +11,11 @@ from carcls.data.views import cached_views
 
 
 def training_batches(
-    data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1
+    data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1, feeder: Feeder | None = None
 ) -> EpochBatches:
     """The training batches of one epoch (0-based, over all stages), photos at size_px.
 
+    feeder: by whose processes they are made, one for each thread; None: by the threads.
     Raises DataError, and ConfigError where the policy is a file that cannot be one.
     """
     check_policy(config.augment.policy)
@@ -32,4 +34,4 @@ def training_batches(
         cached=cached_views(config, data, views, size_px) if augment.cache_views else {},
         mixing=Mixing(augment.mixup, augment.cutmix, seed=config.seed, epoch=epoch),
     )
-    return EpochBatches(plan, threads=threads)
+    return EpochBatches(plan if feeder is None else feeder.plan(plan), threads=threads)

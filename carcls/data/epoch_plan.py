@@ -101,24 +101,32 @@ class EpochPlan:
         """The fewest batches of at most `batch_size` photos."""
         return batch_count(len(self.order), self.batch_size)
 
-    def batch(self, number: int) -> Batch:
-        """Photos uint8 (b, size, size, 3) and their labels float32 (b, class_count): one-hot, or shared if mixed."""
+    def batch(self, number: int, out: NDArray[np.uint8] | None = None) -> Batch:
+        """Photos uint8 (b, size, size, 3) and their labels float32 (b, class_count): one-hot, or shared if mixed.
+
+        out: where the photos are put, uint8 (batch_size, size, size, 3), C order; None: into new memory.
+        """
         places = batch_places(number, photos=len(self.order), batch_size=self.batch_size)
         photos = self.order[places]
         y = one_hot(self.labels[photos], self.class_count)
-        return self.mixing.apply((self._seen(photos, self.views[places]), y), number)
+        seen = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8) if out is None else out[: len(photos)]
+        self._see(seen, photos, self.views[places])
+        x, y = self.mixing.apply((seen, y), number)
+        if out is None or x is seen:
+            return x, y
+        seen[:] = x
+        return seen, y
 
-    def _seen(self, photos: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """New uint8 (b, size, size, 3): photos (b,) in the views (b,) asked for."""
+    def _see(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
+        """Photos (b,) in the views (b,) asked for -> x, uint8 (b, size, size, 3)."""
         if self.policy == "none":
-            return self.pixels[photos]
-        x = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8)
+            x[:] = self.pixels[photos]
+            return
         for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
             if view in self.cached:
                 row[:] = self.cached[view][photo]
             else:
                 write_view(row, self.policy, self.pixels[photo], seed=self.view_seed, view=view, index=photo)
-        return x
 
 
 def epoch_order(

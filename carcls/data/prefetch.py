@@ -10,9 +10,14 @@ import keras
 from carcls.data.epoch_plan import Batch, Plan
 
 _AHEAD = 3
-"""Batches prepared ahead of the one asked for: enough to even out slow batches, little memory."""
+"""Batches prepared ahead of the one asked for, at least: enough to even out slow batches, little memory."""
 _BEHIND = 2
 """Batches kept behind it: Keras reads the first two to learn their shapes, then starts again at the first."""
+
+
+def batches_held(threads: int) -> int:
+    """How many batches an epoch holds at most: those behind, the one asked for, and one ahead for each thread."""
+    return _BEHIND + 1 + max(_AHEAD, threads)
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -32,6 +37,7 @@ class EpochBatches(keras.utils.PyDataset):
         """When each batch was prepared, by its number, on the clock of `time.perf_counter`."""
         self._count = plan.batch_count
         self._threads = threads
+        self._ahead = batches_held(threads) - _BEHIND - 1
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Batch]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -44,6 +50,9 @@ class EpochBatches(keras.utils.PyDataset):
         with self._lock:
             self.plan = None
             self._pending.clear()
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = None
 
     def __getitem__(self, number: int) -> Batch:
         """Batch `number`; blocks until it is ready. Raises IndexError past the end, ValueError once closed."""
@@ -51,13 +60,13 @@ class EpochBatches(keras.utils.PyDataset):
             raise IndexError(f"batch {number} of an epoch of {len(self)}")
         with self._lock:
             self._drop_far(number)
-            for ahead in range(number, min(number + 1 + _AHEAD, len(self))):
+            for ahead in range(number, min(number + 1 + self._ahead, len(self))):
                 self._submit(ahead)
             future = self._pending[number]
         return future.result()
 
     def _drop_far(self, number: int) -> None:
-        for far in [n for n in self._pending if not number - _BEHIND <= n <= number + _AHEAD]:
+        for far in [n for n in self._pending if not number - _BEHIND <= n <= number + self._ahead]:
             self._pending.pop(far).cancel()
 
     def _submit(self, number: int) -> None:

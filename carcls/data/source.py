@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from carcls.data.folds import Split
+from carcls.data.nursery import Nursery
 from carcls.data.pixels import Pixels, pixels, pixels_key, try_pixels
 from carcls.data.store import Json, Store
 from carcls.data.table import ImageTable
@@ -20,7 +21,9 @@ class TrainingData:
     view_seed: int
     """The study's: equal for all trials, so that views can be shared."""
     processes: int = 1
-    """How many photos are decoded at once while the store is filled."""
+    """Cores of the training: how many photos are decoded at once, and how many batches are prepared at once."""
+    nursery: Nursery | None = None
+    """Where processes that prepare batches come from; None: a training that needs some starts a nursery of its own."""
 
     def table(self, part: Part) -> ImageTable:
         """The photos of one part."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from carcls.config import TrainConfig
 from carcls.data.batches import training_batches
 from carcls.data.epoch_plan import ArrayPlan, epoch_order, one_hot
+from carcls.data.feeder import Feeder
 from carcls.data.pixels import Pixels
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
@@ -32,10 +33,18 @@ class PixelInput:
     config: TrainConfig
     data: TrainingData
     size_px: int
+    feeder: Feeder
 
     def training(self, epoch: int) -> EpochBatches:
         """Photos uint8 (b, size, size, 3)."""
-        return training_batches(self.data, self.config, epoch=epoch, size_px=self.size_px, threads=self.data.processes)
+        return training_batches(
+            self.data,
+            self.config,
+            epoch=epoch,
+            size_px=self.size_px,
+            threads=self.data.processes,
+            feeder=self.feeder,
+        )
 
     def validation(self) -> Pixels:
         """uint8 (n, size, size, 3)."""
@@ -49,6 +58,7 @@ class FeatureInput:
     config: TrainConfig
     data: TrainingData
     backbone: FrozenBackbone
+    feeder: Feeder
 
     def training(self, epoch: int) -> EpochBatches:
         """Features float16 (b, d)."""
@@ -72,7 +82,7 @@ class FeatureInput:
 
     def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Batch by batch, as the model would have seen them."""
-        batches = PixelInput(self.config, self.data, self.backbone.size_px).training(epoch)
+        batches = PixelInput(self.config, self.data, self.backbone.size_px, self.feeder).training(epoch)
         rows = []
         for number in range(len(batches)):
             pixels, labels = batches[number]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
 from carcls.data.epoch_plan import batch_count
+from carcls.data.feeder import Feeder
 from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport
@@ -54,26 +55,27 @@ def fine_tune(
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
 
-    for number in range(position.next_stage, last_stage + 1):
-        position = position.entering(number)
-        with naming_out_of_memory(config, number):
-            started = time.perf_counter()
-            learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
-            if saved is not None:
-                with_optimizer, with_backbone = position.stage_epoch > 0, saved.backbone is None
-                learner.restore(saved.arrays, with_optimizer=with_optimizer, with_backbone=with_backbone)
-                saved = None
-            backbone = backbone if learner.is_frozen else None
-            photos = _stage_input(config, data, learner, number, backbone)
-            build_s = time.perf_counter() - started
-
-        while not position.stage_ended:
+    with Feeder(config, cores=data.processes, nursery=data.nursery) as feeder:
+        for number in range(position.next_stage, last_stage + 1):
+            position = position.entering(number)
             with naming_out_of_memory(config, number):
-                epoch = run_epoch(config, learner, photos, data.split.validation.labels, position, build_s=build_s)
-            position = position.after_epoch(config, epoch.scores, attempt=attempt)
-            save_progress(config, learner, position, backbone=backbone, folder=folder, attempt=attempt)
-            on_epoch(_report(config, data, position, epoch, attempt))
-            build_s = 0.0
+                started = time.perf_counter()
+                learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
+                if saved is not None:
+                    with_optimizer, with_backbone = position.stage_epoch > 0, saved.backbone is None
+                    learner.restore(saved.arrays, with_optimizer=with_optimizer, with_backbone=with_backbone)
+                    saved = None
+                backbone = backbone if learner.is_frozen else None
+                photos = _stage_input(config, data, learner, number=number, backbone=backbone, feeder=feeder)
+                build_s = time.perf_counter() - started
+
+            while not position.stage_ended:
+                with naming_out_of_memory(config, number):
+                    epoch = run_epoch(config, learner, photos, data.split.validation.labels, position, build_s=build_s)
+                position = position.after_epoch(config, epoch.scores, attempt=attempt)
+                save_progress(config, learner, position, backbone=backbone, folder=folder, attempt=attempt)
+                on_epoch(_report(config, data, position, epoch, attempt))
+                build_s = 0.0
 
 
 def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, int]:
@@ -116,13 +118,14 @@ def _same_weights(config: TrainConfig, backbone: str, path: Path) -> Path | None
 
 
 def _stage_input(
-    config: TrainConfig, data: TrainingData, learner: Learner, number: int, backbone: str | None
+    config: TrainConfig, data: TrainingData, learner: Learner, *, number: int, backbone: str | None, feeder: Feeder
 ) -> StageInput:
     """What the learner's current stage is trained on."""
     size_px = config.stage_image_size(number)
     if not learner.is_frozen:
-        return PixelInput(config, data, size_px)
-    return FeatureInput(config, data, FrozenBackbone(learner.features, learner.feature_count, size_px, backbone))
+        return PixelInput(config, data, size_px, feeder)
+    frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone)
+    return FeatureInput(config, data, frozen, feeder)
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from carcls import devices
 from carcls.config import TrainConfig
+from carcls.data.feeding_worker import serve
 from carcls.data.folds import read_split
+from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import TrainingError
 from carcls.training.stages import fine_tune
@@ -23,6 +25,7 @@ from search.stores import open_store
 
 def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
+    nursery = Nursery.forked(serve)  # first: this process must have one thread, and TensorFlow imported at most
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     study = StudyFolder(Path(segment.study))
     output = study.root / study.output_name(segment.number, segment.attempt)
@@ -31,7 +34,7 @@ def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> N
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
-        _train(segment, study, outbox)
+        _train(segment, study, outbox, nursery)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
         traceback.print_exc()
         outbox.send(outcome_message(outcome_of(error)))
@@ -56,13 +59,13 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _train(segment: Segment, study: StudyFolder, outbox: Outbox) -> None:
+def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
     split = read_split(study.split, Path(segment.data_root))
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         TrainConfig.model_validate(segment.config),
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads),
+        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery),
         lambda report: outbox.send(report_message(report)),
         folder=study.trial(segment.number),
         attempt=segment.attempt,

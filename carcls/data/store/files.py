@@ -35,7 +35,7 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
     """
     while True:
         try:
-            file = FileIO(path)
+            file = FileIO(os.fspath(path))  # text, or the map would not know its file's name
         except FileNotFoundError:
             return None
         with file:
