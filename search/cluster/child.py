@@ -25,7 +25,8 @@ from search.stores import open_store
 
 def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
-    nursery = Nursery.forked(serve)  # first: this process must have one thread, and TensorFlow imported at most
+    # First of all: this process must have one thread, and TensorFlow imported at most.
+    nursery = Nursery.forked(serve) if segment.threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     study = StudyFolder(Path(segment.study))
     output = study.root / study.output_name(segment.number, segment.attempt)
@@ -59,7 +60,7 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery) -> None:
+def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
     split = read_split(study.split, Path(segment.data_root))
     store = open_store(StoreSettings.model_validate(segment.store))
