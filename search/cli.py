@@ -35,9 +35,9 @@ Overrides = Annotated[
 ]
 Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
+
 _SHOWN = 10
 """Photos that warnings name one by one."""
-
 
 
 @app.command()
@@ -142,14 +142,14 @@ def predict(
     """Classify photos: one line each, tab-separated: file, class, probability."""
     from search.logs import keep_native_output
 
-    from carcls.data.unlabelled import photos_below
     keep_native_output(Path(os.devnull))
+    from carcls.data.unlabelled import photos_below
     from carcls.inference.export import load_model
+
     photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
     if not photos:
         _warn(f"no photos below {', '.join(str(path) for path in files)}")
         raise typer.Exit(1)
-
     failed = False
     for found in load_model(model).predict_files(photos):
         if found.error:
