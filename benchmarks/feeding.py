@@ -4,6 +4,7 @@ import time
 
 from carcls.config import StageConfig, TrainConfig
 from carcls.data.batches import training_batches
+from carcls.data.feeder import Feeder
 from carcls.data.source import TrainingData
 
 
@@ -21,10 +22,11 @@ def feeding_config(policy: str, *, size_px: int, batch_size: int) -> TrainConfig
     )
 
 
-def our_epoch_rate(data: TrainingData, config: TrainConfig, *, epoch: int, threads: int) -> float:
-    """Images/s of one epoch of training batches, asked for one after the other as fit does."""
+def our_epoch_rate(data: TrainingData, config: TrainConfig, feeder: Feeder | None, *, epoch: int) -> float:
+    """Images/s of one epoch of training batches, asked for one after the other as fit does; feeder None: by threads."""
     started = time.perf_counter()
-    batches = training_batches(data, config, epoch=epoch, size_px=config.image_size, threads=threads)
+    size_px, threads = config.image_size, data.processes
+    batches = training_batches(data, config, epoch=epoch, size_px=size_px, threads=threads, feeder=feeder)
     seen = sum(len(batches[number][0]) for number in range(len(batches)))
     seconds = time.perf_counter() - started
     batches.close()

@@ -199,11 +199,13 @@ def _proportional_bytes(root: Path) -> int:
 
 def _epoch_rates(split: Split, size_px: int, store: Store, epochs: int) -> list[float]:
     from benchmarks.feeding import feeding_config, our_epoch_rate
+    from carcls.data.feeder import Feeder
     from carcls.data.source import TrainingData
 
     data = TrainingData(split=split, store=store, view_seed=0, processes=cores())
     config = feeding_config("light", size_px=size_px, batch_size=32)
-    return [our_epoch_rate(data, config, epoch=epoch, threads=cores()) for epoch in range(epochs + 1)][1:]
+    with Feeder(config, cores=cores(), nursery=None) as feeder:
+        return [our_epoch_rate(data, config, feeder, epoch=epoch) for epoch in range(epochs + 1)][1:]
 
 
 if __name__ == "__main__":

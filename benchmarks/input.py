@@ -1,10 +1,12 @@
 """Augmented 224 px batches from 640x480 JPEGs, steady epochs: python -m benchmarks.input, about 6 minutes on 2 cores.
 
-Ours: training batches from a warm pixel store. Peer: tf.data that decodes, resizes and augments in every epoch. Limit:
-albumentations alone on photos in memory, on the same cores, in threads or processes, whichever is faster.
+Ours: training batches from a warm pixel store, as a training has them; beside them the same batches made by threads.
+Peer: tf.data that decodes, resizes and augments in every epoch. Limit: albumentations alone on photos in memory, on the
+same cores, in threads or processes, whichever is faster.
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from benchmarks import feeding, policies  # noqa: E402 - after `quiet`, or album
 from benchmarks.limit import Limit  # noqa: E402
 from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402
 from carcls.config import TrainConfig  # noqa: E402
+from carcls.data.feeder import Feeder  # noqa: E402
 from carcls.data.folds import make_split  # noqa: E402
 from carcls.data.source import TrainingData  # noqa: E402
 from carcls.data.store import Store  # noqa: E402
@@ -25,20 +28,19 @@ from carcls.data.table import load_dataset  # noqa: E402
 
 TARGET_OF_LIMIT = 0.8
 TARGET_OF_PIPELINE = 5.0
-THREADS, PROCESSES, OURS, PIPELINE = "limit, threads", "limit, processes", "ours", "tf.data pipeline"
+OURS, OUR_THREADS = "ours", "ours, threads"
+THREADS, PROCESSES, PIPELINE = "limit, threads", "limit, processes", "tf.data pipeline"
+_COLUMNS = (OURS, OUR_THREADS, THREADS, PROCESSES, PIPELINE)
 
 
 def main() -> None:
     arguments = _parse()
     print(f"{arguments.photos} photos of 640x480, {arguments.size} px, batches of {arguments.batch}; {machine()}\n")
     with tempfile.TemporaryDirectory() as folder:
-        data = _data(Path(folder), arguments.photos, arguments.source)
+        data = _data(Path(folder), arguments)
         figures = {policy: _measure(policy, data, Path(folder), arguments) for policy in arguments.policies}
-    rows = [
-        (policy, *(row[name] for name in (OURS, THREADS, PROCESSES, PIPELINE)), row[OURS] / _limit(row))
-        for policy, row in figures.items()
-    ]
-    print(table(("images/s", OURS, THREADS, PROCESSES, PIPELINE, "of the limit"), rows))
+    rows = [(policy, *(row[name] for name in _COLUMNS), row[OURS] / _limit(row)) for policy, row in figures.items()]
+    print(table(("images/s", *_COLUMNS, "of the limit"), rows))
     first, against = arguments.policies[0], figures[arguments.policies[0]]
     finish(
         "input",
@@ -72,13 +74,13 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _data(folder: Path, count: int, source: Path) -> TrainingData:
-    """`count` training photos and a few to validate, pixels in a store of its own."""
-    rows = [(f"{number}.jpg", str(number % 10)) for number in range(count + 64)]
-    write_contest(folder / "contest", rows, contest_jpegs(source, min(256, count)))
+def _data(folder: Path, arguments: argparse.Namespace) -> TrainingData:
+    """About as many training photos as asked for, and a few to validate, pixels in a store of its own."""
+    rows = [(f"{number}.jpg", str(number % 10)) for number in range(arguments.photos + 64)]
+    write_contest(folder / "contest", rows, contest_jpegs(arguments.source, min(256, arguments.photos)))
     dataset = load_dataset(folder / "contest", processes=1)
     split = make_split(dataset, fraction=64 / len(rows), seed=0)
-    return TrainingData(split=split, store=Store(folder / "store"), view_seed=0, processes=cores())
+    return TrainingData(split=split, store=Store(folder / "store"), view_seed=0, processes=arguments.workers)
 
 
 def _measure(policy: str, data: TrainingData, folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
@@ -87,20 +89,22 @@ def _measure(policy: str, data: TrainingData, folder: Path, arguments: argparse.
         policies.as_setting(policy, folder), size_px=arguments.size, batch_size=arguments.batch
     )
     limit = Limit(data.pixels("train", arguments.size), policy, workers=cores())
-    contenders: Mapping[str, Callable[[], float]] = {
-        THREADS: limit.in_threads,
-        PROCESSES: limit.in_processes,
-        OURS: _ours(data, config, arguments.workers),
-        PIPELINE: _pipeline(data, policy, arguments),
-    }
-    figures = interleaved(contenders, rounds=arguments.rounds + 1)
+    with Feeder(config, cores=data.processes, nursery=None) as feeder:
+        contenders: Mapping[str, Callable[[], float]] = {
+            THREADS: limit.in_threads,
+            PROCESSES: limit.in_processes,
+            OURS: _ours(data, config, feeder),
+            OUR_THREADS: _ours(data, config, None),
+            PIPELINE: _pipeline(data, policy, arguments),
+        }
+        figures = interleaved(contenders, rounds=arguments.rounds + 1)
     limit.close()
     return medians({name: rates[1:] for name, rates in figures.items()})
 
 
-def _ours(data: TrainingData, config: TrainConfig, workers: int) -> Callable[[], float]:
-    epochs = iter(range(10_000))
-    return lambda: feeding.our_epoch_rate(data, config, epoch=next(epochs), threads=workers)
+def _ours(data: TrainingData, config: TrainConfig, feeder: Feeder | None) -> Callable[[], float]:
+    epochs = itertools.count()
+    return lambda: feeding.our_epoch_rate(data, config, feeder, epoch=next(epochs))
 
 
 def _pipeline(data: TrainingData, policy: str, arguments: argparse.Namespace) -> Callable[[], float]:
