@@ -33,15 +33,15 @@ def commented(jpeg: bytes, number: int) -> bytes:
 def write_contest(root: Path, rows: Sequence[tuple[str, str]], jpegs: Sequence[bytes]) -> None:
     """train.csv and train/<Category>/<Id> for (Id, Category) rows; no two files have the same bytes.
 
-    The pictures are shared out among the categories and come round within them: a picture with two labels would count
-    as an error in the labels, and none of its copies could be held out for validation.
+    The pictures, if there are enough, are shared out among the categories and come round within them: a picture with two
+    labels would count as an error in the labels, and none of its copies could be held out for validation.
     """
     root.mkdir(parents=True)
     categories = sorted({category for _, category in rows})
     pictures = {}
     for place, category in enumerate(categories):
         (root / TRAIN_FOLDER / category).mkdir(parents=True)
-        pictures[category] = itertools.cycle(jpegs[place :: len(categories)])
+        pictures[category] = itertools.cycle(jpegs[place % len(jpegs) :: len(categories)])
     for number, (name, category) in enumerate(rows):
         (root / TRAIN_FOLDER / category / name).write_bytes(commented(next(pictures[category]), number))
     _write_csv(root / TRAIN_CSV, rows)
