@@ -101,9 +101,11 @@ def train(split: Split, weights: Path, folder: Path) -> Trained:
     reports = []
     fine_tune(config, source(split), reports.append, folder=folder)
     backbone = build_classifier(config, size_px=32, class_count=3, weights=weights).backbone
+    start = {f"model/{weight.path}": keras.ops.convert_to_numpy(weight) for weight in backbone.weights}
     return Trained(
-        start={f"model/{weight.path}": keras.ops.convert_to_numpy(weight) for weight in backbone.weights},
-        stages=[load_state(folder / report.checkpoint)[0] for report in reports],
+        start=start,
+        # A checkpoint leaves out a backbone that is as it was at the start.
+        stages=[start | load_state(folder / report.checkpoint)[0] for report in reports],
         val_log_losses=[report.val_log_loss for report in reports],
         blocks=blocks("MobileNet", backbone),
     )

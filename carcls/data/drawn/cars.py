@@ -103,6 +103,12 @@ _PILLARS: Mapping[int, tuple[Range, ...]] = {
 }
 
 
+_LOWEST_BUMPER = 0.42
+"""As a share of the nose, as `CarModel.bumper`."""
+_HIGHEST_SILL = _LOWEST_BUMPER - 0.001
+"""Below the lowest bumper."""
+
+
 def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarModel:
     """Draws one model; of a random kind where `body` is None."""
     kind = _pick(rng, BODY_KINDS) if body is None else body
@@ -115,7 +121,7 @@ def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarMode
         body=kind,
         height=height,
         width=rng.uniform(0.36, 0.43),
-        clearance=rng.uniform(*row.clearance),
+        clearance=min(rng.uniform(*row.clearance), _HIGHEST_SILL * nose),
         wheel_radius=height * rng.uniform(0.19, 0.25),
         front_axle=rng.uniform(0.78, 0.84),
         rear_axle=rng.uniform(0.16, 0.23),
@@ -137,7 +143,7 @@ def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarMode
         spokes=int(rng.integers(3, 8)),
         hub_size=rng.uniform(0.5, 0.8),
         dark_bumper=bool(rng.random() < 0.5),
-        bumper=rng.uniform(0.42, 0.60),
+        bumper=rng.uniform(_LOWEST_BUMPER, 0.60),
         cladding=rng.uniform(0.03, 0.07) if rng.random() < 0.4 else 0.0,
         moulding=rng.uniform(0.55, 0.8) if rng.random() < 0.65 else 0.0,
         moulding_width=rng.uniform(0.012, 0.035),
