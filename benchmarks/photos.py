@@ -33,8 +33,8 @@ def commented(jpeg: bytes, number: int) -> bytes:
 def write_contest(root: Path, rows: Sequence[tuple[str, str]], jpegs: Sequence[bytes]) -> None:
     """train.csv and train/<Category>/<Id> for (Id, Category) rows; no two files have the same bytes.
 
-    The pictures, if there are enough, are shared out among the categories and come round within them: a picture with two
-    labels would count as an error in the labels, and none of its copies could be held out for validation.
+    The pictures, if enough, are shared out among the categories and come round within them: a picture with two labels
+    would count as an error in the labels, and none of its copies could be held out for validation.
     """
     root.mkdir(parents=True)
     categories = sorted({category for _, category in rows})
