@@ -3,6 +3,7 @@
     Ray actor (Tune's function trainable; no TensorFlow in it)
       └─ fork server: imports keras once, after Ray has set the actor's GPUs
            └─ child: one segment; its GPU memory is free when it exits
+                └─ nursery, forked before TensorFlow runs: processes that prepare batches, see carcls.data.nursery
 
 The child watches a pipe whose write end only the actor holds, and exits when it closes, so that a killed actor, raylet
 or driver leaves no orphan (the fork server ends by itself when its last client is gone).
