@@ -27,6 +27,29 @@ class PhaseSeconds:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreUse:
+    """What the node's store was to one process for a while: artefacts, and seconds of computing."""
+
+    built: int = 0
+    """Artefacts that this process built."""
+    reused: int = 0
+    """Times that it opened a finished one, whoever had built it: another process, or itself in an earlier epoch."""
+    built_s: float = 0.0
+    """Wall-clock of those builds; of what is built from another artefact, only its own part."""
+    saved_s: float = 0.0
+    """What the builds of the reused artefacts had taken, once for each reuse: without the store they would have been
+    computed again each time."""
+
+    def __add__(self, other: "StoreUse") -> "StoreUse":
+        return StoreUse(
+            built=self.built + other.built,
+            reused=self.reused + other.reused,
+            built_s=self.built_s + other.built_s,
+            saved_s=self.saved_s + other.saved_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EpochReport:
     """One finished epoch. Its checkpoint is on disk before anybody hears of it."""
 
@@ -58,6 +81,8 @@ class EpochReport:
     """Best weights over all stages so far, relative to the trial's folder."""
     notes: tuple[str, ...] = field(default=())
     """What the reader should know: a smaller micro-batch, an early stop."""
+    store: StoreUse = field(default_factory=StoreUse)
+    """What it took from the node's store; nothing in reports that are older than this field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back to an equal report."""
@@ -66,8 +91,14 @@ class EpochReport:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
         """Inverse of `to_json`. Raises TypeError for a missing or unknown field."""
-        plain = {**values, "seconds": PhaseSeconds(**values["seconds"]), "notes": tuple(values.get("notes", ()))}
-        return cls(**plain)
+        return cls(
+            **values
+            | {
+                "seconds": PhaseSeconds(**values["seconds"]),
+                "notes": tuple(values.get("notes", ())),
+                "store": StoreUse(**values.get("store", {})),
+            }
+        )
 
     @property
     def rank(self) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from carcls import metrics
 from carcls.config import TrainConfig
-from carcls.events import PhaseSeconds
+from carcls.data.store import take_use
+from carcls.events import PhaseSeconds, StoreUse
 from carcls.training.failures import check_finite
 from carcls.training.inputs import StageInput
 from carcls.training.learner import Learner, Trained
@@ -24,6 +25,8 @@ class Epoch:
     trained: Trained
     scores: Scores
     seconds: PhaseSeconds
+    store: StoreUse
+    """Since the epoch before, by all threads of this process."""
     trainable_parameters: int
 
 
@@ -62,7 +65,7 @@ def run_epoch(
         store=store_s,
         data_wait=wait_s,
     )
-    return Epoch(trained, scores, seconds, learner.trainable_parameters)
+    return Epoch(trained, scores, seconds, take_use(), learner.trainable_parameters)
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:

@@ -11,6 +11,7 @@ from carcls.config import TrainConfig
 from carcls.data.epoch_plan import batch_count
 from carcls.data.feeder import Feeder
 from carcls.data.source import TrainingData
+from carcls.data.store import take_use
 from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport
 from carcls.models.classifier import Classifier, build_classifier
@@ -54,6 +55,7 @@ def fine_tune(
     _check_validation(data)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
+    take_use()  # what this process did before belongs to no epoch
 
     with Feeder(config, cores=data.processes, nursery=data.nursery) as feeder:
         for number in range(position.next_stage, last_stage + 1):
@@ -163,6 +165,7 @@ def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: 
         checkpoint=checkpoint_name(attempt, position.epoch),
         best_weights=position.best_so_far.path,
         notes=(*_feature_note(config, position), *stopping_note(stage, position)),
+        store=epoch.store,
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from carcls.events import EpochReport, PhaseSeconds
+from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from search.folder import StudyFolder
 from search.policy.records import TrialRecord
 from search.study import Study
@@ -30,7 +30,10 @@ def read_records(folder: StudyFolder) -> tuple[TrialRecord, ...]:
 
 
 def timeless(records: tuple[TrialRecord, ...], *, uninterrupted: bool = True) -> list[TrialRecord]:
-    """Without what no two runs share: how long it took. Where one was interrupted: without which attempt trained it."""
+    """Without what no two runs share: how long it took, who built what the store holds.
+
+    Where one was interrupted: without which attempt trained it.
+    """
     bare = [replace(record, reports=tuple(_timeless(report) for report in record.reports)) for record in records]
     if uninterrupted:
         return bare
@@ -50,7 +53,7 @@ def timeless(records: tuple[TrialRecord, ...], *, uninterrupted: bool = True) ->
 
 
 def _timeless(report: EpochReport) -> EpochReport:
-    return replace(report, seconds=NO_SECONDS, images_per_s=0.0)
+    return replace(report, seconds=NO_SECONDS, images_per_s=0.0, store=StoreUse())
 
 
 def _name(checkpoint: str) -> str:

@@ -8,10 +8,12 @@ damage.py     content hashes: `verify`, the background check of each boot, and w
 inventory.py  what lies under a root, and cleaning it
 disk.py       mount table and boot: what the kernel says
 progress.py   lines of a long build
+usage.py      how much a process has had from it, and how long builds take
 """
 
 from carcls.data.store.artefact import Json
 from carcls.data.store.progress import Progress
 from carcls.data.store.store import Store, default_store_root
+from carcls.data.store.usage import take_use
 
-__all__ = ["Json", "Progress", "Store", "default_store_root"]
+__all__ = ["Json", "Progress", "Store", "default_store_root", "take_use"]

@@ -2,8 +2,9 @@
 
     <address>.npy = NumPy's own header | the array's bytes, C order | trailer
 
-The trailer is JSON (key, shape, dtype, content hash), padded, then its checksum, length and a magic word: written last,
-so that a file without a whole trailer was never finished. `numpy.load` reads the file too, and ignores the trailer.
+The trailer is JSON (key, shape, dtype, content hash, seconds of the build), padded, then its checksum, length and a
+magic word: written last, so that a file without a whole trailer was never finished. `numpy.load` reads the file too,
+and ignores the trailer.
 """
 
 import hashlib
@@ -69,7 +70,7 @@ class Artefact:
     @property
     def file_bytes(self) -> int:
         """Length of the file."""
-        return self.content_end + len(Trailer.now(self, "0" * 2 * hashlib.sha256().digest_size).pack())
+        return self.content_end + len(Trailer.now(self, "0" * 2 * hashlib.sha256().digest_size, build_s=0.0).pack())
 
     @property
     def header(self) -> bytes:
@@ -95,11 +96,14 @@ class Trailer:
     build: str
     """Unique to this file: another build of the same artefact has another."""
     created_unix_s: int
+    build_s: float | None = None
+    """Seconds that its computation took, without that of artefacts which it is made of; kept in four digits. None in
+    files older than this field."""
 
     @classmethod
-    def now(cls, artefact: Artefact, digest: str) -> "Trailer":
+    def now(cls, artefact: Artefact, digest: str, *, build_s: float) -> "Trailer":
         """The trailer of a build that ends at this moment."""
-        return cls(artefact, digest, build=uuid.uuid4().hex, created_unix_s=int(time.time()))
+        return cls(artefact, digest, build=uuid.uuid4().hex, created_unix_s=int(time.time()), build_s=build_s)
 
     def pack(self) -> bytes:
         """A whole number of pages, so that a file's size hardly depends on its key.
@@ -114,6 +118,8 @@ class Trailer:
             "build": self.build,
             "created_unix_s": self.created_unix_s,
         }
+        if self.build_s is not None:
+            fields["build_s"] = f"{self.build_s:.3e}"  # of a fixed length, so that a file's size is known beforehand
         text = json.dumps(fields).encode()
         padding = -(len(text) + _END.size) % _PAGE_BYTES
         text += b" " * padding
@@ -134,7 +140,8 @@ class Trailer:
             return None
         fields = json.loads(text)
         artefact = Artefact.of(fields.pop("key"), fields.pop("shape"), fields.pop("dtype"))
-        return cls(artefact, **fields)
+        build_s = fields.pop("build_s", None)
+        return cls(artefact, **fields, build_s=None if build_s is None else float(build_s))
 
 
 def artefact_name(key: Mapping[str, Json]) -> str:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from carcls import atomic
 from carcls.data.store.artefact import MAX_TRAILER_BYTES, Artefact, Trailer
 from carcls.data.store.hashing import digest_of
+from carcls.data.store.usage import Stopwatch, count_built, count_reused
 
 Opened = tuple[NDArray[Any], Trailer]
 
@@ -31,7 +32,7 @@ BUILDING = ".building"
 def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
     """A read-only map, held open until the array goes; None where the file is missing, cut short or another's.
 
-    Notes the use in the file's times. Raises OSError where the disk refuses.
+    Notes the use in the file's times, and counts it. Raises OSError where the disk refuses.
     """
     while True:
         try:
@@ -48,7 +49,9 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
             # By hand: file systems mounted noatime or relatime do not note reads, and maps are not noted at all.
             with contextlib.suppress(PermissionError):  # another user's file: it can be read, its times cannot be set
                 os.utime(file.fileno())
-            return _map(file, artefact, "r"), trailer
+            opened = _map(file, artefact, "r")
+            count_reused(trailer.build_s)
+            return opened, trailer
 
 
 @contextlib.contextmanager
@@ -77,19 +80,25 @@ def claimed(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
 
 
 def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[NDArray[Any]], None]) -> Opened:
-    """Fills a claimed file by `build`, publishes it at `path`, maps it read-only. Raises OSError, or what it raises."""
+    """Fills a claimed file by `build`, publishes it at `path`, maps it read-only, and counts that.
+
+    Raises OSError, or what `build` raises.
+    """
     header = artefact.header
     # A write through a map to a full disk is a SIGBUS, which nobody can catch; asking first is an OSError.
     os.posix_fallocate(file.fileno(), 0, artefact.file_bytes)
     os.pwrite(file.fileno(), header, 0)
     array = _map(file, artefact, "r+")
-    build(array)
+    with Stopwatch() as building:
+        build(array)
     array.flush()
-    trailer = Trailer.now(artefact, digest_of(file.fileno(), len(header), artefact.content_bytes))
+    digest = digest_of(file.fileno(), len(header), artefact.content_bytes)
+    trailer = Trailer.now(artefact, digest, build_s=building.own_s)
     os.pwrite(file.fileno(), trailer.pack(), artefact.content_end)
     os.fsync(file.fileno())
     path.with_suffix(BUILDING).replace(path)
     fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; who waited to build sees that the name is gone
+    count_built(building.own_s)
     atomic.sync(path.parent)
     return _map(file, artefact, "r"), trailer
 

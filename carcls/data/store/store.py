@@ -14,6 +14,7 @@ from carcls.data.store import damage, files
 from carcls.data.store.artefact import Artefact, Json, artefact_name
 from carcls.data.store.disk import network_filesystem_of
 from carcls.data.store.room import QuotaError, reserve
+from carcls.data.store.usage import Stopwatch
 from carcls.errors import StoreError
 
 Build = Callable[[NDArray[Any]], None]
@@ -56,18 +57,20 @@ class Store:
         StoreError where the store is off, or unusable, which it says in one line, once per process: the caller then
         computes for itself what it needs.
         """
-        array = self.try_build(key, shape, dtype, build)
-        if array is None:
-            _log.info("waiting for %s: another process builds it", artefact_name(key))
-        while array is None:
-            array = self._attempt(Artefact.of(key, shape, dtype), build, wait=True)
-        return array
+        with Stopwatch():  # who asks in the middle of a build does not build while this lasts
+            array = self.try_build(key, shape, dtype, build)
+            if array is None:
+                _log.info("waiting for %s: another process builds it", artefact_name(key))
+            while array is None:
+                array = self._attempt(Artefact.of(key, shape, dtype), build, wait=True)
+            return array
 
     def try_build(
         self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build
     ) -> NDArray[Any] | None:
         """The same, but None where another process is building it: the caller may do something else meanwhile."""
-        return self._attempt(Artefact.of(key, shape, dtype), build, wait=False)
+        with Stopwatch():
+            return self._attempt(Artefact.of(key, shape, dtype), build, wait=False)
 
     def _attempt(self, artefact: Artefact, build: Build, *, wait: bool) -> NDArray[Any] | None:
         """None where another process builds it, or has just ended: it is published then, or free to be built."""

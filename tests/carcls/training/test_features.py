@@ -10,7 +10,7 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.data.store import Store
 from carcls.data.store.inventory import survey
-from carcls.events import PhaseSeconds
+from carcls.events import PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
 from carcls.models.parts import split
 from carcls.training.features import as_stored
@@ -82,6 +82,32 @@ def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials
     assert kinds(fresh.store)["features"] == 3
     train(config(weights, HEAD, head={"pooling": "max"}), fresh, tmp_path / "other")
     assert kinds(fresh.store)["features"] == 6
+
+
+def test_epochs_tell_what_they_built_and_what_they_were_spared(weights, fresh, tmp_path):
+    epochs = [report.store for report in train(config(weights, HEAD), fresh, tmp_path / "first")]
+    assert [(use.built, use.reused) for use in epochs] == [
+        (4, 0),  # pixels and features of both parts
+        (1, 2),  # the other view, from the pixels that are there; the validation photos' features
+        (0, 2),  # the first view again, the validation photos' features
+    ]
+    took = {
+        (
+            trailer.artefact.key["kind"],
+            str(trailer.artefact.key.get("view")),
+            trailer.artefact.shape[0],
+        ): trailer.build_s
+        for trailer in (entry.read_trailer() for entry in survey(fresh.store.root))
+    }
+    assert sum(use.built_s for use in epochs) == pytest.approx(sum(took.values()), rel=1e-3)
+    plain = took["features", "None", 6]
+    [first_view] = [seconds for (_, view, _), seconds in took.items() if view.endswith(", 0]")]
+    assert epochs[1].saved_s == pytest.approx(took["pixels", "None", 18] + plain, rel=1e-3)
+    assert epochs[2].saved_s == pytest.approx(first_view + plain, rel=1e-3)
+    other = [report.store for report in train(config(weights, HEAD, seed=3), fresh, tmp_path / "second")]
+    assert [(use.built, use.reused) for use in other] == [(0, 2)] * 3
+    off = replace(fresh, store=Store(tmp_path / "unused", enabled=False))
+    assert [report.store for report in train(config(weights, HEAD), off, tmp_path / "off")] == [StoreUse()] * 3
 
 
 def test_a_backbone_that_was_trained_shares_nothing(weights, fresh, tmp_path):
