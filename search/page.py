@@ -6,7 +6,7 @@ from dataclasses import asdict
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.report import report_data, write_report
-from search.scores import read_scores
+from search.scores import read_reports, read_scores
 from search.study import Study
 from search.watch import gpus_per_trial
 
@@ -24,6 +24,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         validation_photos=_validation_photos(folder),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
+        retrain_reports=read_reports(folder.retrain_reports),
         submission=str(folder.submission) if folder.submission.exists() else None,
         elapsed_s=study.elapsed_s if study else None,
         gpus_per_trial=gpus_per_trial(study) if study else 0.0,

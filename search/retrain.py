@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -22,7 +23,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.final_lock import retraining
 from search.folder import StudyFolder
-from search.scores import Scores, read_scores
+from search.scores import Scores, read_reports, read_scores
 from search.scoring import score
 from search.stores import open_store
 from search.study import Study
@@ -94,7 +95,8 @@ def _train(
     folder: StudyFolder, experiment: Experiment, config: TrainConfig, data: TrainingData, say: Callable[[str], None]
 ) -> tuple[EpochReport, ...]:
     devices.configure(threads=None, deterministic=experiment.search.deterministic, gpu_memory_share=None)
-    reports = list(_read_reports(folder))
+    _cut_torn_line(folder.retrain_reports)
+    reports = list(read_reports(folder.retrain_reports))
     events = EventLog(folder.retrain)
     events.start("retrain", _flat("", config.model_dump(mode="json")))
 
@@ -135,15 +137,12 @@ def _is_done(reports: list[EpochReport], config: TrainConfig) -> bool:
     return bool(reports) and reports[-1].stage_ended and reports[-1].stage == len(config.stages) - 1
 
 
-def _read_reports(folder: StudyFolder) -> tuple[EpochReport, ...]:
-    """Epochs of earlier calls; a last line that was cut off while being written does not count."""
-    if not folder.retrain_reports.exists():
-        return ()
-    text = folder.retrain_reports.read_text(encoding="utf-8")
+def _cut_torn_line(path: Path) -> None:
+    """Takes away a last line that was cut off while being written, so that another can be appended."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        atomic.write_text(folder.retrain_reports, whole)
-    return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
+        atomic.write_text(path, whole)
 
 
 def _training_data(folder: StudyFolder, experiment: Experiment) -> TrainingData:

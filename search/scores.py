@@ -1,9 +1,10 @@
-"""What the final training scored on the validation photos, as kept in `scores.json`."""
+"""What the final training told: its epochs, and what it scored on the validation photos."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from carcls.events import EpochReport
 from search.efficiency import Efficiency, efficiency_lines
 
 
@@ -47,6 +48,15 @@ def read_scores(path: Path) -> Scores:
             "efficiency": Efficiency.from_json(efficiency) if efficiency else None,
         }
     )
+
+
+def read_reports(path: Path) -> tuple[EpochReport, ...]:
+    """The epochs that `reports.jsonl` holds, none where there is no file; a line cut off in writing is left out."""
+    if not path.exists():
+        return ()
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
 
 
 def score_lines(scores: Scores) -> tuple[str, ...]:

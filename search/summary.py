@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from carcls.events import StoreUse
 from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
 
@@ -32,12 +33,13 @@ class Spent:
 
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
-    """The picture of a study as plain lines: counts, best trial, budget, and one line per running trial."""
+    """The picture of a study as plain lines: counts, best trial, budget, store, and one line per running trial."""
+    store = store_text(sum((report.store for record in records for report in record.reports), StoreUse()))
     busy = (
         f"trial {record.number:04d}: {stage_position(record)}, epoch {record.fidelity}, {best_text(record)}"
         for record in running(records)
     )
-    return (*summary_lines(name, records, spent), *busy)
+    return (*summary_lines(name, records, spent), *([f"store: {store}"] if store else []), *busy)
 
 
 def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
@@ -149,6 +151,24 @@ def duration_text(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def short_duration_text(seconds: float) -> str:
+    """The same for what may take less than a minute: `0.4 s`, `42 s`, `3 min`."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
+
+
+def store_text(use: StoreUse) -> str | None:
+    """What was built and what was reused; None where the store was not used.
+
+    `12 artefacts built in 34 s; finished ones reused 210 times, which saved about 1 h 02 min of computing`
+    """
+    if not (use.built or use.reused):
+        return None
+    built = f"{count_text(use.built, 'artefact')} built in {short_duration_text(use.built_s)}"
+    saved = f", which saved about {short_duration_text(use.saved_s)} of computing" if use.saved_s else ""
+    reused = f"; finished ones reused {count_text(use.reused, 'time')}{saved}"
+    return (built if use.built else "no artefact built") + (reused if use.reused else "")
 
 
 def count_text(count: int, thing: str) -> str:

@@ -186,6 +186,7 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "time/trace_s": report.seconds.trace,
         "time/store_s": report.seconds.store,
         "time/data_wait_s": report.seconds.data_wait,
+        "store/reused": report.store.reused,
     }
 
 

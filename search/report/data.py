@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from carcls.events import EpochReport
 from search.experiment.domains import Value
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.report.final import Retrain, final_training
 from search.report.parameters import ParameterView, parameter_views, role_of
+from search.report.phases import TimeSpent, time_spent
 from search.report.scores import Score, overlap, trial_score
 from search.report.stages import StageRow, stage_rows
 from search.summary import counts_line, leading_trial, state_name
@@ -92,6 +94,7 @@ class ReportData:
     parameters: tuple[ParameterView, ...]
     winner_stages: tuple[StageRow, ...]
     pooled_stages: tuple[StageRow, ...]
+    time: TimeSpent | None
     failures: tuple[Failure, ...]
     quarantined: tuple[tuple[str, str], ...]
     retrain: Retrain | None
@@ -106,6 +109,7 @@ def report_data(
     validation_photos: int | None,
     quarantined: Sequence[tuple[str, str]] = (),
     retrain: Mapping[str, Any] | None = None,
+    retrain_reports: Sequence[EpochReport] = (),
     submission: str | None = None,
     elapsed_s: float | None = None,
     gpus_per_trial: float = 0.0,
@@ -114,9 +118,9 @@ def report_data(
     """Decides all that the page says; pure.
 
     `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
-    the values of `retrain/scores.json`, `submission` the path to show. `elapsed_s` is wall-clock over all runs,
-    `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the machine. Without `validation_photos` no
-    interval is given. Raises KeyError where `retrain` lacks a score.
+    the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
+    `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
+    machine. Without `validation_photos` no interval is given. Raises KeyError where `retrain` lacks a score.
     """
     best = leading_trial(records)
     return ReportData(
@@ -135,6 +139,7 @@ def report_data(
         parameters=parameter_views(records, best),
         winner_stages=stage_rows([best]) if best else (),
         pooled_stages=stage_rows(records),
+        time=time_spent(records, best, retrain_reports),
         failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
         quarantined=tuple(quarantined),
         retrain=final_training(retrain) if retrain else None,

@@ -9,7 +9,7 @@ from carcls import atomic
 from search.efficiency import ms_text, rate_text, size_text
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.data import ReportData
-from search.summary import count_text, duration_text, one_line, value_text
+from search.summary import count_text, duration_text, one_line, short_duration_text, value_text
 
 _TEMPLATE = Path(__file__).parents[1] / "report.html"
 
@@ -36,6 +36,8 @@ def render(data: ReportData) -> str:
         "interval": _interval,
         "points": _points,
         "duration": duration_text,
+        "short_duration": short_duration_text,
+        "percent": _percent,
         "size": size_text,
         "ms": ms_text,
         "rate": rate_text,
@@ -63,6 +65,10 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 def _points(gain: float | None) -> str:
     return "–" if gain is None else f"{100 * gain:+.2f}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _lines(text: str) -> str:

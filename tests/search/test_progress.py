@@ -9,9 +9,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 from trial_builders import climb, epoch_report, trial
 
+from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
 from search.progress import LiveProgress, PlainProgress, event_lines, open_progress, print_status
-from search.summary import Spent, best_trial, duration_text, one_line, params_text, seconds_left
+from search.summary import (
+    Spent,
+    best_trial,
+    duration_text,
+    one_line,
+    params_text,
+    seconds_left,
+    short_duration_text,
+    store_text,
+)
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1])
 BASELINE = trial(0, TrialState.COMPLETE, climb([0.5], [0.625], [0.75]))
@@ -105,6 +115,39 @@ def test_status_without_a_terminal():
         "trial 0001: stage 1/3 head, epoch 1, best accuracy 0.5000 (log-loss 0.5000)",
     ]
     assert printed((), Spent(), terminal=False, width=40)[0] == "cars: no trials yet"
+
+
+def test_status_tells_what_the_store_spared():
+    report = replace(RUNNING.reports[0], store=StoreUse(built=1, reused=2, built_s=3.0, saved_s=90.0))
+    records = (BASELINE, replace(RUNNING, reports=(report,)))
+    assert printed(records, Spent(), terminal=False, width=200)[3] == (
+        "store: 1 artefact built in 3.0 s; finished ones reused 2 times, which saved about 2 min of computing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (StoreUse(), None),
+        (StoreUse(built=2, built_s=61.0), "2 artefacts built in 1 min"),
+        (
+            StoreUse(reused=1, saved_s=0.25),
+            "no artefact built; finished ones reused 1 time, which saved about 0.2 s of computing",
+        ),
+        (StoreUse(built=1, built_s=10.0, reused=3), "1 artefact built in 10 s; finished ones reused 3 times"),
+    ],
+)
+def test_the_stores_use_in_words(use, text):
+    assert store_text(use) == text
+
+
+def test_short_durations_have_a_tenth():
+    assert [short_duration_text(seconds) for seconds in (0.04, 9.94, 10.4, 125.0)] == [
+        "0.0 s",
+        "9.9 s",
+        "10 s",
+        "2 min",
+    ]
 
 
 def test_time_left_is_told_only_where_it_was_measured():

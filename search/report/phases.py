@@ -1,0 +1,74 @@
+"""Where the time went, phase by phase, and what the store spared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from carcls.events import EpochReport, StoreUse
+from search.policy.records import TrialRecord, trained_s
+from search.summary import store_text
+
+_PHASES = {
+    "train": "Training steps",
+    "validate": "Validation",
+    "trace": "Tracing",
+    "build": "Building models",
+    "store": "Store",
+    "data_wait": "Waiting for batches",
+}
+"""Each field of PhaseSeconds, and what the page calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTime:
+    """What one training, or all trials together, spent in one phase."""
+
+    seconds: float
+    share: float
+    """Of all phases."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """One phase, a cell for each column of the table."""
+
+    name: str
+    cells: tuple[PhaseTime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """The table, and the lines below it."""
+
+    columns: tuple[str, ...]
+    totals_s: tuple[float, ...]
+    phases: tuple[PhaseRow, ...]
+    """Those alone in which any time was spent."""
+    store_lines: tuple[str, ...]
+
+
+def time_spent(
+    records: Sequence[TrialRecord], best: TrialRecord | None, final: Sequence[EpochReport]
+) -> TimeSpent | None:
+    """A column for all trials, the winner, and the final training, as far as they have epochs; None without any. Pure.
+
+    final: the epochs of the final training.
+    """
+    trials = [report for record in records for report in record.reports]
+    named = {"All trials": trials, "Winner": best.reports if best else (), "Final training": final}
+    columns = {name: reports for name, reports in named.items() if trained_s(reports)}
+    if not columns:
+        return None
+    rows = (PhaseRow(label, tuple(_spent(phase, own) for own in columns.values())) for phase, label in _PHASES.items())
+    uses = {"Store, all trials": trials, "Store, final training": final}
+    texts = {name: store_text(sum((report.store for report in own), StoreUse())) for name, own in uses.items()}
+    return TimeSpent(
+        columns=tuple(columns),
+        totals_s=tuple(trained_s(reports) for reports in columns.values()),
+        phases=tuple(row for row in rows if any(cell.seconds for cell in row.cells)),
+        store_lines=tuple(f"{name}: {text}." for name, text in texts.items() if text),
+    )
+
+
+def _spent(phase: str, reports: Sequence[EpochReport]) -> PhaseTime:
+    seconds = sum(getattr(report.seconds, phase) for report in reports)
+    return PhaseTime(seconds, seconds / trained_s(reports))
