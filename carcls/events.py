@@ -35,7 +35,7 @@ class StoreUse:
     reused: int = 0
     """Times that it opened a finished one, whoever had built it: another process, or itself in an earlier epoch."""
     built_s: float = 0.0
-    """Wall-clock of those builds; of what is built from another artefact, only its own part."""
+    """Wall-clock of those builds; of what is built from another artefact, only its own part; without tracing."""
     saved_s: float = 0.0
     """What the builds of the reused artefacts had taken, once for each reuse: without the store they would have been
     computed again each time."""

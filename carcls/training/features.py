@@ -8,7 +8,9 @@ give the same training.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from carcls.config import TrainConfig
 from carcls.data.augment import policy_fingerprint
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
-from carcls.data.store import Json
+from carcls.data.store import Json, leave_out
 from carcls.data.views import in_table_order
 from carcls.errors import StoreError
 
@@ -72,10 +74,13 @@ def stored_features(
     shape = (len(data.table(part)), backbone.width)
 
     def build(array: NDArray[Any]) -> None:
-        done = 0
+        done, took_s = 0, []
         for pixels in _pixels(backbone, config, data, part, view):
+            started = time.perf_counter()
             array[done : done + len(pixels)] = backbone.features(pixels)
+            took_s.append(time.perf_counter() - started)
             done += len(pixels)
+        leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
 
     if backbone.identity is not None:
         with contextlib.suppress(StoreError):  # off, or unusable, as it has said
@@ -103,6 +108,16 @@ def feature_key(
         "precision": devices.dtype_policy(config.precision),
         "device": devices.describe(),
     }
+
+
+def tracing_s(calls_s: Sequence[float]) -> float:
+    """What tracing may have taken of calls of one shape: how much longer the first took than the others' median.
+
+    All of it where there is no other: what is left is never more than computing took.
+    """
+    if len(calls_s) < 2:
+        return sum(calls_s)
+    return max(0.0, calls_s[0] - statistics.median(calls_s[1:]))
 
 
 def as_stored(features: NDArray[np.floating]) -> NDArray[np.float16]:

@@ -113,6 +113,8 @@ def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
     page = folder.report.read_text(encoding="utf-8")
     assert "<h3>Efficiency</h3>" in page
     assert f"{cost.parameters:,}".replace(",", "\u202f") + " parameters" in page
+    assert '<th class="n" colspan="2">Final training</th></tr>' in page
+    assert "Store, final training: " in page
 
 
 def test_one_validation_photo_is_scored_plain_and_says_so(retrained: Ran, tmp_path: Path) -> None:

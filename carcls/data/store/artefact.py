@@ -97,8 +97,8 @@ class Trailer:
     """Unique to this file: another build of the same artefact has another."""
     created_unix_s: int
     build_s: float | None = None
-    """Seconds that its computation took, without that of artefacts which it is made of; kept in four digits. None in
-    files older than this field."""
+    """Seconds that computing it took, and would take again: without the artefacts that it is made of, and without
+    tracing. Kept in four digits; None in files older than this field."""
 
     @classmethod
     def now(cls, artefact: Artefact, digest: str, *, build_s: float) -> "Trailer":

@@ -8,30 +8,31 @@ from typing import Self
 
 from carcls.events import StoreUse
 
-_clock = time.perf_counter
-
 
 class Stopwatch:
-    """Seconds of a block, without those of stopwatches that the same thread runs inside it."""
+    """Seconds of a block, without stopwatches that the same thread runs inside it, and whatever else is left out."""
 
     own_s = 0.0
     """Known once the block has ended."""
 
     def __enter__(self) -> Self:
         self._outer: Stopwatch | None = getattr(_running, "innermost", None)
-        self._inner_s = 0.0
+        self._left_out_s = 0.0
         _running.innermost = self
-        self._started_s = _clock()
+        self._started_s = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        elapsed_s = _clock() - self._started_s
-        self.own_s = max(0.0, elapsed_s - self._inner_s)  # sums of floats may miss each other in the last bit
+        elapsed_s = time.perf_counter() - self._started_s
+        self.own_s = max(0.0, elapsed_s - self._left_out_s)  # sums of floats may miss each other in the last bit
         _running.innermost = self._outer
-        if self._outer is not None:
-            self._outer._inner_s += elapsed_s
+        leave_out(elapsed_s)
+
+    def leave_out(self, seconds: float) -> None:
+        """So much of the block does not count."""
+        self._left_out_s += seconds
 
 
 class _Counter:
@@ -59,6 +60,13 @@ _running = threading.local()
 """`innermost`: the stopwatch that this thread started last of those that still run."""
 _counter = _Counter()
 os.register_at_fork(after_in_child=_counter.clear)
+
+
+def leave_out(seconds: float) -> None:
+    """The build that this thread is in, if any, counts so much less: what its artefact spares nobody."""
+    innermost: Stopwatch | None = getattr(_running, "innermost", None)
+    if innermost is not None:
+        innermost.leave_out(seconds)
 
 
 def count_built(build_s: float) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.store import Store, take_use, usage
+from carcls.data.store import Store, leave_out, take_use, usage
 from carcls.data.store.artefact import Artefact, Trailer
 from carcls.data.store.files import read_trailer
 from carcls.data.store.usage import Stopwatch, count_built, count_reused
@@ -36,7 +36,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     turned = Clock()
-    monkeypatch.setattr(usage, "_clock", turned)
+    monkeypatch.setattr("time.perf_counter", turned)
     return turned
 
 
@@ -116,6 +116,18 @@ def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock
     store.get_or_build(OUTER, (3,), np.uint8, features)
     assert (build_s(store, "features"), build_s(store, "pixels")) == (3.0, 5.0)
     assert take_use() == StoreUse(built=2, reused=1, built_s=8.0, saved_s=5.0)
+
+
+def test_what_a_build_leaves_out_does_not_count(tmp_path, clock):
+    def features(array) -> None:
+        clock.now_s += 9
+        leave_out(6.0)
+        array[:] = 1
+
+    Store(tmp_path).get_or_build(OUTER, (3,), np.uint8, features)
+    leave_out(1000.0)  # outside of any build
+    assert build_s(Store(tmp_path), "features") == 3.0
+    assert take_use() == StoreUse(built=1, built_s=3.0)
 
 
 def test_waiting_for_anothers_build_is_not_building(tmp_path, clock, caplog):

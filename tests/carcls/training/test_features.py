@@ -13,7 +13,7 @@ from carcls.data.store.inventory import survey
 from carcls.events import PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
 from carcls.models.parts import split
-from carcls.training.features import as_stored
+from carcls.training.features import FrozenBackbone, as_stored, stored_features, tracing_s
 from carcls.training.inputs import views_can_be_shared
 from carcls.training.stages import fine_tune
 
@@ -108,6 +108,29 @@ def test_epochs_tell_what_they_built_and_what_they_were_spared(weights, fresh, t
     assert [(use.built, use.reused) for use in other] == [(0, 2)] * 3
     off = replace(fresh, store=Store(tmp_path / "unused", enabled=False))
     assert [report.store for report in train(config(weights, HEAD), off, tmp_path / "off")] == [StoreUse()] * 3
+
+
+def test_tracing_is_no_part_of_what_features_take(weights, fresh, monkeypatch):
+    now_s, calls = [0.0], []
+
+    def trunk(pixels, at_once):
+        now_s[0] += 2.0 if calls else 50.0
+        calls.append(len(pixels))
+        return np.zeros((len(pixels), 3), np.float32)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now_s[0])
+    backbone = FrozenBackbone(trunk, width=3, size_px=448, identity="fake")
+    stored_features(backbone, config(weights, HEAD), fresh, "train", None)
+    assert calls == [16, 2]
+    [built] = [t for t in (entry.read_trailer() for entry in survey(fresh.store.root)) if t.artefact.shape == (18, 3)]
+    assert built.build_s == 4.0
+
+
+def test_tracing_is_what_the_first_call_took_longer():
+    assert tracing_s([5.0, 1.0, 3.0, 2.0]) == 3.0
+    assert tracing_s([1.0, 2.0]) == 0.0
+    assert tracing_s([5.0]) == 5.0, "it cannot be told apart"
+    assert tracing_s([]) == 0.0
 
 
 def test_a_backbone_that_was_trained_shares_nothing(weights, fresh, tmp_path):
