@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from trial_builders import climb, epoch_report, trial
 
+from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialState
 from search.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
 
@@ -46,6 +47,20 @@ def write_study(folder: Path) -> None:
     resumed.close()
 
     EventLog(folder / "retrain").epoch(epoch_report(1, accuracy=0.875))
+
+
+def test_times_and_the_stores_use_are_plotted():
+    seconds = PhaseSeconds(train=8.0, validate=2.0, build=1.0, trace=4.0, store=0.5, data_wait=0.25)
+    scalars = epoch_scalars(replace(epoch_report(1), seconds=seconds, store=StoreUse(reused=3)))
+    assert {tag: value for tag, value in scalars.items() if tag.startswith(("time/", "store/"))} == {
+        "time/train_s": 8.0,
+        "time/validate_s": 2.0,
+        "time/build_s": 1.0,
+        "time/trace_s": 4.0,
+        "time/store_s": 0.5,
+        "time/data_wait_s": 0.25,
+        "store/reused": 3,
+    }
 
 
 class Server:
