@@ -87,7 +87,6 @@ def pixels_key(table: ImageTable, size_px: int) -> dict[str, Json]:
         "size_px": size_px,
         "decoding": _DECODING,
         "interpolation": _INTERPOLATION,
-        "transparency": "on white",
         "opencv": cv2.__version__,  # decoders differ between versions in the last bit
     }
 
