@@ -39,7 +39,8 @@ def test_a_classifier_of_every_family_predicts_the_same_after_export(tmp_path, r
     expected = pooled_features(classifier.model, photos)
     assert not np.array_equal(expected[0], expected[1]), "else any model would pass"
     np.testing.assert_array_equal(pooled_features(loaded, photos), expected)
-    for variable, saved in zip(loaded.variables, classifier.model.variables, strict=True):
+    # Weights, not all variables: a .keras file does not keep the states of dropout's random numbers.
+    for variable, saved in zip(loaded.weights, classifier.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(variable), np.asarray(saved), err_msg=saved.path)
     gc.collect()
 
