@@ -2,6 +2,7 @@
 
 import hashlib
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from carcls.errors import DataError
 MAX_PIXELS = 100_000_000
 """A photo that claims more is taken for a decompression bomb; decoded, this many are 300 MB."""
 MAX_FILE_BYTES = 256 * 2**20
+_JPEG = b"\xff\xd8"
+_PREVIEW_PX = 256
+"""Sides from which on half of a photo is enough for its thumbnail."""
 
 # OpenCV would start a thread per core in every process and thread of ours that decodes or augments; those
 # already fill the cores, and its own threads only wait for each other.
@@ -59,6 +63,34 @@ def decode_bytes(data: bytes) -> NDArray[np.uint8]:
     if image.ndim == 2 or image.shape[2] != 4:  # OpenCV passes over a grey PNG's transparent shade
         return _imdecode(data, cv2.IMREAD_COLOR_RGB)
     return np.ascontiguousarray(_turned(_on_white(image), header.orientation))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A photo that decodes, and a picture of it that is good enough for a thumbnail."""
+
+    image: NDArray[np.uint8]
+    """(h, w, 3) RGB, upright; at least half as large as the photo."""
+    width: int
+    """Of the whole photo in px, upright."""
+    height: int
+
+
+def preview_bytes(data: bytes) -> Preview:
+    """Checks all of a photo's bytes, as `decode_bytes` does, in a third of the time where it is a large JPEG.
+
+    Such a one is decoded at half its size: every bit of it is still read, and only the transform to pixels is cheaper.
+    Raises DataError as `decode_bytes`.
+    """
+    header = read_header(data)
+    is_large = min(header.width, header.height) >= _PREVIEW_PX and header.width * header.height <= MAX_PIXELS
+    if not (data.startswith(_JPEG) and is_large):
+        image = decode_bytes(data)
+        return Preview(image, width=image.shape[1], height=image.shape[0])
+    half = cv2.cvtColor(_imdecode(data, cv2.IMREAD_REDUCED_COLOR_2), cv2.COLOR_BGR2RGB)
+    on_its_side = half.shape[:2] != (-(-header.height // 2), -(-header.width // 2))
+    width, height = (header.height, header.width) if on_its_side else (header.width, header.height)
+    return Preview(half, width=width, height=height)
 
 
 def _imdecode(data: bytes, flags: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from multiprocessing import current_process, get_context
 from pathlib import Path
 
 from carcls.data.duplicates import look_of
-from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
+from carcls.data.photo import digest_of, preview_bytes, read_photo_bytes
 from carcls.errors import DataError
 
 
@@ -52,11 +52,16 @@ def scan_photo(path: Path) -> Scan:
     """One photo, read and decoded."""
     try:
         data = read_photo_bytes(path)
-        image = decode_bytes(data)
+        preview = preview_bytes(data)
     except DataError as error:
         return Scan(reason=str(error))
-    height, width, _ = image.shape
-    return Scan(digest_of(data), width=width, height=height, byte_count=len(data), look=look_of(image))
+    return Scan(
+        digest_of(data),
+        width=preview.width,
+        height=preview.height,
+        byte_count=len(data),
+        look=look_of(preview.image),
+    )
 
 
 def scan_in_processes(scan: Callable[[Path], Scan], chunks: Sequence[Sequence[Path]], workers: int) -> list[Scan]:

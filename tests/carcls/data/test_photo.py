@@ -14,7 +14,7 @@ from PIL import Image
 
 from carcls.data import headers, photo
 from carcls.data.headers import read_header
-from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
+from carcls.data.photo import decode_bytes, digest_of, preview_bytes, read_photo_bytes
 from carcls.errors import DataError
 
 GRADIENT = np.dstack([np.tile(np.linspace(0, 250, 40, dtype=np.uint8), (30, 1))] + [np.zeros((30, 40), np.uint8)] * 2)
@@ -214,3 +214,35 @@ def test_a_broken_orientation_is_none(exif):
 def test_any_bytes_give_an_image_or_a_reason(body, head):
     with suppress(DataError):
         assert decode_bytes(head + body).ndim == 3
+
+
+def jpeg_of(width: int, height: int, **options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return saved(Image.fromarray(noise).resize((width, height)), "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(("width", "height"), [(401, 300), (300, 301), (256, 700), (255, 400)])
+def test_a_preview_tells_the_photos_size_and_looks_like_it(width, height, orientation):
+    data = with_orientation(jpeg_of(width, height), orientation)
+    photo, preview = decode_bytes(data), preview_bytes(data)
+    assert (preview.height, preview.width) == photo.shape[:2]
+    assert preview.image.shape[0] >= photo.shape[0] / 2
+    small = [cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in (photo, preview.image)]
+    # A picture that is turned or mirrored otherwise is 50 levels off.
+    assert np.abs(small[0].astype(int) - small[1]).mean() < 6
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}])
+def test_a_preview_is_refused_where_the_photo_is(options):
+    whole = jpeg_of(320, 280, **options)
+    assert preview_bytes(whole).width == 320
+    for length in range(0, len(whole), len(whole) // 40):
+        refused = []
+        for read in (decode_bytes, preview_bytes):
+            try:
+                read(whole[:length])
+                refused.append("")
+            except DataError as error:
+                refused.append(str(error))
+        assert refused[0] == refused[1] != "", f"cut to {length} of {len(whole)} bytes"
