@@ -41,12 +41,12 @@ later one all the same; a folder from one fixed camera, all alike, does not cost
 
 
 def look_of(image: NDArray[np.uint8]) -> bytes:
-    """uint8 (height, width, 3) RGB -> 1,024 bytes: its grey thumbnail of 32 x 32, row by row.
+    """uint8 (height, width, 3) RGB, or grey (height, width) -> 1,024 bytes: its grey thumbnail of 32 x 32, row by row.
 
     Sampled before it is averaged: a twentieth of a JPEG's decoding time, where averaging all pixels takes half of it.
     """
     sampled = cv2.resize(image, (_SAMPLED_SIDE, _SAMPLED_SIDE), interpolation=cv2.INTER_LINEAR)
-    grey = cv2.cvtColor(sampled, cv2.COLOR_RGB2GRAY)
+    grey = sampled if sampled.ndim == 2 else cv2.cvtColor(sampled, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).tobytes()
 
 
