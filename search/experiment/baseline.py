@@ -44,8 +44,19 @@ def drop_fixed(tree: dict[str, Plain], fixed: tuple[KeyPath, ...]) -> None:
     search = tree.get("search")
     raw = search.get("baseline") if isinstance(search, dict) else None
     for path in fixed:
-        if path[:1] == ("train",) and len(path) > 1 and isinstance(raw, dict) and not is_domain(_at(tree, path)):
+        is_inside = path[:1] == ("train",) and len(path) > 1 and _stands(tree, path)
+        if is_inside and isinstance(raw, dict) and not is_domain(_at(tree, path)):
             _remove(raw, _names(tree, path)[1:])
+
+
+def _stands(tree: Plain, path: KeyPath) -> bool:
+    """False where a later override has put something else in place of what was around the key."""
+    for key in path:
+        here = isinstance(tree, dict) and key in tree
+        if not here and not (isinstance(tree, list) and isinstance(key, int) and key < len(tree)):
+            return False
+        tree = tree[key]
+    return True
 
 
 def _leaves(raw: dict[str, Plain]) -> dict[str, tuple[Plain, KeyPath]]:

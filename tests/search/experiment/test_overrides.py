@@ -1,13 +1,16 @@
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ExperimentError
+from search.experiment.experiment import load
 from search.experiment.overrides import apply_overrides
 from search.experiment.yaml_source import parse_source
 
+DEMO = Path(__file__).parents[3] / "experiments" / "demo.yaml"
 TEXT = """\
 a: {b: 1, c: null}
 stages:
@@ -71,3 +74,11 @@ def test_any_text_is_applied_or_refused(override):
     with suppress(ExperimentError):
         source, _ = after(override)
         assert f"--set {override}" in {position.text for position in source.positions.values()}
+
+
+def test_an_override_inside_what_a_later_one_replaces_is_an_error_and_no_crash(tmp_path):
+    file = tmp_path / "f.yaml"
+    file.write_text(DEMO.read_text(encoding="utf-8"), encoding="utf-8")
+    for overrides in (["train.backbone=", "train="], ["train.stages.0.epochs=2", "train.stages=[]"]):
+        with pytest.raises(ExperimentError, match="train"):
+            load(file, overrides)
