@@ -24,6 +24,7 @@ from search.cluster.segment import Outcome, Segment
 from search.cluster.warmup import distinct_weights, warm_up
 from search.experiment.experiment import load
 from search.folder import StudyFolder
+from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
 from search.study import Study
 
@@ -123,7 +124,10 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
             resources = run._plan(experiment, nodes)
             warm_up(nodes, distinct_weights(entry.config for entry in entries))
             worker = run._worker_settings(experiment, resources)
-            dispatcher = ListDispatcher(experiment, study, folder, worker=worker, entries=entries, events=events)
+            policy = search_policy(experiment)
+            dispatcher = ListDispatcher(
+                experiment, study, folder, policy=policy, worker=worker, entries=entries, events=events
+            )
             run._tune(folder, dispatcher, resources)
         finally:
             disconnect()

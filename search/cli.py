@@ -16,6 +16,7 @@ from search.terminal import warn as _warn
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
     from search.folder import StudyFolder
+    from search.policy.policy import Policy
 
 app = typer.Typer(
     help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
@@ -76,6 +77,31 @@ def resume(study: StudyArgument, overrides: Overrides = None, address: Address =
     folder, experiment = _open(study, overrides, changeable=RESUMABLE)
     keep_changes(folder, experiment)
     _search(folder, experiment, address)
+
+
+@app.command()
+def record(
+    file: File,
+    table: Annotated[Path, typer.Option(help="Where the recorded curves go.")],
+    overrides: Overrides = None,
+    address: Address = None,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write what has ended; train nothing.")] = False,
+) -> None:
+    """Train points that fill the space to their end, and keep their curves for `simulate`; goes on where it stood."""
+    from search import logs
+    from search.experiment.experiment import load
+    from search.record import recording_policy, write_table
+    from search.run import open_recording
+
+    experiment = load(file, overrides or [])
+    logs.setup()
+    policy = recording_policy(experiment)
+    folder, frozen = _open(open_recording(experiment).root)
+    try:
+        if not write_only:
+            _search(folder, frozen, address, policy)
+    finally:
+        _say(f"{write_table(folder, table)} of {policy.total} trainings: {table}")
 
 
 @app.command()
@@ -186,7 +212,9 @@ def _open(
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
 
 
-def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+def _search(
+    folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
+) -> None:
     from rich.console import Console
 
     from search.page import write_study_report
@@ -195,7 +223,8 @@ def _search(folder: "StudyFolder", experiment: "Experiment", address: str | None
     from search.study import Study
 
     known = Study.open(folder.root, read_only=True).records()
-    end = search(folder, experiment, address=address, progress=open_progress(Console(), folder.name, known))
+    progress = open_progress(Console(), folder.name, known)
+    end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
         write_study_report(folder, experiment)
         _say(f"report: {folder.report}")

@@ -3,6 +3,7 @@
 SearchError
 ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
 ├── StudyError             a study that is missing, exists already, or is in use
+├── CurvesError            recorded curves that cannot be read or made
 └── ClusterError           a node or a cluster that cannot run this search
 """
 
@@ -42,3 +43,7 @@ class StudyError(SearchError):
 
 class ClusterError(SearchError):
     """A node or a cluster that cannot run this search."""
+
+
+class CurvesError(SearchError):
+    """Recorded curves that cannot be read, or epochs that cannot become some."""

@@ -29,6 +29,7 @@ from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import WriterLock
+from search.policy.policy import Policy, search_policy
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
 from search.watch import Progress, Watch, set_gpus_per_trial
@@ -65,6 +66,18 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     return _create(folder, experiment, searched=True)
 
 
+def open_recording(experiment: Experiment) -> StudyFolder:
+    """The study of a recording: made where there is none, gone on with where it stands with the same file.
+
+    Raises StudyError where the study of other settings stands there; else as `create_study`.
+    """
+    folder = StudyFolder(experiment.results / experiment.name)
+    if not folder.root.exists():
+        return _create(folder, experiment, searched=True)
+    _same_settings(folder, experiment)
+    return folder
+
+
 def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
     """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept.
 
@@ -77,13 +90,17 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
         )
     folder = StudyFolder(experiment.results / experiment.name)
     if folder.root.exists() and not replace:
-        if open_experiment(folder).resolved_yaml() == frozen_copy(experiment, folder)[0]:
-            return folder
+        _same_settings(folder, experiment)
+        return folder
+    return _create(folder, experiment, searched=False)
+
+
+def _same_settings(folder: StudyFolder, experiment: Experiment) -> None:
+    if open_experiment(folder).resolved_yaml() != frozen_copy(experiment, folder)[0]:
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
             " or start over by '--replace', which deletes them"
         )
-    return _create(folder, experiment, searched=False)
 
 
 def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> StudyFolder:
@@ -112,8 +129,8 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
         data = experiment.data
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
-    validation = experiment.data.validation
-    split = make_split(dataset, fraction=validation.fraction, seed=validation.seed)
+    validation = data.validation
+    split = make_split(dataset, fraction=validation.fraction, seed=validation.seed, judge_fraction=data.judge_fraction)
     write_split(split, folder.split)
     write_quarantine(folder.quarantine, dataset.quarantined)
 
@@ -151,9 +168,17 @@ def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
 
 
 def search(
-    folder: StudyFolder, experiment: Experiment, *, address: str | None = None, progress: ProgressContext
+    folder: StudyFolder,
+    experiment: Experiment,
+    *,
+    address: str | None = None,
+    progress: ProgressContext,
+    policy: Policy | None = None,
 ) -> SearchEnd:
-    """Runs the study to its end, from wherever it stands. Raises StudyError, ClusterError."""
+    """Runs the study to its end, from wherever it stands. Raises StudyError, ClusterError.
+
+    policy: what decides; None: the experiment's own.
+    """
     with Study.open(folder.root) as study, guarded():
         study.interrupt_running()
         nodes = connect(address)
@@ -166,7 +191,12 @@ def search(
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)
                 dispatcher = Dispatcher(
-                    experiment, study, folder, worker=_worker_settings(experiment, resources), listeners=(watch,)
+                    experiment,
+                    study,
+                    folder,
+                    policy=policy or search_policy(experiment),
+                    worker=_worker_settings(experiment, resources),
+                    listeners=(watch,),
                 )
                 _tune(folder, dispatcher, resources)
                 if dispatcher.finished:

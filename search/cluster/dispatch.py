@@ -10,9 +10,9 @@ from carcls.training.retention import prune_checkpoints, remove_unrecorded
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.policy.policy import Policy
 from search.policy.records import TrialRecord, trained_s
-from search.policy.sampler import ask
-from search.policy.scheduler import BudgetState, Continue, Finished, Ladder, NewTrial, Wait, next_job
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
 from search.study import Study
 
 MAX_RESTARTS = 3
@@ -52,6 +52,7 @@ class Dispatcher:
         study: Study,
         folder: StudyFolder,
         *,
+        policy: Policy,
         worker: WorkerSettings,
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
@@ -59,20 +60,19 @@ class Dispatcher:
         self._experiment = experiment
         self._study = study
         self._folder = folder
+        self._policy = policy
         self._worker = worker
         self._listeners = listeners
         self._clock_s = clock_s
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
-        settings = experiment.search.scheduler
-        self._ladder = Ladder(reduction_factor=settings.reduction_factor, stopping=settings.kind == "asha")
         self.finished = False
         """True once the policy has said that nothing is left to do."""
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
         """Decides the next job from the records and hands it out, recorded before it starts."""
         records = self._study.records()
-        match next_job(records, self._ladder, self._budget(records)):
+        match self._policy.next_job(records, self._budget(records)):
             case Wait():
                 return "wait"
             case Finished():
@@ -80,7 +80,7 @@ class Dispatcher:
                 return "finished"
             case NewTrial():
                 number = self._new_trial(records)
-                return self._hand_out(number, self._ladder.first_stop(self._study.record(number).stage_count))
+                return self._hand_out(number, self._policy.first_stop(self._study.record(number).stage_count))
             case Continue() as job:
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
@@ -138,14 +138,10 @@ class Dispatcher:
         self._study.set_elapsed_s(self.elapsed_s())
 
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
-        """Trial 0 is the default recipe; the sampler proposes the others."""
-        number, search, space = len(records), self._experiment.search, self._experiment.space
-        params = (
-            ask(space, records, number=number, seed=search.seed, sampler=search.sampler)
-            if number
-            else dict(self._experiment.baseline)
-        )
-        return self._study.add_trial(params, self._experiment.bind(params), space=space, is_baseline=number == 0)
+        new = self._policy.propose(records)
+        config = self._experiment.bind(new.params)
+        config = config.model_copy(update={"seed": config.seed + new.repetition})
+        return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
 
     def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
         """Records the segment before it starts."""

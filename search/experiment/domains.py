@@ -48,6 +48,14 @@ class Choice:
         """One value, all equally likely."""
         return self.values[int(rng.integers(len(self.values)))]
 
+    def at(self, unit: float) -> Value:
+        """The value at a place of [0, 1): equal shares."""
+        return self.values[_step_at(unit, len(self.values))]
+
+    def unit(self, value: Value) -> float:
+        """The middle of a value's share of [0, 1). Raises ValueError for another one."""
+        return (self.values.index(value) + 0.5) / len(self.values)
+
     def suggest(self, trial: TrialLike, name: str) -> Value:
         """Ask an Optuna trial."""
         return trial.suggest_categorical(name, self.values)
@@ -81,6 +89,18 @@ class Uniform:
         if self.step is None:
             return float(rng.uniform(self.low, self.high))
         return self._at(int(rng.integers(self._count + 1)))
+
+    def at(self, unit: float) -> float:
+        """The value at a place of [0, 1): equal lengths have equal shares."""
+        if self.step is None:
+            return self.low + unit * (self.high - self.low)
+        return self._at(_step_at(unit, self._count + 1))
+
+    def unit(self, value: float) -> float:
+        """A value's place in [0, 1], the middle of its share where there are steps."""
+        if self.step is None:
+            return _share(value, self.low, self.high)
+        return (round((value - self.low) / self.step) + 0.5) / (self._count + 1)
 
     def suggest(self, trial: TrialLike, name: str) -> float:
         """Ask an Optuna trial."""
@@ -129,6 +149,15 @@ class LogUniform:
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         return min(max(value, self.low), self.high)  # exp(log(x)) may leave the range by one bit
 
+    def at(self, unit: float) -> float:
+        """The value at a place of [0, 1): equal factors have equal shares."""
+        value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
+        return min(max(value, self.low), self.high)
+
+    def unit(self, value: float) -> float:
+        """A value's place in [0, 1]."""
+        return _share(math.log(value), math.log(self.low), math.log(self.high))
+
     def suggest(self, trial: TrialLike, name: str) -> float:
         """Ask an Optuna trial."""
         return trial.suggest_float(name, self.low, self.high, log=True)
@@ -165,6 +194,19 @@ class Integer:
         value = round(math.exp(rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))))
         return min(max(value, self.low), self.high)
 
+    def at(self, unit: float) -> int:
+        """The value at a place of [0, 1): equal shares, or with `log` shares as of the logarithm."""
+        if not self.log:
+            return self.low + self.step * _step_at(unit, (self.top - self.low) // self.step + 1)
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return min(max(round(math.exp(low + unit * (high - low))), self.low), self.high)
+
+    def unit(self, value: int) -> float:
+        """A value's place in [0, 1], within its share."""
+        if not self.log:
+            return ((value - self.low) // self.step + 0.5) / ((self.top - self.low) // self.step + 1)
+        return _share(math.log(value), math.log(self.low - 0.5), math.log(self.high + 0.5))
+
     def suggest(self, trial: TrialLike, name: str) -> int:
         """Ask an Optuna trial."""
         return trial.suggest_int(name, self.low, self.top, step=self.step, log=self.log)
@@ -185,6 +227,14 @@ class Integer:
 
 
 Domain = Choice | Uniform | LogUniform | Integer
+
+
+def _step_at(unit: float, count: int) -> int:
+    return min(int(unit * count), count - 1)
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low)
 
 
 def _exact(number: float) -> Decimal:

@@ -17,6 +17,7 @@ from search.experiment.schema import Wrong, check
 from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
+    RecordSettings,
     SearchSettings,
     StoreSettings,
     TtaSettings,
@@ -37,6 +38,7 @@ class Experiment:
     search: SearchSettings
     tta: TtaSettings
     store: StoreSettings
+    record: RecordSettings
     results: Path
     """The folder of all studies; this one's is `results / name`."""
     space: Space
@@ -98,7 +100,7 @@ class Experiment:
         first = self.bind(self.baseline)
         stages = " + ".join(f"{stage.name} {stage.epochs}" for stage in first.stages)
         lines = [
-            f"photos: {self.data.root}, {self.data.validation.fraction:.0%} held back for validation",
+            f"photos: {self.data.root}, {self._held_back()}",
             f"stages: {stages} = {first.total_epochs} epochs",
         ]
         if self.is_fixed:
@@ -112,6 +114,10 @@ class Experiment:
             value = self.baseline.get(parameter.name, parameter.domain.default())
             lines.append(f"{parameter.name}: {parameter.domain}, first {value}")
         return tuple(lines)
+
+    def _held_back(self) -> str:
+        text = f"{self.data.validation.fraction:.0%} held back for validation"
+        return text if self.data.judge is None else f"{text}, {self.data.judge.fraction:.0%} for judging"
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -145,6 +151,7 @@ def _build(source: Source, path: Path) -> Experiment:
         search=sections.search,
         tta=sections.tta,
         store=sections.store,
+        record=sections.record,
         results=sections.results,
         space=space,
         baseline=baseline,

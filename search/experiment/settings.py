@@ -24,6 +24,13 @@ class ValidationSettings(_Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
+class JudgeSettings(_Frozen):
+    """Photos that nothing sees but the score of each epoch: no training, no choice. Drawn by `validation.seed`."""
+
+    fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of the labelled photos, beside those of validation."""
+
+
 class DataSettings(_Frozen):
     """Which photos."""
 
@@ -38,6 +45,8 @@ class DataSettings(_Frozen):
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
     validation: ValidationSettings = ValidationSettings()
+    judge: JudgeSettings | None = None
+    """Null: no photos are held back beside validation."""
 
     @field_validator("path_column", "label_column")
     @classmethod
@@ -45,6 +54,22 @@ class DataSettings(_Frozen):
         if column is not None and info.data.get("labels") is None:
             raise ValueError("needs data.labels, the CSV file whose column this is")
         return column
+
+    @field_validator("judge")
+    @classmethod
+    def _photos_left_to_train_on(cls, judge: JudgeSettings | None, info: ValidationInfo) -> JudgeSettings | None:
+        validation = info.data.get("validation")  # missing where it was refused itself
+        if judge is not None and validation is not None and validation.fraction + judge.fraction >= 1.0:
+            raise ValueError(
+                f"fraction: {judge.fraction:g} and data.validation.fraction {validation.fraction:g} leave no photos to"
+                " train on; expected a sum below 1"
+            )
+        return judge
+
+    @property
+    def judge_fraction(self) -> float:
+        """Share of the labelled photos that judge; 0 where none are held back for it."""
+        return 0.0 if self.judge is None else self.judge.fraction
 
     @property
     def layout(self) -> Layout:
@@ -96,7 +121,8 @@ class SearchSettings(_Frozen):
     budget: BudgetSettings = BudgetSettings()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Governs what is proposed, and the views of the photos."""
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "sobol"] = "tpe"
+    """`sobol`: points that fill the space evenly, whatever came of the others."""
     scheduler: SchedulerConfig = SchedulerConfig()
     resources: ResourceSettings = ResourceSettings()
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
@@ -131,6 +157,17 @@ class TtaSettings(_Frozen):
         return views
 
 
+class RecordSettings(_Frozen):
+    """What `carsearch record` trains to the end: points that fill the space, some of them several times."""
+
+    configurations: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """The baseline included."""
+    repeated: Annotated[int, Field(ge=0)] = 30
+    """How many of them, from the first on, are trained with other seeds too: they tell the noise."""
+    seeds: Annotated[int, Field(ge=1)] = 3
+    """Trainings of each of those, the first included."""
+
+
 class StoreSettings(_Frozen):
     """Where shared artefacts lie. Nothing here changes any result."""
 
@@ -154,5 +191,6 @@ class ExperimentSections(_Frozen):
     retrain: Mapping[str, Any] = {}
     """What the final training changes: a tree like `train`; stages by name, or a whole new list."""
     tta: TtaSettings = TtaSettings()
+    record: RecordSettings = RecordSettings()
     results: Path = Path("results")
     store: StoreSettings = StoreSettings()

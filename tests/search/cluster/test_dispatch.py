@@ -10,6 +10,7 @@ from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
+from search.policy.policy import search_policy
 from search.policy.records import TrialState
 from search.study import Study
 from tests.search.tiny import EXPERIMENT, STAGES
@@ -105,7 +106,15 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             folder.trials.mkdir(parents=True)
             opened.append(Study.create(folder.root, "tiny"))
         listening, clock, study = Listening(), Clock(), opened[-1]
-        dispatcher = Dispatcher(experiment, study, folder, worker=worker, listeners=(listening,), clock_s=clock)
+        dispatcher = Dispatcher(
+            experiment,
+            study,
+            folder,
+            policy=search_policy(experiment),
+            worker=worker,
+            listeners=(listening,),
+            clock_s=clock,
+        )
         return Desk(experiment, study, folder, listening, clock, dispatcher)
 
     yield desk

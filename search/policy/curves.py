@@ -1,0 +1,120 @@
+"""Recorded curves: what whole trainings did, epoch by epoch, as plain numbers in one small file.
+
+The file is gzip of JSON lines: a header, then one training a line. Nothing in it names a path, a machine or a time.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from carcls import atomic
+from carcls.events import EpochReport
+from search.errors import CurvesError
+from search.experiment.domains import Value
+
+_FORMAT = "carsearch curves 1"
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One epoch. Validation is what a policy may see; the judge's figures are for whoever compares policies."""
+
+    stage: int
+    """Counted from 0."""
+    stage_ended: bool
+    val_accuracy: float
+    val_log_loss: float
+    judge_accuracy: float
+    judge_log_loss: float
+    seconds: float
+    """Training, validation, building and tracing; neither judging, nor what the store spends once for all trials."""
+
+    @classmethod
+    def of(cls, report: EpochReport) -> "CurvePoint":
+        """An epoch as reported. Raises CurvesError where there was no judge part."""
+        if report.judge_accuracy is None or report.judge_log_loss is None:
+            raise CurvesError(f"epoch {report.epoch} was not judged: set data.judge in the experiment and record anew")
+        spent = report.seconds
+        return cls(
+            stage=report.stage,
+            stage_ended=report.stage_ended,
+            val_accuracy=report.val_accuracy,
+            val_log_loss=report.val_log_loss,
+            judge_accuracy=report.judge_accuracy,
+            judge_log_loss=report.judge_log_loss,
+            seconds=spent.train + spent.data_wait + spent.validate + spent.build + spent.trace,
+        )
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """As `EpochReport.rank`."""
+        return (self.val_accuracy, -self.val_log_loss)
+
+
+_COLUMNS = tuple(field.name for field in fields(CurvePoint))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One whole training."""
+
+    params: Mapping[str, Value]
+    """By dotted path; only those active in this configuration."""
+    seed: int
+    """The training's own: initialisation, order, dropout."""
+    stage_count: int
+    points: tuple[CurvePoint, ...]
+    """Epochs from the first to the last, or to where it became infeasible."""
+    infeasible: bool = False
+    is_baseline: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs."""
+        return sum(point.seconds for point in self.points)
+
+    @property
+    def best(self) -> CurvePoint | None:
+        """The best epoch by validation, the earlier of equals; None without any."""
+        return max(self.points, key=lambda point: point.rank, default=None)
+
+
+def write_curves(path: Path, curves: Sequence[Curve], *, name: str) -> None:
+    """Atomically; the same curves make the same bytes. `name`: the experiment's."""
+    lines = [json.dumps({"format": _FORMAT, "name": name}), *(_line(curve) for curve in curves)]
+    with atomic.published(path) as draft:
+        draft.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+
+
+def read_curves(path: Path) -> tuple[Curve, ...]:
+    """What `write_curves` wrote, in its order. Raises CurvesError naming file and line."""
+    try:
+        header, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise CurvesError(f"{path}: cannot be read: {error}; expected a file of `carsearch record`") from error
+    if json.loads(header).get("format") != _FORMAT:
+        raise CurvesError(f"{path}: expected the format {_FORMAT!r}, found {header[:80]!r}; record the curves anew")
+    return tuple(_curve(path, number, line) for number, line in enumerate(lines, start=2))
+
+
+def _line(curve: Curve) -> str:
+    epochs = {name: [_short(getattr(point, name)) for point in curve.points] for name in _COLUMNS}
+    rest = {key: value for key, value in asdict(curve).items() if key != "points"}
+    return json.dumps({**rest, "epochs": epochs})
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401 - numbers and booleans of a point
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _curve(path: Path, number: int, line: str) -> Curve:
+    try:
+        values = json.loads(line)
+        columns = values.pop("epochs")
+        rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
+        return Curve(**values, points=tuple(CurvePoint(*row) for row in rows))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CurvesError(f"{path}:{number}: not a curve ({error!r}); record the curves anew") from error

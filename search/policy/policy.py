@@ -1,0 +1,79 @@
+"""Which configuration next, and for how long, as one object: the seam through which a real search, a simulated one and
+a recording ask their questions. Implementations are pure: they keep nothing between two calls.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from search.experiment.domains import Value
+from search.experiment.experiment import Experiment
+from search.experiment.space import Space
+from search.policy.records import TrialRecord
+from search.policy.sampler import ask
+from search.policy.scheduler import BudgetState, Job, Ladder, next_job
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A trial to add."""
+
+    params: Mapping[str, Value]
+    is_baseline: bool = False
+    repetition: int = 0
+    """Added to the configuration's seed: the same configuration once more, with another beginning and order."""
+
+
+class Policy(Protocol):
+    """Decides from records alone; whoever asks records the answer before asking again."""
+
+    def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
+        """What a free worker does."""
+        ...
+
+    def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
+        """The next new trial, asked for after a job of NewTrial."""
+        ...
+
+    def first_stop(self, stage_count: int) -> int:
+        """Number of the stage at which a new trial stops first."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchPolicy:
+    """Trial 0 is the default recipe; the sampler proposes the others; the ladder says who goes on."""
+
+    space: Space
+    baseline: Mapping[str, Value]
+    ladder: Ladder
+    sampler: str
+    """As `ask` has it."""
+    seed: int
+
+    def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
+        """See `scheduler.next_job`."""
+        return next_job(trials, self.ladder, budget)
+
+    def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
+        """The baseline first."""
+        number = len(trials)
+        if number == 0:
+            return Proposal(dict(self.baseline), is_baseline=True)
+        return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
+
+    def first_stop(self, stage_count: int) -> int:
+        """The ladder's."""
+        return self.ladder.first_stop(stage_count)
+
+
+def search_policy(experiment: Experiment) -> SearchPolicy:
+    """The policy that an experiment file asks for."""
+    settings = experiment.search
+    return SearchPolicy(
+        space=experiment.space,
+        baseline=experiment.baseline,
+        ladder=Ladder(settings.scheduler.reduction_factor, stopping=settings.scheduler.kind == "asha"),
+        sampler=settings.sampler,
+        seed=settings.seed,
+    )
