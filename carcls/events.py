@@ -19,11 +19,13 @@ class PhaseSeconds:
     """Photos, views and features read from the store, or built, or waited for while another process built them."""
     data_wait: float = 0.0
     """Training steps that waited for their batch."""
+    judge: float = 0.0
+    """Photos that judge, read and scored; what a training costs without them is `total` less this."""
 
     @property
     def total(self) -> float:
         """All phases together."""
-        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait
+        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait + self.judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ class EpochReport:
     """What the reader should know: a smaller micro-batch, an early stop."""
     store: StoreUse = field(default_factory=StoreUse)
     """What it took from the node's store; nothing in reports that are older than this field."""
+    judge_log_loss: float | None = None
+    """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
+    where a probability was not finite: the training goes on, for validation alone decides."""
+    judge_accuracy: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back to an equal report."""

@@ -1,4 +1,4 @@
-"""One stratified, duplicate-aware holdout per study: pure in (dataset, fraction, seed), stored as split.csv."""
+"""One stratified, duplicate-aware split per study: pure in (dataset, fractions, seed), stored as split.csv."""
 
 import csv
 import io
@@ -16,48 +16,58 @@ from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
 
 _COLUMNS = ("Id", "path", "Category", "digest", "fold")
-_TRAIN, _VALIDATION = "train", "validation"
+_TRAIN, _VALIDATION, _JUDGE = "train", "validation", "judge"
+_FOLDS = (_TRAIN, _VALIDATION, _JUDGE)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The photos that a study trains on and those it validates on; no photo, and no copy of one, is in both."""
+    """The photos that a study trains on, those it validates on, and those that judge; no photo, and no copy of one, is
+    in two of them."""
 
     class_names: tuple[str, ...]
     train: ImageTable
     validation: ImageTable
+    judge: ImageTable | None = None
+    """Scored after each epoch, and never asked in any choice; None where no photos are held back for it."""
 
 
 def make_split(
-    dataset: Dataset, *, fraction: float, seed: int, groups: Sequence[tuple[int, ...]] | None = None
+    dataset: Dataset,
+    *,
+    fraction: float,
+    seed: int,
+    judge_fraction: float = 0.0,
+    groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
     """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
 
     Every class with two different photos has at least one on each side; a class with one stays in training, and
     so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
     without near duplicates are split as by digests alone.
+    judge_fraction: the share of each class that is then held out in the same way, from what validation left, to judge;
+    0: no such part. Validation photos do not depend on it.
     groups: `train_groups(dataset)` where it is known already.
-    Raises DataError for a fraction outside (0, 1), or where no class can spare a photo.
+    Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
     """
-    if not 0.0 < fraction < 1.0:
-        raise DataError(f"validation fraction {fraction}: expected a number between 0 and 1, such as 0.15")
+    _check_fractions(fraction, judge_fraction)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
     pure, contradictory = _groups_by_class(table, train_groups(dataset) if groups is None else groups)
-    held_out: set[int] = set()
-    for label in range(len(dataset.class_names)):
-        count = int(np.count_nonzero(table.labels == label))
-        shuffled = [pure[label][position] for position in rng.permutation(len(pure[label]))]
-        held_out.update(_hold_out(shuffled, round(fraction * count), label in contradictory))
-    if not held_out:
-        raise DataError(
-            f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
-        )
-    return Split(
-        class_names=dataset.class_names,
-        train=table.select([index for index in range(len(table)) if index not in held_out]),
-        validation=table.select(sorted(held_out)),
-    )
+    counts = np.bincount(table.labels, minlength=len(dataset.class_names))
+    # All classes give to validation before any gives to judge: the draws for validation are the same without judge.
+    held_out: list[set[int]] = []
+    for share in (fraction, judge_fraction)[: 2 if judge_fraction else 1]:
+        part: set[int] = set()
+        for label, count in enumerate(counts.tolist()):
+            left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
+            shuffled = [left[position] for position in rng.permutation(len(left))]
+            part.update(_hold_out(shuffled, round(share * count), label in contradictory))
+        held_out.append(part)
+    _check_held_out(table, held_out)
+    in_training = set(range(len(table))).difference(*held_out)
+    parts = [table.select(sorted(part)) for part in (in_training, *held_out)]
+    return Split(dataset.class_names, *parts)
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
@@ -66,11 +76,13 @@ def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """split.csv, atomically: training rows, then validation rows. `read_split` reads it back bit-equal.
+    """split.csv, atomically: rows of training, of validation, of judge. `read_split` reads it back bit-equal.
 
     Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
     """
-    tables = ((_TRAIN, split.train), (_VALIDATION, split.validation))
+    tables = [(_TRAIN, split.train), (_VALIDATION, split.validation)]
+    if split.judge is not None:
+        tables.append((_JUDGE, split.judge))
     found = sort_class_names({split.class_names[label] for _, table in tables for label in table.labels})
     if found != split.class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
@@ -99,12 +111,38 @@ def read_split(path: Path, root: Path) -> Split:
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row)
     class_names = sort_class_names({row[2] for row in rows})
-    return Split(class_names, *(_read_table(root, class_names, rows, fold) for fold in (_TRAIN, _VALIDATION)))
+    train, validation, judge = (_read_table(root, class_names, rows, fold) for fold in _FOLDS)
+    return Split(class_names, train, validation, judge if len(judge) else None)
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
     _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
+
+
+def _check_fractions(validation: float, judge: float) -> None:
+    if not 0.0 < validation < 1.0:
+        raise DataError(f"validation fraction {validation}: expected a number between 0 and 1, such as 0.15")
+    if not 0.0 <= judge < 1.0:
+        raise DataError(f"judge fraction {judge}: expected 0, or a number between 0 and 1, such as 0.15")
+    if validation + judge >= 1.0:
+        raise DataError(
+            f"validation fraction {validation} and judge fraction {judge} leave nothing to train on: expected a sum"
+            " below 1"
+        )
+
+
+def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
+    """held_out: of validation, and of judge where it is asked for."""
+    if not held_out[0]:
+        raise DataError(
+            f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
+        )
+    if not held_out[-1]:
+        raise DataError(
+            f"{table.root}: no class has three different photos, so none can be held out to judge; add photos, or leave"
+            " out the judge fraction"
+        )
 
 
 def _groups_by_class(
@@ -136,8 +174,8 @@ def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) ->
 
 
 def _check_row(path: Path, line: int, row: list[str]) -> None:
-    if len(row) != len(_COLUMNS) or row[4] not in (_TRAIN, _VALIDATION):
-        raise DataError(f"{path}:{line}: expected five fields, the last `{_TRAIN}` or `{_VALIDATION}`; found {row!r}")
+    if len(row) != len(_COLUMNS) or row[4] not in _FOLDS:
+        raise DataError(f"{path}:{line}: expected five fields, the last one of {', '.join(_FOLDS)}; found {row!r}")
     if not all(is_plain_name(part) for part in row[1].split("/")):
         raise DataError(f"{path}:{line}: the path {row[1]!r} leaves the data folder; the file was altered")
 

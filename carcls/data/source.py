@@ -1,4 +1,4 @@
-"""What a training trains on: one split, and the pixels of its two parts at any size."""
+"""What a training trains on: one split, and the pixels of its parts at any size."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +8,9 @@ from carcls.data.nursery import Nursery
 from carcls.data.pixels import Pixels, pixels, pixels_key, try_pixels
 from carcls.data.store import Json, Store
 from carcls.data.table import ImageTable
+from carcls.errors import DataError
 
-Part = Literal["train", "validation"]
+Part = Literal["train", "validation", "judge"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class TrainingData:
     """Where processes that prepare batches come from; None: a training that needs some starts a nursery of its own."""
 
     def table(self, part: Part) -> ImageTable:
-        """The photos of one part."""
-        return self.split.train if part == "train" else self.split.validation
+        """The photos of one part. Raises DataError for the judge part of a split that has none."""
+        table = {"train": self.split.train, "validation": self.split.validation, "judge": self.split.judge}[part]
+        if table is None:
+            raise DataError("this split holds no photos back to judge: set data.judge.fraction in a new study")
+        return table
 
     def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
         """Everything that those pixels depend on: a part of the key of whatever is made of them."""
@@ -38,7 +42,7 @@ class TrainingData:
         found = try_pixels(self.table(part), size_px, self.store, processes=self.processes)
         if found is not None:
             return found
-        # Another process decodes this part: this one decodes the other, which is wanted soon, and then waits.
+        # Another process decodes this part: this one decodes another, which is wanted soon, and then waits.
         other: Part = "validation" if part == "train" else "train"
         try_pixels(self.table(other), size_px, self.store, processes=self.processes)
         return pixels(self.table(part), size_px, self.store, processes=self.processes)

@@ -1,4 +1,4 @@
-"""One epoch: trained, validated, and its seconds shared out."""
+"""One epoch: trained, validated, judged where photos are held back for it, and its seconds shared out."""
 
 import statistics
 import time
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from carcls import metrics
 from carcls.config import TrainConfig
+from carcls.data.folds import Split
 from carcls.data.store import take_use
 from carcls.events import PhaseSeconds, StoreUse
 from carcls.training.failures import check_finite
@@ -20,10 +21,13 @@ from carcls.training.position import Position, Scores
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What came of one epoch, before anybody judged it."""
+    """What came of one epoch, before anything followed from it."""
 
     trained: Trained
     scores: Scores
+    """On validation."""
+    judged: Scores | None
+    """On the photos that judge: for reports alone, nothing may follow from them. None where there are none."""
     seconds: PhaseSeconds
     store: StoreUse
     """Since the epoch before, by all threads of this process."""
@@ -34,12 +38,12 @@ def run_epoch(
     config: TrainConfig,
     learner: Learner,
     photos: StageInput,
-    labels: NDArray[np.int64],
+    split: Split,
     position: Position,
     *,
     build_s: float,
 ) -> Epoch:
-    """Train and validate the epoch after `position`; `labels` (n,) of the validation photos.
+    """Train, validate and judge the epoch after `position`; `split` is the one that `photos` shows.
 
     build_s: seconds that the learner took to enter the stage, 0 where it was in it already. Raises DivergedError.
     """
@@ -53,19 +57,22 @@ def run_epoch(
     check_finite(trained.loss, "training loss", config, position)
     validation = photos.validation()
     store_s += clock.lap()
-    scores = score(learner.probabilities(validation), labels)
+    scores = score(learner.probabilities(validation), split.validation.labels)
     check_finite(scores.log_loss, "validation log-loss", config, position)
     wait_s = waited_s(trained.clock.started_s, trained.clock.steps, ready_s)
     trace_s = traced_s(trained.clock.steps, ready_s) if build_s else 0.0
+    validate_s = clock.lap()
+    judged = None if split.judge is None else score(learner.probabilities(photos.judge()), split.judge.labels)
     seconds = PhaseSeconds(
         train=training_s - wait_s - trace_s,
-        validate=clock.lap(),
+        validate=validate_s,
         build=build_s,
         trace=trace_s,
         store=store_s,
         data_wait=wait_s,
+        judge=0.0 if judged is None else clock.lap(),
     )
-    return Epoch(trained, scores, seconds, take_use(), learner.trainable_parameters)
+    return Epoch(trained, scores, judged, seconds, take_use(), learner.trainable_parameters)
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:

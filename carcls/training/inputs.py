@@ -25,6 +25,9 @@ class StageInput(Protocol):
     def validation(self) -> NDArray[Any] | Pixels:
         """All validation photos, plain, in the table's order. Raises DataError."""
 
+    def judge(self) -> NDArray[Any] | Pixels:
+        """All photos that judge, in the same form. Raises DataError, also where the split has none."""
+
 
 @dataclass(frozen=True)
 class PixelInput:
@@ -50,6 +53,10 @@ class PixelInput:
         """uint8 (n, size, size, 3)."""
         return self.data.pixels("validation", self.size_px)
 
+    def judge(self) -> Pixels:
+        """uint8 (n, size, size, 3)."""
+        return self.data.pixels("judge", self.size_px)
+
 
 @dataclass(frozen=True)
 class FeatureInput:
@@ -68,6 +75,10 @@ class FeatureInput:
     def validation(self) -> NDArray[np.float16]:
         """float16 (n, d)."""
         return stored_features(self.backbone, self.config, self.data, "validation", None)
+
+    def judge(self) -> NDArray[np.float16]:
+        """float16 (n, d)."""
+        return stored_features(self.backbone, self.config, self.data, "judge", None)
 
     def _stored(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         labels = self.data.split.train.labels

@@ -44,7 +44,8 @@ def fine_tune(
     never stopped. `stop_after_stage` counts from 0: it returns when that stage has ended, at once where it already had.
 
     Early stopping ends a stage, never the training. The best weights over all stages, by `EpochReport.rank`, are kept
-    with the image size at which they were validated: a later stage that does worse replaces nothing.
+    with the image size at which they were validated: a later stage that does worse replaces nothing. Photos that judge
+    are scored after each epoch, and nothing follows from it.
 
     Raises WeightsError, CheckpointError and DataError before any training; DivergedError where a loss is no longer
     finite; OutOfMemoryError where the device has no room. What `on_epoch` raises passes through.
@@ -52,7 +53,7 @@ def fine_tune(
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
     weights, backbone = _starting_weights(config, saved)
-    _check_validation(data)
+    _check_parts(data)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
     take_use()  # what this process did before belongs to no epoch
@@ -73,7 +74,7 @@ def fine_tune(
 
             while not position.stage_ended:
                 with naming_out_of_memory(config, number):
-                    epoch = run_epoch(config, learner, photos, data.split.validation.labels, position, build_s=build_s)
+                    epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
                 position = position.after_epoch(config, epoch.scores, attempt=attempt)
                 save_progress(config, learner, position, backbone=backbone, folder=folder, attempt=attempt)
                 on_epoch(_report(config, data, position, epoch, attempt))
@@ -135,12 +136,14 @@ def _class_counts(data: TrainingData) -> NDArray[np.int64]:
     return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 
 
-def _check_validation(data: TrainingData) -> None:
+def _check_parts(data: TrainingData) -> None:
     if not len(data.split.validation) or not len(data.split.train):
         raise DataError(
             f"a training needs photos to train on and photos to validate on; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
+    if data.split.judge is not None and not len(data.split.judge):
+        raise DataError("the judge part of this split has no photos: expected some, or None in its place")
 
 
 def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: Epoch, attempt: int) -> EpochReport:
@@ -157,6 +160,8 @@ def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: 
         val_log_loss=epoch.scores.log_loss,
         val_accuracy=epoch.scores.accuracy,
         val_macro_f1=epoch.scores.macro_f1,
+        judge_log_loss=None if epoch.judged is None else epoch.judged.log_loss,
+        judge_accuracy=None if epoch.judged is None else epoch.judged.accuracy,
         learning_rate=epoch.trained.learning_rate,
         image_size=config.stage_image_size(position.stage),
         images_per_s=len(data.split.train) / epoch.seconds.train,

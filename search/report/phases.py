@@ -14,6 +14,7 @@ _PHASES = {
     "build": "Building models",
     "store": "Store",
     "data_wait": "Waiting for batches",
+    "judge": "Judging",
 }
 """Each field of PhaseSeconds, and what the page calls it."""
 

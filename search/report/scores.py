@@ -23,6 +23,8 @@ class Score:
     epoch: int
     stage_name: str
     image_size: int
+    judge_accuracy: float | None = None
+    """On photos that chose nothing, at that epoch; None where the study holds none back."""
 
 
 def trial_score(record: TrialRecord, photos: int | None) -> Score | None:
@@ -38,6 +40,7 @@ def trial_score(record: TrialRecord, photos: int | None) -> Score | None:
         epoch=best.epoch,
         stage_name=best.stage_name,
         image_size=best.image_size,
+        judge_accuracy=best.judge_accuracy,
     )
 
 

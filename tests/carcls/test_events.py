@@ -1,6 +1,7 @@
 """What a training tells survives JSON, also from before a field existed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,20 @@ def test_a_report_from_before_the_store_was_counted_used_none():
     old = {key: value for key, value in REPORT.to_json().items() if key not in ("store", "notes")}
     read = EpochReport.from_json(old)
     assert (read.store, read.notes, read.val_accuracy) == (StoreUse(), (), 0.875)
+
+
+def test_a_report_from_before_there_were_judges_has_no_score_of_theirs():
+    old = {key: value for key, value in REPORT.to_json().items() if not key.startswith("judge_")}
+    old["seconds"] = {key: value for key, value in old["seconds"].items() if key != "judge"}
+    assert EpochReport.from_json(old) == REPORT
+    assert (REPORT.judge_log_loss, REPORT.judge_accuracy, REPORT.seconds.judge) == (None, None, 0.0)
+
+
+def test_judging_counts_among_the_seconds_and_not_in_the_rank():
+    judged = replace(REPORT, judge_log_loss=0.1, judge_accuracy=1.0, seconds=replace(REPORT.seconds, judge=0.5))
+    assert EpochReport.from_json(json.loads(json.dumps(judged.to_json()))) == judged
+    assert judged.seconds.total == REPORT.seconds.total + 0.5
+    assert judged.rank == REPORT.rank
 
 
 def test_a_report_with_a_field_missing_or_unknown_is_refused():

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -75,6 +75,20 @@ def test_before_any_trial_is_complete_the_best_so_far_is_shown_as_that():
     unfinished = data([replace(BASELINE, state=TrialState.RUNNING), PRUNED])
     assert (unfinished.winner.number, unfinished.winner.provisional) == (2, True)
     assert "best so far" in render(unfinished)
+
+
+def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_are_some():
+    def judged(record, accuracies):
+        reports = zip(record.reports, accuracies, strict=True)
+        return replace(record, reports=tuple(replace(one, judge_accuracy=value) for one, value in reports))
+
+    report = data([judged(BASELINE, [0.9, 0.8, 0.6875]), judged(BEST, [1.0, 0.9, 0.8, 0.7656])])
+    winner = report.winner
+    assert (winner.number, winner.score.judge_accuracy, winner.baseline.judge_accuracy) == (1, 0.7656, 0.6875)
+    page = re.sub(r"\s+", " ", " ".join(Page(render(report)).texts))
+    assert "Winner, judged 0.7656 on photos held back from training and from every choice; baseline 0.6875" in page
+    assert data().winner.score.judge_accuracy is None
+    assert "judged" not in render(data())
 
 
 @pytest.mark.parametrize(
@@ -179,9 +193,11 @@ def test_phases_that_no_epoch_had_and_a_store_that_was_not_used_are_not_shown():
 
 def test_every_phase_is_on_the_page():
     """A phase that the table forgets would be missing from its sum."""
-    [record] = [spending(PRUNED, StoreUse())]
+    spent = replace(SPENT, judge=4.0)
+    record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
-    assert sum(phase.cells[0].seconds for phase in time.phases) == SPENT.total == time.totals_s[0]
+    assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase that nobody timed would be left out"
+    assert sum(phase.cells[0].seconds for phase in time.phases) == spent.total == time.totals_s[0] == 44.0
 
 
 def test_curves_mark_roles_failures_and_stage_ends():

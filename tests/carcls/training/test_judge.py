@@ -1,0 +1,125 @@
+"""Photos that judge are scored by the model as it stands, and leave no other trace in a training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from carcls import devices, metrics
+from carcls.config import TrainConfig
+from carcls.data.source import TrainingData
+from carcls.data.store import Store
+from carcls.errors import DataError
+from carcls.events import EpochReport, PhaseSeconds, StoreUse
+from carcls.models.classifier import build_classifier
+from carcls.training.checkpoint import load_state, restore_variables
+from carcls.training.learner import checkpoint_variables
+from carcls.training.stages import fine_tune
+
+HEAD = {
+    "name": "head",
+    "unfreeze": 0.0,
+    "epochs": 3,
+    "learning_rate": 0.01,
+    "schedule": {"kind": "plateau", "patience_epochs": 1},
+    "early_stopping": {"patience_epochs": 1},
+}
+TOP = {"name": "top", "unfreeze": 0.2, "epochs": 2, "learning_rate": 0.003, "image_scale": 1.5}
+JUDGES = 5
+"""More than half a batch, less than a whole one: their last batch is filled up."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deterministic():
+    devices.configure(threads=None, deterministic=True, gpu_memory_share=None)
+
+
+@pytest.fixture(scope="module")
+def recipe(weights) -> TrainConfig:
+    base = {"backbone": "MobileNet", "alpha": 0.25, "weights": str(weights), "image_size": 32, "batch_size": 8}
+    augment = {"policy": "light", "views": 2}
+    return TrainConfig.model_validate(base | {"augment": augment, "stages": (HEAD, TOP), "head": {"dropout": 0.3}})
+
+
+@pytest.fixture(scope="module")
+def both(data, tmp_path_factory) -> tuple[TrainingData, TrainingData]:
+    """One training part and one validation part: with judges, and without."""
+    train = data.split.train
+    split = replace(data.split, train=train.select(range(len(train) - JUDGES)))
+    judge = train.select(range(len(train) - JUDGES, len(train)))
+    judged = replace(data, split=replace(split, judge=judge), store=Store(tmp_path_factory.mktemp("store")))
+    return judged, replace(judged, split=split)
+
+
+@pytest.fixture(scope="module")
+def runs(recipe, both, tmp_path_factory):
+    """(folder, reports) of the two."""
+    found = []
+    for data in both:
+        folder, reports = tmp_path_factory.mktemp("run"), []
+        fine_tune(recipe, data, reports.append, folder=folder)
+        found.append((folder, reports))
+    return found
+
+
+def numbers(report: EpochReport) -> EpochReport:
+    """A report without clock, store and judges."""
+    bare = replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0), store=StoreUse())
+    return replace(bare, judge_log_loss=None, judge_accuracy=None)
+
+
+def test_a_training_is_bit_equal_with_judges_and_without(runs):
+    (folder, judged), (other_folder, alone) = runs
+    assert [numbers(report) for report in judged] == alone_numbers(alone)
+    assert judged[-1].stage_name == "top"
+    for one, other in zip(judged, alone, strict=True):
+        (arrays, meta), (expected, expected_meta) = (
+            load_state(folder / one.checkpoint),
+            load_state(other_folder / other.checkpoint),
+        )
+        assert arrays.keys() == expected.keys()
+        assert meta["position"] == expected_meta["position"]
+        for key, array in expected.items():
+            np.testing.assert_array_equal(arrays[key], array, err_msg=key)
+
+
+def alone_numbers(reports: list[EpochReport]) -> list[EpochReport]:
+    """Of a training without judges, which must tell none of theirs."""
+    assert all(
+        (report.judge_log_loss, report.judge_accuracy, report.seconds.judge) == (None, None, 0.0) for report in reports
+    )
+    return [numbers(report) for report in reports]
+
+
+def test_judge_scores_are_those_of_the_model_after_each_epoch(recipe, weights, both, runs):
+    (data, _), ((folder, reports), _) = both, runs
+    for report in reports:
+        arrays, _ = load_state(folder / report.checkpoint)
+        classifier = build_classifier(recipe, size_px=report.image_size, class_count=3, weights=weights)
+        has_backbone = "model/conv1/kernel" in arrays  # left out as long as it is as it was at the start
+        of_model = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
+        restore_variables(checkpoint_variables(classifier, with_backbone=has_backbone), of_model)
+        pixels = np.asarray(data.pixels("judge", report.image_size)[:])
+        probabilities = np.asarray(classifier.model.predict_on_batch(pixels))
+        labels = data.split.judge.labels
+        assert report.judge_accuracy == metrics.accuracy(probabilities, labels)
+        # Frozen stages see features in float16.
+        assert report.judge_log_loss == pytest.approx(float(metrics.log_loss(probabilities, labels)), rel=5e-3)
+        assert report.seconds.judge > 0
+    assert len({report.judge_log_loss for report in reports}) == len(reports)
+
+
+def test_judges_are_in_no_other_table(both):
+    split = both[0].split
+    assert not set(split.judge.digests) & (set(split.train.digests) | set(split.validation.digests))
+    assert both[0].table("judge") is split.judge
+
+
+def test_a_part_that_is_not_there_is_named(recipe, both, tmp_path):
+    judged, alone = both
+    with pytest.raises(DataError, match="this split holds no photos back to judge"):
+        alone.pixels("judge", 32)
+    empty = replace(judged, split=replace(judged.split, judge=judged.split.judge.select([])))
+    with pytest.raises(DataError, match="the judge part of this split has no photos"):
+        fine_tune(recipe, empty, print, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
