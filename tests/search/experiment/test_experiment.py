@@ -202,6 +202,15 @@ def test_the_summary_says_what_a_search_would_do(file):
     assert "train.stages.head.learning_rate: loguniform [0.0001, 0.01], first 0.002" in lines
 
 
+def test_the_summary_says_what_is_held_back(file):
+    [photos, *_] = load(file).summary_lines()
+    assert photos.endswith(", 15% held back for validation")
+    judged = load(file, ["data.judge={fraction: 0.17}"])
+    assert judged.summary_lines()[0] == f"{photos}, 17% for judging"
+    assert (judged.data.judge_fraction, load(file).data.judge_fraction) == (0.17, 0.0)
+    assert judged != load(file)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 class TestShippedExperiments:
     def test_opens_with_its_command_running_time_and_expected_score(self, path):

@@ -1,0 +1,62 @@
+"""A fixed recipe with photos held back to judge, from its split to its answer."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from carcls.data.folds import read_split
+from search.experiment.experiment import load
+from search.folder import StudyFolder
+from search.run import create_recipe_folder
+from search.scores import read_reports, read_scores
+from tests.search.processes import run_cli
+from tests.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, VALIDATION_PHOTOS, write_tiny
+
+JUDGED = FIXED.replace("seed: 0}}", "seed: 0}, judge: {fraction: 0.17}}")
+JUDGES = CLASSES * 2
+"""0.17 of 12 a class, rounded."""
+
+
+def test_a_study_holds_back_what_its_file_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = create_recipe_folder(load(write_tiny(tmp_path, FIXED)))
+    judged = create_recipe_folder(load(write_tiny(tmp_path, JUDGED.replace("name: tiny", "name: judged"))))
+    alone, split = (read_split(folder.split, tmp_path / "data") for folder in (plain, judged))
+    assert alone.judge is None
+    assert split.validation == alone.validation
+    assert split.judge is not None
+    assert len(split.judge) == JUDGES
+    assert sorted(split.train.ids + split.judge.ids) == sorted(alone.train.ids)
+
+
+def ran(cwd: Path, *arguments: str) -> None:
+    done = run_cli(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_judges_stay_out_of_the_final_training_and_of_its_scores(tmp_path: Path) -> None:
+    write_tiny(tmp_path, JUDGED)
+    ran(tmp_path, "train", "tiny.yaml")
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    with folder.split.open(encoding="utf-8", newline="") as rows:
+        assert Counter(row["fold"] for row in csv.DictReader(rows)) == {
+            "train": 36 - VALIDATION_PHOTOS - JUDGES,
+            "validation": VALIDATION_PHOTOS,
+            "judge": JUDGES,
+        }
+    reports, scores = read_reports(folder.retrain_reports), read_scores(folder.scores)
+    for report in reports:
+        assert report.judge_accuracy is not None
+        correct = report.judge_accuracy * JUDGES
+        assert correct == pytest.approx(round(correct), abs=1e-6)
+        trained = report.images_per_s * report.seconds.train
+        assert trained == pytest.approx(36 - VALIDATION_PHOTOS - JUDGES)
+    assert scores.validation_photos == VALIDATION_PHOTOS
+    assert scores.best_epoch == max(reports, key=lambda report: report.rank).epoch
+    ran(tmp_path, "submit", "results/tiny")
+    assert len(folder.submission.read_text(encoding="utf-8").splitlines()) == 1 + CLASSES * TEST_PER_CLASS
+    recipe = load(folder.recipe)
+    assert recipe.data.judge_fraction == 0.17
