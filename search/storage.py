@@ -137,6 +137,7 @@ class StudyStorage:
                 "config": dict(config),
                 "stage_count": new.stage_count,
                 "is_baseline": new.is_baseline,
+                "repeats": new.repeats,
                 "status": new.status(),
             },
         )

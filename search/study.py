@@ -12,7 +12,7 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.sampler import distributions
 from search.storage import StudyStorage
 
@@ -90,13 +90,17 @@ class Study:
         *,
         space: Space | None = None,
         is_baseline: bool = False,
+        repeats: int | None = None,
     ) -> int:
         """Records a new trial, WAITING, and returns its number, counted from 0.
 
         With `space`, Optuna's own view has the parameters too, each with its domain; a value outside of its domain
-        (the baseline's may be) is in our record alone, for Optuna cannot hold it.
+        (the baseline's may be) is in our record alone, for Optuna cannot hold it. `repeats`: the trial that this one
+        is to repeat; StudyError where there is none of that number, or it is a repeat itself.
         """
         self._writable()
+        if repeats is not None and self.record(repeats).repeats is not None:
+            raise StudyError(f"trial {repeats} is a repeat itself: repeat trial {self.record(repeats).repeats} again")
         new = TrialRecord(
             number=len(self._records),
             params=params,
@@ -107,6 +111,7 @@ class Study:
             infeasible=False,
             cause=None,
             is_baseline=is_baseline,
+            repeats=repeats,
         )
         domains = distributions(space, params) if space else {}
         self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))
@@ -115,7 +120,7 @@ class Study:
     def start_segment(self, number: int, stop_after_stage: int, *, carried: bool = False) -> int:
         """WAITING or PAUSED -> RUNNING; returns the attempt's number, counted from 0."""
         record = self._expect(number, TrialState.WAITING, TrialState.PAUSED)
-        carried_at = len(self._records) if carried else record.carried_at
+        carried_at = len(searched(self._records)) if carried else record.carried_at
         started = replace(record, attempts=record.attempts + 1, stop_after_stage=stop_after_stage)
         self._change(replace(started, state=TrialState.RUNNING, carried_at=carried_at))
         return record.attempts
@@ -211,12 +216,19 @@ class Study:
 
     @property
     def budget_exhausted(self) -> bool:
-        """True once the search has run out of time."""
+        """True once the search has run out of time, except for what is set aside for its finals."""
         return bool(self.get_value("budget_exhausted"))
 
-    def set_budget_exhausted(self, exhausted: bool = True) -> None:
-        """Records that the search has run out of time, or that it was given more."""
+    @property
+    def finals_exhausted(self) -> bool:
+        """True once the finals have run out of time too."""
+        return bool(self.get_value("finals_exhausted"))
+
+    def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
+        """Records that the search, or with `finals` all of it, has run out of time, or that it was given more."""
         self.set_value("budget_exhausted", exhausted)
+        if finals or self.finals_exhausted:
+            self.set_value("finals_exhausted", exhausted)
 
     def _writable(self) -> None:
         if not self._storage.writable:

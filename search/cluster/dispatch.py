@@ -10,13 +10,20 @@ from carcls.training.retention import prune_checkpoints, remove_unrecorded
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.policy.finals import due_s
 from search.policy.policy import Policy
-from search.policy.records import TrialRecord, trained_s
-from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
+from search.policy.records import TrialRecord, searched, trained_s
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
 
 MAX_RESTARTS = 3
 """Deaths of a trial's process or node without a new epoch between them, after which it counts as failed."""
+
+_LARGEST_FINALS = 0.5
+"""Share of a budget that is set aside for the finals at most: a search that may do nothing else finds nothing."""
+
+_SEED_END = 2**31
+"""No seed of a training is as large."""
 
 
 class Listener(Protocol):
@@ -81,6 +88,9 @@ class Dispatcher:
             case NewTrial():
                 number = self._new_trial(records)
                 return self._hand_out(number, self._policy.first_stop(self._study.record(number).stage_count))
+            case Repeat() as job:
+                number = self._new_repeat(job)
+                return self._hand_out(number, self._study.record(number).stage_count - 1)
             case Continue() as job:
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
@@ -115,20 +125,25 @@ class Dispatcher:
             listener.ended(number)
 
     def _budget(self, records: tuple[TrialRecord, ...]) -> BudgetState:
-        """What is left, from the study's records and its clock; once exhausted it stays so, as recorded."""
-        search = self._experiment.search
-        exhausted = self._study.budget_exhausted or self._is_over(records)
-        if exhausted and not self._study.budget_exhausted:
-            self._study.set_budget_exhausted()
-        return BudgetState(trials_left=max(0, search.trials - len(records)), exhausted=exhausted)
+        """What is left, from the study's records and its clock; once exhausted it stays so, as recorded.
 
-    def _is_over(self, records: tuple[TrialRecord, ...]) -> bool:
-        budget = self._experiment.search.budget
-        hours = self.elapsed_s() / 3600
-        gpu_hours = sum(trained_s(record.reports) for record in records) * (self._worker.gpu_share or 0.0) / 3600
-        return (budget.hours is not None and hours >= budget.hours) or (
-            budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours
-        )
+        What the finals will take at the pace so far, but not more than a share, is kept from the search.
+        """
+        search, study = self._experiment.search, self._study
+        finals_exhausted = study.finals_exhausted or self._is_over(records, reserve_s=0.0)
+        reserve_s = due_s(records, search.finalists)
+        exhausted = finals_exhausted or study.budget_exhausted or self._is_over(records, reserve_s=reserve_s)
+        if (exhausted, finals_exhausted) != (study.budget_exhausted, study.finals_exhausted):
+            study.set_budget_exhausted(finals=finals_exhausted)
+        trials_left = max(0, search.trials - len(searched(records)))
+        return BudgetState(trials_left, exhausted=exhausted, finals_exhausted=finals_exhausted)
+
+    def _is_over(self, records: tuple[TrialRecord, ...], *, reserve_s: float) -> bool:
+        """reserve_s: seconds of training to be left over."""
+        budget, trained = self._experiment.search.budget, sum(trained_s(record.reports) for record in records)
+        wall_s, gpu_s = self.elapsed_s(), trained * (self._worker.gpu_share or 0.0)
+        share = reserve_s / trained if trained else 0.0
+        return _is_used_up(wall_s / 3600, budget.hours, share) or _is_used_up(gpu_s / 3600, budget.gpu_hours, share)
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -142,6 +157,13 @@ class Dispatcher:
         config = self._experiment.bind(new.params)
         config = config.model_copy(update={"seed": config.seed + new.repetition})
         return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
+
+    def _new_repeat(self, job: Repeat) -> int:
+        """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
+        config = self._study.config(job.number)
+        config = config.model_copy(update={"seed": (config.seed + job.repetition) % _SEED_END})
+        params = self._study.record(job.number).params
+        return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
 
     def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
         """Records the segment before it starts."""
@@ -165,3 +187,8 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
         )
+
+
+def _is_used_up(used: float, limit: float | None, reserve: float) -> bool:
+    """reserve: what is to be left over, as a share of what was used."""
+    return limit is not None and used >= limit - min(reserve * used, _LARGEST_FINALS * limit)

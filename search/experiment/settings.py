@@ -113,6 +113,15 @@ class ResourceSettings(_Frozen):
         return gpus
 
 
+class FinalistSettings(_Frozen):
+    """The best trials, trained again with other seeds: a score that was not picked for being high."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = 0
+    """How many of the best; 0: none. They and the baseline are repeated."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    """Repeats of each."""
+
+
 class SearchSettings(_Frozen):
     """How the space is searched."""
 
@@ -124,6 +133,8 @@ class SearchSettings(_Frozen):
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
     """`sobol`: points that fill the space evenly, whatever came of the others."""
     scheduler: SchedulerConfig = SchedulerConfig()
+    finalists: FinalistSettings = FinalistSettings()
+    """Off unless asked for: they cost as much as many a search (`count` + 1 times `seeds` whole trainings)."""
     resources: ResourceSettings = ResourceSettings()
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials that run at once; null: as many as the resources allow."""

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.settings import FinalistSettings
 from search.experiment.space import Space
-from search.policy.records import TrialRecord
+from search.policy.finals import NO_FINALS
+from search.policy.records import TrialRecord, searched
 from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Job, Ladder, next_job
 
@@ -42,7 +44,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """Trial 0 is the default recipe; the sampler proposes the others; the ladder says who goes on."""
+    """Trial 0 is the default recipe; the sampler proposes the others; the ladder says who goes on; then the finals."""
 
     space: Space
     baseline: Mapping[str, Value]
@@ -50,14 +52,15 @@ class SearchPolicy:
     sampler: str
     """As `ask` has it."""
     seed: int
+    finalists: FinalistSettings = NO_FINALS
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
         """See `scheduler.next_job`."""
-        return next_job(trials, self.ladder, budget)
+        return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first."""
-        number = len(trials)
+        """The baseline first. What is proposed does not depend on repeats between the trials."""
+        number = len(searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
@@ -76,4 +79,5 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         ladder=Ladder(settings.scheduler.reduction_factor, stopping=settings.scheduler.kind == "asha"),
         sampler=settings.sampler,
         seed=settings.seed,
+        finalists=settings.finalists,
     )

@@ -57,15 +57,20 @@ class TrialRecord:
     stop_after_stage: int | None = None
     """Where the latest segment ends; None before the first."""
     carried_at: int | None = None
-    """Trials that the study held when this one was carried to its end; None if it never was."""
+    """Trials, repeats not counted, that the study held when this one was carried to its end; None if it never was."""
     deaths: tuple[int, ...] = ()
     """Fidelity at each time that its process or node died."""
     traceback: str | None = None
     """Where the traceback of its failure lies, relative to the study's folder."""
+    repeats: int | None = None
+    """Number of the trial that it repeats, whole and with another seed; None: it was proposed by the search."""
 
     @classmethod
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
-        """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each."""
+        """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each.
+
+        `repeats` may be missing, as in studies from before there were finals.
+        """
         status = attributes["status"]
         epochs = sorted(int(key.removeprefix(_REPORT)) for key in attributes if key.startswith(_REPORT))
         return cls(
@@ -73,6 +78,7 @@ class TrialRecord:
             params=attributes["params"],
             stage_count=attributes["stage_count"],
             is_baseline=attributes["is_baseline"],
+            repeats=attributes.get("repeats"),
             reports=tuple(EpochReport.from_json(attributes[report_attribute(epoch)]) for epoch in epochs),
             **{**status, "state": TrialState(status["state"]), "deaths": tuple(status["deaths"])},
         )
@@ -131,6 +137,11 @@ class TrialRecord:
         stages = {report.stage for report in self.reports}
         best = {stage: _best(report for report in self.reports if report.stage == stage) for stage in stages}
         return {stage: report.rank for stage, report in best.items() if report}
+
+
+def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those that the search proposed: a repeat climbs no ladder, tells the sampler nothing, and counts as no trial."""
+    return [trial for trial in trials if trial.repeats is None]
 
 
 def trained_s(reports: Iterable[EpochReport]) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.policy.records import Rank, TrialRecord, TrialState
+from search.policy.records import Rank, TrialRecord, TrialState, searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,10 @@ class Ladder:
 def standing(trials: Sequence[TrialRecord], stage: int) -> list[TrialRecord]:
     """All trials that have ended a stage, the best first; ties by smaller log-loss, then by lower number.
 
-    Those that failed later, and those without a finite epoch, come last: they count, but hold no place.
+    Repeats are none of them. Those that failed later, and those without a finite epoch, come last: they count, but hold
+    no place.
     """
-    ended = [trial for trial in trials if trial.has_ended(stage)]
+    ended = [trial for trial in searched(trials) if trial.has_ended(stage)]
     return sorted(ended, key=lambda trial: (_sortable(_rank(trial, stage)), -trial.number), reverse=True)
 
 
@@ -52,9 +53,16 @@ def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> Tri
 
 
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those that had to earn each rung: not the baseline, nor a carried one, nor one with fewer stages than others."""
+    """Those that had to earn each rung: not the baseline, nor a carried one, nor one with fewer stages than others.
+
+    Repeats are none of them either.
+    """
     longest = max((trial.stage_count for trial in trials), default=0)
-    return [trial for trial in trials if not trial.is_baseline and not trial.carried and trial.stage_count == longest]
+    return [
+        trial
+        for trial in searched(trials)
+        if not trial.is_baseline and not trial.carried and trial.stage_count == longest
+    ]
 
 
 def earned_rung(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> int | None:

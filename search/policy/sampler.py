@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.records import Rank, TrialRecord, TrialState, is_finite
+from search.policy.records import Rank, TrialRecord, TrialState, is_finite, searched
 from search.policy.rungs import earned_rung, ordinary_trials
 
 STARTUP_TRIALS = 10
@@ -89,10 +89,10 @@ def as_seen_by_tpe(space: Space, trials: Sequence[TrialRecord]) -> list[FrozenTr
     TPE ranks COMPLETE by value, then PRUNED by last step and the value there, then what breaks a constraint; RUNNING
     it takes for bad. So a trial with any epoch, paused or running, is PRUNED, its steps sorted by stage before epoch,
     since stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials
-    that failed for another reason, or have a value outside of its domain, are left out.
+    that failed for another reason, or have a value outside of its domain, are left out, and so are repeats.
     """
     ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
-    shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in trials)
+    shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in searched(trials))
     return [trial for trial in shown if trial is not None]
 
 

@@ -4,10 +4,12 @@ Hyperparameter Tuning', algorithm 2, get_job), rebuilt from the records at each 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.policy.records import TrialRecord, TrialState
+from search.experiment.settings import FinalistSettings
+from search.policy.finals import NO_FINALS, due_repeats
+from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder, promotable
 
-__all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Wait", "next_job"]
+__all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,9 @@ class BudgetState:
 
     trials_left: int
     exhausted: bool
-    """True once the hours are used up: no new trial, no promotion."""
+    """True once the hours for the search are used up: no new trial, no promotion."""
+    finals_exhausted: bool = False
+    """True once those set aside for the finals are used up too: no repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,16 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """Train a finalist's configuration once more, as a new trial that goes straight to its last stage."""
+
+    number: int
+    """The finalist's."""
+    repetition: int
+    """Counted from 1; added to the configuration's seed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to start now; what is running may change that."""
 
@@ -44,24 +58,25 @@ class Finished:
     """Nothing is running, and nothing will be started any more."""
 
 
-Job = NewTrial | Continue | Wait | Finished
+Job = NewTrial | Continue | Repeat | Wait | Finished
 
 
-def next_job(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job:
+def next_job(
+    trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState, finalists: FinalistSettings = NO_FINALS
+) -> Job:
     """Decides from the records alone; whoever calls records the start before the next call.
 
     Interrupted trials first, then the baseline to its end, promotions from the top rung down, new trials. An exhausted
     budget ends promotions and new trials, never the baseline: a search is never worse than no search. When nothing can
-    start and nothing runs, the best paused trial is carried to its end, once. Finitely many jobs, then Finished.
+    start and no trial runs, the best paused trial is carried to its end, once. The finals come last, and once they are
+    over a search that was given more trials goes on. Finitely many jobs, then Finished.
     """
-    job = _resume(trials, ladder) or _baseline(trials, ladder)
-    if job is None and not budget.exhausted:
-        job = _promote(trials, ladder)
-    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
-        job = NewTrial()
-    if job is None and any(trial.state is TrialState.RUNNING for trial in trials):
-        job = Wait()
-    return job or _carry(trials) or Finished()
+    return (
+        _resume(trials, ladder)
+        or _search(searched(trials), ladder, budget)
+        or _repeat(trials, finalists, budget)
+        or (Wait() if _any_running(trials) else Finished())
+    )
 
 
 def _resume(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
@@ -70,7 +85,23 @@ def _resume(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
         return None
     if waiting.stop_after_stage is not None:
         return Continue(waiting.number, waiting.stop_after_stage)
-    return Continue(waiting.number, ladder.first_stop(waiting.stage_count))
+    first_stop = ladder.first_stop(waiting.stage_count) if waiting.repeats is None else waiting.stage_count - 1
+    return Continue(waiting.number, first_stop)
+
+
+def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
+    job = _baseline(trials, ladder)
+    if job is None and not budget.exhausted:
+        job = _promote(trials, ladder)
+    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
+        job = NewTrial()
+    if job is None and _any_running(trials):
+        job = Wait()
+    return job or _carry(trials)
+
+
+def _any_running(trials: Sequence[TrialRecord]) -> bool:
+    return any(trial.state is TrialState.RUNNING for trial in trials)
 
 
 def _baseline(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
@@ -93,6 +124,13 @@ def _carry(trials: Sequence[TrialRecord]) -> Job | None:
     paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank is not None]
     best = max(paused, key=lambda trial: (trial.best_rank, -trial.number), default=None)
     return None if best is None else Continue(best.number, best.stage_count - 1, carried=True)
+
+
+def _repeat(trials: Sequence[TrialRecord], finalists: FinalistSettings, budget: BudgetState) -> Job | None:
+    if budget.finals_exhausted:
+        return None
+    due = due_repeats(trials, finalists)
+    return Repeat(due[0].trial.number, due[0].repetition) if due else None
 
 
 def _go_on(paused: TrialRecord | None, ladder: Ladder) -> Job | None:

@@ -115,6 +115,47 @@ def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
     study.close()
 
 
+def test_a_repeat_is_remembered_as_one(folder: Path):
+    study = Study.create(folder, "cars")
+    finalist = started(study, stop_after_stage=2)
+    train(study, finalist, [0.5], [0.5], [0.75])
+    study.complete(finalist)
+    repeat = study.add_trial({RATE: 1e-3}, CONFIG.model_copy(update={"seed": 1}), space=SPACE, repeats=finalist)
+    study.start_segment(repeat, 2)
+    with pytest.raises(StudyError, match="trial 1 is a repeat itself: repeat trial 0 again"):
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=repeat)
+    with pytest.raises(StudyError, match="no trial 7"):
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=7)
+    before = study.records()
+    study = reopened(study, folder)
+    assert study.records() == before
+    assert [record.repeats for record in before] == [None, finalist]
+    assert study.interrupt_running() == (repeat,)
+    assert study.config(repeat).seed == 1
+    study.close()
+
+
+def test_carrying_counts_the_trials_without_the_repeats(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = started(study)
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
+        train(study, number, [0.5])
+        study.pause(number)
+        study.start_segment(number, 2, carried=True)
+        assert study.record(number).carried_at == 1
+
+
+def test_a_budget_is_exhausted_in_two_steps_and_more_of_it_undoes_both(folder: Path):
+    with Study.create(folder, "cars") as study:
+        assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
+        study.set_budget_exhausted()
+        assert (study.budget_exhausted, study.finals_exhausted) == (True, False)
+        study.set_budget_exhausted(finals=True)
+        assert (study.budget_exhausted, study.finals_exhausted) == (True, True)
+        study.set_budget_exhausted(False)
+        assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
+
+
 def test_an_epoch_counts_once_and_fidelity_never_goes_back(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.policy.records import TrialRecord, TrialState
+from search.experiment.settings import FinalistSettings
+from search.policy.finals import NO_FINALS
+from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder
-from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait, next_job
 
 Curves = Sequence[Sequence[float]]
 """Validation accuracies, by stage and epoch."""
@@ -66,12 +68,14 @@ class Search:
     """A search played over plain records: what each trial would reach is known, who ends first is left to chance."""
 
     curves: Sequence[Curves]
-    """By trial; the first is the baseline. A NaN ends the trial as infeasible."""
+    """By trial proposed; the first is the baseline. A NaN ends the trial as infeasible, a repeat like its finalist."""
     ladder: Ladder
     workers: int
     chance: Random
     exhausted_after: int | None = None
     """Ended segments after which the hours are used up."""
+    finals_exhausted: bool = False
+    finalists: FinalistSettings = NO_FINALS
     deaths_left: int = 0
     """Workers that may still die in the middle of a segment."""
     on_job: Callable[["Search", Job], None] = lambda search, job: None
@@ -83,15 +87,19 @@ class Search:
     @property
     def budget(self) -> BudgetState:
         exhausted = self.exhausted_after is not None and self.ended_segments >= self.exhausted_after
-        return BudgetState(trials_left=len(self.curves) - len(self.records), exhausted=exhausted)
+        return BudgetState(
+            trials_left=len(self.curves) - len(searched(self.records)),
+            exhausted=exhausted,
+            finals_exhausted=self.finals_exhausted,
+        )
 
     def running(self) -> list[TrialRecord]:
         return [record for record in self.records if record.state is TrialState.RUNNING]
 
     def play(self) -> None:
         """To the end; fails where that takes more decisions than there can be."""
-        for _ in range(100 * sum(len(curves) for curves in self.curves) + 100):
-            job = next_job(self.records, self.ladder, self.budget) if len(self.running()) < self.workers else Wait()
+        for _ in range(100 * sum(len(curves) for curves in self.curves) * (1 + self.finalists.seeds) + 100):
+            job = self._next_job()
             self.on_job(self, job)
             match job:
                 case Finished():
@@ -100,20 +108,33 @@ class Search:
                     self._end_one()
                 case NewTrial():
                     self._add()
+                case Repeat():
+                    self._repeat(job)
                 case Continue():
                     self._start(job)
         raise AssertionError("the search does not end")
 
+    def _next_job(self) -> Job:
+        if len(self.running()) >= self.workers:
+            return Wait()
+        return next_job(self.records, self.ladder, self.budget, self.finalists)
+
     def _add(self) -> None:
-        number = len(self.records)
-        stage_count = len(self.curves[number])
-        new = trial(number, TrialState.RUNNING, stage_count=stage_count)
+        number, proposed = len(self.records), len(searched(self.records))
+        stage_count = len(self.curves[proposed])
+        new = trial(number, TrialState.RUNNING, stage_count=stage_count, params={"x": proposed})
         stop = self.ladder.first_stop(stage_count)
         self.records.append(replace(new, attempts=1, stop_after_stage=stop))
 
+    def _repeat(self, job: Repeat) -> None:
+        finalist = self.records[job.number]
+        changes = {"params": finalist.params, "stage_count": finalist.stage_count, "repeats": job.number}
+        new = trial(len(self.records), TrialState.RUNNING, **changes)
+        self.records.append(replace(new, attempts=1, stop_after_stage=finalist.stage_count - 1))
+
     def _start(self, job: Continue) -> None:
         record = self.records[job.number]
-        carried_at = len(self.records) if job.carried else record.carried_at
+        carried_at = len(searched(self.records)) if job.carried else record.carried_at
         self._put(
             replace(record, state=TrialState.RUNNING, stop_after_stage=job.stop_after_stage, carried_at=carried_at)
         )
@@ -135,7 +156,7 @@ class Search:
         self._put(record)
 
     def _train_stage(self, record: TrialRecord, stage: int) -> TrialRecord:
-        curves = self.curves[record.number][: stage + 1]
+        curves = self.curves[record.params["x"]][: stage + 1]
         self.trained.append((record.number, stage))
         if any(math.isnan(value) for value in curves[stage]):
             return replace(record, state=TrialState.FAIL, infeasible=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from policy_builders import report, trial
 
 from carcls.events import PhaseSeconds
-from search.policy.records import TrialRecord, TrialState, report_attribute, trained_s
+from search.policy.records import TrialRecord, TrialState, report_attribute, searched, trained_s
 
 
 def test_best_is_over_all_stages_and_the_earlier_of_equals():
@@ -47,7 +47,7 @@ scores = st.floats(0.0, 1.0)
 def test_a_record_survives_json(curves, state: TrialState, params, deaths: list[int]):
     changes = {"params": params, "deaths": tuple(deaths), "cause": "a, b\n", "carried_at": 3, "stop_after_stage": 1}
     record = trial(4, state, *curves, **changes)
-    stored = {
+    stored: dict[str, object] = {
         "params": params,
         "stage_count": record.stage_count,
         "is_baseline": record.is_baseline,
@@ -55,7 +55,10 @@ def test_a_record_survives_json(curves, state: TrialState, params, deaths: list[
         **{report_attribute(one.epoch): one.to_json() for one in record.reports},
         "config": {"something": "else"},
     }
-    assert TrialRecord.from_attributes(4, json.loads(json.dumps(stored))) == record
+    assert TrialRecord.from_attributes(4, json.loads(json.dumps(stored))) == record, "a study from before the finals"
+    repeat = TrialRecord.from_attributes(4, json.loads(json.dumps({**stored, "repeats": 2})))
+    assert repeat == replace(record, repeats=2)
+    assert searched([repeat, record]) == [record]
 
 
 def test_trained_seconds_count_building_training_and_validating():

@@ -67,7 +67,7 @@ def test_the_same_inputs_give_the_same_proposal(sampler: str):
 
 
 def test_an_unknown_sampler_is_named():
-    with pytest.raises(ValueError, match="unknown sampler 'grid'; expected tpe or random"):
+    with pytest.raises(ValueError, match="unknown sampler 'grid'; expected tpe, random or sobol"):
         ask(LINE, [], number=0, seed=0, sampler="grid")
 
 
