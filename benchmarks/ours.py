@@ -16,6 +16,7 @@ from benchmarks.events import EVENTS, EventLog
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search import run
+from search.cluster import entry as trial_entry
 from search.cluster import trial
 from search.cluster.dispatch import Dispatcher
 from search.cluster.guard import guarded
@@ -107,7 +108,7 @@ def write_experiment(
 
 def timed_segment(config: dict[str, Any]) -> None:
     """The trainable of a search; its children have a clock in them."""
-    trial._PRELOAD[:] = ["benchmarks.timed_child"]
+    trial_entry.PRELOAD[0] = "benchmarks.timed_child"
     trial.run_segment(config)
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from ray import tune
 
+from search.cluster.entry import PRELOAD, child_main
 from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message
 
-_PRELOAD = ["search.cluster.child"]
 _KILL_GRACE_S = 5.0
 
 
@@ -34,7 +34,7 @@ def run_segment(config: dict[str, Any]) -> None:
     context = _fork_server()
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
-    child = context.Process(target=_child_main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
+    child = context.Process(target=child_main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
     with _main_module_hidden():
         child.start()
     child_messages.close()
@@ -50,7 +50,7 @@ def run_segment(config: dict[str, Any]) -> None:
 def _fork_server() -> ForkServerContext:
     """The actor's fork server context; the server itself starts with the first child and keeps that environment."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload(PRELOAD)
     return context
 
 
@@ -89,9 +89,3 @@ def _end(child: ForkServerProcess) -> None:
     if child.is_alive():
         child.kill()
         child.join()
-
-
-def _child_main(segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    from search.cluster.child import run_child  # noqa: PLC0415 - brings TensorFlow, which the actor must not load
-
-    run_child(segment, messages, lifeline)
