@@ -29,6 +29,8 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         elapsed_s=study.elapsed_s if study else None,
         gpus_per_trial=gpus_per_trial(study) if study else 0.0,
         device=_device(folder),
+        finalists=experiment.search.finalists,
+        finals_exhausted=study.finals_exhausted if study else False,
     )
     write_report(folder.report, data)
 

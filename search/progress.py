@@ -30,6 +30,7 @@ from search.summary import (
     state_name,
     status_lines,
     summary_lines,
+    winner_line,
 )
 
 REFRESHES_PER_S = 3
@@ -90,6 +91,8 @@ class PlainProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._print(f"{self._name}: {counts_line(self._records)}; {best_line(self._records)}")
+        if winner := winner_line(self._records):
+            self._print(winner)
 
     def _print(self, line: str) -> None:
         _print_line(self._console, line)
@@ -118,9 +121,15 @@ def _start(old: TrialRecord | None, new: TrialRecord) -> list[str]:
     if new.attempts == (old.attempts if old else 0):
         return []
     if old is None or old.attempts == 0:
-        return [f"started{' (baseline)' if new.is_baseline else ''}: {params_text(new.params)}"]
+        return [f"started{_role(new)}: {params_text(new.params)}"]
     verb = "promoted to" if old.state is TrialState.PAUSED else "resumed in"
     return [f"{verb} {stage_position(new)}"]
+
+
+def _role(record: TrialRecord) -> str:
+    if record.repeats is not None:
+        return f" (repeats trial {record.repeats:04d})"
+    return " (baseline)" if record.is_baseline else ""
 
 
 def _stage_end(report: EpochReport) -> str:
@@ -199,5 +208,5 @@ def _running_row(record: TrialRecord) -> list[str]:
         str(record.fidelity),
         f"{best.val_accuracy:.4f}" if best else "–",
         f"{last.images_per_s:.0f}" if last else "–",
-        params_text(record.params),
+        ("" if record.repeats is None else f"repeats {record.repeats:04d}: ") + params_text(record.params),
     ]

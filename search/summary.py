@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from carcls.events import StoreUse
 from search.errors import StudyError
-from search.policy.records import TrialRecord, TrialState
+from search.policy.finals import Finalist, final_standing
+from search.policy.records import TrialRecord, TrialState, searched
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -36,22 +37,58 @@ def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tup
     """The picture of a study as plain lines: counts, best trial, budget, store, and one line per running trial."""
     store = store_text(sum((report.store for record in records for report in record.reports), StoreUse()))
     busy = (
-        f"trial {record.number:04d}: {stage_position(record)}, epoch {record.fidelity}, {best_text(record)}"
+        f"trial {record.number:04d}{_repeat_text(record)}: {stage_position(record)}, epoch {record.fidelity},"
+        f" {best_text(record)}"
         for record in running(records)
     )
     return (*summary_lines(name, records, spent), *([f"store: {store}"] if store else []), *busy)
 
 
 def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
-    """Counts per state, best trial, budget with the time left where it was measured; pure."""
-    return (f"{one_line(name)}: {counts_line(records)}", best_line(records), budget_line(records, spent))
+    """Counts per state, best trial, the finals' winner, budget with the time left where it was measured; pure."""
+    winner = winner_line(records)
+    return (
+        f"{one_line(name)}: {counts_line(records)}",
+        best_line(records),
+        *([winner] if winner else []),
+        budget_line(records, spent),
+    )
 
 
 def counts_line(records: Sequence[TrialRecord]) -> str:
-    """`2 running, 1 complete`: how many trials stand where."""
+    """`2 running, 1 complete`: how many trials stand where; with repeats, `; finals: 1 running, 3 complete`."""
+    repeats = _counts([record for record in records if record.repeats is not None])
+    return (_counts(searched(records)) or "no trials yet") + (f"; finals: {repeats}" if repeats else "")
+
+
+def _counts(records: Sequence[TrialRecord]) -> str:
     counts = Counter(state_name(record) for record in records)
     order = ("running", "waiting", "paused", "complete", "pruned", "infeasible", "failed")
-    return ", ".join(f"{counts[name]} {name}" for name in order if counts[name]) or "no trials yet"
+    return ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
+
+
+def winner_line(records: Sequence[TrialRecord]) -> str | None:
+    """What the finals say of their winner and of the baseline; None before a round of them is over.
+
+    `winner: trial 0003; accuracy at selection 0.9500, mean of 2 repeats 0.9218; baseline: 0.9400, ...`: the first
+    made it a finalist, the second is that of the repeats alone.
+    """
+    standing = final_standing(records)
+    if not standing:
+        return None
+    best, baseline = standing[0], next((one for one in standing[1:] if one.trial.is_baseline), None)
+    line = f"winner: trial {best.trial.number:04d}{', the baseline' if best.trial.is_baseline else ''}"
+    line += f"; accuracy at selection {_final_text(best)}"
+    return f"{line}; baseline: {_final_text(baseline)}" if baseline else line
+
+
+def _final_text(finalist: Finalist) -> str:
+    repeats = count_text(finalist.repeat_count, "repeat")
+    return f"{finalist.selected_accuracy:.4f}, mean of {repeats} {finalist.repeated_accuracy:.4f}"
+
+
+def _repeat_text(record: TrialRecord) -> str:
+    return "" if record.repeats is None else f" (repeats {record.repeats:04d})"
 
 
 def best_line(records: Sequence[TrialRecord]) -> str:
@@ -80,9 +117,9 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
     """Wall-clock seconds left at the pace so far, by whichever limit is reached first; pure.
 
     None where the time was not measured, where nothing limits the search, or where too few trials say anything.
-    Paused trials count as done: most of them stay so.
+    Paused trials count as done: most of them stay so. Finals are not foreseen.
     """
-    done = sum(record.state in (*ENDED_STATES, TrialState.PAUSED) for record in records)
+    done = sum(record.state in (*ENDED_STATES, TrialState.PAUSED) for record in searched(records))
     if spent.elapsed_s is None or done < _ENOUGH_TRIALS:
         return None
     used = (
@@ -95,29 +132,38 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
 
 
 def winner(records: Sequence[TrialRecord], number: int | None = None) -> TrialRecord:
-    """The trial to retrain: `number`, or the best among those that had every stage. Raises StudyError."""
+    """The trial to retrain: `number`, or the finals' winner, or else the best among those that had every stage.
+
+    Raises StudyError.
+    """
     if number is not None:
         if not 0 <= number < len(records):
             raise StudyError(f"no trial {number} in this study: expected 0 to {len(records) - 1}")
         return records[number]
-    best = _best_complete(records)
+    best = _chosen(records)
     if best is None:
         raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
     return best
 
 
 def leading_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The best of those that had all their stages; the best so far where there is none yet."""
-    return _best_complete(records) or best_trial(records)
+    """The finals' winner, or else the best that had all its stages; the best so far where there is none yet."""
+    return _chosen(records) or best_trial(records)
 
 
-def _best_complete(records: Sequence[TrialRecord]) -> TrialRecord | None:
+def _chosen(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    standing = final_standing(records)
+    if standing:
+        return standing[0].trial
     return best_trial([record for record in records if record.state is TrialState.COMPLETE])
 
 
 def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial with the best epoch of those that did not fail, the earliest of equals; None where there is none."""
-    ranked = [(record.best_rank, -record.number, record) for record in records
+    """The trial with the best epoch of those that did not fail, the earliest of equals; None where there is none.
+
+    Repeats are none of them.
+    """
+    ranked = [(record.best_rank, -record.number, record) for record in searched(records)
               if record.best_rank and record.state is not TrialState.FAIL]  # fmt: skip
     return max(ranked, key=lambda row: row[:2])[2] if ranked else None
 
@@ -182,8 +228,8 @@ def running(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def ended_count(records: Sequence[TrialRecord]) -> int:
-    """Trials that are over, whichever way."""
-    return sum(record.state in ENDED_STATES for record in records)
+    """Trials that are over, whichever way; repeats are not counted."""
+    return sum(record.state in ENDED_STATES for record in searched(records))
 
 
 def stage_position(record: TrialRecord) -> str:

@@ -54,6 +54,11 @@ class Finalist:
         return _mean_rank(self._valued)[0]
 
     @property
+    def repeat_count(self) -> int:
+        """How many repeats these means are of."""
+        return len(self._valued)
+
+    @property
     def mean_rank(self) -> Rank:
         """Mean over the trial's own value and its repeats': what the winner is chosen by.
 

@@ -6,8 +6,11 @@ from typing import Any
 
 from carcls.events import EpochReport
 from search.experiment.domains import Value
-from search.policy.records import TrialRecord, TrialState, trained_s
+from search.experiment.settings import FinalistSettings
+from search.policy.finals import NO_FINALS
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.report.final import Retrain, final_training
+from search.report.finals import Finals, finals_view
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.phases import TimeSpent, time_spent
 from search.report.scores import Score, overlap, trial_score
@@ -89,6 +92,7 @@ class ReportData:
     gpus_per_trial: float
     interruptions: int
     winner: Winner | None
+    finals: Finals | None
     leaderboard: tuple[TrialRow, ...]
     curves: tuple[Curve, ...]
     parameters: tuple[ParameterView, ...]
@@ -114,15 +118,19 @@ def report_data(
     elapsed_s: float | None = None,
     gpus_per_trial: float = 0.0,
     device: str = "",
+    finalists: FinalistSettings = NO_FINALS,
+    finals_exhausted: bool = False,
 ) -> ReportData:
     """Decides all that the page says; pure.
 
     `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
     the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
     `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
-    machine. Without `validation_photos` no interval is given. Raises KeyError where `retrain` lacks a score.
+    machine. Without `validation_photos` no interval is given. `finals_exhausted`: the budget has no room for more
+    repeats of `finalists`. Raises KeyError where `retrain` lacks a score.
     """
-    best = leading_trial(records)
+    best, trials = leading_trial(records), searched(records)
+    finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
     return ReportData(
         name=name,
         experiment_text=experiment_text,
@@ -133,12 +141,13 @@ def report_data(
         trained_s=sum(trained_s(record.reports) for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
-        winner=_winner(best, records, validation_photos) if best else None,
-        leaderboard=_leaderboard(records, best, validation_photos),
-        curves=tuple(_curve(record, best) for record in records if record.reports),
-        parameters=parameter_views(records, best),
+        winner=_winner(best, trials, validation_photos, finals) if best else None,
+        finals=finals,
+        leaderboard=_leaderboard(trials, best, validation_photos),
+        curves=tuple(_curve(record, best) for record in trials if record.reports),
+        parameters=parameter_views(trials, best),
         winner_stages=stage_rows([best]) if best else (),
-        pooled_stages=stage_rows(records),
+        pooled_stages=stage_rows(trials),
         time=time_spent(records, best, retrain_reports),
         failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
         quarantined=tuple(quarantined),
@@ -147,7 +156,9 @@ def report_data(
     )
 
 
-def _winner(best: TrialRecord, records: Sequence[TrialRecord], photos: int | None) -> Winner | None:
+def _winner(
+    best: TrialRecord, records: Sequence[TrialRecord], photos: int | None, finals: Finals | None
+) -> Winner | None:
     score = trial_score(best, photos)
     if score is None:
         return None
@@ -159,7 +170,7 @@ def _winner(best: TrialRecord, records: Sequence[TrialRecord], photos: int | Non
         provisional=best.state is not TrialState.COMPLETE,
         score=score,
         baseline=baseline_score,
-        verdict=_verdict(score, baseline_score, is_baseline=best.is_baseline),
+        verdict=(finals and finals.verdict) or _verdict(score, baseline_score, is_baseline=best.is_baseline),
         parameters=tuple(
             ParameterRow(name, best.params.get(name), baseline.params.get(name) if baseline else None) for name in names
         ),
@@ -215,4 +226,5 @@ def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:
 
 def _failure(record: TrialRecord) -> Failure:
     cause = record.cause or "no cause recorded"
-    return Failure(number=record.number, kind=state_name(record), epochs=record.fidelity, cause=cause)
+    repeats = "" if record.repeats is None else f"repeats trial {record.repeats:04d}: "
+    return Failure(number=record.number, kind=state_name(record), epochs=record.fidelity, cause=repeats + cause)
