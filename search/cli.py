@@ -9,6 +9,7 @@ import typer
 
 from search.cli_backbones import backbones
 from search.cli_data import data_app
+from search.cli_simulate import simulate
 from search.cli_store import store_app
 from search.terminal import say as _say
 from search.terminal import warn as _warn
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 app.command()(backbones)
+app.command()(simulate)
 
 File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
