@@ -10,6 +10,7 @@ from carcls.training.retention import prune_checkpoints, remove_unrecorded
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.policy import Policy
 from search.policy.records import TrialRecord, searched, trained_s
@@ -18,9 +19,6 @@ from search.study import Study
 
 MAX_RESTARTS = 3
 """Deaths of a trial's process or node without a new epoch between them, after which it counts as failed."""
-
-_LARGEST_FINALS = 0.5
-"""Share of a budget that is set aside for the finals at most: a search that may do nothing else finds nothing."""
 
 _SEED_END = 2**31
 """No seed of a training is as large."""
@@ -143,7 +141,7 @@ class Dispatcher:
         budget, trained = self._experiment.search.budget, sum(trained_s(record.reports) for record in records)
         wall_s, gpu_s = self.elapsed_s(), trained * (self._worker.gpu_share or 0.0)
         share = reserve_s / trained if trained else 0.0
-        return _is_used_up(wall_s / 3600, budget.hours, share) or _is_used_up(gpu_s / 3600, budget.gpu_hours, share)
+        return is_used_up(wall_s / 3600, budget.hours, share) or is_used_up(gpu_s / 3600, budget.gpu_hours, share)
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -187,8 +185,3 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
         )
-
-
-def _is_used_up(used: float, limit: float | None, reserve: float) -> bool:
-    """reserve: what is to be left over, as a share of what was used."""
-    return limit is not None and used >= limit - min(reserve * used, _LARGEST_FINALS * limit)

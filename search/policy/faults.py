@@ -40,7 +40,8 @@ class Faults:
         """What would end this segment; exponential waiting times, so that a long one is struck more often."""
         if not self.deaths_per_hour and not self.preemptions_per_hour:
             return None
-        death_s, preemption_s = np.random.default_rng((seed, number, attempt)).exponential(size=2) * 3600
+        rng = np.random.default_rng((seed, number, attempt))
+        death_s, preemption_s = (3600 * rng.exponential(size=2)).tolist()
         strikes = []
         if self.deaths_per_hour > 0:
             strikes.append(Strike(death_s / self.deaths_per_hour, 0.0))

@@ -5,54 +5,25 @@ before the next decision, a report before anybody hears of it; a segment pauses 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from carcls.events import EpochReport
 from search.errors import CurvesError
+from search.experiment.settings import FinalistSettings
+from search.policy.budget import is_used_up
 from search.policy.curves import Curve
 from search.policy.faults import Faults, Strike
+from search.policy.finals import NO_FINALS, due_s
 from search.policy.landscapes import Landscape
-from search.policy.policy import Policy
-from search.policy.records import TrialRecord, TrialState
-from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
+from search.policy.onlookers import NOBODY, SimulationListener, Stops
+from search.policy.policy import Policy, Proposal
+from search.policy.records import TrialRecord, TrialState, searched
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
 from search.policy.simulation import Decision, Moment, Simulation
 from search.policy.virtual_clock import VirtualClock
 from search.policy.virtual_study import VirtualStudy, report_of
-
-Stops = Callable[[Sequence[TrialRecord], int], bool]
-"""(records, number) -> True: the trial ends here, in the middle of its segment. Asked once after each report is
-recorded, before the listener hears of it; at a trial's last epoch too, where the answer changes nothing."""
-
-
-class SimulationListener(Protocol):
-    """For peers that remember: told of everything in order, after it was recorded."""
-
-    def started(self, record: TrialRecord) -> None:
-        """A segment begins; `attempts` is 1 at a trial's first, and its params are those that the landscape gave."""
-        ...
-
-    def reported(self, record: TrialRecord, *, stopped: bool) -> None:
-        """`record.reports[-1]` is new. `stopped`: as `stops` has just said; the trial's end follows at once."""
-        ...
-
-    def ended(self, record: TrialRecord) -> None:
-        """A segment is over: PAUSED, COMPLETE, PRUNED (by `stops`), FAIL, or WAITING after its worker died."""
-        ...
-
-
-class _Deaf:
-    """Hears nothing."""
-
-    def started(self, record: TrialRecord) -> None: ...
-    def reported(self, record: TrialRecord, *, stopped: bool) -> None: ...
-    def ended(self, record: TrialRecord) -> None: ...
-
-
-def _never(records: Sequence[TrialRecord], number: int) -> bool:
-    del records, number
-    return False
 
 
 def simulate(
@@ -63,14 +34,16 @@ def simulate(
     max_trials: int,
     seed: int,
     budget_s: float = math.inf,
+    finalists: FinalistSettings = NO_FINALS,
     faults: Faults | None = None,
-    stops: Stops = _never,
-    listener: SimulationListener | None = None,
+    stops: Stops = NOBODY.stops,
+    listener: SimulationListener = NOBODY,
 ) -> Simulation:
     """Plays the search to its end: a pure function of its arguments, as far as policy, stops and listener are.
 
     `budget_s`: seconds of recorded epochs of all workers together, after which the policy is told that its hours are
-    used up, as a real search counts its GPU-hours; what runs then goes on to the end of its segment. `seed` is that of
+    used up, as a real search counts its GPU-hours; what runs then goes on to the end of its segment. `finalists`: the
+    policy's own; what they will take is kept from the search, as in a real one. `seed` is that of
     the faults and of the landscape's noise; the policy has its own. At equal times, what was begun first comes first.
 
     Raises ValueError for fewer than one worker, or where a policy waits though nothing runs; CurvesError for a curve
@@ -85,9 +58,10 @@ def simulate(
         max_trials=capacity,
         seed=seed,
         budget_s=budget_s,
+        finalists=finalists,
         faults=faults or Faults(),
         stops=stops,
-        listener=listener or _Deaf(),
+        listener=listener,
         free=workers,
     )
     return search.play()
@@ -121,6 +95,7 @@ class _Search:
     max_trials: int
     seed: int
     budget_s: float
+    finalists: FinalistSettings
     faults: Faults
     stops: Stops
     listener: SimulationListener
@@ -128,6 +103,7 @@ class _Search:
     """Workers that could begin something."""
     clock: VirtualClock[_Event] = field(default_factory=VirtualClock)
     cost_s: float = 0.0
+    exhausted: bool = False
     lost_s: float = 0.0
     study: VirtualStudy = field(default_factory=VirtualStudy)
     curves: list[Curve] = field(default_factory=list)
@@ -149,7 +125,7 @@ class _Search:
         """Hands out jobs while there is a worker for one; False once the policy has said that nothing is left."""
         while self.free:
             records = self.study.records()
-            match self.policy.next_job(records, self._budget()):
+            match self.policy.next_job(records, self._budget(records)):
                 case Wait():
                     return True
                 case Finished():
@@ -159,23 +135,36 @@ class _Search:
                     self._begin(job, number, self.policy.first_stop(self.study.record(number).stage_count))
                 case Continue() as job:
                     self._begin(job, job.number, job.stop_after_stage)
-                case other:
-                    raise TypeError(f"the policy asks for {other}, which the simulator cannot do")
+                case Repeat() as job:
+                    number = self._new_repeat(job)
+                    self._begin(job, number, self.study.record(number).stage_count - 1)
         return True
 
-    def _budget(self) -> BudgetState:
-        return BudgetState(max(0, self.max_trials - len(self.study)), exhausted=self.cost_s >= self.budget_s)
+    def _budget(self, records: Sequence[TrialRecord]) -> BudgetState:
+        """As the dispatcher's: what was once used up stays so, though what is due to the finals may become less."""
+        reserve = due_s(records, self.finalists) / self.cost_s if self.cost_s else 0.0
+        over = is_used_up(self.cost_s, self.budget_s, 0.0)
+        self.exhausted = self.exhausted or over or is_used_up(self.cost_s, self.budget_s, reserve)
+        trials_left = max(0, self.max_trials - len(searched(records)))
+        return BudgetState(trials_left, exhausted=self.exhausted, finals_exhausted=over)
 
     def _new_trial(self, records: Sequence[TrialRecord]) -> int:
         new = self.policy.propose(records)
-        training = self.landscape.train(new, taken=self.taken, seed=self.seed)
-        if training.row is not None:
-            self.taken.add(training.row)
-        curve = training.curve
-        self.curves.append(curve)
+        curve = self._train(new)
         return self.study.add(curve.params, stage_count=curve.stage_count, is_baseline=new.is_baseline)
 
-    def _begin(self, job: NewTrial | Continue, number: int, stop_after_stage: int) -> None:
+    def _new_repeat(self, job: Repeat) -> int:
+        curve = self._train(Proposal(self.study.record(job.number).params, repetition=job.repetition))
+        return self.study.add(curve.params, stage_count=curve.stage_count, repeats=job.number)
+
+    def _train(self, proposal: Proposal) -> Curve:
+        training = self.landscape.train(proposal, taken=self.taken, seed=self.seed)
+        if training.row is not None:
+            self.taken.add(training.row)
+        self.curves.append(training.curve)
+        return training.curve
+
+    def _begin(self, job: NewTrial | Continue | Repeat, number: int, stop_after_stage: int) -> None:
         carried = isinstance(job, Continue) and job.carried
         attempt = self.study.start_segment(number, stop_after_stage, carried=carried)
         self.decisions.append(Decision(self.clock.now_s, job, number, stop_after_stage))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from carcls.events import EpochReport
-from search.policy.records import Rank, TrialRecord, TrialState, is_finite
-from search.policy.scheduler import Continue, NewTrial
+from search.policy.records import Rank, TrialRecord, TrialState, is_finite, searched
+from search.policy.scheduler import Continue, NewTrial, Repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Decision:
     """A job that was begun."""
 
     time_s: float
-    job: NewTrial | Continue
+    job: NewTrial | Continue | Repeat
     number: int
-    """The trial; of a new one, the number that it got."""
+    """The trial; of a new one or a repeat, the number that it got."""
     stop_after_stage: int
 
 
@@ -67,14 +67,14 @@ class Simulation:
 
     @property
     def finished(self) -> int:
-        """Trials that were trained to their end."""
-        return sum(record.state is TrialState.COMPLETE for record in self.records)
+        """Trials that were trained to their end, without repeats."""
+        return sum(record.state is TrialState.COMPLETE for record in searched(self.records))
 
     def winner_at(self, cost_s: float) -> Winner | None:
         """The choice after all reports up to that cost; None without a finite one.
 
         The best by validation among trials trained to their end, or among all before there is one; ties by log-loss,
-        then by lower number.
+        then by lower number. The finals have no say in it: `final_standing` has, over the records.
         """
         reports = bisect_right(self.history, cost_s, key=lambda moment: moment.cost_s)
         return self._winners[reports - 1] if reports else None
@@ -99,7 +99,8 @@ class Simulation:
         winners = []
         for moment in self.history:
             record = self.records[moment.number]
-            tally.count(record, record.reports[moment.epoch - 1])
+            if record.repeats is None:
+                tally.count(record, record.reports[moment.epoch - 1])
             winners.append(tally.winner())
         return winners
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from carcls.events import EpochReport, PhaseSeconds
 from search.experiment.domains import Value
 from search.policy.curves import CurvePoint
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import TrialRecord, TrialState, searched
 
 MAX_RESTARTS = 3
 """As the dispatcher's: deaths of a trial without a new epoch between them, after which it counts as failed."""
@@ -21,9 +21,6 @@ class VirtualStudy:
     def __init__(self) -> None:
         self._records: list[TrialRecord] = []
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def records(self) -> tuple[TrialRecord, ...]:
         """All trials in order of number."""
         return tuple(self._records)
@@ -32,8 +29,10 @@ class VirtualStudy:
         """One trial."""
         return self._records[number]
 
-    def add(self, params: Mapping[str, Value], *, stage_count: int, is_baseline: bool) -> int:
-        """A new trial, WAITING; returns its number."""
+    def add(
+        self, params: Mapping[str, Value], *, stage_count: int, is_baseline: bool = False, repeats: int | None = None
+    ) -> int:
+        """A new trial, WAITING; returns its number. `repeats`: the trial that it is to repeat."""
         new = TrialRecord(
             number=len(self._records),
             params=params,
@@ -44,6 +43,7 @@ class VirtualStudy:
             infeasible=False,
             cause=None,
             is_baseline=is_baseline,
+            repeats=repeats,
         )
         self._records.append(new)
         return new.number
@@ -54,7 +54,7 @@ class VirtualStudy:
         record = self._records[number]
         if record.state not in (TrialState.WAITING, TrialState.PAUSED):
             raise ValueError(f"the policy goes on with trial {number}, which is {record.state}, not WAITING or PAUSED")
-        carried_at = len(self._records) if carried else record.carried_at
+        carried_at = len(searched(self._records)) if carried else record.carried_at
         started = replace(record, attempts=record.attempts + 1, stop_after_stage=stop_after_stage)
         self._put(replace(started, state=TrialState.RUNNING, carried_at=carried_at))
         return record.attempts

@@ -11,13 +11,14 @@ from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment, load
+from search.experiment.settings import BudgetSettings, FinalistSettings
 from search.experiment.space import Space
 from search.folder import StudyFolder
 from search.policy import virtual_study
 from search.policy.faults import Faults
 from search.policy.landscapes import Training
 from search.policy.policy import Proposal, search_policy
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.simulate import simulate
 from search.policy.simulation import Simulation
 from search.study import Study
@@ -49,16 +50,22 @@ class Scattered:
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
-    return load(Path("tiny.yaml"), ["search.trials=14", "search.finalists.count=0", "search.budget.gpu_hours=0.01"])
+    return load(Path("tiny.yaml"), ["search.trials=20"])
 
 
+@pytest.mark.parametrize("finalists", [0, 1])
 @pytest.mark.parametrize(
     ("workers", "faults"),
     [(1, Faults()), (3, Faults()), (3, Faults(deaths_per_hour=400.0, preemptions_per_hour=100.0, preempted_s=5.0))],
     ids=["one worker", "three workers", "three workers that die"],
 )
-def test_jobs_and_records_are_the_same(experiment: Experiment, tmp_path: Path, workers: int, faults: Faults) -> None:
-    budget = experiment.search.budget
+def test_jobs_and_records_are_the_same(
+    experiment: Experiment, tmp_path: Path, workers: int, faults: Faults, finalists: int
+) -> None:
+    budget = BudgetSettings(gpu_hours=0.02 if finalists else 0.012)
+    finals = FinalistSettings(count=finalists, seeds=2)
+    settings = experiment.search.model_copy(update={"finalists": finals, "budget": budget})
+    experiment = replace(experiment, search=settings)
     log = Log()
     found = simulate(
         search_policy(experiment),
@@ -66,6 +73,7 @@ def test_jobs_and_records_are_the_same(experiment: Experiment, tmp_path: Path, w
         workers=workers,
         max_trials=experiment.search.trials,
         budget_s=3600 * (budget.gpu_hours or 0.0),
+        finalists=finals,
         seed=0,
         faults=faults,
         listener=log,
@@ -84,7 +92,7 @@ def test_jobs_and_records_are_the_same(experiment: Experiment, tmp_path: Path, w
         assert study.budget_exhausted
         study.finish()
         assert _comparable(study.records()) == _comparable(found.records)
-    _assert_it_was_worth_a_test(found, with_deaths=faults != Faults())
+    _assert_it_was_worth_a_test(found, with_deaths=faults != Faults(), with_finals=finalists > 0)
 
 
 def _happen(dispatcher: Dispatcher, study: Study, kind: str, simulated: TrialRecord) -> None:
@@ -112,12 +120,13 @@ def _comparable(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [replace(record, traceback=None) for record in records]
 
 
-def _assert_it_was_worth_a_test(found: Simulation, *, with_deaths: bool) -> None:
+def _assert_it_was_worth_a_test(found: Simulation, *, with_deaths: bool, with_finals: bool) -> None:
     states = {record.state for record in found.records}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert any(record.infeasible for record in found.records)
     assert any(record.deaths for record in found.records) is with_deaths
-    assert 5 < len(found.records) < 14, "the hours are used up before the trials are"
+    assert any(record.repeats is not None for record in found.records) is with_finals
+    assert 5 < len(searched(found.records)) < 20, "the hours are used up before the trials are"
 
 
 def test_both_give_a_trial_as_many_chances() -> None:

@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import CurvesError
+from search.experiment.settings import FinalistSettings
 from search.policy.curves import Curve
 from search.policy.faults import Faults
+from search.policy.finals import final_standing
 from search.policy.formulas import CROSSING, NOISY
 from search.policy.policy import Policy, Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState
 from search.policy.rungs import Ladder
-from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait
 from search.policy.simulate import simulate
 from search.policy.simulation import Moment, Simulation, Winner
 from tests.search.policy.landscape_builders import LINE, InOrder, Log, curve
@@ -175,6 +177,37 @@ def test_a_curve_that_was_recorded_as_infeasible_is_so_again() -> None:
 def test_a_curve_that_breaks_off_is_an_error() -> None:
     with pytest.raises(CurvesError, match="trial 0: its curve ends in epoch 1"):
         play(curve([0.5], stage_count=2))
+
+
+def test_finals_train_again_and_leave_the_search_its_winner() -> None:
+    finals = FinalistSettings(count=1, seeds=1)
+    again = [curve([0.9], [0.9], [0.9]), curve([0.1], [0.1], [0.1])]
+    rules = SearchPolicy(LINE, LINE.default(), Ladder(2), "random", seed=0, finalists=finals)
+    found = simulate(rules, InOrder([*FOUR, *again]), workers=1, max_trials=4, seed=0, finalists=finals)
+
+    assert [(one.job, one.number, one.stop_after_stage) for one in found.decisions[-2:]] == [
+        (Repeat(0, 1), 4, 2),
+        (Repeat(1, 1), 5, 2),
+    ]
+    assert [record.repeats for record in found.records] == [None, None, None, None, 0, 1]
+    assert found.winner == Winner(1, 2, 0.9, 0.775, at_full_fidelity=True), "a repeat is no candidate"
+    assert [one.trial.number for one in final_standing(found.records)] == [0, 1], "the finals chose another"
+    assert found.cost_s == 19
+
+
+def test_what_the_finals_will_take_is_kept_from_the_search() -> None:
+    finals = FinalistSettings(count=1, seeds=1)
+    rules = SearchPolicy(LINE, LINE.default(), Ladder(2), "random", seed=0, finalists=finals)
+    curves = [curve([0.5], [0.6], [0.7], seconds=2.0)] * 20
+    found = simulate(rules, InOrder(curves), workers=1, max_trials=9, seed=0, budget_s=30.0, finalists=finals)
+    alone = play(*curves, budget_s=30.0)
+
+    # At 18 s, 12 more are due: the baseline's repeat, and that of a finalist who may still be found.
+    assert [(one.time_s, one.job) for one in found.decisions[-2:]] == [
+        (18, Continue(1, 2, carried=True)),
+        (20, Repeat(0, 1)),
+    ]
+    assert alone.cost_s >= 30
 
 
 class Bad:
