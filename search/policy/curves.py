@@ -95,9 +95,16 @@ def read_curves(path: Path) -> tuple[Curve, ...]:
         header, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
         raise CurvesError(f"{path}: cannot be read: {error}; expected a file of `carsearch record`") from error
-    if json.loads(header).get("format") != _FORMAT:
+    if _format(header) != _FORMAT:
         raise CurvesError(f"{path}: expected the format {_FORMAT!r}, found {header[:80]!r}; record the curves anew")
     return tuple(_curve(path, number, line) for number, line in enumerate(lines, start=2))
+
+
+def _format(header: str) -> object:
+    try:
+        return dict(json.loads(header)).get("format")
+    except (ValueError, TypeError):
+        return None
 
 
 def _line(curve: Curve) -> str:
@@ -116,5 +123,5 @@ def _curve(path: Path, number: int, line: str) -> Curve:
         columns = values.pop("epochs")
         rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
         return Curve(**values, points=tuple(CurvePoint(*row) for row in rows))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CurvesError(f"{path}:{number}: not a curve ({error!r}); record the curves anew") from error

@@ -69,7 +69,9 @@ def spread_out(space: Space, *, number: int, seed: int) -> dict[str, Value]:
 
     names = list(space.domains)
     sequence = qmc.Sobol(len(names), scramble=True, rng=np.random.default_rng(seed))
-    point = dict(zip(names, sequence.fast_forward(number).random(1)[0].tolist(), strict=True))
+    if number:  # by none at all it overflows
+        sequence.fast_forward(number)
+    point = dict(zip(names, sequence.random(1)[0].tolist(), strict=True))
     return space.collect(lambda parameter: parameter.domain.at(point[parameter.name]))
 
 

@@ -73,7 +73,7 @@ def problems(tmp_path, monkeypatch):
         ("epochs: 3, ", "", "f.yaml:12: train.stages.full.epochs: is missing"),
         ("name: full", "name: head", "f.yaml:10: train.stages: every name must be used once, found head, head"),
         ("trials: 4", "trials: {choice: [4]}", "f.yaml:14: search.trials: expected a whole number, found {'choice': [4]}; only values under `train` can be searched"),
-        ("trials: 4", "sampler: tpee", "f.yaml:14: search.sampler: expected 'tpe' or 'random', found 'tpee'; did you mean 'tpe'?"),
+        ("trials: 4", "sampler: tpee", "f.yaml:14: search.sampler: expected 'tpe', 'random' or 'sobol', found 'tpee'; did you mean 'tpe'?"),
         ("trials: 4", "resources: {gpus_per_trial: 2}", "f.yaml:14: search.resources.gpus_per_trial: expected at most 1 until data-parallel training exists, found 2"),
         ("trials: 4", "resources: {gpus_per_trial: 0.1}", "f.yaml:14: search.resources.gpus_per_trial: expected 0 or 0.25 to 1, found 0.1"),
         ("image_size: 96}", "image_size: 100}", "f.yaml:15: search.baseline.image_size: 100 is outside choice [96, 128]"),

@@ -36,6 +36,27 @@ def test_default_ends_and_draws_are_inside(domain, seed):
         assert value in domain
 
 
+@given(domains(), st.floats(0, 1, exclude_max=True))
+def test_every_place_of_the_unit_interval_has_a_value(domain, unit):
+    assert domain.at(unit) in domain
+
+
+@given(domains(), st.integers(0, 2**32 - 1))
+def test_a_value_is_found_again_at_its_place(domain, seed):
+    value = domain.draw(np.random.default_rng(seed))
+    assert 0.0 <= domain.unit(value) <= 1.0
+    found = domain.at(domain.unit(value))
+    assert found == (pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value)
+
+
+def test_places_are_shared_out_evenly():
+    assert [Choice(("a", "b")).at(unit) for unit in (0.0, 0.49, 0.5, 0.99)] == ["a", "a", "b", "b"]
+    assert [Integer(1, 5, step=2).at(unit) for unit in (0.0, 0.34, 0.67)] == [1, 3, 5]
+    assert Uniform(2.0, 4.0).at(0.25) == 2.5
+    assert LogUniform(1e-4, 1e-2).at(0.5) == pytest.approx(1e-3)
+    assert LogUniform(1e-4, 1e-2).unit(1e-3) == pytest.approx(0.5)
+
+
 @given(domains(), st.integers(0, 2**32 - 1))
 def test_the_same_seed_draws_the_same(domain, seed):
     first, second = (domain.draw(np.random.default_rng(seed)) for _ in range(2))

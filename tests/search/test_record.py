@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import pytest
+from trial_builders import epoch_report
+
+from search.errors import CurvesError
+from search.experiment.experiment import load
+from search.experiment.settings import RecordSettings
+from search.experiment.template import space_of
+from search.policy.records import TrialRecord, TrialState
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
+from search.record import RecordingPolicy, curve_of, recording_policy
+
+SPACE = space_of({"backbone": "MobileNet", "dropout": {"uniform": [0, 1]}})
+BASELINE = {"train.dropout": 0.25}
+OPEN, USED_UP = BudgetState(trials_left=0, exhausted=False), BudgetState(trials_left=9, exhausted=True)
+
+
+def policy(configurations: int = 4, repeated: int = 2, seeds: int = 3) -> RecordingPolicy:
+    settings = RecordSettings(configurations=configurations, repeated=repeated, seeds=seeds)
+    return RecordingPolicy(SPACE, BASELINE, settings, seed=0)
+
+
+def trial(number: int, state: TrialState) -> TrialRecord:
+    return TrialRecord(number, {}, state, 4, (), 1, False, None, is_baseline=number == 0)
+
+
+def ended(count: int) -> list[TrialRecord]:
+    return [trial(number, TrialState.COMPLETE) for number in range(count)]
+
+
+def test_first_the_baseline_then_points_that_fill_the_space_then_the_first_ones_with_other_seeds() -> None:
+    proposals = [policy().propose(ended(count)) for count in range(policy().total)]
+
+    assert [proposal.repetition for proposal in proposals] == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert [proposal.is_baseline for proposal in proposals] == [True, *[False] * 3, True, False, True, False]
+    params = [proposal.params for proposal in proposals]
+    assert params[0] == BASELINE
+    assert params[4:] == [params[0], params[1]] * 2
+    halves = sorted(point["train.dropout"] > 0.5 for point in params[1:3])
+    assert halves == [False, True], "two points of a Sobol sequence lie in different halves"
+
+
+def test_more_are_not_repeated_than_there_are() -> None:
+    assert policy(configurations=2, repeated=5, seeds=3).total == 6
+    assert policy(configurations=2, repeated=0, seeds=3).total == 2
+
+
+def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_first() -> None:
+    waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
+    asked = policy()
+    assert asked.first_stop(4) == 3
+    assert asked.next_job([], OPEN) == NewTrial()
+    assert asked.next_job([waiting, running], OPEN) == Continue(0, 3)
+    assert asked.next_job(ended(7), OPEN) == NewTrial()
+    assert asked.next_job([running, *ended(8)], OPEN) == Wait()
+    assert asked.next_job(ended(8), OPEN) == Finished()
+    assert asked.next_job([waiting], USED_UP) == Finished()
+
+
+def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "name: small\ndata: {root: photos}\n"
+        "train: {backbone: MobileNet, image_size: 64, batch_size: 8, head: {dropout: {uniform: [0, 0.5]}}, stages: "
+        "[{name: head, unfreeze: 0, epochs: 1, learning_rate: 1e-3}]}\n"
+    )
+    (tmp_path / "small.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(CurvesError, match=r"small\.yaml: data\.judge: curves need photos that no policy sees; add"):
+        recording_policy(load(tmp_path / "small.yaml"))
+    assert recording_policy(load(tmp_path / "small.yaml", ["data.judge={fraction: 0.2}"])).total == 260
+
+
+def test_a_curve_has_every_epoch_with_its_judge() -> None:
+    report = replace(epoch_report(1, stage=0, accuracy=0.5, ended=True), judge_accuracy=0.25, judge_log_loss=2.0)
+    record = replace(trial(1, TrialState.FAIL), params={"x": 1}, reports=(report,), infeasible=True)
+
+    curve = curve_of(record, seed=7)
+
+    assert (curve.params, curve.seed, curve.stage_count, curve.infeasible, curve.is_baseline) == (
+        {"x": 1},
+        7,
+        4,
+        True,
+        False,
+    )
+    assert [(point.val_accuracy, point.judge_accuracy) for point in curve.points] == [(0.5, 0.25)]
