@@ -24,6 +24,7 @@ TITLES = {
     "head_stage": "32 head trials with and without the store",
     "full_size": "the contest's 15,561 photos",
     "data_check": "the contest's full layout checked",
+    "policy": "the search policy against Ray's and Optuna's own objects, simulated",
     "sample_baseline": "how far colours carry on the sample data",
 }
 """In the page's order."""

@@ -14,7 +14,7 @@ from search.experiment.problems import dotted
 from search.folder import StudyFolder
 from search.study import Study
 
-RESUMABLE = ("search.trials", "search.budget", "search.max_concurrent", "search.resources", "store")
+RESUMABLE = ("search.trials", "search.budget", "search.finalists", "search.max_concurrent", "search.resources", "store")
 """Keys that a resumed search may change: how much and where, never what the finished trials mean."""
 
 RETRAINABLE = ("retrain", "tta", "store", "search.deterministic")

@@ -63,10 +63,17 @@ class RecordingPolicy:
 
 
 def recording_policy(experiment: Experiment) -> RecordingPolicy:
-    """For an experiment that can be recorded. Raises CurvesError where it holds no photos back for a judge."""
+    """For an experiment that can be recorded.
+
+    Raises CurvesError where it holds no photos back for a judge, or time for finals that a recording does not have.
+    """
     if experiment.data.judge is None:
         raise CurvesError(
             f"{experiment.path}: data.judge: curves need photos that no policy sees; add `judge: {{fraction: 0.17}}`"
+        )
+    if experiment.search.finalists.count:
+        raise CurvesError(
+            f"{experiment.path}: search.finalists: a recording repeats what `record.repeated` says; set the count to 0"
         )
     return RecordingPolicy(experiment.space, experiment.baseline, experiment.record, experiment.search.seed)
 

@@ -41,11 +41,12 @@ def exhausted(folder: StudyFolder) -> bool:
 
 
 def test_a_larger_budget_reopens_the_study_and_stays(folder):
-    larger = open_experiment(folder, ["search.budget.hours=2", "search.trials=8"], changeable=RESUMABLE)
+    more = ["search.budget.hours=2", "search.trials=8", "search.finalists.count=2"]
+    larger = open_experiment(folder, more, changeable=RESUMABLE)
     keep_changes(folder, larger)
     assert not exhausted(folder)
     again = open_experiment(folder)
-    assert (again.search.budget.hours, again.search.trials) == (2.0, 8)
+    assert (again.search.budget.hours, again.search.trials, again.search.finalists.count) == (2.0, 8, 2)
 
 
 def test_resuming_without_changes_leaves_file_and_budget_alone(folder):

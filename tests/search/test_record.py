@@ -68,7 +68,10 @@ def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
     (tmp_path / "small.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(CurvesError, match=r"small\.yaml: data\.judge: curves need photos that no policy sees; add"):
         recording_policy(load(tmp_path / "small.yaml"))
-    assert recording_policy(load(tmp_path / "small.yaml", ["data.judge={fraction: 0.2}"])).total == 260
+    judged = "data.judge={fraction: 0.2}"
+    with pytest.raises(CurvesError, match=r"small\.yaml: search\.finalists: a recording repeats what"):
+        recording_policy(load(tmp_path / "small.yaml", [judged, "search.finalists.count=2"]))
+    assert recording_policy(load(tmp_path / "small.yaml", [judged])).total == 260
 
 
 def test_a_curve_has_every_epoch_with_its_judge() -> None:
