@@ -1,0 +1,31 @@
+"""Policies of ours that can be compared: `python -m benchmarks.policy --policy NAME ...`; the first one is judged."""
+
+from collections.abc import Callable, Mapping
+
+from search.experiment.domains import Value
+from search.experiment.space import Space
+from search.policy.policy import Policy, SearchPolicy
+from search.policy.scheduler import Ladder
+
+Make = Callable[[Space, Mapping[str, Value], int], Policy]
+"""(space, default recipe, seed) -> the policy of one search."""
+
+
+def ladder(*, reduction_factor: int, sampler: str = "tpe", stopping: bool = True) -> Make:
+    """As `search.scheduler` and `search.sampler` of an experiment file say."""
+
+    def make(space: Space, baseline: Mapping[str, Value], seed: int) -> Policy:
+        return SearchPolicy(space, baseline, Ladder(reduction_factor, stopping=stopping), sampler, seed)
+
+    return make
+
+
+CANDIDATES: Mapping[str, Make] = {
+    "asha-2": ladder(reduction_factor=2),
+    "asha-3": ladder(reduction_factor=3),
+    "asha-4": ladder(reduction_factor=4),
+    "asha-2-random": ladder(reduction_factor=2, sampler="random"),
+    "asha-2-sobol": ladder(reduction_factor=2, sampler="sobol"),
+    "to-the-end": ladder(reduction_factor=2, stopping=False),
+}
+"""The first: what `experiments/*.yaml` use on these photos."""
