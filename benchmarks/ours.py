@@ -23,6 +23,7 @@ from search.cluster.guard import guarded
 from search.cluster.resources import connect, disconnect
 from search.cluster.segment import Outcome, Segment
 from search.cluster.warmup import distinct_weights, warm_up
+from search.creation import create_study
 from search.experiment.experiment import load
 from search.folder import StudyFolder
 from search.policy.policy import search_policy
@@ -117,7 +118,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     importable_by_workers()
     started = time.monotonic()
     experiment = load(experiment_file, overrides)
-    folder = run.create_study(experiment)
+    folder = create_study(experiment)
     events = EventLog(folder.root / EVENTS)
     with Study.open(folder.root) as study, guarded(), _timed():
         nodes = connect(None)

@@ -3,21 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from search.cli_actions import open_study, run_retrain, run_search, run_submit, winner_of
 from search.cli_backbones import backbones
 from search.cli_data import data_app
 from search.cli_simulate import simulate
 from search.cli_store import store_app
 from search.terminal import say as _say
 from search.terminal import warn as _warn
-
-if TYPE_CHECKING:
-    from search.experiment.experiment import Experiment
-    from search.folder import StudyFolder
-    from search.policy.policy import Policy
 
 app = typer.Typer(
     help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
@@ -39,9 +35,6 @@ Overrides = Annotated[
 Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
 
-_SHOWN = 10
-"""Photos that warnings name one by one."""
-
 
 @app.command()
 def check(file: File, overrides: Overrides = None) -> None:
@@ -60,13 +53,13 @@ def check(file: File, overrides: Overrides = None) -> None:
 def run(file: File, overrides: Overrides = None, address: Address = None, replace: Replace = False) -> None:
     """Search: train, compare and stop configurations until the budget is used."""
     from search import logs
+    from search.creation import create_study
     from search.experiment.experiment import load
-    from search.run import create_study
 
     experiment = load(file, overrides or [])
     logs.setup()
-    folder, frozen = _open(create_study(experiment, replace=replace).root)
-    _search(folder, frozen, address)
+    folder, frozen = open_study(create_study(experiment, replace=replace).root)
+    run_search(folder, frozen, address)
 
 
 @app.command()
@@ -74,11 +67,14 @@ def resume(study: StudyArgument, overrides: Overrides = None, address: Address =
     """Go on with a search that was interrupted, from its last checkpoints."""
     from search import logs
     from search.frozen import RESUMABLE, keep_changes
+    from search.record import recording_policy
+    from search.study import Study
 
     logs.setup()
-    folder, experiment = _open(study, overrides, changeable=RESUMABLE)
+    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
     keep_changes(folder, experiment)
-    _search(folder, experiment, address)
+    recording = Study.open(folder.root, read_only=True).is_recording
+    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
 
 
 @app.command()
@@ -91,17 +87,17 @@ def record(
 ) -> None:
     """Train points that fill the space to their end, and keep their curves for `simulate`; goes on where it stood."""
     from search import logs
+    from search.creation import open_recording
     from search.experiment.experiment import load
     from search.record import recording_policy, write_table
-    from search.run import open_recording
 
     experiment = load(file, overrides or [])
     logs.setup()
     policy = recording_policy(experiment)
-    folder, frozen = _open(open_recording(experiment).root)
+    folder, frozen = open_study(open_recording(experiment).root)
     try:
         if not write_only:
-            _search(folder, frozen, address, policy)
+            run_search(folder, frozen, address, policy)
     finally:
         _say(f"{write_table(folder, table)} of {policy.total} trainings: {table}")
 
@@ -115,7 +111,7 @@ def status(study: StudyArgument) -> None:
     from search.study import Study
     from search.watch import gpus_per_trial, spent
 
-    folder, experiment = _open(study)
+    folder, experiment = open_study(study)
     found = Study.open(folder.root, read_only=True)
     used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus_per_trial(found))
     print_status(Console(), folder.name, found.records(), used)
@@ -126,7 +122,7 @@ def report(study: StudyArgument) -> None:
     """Write the study's page, report.html."""
     from search.page import write_study_report
 
-    folder, experiment = _open(study)
+    folder, experiment = open_study(study)
     write_study_report(folder, experiment)
     _say(f"report: {folder.report}")
 
@@ -134,12 +130,12 @@ def report(study: StudyArgument) -> None:
 @app.command()
 def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
     """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
+    from search.creation import create_recipe_folder
     from search.experiment.experiment import load
-    from search.run import create_recipe_folder
 
     experiment = load(file, overrides or [])
-    folder, frozen = _open(create_recipe_folder(experiment, replace=replace).root)
-    _retrain(folder, frozen, trial=None)
+    folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
+    run_retrain(folder, frozen, trial=None)
 
 
 @app.command()
@@ -152,14 +148,14 @@ def retrain(
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.frozen import RETRAINABLE
 
-    folder, experiment = _open(study, overrides, changeable=RETRAINABLE)
-    _retrain(folder, experiment, trial=_winner(folder, trial), replace=replace)
+    folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
+    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace)
 
 
 @app.command()
 def submit(study: StudyArgument) -> None:
     """Write submission.csv: the final model over the test photos, checked against the contest's sample."""
-    _submit(*_open(study))
+    run_submit(*open_study(study))
 
 
 @app.command()
@@ -198,83 +194,10 @@ def demo() -> None:
     logs.setup()
     run_demo(
         say=_say,
-        search=lambda folder, experiment: _search(folder, experiment, None),
-        retrain=lambda folder, experiment: _retrain(folder, experiment, trial=_winner(folder, None)),
-        submit=_submit,
+        search=lambda folder, experiment: run_search(folder, experiment, None),
+        retrain=lambda folder, experiment: run_retrain(folder, experiment, trial=winner_of(folder, None)),
+        submit=run_submit,
     )
-
-
-def _open(
-    study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
-) -> "tuple[StudyFolder, Experiment]":
-    from search.folder import StudyFolder
-    from search.frozen import open_experiment
-
-    folder = StudyFolder(study.absolute())
-    return folder, open_experiment(folder, overrides or [], changeable=changeable)
-
-
-def _search(
-    folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
-) -> None:
-    from rich.console import Console
-
-    from search.page import write_study_report
-    from search.progress import open_progress
-    from search.run import search
-    from search.study import Study
-
-    known = Study.open(folder.root, read_only=True).records()
-    progress = open_progress(Console(), folder.name, known)
-    end = search(folder, experiment, address=address, progress=progress, policy=policy)
-    if end.trained:
-        write_study_report(folder, experiment)
-        _say(f"report: {folder.report}")
-    if not end.finished:
-        _warn(f"interrupted: go on by 'carsearch resume {folder.root}'")
-        raise typer.Exit(130)
-
-
-def _winner(folder: "StudyFolder", trial: int | None) -> int:
-    from search.study import Study
-    from search.summary import winner
-
-    return winner(Study.open(folder.root, read_only=True).records(), trial).number
-
-
-def _retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
-    from search.final_lock import clear_retrain
-    from search.logs import keep_native_output
-
-    if replace:
-        clear_retrain(folder)
-    folder.retrain.mkdir(exist_ok=True)
-    keep_native_output(folder.retrain_output)
-    from search.page import write_study_report
-    from search.retrain import final_config, retrain
-    from search.scores import score_lines
-
-    config = final_config(folder, experiment, trial)
-    scores = retrain(folder, experiment, config, trial=trial, say=_say)
-    for line in score_lines(scores):
-        _say(line)
-    write_study_report(folder, experiment)
-    _say(f"model: {folder.model}")
-    _say(f"report: {folder.report}")
-
-
-def _submit(folder: "StudyFolder", experiment: "Experiment") -> None:
-    from search.logs import keep_native_output
-
-    keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
-    from search.submit import submit as write
-
-    end = write(folder, experiment, say=_say)
-    for photo_id in end.fallback_ids[:_SHOWN]:
-        _warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
-    if len(end.fallback_ids) > _SHOWN:
-        _warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
-    _say(f"submission: {folder.submission} ({end.rows} rows)")
 
 
 def main() -> None:

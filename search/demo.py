@@ -7,9 +7,9 @@ from pathlib import Path
 
 from carcls.data.sample import write_sample
 from carcls.data.sample_baseline import thumbnail_baseline
+from search.creation import create_study
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
-from search.run import create_study
 
 EXPERIMENT = Path("experiments/demo.yaml")
 TRAIN_PER_CLASS = 80

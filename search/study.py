@@ -16,6 +16,8 @@ from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.sampler import distributions
 from search.storage import StudyStorage
 
+_IS_RECORDING = "is_recording"
+
 
 class Study:
     """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
@@ -29,9 +31,12 @@ class Study:
         self._records = storage.load()
 
     @classmethod
-    def create(cls, folder: Path, name: str) -> Self:
+    def create(cls, folder: Path, name: str, *, is_recording: bool = False) -> Self:
         """A new, empty study in an existing folder. Raises StudyError where there is one already."""
-        return cls(StudyStorage.create(folder, name))
+        study = cls(StudyStorage.create(folder, name))
+        if is_recording:
+            study.set_value(_IS_RECORDING, True)
+        return study
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> Self:
@@ -204,6 +209,11 @@ class Study:
         """Keeps a value with the study, across resumes."""
         self._writable()
         self._storage.set_value(key, value)
+
+    @property
+    def is_recording(self) -> bool:
+        """True where every trial is trained to its end, for its curve: `carsearch record`."""
+        return bool(self.get_value(_IS_RECORDING))
 
     @property
     def elapsed_s(self) -> float:

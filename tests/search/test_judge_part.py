@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from carcls.data.folds import read_split
+from search.creation import create_recipe_folder
 from search.experiment.experiment import load
 from search.folder import StudyFolder
-from search.run import create_recipe_folder
 from search.scores import read_reports, read_scores
 from tests.search.processes import run_cli
 from tests.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, VALIDATION_PHOTOS, write_tiny

@@ -8,10 +8,10 @@ import pytest
 
 from carcls.data.augment import policy_fingerprint
 from carcls.errors import ConfigError
+from search.creation import create_recipe_folder, create_study
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
 from search.frozen import open_experiment
-from search.run import create_recipe_folder, create_study
 from tests.search.processes import run_cli
 from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
 

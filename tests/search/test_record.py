@@ -1,12 +1,16 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from tiny import EXPERIMENT, write_tiny
 from trial_builders import epoch_report
 
 from search.errors import CurvesError
 from search.experiment.experiment import load
 from search.experiment.settings import RecordSettings
 from search.experiment.template import space_of
+from search.policy.curves import read_curves
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
 from search.record import RecordingPolicy, curve_of, recording_policy
@@ -88,3 +92,30 @@ def test_a_curve_has_every_epoch_with_its_judge() -> None:
         False,
     )
     assert [(point.val_accuracy, point.judge_accuracy) for point in curve.points] == [(0.5, 0.25)]
+
+
+@pytest.mark.slow  # three trainings through Ray: half a minute
+def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, judge: {fraction: 0.25}}")
+    file = write_tiny(tmp_path, f"{text}record: {{configurations: 2, repeated: 1, seeds: 2}}\n")
+    command = [sys.executable, "-m", "search.cli"]
+
+    subprocess.run([*command, "record", str(file), "--table", "curves.gz"], check=True)
+
+    baseline, point, again = read_curves(tmp_path / "curves.gz")
+    assert [curve.is_baseline for curve in (baseline, point, again)] == [True, False, True]
+    assert [curve.seed for curve in (baseline, point, again)] == [0, 0, 1]
+    assert again.params == baseline.params != point.params
+    assert [[(p.stage, p.stage_ended) for p in curve.points] for curve in (baseline, point, again)] == [
+        [(0, False), (0, True), (1, True)]
+    ] * 3
+    assert again.points != baseline.points
+    written = (tmp_path / "curves.gz").read_bytes()
+    subprocess.run([*command, "resume", "results/tiny"], check=True)
+    subprocess.run([*command, "record", str(file), "--table", "curves.gz", "--write-only"], check=True)
+    assert (tmp_path / "curves.gz").read_bytes() == written, "a resumed recording is still one: nothing is left to do"
+    other = [*command, "record", str(file), "--table", "curves.gz", "--set", "search.seed=1"]
+    refused = subprocess.run(other, check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "holds the results of other settings" in refused.stderr

@@ -180,7 +180,7 @@ def test_a_second_call_is_done_at_once_and_another_trial_is_refused(retrained: R
 
 
 def test_while_one_process_trains_nobody_else_does_or_deletes(retrained: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search.run import create_study
+    from search.creation import create_study
 
     folder = retrained.folder
     monkeypatch.chdir(retrained.cwd)

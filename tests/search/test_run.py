@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from search.creation import create_study
 from search.errors import StudyError
 from search.experiment.experiment import load
 from search.folder import StudyFolder
 from search.frozen import open_experiment
 from search.policy.records import TrialState
-from search.run import create_study
 from search.study import Study
 from tests.search.processes import run_cli
 from tests.search.ran import Ran, read_records, timeless

@@ -1,0 +1,95 @@
+"""What several commands do: open a study, search, retrain, submit, and say how it went."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from search.terminal import say, warn
+
+if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
+    from search.folder import StudyFolder
+    from search.policy.policy import Policy
+
+_SHOWN = 10
+"""Photos that warnings name one by one."""
+
+
+def open_study(
+    study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
+) -> "tuple[StudyFolder, Experiment]":
+    """A study's files and its own copy of the experiment, with overrides of keys that may change."""
+    from search.folder import StudyFolder
+    from search.frozen import open_experiment
+
+    folder = StudyFolder(study.absolute())
+    return folder, open_experiment(folder, overrides or [], changeable=changeable)
+
+
+def run_search(
+    folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
+) -> None:
+    """Searches to the end, shows how, writes the report. Exits with 130 where it was interrupted."""
+    from rich.console import Console
+
+    from search.page import write_study_report
+    from search.progress import open_progress
+    from search.run import search
+    from search.study import Study
+
+    known = Study.open(folder.root, read_only=True).records()
+    progress = open_progress(Console(), folder.name, known)
+    end = search(folder, experiment, address=address, progress=progress, policy=policy)
+    if end.trained:
+        write_study_report(folder, experiment)
+        say(f"report: {folder.report}")
+    if not end.finished:
+        warn(f"interrupted: go on by 'carsearch resume {folder.root}'")
+        raise typer.Exit(130)
+
+
+def winner_of(folder: "StudyFolder", trial: int | None) -> int:
+    """Number of the trial to retrain: the one asked for, or the winner."""
+    from search.study import Study
+    from search.summary import winner
+
+    return winner(Study.open(folder.root, read_only=True).records(), trial).number
+
+
+def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
+    """The final training with its scores and the report."""
+    from search.final_lock import clear_retrain
+    from search.logs import keep_native_output
+
+    if replace:
+        clear_retrain(folder)
+    folder.retrain.mkdir(exist_ok=True)
+    keep_native_output(folder.retrain_output)
+    from search.page import write_study_report
+    from search.retrain import final_config, retrain
+    from search.scores import score_lines
+
+    config = final_config(folder, experiment, trial)
+    scores = retrain(folder, experiment, config, trial=trial, say=say)
+    for line in score_lines(scores):
+        say(line)
+    write_study_report(folder, experiment)
+    say(f"model: {folder.model}")
+    say(f"report: {folder.report}")
+
+
+def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """submission.csv, with a warning for what could not be read."""
+    from search.logs import keep_native_output
+
+    keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
+    from search.submit import submit as write
+
+    end = write(folder, experiment, say=say)
+    for photo_id in end.fallback_ids[:_SHOWN]:
+        warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
+    if len(end.fallback_ids) > _SHOWN:
+        warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
+    say(f"submission: {folder.submission} ({end.rows} rows)")
