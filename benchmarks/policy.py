@@ -58,7 +58,15 @@ def main() -> None:
     print(costs_to_reach(recorded))
     print(f"\n{arguments.policy[0]} against the best peer of each place, in points, paired by seed")
     print(differences(places))
-    finish("policy", verdicts(places), half=arguments.half, seeds=arguments.seeds, policy=arguments.policy[0])
+    finish(
+        "policy",
+        verdicts(places),
+        policy=arguments.policy[0],
+        half=arguments.half,
+        seeds=arguments.seeds,
+        baseline_first=arguments.baseline_first,
+        worst_share_of_what_they_needed=max((round(place.reach().of_peer, 3) for place in recorded), default=None),
+    )
 
 
 def _play_arena(name: str, arguments: argparse.Namespace) -> Curves:
@@ -81,7 +89,7 @@ def _play_arena(name: str, arguments: argparse.Namespace) -> Curves:
     results = np.array(list(play_all(tasks, processes=arguments.processes)))
     print(f"; {len(tasks)} searches in {time.perf_counter() - started:.0f} s", flush=True)
     by_method = results.reshape(len(plan), arguments.seeds, *results.shape[1:])
-    return {(name, workers, method): by_method[at] for at, (workers, method) in enumerate(plan)}
+    return {(name, workers, method): by_method[place] for place, (workers, method) in enumerate(plan)}
 
 
 def accuracies(places: Sequence[Cell]) -> str:
@@ -92,7 +100,7 @@ def accuracies(places: Sequence[Cell]) -> str:
         for method in methods
     ]
     if places[0].best_grace:
-        rows.append(("best grace", *(place.best_grace for place in places)))
+        rows.append(("best grace, epochs and rule", *(place.best_grace for place in places)))
     return table(("", *(f"W={place.workers} B={place.budget:g}" for place in places)), rows)
 
 

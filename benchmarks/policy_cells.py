@@ -44,7 +44,7 @@ class Cell:
     """Method by name -> (seeds, costs); ours first."""
     candidates: tuple[str, ...]
     best_grace: str
-    """Which grace period and which rule for the winner are best here; empty without peers."""
+    """Which grace period, in epochs, and which rule for the winner are best here; empty without peers."""
 
     def at_budget(self, method: str) -> Floats:
         """(seeds,) judge accuracies."""
@@ -95,7 +95,7 @@ def _cell(
         index = round(budget / STEP) - 1
         grace, rule = max(graces, key=lambda which: graces[which][:, index].mean())
         others[BEST_GRACE] = graces[grace, rule]
-        best = f"{grace} epoch{'s' if grace > 1 else ''}, winner: {rule}"
+        best = f"{grace} {rule}"
     shown = (DEFAULT_GRACE, BEST_GRACE, TO_THE_END, RANDOM, RANDOM_ASHA)
     curves |= {name: others[name] for name in shown if name in others}
     return Cell(arena, workers, budget, costs, curves, tuple(candidates), best)

@@ -1,5 +1,6 @@
 """Simulated searches of one arena, many seeds of each method, as curves of what their winners are worth."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def play(task: Task) -> Floats:
     """(2, costs): judge accuracy of the winner by each of `RULES` at each cost of `costs`; 0 before the first epoch."""
     # Each study says on standard error that it was made, and ours are made anew for each question.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Ray takes a second of a busy machine for a training inside of its search space.
+    warnings.filterwarnings("ignore", message="Define-by-run function")
     at = arena(task.arena)
     return judged(search(at, task), costs(task.budget) * at.full_training_s)
 
@@ -143,7 +146,7 @@ def search(at: Arena, task: Task) -> Simulation:
 
 def costs(budget: float) -> Floats:
     """(costs,) in full trainings, up to the budget."""
-    return np.arange(1, round(budget / STEP) + 1) * STEP
+    return np.arange(1, round(budget / STEP) + 1, dtype=np.float64) * STEP
 
 
 def judged(simulation: Simulation, costs_s: Floats) -> Floats:

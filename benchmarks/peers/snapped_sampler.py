@@ -66,9 +66,11 @@ class SnappedSampler(BaseSampler):
         together = self._inner.sample_relative(study, trial, known)
 
         def value(name: str) -> Value:
-            if name in together:
-                return together[name]
-            return self._inner.sample_independent(study, trial, name, domains[name])
+            asked = name not in together
+            answer: Value = (
+                self._inner.sample_independent(study, trial, name, domains[name]) if asked else together[name]
+            )
+            return answer
 
         return self._landscape.space.collect(lambda parameter: value(parameter.name))
 

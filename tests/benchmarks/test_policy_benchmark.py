@@ -118,7 +118,7 @@ def test_the_best_grace_is_the_best_of_all_and_of_both_rules():
     assert list(place.curves) == ["ours", DEFAULT_GRACE, BEST_GRACE, TO_THE_END, RANDOM, RANDOM_ASHA]
     assert place.mean(DEFAULT_GRACE) == pytest.approx(0.75)
     assert place.mean(BEST_GRACE) == pytest.approx(0.79)
-    assert place.best_grace == "2 epochs, winner: any"
+    assert place.best_grace == "2 any"
     assert place.best_peer == BEST_GRACE
     assert place.against_best_peer().difference == pytest.approx(0.01)
     assert place.reach().ours == STEP
