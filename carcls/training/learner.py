@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from carcls.config import StageConfig, TrainConfig
 from carcls.data.pixels import Pixels
 from carcls.models.classifier import Classifier, build_classifier
+from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import set_trainable
 from carcls.models.parts import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
@@ -97,8 +98,7 @@ class Learner:
         stage, size_px = self._config.stages[number], self._config.stage_image_size(number)
         if size_px != self._size_px:
             self._rebuild(size_px)
-        # Statistics and scale that were trained before stay as they are: those of small batches destroy them.
-        set_trainable(self._classifier, stage.unfreeze, batch_norm=self._config.weights == "none")
+        set_trainable(self._classifier, stage.unfreeze, batch_norm=not self._keeps_statistics)
         self._stage = stage
         self._rates = rates(stage, steps_per_epoch)
         self._trained = self._parts.head if self.is_frozen else self._classifier.model
@@ -117,6 +117,11 @@ class Learner:
         gc.collect()  # the stage before's optimizer, which is held by cycles too
         # Now and not in the first step, so that a checkpoint finds the variables that it fills.
         self._trained.optimizer.build(self._trained.trainable_variables)
+
+    @property
+    def _keeps_statistics(self) -> bool:
+        """Whether the backbone's BatchNorm stays as it was pretrained: statistics of small batches destroy it."""
+        return self._config.weights != "none"
 
     @property
     def is_frozen(self) -> bool:
@@ -172,6 +177,7 @@ class Learner:
         else:
             arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
         restore_variables(variables, arrays)
+        self._fold()
 
     def _rebuild(self, size_px: int) -> None:
         carried = self.model_arrays() if self._size_px else None
@@ -193,6 +199,12 @@ class Learner:
         if carried is not None:
             restore_variables(model_variables(model), carried)
         self._size_px = size_px
+        self._fold()
+
+    def _fold(self) -> None:
+        """After each change of the backbone's variables from outside, and before anything is traced."""
+        if self._keeps_statistics:
+            fold_batch_norm(self._classifier.backbone)
 
 
 def checkpoint_variables(classifier: Classifier, *, with_backbone: bool) -> dict[str, keras.Variable]:

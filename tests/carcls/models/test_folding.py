@@ -1,0 +1,83 @@
+import keras
+import numpy as np
+import pytest
+
+from carcls.models.backbones import build_backbone
+from carcls.models.folding import fold_batch_norm
+
+RNG = np.random.default_rng(0)
+
+
+def trained(backbone: keras.Model) -> keras.Model:
+    """Statistics and scales as after a training: none is 0 or 1."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            for variable in layer.weights:
+                variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
+    return backbone
+
+
+def frozen(backbone: keras.Model) -> keras.Model:
+    for layer in backbone.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    return backbone
+
+
+# Scale and shift; shift alone (no gamma); both behind another family's pixel scaling.
+@pytest.mark.parametrize(("name", "alpha"), [("MobileNetV2", 0.35), ("InceptionV3", 1.0), ("EfficientNetB0", 1.0)])
+def test_a_folded_backbone_answers_as_it_did(name: str, alpha: float) -> None:
+    backbone = frozen(trained(build_backbone(name, alpha, 96)))
+    pixels = RNG.uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
+    before = np.asarray(backbone(pixels))
+    names, config = [weight.path for weight in backbone.weights], backbone.get_config()
+
+    fold_batch_norm(backbone)
+
+    after = np.asarray(backbone(pixels))
+    np.testing.assert_array_equal(after, before)
+    assert np.abs(before).max() > 0
+    assert [weight.path for weight in backbone.weights] == names
+    assert backbone.get_config() == config
+
+
+def test_other_weights_show_only_after_folding_again() -> None:
+    layer = keras.layers.BatchNormalization()
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layer(inputs))
+    layer.trainable = False
+    layer.set_weights([np.array([2.0, 3.0]), np.array([1.0, 0.0]), np.array([1.0, 2.0]), np.array([4.0, 1.0]) - 1e-3])
+    fold_batch_norm(model)
+    x = np.array([[3.0, 5.0]], dtype="float32")
+    np.testing.assert_allclose(model(x, training=True), [[3.0, 9.0]], rtol=1e-6)  # (3 - 1) / 2 * 2 + 1, (5 - 2) * 3
+
+    layer.set_weights([np.ones(2), np.zeros(2), np.zeros(2), np.ones(2) - 1e-3])
+    fold_batch_norm(model)
+
+    np.testing.assert_allclose(model(x), [[3.0, 5.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_computed_in_single_and_handed_on_in_half(policy: str) -> None:
+    layer = keras.layers.BatchNormalization(dtype=policy)
+    inputs = keras.Input((3,))
+    model = trained(keras.Model(inputs, layer(inputs)))
+    layer.trainable = False
+    x = RNG.uniform(-4, 4, (5, 3)).astype("float32")
+    before = model(x)
+
+    fold_batch_norm(model)
+
+    after = model(x)
+    assert keras.backend.standardize_dtype(after.dtype) == policy.removeprefix("mixed_")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(after), keras.ops.convert_to_numpy(before))
+
+
+def test_channels_that_are_not_last_are_left_to_keras() -> None:
+    layer = keras.layers.BatchNormalization(axis=1)
+    inputs = keras.Input((3, 4, 4))
+    model = trained(keras.Model(inputs, layer(inputs)))
+    layer.trainable = False
+    x = RNG.uniform(-1, 1, (2, 3, 4, 4)).astype("float32")
+    before = np.asarray(model(x))
+    fold_batch_norm(model)
+    np.testing.assert_array_equal(np.asarray(model(x)), before)
