@@ -25,6 +25,7 @@ TITLES = {
     "full_size": "the contest's 15,561 photos",
     "data_check": "the contest's full layout checked",
     "policy": "the search policy against Ray's and Optuna's own objects, simulated",
+    "real_search": "whole searches in the flesh, equally long",
     "sample_baseline": "how far colours carry on the sample data",
 }
 """In the page's order."""

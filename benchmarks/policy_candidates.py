@@ -11,11 +11,12 @@ Make = Callable[[Space, Mapping[str, Value], int], Policy]
 """(space, default recipe, seed) -> the policy of one search."""
 
 
-def ladder(*, reduction_factor: int, sampler: str = "tpe", stopping: bool = True) -> Make:
+def ladder(*, reduction_factor: int, sampler: str = "tpe", stopping: bool = True, first_rung: int = 1) -> Make:
     """As `search.scheduler` and `search.sampler` of an experiment file say."""
 
     def make(space: Space, baseline: Mapping[str, Value], seed: int) -> Policy:
-        return SearchPolicy(space, baseline, Ladder(reduction_factor, stopping=stopping), sampler, seed)
+        rungs = Ladder(reduction_factor, stopping=stopping, first_rung=first_rung - 1)
+        return SearchPolicy(space, baseline, rungs, sampler, seed)
 
     return make
 
@@ -26,6 +27,11 @@ CANDIDATES: Mapping[str, Make] = {
     "asha-4": ladder(reduction_factor=4),
     "asha-2-random": ladder(reduction_factor=2, sampler="random"),
     "asha-2-sobol": ladder(reduction_factor=2, sampler="sobol"),
+    **{
+        f"asha-{factor}-from-{first}": ladder(reduction_factor=factor, first_rung=first)
+        for factor in (2, 3, 4)
+        for first in (2, 3)
+    },
     "to-the-end": ladder(reduction_factor=2, stopping=False),
 }
 """The first: what `experiments/*.yaml` use on these photos."""

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,38 @@ def train_list(
 
 def search(root: Path, folder: Path, *, trials: int, seed: int, concurrent: int) -> dict[str, Any]:
     """A whole stock search over the four MobileNets; the best trial's result."""
+    results = _whole_search(root, folder, seed=seed, concurrent=concurrent, trials=trials)
+    return dict(results.get_best_result("val_accuracy", "max", scope="all").metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class StockReport:
+    """One epoch of a stock search."""
+
+    at_s: float
+    """From the search's start, its scan of the photos included."""
+    trial: str
+    epoch: int
+    val_accuracy: float
+
+
+def timed_search(root: Path, folder: Path, *, wall_s: float, seed: int, concurrent: int) -> list[StockReport]:
+    """A stock search that is ended after `wall_s` seconds: every epoch that was reported until then."""
+    from ray import tune
+
+    started = time.monotonic()
+    reports: list[StockReport] = []
+
+    class Notes(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: object, trial: Any, result: Any, **_: object) -> None:  # noqa: ANN401 - Ray's own
+            at_s = time.monotonic() - started
+            reports.append(StockReport(at_s, trial.trial_id, result["epoch"], result["val_accuracy"]))
+
+    _whole_search(root, folder, seed=seed, concurrent=concurrent, wall_s=wall_s, callbacks=[Notes()])
+    return [report for report in reports if report.at_s <= wall_s]
+
+
+def _whole_search(root: Path, folder: Path, *, seed: int, concurrent: int, **limits: Any) -> Any:  # noqa: ANN401
     from ray import tune
     from ray.tune.schedulers import AsyncHyperBandScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -82,8 +115,7 @@ def search(root: Path, folder: Path, *, trials: int, seed: int, concurrent: int)
         time_attr="epoch", metric="val_accuracy", mode="max", max_t=9, grace_period=3, reduction_factor=3
     )
     searcher = OptunaSearch(space, metric="val_accuracy", mode="max", seed=seed)
-    results = _tune(folder, searcher, concurrent=concurrent, scheduler=scheduler, trials=trials, trainable=_searched)
-    return dict(results.get_best_result("val_accuracy", "max", scope="all").metrics)
+    return _tune(folder, searcher, concurrent=concurrent, scheduler=scheduler, trainable=_searched, **limits)
 
 
 def _searched(config: dict[str, Any]) -> None:
@@ -151,6 +183,8 @@ def _tune(
     concurrent: int,
     scheduler: Any = None,  # noqa: ANN401
     trials: int = -1,
+    wall_s: float | None = None,
+    callbacks: Sequence[Any] = (),
     trainable: Any = train_stock,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
     """The Tuner as the guides write it: a fresh process per trial, one core each."""
@@ -171,9 +205,15 @@ def _tune(
         results = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler, num_samples=trials, max_concurrent_trials=concurrent
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=trials,
+                max_concurrent_trials=concurrent,
+                time_budget_s=wall_s,
             ),
-            run_config=tune.RunConfig(name="stock", storage_path=str(folder), verbose=0),
+            run_config=tune.RunConfig(
+                name="stock", storage_path=str(folder), verbose=0, callbacks=list(callbacks) or None
+            ),
         ).fit()
     finally:
         ray.shutdown()

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls import devices
 from carcls.config import StageConfig, TrainConfig
 from carcls.data.pixels import Pixels
 from carcls.models.classifier import Classifier, build_classifier
@@ -137,7 +138,7 @@ class Learner:
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
         clock = StepClock()
-        history = self._trained.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
+        history = self._trained.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
         return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock)
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:

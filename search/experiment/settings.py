@@ -93,6 +93,8 @@ class SchedulerConfig(_Frozen):
     """`none`: every trial runs all its stages."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """The best 1/reduction_factor of a rung go on."""
+    first_rung: Annotated[int, Field(ge=1)] = 1
+    """Number of the stage, counted from 1, at whose end trials are first compared."""
 
 
 class ResourceSettings(_Frozen):

@@ -76,7 +76,11 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
     return SearchPolicy(
         space=experiment.space,
         baseline=experiment.baseline,
-        ladder=Ladder(settings.scheduler.reduction_factor, stopping=settings.scheduler.kind == "asha"),
+        ladder=Ladder(
+            settings.scheduler.reduction_factor,
+            stopping=settings.scheduler.kind == "asha",
+            first_rung=settings.scheduler.first_rung - 1,
+        ),
         sampler=settings.sampler,
         seed=settings.seed,
         finalists=settings.finalists,

@@ -14,6 +14,8 @@ class Ladder:
     """Of the n trials that have ended a stage, the best floor(n / reduction_factor) go on."""
     stopping: bool = True
     """False: nobody pauses, every trial goes straight to its last stage."""
+    first_rung: int = 0
+    """Number of the first stage at whose end trials are compared; whoever has fewer stages pauses nowhere."""
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
@@ -25,7 +27,7 @@ class Ladder:
 
     def next_stop(self, stage: int, stage_count: int) -> int:
         """Number of the stage after which a trial that goes on with `stage` pauses or is complete."""
-        return stage if self.stopping else stage_count - 1
+        return min(max(stage, self.first_rung), stage_count - 1) if self.stopping else stage_count - 1
 
     def places(self, ended: int) -> int:
         """How many of the trials that have ended a stage may go on. Integers: a float logarithm loses rungs."""

@@ -24,6 +24,14 @@ def test_stops_are_rung_by_rung_or_at_the_end():
     assert (Ladder(3).first_stop(4), Ladder(3, stopping=False).first_stop(4)) == (0, 3)
 
 
+def test_before_the_first_rung_nobody_pauses() -> None:
+    late = Ladder(3, first_rung=2)
+    assert [late.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
+    assert late.first_stop(4) == 2
+    assert late.first_stop(2) == 1, "a trial of fewer stages goes to its end"
+    assert Ladder(3, stopping=False, first_rung=1).first_stop(4) == 3
+
+
 def test_standing_at_a_rung():
     records = [
         trial(1, PAUSED, [0.2, 0.6, 0.4]),  # the best epoch counts, not the last

@@ -131,6 +131,8 @@ searches = st.builds(
     lambda first, rest: [first, *rest], baselines, st.lists(st.lists(stages, min_size=1, max_size=4), max_size=30)
 )
 
+ladders = st.builds(Ladder, st.integers(2, 4), st.booleans(), st.integers(0, 3))
+
 
 def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: object) -> tuple[Search, list[Job]]:
     jobs: list[Job] = []
@@ -168,17 +170,17 @@ def _check_promotion(search: Search, job: Continue) -> None:
     assert len(better) < len(ended) // search.ladder.reduction_factor
 
 
-@given(searches, st.integers(2, 4), st.integers(1, 5), st.randoms(), st.booleans())
+@given(searches, ladders, st.integers(1, 5), st.randoms())
 @settings(max_examples=150, deadline=None)
-def test_a_search_in_any_order_of_arrival(curves, factor: int, workers: int, chance: Random, stopping: bool):
-    search, jobs = _play(curves, Ladder(factor, stopping), workers, chance)
+def test_a_search_in_any_order_of_arrival(curves, ladder: Ladder, workers: int, chance: Random):
+    search, jobs = _play(curves, ladder, workers, chance)
     assert jobs[-1] == Finished()
     assert len(search.records) == len(curves)
     assert len(set(search.trained)) == len(search.trained), "a stage was trained twice"
     assert search.records[0].state is COMPLETE
     assert sum(isinstance(job, Continue) and job.carried for job in jobs) <= 1
     assert {record.state for record in search.records} <= {COMPLETE, PAUSED, FAIL}
-    if not stopping:
+    if not ladder.stopping:
         assert {record.state for record in search.records} <= {COMPLETE, FAIL}
 
 

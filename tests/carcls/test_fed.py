@@ -1,0 +1,65 @@
+import gc
+import time
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from carcls import devices
+from carcls.data.epoch_plan import ArrayPlan
+from carcls.data.prefetch import EpochBatches
+
+
+def epoch(count: int, batch_size: int) -> EpochBatches:
+    x = np.arange(count * 4, dtype=np.uint8).reshape(count, 2, 2, 1)
+    return EpochBatches(ArrayPlan(x, np.eye(3, dtype=np.float32)[np.arange(count) % 3], batch_size))
+
+
+class Seen(keras.Model):
+    """Keeps what fit shows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def train_step(self, data):
+        self.batches.append(tuple(np.asarray(part) for part in data))
+        return {"loss": 0.0}
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (6, 3), (2, 5)])
+def test_fit_sees_every_batch_once_in_order_and_as_it_is(count: int, batch_size: int) -> None:
+    model, batches = Seen(), epoch(count, batch_size)
+    model.compile(run_eagerly=True)
+    model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+    expected = [batches[number] for number in range(len(batches))]
+    assert len(model.batches) == len(expected)
+    for (x, y), (wanted_x, wanted_y) in zip(model.batches, expected, strict=True):
+        np.testing.assert_array_equal(x, wanted_x)
+        np.testing.assert_array_equal(y, wanted_y)
+        assert (x.dtype, y.dtype) == (np.uint8, np.float32)
+
+
+def test_batches_of_several_sizes_are_one_shape_to_a_compiled_step() -> None:
+    batches = epoch(7, 3)
+    dataset = devices.fed(batches)
+    assert [tuple(spec.shape) for spec in dataset.element_spec] == [(None, 2, 2, 1), (None, 3)]
+    assert int(dataset.cardinality()) == 3
+
+
+def test_nothing_is_tuned() -> None:
+    assert devices.fed(epoch(4, 2)).options().autotune.enabled is False
+
+
+def test_an_epoch_that_was_fitted_is_let_go() -> None:
+    model, batches = Seen(), epoch(4, 2)
+    gone = weakref.ref(batches)
+    model.compile(run_eagerly=True)
+    model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+    batches.close()
+    del batches
+    deadline_s = time.monotonic() + 10
+    while gone() is not None and time.monotonic() < deadline_s:
+        gc.collect()
+    assert gone() is None
