@@ -42,8 +42,14 @@ class Driver:
 
     def await_child(self, *, not_in: frozenset[int] = frozenset()) -> int:
         """The process of a trial in the middle of its segment: one that the fork server has forked."""
-        self._await(lambda: bool(self.children() - not_in), "a trial's process")
-        return max(self.children() - not_in)
+        found: set[int] = set()
+
+        def is_there() -> bool:
+            found.update(self.children() - not_in)  # kept: it may be gone a moment later
+            return bool(found)
+
+        self._await(is_there, "a trial's process")
+        return max(found)
 
     def children(self) -> frozenset[int]:
         below = descendants(self.process.pid)
@@ -122,7 +128,7 @@ def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished
     os.kill(child, signal.SIGKILL)
     driver.await_child(not_in=frozenset({child}))
     driver.await_epochs(4)
-    driver.await_child()
+    driver.await_child(not_in=driver.children())  # one at its beginning
     os.kill(driver.actor(), signal.SIGKILL)
     assert driver.wait() == 0, driver.output
 
