@@ -96,7 +96,7 @@ def timed_search(root: Path, folder: Path, *, wall_s: float, seed: int, concurre
     return [report for report in reports if report.at_s <= wall_s]
 
 
-def _whole_search(root: Path, folder: Path, *, seed: int, concurrent: int, **limits: Any) -> Any:  # noqa: ANN401
+def _whole_search(root: Path, folder: Path, *, seed: int, concurrent: int, **limits: Any) -> Any:  # noqa: ANN401 - Ray's own
     from ray import tune
     from ray.tune.schedulers import AsyncHyperBandScheduler
     from ray.tune.search.optuna import OptunaSearch
