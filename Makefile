@@ -46,7 +46,7 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 jax: $(JAX_STAMP)
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend
 
-# About an hour and a half on 2 idle cores; `python -m benchmarks NAME` runs one.
+# Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks
 

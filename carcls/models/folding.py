@@ -1,7 +1,7 @@
 """Frozen BatchNorm as what it is: one multiplication and one addition.
 
 Keras works a frozen layer's scale and shift out of four variables in every graph that it traces: about fourteen
-operations a layer in place of two, a quarter of the time that the first step of a MobileNet takes.
+operations a layer in place of two, a quarter of the time that the first step of MobileNetV2 takes.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, remove_unrecorded
 from search.cluster.segment import Outcome, Segment
@@ -13,12 +14,9 @@ from search.folder import StudyFolder
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.policy import Policy
-from search.policy.records import TrialRecord, searched, trained_s
+from search.policy.records import MAX_RESTARTS, TrialRecord, searched, trained_s
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
-
-MAX_RESTARTS = 3
-"""Deaths of a trial's process or node without a new epoch between them, after which it counts as failed."""
 
 _SEED_END = 2**31
 """No seed of a training is as large."""
@@ -152,14 +150,12 @@ class Dispatcher:
 
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)
-        config = self._experiment.bind(new.params)
-        config = config.model_copy(update={"seed": config.seed + new.repetition})
+        config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
         return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
 
     def _new_repeat(self, job: Repeat) -> int:
         """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
-        config = self._study.config(job.number)
-        config = config.model_copy(update={"seed": (config.seed + job.repetition) % _SEED_END})
+        config = _with_other_seed(self._study.config(job.number), job.repetition)
         params = self._study.record(job.number).params
         return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
 
@@ -185,3 +181,8 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
         )
+
+
+def _with_other_seed(config: TrainConfig, repetition: int) -> TrainConfig:
+    """Of the repetition; 0: the configuration's own."""
+    return config.model_copy(update={"seed": (config.seed + repetition) % _SEED_END})

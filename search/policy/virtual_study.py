@@ -9,10 +9,7 @@ from dataclasses import replace
 from carcls.events import EpochReport, PhaseSeconds
 from search.experiment.domains import Value
 from search.policy.curves import CurvePoint
-from search.policy.records import TrialRecord, TrialState, searched
-
-MAX_RESTARTS = 3
-"""As the dispatcher's: deaths of a trial without a new epoch between them, after which it counts as failed."""
+from search.policy.records import MAX_RESTARTS, TrialRecord, TrialState, searched
 
 
 class VirtualStudy:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings
+from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment, load
 from search.experiment.settings import BudgetSettings, FinalistSettings
 from search.experiment.space import Space
 from search.folder import StudyFolder
-from search.policy import virtual_study
 from search.policy.faults import Faults
 from search.policy.landscapes import Training
 from search.policy.policy import Proposal, search_policy
@@ -127,7 +126,3 @@ def _assert_it_was_worth_a_test(found: Simulation, *, with_deaths: bool, with_fi
     assert any(record.deaths for record in found.records) is with_deaths
     assert any(record.repeats is not None for record in found.records) is with_finals
     assert 5 < len(searched(found.records)) < 20, "the hours are used up before the trials are"
-
-
-def test_both_give_a_trial_as_many_chances() -> None:
-    assert virtual_study.MAX_RESTARTS == MAX_RESTARTS

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.cluster.dispatch import MAX_RESTARTS, Dispatcher, WorkerSettings
+from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
 from search.policy.policy import search_policy
-from search.policy.records import TrialState
+from search.policy.records import MAX_RESTARTS, TrialState
 from search.study import Study
 from tests.search.tiny import EXPERIMENT, STAGES
 from tests.search.trial_builders import epoch_report
