@@ -5,7 +5,7 @@ Messages to the driver are Tune results. Tune flattens nested results, so each c
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from carcls.events import EpochReport
@@ -36,6 +36,8 @@ class Segment:
     gpu_share: float | None
     """Share of one GPU's memory; None where the trial has no GPU."""
     deterministic: bool
+    deadline: dict[str, Any] = field(default_factory=dict)
+    """The experiment's deadline settings, as JSON; empty: their defaults."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -46,8 +48,9 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed"]
-    """Reached its rung; configuration cannot be trained (out of memory, NaN); Python error; process died."""
+    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full"]
+    """Reached its rung; configuration cannot be trained (out of memory, NaN); Python error; process died; no room for
+    what it had to write."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
 

@@ -115,6 +115,26 @@ class ResourceSettings(_Frozen):
         return gpus
 
 
+class DeadlineSettings(_Frozen):
+    """How long a running trial may say nothing: then its process is killed, and goes on from its last checkpoint."""
+
+    epoch_factor: Annotated[float, Field(ge=2.0)] = 10.0
+    """Times the longest wait for an epoch of the same stage so far, as this worker had them."""
+    shortest_minutes: Annotated[float, Field(gt=0.0)] = 10.0
+    """Never less than this, however short the epochs are."""
+    first_epoch_minutes: Annotated[float, Field(gt=0.0)] = 120.0
+    """For the first epoch of a stage or of an attempt, which compiles, and may build what the store lacks."""
+
+
+class CheckpointSettings(_Frozen):
+    """What a study keeps on disk of trainings that may go on."""
+
+    quota_gb: Annotated[float, Field(gt=0.0)] | None = None
+    """What all checkpoints of the study may take, in 10^9 bytes: beyond it the least useful go; null: no limit."""
+    full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
+    """How long a search waits for room on a full disk before it stops, to be resumed."""
+
+
 class FinalistSettings(_Frozen):
     """The best trials, trained again with other seeds: a score that was not picked for being high."""
 
@@ -138,8 +158,13 @@ class SearchSettings(_Frozen):
     finalists: FinalistSettings = FinalistSettings()
     """Off unless asked for: they cost as much as many a search (`count` + 1 times `seeds` whole trainings)."""
     resources: ResourceSettings = ResourceSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials that run at once; null: as many as the resources allow."""
+    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Deaths of a trial's process or node without a new epoch between them, after which it has failed. A Python error
+    is no death: it fails at once."""
+    deadline: DeadlineSettings = DeadlineSettings()
     deterministic: bool = False
     """True: deterministic kernels, and with one trial at a time a repeated search is the same. Slower; on GPUs
     TensorFlow has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
