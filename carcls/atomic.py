@@ -1,10 +1,16 @@
 """A file appears under its name whole or not at all, and stays there through a power cut."""
 
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from carcls.errors import DiskFullError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -12,19 +18,21 @@ def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
     After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing. Raises
-    OSError where the disk refuses.
+    DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    with naming_full_disk(path):
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +40,35 @@ def write_text(path: Path, text: str) -> None:
     with published(path) as temporary:
         # surrogateescape: a folder may hold names that are no UTF-8, and they must be written too
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """True where the system said that a disk, or this user's share of it, has no room left."""
+    return isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+
+
+def full_disk_behind(error: BaseException | None) -> OSError | None:
+    """The full disk among an error and those that led to it; None where there is none."""
+    while error is not None:
+        if isinstance(error, OSError) and is_full_disk(error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Turns the system's word for it into a DiskFullError that names the file and what is free there now."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DiskFullError) or not is_full_disk(error):
+            raise
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        free_mb = shutil.disk_usage(there).free / 1e6
+        raise DiskFullError(
+            f"{path}: no room left on its disk ({error.strerror}; {free_mb:,.1f} MB free): free some space there"
+        ) from error
 
 
 def sync(path: Path) -> None:

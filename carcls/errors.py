@@ -6,6 +6,7 @@
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
+    ├── DiskFullError          a file that found no room; an OSError too
     ├── SubmissionError        a submission that the sample does not match
     └── TrainingError          a training that cannot go on; a result, not a crash
         ├── DivergedError      the loss is no longer finite
@@ -37,6 +38,10 @@ class WeightsError(CarclsError):
 
 class CheckpointError(CarclsError):
     """A checkpoint that is missing, torn, or of another model."""
+
+
+class DiskFullError(CarclsError, OSError):
+    """A file that found no room on its disk; nothing of it was left there."""
 
 
 class SubmissionError(CarclsError):

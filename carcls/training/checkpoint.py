@@ -9,7 +9,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from carcls.atomic import published
 from carcls.errors import CheckpointError
 
 _META = "meta.json"
+_PIECE_BYTES = 1 << 20
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What zipfile, json and numpy raise over bytes that they cannot make sense of."""
 
@@ -29,7 +31,7 @@ def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str
     """Write arrays and JSON values: `path` holds either its old content or all of the new, even through a power cut.
 
     Arrays are plain numbers; `meta` is anything that json writes. The folder is made where it is missing. Raises
-    OSError where the disk refuses.
+    DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
     """
     with published(path) as temporary, temporary.open("wb") as handle:
         _write_zip(handle, arrays, meta)
@@ -37,11 +39,27 @@ def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str
 
 def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """What `save_state` wrote: the arrays by key, and the JSON values. Raises CheckpointError where missing or torn."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        entries = {info.filename: _read_entry(archive, info) for info in archive.infolist()}
+        meta = _parsed(entries.pop(_META))
+        return {name.removesuffix(".npy"): _read_array(content) for name, content in entries.items()}, meta
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The JSON values alone, after every byte of the file was checked. Raises CheckpointError where missing or torn."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as entry:
+                while entry.read(_PIECE_BYTES):
+                    pass  # the end of an entry compares its CRC
+        return _parsed(archive.read(_META))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What cannot be read as a checkpoint becomes a CheckpointError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {info.filename: _read_entry(archive, info) for info in archive.infolist()}
-            meta = json.loads(entries.pop(_META))
-            arrays = {name.removesuffix(".npy"): _read_array(content) for name, content in entries.items()}
+        yield
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; resume from an earlier one or start anew") from None
     except _UNREADABLE as error:
@@ -49,7 +67,6 @@ def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             f"{path}: not a whole checkpoint ({type(error).__name__}: {error});"
             " resume from an earlier one or start anew"
         ) from error
-    return arrays, meta
 
 
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -114,6 +131,13 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"entry {info.filename} is compressed")
     return archive.read(info)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    meta = json.loads(content)
+    if not isinstance(meta, dict):
+        raise ValueError(f"{_META} holds no values by name")
+    return meta
 
 
 def _read_array(content: bytes) -> NDArray[Any]:

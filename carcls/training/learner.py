@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import set_trainable
 from carcls.models.parts import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
+from carcls.training.initial import NOTHING, InitialWeights, LeftOut
 from carcls.training.losses import training_loss
 from carcls.training.optimizers import make_optimizer
 from carcls.training.schedules import plateau_factor, rates
@@ -81,6 +82,7 @@ class Learner:
     _rates: NDArray[np.float32]
     _classifier: Classifier
     _parts: Parts
+    _initial: InitialWeights
     _trained: keras.Model
     """The classifier's model, or its head alone."""
     _predictors: dict[bool, keras.Model]
@@ -100,6 +102,7 @@ class Learner:
         if size_px != self._size_px:
             self._rebuild(size_px)
         set_trainable(self._classifier, stage.unfreeze, batch_norm=not self._keeps_statistics)
+        self._initial.note_trainable(self._classifier.backbone)
         self._stage = stage
         self._rates = rates(stage, steps_per_epoch)
         self._trained = self._parts.head if self.is_frozen else self._classifier.model
@@ -162,22 +165,42 @@ class Learner:
         """Scalars that the current stage trains."""
         return sum(int(np.prod(variable.shape)) for variable in self._trained.trainable_variables)
 
-    def model_arrays(self, *, with_backbone: bool = True) -> dict[str, NDArray[Any]]:
-        """The model's variables, by checkpoint key; all of them, or all but the backbone's weights."""
-        return variable_arrays(checkpoint_variables(self._classifier, with_backbone=with_backbone))
+    @property
+    def has_initial_backbone(self) -> bool:
+        """True as long as nothing has changed any of the backbone's weights."""
+        return self._initial.all_unchanged
+
+    @property
+    def initial_variables(self) -> LeftOut:
+        """The backbone's weights that are still what they were at the start, by checkpoint key, with their digests."""
+        return self._initial.unchanged
+
+    def model_arrays(self, *, without: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+        """The model's variables, by checkpoint key, less those whose keys are in `without`."""
+        variables = model_variables(self._classifier.model)
+        return variable_arrays({key: variable for key, variable in variables.items() if key not in without})
 
     def optimizer_arrays(self) -> dict[str, NDArray[Any]]:
         """All of the optimizer's variables, by checkpoint key."""
         return variable_arrays(optimizer_variables(self._trained.optimizer))
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]], *, with_optimizer: bool, with_backbone: bool = True) -> None:
-        """Take over a checkpoint's variables, its optimizer only within the same stage. Raises CheckpointError."""
-        variables = checkpoint_variables(self._classifier, with_backbone=with_backbone)
+    def restore(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        with_optimizer: bool,
+        left_out: LeftOut | None = NOTHING,
+    ) -> None:
+        """Take over a checkpoint's variables, its optimizer only within the same stage.
+
+        left_out: what the checkpoint says so of, see `InitialWeights.restore`. Raises CheckpointError.
+        """
+        variables = model_variables(self._classifier.model)
         if with_optimizer:
             variables |= optimizer_variables(self._trained.optimizer)
         else:
             arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
-        restore_variables(variables, arrays)
+        self._initial.restore(variables, arrays, left_out)
         self._fold()
 
     def _rebuild(self, size_px: int) -> None:
@@ -197,7 +220,9 @@ class Learner:
             False: keras.Model(model.inputs, model.outputs, name="predictor"),
             True: keras.Model(self._parts.head.inputs, self._parts.head.outputs, name="head_predictor"),
         }
-        if carried is not None:
+        if carried is None:
+            self._initial = InitialWeights(self._classifier)
+        else:
             restore_variables(model_variables(model), carried)
         self._size_px = size_px
         self._fold()
@@ -206,15 +231,6 @@ class Learner:
         """After each change of the backbone's variables from outside, and before anything is traced."""
         if self._keeps_statistics:
             fold_batch_norm(self._classifier.backbone)
-
-
-def checkpoint_variables(classifier: Classifier, *, with_backbone: bool) -> dict[str, keras.Variable]:
-    """A classifier's variables by checkpoint key; all of them, or all but the backbone's weights."""
-    variables = model_variables(classifier.model)
-    if with_backbone:
-        return variables
-    left_out = {id(variable) for variable in classifier.backbone.weights}
-    return {key: variable for key, variable in variables.items() if id(variable) not in left_out}
 
 
 def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:

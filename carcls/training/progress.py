@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from carcls.config import TrainConfig
 from carcls.errors import CheckpointError
-from carcls.training.checkpoint import load_state, save_state
+from carcls.training.checkpoint import load_state, read_meta, save_state
+from carcls.training.initial import LeftOut, read_left_out
 from carcls.training.learner import Learner
 from carcls.training.position import Position
-from carcls.training.retention import checkpoint_name, trial_file
+from carcls.training.retention import checkpoint_name, checkpoints_up_to, trial_file
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,27 @@ class Progress:
     path: Path
     position: Position
     arrays: dict[str, NDArray[Any]]
-    backbone: str | None
-    """The backbone's `backbone_identity` where it is as it was at the start: then `arrays` leave it out."""
+    weights: str | None
+    """`backbone_identity` of the weights that complete `arrays`; None where these hold everything."""
+    left_out: LeftOut | None
+    """What `arrays` leave out; None: the whole backbone, see `InitialWeights.restore`."""
 
 
 def save_progress(
-    config: TrainConfig, learner: Learner, position: Position, *, backbone: str | None, folder: Path, attempt: int
+    config: TrainConfig, learner: Learner, position: Position, *, weights: str | None, folder: Path, attempt: int
 ) -> None:
     """Write the full state after an epoch, and its weights alone where it is the best one. Raises OSError.
 
-    A backbone that is as it was at the start is named in place of its variables. The weights come first: a checkpoint
-    never names weights that are not there.
+    weights: `backbone_identity` of those that the backbone was begun with: variables that are still the same are named
+    in place of being written. None: everything is written. The best weights come first: a checkpoint never names any
+    that are not there.
     """
-    model, best = learner.model_arrays(with_backbone=backbone is None), position.best_so_far
+    left_out = {} if weights is None else dict(learner.initial_variables)
+    origin = {"weights": weights if left_out else None, "left_out": left_out}
+    model, best = learner.model_arrays(without=left_out), position.best_so_far
     if best.epoch == position.epoch:
-        save_state(folder / best.path, model, {"image_size": best.image_size, "backbone": backbone})
-    meta = {"position": position.to_json(), "config": config.model_dump(mode="json"), "backbone": backbone}
+        save_state(folder / best.path, model, {"image_size": best.image_size, **origin})
+    meta = {"position": position.to_json(), "config": config.model_dump(mode="json"), **origin}
     save_state(folder / checkpoint_name(attempt, position.epoch), model | learner.optimizer_arrays(), meta)
 
 
@@ -53,7 +59,28 @@ def load_progress(config: TrainConfig, folder: Path, resume: str) -> Progress:
             f"{folder / resume} belongs to another configuration: {', '.join(changed)} changed;"
             " start a new training, or resume with the configuration that began it"
         )
-    return Progress(folder / resume, Position.from_json(meta.get("position", {})), arrays, meta.get("backbone"))
+    position, (weights, left_out) = Position.from_json(meta.get("position", {})), read_left_out(meta)
+    return Progress(folder / resume, position, arrays, weights, left_out)
+
+
+def newest_whole(folder: Path, newest: str, *, with_best: bool) -> tuple[str | None, tuple[str, ...]]:
+    """What a trial in `folder` can go on from: `newest`, or the latest whole checkpoint of an earlier epoch; else None.
+
+    And one line for each file that is missing or torn, for whoever watches. with_best: the best weights that it names
+    must be whole too. Every byte is read and compared with its checksum. Raises CheckpointError for a name that is none
+    of a checkpoint.
+    """
+    wrong = []
+    for name in checkpoints_up_to(folder, newest):
+        try:
+            best = Position.from_json(read_meta(folder / name).get("position", {})).best
+            if with_best and best is not None:
+                read_meta(trial_file(folder, best.path))
+        except CheckpointError as error:
+            wrong.append(str(error).removesuffix("; resume from an earlier one or start anew"))
+        else:
+            return name, tuple(wrong)
+    return None, tuple(wrong)
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.weights import resolve_weights
-from carcls.training.checkpoint import load_state, restore_variables
+from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.failures import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
+from carcls.training.initial import InitialWeights, read_left_out
 from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
-from carcls.training.learner import Learner, checkpoint_variables
+from carcls.training.learner import Learner
 from carcls.training.position import Position, stopping_note
 from carcls.training.progress import Progress, load_progress, save_progress
 from carcls.training.retention import best_name, checkpoint_name, trial_file
@@ -52,7 +53,7 @@ def fine_tune(
     """
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
-    weights, backbone = _starting_weights(config, saved)
+    weights, started_with = _starting_weights(config, saved)
     _check_parts(data)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
@@ -65,10 +66,10 @@ def fine_tune(
                 started = time.perf_counter()
                 learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
                 if saved is not None:
-                    with_optimizer, with_backbone = position.stage_epoch > 0, saved.backbone is None
-                    learner.restore(saved.arrays, with_optimizer=with_optimizer, with_backbone=with_backbone)
+                    with_optimizer = position.stage_epoch > 0
+                    learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
                     saved = None
-                backbone = backbone if learner.is_frozen else None
+                backbone = started_with if learner.has_initial_backbone else None
                 photos = _stage_input(config, data, learner, number=number, backbone=backbone, feeder=feeder)
                 build_s = time.perf_counter() - started
 
@@ -76,7 +77,7 @@ def fine_tune(
                 with naming_out_of_memory(config, number):
                     epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
                 position = position.after_epoch(config, epoch.scores, attempt=attempt)
-                save_progress(config, learner, position, backbone=backbone, folder=folder, attempt=attempt)
+                save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
                 on_epoch(_report(config, data, position, epoch, attempt))
                 build_s = 0.0
 
@@ -92,27 +93,27 @@ def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_c
     size_px = meta.get("image_size")
     if not isinstance(size_px, int):
         raise CheckpointError(f"{path} does not tell its image size; expected best weights such as {best_name(0, 3)!r}")
-    backbone = meta.get("backbone")
-    weights = None if backbone is None else _same_weights(config, backbone, path)
+    started_with, left_out = read_left_out(meta)
+    weights = None if started_with is None else _same_weights(config, started_with, path)
     classifier = build_classifier(config, size_px=size_px, class_count=class_count, weights=weights)
-    restore_variables(checkpoint_variables(classifier, with_backbone=backbone is None), arrays)
+    InitialWeights(classifier).restore(model_variables(classifier.model), arrays, left_out)
     return classifier, size_px
 
 
 def _starting_weights(config: TrainConfig, saved: Progress | None) -> tuple[Path | None, str | None]:
-    """The file that fills the backbone, if any is to, and the name of weights that the backbone still has."""
+    """The file that fills the backbone, if any is to, and the name of the weights that it was begun with."""
     if saved is not None:
-        if saved.backbone is None:  # the checkpoint holds all of the weights, and the file may be gone
+        if saved.weights is None:  # the checkpoint holds all of the weights, and the file may be gone
             return None, None
-        return _same_weights(config, saved.backbone, saved.path), saved.backbone
+        return _same_weights(config, saved.weights, saved.path), saved.weights
     weights = resolve_weights(config)
     return weights, backbone_identity(config, weights)
 
 
-def _same_weights(config: TrainConfig, backbone: str, path: Path) -> Path | None:
-    """The file that a checkpoint's backbone was filled from. Raises CheckpointError where it has another content."""
+def _same_weights(config: TrainConfig, started_with: str, path: Path) -> Path | None:
+    """The file that a checkpoint's training began with. Raises CheckpointError where it has another content."""
     weights = resolve_weights(config)
-    if backbone_identity(config, weights) != backbone:
+    if backbone_identity(config, weights) != started_with:
         raise CheckpointError(
             f"{path} was made with other weights than {weights or 'these random ones'} holds now:"
             " put the file back as it was, or start a new training"

@@ -1,9 +1,12 @@
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from carcls.atomic import published, write_text
+from carcls.atomic import is_full_disk, published, write_text
 
 
 def test_a_file_appears_when_the_block_ends_and_keeps_its_suffix(tmp_path):
@@ -45,3 +48,49 @@ def test_text_is_written_as_it_stands(tmp_path):
     target = tmp_path / "split.csv"
     write_text(target, "é\r\n" + b"\xff.jpg".decode("utf-8", "surrogateescape") + "\n")  # a name that is no UTF-8
     assert target.read_bytes() == "é\r\n".encode() + b"\xff.jpg\n"
+
+
+def in_a_small_filesystem(script: str, folder, *, size: str) -> str:
+    """Runs Python in `folder`, a filesystem of its own there that nobody else sees; what it printed."""
+    mount = f'mount -t tmpfs -o size={size} none "$1" && cd "$1" && shift && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(folder), sys.executable, "-c", script]
+    trial = [*command[:4], 'mount -t tmpfs -o size=4k none "$1"', "sh", str(folder)]
+    if subprocess.run(trial, capture_output=True, check=False).returncode:
+        pytest.skip("no filesystem can be mounted here")
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
+    told = in_a_small_filesystem(
+        "from pathlib import Path\n"
+        "from carcls.atomic import published, full_disk_behind, is_full_disk\n"
+        "target = Path('epoch-0001.npz')\n"
+        "target.write_bytes(bytes(600_000))\n"
+        "try:\n"
+        "    with published(target) as temporary:\n"
+        "        temporary.write_bytes(bytes(600_000))\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+        "    print(is_full_disk(error), full_disk_behind(RuntimeError()) is None)\n"
+        "    try:\n"
+        "        raise ValueError\n"
+        "    except ValueError as later:\n"
+        "        print(full_disk_behind(later) is error)\n"
+        "print(target.stat().st_size, [path.name for path in Path().iterdir()])\n",
+        tmp_path,
+        size="1m",
+    ).splitlines()
+    assert told[0] == (
+        "epoch-0001.npz: no room left on its disk (No space left on device; 0.4 MB free): free some space there"
+    )
+    assert told[1:] == ["True True", "True", "600000 ['epoch-0001.npz']"]
+
+
+def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught, published(tmp_path / "file" / "a.csv"):
+        pass
+    assert not is_full_disk(caught.value)

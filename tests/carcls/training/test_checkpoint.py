@@ -10,6 +10,7 @@ from carcls.training.checkpoint import (
     load_state,
     model_variables,
     optimizer_variables,
+    read_meta,
     restore_variables,
     save_state,
     variable_arrays,
@@ -63,6 +64,26 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path):
         torn.write_bytes(content[:length])
         with pytest.raises(CheckpointError, match=r"torn\.npz: not a whole checkpoint"):
             load_state(torn)
+
+
+def test_the_values_alone_are_read_only_from_a_whole_file(tmp_path):
+    whole, torn = tmp_path / "whole.npz", tmp_path / "torn.npz"
+    save_state(whole, ARRAYS, META)
+    assert read_meta(whole) == META
+    content = whole.read_bytes()
+    for eighth in range(8):
+        torn.write_bytes(content[: len(content) * eighth // 8])
+        with pytest.raises(CheckpointError, match=r"torn\.npz: not a whole checkpoint"):
+            read_meta(torn)
+    flipped = bytearray(content)
+    flipped[content.index(ARRAYS["model/conv/kernel"].tobytes()) + 10] ^= 1
+    torn.write_bytes(flipped)
+    with pytest.raises(CheckpointError, match="CRC"):
+        read_meta(torn)
+    with zipfile.ZipFile(torn, "w") as archive:
+        archive.writestr("meta.json", "[1]")
+    with pytest.raises(CheckpointError, match="no values by name"):
+        read_meta(torn)
 
 
 def test_a_flipped_byte_in_an_array_is_refused(tmp_path):

@@ -12,8 +12,8 @@ from carcls.data.store import Store
 from carcls.errors import DataError
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
-from carcls.training.checkpoint import load_state, restore_variables
-from carcls.training.learner import checkpoint_variables
+from carcls.training.checkpoint import load_state, model_variables
+from carcls.training.initial import InitialWeights, read_left_out
 from carcls.training.stages import fine_tune
 
 HEAD = {
@@ -94,11 +94,10 @@ def alone_numbers(reports: list[EpochReport]) -> list[EpochReport]:
 def test_judge_scores_are_those_of_the_model_after_each_epoch(recipe, weights, both, runs):
     (data, _), ((folder, reports), _) = both, runs
     for report in reports:
-        arrays, _ = load_state(folder / report.checkpoint)
+        arrays, meta = load_state(folder / report.checkpoint)
         classifier = build_classifier(recipe, size_px=report.image_size, class_count=3, weights=weights)
-        has_backbone = "model/conv1/kernel" in arrays  # left out as long as it is as it was at the start
         of_model = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
-        restore_variables(checkpoint_variables(classifier, with_backbone=has_backbone), of_model)
+        InitialWeights(classifier).restore(model_variables(classifier.model), of_model, read_left_out(meta)[1])
         pixels = np.asarray(data.pixels("judge", report.image_size)[:])
         probabilities = np.asarray(classifier.model.predict_on_batch(pixels))
         labels = data.split.judge.labels

@@ -84,7 +84,7 @@ def test_a_checkpoint_older_than_a_key_has_the_keys_default(tmp_path):
     meta = {"config": old, "position": Position().to_json()}
     save_state(tmp_path / "attempt-0" / "epoch-0001.npz", {}, meta)
     progress = load_progress(CONFIG, tmp_path, "attempt-0/epoch-0001.npz")
-    assert (progress.position, progress.arrays, progress.backbone) == (Position(), {}, None)
+    assert (progress.position, progress.arrays, progress.weights, progress.left_out) == (Position(), {}, None, {})
     decayed = CONFIG.model_copy(update={"optimizer": OptimizerConfig(kind="adamw", weight_decay=0.1)})
     with pytest.raises(CheckpointError, match="another configuration: optimizer changed"):
         load_progress(decayed, tmp_path, "attempt-0/epoch-0001.npz")
