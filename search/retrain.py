@@ -3,6 +3,7 @@
 Serves `carsearch retrain STUDY` (the winner with the file's `retrain:` overrides) and `carsearch train FILE` alike.
 """
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.source import TrainingData
 from carcls.events import EpochReport
-from carcls.training.retention import prune_checkpoints
+from carcls.training.progress import newest_whole
+from carcls.training.retention import epoch_of, prune_checkpoints
 from carcls.training.stages import fine_tune
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -73,8 +75,9 @@ def _claim(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> 
         raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
     folder.retrain.mkdir(parents=True, exist_ok=True)
     atomic.write_text(path, text)
-    with folder.recipe.open("w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(_recipe(experiment, config), file)
+    recipe = io.StringIO()
+    YAML(typ="safe").dump(_recipe(experiment, config), recipe)
+    atomic.write_text(folder.recipe, recipe.getvalue())
 
 
 def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
@@ -117,10 +120,26 @@ def _train(
             on_epoch,
             folder=folder.retrain,
             attempt=len(list(folder.retrain.glob("attempt-*"))),
-            resume=reports[-1].checkpoint if reports else None,
+            resume=_resumable(folder, reports, say),
         )
         events.end(tuple(reports), failed=False)
     return tuple(reports)
+
+
+def _resumable(folder: StudyFolder, reports: list[EpochReport], say: Callable[[str], None]) -> str | None:
+    """The last checkpoint or, where it or its best weights are lost, one from before; None: it starts again.
+
+    Epochs beyond it are forgotten, and trained again: the model shall be the one that the reports tell of.
+    """
+    if not reports:
+        return None
+    name, lost = newest_whole(folder.retrain, reports[-1].checkpoint, with_best=True)
+    if lost:
+        say(f"{'; '.join(lost)}: {f'going on from {name}' if name else 'starting again'}")
+        del reports[0 if name is None else epoch_of(name) :]
+        lines = "".join(json.dumps(report.to_json()) + "\n" for report in reports)
+        atomic.write_text(folder.retrain_reports, lines)
+    return name
 
 
 def epoch_line(report: EpochReport, total_epochs: int) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from ray import tune
+from ray.tune.error import TuneError
 
+from carcls.atomic import full_disk_behind
 from carcls.config import TrainConfig
+from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import guarded
@@ -134,6 +137,11 @@ def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) 
             tuner.fit()
     except RuntimeError as error:
         raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
+    except (OSError, TuneError) as error:
+        full = full_disk_behind(error)
+        if full is None:
+            raise
+        raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
     finally:
         shutil.rmtree(folder.root / ".ray", ignore_errors=True)
 

@@ -173,10 +173,11 @@ class Study:
         failed = replace(record, cause=cause, infeasible=infeasible, traceback=traceback)
         self._change(replace(failed, state=TrialState.FAIL))
 
-    def interrupt(self, number: int, cause: str) -> None:
-        """RUNNING -> WAITING: its process or node died, and it is to be started again."""
+    def interrupt(self, number: int, cause: str, *, died: bool = True) -> None:
+        """RUNNING -> WAITING, to be started again: its process or node died, or else nobody is to blame."""
         record = self._expect(number, TrialState.RUNNING)
-        self._requeue(replace(record, cause=cause, deaths=(*record.deaths, record.fidelity)))
+        deaths = (*record.deaths, record.fidelity) if died else record.deaths
+        self._requeue(replace(record, cause=cause, deaths=deaths))
 
     def interrupt_running(self) -> tuple[int, ...]:
         """Once no worker is left: what was RUNNING becomes WAITING, to be resumed; returns the numbers."""

@@ -110,8 +110,7 @@ class EventLog:
         event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
         if self._path is None:
             self._path = self._new_file()
-        with self._path.open("ab") as file:
-            RecordWriter(file).write(event.SerializeToString())
+        _append(self._path, event)
 
     def _new_file(self) -> Path:
         """TensorBoard reads a run's files in the order of their names: nanoseconds keep quick restarts in order."""
@@ -119,9 +118,20 @@ class EventLog:
         stamp = f"{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
         path = self._folder / f"{_FILES}{stamp}"
         header = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-        with path.open("xb") as file:
-            RecordWriter(file).write(header.SerializeToString())
+        path.touch(exist_ok=False)
+        _append(path, header)
         return path
+
+
+def _append(path: Path, event: event_pb2.Event) -> None:
+    """One whole record, or none: behind half of one, TensorBoard would read nothing any more."""
+    before = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            RecordWriter(file).write(event.SerializeToString())
+    except OSError:
+        os.truncate(path, before)
+        raise
 
 
 class TensorBoardWriter:

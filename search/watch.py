@@ -1,8 +1,10 @@
 """Who watches a search: TensorBoard's event files and the terminal, told once the study has recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from carcls.atomic import is_full_disk
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState, trained_s
@@ -11,6 +13,16 @@ from search.summary import Spent
 from search.tensorboard import TensorBoardWriter
 
 _GPUS_PER_TRIAL = "gpus_per_trial"
+
+
+@contextmanager
+def _without_full_disks() -> Iterator[None]:
+    """What TensorBoard was not told for want of room, it is told when the search ends or goes on."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
 
 
 class Progress(Protocol):
@@ -44,7 +56,7 @@ def set_gpus_per_trial(study: Study, gpus: float) -> None:
 
 class Watch:
     """Passes on what happens; keeps nothing that the study does not hold. Making one brings TensorBoard up to date with
-    the study, whose last driver may have been killed between recording and telling."""
+    the study, whose last driver may have been killed between recording and telling, or have met a full disk."""
 
     def __init__(
         self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress, *, gpus: float
@@ -60,19 +72,22 @@ class Watch:
         """A segment was handed out; a trial's first one enters it in TensorBoard's table."""
         record = self._study.record(number)
         if record.attempts == 1:
-            self._events.trial_started(number, record.params)
+            with _without_full_disks():
+                self._events.trial_started(number, record.params)
         self._show()
 
     def reported(self, number: int, report: EpochReport) -> None:
         """An epoch was recorded."""
-        self._events.epoch(number, report)
+        with _without_full_disks():
+            self._events.epoch(number, report)
         self._show()
 
     def ended(self, number: int) -> None:
         """A segment ended; what is complete or failed gets its metrics in TensorBoard's table."""
         record = self._study.record(number)
         if record.state in {TrialState.COMPLETE, TrialState.FAIL}:
-            self._events.trial_ended(record)
+            with _without_full_disks():
+                self._events.trial_ended(record)
         self._show()
 
     def finished(self) -> None:
@@ -82,7 +97,8 @@ class Watch:
 
     def _catch_up(self) -> None:
         for record in self._study.records():
-            self._events.catch_up(record)
+            with _without_full_disks():
+                self._events.catch_up(record)
 
     def _show(self) -> None:
         records = self._study.records()

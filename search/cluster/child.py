@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import os
 import sys
 import threading
@@ -10,15 +11,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls import devices
+from carcls.atomic import is_full_disk
 from carcls.config import TrainConfig
 from carcls.data.feeding_worker import serve
 from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import TrainingError
+from carcls.training.progress import newest_whole
 from carcls.training.stages import fine_tune
 from search.cluster.outbox import Outbox, send_notices
-from search.cluster.segment import Outcome, Segment, outcome_message, report_message
+from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
 from search.stores import open_store
@@ -32,15 +35,14 @@ def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> N
     nursery = Nursery.forked(serve) if segment.threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     study = StudyFolder(Path(segment.study))
-    output = study.root / study.output_name(segment.number, segment.attempt)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _redirect_output(output)
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
+        _redirect_output(study.root / study.output_name(segment.number, segment.attempt))
         _train(segment, study, outbox, nursery)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # on a full disk the output has no room either
+            traceback.print_exc()
         outbox.send(outcome_message(outcome_of(error)))
     else:
         outbox.send(outcome_message(Outcome("ended")))
@@ -55,7 +57,8 @@ def _exit_with_actor(lifeline: Connection) -> None:
 
 
 def _redirect_output(path: Path) -> None:
-    """Sends stdout and stderr, of C++ too, to the trial's folder."""
+    """Sends stdout and stderr, of C++ too, to the trial's folder. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as log:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -73,13 +76,27 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         lambda report: outbox.send(report_message(report)),
         folder=study.trial(segment.number),
         attempt=segment.attempt,
-        resume=segment.resume,
+        resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
     )
 
 
+def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:
+    """The segment's checkpoint or, where that is lost, one from before it; says so to the driver and in the output."""
+    if segment.resume is None:
+        return None
+    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
+    if lost:
+        text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
+        sys.stdout.write(f"{text}\n")
+        outbox.send(notice_message(Notice(logging.WARNING, text)))
+    return name
+
+
 def outcome_of(error: Exception) -> Outcome:
-    """What an error means: a configuration that cannot be trained, or a failure of program, data or disk."""
+    """What an error means: a configuration that cannot be trained, a full disk, or a failure of program or data."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    if is_full_disk(error):
+        return Outcome("disk_full", cause)
     infeasible = isinstance(error, TrainingError) or devices.is_out_of_memory(error)
     return Outcome("infeasible" if infeasible else "failed", cause)

@@ -1,0 +1,81 @@
+"""Which checkpoints of a study go when all of them together take more than they may: the least useful first. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from carcls.training.retention import is_best_weights
+from search.policy.records import TrialRecord, TrialState
+from search.policy.rungs import Ladder, standing
+
+_WORST = (float("-inf"), float("-inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One checkpoint on disk."""
+
+    number: int
+    """The trial's."""
+    name: str
+    """Relative to the trial's folder."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a quota asks for."""
+
+    drop: tuple[Stored, ...]
+    over_bytes: int
+    """What is still too much then, because the rest has to stay; 0 where the quota is kept."""
+
+
+def over_quota(trials: Sequence[TrialRecord], stored: Sequence[Stored], ladder: Ladder, *, quota_bytes: int) -> Cut:
+    """What has to go so that `stored` fits.
+
+    The checkpoints of trials that run, wait, are promotable, or are the best of those paused stay, and so do the best
+    weights of the best trial. The others go in this order, within each the worst trial first: full states of trials
+    that are over, which nothing reads any more; their best weights; whole paused trials, from the lowest rung up. A
+    paused trial may become promotable after all: it then starts again.
+    """
+    by_number = {trial.number: trial for trial in trials}
+    kept = going_on(trials, ladder)
+    best = max(trials, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
+    droppable = [
+        one
+        for one in stored
+        if one.number not in kept and not (best and one.number == best.number and is_best_weights(one.name))
+    ]
+    excess = sum(one.size_bytes for one in stored) - quota_bytes
+    drop: list[Stored] = []
+    for one in sorted(droppable, key=lambda one: _usefulness(by_number.get(one.number), one)):
+        if excess <= 0:
+            break
+        drop.append(one)
+        excess -= one.size_bytes
+    return Cut(tuple(drop), max(0, excess))
+
+
+def going_on(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[int]:
+    """Numbers of the trials that, as things stand, will be trained further."""
+    paused = [trial for trial in trials if trial.state is TrialState.PAUSED]
+    active = [trial for trial in trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
+    carried = max(paused, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
+    chosen = [*active, *(trial for trial in paused if trial.is_baseline), *([carried] if carried else [])]
+    if not ladder.stopping:
+        return frozenset(trial.number for trial in [*chosen, *paused])
+    for stage in {trial.rung for trial in paused if trial.rung is not None}:
+        ranked = standing(trials, stage)
+        chosen += [trial for trial in ranked[: ladder.places(len(ranked))] if trial in paused and trial.rung == stage]
+    return frozenset(trial.number for trial in chosen)
+
+
+def _usefulness(trial: TrialRecord | None, one: Stored) -> tuple[int, int, tuple[float, float], int, str]:
+    """Sorts from what can be missed most easily; a file of no trial is the first to go."""
+    if trial is None:
+        return (0, 0, _WORST, one.number, one.name)
+    rank = trial.best_rank or _WORST
+    if trial.state is TrialState.PAUSED:
+        rung = -1 if trial.rung is None else trial.rung
+        return (2, rung, trial.rung_rank(rung) or _WORST, -trial.number, one.name)
+    return (1 if is_best_weights(one.name) else 0, 0, rank, -trial.number, one.name)

@@ -1,0 +1,103 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.disk_space import DiskWatch, free_bytes, needed_bytes
+
+MB = 10**6
+PATIENCE_S = 600.0
+
+
+@dataclass
+class Disk:
+    """A disk that is as full as a test says, and a clock."""
+
+    free_mb: float = 1000.0
+    now_s: float = 0.0
+
+    def watch(self) -> DiskWatch:
+        return DiskWatch(
+            Path("/study"),
+            patience_s=PATIENCE_S,
+            clock_s=lambda: self.now_s,
+            free=lambda path: round(self.free_mb * MB),
+        )
+
+
+def test_needed_is_a_margin_and_three_files_for_each_segment():
+    assert needed_bytes(largest_bytes=0, running=0, refused_at_bytes=None) == 16 * MB
+    assert needed_bytes(largest_bytes=100 * MB, running=2, refused_at_bytes=None) == (16 + 9 * 100) * MB
+    assert needed_bytes(largest_bytes=0, running=0, refused_at_bytes=50 * MB) == 66 * MB
+
+
+@given(st.integers(0, 10**9), st.integers(0, 8), st.none() | st.integers(0, 10**9))
+def test_more_segments_larger_files_and_a_refusal_never_lower_it(largest: int, running: int, refused: int | None):
+    needed = needed_bytes(largest_bytes=largest, running=running, refused_at_bytes=refused)
+    assert needed_bytes(largest_bytes=largest, running=running + 1, refused_at_bytes=refused) >= needed
+    assert needed_bytes(largest_bytes=largest + 1, running=running, refused_at_bytes=refused) >= needed
+    assert needed >= needed_bytes(largest_bytes=largest, running=running, refused_at_bytes=None)
+    assert refused is None or needed > refused, "with as little it was refused"
+
+
+def test_what_is_free_is_what_the_system_says(tmp_path: Path):
+    assert 0 < free_bytes(tmp_path) < 2**63
+
+
+def test_it_is_full_until_there_is_room_and_gives_up_after_the_patience():
+    disk = Disk()
+    watch = disk.watch()
+    watch.wrote(10 * MB)
+    watch.wrote(5 * MB)
+    assert watch.shortage(running=0) is None
+    disk.free_mb = 45.9
+    shortage = watch.shortage(running=0)
+    assert str(shortage) == "/study: 45.9 MB free on its disk, 46.0 MB needed for another segment"
+    assert (watch.is_full, watch.gives_up) == (True, False)
+    disk.now_s = PATIENCE_S - 1
+    assert watch.shortage(running=0) is not None
+    assert not watch.gives_up
+    disk.now_s = PATIENCE_S
+    assert watch.gives_up
+    disk.free_mb = 46.0
+    assert watch.shortage(running=0) is None
+    assert (watch.is_full, watch.gives_up) == (False, False)
+    disk.free_mb = 1.0
+    assert watch.shortage(running=0) is not None
+    assert not watch.gives_up, "it is full anew"
+
+
+def test_after_a_refusal_more_has_to_be_free_than_there_was():
+    disk = Disk(free_mb=100.0)
+    watch = disk.watch()
+    watch.refused()
+    assert watch.shortage(running=0) is not None
+    disk.free_mb = 116.0
+    assert watch.shortage(running=0) is None
+    disk.free_mb = 100.0
+    assert watch.shortage(running=0) is None, "once there was room, the usual rule holds"
+
+
+def test_a_refusal_by_another_disk_is_tried_again_now_and_then_until_the_patience_ends():
+    disk = Disk(free_mb=100.0)
+    watch = disk.watch()
+    handed_out = []
+    watch.refused()
+    while not watch.gives_up:
+        disk.now_s += 1.0
+        if watch.shortage(running=0) is None:
+            handed_out.append(disk.now_s)
+            watch.refused()
+    assert 8 <= len(handed_out) <= 10
+    assert disk.now_s <= PATIENCE_S + 1
+
+
+def test_a_checkpoint_that_found_room_ends_a_refusal():
+    disk = Disk(free_mb=100.0)
+    watch = disk.watch()
+    watch.refused()
+    assert watch.shortage(running=1) is not None
+    watch.wrote(MB)
+    assert watch.shortage(running=1) is None
+    assert not watch.is_full
