@@ -19,8 +19,10 @@ from typing import Any
 
 from ray import tune
 
+from search.cluster.deadlines import Deadline
 from search.cluster.entry import PRELOAD, child_main
-from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message
+from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message, read_report
+from search.experiment.settings import DeadlineSettings
 
 _KILL_GRACE_S = 5.0
 
@@ -40,7 +42,8 @@ def run_segment(config: dict[str, Any]) -> None:
     child_messages.close()
     child_lifeline.close()
     try:
-        for message in _messages(messages, child):
+        deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
+        for message in _messages(messages, child, deadline):
             tune.report(message)
     finally:
         lifeline.close()
@@ -66,10 +69,13 @@ def _main_module_hidden() -> Iterator[None]:
             main.__file__ = path
 
 
-def _messages(pipe: Connection, child: ForkServerProcess) -> Iterator[dict[str, Any]]:
-    """The child's messages in order; a child that dies without a word gets an Outcome of its own."""
+def _messages(pipe: Connection, child: ForkServerProcess, deadline: Deadline) -> Iterator[dict[str, Any]]:
+    """The child's messages in order; a child that dies without a word, or is stuck, gets an Outcome of its own."""
     while True:
-        wait([pipe, child.sentinel])
+        if not wait([pipe, child.sentinel], timeout=deadline.left_s):
+            child.kill()
+            yield outcome_message(Outcome("killed", deadline.cause))
+            return
         if pipe.poll():
             try:
                 message = pipe.recv()
@@ -78,6 +84,7 @@ def _messages(pipe: Connection, child: ForkServerProcess) -> Iterator[dict[str, 
             yield message
             if OUTCOME in message:
                 return
+            deadline.heard(read_report(message))
         elif not child.is_alive():
             break
     child.join()
@@ -88,4 +95,4 @@ def _end(child: ForkServerProcess) -> None:
     child.join(timeout=_KILL_GRACE_S)
     if child.is_alive():
         child.kill()
-        child.join()
+        child.join(timeout=_KILL_GRACE_S)  # what hangs in the kernel dies when that lets it

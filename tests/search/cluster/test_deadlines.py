@@ -1,0 +1,93 @@
+"""When a worker counts as stuck: by its own epochs, on a clock that a test moves."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carcls.events import EpochReport, PhaseSeconds
+from search.cluster.deadlines import Deadline, driver_patience_s, patience_s
+from search.experiment.settings import DeadlineSettings
+from tests.search.trial_builders import epoch_report
+
+MINUTES = DeadlineSettings(epoch_factor=10.0, shortest_minutes=1.0, first_epoch_minutes=30.0)
+
+
+def epoch(number: int, seconds: float, *, stage: int = 0, ended: bool = False) -> EpochReport:
+    bare = epoch_report(number, stage=stage, accuracy=0.5, ended=ended)
+    return replace(bare, seconds=PhaseSeconds(train=seconds, validate=0.0))
+
+
+@pytest.mark.parametrize(
+    ("reports", "seconds"),
+    [
+        ((), 1800),
+        ((epoch(1, 20),), 200),
+        ((epoch(1, 20), epoch(2, 7)), 200),  # the slowest counts
+        ((epoch(1, 2),), 60),  # however short
+        ((epoch(1, 20, ended=True),), 1800),  # another stage compiles anew
+        ((epoch(1, 500, ended=True),), 5000),
+        ((epoch(1, 500, ended=True), epoch(2, 30, stage=1)), 300),  # and has its own pace
+    ],
+)
+def test_how_long_a_worker_may_say_nothing(reports: tuple[EpochReport, ...], seconds: float) -> None:
+    assert patience_s(reports, MINUTES) == seconds
+
+
+@given(st.lists(st.floats(0.01, 1e4), max_size=6))
+def test_the_driver_waits_longer_than_the_worker_which_waits_longer_than_any_epoch(seconds: list[float]) -> None:
+    reports = [epoch(number, length) for number, length in enumerate(seconds, start=1)]
+    worker = patience_s(reports, MINUTES)
+    assert driver_patience_s(reports, MINUTES) > 2 * worker
+    assert all(worker >= 2 * length for length in seconds)
+
+
+def test_each_message_sets_the_clock_back() -> None:
+    now = [100.0]
+    deadline = Deadline(MINUTES, clock_s=lambda: now[0])
+    assert deadline.left_s == 1800
+    now[0] += 1799
+    deadline.heard(None)
+    assert deadline.left_s == 1800, "a word that is no epoch is a word"
+    deadline.heard(epoch(1, 20))
+    now[0] += 150
+    assert deadline.left_s == 50
+    now[0] += 51
+    assert deadline.left_s == 0
+    assert deadline.cause.startswith("no report within 200 s (search.deadline.epoch_factor)")
+
+
+def _stuck(messages, lifeline) -> None:
+    """A child that says one thing and then nothing more; it does not even hear that its actor is gone."""
+    from search.cluster.segment import report_message
+
+    messages.send(report_message(epoch(1, 0.01)))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
+    from search.cluster.segment import read_outcome, read_report
+    from search.cluster.trial import _end, _messages
+
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe(duplex=False)
+    lifeline, ours = context.Pipe(duplex=False)
+    child = context.Process(target=_stuck, args=(theirs, lifeline))
+    child.start()
+    theirs.close()
+    settings = DeadlineSettings(epoch_factor=2.0, shortest_minutes=0.005, first_epoch_minutes=5.0)
+
+    told = list(_messages(pipe, child, Deadline(settings)))
+    _end(child)
+    ours.close()
+
+    assert [read_report(message) is not None for message in told] == [True, False]
+    outcome = read_outcome(told[1])
+    assert outcome is not None
+    assert outcome.kind == "killed"
+    assert "search.deadline.epoch_factor" in (outcome.cause or "")
+    assert child.exitcode == -signal.SIGKILL
