@@ -28,7 +28,7 @@ from carcls.data.store import Json, leave_out
 from carcls.data.views import in_table_order
 from carcls.errors import StoreError
 
-_VERSION = 1
+_VERSION = 2
 """Part of every key: raise it when the features of an equal key change."""
 _PIXELS_AT_ONCE = 64 * 224 * 224
 _LARGEST = float(np.finfo(np.float16).max)
@@ -45,11 +45,14 @@ class FrozenBackbone:
     size_px: int
     identity: str | None
     """Its weights by name, equal in all trainings that have the same; None: they are this training's own."""
+    at_most: int | None = None
+    """Photos that the device has room for at once; None: as many as `photos_at_once` would have."""
 
     @property
     def photos_at_once(self) -> int:
-        """Depends on their size alone: rounding differs with it, and shared features must not depend on the trial."""
-        return max(1, min(64, _PIXELS_AT_ONCE // self.size_px**2))
+        """Depends on their size alone: rounding differs with it, and shared features must not depend on the trial; but
+        where the device has no room, features rounded otherwise are better than none."""
+        return max(1, min(64, _PIXELS_AT_ONCE // self.size_px**2, self.at_most or 64))
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
         """uint8 (n, size, size, 3) -> float16 (n, d)."""
