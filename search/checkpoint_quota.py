@@ -41,11 +41,8 @@ def over_quota(trials: Sequence[TrialRecord], stored: Sequence[Stored], ladder: 
     by_number = {trial.number: trial for trial in trials}
     kept = going_on(trials, ladder)
     best = max(trials, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
-    droppable = [
-        one
-        for one in stored
-        if one.number not in kept and not (best and one.number == best.number and is_best_weights(one.name))
-    ]
+    best_weights = (best.number, best.reports[-1].best_weights) if best and best.reports else None
+    droppable = [one for one in stored if one.number not in kept and (one.number, one.name) != best_weights]
     excess = sum(one.size_bytes for one in stored) - quota_bytes
     drop: list[Stored] = []
     for one in sorted(droppable, key=lambda one: _usefulness(by_number.get(one.number), one)):

@@ -91,6 +91,6 @@ def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
 
 def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError) as caught, published(tmp_path / "file" / "a.csv"):
+    with pytest.raises(FileExistsError) as caught, published(tmp_path / "file" / "a.csv"):
         pass
     assert not is_full_disk(caught.value)

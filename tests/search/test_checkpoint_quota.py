@@ -14,8 +14,11 @@ C, P, R, W, F = TrialState.COMPLETE, TrialState.PAUSED, TrialState.RUNNING, Tria
 
 def files(trials: Sequence[TrialRecord], *, size_bytes: int = 10) -> list[Stored]:
     """A full state and best weights for each trial, each of that size."""
-    names = ("attempt-0/best-0001.npz", "attempt-0/epoch-0001.npz")
-    return [Stored(trial.number, name, size_bytes) for trial in trials for name in names]
+    return [
+        Stored(trial.number, f"attempt-0/{kind}-{max(1, trial.fidelity):04d}.npz", size_bytes)
+        for trial in trials
+        for kind in ("best", "epoch")
+    ]
 
 
 def dropped(trials: Sequence[TrialRecord], quota_bytes: int, ladder: Ladder = LADDER) -> list[tuple[int, str]]:
@@ -76,6 +79,12 @@ def test_the_promotable_the_carried_and_the_baseline_go_on():
     assert going_on(trials, Ladder(3, stopping=False)) == {0, 1, 2, 3}
 
 
+def test_of_the_best_trial_only_the_weights_that_it_ended_with_have_to_stay():
+    trials = (trial(0, C, [0.5, 0.6]),)
+    older = Stored(0, "attempt-0/best-0001.npz", 10)
+    assert over_quota(trials, [older, *files(trials)], LADDER, quota_bytes=10).drop == (files(trials)[1], older)
+
+
 def test_a_file_of_no_trial_is_the_first_to_go():
     trials = (trial(0, C, [0.5]),)
     strange = Stored(9, "attempt-0/epoch-0001.npz", 1)
@@ -102,7 +111,7 @@ def test_the_best_and_what_goes_on_stay_whatever_the_quota(trials: tuple[TrialRe
     protected = going_on(trials, LADDER)
     assert protected.isdisjoint(one.number for one in cut.drop)
     best = max(trials, key=lambda one: (one.best_rank, -one.number))
-    assert (best.number, "attempt-0/best-0001.npz") in {(one.number, one.name) for one in left}
+    assert (best.number, best.reports[-1].best_weights) in {(one.number, one.name) for one in left}
     taken = sum(one.size_bytes for one in left)
     assert cut.over_bytes == max(0, taken - quota)
     if cut.over_bytes:

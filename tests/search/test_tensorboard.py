@@ -3,6 +3,7 @@
 import json
 import queue
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -217,6 +218,21 @@ def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_
     assert not (tmp_path / "trials/0000").exists()
     writer.catch_up(trial(1, TrialState.PAUSED, climb([0.5])))
     assert read_events(tmp_path / "trials/0001") == Written(started=True, ended=False, epochs=frozenset({1}))
+
+
+def test_a_record_that_finds_no_room_leaves_nothing_that_hides_the_next(tmp_path):
+    log = EventLog(tmp_path)
+    log.epoch(epoch_report(1))
+    (file,) = tmp_path.iterdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.epoch(epoch_report(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.epoch(epoch_report(3))
+    assert read_events(tmp_path).epochs == {1, 3}
 
 
 def test_no_file_stays_open(tmp_path):
