@@ -18,9 +18,9 @@ from carcls.events import EpochReport
 from search import run
 from search.cluster import entry as trial_entry
 from search.cluster import trial
+from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher
 from search.cluster.guard import guarded
-from search.cluster.resources import connect, disconnect
 from search.cluster.segment import Outcome, Segment
 from search.cluster.warmup import distinct_weights, warm_up
 from search.creation import create_study
@@ -121,8 +121,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     folder = create_study(experiment)
     events = EventLog(folder.root / EVENTS)
     with Study.open(folder.root) as study, guarded(), _timed():
-        nodes = connect(None)
-        try:
+        with connected(None) as nodes:
             resources = run._plan(experiment, nodes)
             warm_up(nodes, distinct_weights(entry.config for entry in entries))
             worker = run._worker_settings(experiment, resources)
@@ -131,8 +130,6 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
                 experiment, study, folder, policy=policy, worker=worker, entries=entries, events=events
             )
             run._tune(folder, dispatcher, resources)
-        finally:
-            disconnect()
         records = study.records()
     seconds = time.monotonic() - started
     _note_validation(folder, events, records)

@@ -14,9 +14,10 @@ from carcls.atomic import full_disk_behind
 from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
+from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import guarded
-from search.cluster.resources import Node, ResourcePlan, connect, data_fingerprint, disconnect, plan, probe_nodes
+from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
 from search.errors import ClusterError
@@ -57,8 +58,7 @@ def search(
     """
     with Study.open(folder.root) as study, guarded():
         study.interrupt_running()
-        nodes = connect(address)
-        try:
+        with connected(address) as nodes:
             if address is not None:
                 _probe(folder, experiment, nodes)
             resources = _plan(experiment, nodes)
@@ -80,8 +80,6 @@ def search(
                 else:
                     study.interrupt_running()
                 watch.finished()
-        finally:
-            disconnect()
         return SearchEnd(finished=dispatcher.finished, trained=any(record.reports for record in study.records()))
 
 

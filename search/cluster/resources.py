@@ -1,10 +1,8 @@
-"""Where trials run: Ray started or joined, what each trial gets, and whether every node can run this search."""
+"""What each trial gets of the nodes, and whether every node can run this search."""
 
 import contextlib
 import csv
 import hashlib
-import logging
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,24 +17,6 @@ from search.errors import ClusterError
 
 _CPU_TRIAL_MAX_CPUS = 4
 """Without GPUs, more threads than this speed up small-batch training little, so that two trials at once do better."""
-
-_DRIVER_ENV = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a third of Tune's step time; the driver writes its own events
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's snapshots are never read: the study is the truth
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost worker is recorded and handed out again, not printed
-    # Ray's own monitor would kill the actor, though the memory is its child's, by an error that ends the whole search.
-    # Without it the kernel kills the child, and the trial goes on from its checkpoint.
-    "RAY_memory_monitor_refresh_ms": "0",
-}
-_WORKER_ENV = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # else trials without a GPU see them all
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # read in the worker; below it a slow cleanup loses the next trial
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-}
-_HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
 
 _PROBE_TIMEOUT_S = 300
 
@@ -94,55 +74,6 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
         return by_cpu
     per_gpu = int(1 / gpus + 1e-9)  # a trial's share never spans two GPUs
     return min(by_cpu, int(node.gpus) * per_gpu)
-
-
-def connect(address: str | None) -> list[Node]:
-    """Starts Ray on this machine, or joins the cluster at `address`; the alive nodes. Raises ClusterError."""
-    os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
-    if address is not None and address.startswith("ray://"):
-        raise ClusterError(
-            f"{address}: Ray's client protocol cannot carry a search: call carsearch on a node of the cluster, with"
-            " --address auto or HOST:PORT"
-        )
-    handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
-    options: dict[str, Any] = {
-        "runtime_env": {"env_vars": _WORKER_ENV | handed_on},
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-    }
-    if address is None:
-        options["include_dashboard"] = False
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"cannot join the Ray cluster at {address or 'this machine'}: {error}") from error
-    _close_token_file()
-    return _alive_nodes(ray.nodes())
-
-
-def _close_token_file() -> None:
-    """Ray writes the token that opens the cluster readable for everybody on the machine."""
-    token = Path.home() / ".ray" / "auth_token"
-    with contextlib.suppress(FileNotFoundError):
-        token.chmod(0o600)
-
-
-def disconnect() -> None:
-    """Ends what `connect` started, or leaves what it joined."""
-    ray.shutdown()
-
-
-def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
-    return [
-        Node(
-            node_id=row["NodeID"],
-            name=row.get("NodeManagerHostname") or row["NodeID"][:8],
-            cpus=row["Resources"].get("CPU", 0.0),
-            gpus=row["Resources"].get("GPU", 0.0),
-        )
-        for row in rows
-        if row["Alive"]
-    ]
 
 
 def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> None:

@@ -1,0 +1,96 @@
+"""Whether a cluster lets us in, asked before Ray is: Ray itself tries for 20 to 40 s and does not say why it failed."""
+
+import enum
+import os
+from pathlib import Path
+
+import grpc
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
+
+from search.cluster.token import DEFAULT_FILE, MODE, PATH, VALUE, Token, find_token, presented
+from search.errors import ClusterError
+from search.logs import get_logger
+
+_CALL = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""The control store's cheapest question; an empty request is a valid one."""
+
+_TIMEOUT_S = 5.0
+
+_logger = get_logger(__name__)
+
+
+class Answer(enum.Enum):
+    """What a control store says to a question."""
+
+    WELCOME = "welcome"
+    REFUSED = "refused"
+    """Token missing or wrong."""
+    SILENT = "silent"
+    """Nobody there, or nobody who is a control store of Ray."""
+
+
+def address_of(address: str) -> str:
+    """HOST:PORT of the control store that `--address` means. Raises ClusterError."""
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"{address}: Ray's client protocol cannot carry a search: call carsearch on a node of the cluster, with"
+            " --address auto or HOST:PORT"
+        )
+    try:
+        found = canonicalize_bootstrap_address(address)
+    except ConnectionError as error:
+        raise ClusterError(
+            f"--address {address}: no Ray cluster runs on this machine: start one by 'ray start', or give HOST:PORT"
+        ) from error
+    except ValueError as error:
+        raise ClusterError(f"--address {address}: expected auto or HOST:PORT") from error
+    if found is None:
+        raise ClusterError(f"--address {address}: expected auto or HOST:PORT; leave it out to search on this machine")
+    return found
+
+
+def admission(address: str) -> str | None:
+    """The token by which the cluster at HOST:PORT lets us in; None where it asks for none, which is warned of.
+
+    Raises ClusterError, in one line and within seconds, where it does not let us in or nobody answers.
+    """
+    open_to_all = ask(address, None)
+    if open_to_all is Answer.WELCOME:
+        _logger.warning(
+            "the Ray cluster at %s asks for no token: whoever reaches its ports can run code there; set %s=token on"
+            " every node before 'ray start'",
+            address,
+            MODE,
+        )
+        return None
+    if open_to_all is Answer.SILENT:
+        raise ClusterError(
+            f"no Ray cluster answers at {address} within {_TIMEOUT_S:g} s: check host, port (6379 unless 'ray start"
+            " --port' says otherwise) and firewall"
+        )
+    token = find_token(os.environ, Path.home())
+    if token is None:
+        raise ClusterError(
+            f"the Ray cluster at {address} asks for a token, and there is none: copy the head node's"
+            f" ~/{DEFAULT_FILE} to {Path.home() / DEFAULT_FILE} (chmod 600), or set {PATH} to its file or {VALUE} to it"
+        )
+    if ask(address, token) is not Answer.WELCOME:
+        raise ClusterError(
+            f"the Ray cluster at {address} refuses the token from {token.where}: it is another cluster's; use the one"
+            f" with which its head node was started, by {PATH}, {VALUE} or ~/{DEFAULT_FILE}"
+        )
+    return token.value
+
+
+def ask(address: str, token: Token | None) -> Answer:
+    """One question to HOST:PORT, with this token or none; never more than 5 s. TLS as Ray's environment says."""
+    shown = () if token is None else (("authorization", f"Bearer {token.value}"),)
+    # The cluster is asked itself, whatever web proxy this shell uses.
+    with presented(None), init_grpc_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            channel.unary_unary(_CALL)(b"", timeout=_TIMEOUT_S, metadata=shown)
+        except grpc.RpcError as error:
+            refusals = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            return Answer.REFUSED if error.code() in refusals else Answer.SILENT
+    return Answer.WELCOME
