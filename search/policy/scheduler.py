@@ -118,12 +118,19 @@ def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
 
 
 def _carry(trials: Sequence[TrialRecord]) -> Job | None:
-    """Once for as many trials as there are: a search that was given more trials may carry one again."""
-    if any(trial.carried_at == len(trials) for trial in trials):
+    """Once for as many trials as there are: a search that was given more trials may carry one again.
+
+    A carried trial that failed through no fault of its configuration makes room for the next best.
+    """
+    if any(trial.carried_at == len(trials) and not _lost(trial) for trial in trials):
         return None
     paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank is not None]
     best = max(paused, key=lambda trial: (trial.best_rank, -trial.number), default=None)
     return None if best is None else Continue(best.number, best.stage_count - 1, carried=True)
+
+
+def _lost(trial: TrialRecord) -> bool:
+    return trial.state is TrialState.FAIL and not trial.infeasible
 
 
 def _repeat(trials: Sequence[TrialRecord], finalists: FinalistSettings, budget: BudgetState) -> Job | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from carcls.events import EpochReport
 from search.errors import CurvesError
-from search.experiment.settings import FinalistSettings
+from search.experiment.settings import FinalistSettings, SearchSettings
 from search.policy.budget import is_used_up
 from search.policy.curves import Curve
 from search.policy.faults import Faults, Strike
@@ -25,6 +25,8 @@ from search.policy.simulation import Decision, Moment, Simulation
 from search.policy.virtual_clock import VirtualClock
 from search.policy.virtual_study import VirtualStudy, report_of
 
+_SETTINGS = SearchSettings()
+
 
 def simulate(
     policy: Policy,
@@ -36,6 +38,7 @@ def simulate(
     budget_s: float = math.inf,
     finalists: FinalistSettings = NO_FINALS,
     faults: Faults | None = None,
+    max_restarts: int = _SETTINGS.max_restarts,
     stops: Stops = NOBODY.stops,
     listener: SimulationListener = NOBODY,
 ) -> Simulation:
@@ -45,6 +48,7 @@ def simulate(
     used up, as a real search counts its GPU-hours; what runs then goes on to the end of its segment. `finalists`: the
     policy's own; what they will take is kept from the search, as in a real one. `seed` is that of
     the faults and of the landscape's noise; the policy has its own. At equal times, what was begun first comes first.
+    Faults are chance here: unlike a real search it does not end for many failures in a row.
 
     Raises ValueError for fewer than one worker, or where a policy waits though nothing runs; CurvesError for a curve
     that ends before its last stage does.
@@ -60,6 +64,7 @@ def simulate(
         budget_s=budget_s,
         finalists=finalists,
         faults=faults or Faults(),
+        study=VirtualStudy(max_restarts=max_restarts),
         stops=stops,
         listener=listener,
         free=workers,
@@ -97,6 +102,7 @@ class _Search:
     budget_s: float
     finalists: FinalistSettings
     faults: Faults
+    study: VirtualStudy
     stops: Stops
     listener: SimulationListener
     free: int
@@ -105,7 +111,6 @@ class _Search:
     cost_s: float = 0.0
     exhausted: bool = False
     lost_s: float = 0.0
-    study: VirtualStudy = field(default_factory=VirtualStudy)
     curves: list[Curve] = field(default_factory=list)
     """By trial."""
     taken: set[int] = field(default_factory=set)

@@ -9,13 +9,15 @@ from dataclasses import replace
 from carcls.events import EpochReport, PhaseSeconds
 from search.experiment.domains import Value
 from search.policy.curves import CurvePoint
-from search.policy.records import MAX_RESTARTS, TrialRecord, TrialState, searched
+from search.policy.failures import may_restart
+from search.policy.records import TrialRecord, TrialState, searched
 
 
 class VirtualStudy:
     """Trials by number, and the one order in which they may change. Its callers are trusted to keep that order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_restarts: int) -> None:
+        self._max_restarts = max_restarts
         self._records: list[TrialRecord] = []
 
     def records(self) -> tuple[TrialRecord, ...]:
@@ -78,11 +80,11 @@ class VirtualStudy:
     def killed(self, number: int, cause: str) -> None:
         """RUNNING -> WAITING, or FAIL where it died too often in one place."""
         record = self._records[number]
-        if record.restarts >= MAX_RESTARTS:
-            self.fail(number, cause, infeasible=False)
-        else:
+        if may_restart(record, self._max_restarts):
             deaths = (*record.deaths, record.fidelity)
             self._put(replace(record, state=TrialState.WAITING, cause=cause, deaths=deaths))
+        else:
+            self.fail(number, cause, infeasible=False)
 
     def prune(self, number: int) -> None:
         """RUNNING or PAUSED -> PRUNED before its end: what a policy of our own never does, and peers do."""

@@ -109,9 +109,18 @@ def test_nothing_is_carried_twice_until_there_are_more_trials():
     carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], carried_at=3)
     paused = trial(1, PAUSED, [0.3])
     assert next_job([DONE_BASELINE, paused, carried], THIRD, NO_TIME) == Finished()
-    assert next_job([DONE_BASELINE, paused, trial(2, FAIL, carried_at=3)], THIRD, NO_TRIALS) == Finished()
+    infeasible = trial(2, FAIL, carried_at=3, infeasible=True)
+    assert next_job([DONE_BASELINE, paused, infeasible], THIRD, NO_TRIALS) == Finished()
     extended = [DONE_BASELINE, paused, carried, trial(3, PAUSED, [0.2])]
     assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, carried=True)
+
+
+def test_a_carried_trial_that_was_lost_makes_room_for_the_next_best():
+    lost = trial(3, FAIL, [0.9], carried_at=4)
+    records = [DONE_BASELINE, trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4]), lost]
+    assert next_job(records, THIRD, NO_TIME) == Continue(2, stop_after_stage=2, carried=True)
+    records[2] = trial(2, COMPLETE, [0.4], [0.4], [0.4], carried_at=4)
+    assert next_job(records, THIRD, NO_TIME) == Finished()
 
 
 def test_a_trial_of_kind_none_goes_to_its_end_wherever_it_paused():
