@@ -77,7 +77,8 @@ def newest_whole(folder: Path, newest: str, *, with_best: bool) -> tuple[str | N
             if with_best and best is not None:
                 read_meta(trial_file(folder, best.path))
         except CheckpointError as error:
-            wrong.append(str(error).removesuffix("; resume from an earlier one or start anew"))
+            text = str(error).removesuffix("; resume from an earlier one or start anew")
+            wrong.append(text if text.startswith(str(folder)) else f"{folder / name}: {text}")
         else:
             return name, tuple(wrong)
     return None, tuple(wrong)

@@ -1,0 +1,88 @@
+"""What a trial's process makes of errors and of lost checkpoints, without training."""
+
+import errno
+import logging
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from carcls.errors import DataError, DiskFullError, DivergedError
+from carcls.training.checkpoint import save_state
+from carcls.training.position import Position
+from search.cluster.child import _resumable, outcome_of
+from search.cluster.outbox import Outbox
+from search.cluster.segment import Notice, Outcome, Segment, read_notice
+from search.folder import StudyFolder
+
+SEGMENT = Segment(
+    study="",
+    number=3,
+    attempt=1,
+    config={},
+    resume=None,
+    stop_after_stage=0,
+    data_root="",
+    view_seed=0,
+    store={},
+    threads=1,
+    gpu_share=None,
+    deterministic=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (DiskFullError("a.npz: no room"), Outcome("disk_full", "DiskFullError: a.npz: no room")),
+        (OSError(errno.EDQUOT, "over quota"), Outcome("disk_full", "OSError: [Errno 122] over quota")),
+        (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
+        (DataError("1.jpg is gone"), Outcome("failed", "DataError: 1.jpg is gone")),
+        (OSError(errno.EIO, "bad block"), Outcome("failed", "OSError: [Errno 5] bad block")),
+    ],
+)
+def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcome) -> None:
+    assert outcome_of(error) == outcome
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[StudyFolder, Segment, Outbox, Connection]:
+    """A study with two checkpoints of trial 3, and a segment that is to go on from the second."""
+    study = StudyFolder(tmp_path)
+    for epoch in (1, 2):
+        position = Position(epoch=epoch, log_losses=(1.0,) * epoch).to_json()
+        save_state(study.trial(3) / f"attempt-0/epoch-{epoch:04d}.npz", {}, {"position": position})
+    segment = replace(SEGMENT, study=str(tmp_path), resume="attempt-0/epoch-0002.npz")
+    driver, child = Pipe(duplex=False)
+    return study, segment, Outbox(child), driver
+
+
+def told(driver: Connection) -> Notice | None:
+    return read_notice(driver.recv()) if driver.poll() else None
+
+
+def test_a_whole_checkpoint_is_gone_on_from_without_a_word(place) -> None:
+    study, segment, outbox, driver = place
+    assert _resumable(segment, study, outbox) == "attempt-0/epoch-0002.npz"
+    assert told(driver) is None
+
+
+def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd) -> None:
+    study, segment, outbox, driver = place
+    folder = study.trial(3) / "attempt-0"
+    (folder / "epoch-0002.npz").write_bytes(b"PK")
+    assert _resumable(segment, study, outbox) == "attempt-0/epoch-0001.npz"
+    notice = told(driver)
+    assert notice is not None
+    assert notice.level == logging.WARNING
+    assert notice.text.startswith(f"trial 3: {folder / 'epoch-0002.npz'}: not a whole checkpoint")
+    assert notice.text.endswith(": goes on from attempt-0/epoch-0001.npz")
+    assert notice.text in capfd.readouterr().out, "in the trial's own output too"
+
+    (folder / "epoch-0001.npz").unlink()
+    assert _resumable(segment, study, outbox) is None
+    notice = told(driver)
+    assert notice is not None
+    assert notice.text.endswith(": starts again")
