@@ -84,12 +84,8 @@ class Space:
     def collect(self, choose: Choose) -> dict[str, Value]:
         """What `choose` says of each parameter that its own choices make active."""
         params: dict[str, Value] = {}
-
-        def remember(parameter: Parameter) -> Value:
+        for parameter in _parameters(self.template, params):  # which looks at each choice once it is made
             params[parameter.name] = choose(parameter)
-            return params[parameter.name]
-
-        self.resolve(remember)
         return params
 
     def resolve(self, choose: Choose) -> Resolved:
