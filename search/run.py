@@ -1,9 +1,9 @@
 """A search, from wherever its study stands to its end: begun and resumed by the same code."""
 
+import os
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,9 @@ from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher, WorkerSettings
-from search.cluster.guard import guarded
+from search.cluster.guard import Guard, guarded
+from search.cluster.interrupts import Interrupts
+from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
 from search.cluster.warmup import distinct_weights, warm_up
@@ -28,8 +30,12 @@ from search.study import Study
 from search.tensorboard import TensorBoardWriter
 from search.watch import Progress, Watch, set_gpus_per_trial
 
+_GAVE_UP = 2
+"""Exit code, as of any other error that is told in one line."""
 _WEIGHTS_SAMPLES = 256
 """Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
+
+INTERRUPTED = "interrupted"
 
 ProgressContext = AbstractContextManager[Progress]
 
@@ -42,6 +48,10 @@ class SearchEnd:
     """False where it was interrupted; `carsearch resume` goes on."""
     trained: bool
     """True where there is an epoch to report on."""
+    why: str | None = None
+    """Why it ended before its end, as a clause; None where it finished."""
+    by_user: bool = False
+    """True where that was an interruption from outside: nothing is wrong."""
 
 
 def search(
@@ -56,9 +66,11 @@ def search(
 
     policy: what decides; None: the experiment's own.
     """
-    with Study.open(folder.root) as study, guarded():
+    exits = _Exits(folder)
+    with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
         study.interrupt_running()
-        with connected(address) as nodes:
+        bound_health_checks(os.environ)
+        with connected(address) as nodes, cluster.looking(f"the Ray cluster at {address or 'this machine'}"):
             if address is not None:
                 _probe(folder, experiment, nodes)
             resources = _plan(experiment, nodes)
@@ -74,13 +86,41 @@ def search(
                     worker=_worker_settings(experiment, resources),
                     listeners=(watch,),
                 )
-                _tune(folder, dispatcher, resources)
+                _tune(folder, experiment, dispatcher, resources, exits)
+                if exits.interrupts.now:
+                    guard.take_all()
                 if dispatcher.finished:
                     study.finish()
                 else:
                     study.interrupt_running()
                 watch.finished()
-        return SearchEnd(finished=dispatcher.finished, trained=any(record.reports for record in study.records()))
+        trained = any(record.reports for record in study.records())
+        return SearchEnd(dispatcher.finished, trained, why=dispatcher.stopping, by_user=exits.interrupts.asked)
+
+
+class _Exits:
+    """The ways out before the search's end: the user's, a signal's, a lost cluster's."""
+
+    def __init__(self, folder: StudyFolder) -> None:
+        self._how = f"go on by 'carsearch resume {folder.root}'"
+        self.last_words = f"carsearch: the search was killed, or lost its Ray: {self._how}"
+        self.interrupts = Interrupts()
+
+    def watch(self, guard: Guard) -> ClusterWatch:
+        """Ends the driver where its cluster is lost: by itself if it can, else by force."""
+
+        def on_lost(why: str) -> None:
+            guard.take_all()
+            self.interrupts.end_by(ClusterError(self._lost(why)))
+
+        def give_up(why: str) -> None:
+            os.write(2, f"carsearch: {self._lost(why)}\n".encode())
+            os._exit(_GAVE_UP)
+
+        return ClusterWatch(on_lost=on_lost, give_up=give_up)
+
+    def _lost(self, why: str) -> str:
+        return f"{why}; {self._how}, there or, with --address, elsewhere"
 
 
 def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
@@ -115,24 +155,32 @@ def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerS
     )
 
 
-def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) -> None:
-    searcher, scheduler = adapters(dispatcher)
+def _tune(
+    folder: StudyFolder, experiment: Experiment, dispatcher: Dispatcher, resources: ResourcePlan, exits: _Exits
+) -> None:
+    """Returns at the search's end, and where it was told to end before. Raises ClusterError, DiskFullError."""
+    interrupts = exits.interrupts
+    searcher, scheduler = adapters(
+        dispatcher,
+        concurrent=resources.concurrent,
+        deadline=experiment.search.deadline,
+        raise_if_due=interrupts.raise_if_due,
+    )
     tuner = tune.Tuner(
         tune.with_resources(run_segment, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=-1,
-            max_concurrent_trials=resources.concurrent,
-            reuse_actors=True,
-        ),
+        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name=".ray", storage_path=str(folder.root), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
         ),
     )
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
     try:
-        with _signals_restored():
+        with interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
             tuner.fit()
+    except KeyboardInterrupt:
+        dispatcher.stop(INTERRUPTED)
+        if interrupts.error is not None:
+            raise interrupts.error from None
     except RuntimeError as error:
         raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
     except (OSError, TuneError) as error:
@@ -142,14 +190,3 @@ def _tune(folder: StudyFolder, dispatcher: Dispatcher, resources: ResourcePlan) 
         raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
     finally:
         shutil.rmtree(folder.root / ".ray", ignore_errors=True)
-
-
-@contextmanager
-def _signals_restored() -> Iterator[None]:
-    """Tune leaves its own handlers behind, which would swallow a later Ctrl-C."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,14 +4,20 @@ One Ray trial is one segment of ours. Ray's scheduler is first-in first-out and 
 promotion and recovery are segments that the searcher hands out. Tune calls both from one thread, the scheduler first.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from carcls.events import EpochReport
+from search.cluster.deadlines import Deadline, driver_patience_s
 from search.cluster.dispatch import Dispatcher
 from search.cluster.segment import Notice, Outcome, read_notice, read_outcome, read_report
+from search.experiment.settings import DeadlineSettings
 from search.logs import get_logger
 
 _log = get_logger(__name__)
@@ -25,40 +31,88 @@ class _NotSaved:
 
 
 _LOST = Outcome("killed", "the worker or its node was lost")
+_OVER = (Trial.ERROR, Trial.TERMINATED)
 
 
-def adapters(dispatcher: Dispatcher) -> "tuple[SegmentSearcher, RecordingScheduler]":
-    """Searcher and scheduler for one `Tuner`; they share what Ray says of lost workers."""
-    causes: dict[str, Outcome] = {}
-    return SegmentSearcher(dispatcher, causes), RecordingScheduler(dispatcher, causes)
+@dataclass
+class Board:
+    """What searcher and scheduler know together of the segments under way, by Tune's id of their trials."""
+
+    running: dict[str, int] = field(default_factory=dict)
+    """Number of the trial whose segment it is."""
+    trials: dict[str, Trial] = field(default_factory=dict)
+    deadlines: dict[str, Deadline] = field(default_factory=dict)
+    """Of those that have begun."""
+    causes: dict[str, Outcome] = field(default_factory=dict)
+    """What Ray said of lost workers, and we of stuck ones."""
+    stopped: set[str] = field(default_factory=set)
+    """Told to end with the epoch that they had just reported: nothing has become of them, they go on another time."""
+
+    def forget(self, trial_id: str) -> Outcome:
+        """It is over; what is known of its worker's end."""
+        self.trials.pop(trial_id, None)
+        self.deadlines.pop(trial_id, None)
+        return self.causes.pop(trial_id, _LOST)
+
+
+def adapters(
+    dispatcher: Dispatcher,
+    *,
+    concurrent: int,
+    deadline: DeadlineSettings,
+    raise_if_due: Callable[[], None] = lambda: None,
+) -> "tuple[SegmentSearcher, RecordingScheduler]":
+    """Searcher and scheduler for one `Tuner`. `raise_if_due`: called between any two of its steps, and may end it."""
+    board = Board()
+    return (
+        SegmentSearcher(dispatcher, board, concurrent, raise_if_due),
+        RecordingScheduler(dispatcher, board, deadline, raise_if_due),
+    )
 
 
 class SegmentSearcher(_NotSaved, Searcher):
-    """Hands out segments as Tune asks for trials, and hears when they end."""
+    """Hands out segments as Tune asks for trials, and hears when they end.
 
-    def __init__(self, dispatcher: Dispatcher, causes: dict[str, Outcome]) -> None:
+    It counts those under way itself: Tune's own `max_concurrent_trials` would go on counting one that Tune lost.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, board: Board, concurrent: int, raise_if_due: Callable[[], None]) -> None:
         super().__init__()  # no metric: Tune would look for it in every message, and the policy ranks by its own
         self._dispatcher = dispatcher
-        self._causes = causes
-        self._running: dict[str, int] = {}
+        self._board = board
+        self._concurrent = concurrent
+        self._raise_if_due = raise_if_due
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next segment; None while something that runs may change the answer; FINISHED at the search's end."""
+        self._raise_if_due()
+        self._find_lost()
+        if len(self._board.running) >= self._concurrent and not self._dispatcher.stopping:
+            return None
         job = self._dispatcher.next_segment()
         if job == "wait":
             return None
         if job == "finished":
             return str(Searcher.FINISHED)
-        self._running[trial_id] = job.number
+        self._board.running[trial_id] = job.number
         return {"segment": job.to_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the dispatcher what became of the segment; no outcome in the last result: its worker is gone."""
-        number = self._running.pop(trial_id, None)
+        number = self._board.running.pop(trial_id, None)
         if number is None:
             return
         outcome = None if error else read_outcome(result or {})
-        self._dispatcher.segment_ended(number, outcome or self._causes.pop(trial_id, _LOST))
+        known = self._board.forget(trial_id)
+        if trial_id not in self._board.stopped:
+            self._dispatcher.segment_ended(number, outcome or known)
+
+    def _find_lost(self) -> None:
+        """Trials that Tune has ended without a word to anybody, as where an actor could not be used again."""
+        for trial_id in list(self._board.running):
+            trial = self._board.trials.get(trial_id)
+            if trial is not None and trial.status in _OVER:
+                self.on_trial_complete(trial_id, error=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the truth."""
@@ -70,25 +124,58 @@ class SegmentSearcher(_NotSaved, Searcher):
 class RecordingScheduler(_NotSaved, FIFOScheduler):
     """First in, first out; each report goes into the study before the worker may go on."""
 
-    def __init__(self, dispatcher: Dispatcher, causes: dict[str, Outcome]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, board: Board, deadline: DeadlineSettings, raise_if_due: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-        self._causes = causes
+        self._board = board
+        self._settings = deadline
+        self._raise_if_due = raise_if_due
         self._noticed: set[Notice] = set()
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Tune has made a trial of a segment."""
+        self._board.trials[trial.trial_id] = trial
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401 - Tune's controller
+        """Asked in each of Tune's steps, ten times a second: the place to end what is stuck."""
+        self._raise_if_due()
+        for trial_id, trial in self._board.trials.items():
+            if trial.status == Trial.RUNNING:
+                self._end_if_stuck(trial_id, trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _end_if_stuck(self, trial_id: str, trial: Trial) -> None:
+        deadline = self._board.deadlines.setdefault(trial_id, Deadline(self._settings, patience_s=driver_patience_s))
+        actor = trial.temporary_state.ray_actor
+        if deadline.left_s or trial_id in self._board.causes or actor is None:
+            return
+        self._board.causes[trial_id] = Outcome("killed", deadline.cause)
+        ray.kill(actor)  # Tune hears of it by the call that it waits for
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Keeps Ray's words for the searcher, who is told next, but without them."""
         error = trial.get_error()
         if error is not None:
-            self._causes[trial.trial_id] = Outcome("killed", str(error).strip().splitlines()[-1])
+            self._board.causes.setdefault(trial.trial_id, Outcome("killed", str(error).strip().splitlines()[-1]))
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Records an epoch; never stops a trial: a segment ends by itself at its rung."""
+        """Records an epoch. A segment ends by itself at its rung; only where the search stops is it stopped before."""
         report = read_report(result)
+        self._heard(trial, report)
         if report:
             self._dispatcher.report(trial.config["segment"]["number"], report)
         notice = read_notice(result)
         if notice is not None and notice not in self._noticed:  # once, however many trials of a node say the same
             self._noticed.add(notice)
             _log.log(notice.level, "%s", notice.text)
+        if report and self._dispatcher.stopping:
+            self._board.stopped.add(trial.trial_id)
+            return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
+
+    def _heard(self, trial: Trial, report: EpochReport | None) -> None:
+        deadline = self._board.deadlines.get(trial.trial_id)
+        if deadline is not None:
+            deadline.heard(report)

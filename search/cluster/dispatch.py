@@ -1,23 +1,28 @@
 """Between policy, study and workers: which segment next, what a report changes, what an ending means."""
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from carcls.training.retention import prune_checkpoints, remove_unrecorded
+from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
+from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.budget import is_used_up
+from search.policy.failures import NO_FAILURES, Row, may_restart, one_more, why_stop
 from search.policy.finals import due_s
-from search.policy.policy import Policy
-from search.policy.records import MAX_RESTARTS, TrialRecord, searched, trained_s
+from search.policy.policy import Policy, search_policy
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
 
+_FAILURES = "failures_in_a_row"
+"""Under which the study keeps them."""
 _SEED_END = 2**31
 """No seed of a training is as large."""
 
@@ -59,6 +64,7 @@ class Dispatcher:
         worker: WorkerSettings,
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
+        room: CheckpointRoom | None = None,
     ) -> None:
         self._experiment = experiment
         self._study = study
@@ -68,34 +74,64 @@ class Dispatcher:
         self._listeners = listeners
         self._clock_s = clock_s
         self._started_s = clock_s()
+        self._room = room or CheckpointRoom(
+            folder, experiment.search.checkpoints, search_policy(experiment).ladder, clock_s=clock_s
+        )
         self._elapsed_before_s = study.elapsed_s
         self.finished = False
         """True once the policy has said that nothing is left to do."""
+        self._row = _read_row(study)
+        self._stopping: str | None = None
+
+    @property
+    def stopping(self) -> str | None:
+        """Why no segment is handed out any more, though the search is not over; None while there is no such reason."""
+        return self._stopping
+
+    def stop(self, why: str) -> None:
+        """From now on no segment starts; those that run end with their next epoch. The first reason stands."""
+        self._stopping = self._stopping or why
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
         """Decides the next job from the records and hands it out, recorded before it starts."""
+        if self._stopping:
+            return "finished"
         records = self._study.records()
-        match self._policy.next_job(records, self._budget(records)):
-            case Wait():
-                return "wait"
-            case Finished():
-                self.finished = True
-                return "finished"
+        job = self._policy.next_job(records, self._budget(records))
+        if isinstance(job, Finished):
+            self.finished = True
+            return "finished"
+        if isinstance(job, Wait) or self._lacks_room(records):
+            return "finished" if self._stopping else "wait"
+        return self._begin(job, records)
+
+    def _lacks_room(self, records: tuple[TrialRecord, ...]) -> bool:
+        """True where the disk is too full for another segment; stops the search where it has been so for too long."""
+        is_short = self._room.is_short(records)
+        if self._room.why_stop:
+            self.stop(self._room.why_stop)
+        return is_short or self._stopping is not None
+
+    def _begin(self, job: NewTrial | Repeat | Continue, records: tuple[TrialRecord, ...]) -> Segment:
+        match job:
             case NewTrial():
                 number = self._new_trial(records)
                 return self._hand_out(number, self._policy.first_stop(self._study.record(number).stage_count))
-            case Repeat() as job:
+            case Repeat():
                 number = self._new_repeat(job)
                 return self._hand_out(number, self._study.record(number).stage_count - 1)
-            case Continue() as job:
+            case Continue():
                 return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
 
     def report(self, number: int, report: EpochReport) -> None:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
+        self._room.wrote(number, report)
         if not self._study.report(number, report):
+            prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
             return
         self._save_clock()
         prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
+        self._room.keep_quota(self._study.records())
         for listener in self._listeners:
             listener.reported(number, report)
 
@@ -107,8 +143,11 @@ class Dispatcher:
                 self._study.complete(number)
             case "ended":
                 self._study.pause(number)
-            case "killed" if record.restarts < MAX_RESTARTS:
+            case "killed" if may_restart(record, self._experiment.search.max_restarts):
                 self._study.interrupt(number, outcome.cause or "killed")
+            case "disk_full":
+                self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
+                self._room.refused(number, outcome.cause)
             case _:
                 self._study.fail(
                     number,
@@ -116,9 +155,26 @@ class Dispatcher:
                     infeasible=outcome.kind == "infeasible",
                     traceback=self._folder.output_name(number, record.attempts - 1),
                 )
+        self._count_failure(number)
+        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+        self._room.keep_quota(self._study.records())
         self._save_clock()
         for listener in self._listeners:
             listener.ended(number)
+
+    def _count_failure(self, number: int) -> None:
+        """Keeps the row of failures in the study, and stops the search where it has become too long."""
+        record, before = self._study.record(number), self._row
+        if record.state is TrialState.FAIL and not record.infeasible:
+            self._row = one_more(before, record.cause or "no cause recorded")
+        elif record.state in (TrialState.PAUSED, TrialState.COMPLETE):
+            self._row = NO_FAILURES
+        why = why_stop(self._row, self._study.records())
+        if why:
+            self.stop(f"{why}; see {self._folder.root / (record.traceback or '')}. Mend it first")
+            self._row = NO_FAILURES  # it is said once: a resumed search has as many tries again
+        if self._row != before:
+            self._study.set_value(_FAILURES, json.dumps(asdict(self._row)))
 
     def _budget(self, records: tuple[TrialRecord, ...]) -> BudgetState:
         """What is left, from the study's records and its clock; once exhausted it stays so, as recorded.
@@ -180,7 +236,15 @@ class Dispatcher:
             threads=self._worker.threads,
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
+            deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            first_stage=self._study.record(number).next_stage or 0,
         )
+
+
+def _read_row(study: Study) -> Row:
+    """The failures in a row so far, as an earlier driver left them."""
+    text = study.get_value(_FAILURES)
+    return Row(**json.loads(text)) if isinstance(text, str) else NO_FAILURES
 
 
 def _with_other_seed(config: TrainConfig, repetition: int) -> TrainConfig:

@@ -12,27 +12,66 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 _SCAN_S = 1.0
 _FAREWELL = b"."
 """What a driver says that ends by itself; silence, then the end of the pipe, means that it was killed."""
+_SAID = b"!"
+"""What a driver says that goes at once and has told why: as killed, but not a word more."""
 
 Identity = tuple[int, str]
 """(process id, start time in clock ticks): an id alone may have been given to another process."""
 
 
+class Guard:
+    """The driver's word to its guard. Only the first one counts."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._said = False
+
+    def take_all(self) -> None:
+        """At its end the driver takes all its descendants along, and says itself why it ends."""
+        self._say(_SAID)
+
+    def farewell(self) -> None:
+        """The driver goes on without a guard, and whatever it has started lives on."""
+        self._say(_FAREWELL)
+
+    def close(self) -> None:
+        """Lets the guard do what it was told."""
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+
+    def _say(self, what: bytes) -> None:
+        if not self._said:
+            self._said = True
+            with contextlib.suppress(OSError):
+                self._pipe.write(what)
+                self._pipe.flush()
+
+
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """While inside, the death of this process, SIGKILL included, takes all its descendants with it."""
+def guarded(last_words: str = "") -> Iterator[Guard]:
+    """While inside, the death of this process, SIGKILL included, takes all its descendants with it.
+
+    last_words: a line for stderr, where it dies without a word of its own.
+    """
     # In a session of its own: a terminal's Ctrl-C is for the driver alone.
-    guard = subprocess.Popen(  # noqa: S603 - this very file, by this very Python
-        [sys.executable, "-I", "-S", str(Path(__file__))], stdin=subprocess.PIPE, start_new_session=True
+    process = subprocess.Popen(  # noqa: S603 - this very file, by this very Python
+        [sys.executable, "-I", "-S", str(Path(__file__)), last_words], stdin=subprocess.PIPE, start_new_session=True
     )
+    guard = Guard(cast("IO[bytes]", process.stdin))
     try:
-        yield
+        yield guard
+    except (KeyboardInterrupt, SystemExit):
+        guard.take_all()  # nobody has waited for the descendants
+        raise
     finally:
-        with contextlib.suppress(BrokenPipeError):
-            guard.communicate(_FAREWELL)
+        guard.farewell()
+        guard.close()
+        process.wait()
 
 
 def descendants(root: int) -> frozenset[Identity]:
@@ -60,19 +99,28 @@ def _parent_and_start(pid: int) -> tuple[int, str] | None:
     return int(fields[1]), fields[19]
 
 
-def _watch(driver: int) -> None:
+def _watch(driver: int, last_words: str) -> None:
     """The guard's whole life."""
     seen: frozenset[Identity] = frozenset()
-    while not select.select([sys.stdin], [], [], _SCAN_S if seen else 0)[0]:
-        seen = descendants(driver)
-    if os.read(sys.stdin.fileno(), 1) == _FAREWELL:
+    said = b""
+    while said != _FAREWELL:
+        if select.select([sys.stdin], [], [], _SCAN_S if seen else 0)[0]:
+            heard = os.read(sys.stdin.fileno(), 1)
+            if not heard:
+                break
+            said = heard
+        seen = descendants(driver) or seen
+    if said == _FAREWELL:
         return
     for pid, start in seen:
         row = _parent_and_start(pid)
         if pid != os.getpid() and row and row[1] == start:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    if last_words and not said:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{last_words}\n".encode())
 
 
 if __name__ == "__main__":
-    _watch(os.getppid())
+    _watch(os.getppid(), sys.argv[1])

@@ -28,9 +28,6 @@ class TrialState(StrEnum):
     FAIL = "FAIL"
 
 
-MAX_RESTARTS = 3
-"""Deaths of a trial's process or node without a new epoch between them, after which it counts as failed."""
-
 _REPORT = "report:"
 _STATUS = ("state", "attempts", "infeasible", "cause", "stop_after_stage", "carried_at", "deaths", "traceback")
 

@@ -65,6 +65,20 @@ def descendants(root: int) -> dict[int, str]:
     return found
 
 
+def children_below(root: int) -> frozenset[int]:
+    """The processes of trials: those that a fork server below `root` has forked."""
+    servers = {pid for pid, name in descendants(root).items() if "multiprocessing.forkserver" in name}
+    return frozenset(pid for pid in servers if parent_of(pid) in servers)
+
+
+def parent_of(pid: int) -> int:
+    """0 once the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def command(pid: int) -> str:
     """A process' command line; empty once it is gone."""
     try:

@@ -1,4 +1,4 @@
-"""Killed for real: driver, worker, actor. Whatever dies, the study ends as if nothing had happened."""
+"""Killed, stopped and interrupted for real. Whatever dies, the study ends as if nothing had happened."""
 
 import os
 import shutil
@@ -9,13 +9,28 @@ import pytest
 
 from search.folder import StudyFolder
 from search.policy.records import TrialState
-from tests.search.processes import command, descendants, is_alive, kill, run_cli, start_cli, wait_until
+from tests.search.processes import (
+    children_below,
+    command,
+    descendants,
+    is_alive,
+    kill,
+    parent_of,
+    run_cli,
+    start_cli,
+    wait_until,
+)
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
 
 pytestmark = pytest.mark.fault
 
 ALIVE_AFTER_KILL_S = 5.0
+
+SAID_AT_ONCE_S = 2.0
+
+FIRST_EPOCH_S = 60
+"""Long enough for the tiny search's first epoch on a busy machine; a stuck one is waited for as long."""
 
 
 class Driver:
@@ -52,9 +67,14 @@ class Driver:
         return max(found)
 
     def children(self) -> frozenset[int]:
-        below = descendants(self.process.pid)
-        servers = {pid for pid, name in below.items() if "multiprocessing.forkserver" in name}
-        return frozenset(pid for pid in servers if _parent(pid) in servers)
+        return children_below(self.process.pid)
+
+    def await_new_child(self) -> int:
+        """One that has just begun: at least one of its epochs is still to come."""
+        return self.await_child(not_in=self.children())
+
+    def await_word(self, word: str, *, within_s: float) -> None:
+        wait_until(lambda: word in self.output, f"{word!r} in the output", within_s=within_s)
 
     def actor(self) -> int:
         return next(pid for pid, name in descendants(self.process.pid).items() if name.startswith("ray::ImplicitFunc"))
@@ -140,25 +160,79 @@ def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished
     assert "was interrupted and waits for a place" in driver.output
 
 
-def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(start, finished: Ran) -> None:
+def test_a_trial_that_is_stuck_is_killed_and_goes_on(start, finished: Ran) -> None:
+    driver = start(_with("deadline: {first_epoch_minutes: %g}" % (FIRST_EPOCH_S / 60)))
+    driver.await_epochs(1)
+    stuck = driver.await_new_child()
+    os.kill(stuck, signal.SIGSTOP)
+    assert driver.wait() == 0, driver.output
+
+    assert not is_alive(stuck)
+    records = read_records(driver.folder)
+    causes = [record.cause for record in records if record.deaths]
+    assert causes == [
+        f"no report within {FIRST_EPOCH_S} s (search.deadline.first_epoch_minutes): it was taken for stuck and ended"
+    ]
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_a_killed_fork_server_is_replaced_and_its_trial_goes_on(start, finished: Ran) -> None:
     driver = start()
-    driver.await_epochs(3)
-    driver.await_child()
-    below = driver.look()
+    driver.await_epochs(1)
+    child = driver.await_new_child()
+    server = parent_of(child)
+    os.kill(server, signal.SIGKILL)
+    assert driver.wait() == 0, driver.output
+
+    assert not is_alive(child), "it has ended with its actor's pipe"
+    records = read_records(driver.folder)
+    assert sum(len(record.deaths) for record in records) == 1
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_ctrl_c_lets_the_epoch_end_and_says_how_to_go_on(start, finished: Ran) -> None:
+    driver = start()
+    driver.await_epochs(1)
+    driver.await_new_child()
+    below, had = driver.look(), driver.epochs()
 
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
 
-    assert driver.wait() == 130
+    driver.await_word("press Ctrl-C again to stop now", within_s=SAID_AT_ONCE_S)
+    assert driver.wait() == 130, driver.output
     wait_until(lambda: not _alive(below), "an end to all processes of the study", within_s=ALIVE_AFTER_KILL_S)
     assert f"carsearch resume {driver.folder.root}" in driver.output
     assert "Traceback" not in driver.output
     before = read_records(driver.folder)
+    assert driver.epochs() == had + 1, "the epoch under way is recorded, and no other is begun"
     assert TrialState.RUNNING not in {record.state for record in before}
     assert all(record.deaths == () for record in before), "nobody is to blame for an interruption"
 
     resumed = run_cli("resume", str(driver.folder.root), cwd=driver.cwd)
     assert resumed.returncode == 0, resumed.stderr
-    assert timeless(read_records(driver.folder), uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+    after = read_records(driver.folder)
+    for old in before:
+        assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"
+    assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_a_second_ctrl_c_waits_for_nobody(start) -> None:
+    driver = start()
+    driver.await_epochs(1)
+    os.kill(driver.await_new_child(), signal.SIGSTOP)  # its epoch never ends
+    below, had = driver.look(), driver.epochs()
+    os.killpg(driver.process.pid, signal.SIGINT)
+    driver.await_word("press Ctrl-C again to stop now", within_s=SAID_AT_ONCE_S)
+    os.killpg(driver.process.pid, signal.SIGINT)
+    driver.await_word("stopping now", within_s=SAID_AT_ONCE_S)
+
+    assert driver.wait() == 130, driver.output
+    wait_until(lambda: not _alive(below), "an end to all processes of the study", within_s=ALIVE_AFTER_KILL_S)
+    assert driver.output.count(f"carsearch resume {driver.folder.root}") == 1
+    assert "Traceback" not in driver.output
+    records = read_records(driver.folder)
+    assert TrialState.RUNNING not in {record.state for record in records}
+    assert (driver.epochs(), sum(len(record.deaths) for record in records)) == (had, 0)
 
 
 def test_a_final_training_killed_in_the_middle_goes_on_to_the_same_numbers(finished: Ran, tmp_path: Path) -> None:
@@ -201,8 +275,6 @@ def _alive(pids: set[int]) -> dict[int, str]:
     return {pid: command(pid) for pid in pids if is_alive(pid)}
 
 
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+def _with(setting: str) -> str:
+    """The tiny experiment with one more setting of its search."""
+    return EXPERIMENT.replace("  deterministic: true\n", f"  deterministic: true\n  {setting}\n")

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.events import EpochReport, PhaseSeconds
@@ -38,6 +38,7 @@ def test_how_long_a_worker_may_say_nothing(reports: tuple[EpochReport, ...], sec
     assert patience_s(reports, MINUTES) == seconds
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), max_size=6))
 def test_the_driver_waits_longer_than_the_worker_which_waits_longer_than_any_epoch(seconds: list[float]) -> None:
     reports = [epoch(number, length) for number, length in enumerate(seconds, start=1)]

@@ -10,8 +10,9 @@ from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
+from search.policy.failures import FAILURES_IN_A_ROW, FIRST_FAILURES
 from search.policy.policy import search_policy
-from search.policy.records import MAX_RESTARTS, TrialState
+from search.policy.records import TrialState
 from search.study import Study
 from tests.search.tiny import EXPERIMENT, STAGES
 from tests.search.trial_builders import epoch_report
@@ -124,7 +125,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
     worker = WorkerSettings(threads=3, gpu_share=0.5, store={"root": "/store"}, deterministic=False)
-    desk = open_desk("search.seed=7", worker=worker)
+    desk = open_desk("search.seed=7", "search.deadline.epoch_factor=4", worker=worker)
 
     segment = desk.take()
 
@@ -141,6 +142,7 @@ def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
         threads=3,
         gpu_share=0.5,
         deterministic=False,
+        deadline={"epoch_factor": 4.0, "shortest_minutes": 10.0, "first_epoch_minutes": 120.0},
     )
     assert desk.state(0) is TrialState.RUNNING, "recorded before anybody starts"
     assert desk.study.record(0).params == desk.experiment.baseline
@@ -307,25 +309,103 @@ def test_a_killed_trial_is_handed_out_again_from_its_last_checkpoint(open_desk) 
     assert again.resume == report.checkpoint
 
 
-def test_a_trial_that_dies_again_and_again_has_failed(open_desk) -> None:
-    desk = open_desk("search.trials=1")
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_a_trial_that_dies_again_and_again_has_failed(open_desk, restarts: int) -> None:
+    desk = open_desk("search.trials=1", f"search.max_restarts={restarts}")
     attempts = []
     while isinstance(segment := desk.dispatcher.next_segment(), Segment):
         attempts.append(segment.attempt)
         desk.dispatcher.segment_ended(0, Outcome("killed", "lost"))
 
-    assert attempts == list(range(MAX_RESTARTS + 1))
+    assert attempts == list(range(restarts + 1))
     record = desk.study.record(0)
     assert (record.state, record.cause, record.infeasible) == (TrialState.FAIL, "lost", False)
 
 
+def test_a_python_error_is_no_death_and_gets_no_second_try(open_desk) -> None:
+    desk = open_desk("search.trials=1", "search.max_restarts=5")
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", "ValueError: odd"))
+    assert (desk.state(0), desk.study.record(0).deaths) == (TrialState.FAIL, ())
+
+
 def test_a_trial_that_gets_on_between_deaths_is_not_to_blame(open_desk) -> None:
-    desk = open_desk("train.stages.head.epochs=8", "search.trials=1")
-    for _ in range(MAX_RESTARTS + 2):
+    desk = open_desk("train.stages.head.epochs=8", "search.trials=1", "search.max_restarts=2")
+    for _ in range(4):
         segment = desk.take()
         desk.epoch(0)
         desk.dispatcher.segment_ended(segment.number, Outcome("killed", "lost"))
     assert desk.state(0) is TrialState.WAITING
+
+
+def fail(desk: Desk, cause: str) -> None:
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", cause))
+
+
+def test_the_same_error_in_the_first_trials_ends_the_search_early_with_the_error(open_desk) -> None:
+    desk = open_desk("search.trials=30")
+    for number in range(FIRST_FAILURES):
+        assert desk.dispatcher.stopping is None
+        fail(desk, f"DataError: cannot read train/0/{number}.jpg")
+
+    assert desk.dispatcher.next_segment() == "finished"
+    assert not desk.dispatcher.finished, "there is something left to do, once the error is mended"
+    assert desk.dispatcher.stopping == (
+        "the first 3 trials failed with the same error: DataError: cannot read train/0/2.jpg;"
+        f" see {desk.folder.root / 'trials/0002/attempt-0/output.log'}. Mend it first"
+    )
+
+
+def test_ten_failures_in_a_row_end_a_search_that_went_well_before(open_desk) -> None:
+    desk = open_desk("search.trials=30")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    for number in range(FAILURES_IN_A_ROW):
+        assert desk.dispatcher.stopping is None
+        fail(desk, f"OSError: disk {number}")
+    assert (desk.dispatcher.stopping or "").startswith("10 trials in a row failed for one reason: OSError: disk 9; see")
+
+
+def test_what_goes_well_or_fails_otherwise_ends_a_row_and_the_infeasible_does_not(open_desk) -> None:
+    desk = open_desk("search.trials=60", "search.scheduler.reduction_factor=50")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    for between in (lambda: desk.work(desk.take()), lambda: fail(desk, "KeyError: other")):
+        for _ in range(FAILURES_IN_A_ROW - 1):
+            fail(desk, "OSError: disk")
+        between()
+    assert desk.dispatcher.stopping is None
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        fail(desk, "OSError: disk")
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("infeasible", "DivergedError: NaN"))
+    assert desk.dispatcher.stopping is None
+    fail(desk, "OSError: disk")
+    assert desk.dispatcher.stopping is not None
+
+
+def test_a_row_goes_on_in_the_next_driver_and_begins_anew_once_it_was_said(open_desk) -> None:
+    desk = open_desk("search.trials=60")
+    desk.work(desk.take())
+    desk.work(desk.take())
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        fail(desk, "OSError: disk")
+    again = open_desk("search.trials=60")
+    fail(again, "OSError: disk")
+    assert again.dispatcher.stopping is not None
+    resumed = open_desk("search.trials=60")
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        fail(resumed, "OSError: disk")
+    assert resumed.dispatcher.stopping is None
+
+
+def test_no_segment_starts_once_the_search_was_told_to_stop(open_desk) -> None:
+    desk = open_desk()
+    segment = desk.take()
+    desk.dispatcher.stop("Ctrl-C")
+    desk.dispatcher.stop("another reason")
+    assert desk.dispatcher.next_segment() == "finished"
+    desk.work(segment)
+    assert (desk.state(0), desk.dispatcher.stopping) == (TrialState.PAUSED, "Ctrl-C")
+    assert not desk.dispatcher.finished
 
 
 def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:

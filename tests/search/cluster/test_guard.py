@@ -55,6 +55,30 @@ def test_a_killed_driver_takes_children_and_grandchildren_along(driver: subproce
     wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all of them", within_s=5)
 
 
+LAST_WORDS = """
+import os, sys
+from search.cluster.guard import guarded
+with guarded("go on by 'carsearch resume x'") as guard:
+    if sys.argv[1] == "said":
+        guard.take_all()
+    if sys.argv[1] != "ends":
+        os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(("how", "words"), [("dies", "go on by 'carsearch resume x'\n"), ("said", ""), ("ends", "")])
+def test_a_driver_that_dies_without_a_word_gets_its_last_ones_said(how: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS, how],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0 if how == "ends" else 3, words)
+
+
 def test_a_driver_that_ends_by_itself_leaves_others_alone(driver: subprocess.Popen[str]) -> None:
     grandchild = int(driver.stdout.readline())
     below = {pid for pid, _ in descendants(driver.pid)}

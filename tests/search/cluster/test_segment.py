@@ -56,5 +56,6 @@ def test_a_segment_survives_json() -> None:
         threads=2,
         gpu_share=0.5,
         deterministic=True,
+        deadline={"epoch_factor": 10.0},
     )
     assert Segment(**json.loads(json.dumps(segment.to_json()))) == segment
