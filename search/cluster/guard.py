@@ -58,10 +58,9 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
 
     last_words: a line for stderr, where it dies without a word of its own.
     """
+    command = [sys.executable, "-I", "-S", str(Path(__file__)), str(os.getpid()), last_words]
     # In a session of its own: a terminal's Ctrl-C is for the driver alone.
-    process = subprocess.Popen(  # noqa: S603 - this very file, by this very Python
-        [sys.executable, "-I", "-S", str(Path(__file__)), last_words], stdin=subprocess.PIPE, start_new_session=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - this very file
     guard = Guard(cast("IO[bytes]", process.stdin))
     try:
         yield guard
@@ -72,6 +71,12 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
         guard.farewell()
         guard.close()
         process.wait()
+
+
+def _own_identity() -> tuple[str, str]:
+    """Handed to the guard: asking for its parent, it might come too late, and take init for its driver."""
+    row = _parent_and_start(os.getpid())
+    return str(os.getpid()), row[1] if row else ""
 
 
 def descendants(root: int) -> frozenset[Identity]:
@@ -99,7 +104,12 @@ def _parent_and_start(pid: int) -> tuple[int, str] | None:
     return int(fields[1]), fields[19]
 
 
-def _watch(driver: int, last_words: str) -> None:
+def _lives(one: Identity) -> bool:
+    row = _parent_and_start(one[0])
+    return row is not None and row[1] == one[1]
+
+
+def _watch(driver: Identity, last_words: str) -> None:
     """The guard's whole life."""
     seen: frozenset[Identity] = frozenset()
     said = b""
@@ -109,18 +119,24 @@ def _watch(driver: int, last_words: str) -> None:
             if not heard:
                 break
             said = heard
-        seen = descendants(driver) or seen
+        # All that ever descended from it and lives: with a raylet that dies, its agents lose their place in the tree.
+        seen = frozenset(filter(_lives, seen)) | _below(driver)
     if said == _FAREWELL:
         return
-    for pid, start in seen:
-        row = _parent_and_start(pid)
-        if pid != os.getpid() and row and row[1] == start:
+    for one in seen:
+        if one[0] != os.getpid() and _lives(one):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(one[0], signal.SIGKILL)
     if last_words and not said:
         with contextlib.suppress(OSError):
             os.write(2, f"{last_words}\n".encode())
 
 
+def _below(driver: Identity) -> frozenset[Identity]:
+    """Nothing where the driver is gone: another process may have its id by now."""
+    found = descendants(driver[0])
+    return found if driver[0] > 1 and _lives(driver) else frozenset()
+
+
 if __name__ == "__main__":
-    _watch(os.getppid(), sys.argv[1])
+    _watch((int(sys.argv[1]), sys.argv[2]), sys.argv[3])
