@@ -58,7 +58,7 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
 
     last_words: a line for stderr, where it dies without a word of its own.
     """
-    command = [sys.executable, "-I", "-S", str(Path(__file__)), str(os.getpid()), last_words]
+    command = [sys.executable, "-I", "-S", str(Path(__file__)), *_own_identity(), last_words]
     # In a session of its own: a terminal's Ctrl-C is for the driver alone.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - this very file
     guard = Guard(cast("IO[bytes]", process.stdin))

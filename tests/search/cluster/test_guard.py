@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.cluster.guard import descendants
-from tests.search.processes import is_alive, wait_until
+from tests.search.processes import command, is_alive, wait_until
 
 # The grandchild is in a session of its own and its parent has gone: nothing but the guard still knows it.
 DRIVER = """
@@ -77,6 +77,25 @@ def test_a_driver_that_dies_without_a_word_gets_its_last_ones_said(how: str, wor
         check=False,
     )
     assert (done.returncode, done.stderr) == (0 if how == "ends" else 3, words)
+
+
+@pytest.mark.fault
+def test_what_lost_its_parent_before_the_driver_died_is_taken_along_too(driver: subprocess.Popen[str]) -> None:
+    grandchild = int(driver.stdout.readline())
+    wait_until(lambda: len(descendants(driver.pid)) == 3, "guard, child and grandchild")
+    below = {pid for pid, _ in descendants(driver.pid)}
+    guard = next(pid for pid in below if "guard.py" in command(pid))
+    child = next(iter(below - {guard, grandchild}))
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=2.5)  # the guard looks once a second
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=2.5)
+    assert is_alive(grandchild)
+
+    driver.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all of them", within_s=5)
 
 
 def test_a_driver_that_ends_by_itself_leaves_others_alone(driver: subprocess.Popen[str]) -> None:
