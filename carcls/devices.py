@@ -17,6 +17,17 @@ import keras
 
 from carcls.config import Precision
 
+_RUNTIME_ERRORS = {"XlaRuntimeError", "JaxRuntimeError", "OpError", "InternalError"}
+"""What JAX raises, and from what TensorFlow's errors descend, whatever their kind."""
+_NO_ROOM = (
+    "resource_exhausted",
+    "out of memory",
+    "oom when allocating",
+    "failed to allocate",
+    "_status_alloc_failed",  # cuDNN's and cuBLAS's: NotFoundError where every algorithm for a convolution failed so
+    "dst tensor is not initialized",  # a copy to a GPU that is full
+)
+"""Words of theirs, in small letters, that mean it: most come as another kind of error than RESOURCE_EXHAUSTED."""
 _CONTEXT_MIB = 600
 """GPU memory that CUDA's context and libraries take in each process, outside the framework's allocator."""
 
@@ -202,5 +213,4 @@ def _says_out_of_memory(error: BaseException) -> bool:
     names = {cls.__name__ for cls in type(error).__mro__}
     if "ResourceExhaustedError" in names:
         return True
-    from_runtime = names & {"XlaRuntimeError", "JaxRuntimeError", "InternalError"}
-    return bool(from_runtime) and ("RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower())
+    return bool(names & _RUNTIME_ERRORS) and any(words in text.lower() for words in _NO_ROOM)

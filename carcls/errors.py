@@ -58,3 +58,6 @@ class DivergedError(TrainingError):
 
 class OutOfMemoryError(TrainingError):
     """The device has no room for this configuration."""
+
+    stage: int | None = None
+    """Number of the stage that had no room; None where it is not known."""

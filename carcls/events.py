@@ -89,6 +89,9 @@ class EpochReport:
     """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
     where a probability was not finite: the training goes on, for validation alone decides."""
     judge_accuracy: float | None = None
+    micro_batch: int | None = None
+    """Photos that went through the model at once, where there was no room for whole batches; None: whole batches, and
+    in reports that are older than this field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back to an equal report."""

@@ -51,7 +51,6 @@ def run_epoch(
     batches = photos.training(position.epoch)
     store_s = clock.lap()
     trained = learner.train_epoch(batches, position.log_losses)
-    ready_s = dict(batches.ready_s)
     batches.close()
     training_s = clock.lap()
     check_finite(trained.loss, "training loss", config, position)
@@ -59,8 +58,8 @@ def run_epoch(
     store_s += clock.lap()
     scores = score(learner.probabilities(validation), split.validation.labels)
     check_finite(scores.log_loss, "validation log-loss", config, position)
-    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, ready_s)
-    trace_s = traced_s(trained.clock.steps, ready_s) if build_s else 0.0
+    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
+    trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
     validate_s = clock.lap()
     judged = None if split.judge is None else score(learner.probabilities(photos.judge()), split.judge.labels)
     seconds = PhaseSeconds(
@@ -90,7 +89,7 @@ def waited_s(started_s: float, steps: Sequence[tuple[float, float]], ready_s: Ma
     """Seconds in which no step could run because its batch was not there: before the first step, and between steps.
 
     steps: (begin, end) of each; a step begins where the one before ends, and waits for its batch by itself.
-    ready_s: when the batch of that number was prepared.
+    ready_s: when the photos of the step of that number were prepared.
     """
     return (steps[0][0] - started_s) + sum(_late_s(step, ready_s.get(n, 0.0)) for n, step in enumerate(steps))
 

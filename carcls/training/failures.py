@@ -21,14 +21,22 @@ def check_finite(value: float, what: str, config: TrainConfig, position: Positio
 
 
 @contextmanager
-def naming_out_of_memory(config: TrainConfig, stage: int) -> Iterator[None]:
-    """Turns the device's refusal, whatever its class, into an OutOfMemoryError naming stage, image and batch size."""
+def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | None = None) -> Iterator[None]:
+    """Turns the device's refusal, whatever its class, into an OutOfMemoryError naming stage, image and batch size.
+
+    micro_batch: photos at once; None: whole batches.
+    """
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(
-            f"stage {config.stages[stage].name!r}: no room for batches of {config.batch_size} photos at"
+        photos = f"batches of {config.batch_size} photos"
+        if micro_batch is not None:
+            photos = f"{micro_batch} of a batch's {config.batch_size} photos at once"
+        refusal = OutOfMemoryError(
+            f"stage {config.stages[stage].name!r}: no room for {photos} at"
             f" {config.stage_image_size(stage)} px through {config.backbone}; lower batch_size or the image size"
-        ) from error
+        )
+        refusal.stage = stage
+        raise refusal from error

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from carcls import devices
 from carcls.config import StageConfig, TrainConfig
 from carcls.data.pixels import Pixels
+from carcls.data.prefetch import EpochBatches
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import set_trainable
 from carcls.models.parts import Parts, split
+from carcls.training.accumulation import accumulating, counting_batches
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.initial import NOTHING, InitialWeights, LeftOut
 from carcls.training.losses import training_loss
+from carcls.training.memory import Accumulation, MicroBatches
 from carcls.training.optimizers import make_optimizer
 from carcls.training.schedules import plateau_factor, rates
 
@@ -35,6 +38,8 @@ class Trained:
     learning_rate: float
     """Of the last step."""
     clock: "StepClock"
+    ready_s: Mapping[int, float]
+    """When the photos of each step were prepared, by the step's number, on the clock's scale."""
 
 
 class StepClock(keras.callbacks.Callback):
@@ -80,6 +85,7 @@ class Learner:
 
     _stage: StageConfig
     _rates: NDArray[np.float32]
+    _cut: Accumulation | None
     _classifier: Classifier
     _parts: Parts
     _initial: InitialWeights
@@ -96,8 +102,11 @@ class Learner:
         self._weights = weights
         self._size_px = 0
 
-    def enter_stage(self, number: int, *, steps_per_epoch: int) -> None:
-        """Build or rebuild for the stage's image size, freeze, and compile with a fresh optimizer."""
+    def enter_stage(self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None) -> None:
+        """Build or rebuild for the stage's image size, freeze, and compile with a fresh optimizer.
+
+        cut: how its batches go through the model; None: whole. `steps_per_epoch` counts whole batches either way.
+        """
         stage, size_px = self._config.stages[number], self._config.stage_image_size(number)
         if size_px != self._size_px:
             self._rebuild(size_px)
@@ -106,17 +115,22 @@ class Learner:
         self._stage = stage
         self._rates = rates(stage, steps_per_epoch)
         self._trained = self._parts.head if self.is_frozen else self._classifier.model
+        self._cut = cut
         fixed = stage.schedule.kind == "plateau"
+        optimizer = make_optimizer(
+            self._config.optimizer,
+            stage.learning_rate if fixed else RateTable(self._rates),
+            self._trained.trainable_variables,
+        )
+        if cut is not None:
+            optimizer = accumulating(optimizer, cut, self._trained.dtype_policy.name)
         self._trained.compile(
-            optimizer=make_optimizer(
-                self._config.optimizer,
-                stage.learning_rate if fixed else RateTable(self._rates),
-                self._trained.trainable_variables,
-            ),
+            optimizer=optimizer,
             loss=training_loss(self._config, self._class_counts),
             # Not by its name: Keras would make the metric's variables within the first traced step, and trace it again.
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile="auto",
+            auto_scale_loss=cut is None,  # else `accumulating` has seen to it
         )
         gc.collect()  # the stage before's optimizer, which is held by cycles too
         # Now and not in the first step, so that a checkpoint finds the variables that it fills.
@@ -132,7 +146,13 @@ class Learner:
         """True where the stage trains nothing but the head, and sees features in place of pixels."""
         return self._stage.unfreeze == 0.0
 
-    def train_epoch(self, batches: keras.utils.PyDataset, log_losses: Sequence[float]) -> Trained:
+    @property
+    def has_random_layers(self) -> bool:
+        """True where the current stage trains with dropout or its like."""
+        weights = {id(variable) for variable in self._trained.weights}
+        return any(id(variable) not in weights for variable in self._trained.variables)
+
+    def train_epoch(self, batches: EpochBatches, log_losses: Sequence[float]) -> Trained:
         """Train on one epoch's batches; `log_losses` on validation are those of the stage's epochs so far."""
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
@@ -140,16 +160,18 @@ class Learner:
             last_rate = peak
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
-        clock = StepClock()
-        history = self._trained.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
-        return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock)
+        clock, shown = StepClock(), batches if self._cut is None else MicroBatches(batches, self._cut)
+        history = self._trained.fit(devices.fed(shown), epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
+        ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)
+        return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock, ready_s)
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
         """Plain photos, n > 0, as the stage sees them -> softmax (n, classes), a batch at a time.
 
         Pixels uint8 (n, size, size, 3), or features (n, d) where the stage is frozen.
         """
-        return _predict(self._predictors[self.is_frozen], inputs, min(self._config.batch_size, len(inputs)))
+        at_once = self._config.batch_size if self._cut is None else self._cut.micro_batch
+        return _predict(self._predictors[self.is_frozen], inputs, min(at_once, len(inputs)))
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
         """Pixels (n, size, size, 3), n > 0 -> the backbone's pooled outputs (n, d) in inference mode."""
@@ -182,7 +204,7 @@ class Learner:
 
     def optimizer_arrays(self) -> dict[str, NDArray[Any]]:
         """All of the optimizer's variables, by checkpoint key."""
-        return variable_arrays(optimizer_variables(self._trained.optimizer))
+        return variable_arrays(optimizer_variables(counting_batches(self._trained.optimizer)))
 
     def restore(
         self,
@@ -197,7 +219,7 @@ class Learner:
         """
         variables = model_variables(self._classifier.model)
         if with_optimizer:
-            variables |= optimizer_variables(self._trained.optimizer)
+            variables |= optimizer_variables(counting_batches(self._trained.optimizer))
         else:
             arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
         self._initial.restore(variables, arrays, left_out)

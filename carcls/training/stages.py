@@ -23,6 +23,7 @@ from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial import InitialWeights, read_left_out
 from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
 from carcls.training.learner import Learner
+from carcls.training.memory import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
 from carcls.training.progress import Progress, load_progress, save_progress
 from carcls.training.retention import best_name, checkpoint_name, trial_file
@@ -37,6 +38,7 @@ def fine_tune(
     attempt: int = 0,
     resume: str | None = None,
     stop_after_stage: int | None = None,
+    micro_batch: MicroBatch = None,
 ) -> None:
     """Train a classifier through the stages of `config`; `on_epoch` hears of each epoch once its checkpoint is on disk.
 
@@ -44,12 +46,18 @@ def fine_tune(
     ('attempt-0/epoch-0003.npz'), it goes on after that epoch, on the same machine to the same numbers as if it had
     never stopped. `stop_after_stage` counts from 0: it returns when that stage has ended, at once where it already had.
 
+    `micro_batch`: photos that the device has room for at once, where a batch has more; a sequence: in each stage. A
+    batch then goes through the model in parts, whose gradients are weighted by their photos, and is one step of the
+    optimizer as ever: the same training but for rounding, unless BatchNorm trains or dropout draws, for these see parts
+    and not batches: then it is equal in expectation only. It may differ from attempt to attempt.
+
     Early stopping ends a stage, never the training. The best weights over all stages, by `EpochReport.rank`, are kept
     with the image size at which they were validated: a later stage that does worse replaces nothing. Photos that judge
     are scored after each epoch, and nothing follows from it.
 
-    Raises WeightsError, CheckpointError and DataError before any training; DivergedError where a loss is no longer
-    finite; OutOfMemoryError where the device has no room. What `on_epoch` raises passes through.
+    Raises WeightsError, CheckpointError and DataError before any training, ValueError for a micro-batch that cannot be;
+    DivergedError where a loss is no longer finite; OutOfMemoryError, which names the stage, where the device has no
+    room. What `on_epoch` raises passes through.
     """
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
@@ -61,24 +69,30 @@ def fine_tune(
 
     with Feeder(config, cores=data.processes, nursery=data.nursery) as feeder:
         for number in range(position.next_stage, last_stage + 1):
-            position = position.entering(number)
-            with naming_out_of_memory(config, number):
+            position, photo_count = position.entering(number), len(data.split.train)
+            cut = accumulation(micro_batch, config, number, photos=photo_count)
+            at_once = None if cut is None else cut.micro_batch
+            with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
-                learner.enter_stage(number, steps_per_epoch=batch_count(len(data.split.train), config.batch_size))
+                steps_per_epoch = batch_count(photo_count, config.batch_size)
+                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
                     saved = None
                 backbone = started_with if learner.has_initial_backbone else None
-                photos = _stage_input(config, data, learner, number=number, backbone=backbone, feeder=feeder)
+                photos = _stage_input(
+                    config, data, learner, number=number, backbone=backbone, feeder=feeder, at_once=at_once
+                )
                 build_s = time.perf_counter() - started
 
             while not position.stage_ended:
-                with naming_out_of_memory(config, number):
+                with naming_out_of_memory(config, number, at_once):
                     epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
                 position = position.after_epoch(config, epoch.scores, attempt=attempt)
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
-                on_epoch(_report(config, data, position, epoch, attempt))
+                notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
+                on_epoch(_report(config, data, position, epoch, attempt, at_once=at_once, notes=notes))
                 build_s = 0.0
 
 
@@ -122,13 +136,20 @@ def _same_weights(config: TrainConfig, started_with: str, path: Path) -> Path | 
 
 
 def _stage_input(
-    config: TrainConfig, data: TrainingData, learner: Learner, *, number: int, backbone: str | None, feeder: Feeder
+    config: TrainConfig,
+    data: TrainingData,
+    learner: Learner,
+    *,
+    number: int,
+    backbone: str | None,
+    feeder: Feeder,
+    at_once: int | None,
 ) -> StageInput:
     """What the learner's current stage is trained on."""
     size_px = config.stage_image_size(number)
     if not learner.is_frozen:
         return PixelInput(config, data, size_px, feeder)
-    frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone)
+    frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone, at_once)
     return FeatureInput(config, data, frozen, feeder)
 
 
@@ -147,7 +168,16 @@ def _check_parts(data: TrainingData) -> None:
         raise DataError("the judge part of this split has no photos: expected some, or None in its place")
 
 
-def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: Epoch, attempt: int) -> EpochReport:
+def _report(
+    config: TrainConfig,
+    data: TrainingData,
+    position: Position,
+    epoch: Epoch,
+    attempt: int,
+    *,
+    at_once: int | None,
+    notes: tuple[str, ...],
+) -> EpochReport:
     """What the world hears; `position` is the one after the epoch."""
     stage = config.stages[position.stage]
     return EpochReport(
@@ -170,8 +200,9 @@ def _report(config: TrainConfig, data: TrainingData, position: Position, epoch: 
         seconds=epoch.seconds,
         checkpoint=checkpoint_name(attempt, position.epoch),
         best_weights=position.best_so_far.path,
-        notes=(*_feature_note(config, position), *stopping_note(stage, position)),
+        notes=(*notes, *_feature_note(config, position), *stopping_note(stage, position)),
         store=epoch.store,
+        micro_batch=at_once,
     )
 
 

@@ -61,6 +61,18 @@ class XlaRuntimeError(RuntimeError):
     """Named as JAX's."""
 
 
+class JaxRuntimeError(RuntimeError):
+    """Named as JAX's newer one."""
+
+
+class OpError(Exception):
+    """Named as TensorFlow's."""
+
+
+class NotFoundError(OpError):
+    """Named as TensorFlow's."""
+
+
 class InternalError(Exception):
     """Named as TensorFlow's."""
 
@@ -74,6 +86,16 @@ class InternalError(Exception):
         (XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."), True),
         (XlaRuntimeError("INVALID_ARGUMENT: shapes do not match"), False),
         (InternalError("CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), True),
+        (XlaRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate request for 2.99GiB (3206250496B) on device 0"), True),
+        (XlaRuntimeError("INTERNAL: Failed to allocate 1048576 bytes for new constant"), True),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes."), True),
+        (InternalError("Failed copying input tensor from CPU:0 to GPU:0: Dst tensor is not initialized."), True),
+        (
+            NotFoundError("No algorithm worked!  Error messages: eng11{}: UNKNOWN: CUDNN_STATUS_ALLOC_FAILED"),
+            True,
+        ),
+        (NotFoundError("/data/x.npz; No such file or directory"), False),
+        (InternalError("Blas xGEMM launch failed"), False),
         (ValueError("out of memory cards for this game"), False),
         (OSError("No space left on device"), False),
     ],

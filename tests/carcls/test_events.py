@@ -48,6 +48,14 @@ def test_a_report_from_before_there_were_judges_has_no_score_of_theirs():
     assert (REPORT.judge_log_loss, REPORT.judge_accuracy, REPORT.seconds.judge) == (None, None, 0.0)
 
 
+def test_a_report_from_before_batches_were_cut_had_whole_ones():
+    old = {key: value for key, value in REPORT.to_json().items() if key != "micro_batch"}
+    assert EpochReport.from_json(old) == REPORT
+    assert REPORT.micro_batch is None
+    cut = replace(REPORT, micro_batch=8)
+    assert EpochReport.from_json(json.loads(json.dumps(cut.to_json()))) == cut
+
+
 def test_judging_counts_among_the_seconds_and_not_in_the_rank():
     judged = replace(REPORT, judge_log_loss=0.1, judge_accuracy=1.0, seconds=replace(REPORT.seconds, judge=0.5))
     assert EpochReport.from_json(json.loads(json.dumps(judged.to_json()))) == judged

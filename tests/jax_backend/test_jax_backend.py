@@ -31,7 +31,11 @@ from carcls.data.table import load_dataset
 from carcls.inference.export import export_model, load_model
 from carcls.inference.submission import write_submission
 from carcls.inference.tta import VIEWS, average, choose_views, predict_view
+from carcls.training.accumulation import accumulating
+from carcls.training.checkpoint import load_state
 from carcls.training.losses import WeightedCrossentropy, class_weights
+from carcls.training.memory import Accumulation
+from carcls.training.memory import parts as cut_into
 from carcls.training.stages import fine_tune, load_best
 
 SIZE = 32
@@ -108,6 +112,55 @@ def test_a_resumed_training_comes_to_the_same_numbers(trained, data):
     assert [report.epoch for report in again] == [4]
     assert again[0].train_loss == pytest.approx(reports[3].train_loss, rel=1e-5)
     assert again[0].val_log_loss == pytest.approx(reports[3].val_log_loss, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def own_weights(tmp_path_factory):
+    """With weights of its own a backbone keeps its BatchNorm as it is."""
+    from carcls.models.backbones import build_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    build_backbone("MobileNet", 0.25, SIZE).save_weights(path)
+    return str(path)
+
+
+def test_batches_in_parts_train_as_whole_ones_do(data, own_weights, tmp_path):
+    stages = (
+        StageConfig(name="head", unfreeze=0.0, epochs=2, learning_rate=0.05),
+        StageConfig(name="top", unfreeze=0.1, epochs=1, learning_rate=0.01),
+    )
+    changed = {
+        "weights": own_weights,
+        "batch_size": 5,
+        "head": HeadConfig(batch_norm=False, units=8, dropout=0.0, l2=0.01),
+        "augment": AugmentConfig(policy="none"),
+        "optimizer": OptimizerConfig(kind="sgd", clip_norm=0.5, weight_decay=0.01),
+        "stages": stages,
+    }
+    config = CONFIG.model_copy(update=changed)
+    whole, parts = [], []
+    fine_tune(config, data, whole.append, folder=tmp_path / "whole")
+    fine_tune(config, data, parts.append, folder=tmp_path / "parts", micro_batch=2)
+    assert [report.micro_batch for report in parts] == [2, 2, 2]
+    for one, other in zip(parts, whole, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+        assert one.val_log_loss == pytest.approx(other.val_log_loss, rel=1e-4)
+        arrays, expected = (load_state(tmp_path / name / one.checkpoint)[0] for name in ("parts", "whole"))
+        assert arrays.keys() == expected.keys()
+        for key, array in expected.items():
+            np.testing.assert_allclose(arrays[key], array, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_half_precision_in_parts_skips_a_batch_that_overflows():
+    variable = keras.Variable(np.zeros(1, np.float32))
+    cut = Accumulation(2, cut_into(4, batch_size=4, micro_batch=2))
+    optimizer = accumulating(keras.optimizers.SGD(1.0), cut, "mixed_float16")
+    optimizer.build([variable])
+    trained, state = [variable.value], [one.value for one in optimizer.variables]
+    for gradient in (np.inf, 1.0, 2.0**14, 3 * 2.0**14):
+        trained, state = optimizer.stateless_apply(state, [np.array([gradient], np.float32)], trained)
+    assert float(trained[0][0]) == pytest.approx(-2.0), "the first batch is left out, the second scaled back"
+    assert int(state[optimizer.variables.index(optimizer.iterations)]) == 1
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "rmsprop"])

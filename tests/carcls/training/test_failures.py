@@ -36,6 +36,14 @@ def test_out_of_memory_names_stage_size_and_batch():
         raise MemoryError("cannot allocate")
     assert str(caught.value).startswith("stage 'full': no room for batches of 64 photos at 150 px through Xception")
     assert isinstance(caught.value.__cause__, MemoryError)
+    assert caught.value.stage == 1
+
+
+def test_out_of_memory_tells_of_how_many_photos_at_once_there_was_no_room():
+    with pytest.raises(OutOfMemoryError) as caught, naming_out_of_memory(CONFIG, 0, 16):
+        raise MemoryError
+    assert str(caught.value).startswith("stage 'head': no room for 16 of a batch's 64 photos at once at 100 px")
+    assert caught.value.stage == 0
 
 
 def test_other_errors_pass_as_they_are():
