@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.terminal import warn
+from search.terminal import say, warn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +57,7 @@ def simulate(
     budget_s = _budget_s(landscape, hours, budget_trainings)
     console = Console()
     for line in _opening(experiment, landscape, budget_s=budget_s, workers=workers, seeds=seeds):
-        console.print(line, highlight=False)
+        say(line)
     found = {}
     for name, ladder in ladders.items():
         with console.status(f"simulating: reduction factor {name}"):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import optuna
 
+from search.terminal import printable
+
 _ROOTS = ("search", "carcls")
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s:/@]*):[^\s/@]+@")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
@@ -53,8 +55,8 @@ class PlainLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with every secret replaced."""
-        return redact(super().format(record), os.environ)
+        """The line, with every secret replaced, and without what a terminal or a file could not show."""
+        return printable(redact(super().format(record), os.environ))
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:

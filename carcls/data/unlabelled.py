@@ -9,6 +9,7 @@ from carcls.data.layouts import SAMPLE_CSV, TEST_FOLDERS, Layout, find_test_fold
 from carcls.data.names import may_be_photo, same_text
 from carcls.data.rows import Refused, Row, path_rows, read_csv
 from carcls.data.tree import Kind, Tree, join
+from carcls.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ def _all_in(folder: _TestFolder) -> Candidates:
 def _as_listed(folder: _TestFolder, sample: Path) -> Candidates:
     # A comma alone: others read the submission too, and it has to look like its sample.
     table = read_csv(sample, delimiters=",")
+    if not table.header:
+        raise DataError(f"{sample}: its first line names no columns; expected Id,Category and a row for each photo")
     rows, refused = path_rows(table, table.header[:1], folder.name)
     there, missing = located(folder.tree, rows)
     out = by_line(refused + missing)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import count, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import h5py  # type: ignore[import-untyped]  # ships no types
 import keras
@@ -77,10 +76,10 @@ def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Torn and foreign files become WeightsError."""
+    """Torn and foreign files become WeightsError: over such bytes NumPy, zipfile and HDF5 raise nearly everything."""
     try:
         yield
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+    except Exception as error:
         raise WeightsError(f"{path} cannot be read as weights: {error}; expected .h5, .weights.h5 or .npz") from error
 
 
@@ -150,7 +149,11 @@ def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def _read_npz(path: Path) -> list[_Stored]:
     """Arrays '0000', '0001', ... named by `paths`; half precision is fine, the variable's own follows on assignment."""
     with _reading(path), np.load(path, allow_pickle=False) as archive:
-        return [_Stored(str(name), archive[f"{number:04d}"]) for number, name in enumerate(archive["paths"])]
+        stored = [_Stored(str(name), archive[f"{number:04d}"]) for number, name in enumerate(archive["paths"])]
+        for array in stored:
+            if array.values.dtype.kind not in "biuf":
+                raise ValueError(f"{array.name} holds {array.values.dtype}, not numbers")
+        return stored
 
 
 def _read_legacy(path: Path) -> list[_Stored]:

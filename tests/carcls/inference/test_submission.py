@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from carcls.errors import SubmissionError
 from carcls.inference import submission
 from carcls.inference.submission import read_sample, write_answers, write_submission
+from tests.mutations import mutated, refusal
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 NAMES = ("0", "1", "10")
@@ -190,3 +191,27 @@ def test_the_contests_own_sample(tmp_path):
     written = read_sample(tmp_path / "out.csv")
     assert (fallen, written.header, written.ids) == ((), ("Id", "Category"), ids)
     assert written.labels == tuple(str(c) for c in classes)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    mutated(
+        (
+            b"Id,Category\na.jpg,0\nb.jpg,1\n",
+            b'\xef\xbb\xbf"Id","Category"\r\n"a, b.jpg",""\r\n',
+            "photo,kind\nЖ.jpg,10\n".encode(),
+        )
+    )
+)
+def test_a_damaged_sample_is_answered_whole_or_refused(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("damaged")
+    sample, out = folder / "sample.csv", folder / "out.csv"
+    sample.write_bytes(content)
+    answers = {"probabilities": _one_hot(0), "ids": ["a.jpg"], "class_names": NAMES, "fallback": "1"}
+    reason = refusal(SubmissionError, lambda: write_submission(out, sample=sample, **answers))
+    if reason is not None:
+        assert str(sample) in reason
+        assert list(folder.iterdir()) == [sample]
+        return
+    assert read_sample(out).ids == read_sample(sample).ids
+    assert {path.name for path in folder.iterdir()} == {"sample.csv", "out.csv"}

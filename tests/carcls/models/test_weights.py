@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from carcls.catalog import BACKBONES
@@ -14,6 +15,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, imagenet_file
 from carcls.models.weights import load_backbone_weights, resolve_weights
+from tests.mutations import mutated, refusal
 
 STAGES = (StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),)
 
@@ -170,6 +172,31 @@ def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "evil.npz", paths=np.array(["conv1/kernel"]), **{"0000": np.array([{}], dtype=object)})
     with pytest.raises(WeightsError, match="pickle"):
         load_backbone_weights(small(), tmp_path / "evil.npz")
+
+
+def test_a_file_damaged_anywhere_is_refused_or_loads(tmp_path):
+    path = tmp_path / "damaged.npz"
+    write(path, small())
+    whole, target = path.read_bytes(), small()
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(mutated((whole,)))
+    def load(content):
+        path.write_bytes(content)
+        reason = refusal(WeightsError, lambda: load_backbone_weights(target, path))
+        assert reason is None or path.name in reason
+
+    load()
+
+
+def test_arrays_that_are_no_numbers_are_refused(tmp_path):
+    np.savez(tmp_path / "text.npz", paths=np.array(["conv1/kernel"]), **{"0000": np.array(["1.0"])})
+    with pytest.raises(WeightsError, match="conv1/kernel holds <U3, not numbers"):
+        load_backbone_weights(small(), tmp_path / "text.npz")
+    np.save(tmp_path / "bare.npy", np.zeros(3))
+    (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        load_backbone_weights(small(), tmp_path / "bare.npz")
 
 
 def test_names_spread_over_several_attributes_are_read(tmp_path):

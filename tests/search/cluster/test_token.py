@@ -1,0 +1,81 @@
+"""Where a token is looked for, and who is given it."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from ray._raylet import AuthenticationTokenLoader
+
+from search.cluster.token import MODE, PATH, VALUE, close_default_file, find_token, new_token, presented
+from search.errors import ClusterError
+
+
+def keep_at_home(home: Path, text: str) -> Path:
+    file = home / ".ray" / "auth_token"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_the_nearer_place_counts(tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    named.write_text("from the named file\n")
+    keep_at_home(tmp_path, "from home\n")
+    places = {VALUE: "from the environment", PATH: str(named)}
+    found = [find_token(places, tmp_path), find_token({PATH: str(named)}, tmp_path), find_token({}, tmp_path)]
+    assert [token.value for token in found] == ["from the environment", "from the named file", "from home"]
+    assert [token.where for token in found] == [
+        "the environment variable RAY_AUTH_TOKEN",
+        f"{named} (RAY_AUTH_TOKEN_PATH)",
+        f"{tmp_path}/.ray/auth_token",
+    ]
+    assert not any(token.value in repr(token) for token in found)
+
+
+def test_nothing_is_no_token(tmp_path: Path) -> None:
+    assert find_token({}, tmp_path) is None
+    keep_at_home(tmp_path, " \n")
+    assert find_token({VALUE: " ", PATH: ""}, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read: No such file"), (b"\n", "is empty"), (b"\xff", "holds no text")]
+)
+def test_a_named_file_that_holds_none_is_an_error(tmp_path: Path, content: bytes | None, message: str) -> None:
+    keep_at_home(tmp_path, "another cluster's")
+    if content is not None:
+        (tmp_path / "named").write_bytes(content)
+    with pytest.raises(ClusterError, match=f"named: the token file that RAY_AUTH_TOKEN_PATH names {message}"):
+        find_token({PATH: str(tmp_path / "named")}, tmp_path)
+
+
+def test_the_default_file_is_closed_to_others(tmp_path: Path) -> None:
+    close_default_file(tmp_path)  # there is none
+    file = keep_at_home(tmp_path, "secret")
+    file.chmod(0o644)
+    close_default_file(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_each_token_is_another() -> None:
+    tokens = {new_token() for _ in range(10)}
+    assert len(tokens) == 10
+    assert all(len(token) == 64 for token in tokens)
+
+
+def test_ray_is_shown_this_token_and_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODE, "disabled")
+    monkeypatch.setenv(VALUE, "the user's")
+    monkeypatch.delenv(PATH, raising=False)
+    before = dict(os.environ)
+    shown = []
+    for token in ("a" * 64, "b" * 64):
+        with presented(token):
+            assert os.environ[MODE] == "token"
+            shown.append(AuthenticationTokenLoader.instance().get_raw_token())
+    with presented(None):
+        assert os.environ[MODE] == "disabled"
+        assert VALUE not in os.environ
+    assert shown == ["a" * 64, "b" * 64]
+    assert dict(os.environ) == before

@@ -1,0 +1,48 @@
+"""Names from outside neither command a terminal nor end a command."""
+
+import io
+import logging
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.logs import PlainLines
+from search.terminal import printable, say, warn
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
+SHOWN = r"\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
+
+
+def test_what_a_terminal_would_obey_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE)
+    warn(HOSTILE)
+    assert capsys.readouterr() == (SHOWN + "\n", SHOWN + "\n")
+
+
+def test_lines_columns_and_every_script_stay() -> None:
+    text = "a.jpg\tЛада Калина\t0.9750\n  \u4e2d\u6587 × – é e\u0301 \u00a0."
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_can_show_any_name(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    say("Лада \udcff\x1b")
+    expected = r"Лада \udcff\x1b" if encoding == "utf-8" else r"\u041b\u0430\u0434\u0430 \udcff\x1b"
+    assert written.getvalue().decode(encoding) == expected + "\n"
+
+
+@given(st.text(st.characters()))
+def test_nothing_is_left_to_obey(text: str) -> None:
+    shown = printable(text)
+    shown.encode("utf-8")
+    assert all(char in "\n\t" or char >= " " for char in shown)
+    assert not set(shown) & set("\x1b\x7f\x9b\u202e\u2028")
+
+
+def test_a_logged_name_is_one_too() -> None:
+    record = logging.LogRecord("search.run", logging.WARNING, __file__, 1, "class %s", (HOSTILE,), None)
+    assert PlainLines().format(record).endswith(f"WARNING search.run: class {SHOWN}")
