@@ -1,12 +1,10 @@
 import os
 import stat
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from carcls.atomic import is_full_disk, published, write_text
+from tests.small_disk import run_on_a_small_disk
 
 
 def test_a_file_appears_when_the_block_ends_and_keeps_its_suffix(tmp_path):
@@ -50,21 +48,8 @@ def test_text_is_written_as_it_stands(tmp_path):
     assert target.read_bytes() == "é\r\n".encode() + b"\xff.jpg\n"
 
 
-def in_a_small_filesystem(script: str, folder, *, size: str) -> str:
-    """Runs Python in `folder`, a filesystem of its own there that nobody else sees; what it printed."""
-    mount = f'mount -t tmpfs -o size={size} none "$1" && cd "$1" && shift && exec "$@"'
-    command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(folder), sys.executable, "-c", script]
-    trial = [*command[:4], 'mount -t tmpfs -o size=4k none "$1"', "sh", str(folder)]
-    if subprocess.run(trial, capture_output=True, check=False).returncode:
-        pytest.skip("no filesystem can be mounted here")
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
-    told = in_a_small_filesystem(
+    told = run_on_a_small_disk(
         "from pathlib import Path\n"
         "from carcls.atomic import published, full_disk_behind, is_full_disk\n"
         "target = Path('epoch-0001.npz')\n"

@@ -1,0 +1,169 @@
+"""A disk that fills up, and checkpoints that are lost, under a real search: it decides as if nothing had happened."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from search.folder import StudyFolder
+from search.policy.records import TrialRecord, TrialState
+from tests.search.processes import WAIT_S, descendants, is_alive, kill, run_cli, start_cli, wait_until
+from tests.search.ran import Ran, read_records, timeless
+from tests.search.tiny import write_tiny
+
+pytestmark = pytest.mark.fault
+
+MOUNT = 'mount -t tmpfs -o size=64m none "$PWD/results"'
+SESSION = f"""
+{MOUNT} || exit 99
+"$PYTHON" -m search.cli run tiny.yaml --set search.checkpoints.full_disk_minutes=0.1 > first.txt 2>&1
+echo $? > first.code
+while [ ! -e go ]; do sleep 0.2; done
+"$PYTHON" -m search.cli resume "$PWD/results/tiny" --set search.checkpoints.full_disk_minutes=60 > second.txt 2>&1
+echo $? > second.code
+cp -a results/tiny kept
+"""
+LEFT_BYTES = 64 * 1024
+"""Enough for a line of the journal, too little for the checkpoint of an unfrozen stage."""
+
+
+@dataclass
+class SmallDisk:
+    """Two runs of the command, one after the other, whose results lie on 64 MB that nobody else sees."""
+
+    cwd: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def results(self) -> Path:
+        return Path(f"/proc/{self.process.pid}/root") / self.cwd.relative_to("/") / "results"
+
+    @property
+    def folder(self) -> StudyFolder:
+        return StudyFolder(self.results / "tiny")
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """As the study has them now."""
+        look = StudyFolder(self.cwd / "look")  # the study's own path means another folder outside of its mount
+        look.root.mkdir(exist_ok=True)
+        look.log.write_bytes(self.folder.log.read_bytes())
+        return read_records(look)
+
+    def text(self, name: str) -> str:
+        path = self.cwd / name
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def fill(self) -> None:
+        found = os.statvfs(self.results)
+        (self.results / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - LEFT_BYTES))
+
+    def make_room(self) -> None:
+        (self.results / "ballast").unlink()
+
+    def epochs(self) -> int:
+        log = self.folder.log
+        return log.read_text(encoding="utf-8", errors="replace").count('{"report:') if log.exists() else 0
+
+    def wait(self, condition, what: str) -> None:
+        def holds() -> bool:
+            held = condition()
+            texts = self.text("first.txt") + self.text("second.txt")
+            assert held or self.process.poll() is None, f"ended before {what}:\n{texts}"
+            return held
+
+        wait_until(holds, what)
+
+
+@pytest.fixture
+def small_disk(finished: Ran, tmp_path: Path):
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    write_tiny(tmp_path)
+    (tmp_path / "results").mkdir()
+    unshared = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*unshared, MOUNT], cwd=tmp_path, check=False).returncode:
+        pytest.skip("no filesystem can be mounted here")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHON": sys.executable}
+    process = subprocess.Popen([*unshared, SESSION], cwd=tmp_path, env=environment, start_new_session=True)
+    yield SmallDisk(tmp_path, process)
+    kill({process.pid, *descendants(process.pid)} if is_alive(process.pid) else ())
+    process.wait()
+
+
+def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
+    small_disk: SmallDisk, finished: Ran
+) -> None:
+    disk = small_disk
+    second_attempt = disk.folder.trial(0) / "attempt-1"
+    disk.wait(second_attempt.exists, "the baseline's unfrozen stage")
+    disk.fill()
+    disk.wait(lambda: bool(disk.text("first.code").strip()), "an end to the first run")
+
+    told, before = disk.text("first.txt"), disk.records()
+    assert disk.text("first.code").strip() != "0"
+    assert "Traceback" not in told
+    assert "trial 0 found no room on a disk and waits" in told
+    assert told.count("needed for another segment") == 1, told
+    assert f"carsearch resume {disk.cwd / 'results' / 'tiny'}" in told
+    assert all(record.deaths == () for record in before), "nobody is to blame for a full disk"
+    assert not list(disk.folder.trials.rglob(".*.npz")), "nothing half-written is left"
+
+    disk.make_room()
+    (disk.cwd / "go").touch()
+    disk.wait(lambda: disk.epochs() >= sum(record.fidelity for record in before) + 3, "three epochs more")
+    disk.fill()
+    disk.wait(lambda: "needed for another segment" in disk.text("second.txt"), "a pause")
+    disk.make_room()
+    assert disk.process.wait(timeout=WAIT_S) == 0
+
+    assert disk.text("second.code").strip() == "0", disk.text("second.txt")
+    assert "there is room again, the search goes on" in disk.text("second.txt")
+    after = read_records(StudyFolder(disk.cwd / "kept"))
+    for old in before:
+        assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"
+    assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: Ran, tmp_path: Path) -> None:
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    write_tiny(tmp_path)
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+
+    def killed_after(epochs: int, *arguments: str) -> None:
+        driver = start_cli(*arguments, cwd=tmp_path)
+        try:
+            wait_until(
+                lambda: folder.log.exists() and folder.log.read_text(encoding="utf-8").count('{"report:') >= epochs,
+                f"{epochs} epochs",
+            )
+        finally:
+            below = set(descendants(driver.pid))
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+        wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all processes of the study")
+
+    killed_after(2, "run", "tiny.yaml")
+    last = folder.trial(0) / read_records(folder)[0].reports[-1].checkpoint
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    goes_on = min(one.number for one in finished.records if one.number and one.state is TrialState.COMPLETE)
+    killed_after(3 + 2 * goes_on, "resume", str(folder.root))  # its head is trained, and no other has gone on
+    told = (tmp_path / "output.txt").read_text(encoding="utf-8")
+    assert "trial 0: " in told
+    assert "not a whole checkpoint" in told
+    assert "goes on from attempt-0/epoch-0001.npz" in told
+    records = read_records(folder)
+    for path in folder.trials.rglob("*.npz"):
+        path.unlink()
+    resumed = run_cli("resume", str(folder.root), cwd=tmp_path)
+
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"trial {goes_on}: " in resumed.stdout + resumed.stderr
+    assert "starts again" in resumed.stdout + resumed.stderr
+    after = read_records(folder)
+    for old in records:
+        assert after[old.number].reports[: old.fidelity] == old.reports, "what was recorded stays as it was"
+    assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
