@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli_actions import open_study, run_retrain, run_search, run_submit, winner_of
+from search.cli_actions import open_study, run_retrain, run_search, run_submit, show_status, winner_of
 from search.cli_backbones import backbones
 from search.cli_data import data_app
 from search.cli_simulate import simulate
@@ -64,15 +64,17 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 
 @app.command()
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
-    """Go on with a search that was interrupted, from its last checkpoints."""
+    """Go on with a search that was interrupted, from its last checkpoints; or give it more: --set search.trials=64."""
     from search import logs
-    from search.frozen import RESUMABLE, keep_changes
+    from search.experiment.changes import RESUMABLE
+    from search.frozen import keep_changes
     from search.record import recording_policy
     from search.study import Study
 
     logs.setup()
     folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
-    keep_changes(folder, experiment)
+    for change in keep_changes(folder, experiment):
+        _say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
     run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
 
@@ -105,16 +107,7 @@ def record(
 @app.command()
 def status(study: StudyArgument) -> None:
     """Where a study stands, also while it runs."""
-    from rich.console import Console
-
-    from search.progress import print_status
-    from search.study import Study
-    from search.watch import gpus_per_trial, spent
-
-    folder, experiment = open_study(study)
-    found = Study.open(folder.root, read_only=True)
-    used = spent(experiment, found.records(), elapsed_s=found.elapsed_s, gpus=gpus_per_trial(found))
-    print_status(Console(), folder.name, found.records(), used)
+    show_status(*open_study(study))
 
 
 @app.command()
@@ -146,7 +139,7 @@ def retrain(
     replace: Replace = False,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
-    from search.frozen import RETRAINABLE
+    from search.experiment.changes import RETRAINABLE
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
     run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace)
@@ -202,6 +195,7 @@ def demo() -> None:
 
 def main() -> None:
     """The console script: errors meant for the user are one message and exit 2, never a traceback."""
+    from carcls.atomic import is_full_disk
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
@@ -210,6 +204,11 @@ def main() -> None:
         app()
     except (CarclsError, SearchError) as error:
         _warn(f"carsearch: {error}")
+        sys.exit(2)
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        _warn(f"carsearch: {error}: free some space there, then run the same command again")
         sys.exit(2)
 
 

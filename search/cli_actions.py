@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
     from search.folder import StudyFolder
     from search.policy.policy import Policy
+    from search.study import Study
 
 _SHOWN = 10
 """Photos that warnings name one by one."""
@@ -31,23 +32,77 @@ def open_study(
 def run_search(
     folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
 ) -> None:
-    """Searches to the end, shows how, writes the report. Exits with 130 where it was interrupted."""
+    """Searches to the end, shows how, writes the report. Exits with 130 where it was interrupted, with 2 where it
+    stopped by itself, to be resumed.
+
+    A study that is finished already is said to be, and Ray is not even loaded. Raises StudyError where another process
+    is at work in it, ExperimentError where photos or weights are not where they were.
+    """
     from rich.console import Console
 
+    from search.errors import ExperimentError
     from search.page import write_study_report
     from search.progress import open_progress
-    from search.run import search
     from search.study import Study
 
-    known = Study.open(folder.root, read_only=True).records()
+    with Study.open(folder.root) as study:
+        known = study.records()
+        if study.is_finished:
+            _finished_already(folder, experiment, study)
+            return
+    if missing := experiment.missing_files():
+        raise ExperimentError(missing)
+    from search.run import search
+
     progress = open_progress(Console(), folder.name, known)
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
         write_study_report(folder, experiment)
         say(f"report: {folder.report}")
     if not end.finished:
-        warn(f"interrupted: go on by 'carsearch resume {folder.root}'")
-        raise typer.Exit(130)
+        why = "interrupted" if end.by_user else f"carsearch: {end.why}"
+        warn(f"{why}: go on by 'carsearch resume {folder.root}'")
+        raise typer.Exit(130 if end.by_user else 2)
+
+
+def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
+    """Says so. What a driver that was killed at the very end did not get to tell is told now."""
+    from search.page import write_study_report
+    from search.summary import best_line, counts_line
+    from search.tensorboard import TensorBoardWriter
+
+    records = study.records()
+    reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
+    if not reported and any(record.reports for record in records):
+        events = TensorBoardWriter(folder.root)
+        for record in records:
+            events.catch_up(record)
+        write_study_report(folder, experiment)
+    more = "" if study.is_recording else f"; more of it: 'carsearch resume {folder.root} --set search.trials=...'"
+    say(f"{folder.root} is finished: {counts_line(records)}; {best_line(records)}{more}")
+    if folder.report.exists():
+        say(f"report: {folder.report}")
+
+
+def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
+    from rich.console import Console
+
+    from search.journal import is_held
+    from search.progress import print_status
+    from search.study import Study
+    from search.summary import left_behind
+    from search.watch import gpus_per_trial, spent
+
+    study = Study.open(folder.root, read_only=True)
+    alive = is_held(folder.root)
+    records = study.records() if alive else left_behind(study.records())
+    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=gpus_per_trial(study))
+    print_status(Console(), folder.name, records, used)
+    for change in study.changes:
+        say(f"changed {change.time}: {change}")
+    if not alive and not study.is_finished:
+        say(f"no driver is at work: go on by 'carsearch resume {folder.root}'")
 
 
 def winner_of(folder: "StudyFolder", trial: int | None) -> int:

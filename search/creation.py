@@ -1,22 +1,31 @@
 """Where studies come from: photos scanned, the one split made, the experiment frozen, and the folder appears whole."""
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from carcls.atomic import sync
 from carcls.data.augment import check_policy
 from carcls.data.folds import make_split, write_quarantine, write_split
 from carcls.data.table import check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
-from search.experiment.experiment import Experiment
+from search.experiment.experiment import Experiment, load
 from search.experiment.paths import policy_files
 from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import WriterLock
 from search.study import Study
+
+_RANDOM = "[a-z0-9_]{8}"
+"""What mkdtemp adds to a name."""
+_SET_ASIDE = ".old-"
+"""Between the name of a study that is being replaced and the same; no study's own name has a dot."""
 
 
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
@@ -26,13 +35,10 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     where the study exists already, DataError where the photos cannot be used, ConfigError where an augmentation policy
     cannot.
     """
-    folder = StudyFolder(experiment.results / experiment.name)
+    folder = _place(experiment)
     if folder.root.exists() and not replace:
-        raise StudyError(
-            f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
-            " or start over by '--replace', which deletes it"
-        )
-    return _create(folder, experiment, searched=True)
+        raise _exists(folder)
+    return _create(folder, experiment, searched=True, replace=replace)
 
 
 def open_recording(experiment: Experiment) -> StudyFolder:
@@ -40,7 +46,7 @@ def open_recording(experiment: Experiment) -> StudyFolder:
 
     Raises StudyError where the study of other settings stands there; else as `create_study`.
     """
-    folder = StudyFolder(experiment.results / experiment.name)
+    folder = _place(experiment)
     if not folder.root.exists():
         return _create(folder, experiment, searched=True, recording=True)
     _same_settings(folder, experiment)
@@ -59,40 +65,87 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
             f"{experiment.path} has domains to search ({', '.join(list(experiment.space.domains)[:3])}, ...):"
             " use 'carsearch run', or fix them by '--set'"
         )
-    folder = StudyFolder(experiment.results / experiment.name)
+    folder = _place(experiment)
     if folder.root.exists() and not replace:
         _same_settings(folder, experiment)
         return folder
-    return _create(folder, experiment, searched=False)
+    return _create(folder, experiment, searched=False, replace=replace)
 
 
 def _same_settings(folder: StudyFolder, experiment: Experiment) -> None:
-    if open_experiment(folder).resolved_yaml() != frozen_copy(experiment, folder)[0]:
+    same = frozen_copy(experiment, folder)[0]
+    # As it was created, or as a resume has changed it since.
+    if same not in (load(folder.experiment).resolved_yaml(), open_experiment(folder).resolved_yaml()):
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
             " or start over by '--replace', which deletes them"
         )
 
 
-def _create(folder: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool = False) -> StudyFolder:
+def _exists(folder: StudyFolder) -> StudyError:
+    return StudyError(
+        f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
+        " or start over by '--replace', which deletes it"
+    )
+
+
+def _place(experiment: Experiment) -> StudyFolder:
+    """Where the study is, or will be, once what a killed creation of it left is gone."""
+    folder = StudyFolder(experiment.results / experiment.name)
+    for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
+        is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
+        is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)
+        if is_draft or is_old:
+            with suppress(StudyError), _held(path):  # in use: another process is at the same
+                if is_old and not folder.root.exists():
+                    _rename(path, folder.root)  # killed between two renames: the old study is still the study
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
+    return folder
+
+
+def _create(
+    folder: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool = False, replace: bool = False
+) -> StudyFolder:
     missing = experiment.missing_files()
     if missing:
         raise ExperimentError(missing)
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
-    draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{experiment.name}-", dir=experiment.results)))
+    draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
-        _fill(draft, experiment)
-        _freeze(draft, experiment, published=folder)
-        if searched:
-            draft.trials.mkdir()
-            Study.create(draft.root, experiment.name, is_recording=recording).close()
-        draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
-        _publish(draft, folder)
+        # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
+        with _owner(draft, experiment, searched=searched, recording=recording):
+            _fill(draft, experiment)
+            _freeze(draft, experiment, published=folder)
+            draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
+            _sync_all(draft.root)
+            _publish(draft, folder, replace=replace)
     finally:
         shutil.rmtree(draft.root, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[None]:
+    """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
+    if not searched:
+        with _held(draft.root):
+            yield
+        return
+    draft.trials.mkdir()
+    with Study.create(draft.root, experiment.name, is_recording=recording):
+        yield
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[None]:
+    lock = WriterLock.acquire(root)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
@@ -115,24 +168,34 @@ def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolde
         (draft.policies / name).write_bytes(content)
 
 
-def _publish(draft: StudyFolder, folder: StudyFolder) -> None:
+def _sync_all(root: Path) -> None:
+    """Everything is on disk before the folder gets its name: after a power cut it is whole or not there."""
+    for path in (*root.rglob("*"), root):
+        sync(path)
+
+
+def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
     """Renames the finished draft into place; what `--replace` removes goes only once the new one stands there.
 
-    Raises StudyError where a driver or a final training is at work in the old one.
+    Raises StudyError where a driver or a final training is at work in the old one, and where it appeared meanwhile.
     """
     if not folder.root.exists():
-        draft.root.rename(folder.root)
+        _rename(draft.root, folder.root)
         return
-    lock = WriterLock.acquire(folder.root)
-    old = folder.root.with_name(f".old-{draft.root.name.lstrip('.')}")
-    try:
-        with retraining(folder):
-            folder.root.rename(old)
-            try:
-                draft.root.rename(folder.root)
-            except OSError:
-                old.rename(folder.root)
-                raise
-    finally:
-        lock.release()
+    if not replace:
+        raise _exists(folder)
+    old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
+    with _held(folder.root), retraining(folder):
+        _rename(folder.root, old)
+        try:
+            _rename(draft.root, folder.root)
+        except OSError:
+            _rename(old, folder.root)
+            raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """A study's folder gets or loses its name, for good."""
+    source.rename(target)
+    sync(target.parent)

@@ -6,19 +6,13 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
-from carcls.atomic import write_text
 from search.errors import ExperimentError, Problem, StudyError
+from search.experiment.changes import Change, differences, refusal
 from search.experiment.experiment import Experiment, load
 from search.experiment.paths import policy_files, put
 from search.experiment.problems import dotted
 from search.folder import StudyFolder
 from search.study import Study
-
-RESUMABLE = ("search.trials", "search.budget", "search.finalists", "search.max_concurrent", "search.resources", "store")
-"""Keys that a resumed search may change: how much and where, never what the finished trials mean."""
-
-RETRAINABLE = ("retrain", "tta", "store", "search.deterministic")
-"""Keys that a final training may change."""
 
 
 def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mapping[str, bytes]]:
@@ -46,25 +40,32 @@ def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mappi
 def open_experiment(
     folder: StudyFolder, overrides: Sequence[str] = (), *, changeable: Sequence[str] = ()
 ) -> Experiment:
-    """The study's own frozen experiment, with overrides of `changeable` keys.
+    """The study's own experiment: as it was frozen, with the changes that the study has recorded since, and overrides.
 
-    Raises StudyError where the folder holds no study, or an override would change another key.
+    Raises StudyError where the folder holds no study, or an override is of another key than `changeable` ones; the
+    message names the key and the reason.
     """
     if not folder.experiment.is_file():
         raise StudyError(f"{folder.root} holds no study: expected {folder.experiment.name} there (see 'carsearch run')")
-    for override in overrides:
-        path = override.partition("=")[0].strip()
-        if not any(path == key or path.startswith(f"{key}.") for key in changeable):
-            raise StudyError(
-                f"--set {override}: {path} cannot change in an existing study; expected one of {', '.join(changeable)}"
-            )
-    return load(folder.experiment, overrides)
+    refused = [text for override in overrides if (text := refusal(override, changeable))]
+    if refused:
+        raise StudyError("\n".join(refused))
+    return load(folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides])
 
 
-def keep_changes(folder: StudyFolder, experiment: Experiment) -> None:
-    """Writes the experiment's overrides into the study, so that later commands see them; a larger budget reopens it."""
-    if experiment.resolved_yaml() == folder.experiment.read_text(encoding="utf-8"):
-        return
-    with Study.open(folder.root) as study:
-        study.set_budget_exhausted(False)
-    write_text(folder.experiment, experiment.resolved_yaml())
+def recorded_changes(folder: StudyFolder) -> tuple[Change, ...]:
+    """What was changed since the study was created; nothing for the folder of a fixed recipe, which has no trials."""
+    return Study.open(folder.root, read_only=True).changes if folder.log.is_file() else ()
+
+
+def keep_changes(folder: StudyFolder, experiment: Experiment) -> tuple[Change, ...]:
+    """Records in the study what an experiment has otherwise than the study's own, so that later commands have it too.
+
+    A study with a change is no longer finished, nor its budget exhausted. Returns the changes; none: nothing is
+    written. Raises StudyError where another process writes to the study.
+    """
+    changes = differences(open_experiment(folder).tree, experiment.tree)
+    if changes:
+        with Study.open(folder.root) as study:
+            study.add_changes(changes)
+    return tuple(changes)

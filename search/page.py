@@ -5,9 +5,11 @@ from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
+from search.journal import is_held
 from search.report import report_data, write_report
 from search.scores import read_reports, read_scores
 from search.study import Study
+from search.summary import left_behind
 from search.watch import gpus_per_trial
 
 
@@ -17,10 +19,12 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
     Raises StudyError where the folder's study cannot be read.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
+    records = study.records() if study else ()
+    changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
     data = report_data(
         name=folder.name,
-        experiment_text=experiment.resolved_yaml(),
-        records=study.records() if study else (),
+        experiment_text=changes + experiment.resolved_yaml(),
+        records=records if is_held(folder.root) else left_behind(records),
         validation_photos=_validation_photos(folder),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,

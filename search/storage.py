@@ -18,7 +18,7 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.folder import StudyFolder
-from search.journal import WriterLock, cut_torn_line, free_stale_lock, open_journal
+from search.journal import WriterLock, create_journal, cut_torn_line, free_stale_lock, open_journal
 from search.policy.records import TrialRecord, TrialState, report_attribute
 
 INFEASIBLE = "infeasible"
@@ -54,17 +54,21 @@ class StudyStorage:
         if log.exists():
             raise StudyError(f"{log} exists already: open it, or choose another name for the study")
         lock = WriterLock.acquire(folder)
-        storage = open_journal(log)
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
-        )
-        study.set_user_attr("version", version("carsearch"))
-        study.set_user_attr("created", datetime.now(UTC).isoformat(timespec="seconds"))
+        try:
+            storage = create_journal(log)
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
+            )
+            study.set_user_attr("version", version("carsearch"))
+            study.set_user_attr("created", datetime.now(UTC).isoformat(timespec="seconds"))
+        except BaseException:
+            lock.release()
+            raise
         return cls(storage, study, lock)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool) -> Self:
-        """An existing study. Raises StudyError where there is none, or where another process writes to it.
+        """An existing study. Raises StudyError where there is none, where it is damaged, or another process writes.
 
         The writer first repairs what a killed one may have left: a torn last line, a lock.
         """
@@ -72,17 +76,15 @@ class StudyStorage:
         if not log.is_file():
             raise StudyError(f"no study in {folder}: expected {log.name} there, as 'carsearch run' makes it")
         lock = None if read_only else WriterLock.acquire(folder)
-        if lock:
-            free_stale_lock(log)
-            cut_torn_line(log)
-        storage = open_journal(log)
-        names = optuna.get_all_study_names(storage)
-        if not names:
+        try:
+            if lock:
+                free_stale_lock(log)
+                cut_torn_line(log)
+            return cls(*_load(log), lock)
+        except BaseException:
             if lock:
                 lock.release()
-            raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")
-        study = optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
-        return cls(storage, study, lock)
+            raise
 
     @property
     def writable(self) -> bool:
@@ -165,17 +167,27 @@ class StudyStorage:
 
     def tell_optuna(self, record: TrialRecord) -> None:
         """Ends the trial in Optuna's eyes if it is over in ours; nothing where Optuna knows."""
-        if record.state not in _FINISHED or self._trial(record.number).state.is_finished():
+        known = self._trial(record.number)
+        if record.state not in _FINISHED or known.state.is_finished():
             return
         trial_id, state = self._ids[record.number], _FINISHED[record.state]
         if record.infeasible:
-            optuna.Trial(self._study, trial_id).set_constraint(INFEASIBLE, 1.0)
+            if INFEASIBLE not in known.constraints:  # told by a driver that was killed before the next line
+                optuna.Trial(self._study, trial_id).set_constraint(INFEASIBLE, 1.0)
             state = optuna.trial.TrialState.PRUNED  # Optuna's samplers leave FAIL out, and would propose its like again
         values = [record.best_rank[0]] if record.best_rank and state is not optuna.trial.TrialState.FAIL else None
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._ids[number])
+
+
+def _load(log: Path) -> tuple[BaseStorage, optuna.Study]:
+    storage = open_journal(log)
+    names = optuna.get_all_study_names(storage)
+    if not names:
+        raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")
+    return storage, optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
 
 
 def _log(folder: Path) -> Path:

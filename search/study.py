@@ -1,8 +1,10 @@
 """The record of truth: one search and the life of its trials. Whatever sampler and scheduler decide, they decide from
 this."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,6 +12,7 @@ from typing import Self
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
+from search.experiment.changes import Change
 from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.policy.records import TrialRecord, TrialState, searched
@@ -17,6 +20,9 @@ from search.policy.sampler import distributions
 from search.storage import StudyStorage
 
 _IS_RECORDING = "is_recording"
+_CHANGES = "changes"
+_FINISHED_AFTER = "finished_after"
+"""How many changes of its settings a study had had when it was finished: a further one reopens it."""
 
 
 class Study:
@@ -43,12 +49,15 @@ class Study:
         """An existing study. Raises StudyError where there is none, or where another process writes to it.
 
         The writer first repairs what a killed one may have left: a torn last line, a lock, a state that did not reach
-        Optuna. A reader changes nothing, may look on while another process writes, and sees what was there at opening.
+        Optuna, a search that was being finished. A reader changes nothing, may look on while another process writes,
+        and sees what was there at opening.
         """
         study = cls(StudyStorage.open(folder, read_only=read_only))
         if not read_only:
             for record in study._records:
                 study._storage.tell_optuna(record)
+            if study.is_finished:
+                study._end_what_is_left()
         return study
 
     def close(self) -> None:
@@ -104,6 +113,8 @@ class Study:
         is to repeat; StudyError where there is none of that number, or it is a repeat itself.
         """
         self._writable()
+        if self.is_finished:
+            self.set_value(_FINISHED_AFTER, None)
         if repeats is not None and self.record(repeats).repeats is not None:
             raise StudyError(f"trial {repeats} is a repeat itself: repeat trial {self.record(repeats).repeats} again")
         new = TrialRecord(
@@ -196,11 +207,33 @@ class Study:
             raise StudyError(
                 f"study {self.name} cannot finish: trials {running} are running; interrupt or end them first"
             )
+        # First, and in one write: whatever a kill leaves undone of the rest is done when the study is opened again.
+        self.set_value(_FINISHED_AFTER, len(self.changes))
+        self._end_what_is_left()
+
+    def _end_what_is_left(self) -> None:
         for record in self.records():
             if record.state is TrialState.WAITING and not record.reports:
                 self.fail(record.number, "not started before the search was finished", infeasible=False)
             elif record.state in (TrialState.PAUSED, TrialState.WAITING):
                 self._change(replace(record, state=TrialState.PRUNED))
+
+    @property
+    def is_finished(self) -> bool:
+        """True once the search is over: until a setting changes or a trial is added."""
+        return self.get_value(_FINISHED_AFTER) == len(self.changes)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What was changed of the experiment's settings since the study was created, in order."""
+        return tuple(Change(**change) for change in json.loads(str(self.get_value(_CHANGES) or "[]")))
+
+    def add_changes(self, changes: Sequence[Change]) -> None:
+        """Keeps them with the time; the study is no longer finished, nor its budget exhausted."""
+        self.set_budget_exhausted(False)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        made = [*self.changes, *(replace(change, time=now) for change in changes)]
+        self.set_value(_CHANGES, json.dumps([asdict(change) for change in made]))
 
     def get_value(self, key: str) -> Value:
         """A value kept with the study; None where there is none."""
@@ -237,9 +270,10 @@ class Study:
 
     def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
         """Records that the search, or with `finals` all of it, has run out of time, or that it was given more."""
-        self.set_value("budget_exhausted", exhausted)
+        # The finals first: cut off between the two, neither way ends with a budget that is given up too early.
         if finals or self.finals_exhausted:
             self.set_value("finals_exhausted", exhausted)
+        self.set_value("budget_exhausted", exhausted)
 
     def _writable(self) -> None:
         if not self._storage.writable:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carcls.events import StoreUse
 from search.errors import StudyError
@@ -34,12 +34,13 @@ class Spent:
 
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
-    """The picture of a study as plain lines: counts, best trial, budget, store, and one line per running trial."""
+    """The picture of a study as plain lines: counts, best trial, budget, store; a line per trial at work or cut off."""
     store = store_text(sum((report.store for record in records for report in record.reports), StoreUse()))
     busy = (
-        f"trial {record.number:04d}{_repeat_text(record)}: {stage_position(record)}, epoch {record.fidelity},"
-        f" {best_text(record)}"
-        for record in running(records)
+        f"trial {record.number:04d}{_repeat_text(record)}:{' interrupted in' if is_interrupted(record) else ''}"
+        f" {stage_position(record)}, epoch {record.fidelity}, {best_text(record)}"
+        for record in records
+        if record.state is TrialState.RUNNING or is_interrupted(record)
     )
     return (*summary_lines(name, records, spent), *([f"store: {store}"] if store else []), *busy)
 
@@ -63,7 +64,7 @@ def counts_line(records: Sequence[TrialRecord]) -> str:
 
 def _counts(records: Sequence[TrialRecord]) -> str:
     counts = Counter(state_name(record) for record in records)
-    order = ("running", "waiting", "paused", "complete", "pruned", "infeasible", "failed")
+    order = ("running", "interrupted", "waiting", "paused", "complete", "pruned", "infeasible", "failed")
     return ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
 
 
@@ -172,6 +173,8 @@ def state_name(record: TrialRecord) -> str:
     """What readers call the trial's state; a failure of the configuration itself is `infeasible`."""
     if record.state is TrialState.FAIL:
         return "infeasible" if record.infeasible else "failed"
+    if is_interrupted(record):
+        return "interrupted"
     return record.state.name.lower()
 
 
@@ -225,6 +228,19 @@ def count_text(count: int, thing: str) -> str:
 def running(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that train now."""
     return [record for record in records if record.state is TrialState.RUNNING]
+
+
+def is_interrupted(record: TrialRecord) -> bool:
+    """True where it was at work and is to be started again."""
+    return record.state is TrialState.WAITING and record.attempts > 0
+
+
+def left_behind(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """As a resume will find them, where no driver is at work any more: what is recorded as running is not."""
+    return tuple(
+        replace(record, state=TrialState.WAITING) if record.state is TrialState.RUNNING else record
+        for record in records
+    )
 
 
 def ended_count(records: Sequence[TrialRecord]) -> int:

@@ -1,13 +1,15 @@
 """A study's own experiment: what may change in it, and that the change lasts."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from search.errors import StudyError
+from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.experiment import load
 from search.folder import StudyFolder
-from search.frozen import RESUMABLE, RETRAINABLE, keep_changes, open_experiment
+from search.frozen import keep_changes, open_experiment, recorded_changes
 from search.study import Study
 
 EXPERIMENT = """\
@@ -21,6 +23,8 @@ train:
   stages: [{name: head, unfreeze: 0.0, epochs: 1, learning_rate: 0.001}]
 search: {trials: 4, budget: {hours: 1.0}}
 """
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -41,19 +45,66 @@ def exhausted(folder: StudyFolder) -> bool:
 
 
 def test_a_larger_budget_reopens_the_study_and_stays(folder):
+    before = folder.experiment.read_bytes()
     more = ["search.budget.hours=2", "search.trials=8", "search.finalists.count=2"]
-    larger = open_experiment(folder, more, changeable=RESUMABLE)
-    keep_changes(folder, larger)
+    kept = keep_changes(folder, open_experiment(folder, more, changeable=RESUMABLE))
+    assert [str(change) for change in kept] == [
+        "search.trials: 4 -> 8",
+        "search.budget.hours: 1.0 -> 2",
+        "search.finalists.count: default -> 2",
+    ]
     assert not exhausted(folder)
     again = open_experiment(folder)
     assert (again.search.budget.hours, again.search.trials, again.search.finalists.count) == (2.0, 8, 2)
+    assert folder.experiment.read_bytes() == before, "frozen is frozen: the study has what changed"
 
 
-def test_resuming_without_changes_leaves_file_and_budget_alone(folder):
-    before = folder.experiment.stat().st_mtime_ns
-    keep_changes(folder, open_experiment(folder, changeable=RESUMABLE))
+def test_each_change_is_recorded_with_its_time_and_the_latest_counts(folder):
+    for trials in (8, 6):
+        keep_changes(folder, open_experiment(folder, [f"search.trials={trials}"], changeable=RESUMABLE))
+    changes = recorded_changes(folder)
+    assert [(change.old, change.new) for change in changes] == [(4, 8), (8, 6)]
+    assert all(abs(datetime.now(UTC) - datetime.fromisoformat(change.time)) < HOUR for change in changes)
+    assert open_experiment(folder).search.trials == 6
+
+
+def test_a_relative_path_is_the_one_that_it_was_when_it_was_given(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keep_changes(folder, open_experiment(folder, ["store.root=cache"], changeable=RESUMABLE))
+    monkeypatch.chdir("/")
+    assert open_experiment(folder).store.root == tmp_path / "cache"
+
+
+def test_a_section_given_anew_is_kept_anew(folder):
+    keep_changes(folder, open_experiment(folder, ["search.budget={gpu_hours: 3}"], changeable=RESUMABLE))
+    budget = open_experiment(folder).search.budget
+    assert (budget.hours, budget.gpu_hours) == (None, 3.0)
+
+
+def test_resuming_without_changes_leaves_the_study_alone(folder):
+    before = folder.log.read_bytes()
+    assert keep_changes(folder, open_experiment(folder, changeable=RESUMABLE)) == ()
+    assert keep_changes(folder, open_experiment(folder, ["search.trials=4"], changeable=RESUMABLE)) == ()
     assert exhausted(folder)
-    assert folder.experiment.stat().st_mtime_ns == before
+    assert folder.log.read_bytes() == before
+
+
+def test_a_finished_study_is_so_until_something_changes(folder):
+    with Study.open(folder.root) as study:
+        study.finish()
+        assert study.is_finished
+    keep_changes(folder, open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE))
+    with Study.open(folder.root) as study:
+        assert not study.is_finished
+        study.finish()
+    assert Study.open(folder.root, read_only=True).is_finished
+
+
+def test_what_another_process_works_on_is_not_changed(folder):
+    larger = open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE)
+    with Study.open(folder.root), pytest.raises(StudyError, match="is in use by process"):
+        keep_changes(folder, larger)
+    assert recorded_changes(folder) == ()
 
 
 @pytest.mark.parametrize(

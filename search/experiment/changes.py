@@ -1,0 +1,97 @@
+"""Which settings of a study may change once it exists, and why the others may not: one table that knows every key."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.experiment.yaml_source import Plain
+
+RESUMABLE = (
+    "search.trials",
+    "search.budget",
+    "search.finalists",
+    "search.max_concurrent",
+    "search.resources",
+    "search.checkpoints",
+    "search.max_restarts",
+    "search.deadline",
+    "store",
+)
+"""Keys that a resumed search may change: how much and where, never what the finished trials mean."""
+
+RETRAINABLE = ("retrain", "tta", "store", "search.deterministic")
+"""Keys that a final training may change."""
+
+FIXED: Mapping[str, str] = {
+    "name": "it names the study and its folder",
+    "data": "finished trials were trained and scored on these photos, in this split",
+    "train": "finished trials were proposed and trained within this space",
+    "search.seed": "it drew the finished trials and the views of their photos",
+    "search.sampler": "it proposed the finished trials, from its first points on",
+    "search.scheduler": "its rungs have decided who went on",
+    "search.baseline": "trial 0 was trained with it",
+    "search.deterministic": "finished trials were trained with the kernels that it chose",
+    "retrain": "it is the final training's: give it to 'carsearch retrain'",
+    "tta": "it is the final training's: give it to 'carsearch retrain'",
+    "record": "it numbers the points of a recording",
+    "results": "the study lies there: move the folder itself",
+}
+"""Why a key does not change: its new value would give finished trials another meaning, or belongs elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting of a study that a later command changed."""
+
+    key: str
+    old: Plain
+    """None: the default."""
+    new: Plain
+    time: str = ""
+    """When it was recorded: UTC, ISO 8601."""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_text(self.old)} -> {_text(self.new)}"
+
+    @property
+    def override(self) -> str:
+        """As `--set` takes it: JSON, which is YAML but for what does not print."""
+        text = json.dumps(self.new, ensure_ascii=False)
+        return f"{self.key}={''.join(char if char.isprintable() else f'{chr(92)}U{ord(char):08x}' for char in text)}"
+
+
+def refusal(override: str, changeable: Sequence[str]) -> str | None:
+    """Why an override of an existing study is refused; None where it is not. Its key may be unknown altogether."""
+    key = override.partition("=")[0].strip()
+    if _covered(key, changeable):
+        return None
+    reason = next((reason for fixed, reason in FIXED.items() if _covered(key, (fixed,))), None)
+    if reason is None and _covered(key, RESUMABLE):
+        reason = "it is the search's: give it to 'carsearch resume'"
+    because = f": {reason}" if reason else ""
+    return f"--set {override}: {key} cannot change in an existing study{because}; what can: {', '.join(changeable)}"
+
+
+def differences(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> list[Change]:
+    """What to change of one tree to have the other, by dotted path: plain values, whole lists, and whole sections where
+    one lost a key. A null is as good as no key."""
+    changes: list[Change] = []
+    _compare((), old, new, changes)
+    return changes
+
+
+def _compare(path: tuple[str, ...], old: Any, new: Any, changes: list[Change]) -> None:  # noqa: ANN401 - plain trees
+    if isinstance(new, Mapping) and (old is None or (isinstance(old, Mapping) and old.keys() <= new.keys())):
+        for key, value in new.items():
+            _compare((*path, key), (old or {}).get(key), value, changes)
+    elif old != new:
+        changes.append(Change(".".join(path), old, new))
+
+
+def _covered(key: str, tops: Sequence[str]) -> bool:
+    return any(key == top or key.startswith(f"{top}.") for top in tops)
+
+
+def _text(value: Plain) -> str:
+    return "default" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,113 @@
+"""A study's folder appears whole, and what a killed creation left is in nobody's way."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from search.creation import create_study
+from search.errors import StudyError
+from search.experiment.experiment import Experiment, load
+from search.folder import StudyFolder
+from search.journal import WriterLock
+from search.study import Study
+from tests.search.tiny import write_tiny
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.chdir(tmp_path)
+    return load(write_tiny(tmp_path))
+
+
+def names(results: Path) -> list[str]:
+    return sorted(path.name for path in results.iterdir())
+
+
+def test_everything_is_on_disk_before_the_folder_has_its_name(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power loss cannot be had in a test; the order of fsync and rename can."""
+    events: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        events.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+    def watched_rename(source: Path, target: Path) -> None:
+        events.append(("rename", str(target)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "rename", watched_rename)
+    folder = create_study(experiment)
+    born = events.index(("rename", str(folder.root)))
+    before = {Path(path) for kind, path in events[:born] if kind == "fsync"}
+    draft = next(path.parent for path in before if path.name == "split.csv" and path.parent.name.startswith(".tiny-"))
+    inside = {path.relative_to(folder.root) for path in folder.root.rglob("*")}
+    assert {draft / path for path in inside} <= before
+    assert draft in before
+    assert events[born + 1] == ("fsync", str(folder.root.parent))
+
+
+def test_the_draft_of_a_killed_creation_goes_and_that_of_a_living_one_stays(experiment: Experiment) -> None:
+    dead, living, other = (
+        experiment.results / name for name in (".tiny-dead0000", ".tiny-living00", ".tiny-x-dead0000")
+    )
+    for draft in (dead, living, other):
+        draft.mkdir(parents=True)
+        (draft / "split.csv").touch()
+    (dead / "driver.lock").write_text("process 1 on here\n", encoding="utf-8")
+    lock = WriterLock.acquire(living)
+    try:
+        create_study(experiment)
+        assert names(experiment.results) == [".tiny-living00", ".tiny-x-dead0000", "tiny"]
+    finally:
+        lock.release()
+
+
+def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study(experiment: Experiment) -> None:
+    folder = create_study(experiment)
+    mark = folder.root / "mark"
+    mark.touch()
+    folder.root.rename(experiment.results / ".tiny.old-dead0000")
+    with pytest.raises(StudyError, match="exists already"):
+        create_study(experiment)
+    assert mark.exists()
+    assert names(experiment.results) == ["tiny"]
+
+
+def test_a_replacement_killed_after_its_renames_leaves_the_new_one(experiment: Experiment) -> None:
+    folder = create_study(experiment)
+    (experiment.results / ".tiny.old-dead0000" / "trials").mkdir(parents=True)
+    with pytest.raises(StudyError, match="exists already"):
+        create_study(experiment)
+    assert names(experiment.results) == ["tiny"]
+    assert StudyFolder(folder.root).log.is_file()
+
+
+def test_a_study_that_appears_meanwhile_is_not_replaced(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import search.creation
+
+    real = search.creation._sync_all
+
+    def another_is_faster(root: Path) -> None:
+        (experiment.results / "tiny").mkdir()
+        (experiment.results / "tiny" / "mark").touch()
+        real(root)
+
+    monkeypatch.setattr(search.creation, "_sync_all", another_is_faster)
+    with pytest.raises(StudyError, match="exists already"):
+        create_study(experiment)
+    assert names(experiment.results) == ["tiny"]
+    assert names(experiment.results / "tiny") == ["mark"]
+
+
+def test_a_new_study_is_nobodys_yet(experiment: Experiment) -> None:
+    folder = create_study(experiment)
+    assert (folder.root / "driver.lock").read_text(encoding="utf-8") == ""
+    with Study.open(folder.root) as study:
+        assert (study.records(), study.changes, study.is_finished) == ((), (), False)

@@ -1,0 +1,199 @@
+"""The journal's own guarantees: whole appends, repair, one writer who is named."""
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.errors import StudyError
+from search.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
+from search.storage import StudyStorage
+
+HERE = socket.gethostname()
+
+
+@pytest.fixture
+def storage(tmp_path: Path):
+    made = StudyStorage.create(tmp_path, "cars")
+    yield made
+    made.close()
+
+
+def holder_text(folder: Path) -> str:
+    return (folder / LOCK_NAME).read_text(encoding="utf-8")
+
+
+def test_a_failed_append_leaves_nothing_and_the_next_one_is_whole(
+    tmp_path: Path, storage: StudyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "study.log"
+    before = log.read_bytes()
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        storage.set_value("lost", 1)
+    assert log.read_bytes() == before
+    monkeypatch.setattr(os, "fsync", real)
+    assert storage.get_value("lost") is None
+    storage.set_value("kept", 2)
+    storage.close()
+    assert StudyStorage.open(tmp_path, read_only=True).get_value("kept") == 2
+
+
+def test_what_was_acknowledged_is_on_the_disk(
+    storage: StudyStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power loss cannot be had in a test; that each append ends with an fsync of all its bytes can."""
+    synced: list[int] = []
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path / "study.log":
+            synced.append(os.fstat(descriptor).st_size)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for value in range(3):
+        storage.set_value("n", value)
+        assert synced[-1] == (tmp_path / "study.log").stat().st_size
+    assert len(synced) == 3
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"op_code":2,"wor', b"\0\0\0\0", b'\0\0\0,"user_attr":{"a":1}}\n', b"7\n"])
+def test_an_unfinished_append_is_cut_and_no_more(tmp_path: Path, storage: StudyStorage, torn: bytes) -> None:
+    storage.set_value("kept", 1)
+    storage.close()
+    log = tmp_path / "study.log"
+    before = log.read_bytes()
+    log.write_bytes(before + torn)
+    assert cut_torn_line(log) == len(torn)
+    assert log.read_bytes() == before
+    assert cut_torn_line(log) == 0
+
+
+def test_an_empty_journal_is_left_alone(tmp_path: Path) -> None:
+    create_journal(tmp_path / "study.log")
+    assert cut_torn_line(tmp_path / "study.log") == 0
+
+
+@pytest.mark.parametrize("damage", [b"no json\n", b'{"op_code":4}\n', b"\xff\xfe\n", b"[]\n"])
+def test_a_line_damaged_in_the_middle_is_told_and_nothing_is_cut(
+    tmp_path: Path, storage: StudyStorage, damage: bytes
+) -> None:
+    storage.set_value("a", 1)
+    storage.close()
+    log = tmp_path / "study.log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
+    content = log.read_bytes()
+    for read_only in (True, False):
+        with pytest.raises(StudyError, match=r"study\.log.*: damaged .*put back a copy"):
+            StudyStorage.open(tmp_path, read_only=read_only)
+    assert log.read_bytes() == content
+    assert not is_held(tmp_path), "whoever could not open it holds nothing"
+
+
+def test_a_damaged_line_has_its_number(tmp_path: Path, storage: StudyStorage) -> None:
+    storage.close()
+    log = tmp_path / "study.log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:2], b"{torn\n", *lines[2:]]))
+    with pytest.raises(StudyError, match=r"study\.log, line 3: damaged"):
+        open_journal(log)
+
+
+def test_the_lock_names_its_holder_until_it_ends(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    lock = WriterLock.acquire(tmp_path)
+    assert holder_text(tmp_path) == f"process {os.getpid()} on {HERE}\n"
+    assert is_held(tmp_path)
+    with pytest.raises(StudyError, match=rf"is in use by process {os.getpid()} on {HERE}: go away"):
+        WriterLock.acquire(tmp_path, advice="go away")
+    lock.release()
+    lock.release()
+    assert not is_held(tmp_path)
+    assert holder_text(tmp_path) == ""
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from search.journal import WriterLock
+lock = WriterLock.acquire(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_name_of_a_killed_holder_keeps_nobody_out(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        assert is_held(tmp_path)
+    finally:
+        process.kill()
+        process.communicate()
+    assert holder_text(tmp_path) == f"process {process.pid} on {HERE}\n", "it had no time to wipe its name out"
+    assert not is_held(tmp_path)
+    WriterLock.acquire(tmp_path).release()
+
+
+def test_a_stale_name_is_never_given_as_the_holders(tmp_path: Path) -> None:
+    """Between taking the lock and writing its name, a driver has its dead predecessor's name in the file."""
+    (tmp_path / LOCK_NAME).write_text("", encoding="utf-8")
+    with (tmp_path / LOCK_NAME).open("a+") as slow:
+        fcntl.flock(slow, fcntl.LOCK_EX)
+        with pytest.raises(StudyError, match="is in use by another process"):
+            WriterLock.acquire(tmp_path)
+
+
+def test_a_look_at_the_lock_keeps_no_driver_out(tmp_path: Path) -> None:
+    import threading
+
+    WriterLock.acquire(tmp_path).release()
+    with (tmp_path / LOCK_NAME).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        WriterLock.acquire(tmp_path).release()
+
+
+def test_a_last_driver_on_another_host_that_did_not_end_well_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / LOCK_NAME).write_text("process 7 on elsewhere\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "search.journal"):
+        WriterLock.acquire(tmp_path).release()
+        WriterLock.acquire(tmp_path).release()
+    assert [record.getMessage().partition(" did not")[0] for record in caplog.records] == [
+        f"{tmp_path}: its last driver, process 7 on elsewhere,"
+    ]
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(StudyError, match=r"its file system has no locks \(No locks available\)"):
+        WriterLock.acquire(tmp_path)
+    assert is_held(tmp_path), "nothing is known: what is recorded as running is shown so"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="absent cannot be written to: No such file"):
+        WriterLock.acquire(tmp_path / "absent")
