@@ -11,8 +11,10 @@ from carcls.config import TrainConfig
 from search.errors import ExperimentError
 from search.experiment.experiment import load
 from search.experiment.yaml_source import dump, parse_source, walk
+from tests.mutations import mutated
 
-DEMO = (Path(__file__).parents[3] / "experiments" / "demo.yaml").read_text(encoding="utf-8")
+EXPERIMENTS = sorted((Path(__file__).parents[3] / "experiments").glob("*.yaml"))
+DEMO = next(path for path in EXPERIMENTS if path.stem == "demo").read_text(encoding="utf-8")
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SCALARS = (
@@ -48,8 +50,8 @@ def outcome(path, overrides=()):
         return error.problems
 
 
-def survives(path, text, overrides=()):
-    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+def survives(path, content, overrides=()):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     found = outcome(path, overrides)
     if isinstance(found, tuple):
         assert found
@@ -78,6 +80,22 @@ def path(tmp_path):
 @SETTINGS
 def test_random_text(path, text):
     survives(path, text)
+
+
+@given(content=mutated([path.read_bytes() for path in EXPERIMENTS]))
+@example(content=b"\xff\xfe" + DEMO.encode("utf-16-le"))
+@example(content=DEMO.encode() + b"\0")
+@example(content=b'name: "\\ud800"\n' + DEMO.partition("\n")[2].encode())
+@SETTINGS
+def test_every_experiment_with_bytes_damaged(path, content):
+    survives(path, content)
+
+
+@given(tree=VALUES)
+@SETTINGS
+def test_any_tree(path, tree):
+    survives(path, dump({"name": "any", "train": tree, "search": tree}))
+    survives(path, dump({"v": tree}).partition(":")[2])
 
 
 @given(data=st.data())
