@@ -77,7 +77,8 @@ class Accumulating(keras.optimizers.Optimizer):
                 sums.append(None)
                 continue
             kept = self._sums[self._get_variable_index(variable)]
-            so_far = keras.ops.where(is_first, keras.ops.zeros_like(kept), kept)
+            so_far = keras.ops.convert_to_tensor(kept)
+            so_far = keras.ops.where(is_first, keras.ops.zeros_like(so_far), so_far)
             sums.append(so_far + keras.ops.cast(share, grad.dtype) * grad)
             kept.assign(sums[-1])
         self._step.assign((step + 1) % len(self._lasts))

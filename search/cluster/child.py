@@ -17,7 +17,7 @@ from carcls.data.feeding_worker import serve
 from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
-from carcls.errors import TrainingError
+from carcls.errors import OutOfMemoryError, TrainingError
 from carcls.training.progress import newest_whole
 from carcls.training.stages import fine_tune
 from search.cluster.outbox import Outbox, send_notices
@@ -78,6 +78,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         attempt=segment.attempt,
         resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
+        micro_batch=segment.micro_batch or None,
     )
 
 
@@ -94,9 +95,11 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """What an error means: a configuration that cannot be trained, a full disk, or a failure of program or data."""
+    """What an error means: no room, a configuration that cannot be trained, a full disk, or a failure of program or
+    data."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     if is_full_disk(error):
         return Outcome("disk_full", cause)
-    infeasible = isinstance(error, TrainingError) or devices.is_out_of_memory(error)
-    return Outcome("infeasible" if infeasible else "failed", cause)
+    if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
+        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
+    return Outcome("infeasible" if isinstance(error, TrainingError) else "failed", cause)

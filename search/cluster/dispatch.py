@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
+from search.cluster.refusals import Refusals
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
@@ -80,6 +81,7 @@ class Dispatcher:
         self._elapsed_before_s = study.elapsed_s
         self.finished = False
         """True once the policy has said that nothing is left to do."""
+        self._refusals = Refusals(study)
         self._row = _read_row(study)
         self._stopping: str | None = None
 
@@ -145,6 +147,8 @@ class Dispatcher:
                 self._study.pause(number)
             case "killed" if may_restart(record, self._experiment.search.max_restarts):
                 self._study.interrupt(number, outcome.cause or "killed")
+            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+                self._study.interrupt(number, outcome.cause or "out of memory", died=False)
             case "disk_full":
                 self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
                 self._room.refused(number, outcome.cause)
@@ -152,7 +156,7 @@ class Dispatcher:
                 self._study.fail(
                     number,
                     outcome.cause or outcome.kind,
-                    infeasible=outcome.kind == "infeasible",
+                    infeasible=outcome.kind in ("infeasible", "out_of_memory"),
                     traceback=self._folder.output_name(number, record.attempts - 1),
                 )
         self._count_failure(number)
@@ -238,6 +242,7 @@ class Dispatcher:
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             first_stage=self._study.record(number).next_stage or 0,
+            refusals=self._refusals.known(config),
         )
 
 

@@ -14,6 +14,9 @@ EPOCH_REPORT = "epoch_report"
 OUTCOME = "outcome"
 NOTICE = "notice"
 
+Message = dict[str, str]
+"""What a worker tells the driver: one of the three, by its name, as JSON text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -38,6 +41,14 @@ class Segment:
     deterministic: bool
     deadline: dict[str, Any] = field(default_factory=dict)
     """The experiment's deadline settings, as JSON; empty: their defaults."""
+    first_stage: int = 0
+    """Number of the stage in which it begins."""
+    refusals: list[dict[str, Any]] = field(default_factory=list)
+    """What had no room before, with this backbone and on whichever device, as JSON."""
+    device: str = ""
+    """What the worker takes its memory from, as it names it; the driver does not know."""
+    micro_batch: list[int | None] = field(default_factory=list)
+    """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -48,14 +59,18 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full"]
-    """Reached its rung; configuration cannot be trained (out of memory, NaN); Python error; process died; no room for
-    what it had to write."""
+    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full", "out_of_memory"]
+    """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
+    write; no room for so many photos at once."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
+    stage: int | None = None
+    """Out of memory: number of the stage; None where the child could not tell."""
+    refusal: dict[str, Any] | None = None
+    """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
 
 
-def report_message(report: EpochReport) -> dict[str, str]:
+def report_message(report: EpochReport) -> Message:
     """An epoch as Tune's result."""
     return {EPOCH_REPORT: json.dumps(report.to_json())}
 
@@ -74,7 +89,7 @@ class Notice:
     text: str
 
 
-def notice_message(notice: Notice) -> dict[str, str]:
+def notice_message(notice: Notice) -> Message:
     """A notice as Tune's result."""
     return {NOTICE: json.dumps(asdict(notice))}
 
@@ -84,7 +99,7 @@ def read_notice(result: Mapping[str, Any]) -> Notice | None:
     return Notice(**json.loads(result[NOTICE])) if NOTICE in result else None
 
 
-def outcome_message(outcome: Outcome) -> dict[str, str]:
+def outcome_message(outcome: Outcome) -> Message:
     """A segment's end as Tune's result."""
     return {OUTCOME: json.dumps(asdict(outcome))}
 

@@ -10,18 +10,20 @@ or driver leaves no orphan (the fork server ends by itself when its last client 
 """
 
 import contextlib
-import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from ray import tune
 
 from search.cluster.deadlines import Deadline
-from search.cluster.entry import PRELOAD, child_main
-from search.cluster.segment import OUTCOME, Outcome, Segment, outcome_message, read_report
+from search.cluster.entry import child_main
+from search.cluster.fitting import MemoryTold, fitted
+from search.cluster.memory import oom_kills
+from search.cluster.segment import OUTCOME, Message, Outcome, Segment, outcome_message, read_report
+from search.cluster.server import end_if_grown, fork_server
 from search.experiment.settings import DeadlineSettings
 
 _KILL_GRACE_S = 5.0
@@ -32,29 +34,35 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    segment = Segment(**config["segment"])
-    context = _fork_server()
+    with contextlib.closing(segment_messages(Segment(**config["segment"]), child_main)) as messages:
+        for message in messages:
+            tune.report(message)
+
+
+def segment_messages(
+    segment: Segment, main: Callable[[Segment, Connection, Connection], None]
+) -> Generator[Message, None, None]:
+    """One segment in a child of its own: what the child says, its outcome last. Close it to end the child.
+
+    main: the child's main function, to be found by name in a module.
+    """
+    segment, context, kills_before = fitted(segment), fork_server(), oom_kills()
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
-    child = context.Process(target=child_main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
+    child = context.Process(target=main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
     with _main_module_hidden():
         child.start()
     child_messages.close()
     child_lifeline.close()
     try:
+        told = MemoryTold(segment, kills_before)
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         for message in _messages(messages, child, deadline):
-            tune.report(message)
+            yield told.of(message, child.exitcode)
     finally:
         lifeline.close()
         _end(child)
-
-
-def _fork_server() -> ForkServerContext:
-    """The actor's fork server context; the server itself starts with the first child and keeps that environment."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    return context
+        end_if_grown()
 
 
 @contextlib.contextmanager
@@ -69,7 +77,7 @@ def _main_module_hidden() -> Iterator[None]:
             main.__file__ = path
 
 
-def _messages(pipe: Connection, child: ForkServerProcess, deadline: Deadline) -> Iterator[dict[str, Any]]:
+def _messages(pipe: Connection, child: ForkServerProcess, deadline: Deadline) -> Iterator[Message]:
     """The child's messages in order; a child that dies without a word, or is stuck, gets an Outcome of its own."""
     while True:
         if not wait([pipe, child.sentinel], timeout=deadline.left_s):

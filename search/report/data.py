@@ -11,6 +11,7 @@ from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.report.final import Retrain, final_training
 from search.report.finals import Finals, finals_view
+from search.report.memory import PartsRow, parts_rows
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.phases import TimeSpent, time_spent
 from search.report.scores import Score, overlap, trial_score
@@ -99,6 +100,7 @@ class ReportData:
     winner_stages: tuple[StageRow, ...]
     pooled_stages: tuple[StageRow, ...]
     time: TimeSpent | None
+    parts: tuple[PartsRow, ...]
     failures: tuple[Failure, ...]
     quarantined: tuple[tuple[str, str], ...]
     retrain: Retrain | None
@@ -149,6 +151,7 @@ def report_data(
         winner_stages=stage_rows([best]) if best else (),
         pooled_stages=stage_rows(trials),
         time=time_spent(records, best, retrain_reports),
+        parts=parts_rows(records),
         failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
         quarantined=tuple(quarantined),
         retrain=final_training(retrain) if retrain else None,

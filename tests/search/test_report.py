@@ -343,3 +343,20 @@ def test_wilson_holds_the_share_and_narrows_with_more_photos(drawn):
 def test_intervals_that_touch_overlap():
     assert overlap((0.1, 0.2), (0.2, 0.3))
     assert not overlap((0.3, 0.4), (0.1, 0.2))
+
+
+def test_trials_that_ran_in_parts_say_so_and_what_that_is_worth():
+    cut = [replace(report, micro_batch=8 if report.stage == 1 else None) for report in climb([0.25], [0.5, 0.6], [0.7])]
+    cut[1] = replace(cut[1], notes=(f"in parts of 8 {EVIL}",))
+    cut[2] = replace(cut[2], micro_batch=4)
+    shown = data([BASELINE, trial(1, TrialState.COMPLETE, tuple(cut))])
+    assert [(row.number, row.stage_name, row.image_size, row.micro_batch, row.epochs) for row in shown.parts] == [
+        (1, "half", 128, 8, 1),
+        (1, "half", 128, 4, 1),
+    ]
+    page = Page(render(shown))
+    text = " ".join(page.texts)
+    assert "Smaller batches for want of memory" in text
+    assert "equal to one in whole batches in expectation only" in text
+    assert "script" not in page.tags
+    assert "want of memory" not in render(data()), "nothing of it where every batch went whole"
