@@ -117,7 +117,7 @@ class _Exits:
             os.write(2, f"carsearch: {self._lost(why)}\n".encode())
             os._exit(_GAVE_UP)
 
-        return ClusterWatch(on_lost=on_lost, give_up=give_up)
+        return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)
 
     def _lost(self, why: str) -> str:
         return f"{why}; {self._how}, there or, with --address, elsewhere"

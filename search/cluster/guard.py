@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -27,9 +27,14 @@ Identity = tuple[int, str]
 class Guard:
     """The driver's word to its guard. Only the first one counts."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self, pipe: IO[bytes], pid: int) -> None:
         self._pipe = pipe
+        self._pid = pid
         self._said = False
+
+    def end_descendants(self) -> None:
+        """Kills all that the driver has started, but not its guard."""
+        _kill(one for one in descendants(os.getpid()) if one[0] != self._pid)
 
     def take_all(self) -> None:
         """At its end the driver takes all its descendants along, and says itself why it ends."""
@@ -61,7 +66,7 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
     command = [sys.executable, "-I", "-S", str(Path(__file__)), *_own_identity(), last_words]
     # In a session of its own: a terminal's Ctrl-C is for the driver alone.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - this very file
-    guard = Guard(cast("IO[bytes]", process.stdin))
+    guard = Guard(cast("IO[bytes]", process.stdin), process.pid)
     try:
         yield guard
     except (KeyboardInterrupt, SystemExit):
@@ -109,6 +114,13 @@ def _lives(one: Identity) -> bool:
     return row is not None and row[1] == one[1]
 
 
+def _kill(processes: Iterable[Identity]) -> None:
+    for one in processes:
+        if _lives(one):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one[0], signal.SIGKILL)
+
+
 def _watch(driver: Identity, last_words: str) -> None:
     """The guard's whole life."""
     seen: frozenset[Identity] = frozenset()
@@ -123,10 +135,7 @@ def _watch(driver: Identity, last_words: str) -> None:
         seen = frozenset(filter(_lives, seen)) | _below(driver)
     if said == _FAREWELL:
         return
-    for one in seen:
-        if one[0] != os.getpid() and _lives(one):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one[0], signal.SIGKILL)
+    _kill(one for one in seen if one[0] != os.getpid())
     if last_words and not said:
         with contextlib.suppress(OSError):
             os.write(2, f"{last_words}\n".encode())

@@ -24,6 +24,8 @@ HEALTH_CHECKS = {
 
 LOST_AFTER_S = 20.0
 _LOOK_S = 2.0
+_LEAVE_S = 30.0
+"""For Ray's own way down, which takes two or three."""
 _GRACE_S = 10.0
 """For the driver's own way out, before it is ended from here."""
 
@@ -45,11 +47,17 @@ def why_lost(*, reachable: bool, nodes: Sequence[Mapping[str, Any]], silent_s: f
 
 class ClusterWatch:
     """Looks after the cluster in a thread. Once it is lost `on_lost` is told, and then `give_up` is called where the
-    driver has not left this context within 10 s; both with one clause for the user, and in that thread."""
+    driver has not left this context within 10 s; both with one clause for the user, and in that thread.
 
-    def __init__(self, *, on_lost: Callable[[str], None], give_up: Callable[[str], None]) -> None:
+    `unstick` is called where a driver that has ended well does not get away from Ray, as from a raylet that hangs.
+    """
+
+    def __init__(
+        self, *, on_lost: Callable[[str], None], give_up: Callable[[str], None], unstick: Callable[[], None]
+    ) -> None:
         self._on_lost = on_lost
         self._give_up = give_up
+        self._unstick = unstick
         self._left = threading.Event()
 
     def __enter__(self) -> Self:
@@ -68,6 +76,11 @@ class ClusterWatch:
             yield
         finally:
             done.set()
+            threading.Thread(target=self._see_it_leave, name="cluster-leave", daemon=True).start()
+
+    def _see_it_leave(self) -> None:
+        if not self._left.wait(_LEAVE_S):
+            self._unstick()
 
     def _look(self, place: str, address: str, done: threading.Event) -> None:
         whole_s = time.monotonic()

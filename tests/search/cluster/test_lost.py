@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from search.cluster.lost import HEALTH_CHECKS, LOST_AFTER_S, _answers, bound_health_checks, why_lost
+from search.cluster.lost import HEALTH_CHECKS, LOST_AFTER_S, ClusterWatch, _answers, bound_health_checks, why_lost
 
 ALIVE, DEAD = {"Alive": True}, {"Alive": False}
 
@@ -37,3 +37,19 @@ def test_what_the_user_has_set_for_health_checks_stands() -> None:
     environment = {"RAY_health_check_timeout_ms": "77"}
     bound_health_checks(environment)
     assert environment == HEALTH_CHECKS | {"RAY_health_check_timeout_ms": "77"}
+
+
+def test_a_driver_that_does_not_get_away_from_ray_is_helped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.cluster.lost._LEAVE_S", 0.01)
+    helped: list[bool] = []
+
+    def said(why: str) -> None:
+        raise AssertionError(why)
+
+    watch = ClusterWatch(on_lost=said, give_up=said, unstick=lambda: helped.append(True))
+    watch._see_it_leave()
+    assert helped == [True]
+    with watch:
+        pass
+    watch._see_it_leave()
+    assert helped == [True], "it has left"
