@@ -149,7 +149,8 @@ def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
     assert size_px == best.image_size
     probabilities = classifier.model.predict_on_batch(data.pixels("validation", size_px))
     log_loss = metrics.log_loss(np.asarray(probabilities), data.split.validation.labels)
-    assert log_loss == pytest.approx(best.val_log_loss, rel=1e-5)
+    # To rounding: training has the frozen scale of each BatchNorm in the kernel before it (models.folding).
+    assert log_loss == pytest.approx(best.val_log_loss, rel=2e-4)
 
 
 def test_only_the_attempts_own_files_are_written(whole):
