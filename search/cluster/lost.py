@@ -4,11 +4,11 @@ Ray's driver waits a minute for a control store (GCS) that does not answer, and 
 ours. Where a raylet merely hangs, it waits for ever for a place on a node that nobody has any more.
 """
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,7 +66,7 @@ class ClusterWatch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._left.set()
 
-    @contextmanager
+    @contextlib.contextmanager
     def looking(self, place: str) -> Iterator[None]:
         """While inside, and connected to Ray. `place`: what to call the cluster."""
         done = threading.Event()
@@ -83,13 +83,13 @@ class ClusterWatch:
             self._unstick()
 
     def _look(self, place: str, address: str, done: threading.Event) -> None:
-        whole_s = time.monotonic()
+        whole_s, question = time.monotonic(), _Question()
         while not done.wait(_LOOK_S):
-            reachable = _answers(address)
-            nodes = _nodes() if reachable else []
-            if _any_alive(nodes):
+            nodes = question.ask() if _answers(address) else None
+            reachable = nodes is not None
+            if _any_alive(nodes or []):
                 whole_s = time.monotonic()
-            why = why_lost(reachable=reachable, nodes=nodes, silent_s=time.monotonic() - whole_s)
+            why = why_lost(reachable=reachable, nodes=nodes or [], silent_s=time.monotonic() - whole_s)
             if why:
                 text = f"{place} is lost: {why}"
                 self._on_lost(text)
@@ -98,12 +98,26 @@ class ClusterWatch:
                 return
 
 
-def _nodes() -> Sequence[Mapping[str, Any]]:
-    try:
-        nodes: Sequence[Mapping[str, Any]] = ray.nodes()
-    except Exception:  # noqa: BLE001 - whatever Ray raises while it is shut down, or its store dies under the question
-        return []
-    return nodes
+class _Question:
+    """Which nodes there are, asked in a thread of its own, one at a time: from a store that hangs no answer comes."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._nodes: Sequence[Mapping[str, Any]] | None = None
+
+    def ask(self) -> Sequence[Mapping[str, Any]] | None:
+        """All that Ray knows; None where it did not answer in time."""
+        if self._thread is None or not self._thread.is_alive():
+            self._nodes = None
+            self._thread = threading.Thread(target=self._run, name="cluster-question", daemon=True)
+            self._thread.start()
+        self._thread.join(_LOOK_S)
+        return None if self._thread.is_alive() else self._nodes
+
+    def _run(self) -> None:
+        # Whatever Ray raises, while it is shut down or its store dies under the question, is no answer.
+        with contextlib.suppress(Exception):
+            self._nodes = ray.nodes()
 
 
 def _any_alive(nodes: Sequence[Mapping[str, Any]]) -> bool:
