@@ -1,10 +1,8 @@
 """The record of truth: one search and the life of its trials. Whatever sampler and scheduler decide, they decide from
 this."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,20 +10,15 @@ from typing import Self
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
-from search.experiment.changes import Change
 from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.sampler import distributions
 from search.storage import StudyStorage
-
-_IS_RECORDING = "is_recording"
-_CHANGES = "changes"
-_FINISHED_AFTER = "finished_after"
-"""How many changes of its settings a study had had when it was finished: a further one reopens it."""
+from search.study_values import StudyValues
 
 
-class Study:
+class Study(StudyValues):
     """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
 
     Each method that changes something has it on disk when it returns. A finished study may be opened again and given
@@ -33,7 +26,7 @@ class Study:
     """
 
     def __init__(self, storage: StudyStorage) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._records = storage.load()
 
     @classmethod
@@ -41,7 +34,7 @@ class Study:
         """A new, empty study in an existing folder. Raises StudyError where there is one already."""
         study = cls(StudyStorage.create(folder, name))
         if is_recording:
-            study.set_value(_IS_RECORDING, True)
+            study.set_recording()
         return study
 
     @classmethod
@@ -71,16 +64,6 @@ class Study:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def name(self) -> str:
-        """The study's name, as the experiment file has it."""
-        return self._storage.name
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601)."""
-        return self._storage.facts
 
     def records(self) -> tuple[TrialRecord, ...]:
         """All trials in order of number; equal to what a fresh `open` reads. Costs nothing."""
@@ -114,7 +97,7 @@ class Study:
         """
         self._writable()
         if self.is_finished:
-            self.set_value(_FINISHED_AFTER, None)
+            self._set_finished(False)
         if repeats is not None and self.record(repeats).repeats is not None:
             raise StudyError(f"trial {repeats} is a repeat itself: repeat trial {self.record(repeats).repeats} again")
         new = TrialRecord(
@@ -208,7 +191,7 @@ class Study:
                 f"study {self.name} cannot finish: trials {running} are running; interrupt or end them first"
             )
         # First, and in one write: whatever a kill leaves undone of the rest is done when the study is opened again.
-        self.set_value(_FINISHED_AFTER, len(self.changes))
+        self._set_finished(True)
         self._end_what_is_left()
 
     def _end_what_is_left(self) -> None:
@@ -217,69 +200,6 @@ class Study:
                 self.fail(record.number, "not started before the search was finished", infeasible=False)
             elif record.state in (TrialState.PAUSED, TrialState.WAITING):
                 self._change(replace(record, state=TrialState.PRUNED))
-
-    @property
-    def is_finished(self) -> bool:
-        """True once the search is over: until a setting changes or a trial is added."""
-        return self.get_value(_FINISHED_AFTER) == len(self.changes)
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What was changed of the experiment's settings since the study was created, in order."""
-        return tuple(Change(**change) for change in json.loads(str(self.get_value(_CHANGES) or "[]")))
-
-    def add_changes(self, changes: Sequence[Change]) -> None:
-        """Keeps them with the time; the study is no longer finished, nor its budget exhausted."""
-        self.set_budget_exhausted(False)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        made = [*self.changes, *(replace(change, time=now) for change in changes)]
-        self.set_value(_CHANGES, json.dumps([asdict(change) for change in made]))
-
-    def get_value(self, key: str) -> Value:
-        """A value kept with the study; None where there is none."""
-        return self._storage.get_value(key)
-
-    def set_value(self, key: str, value: Value) -> None:
-        """Keeps a value with the study, across resumes."""
-        self._writable()
-        self._storage.set_value(key, value)
-
-    @property
-    def is_recording(self) -> bool:
-        """True where every trial is trained to its end, for its curve: `carsearch record`."""
-        return bool(self.get_value(_IS_RECORDING))
-
-    @property
-    def elapsed_s(self) -> float:
-        """Wall-clock seconds of the search so far, over all runs of the driver."""
-        return float(self.get_value("elapsed_s") or 0.0)
-
-    def set_elapsed_s(self, elapsed_s: float) -> None:
-        """Moves the clock of the search, in seconds."""
-        self.set_value("elapsed_s", elapsed_s)
-
-    @property
-    def budget_exhausted(self) -> bool:
-        """True once the search has run out of time, except for what is set aside for its finals."""
-        return bool(self.get_value("budget_exhausted"))
-
-    @property
-    def finals_exhausted(self) -> bool:
-        """True once the finals have run out of time too."""
-        return bool(self.get_value("finals_exhausted"))
-
-    def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
-        """Records that the search, or with `finals` all of it, has run out of time, or that it was given more."""
-        # The finals first: cut off between the two, neither way ends with a budget that is given up too early.
-        if finals or self.finals_exhausted:
-            self.set_value("finals_exhausted", exhausted)
-        self.set_value("budget_exhausted", exhausted)
-
-    def _writable(self) -> None:
-        if not self._storage.writable:
-            raise StudyError(
-                f"study {self.name} is open for reading or closed: open it with read_only=False to change it"
-            )
 
     def _expect(self, number: int, *states: TrialState) -> TrialRecord:
         self._writable()

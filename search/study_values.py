@@ -1,0 +1,103 @@
+"""What a study knows beside its trials: its name, its clock, what was changed of it, whether it is over."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+from search.errors import StudyError
+from search.experiment.changes import Change
+from search.experiment.domains import Value
+from search.storage import StudyStorage
+
+_IS_RECORDING = "is_recording"
+_CHANGES = "changes"
+_FINISHED_AFTER = "finished_after"
+"""How many changes of its settings a study had had when it was finished: a further one reopens it."""
+
+
+class StudyValues:
+    """The values of one study. Whatever is set is on disk when the call returns; StudyError where it is read-only."""
+
+    def __init__(self, storage: StudyStorage) -> None:
+        self._storage = storage
+
+    @property
+    def name(self) -> str:
+        """The study's name, as the experiment file has it."""
+        return self._storage.name
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601)."""
+        return self._storage.facts
+
+    @property
+    def is_finished(self) -> bool:
+        """True once the search is over: until a setting changes or a trial is added."""
+        return self.get_value(_FINISHED_AFTER) == len(self.changes)
+
+    def _set_finished(self, finished: bool) -> None:
+        self.set_value(_FINISHED_AFTER, len(self.changes) if finished else None)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What was changed of the experiment's settings since the study was created, in order."""
+        return tuple(Change(**change) for change in json.loads(str(self.get_value(_CHANGES) or "[]")))
+
+    def add_changes(self, changes: Sequence[Change]) -> None:
+        """Keeps them with the time; the study is no longer finished, nor its budget exhausted."""
+        self.set_budget_exhausted(False)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        made = [*self.changes, *(replace(change, time=now) for change in changes)]
+        self.set_value(_CHANGES, json.dumps([asdict(change) for change in made]))
+
+    def get_value(self, key: str) -> Value:
+        """A value kept with the study; None where there is none."""
+        return self._storage.get_value(key)
+
+    def set_value(self, key: str, value: Value) -> None:
+        """Keeps a value with the study, across resumes."""
+        self._writable()
+        self._storage.set_value(key, value)
+
+    @property
+    def is_recording(self) -> bool:
+        """True where every trial is trained to its end, for its curve: `carsearch record`."""
+        return bool(self.get_value(_IS_RECORDING))
+
+    def set_recording(self) -> None:
+        """Every trial of this study is to be trained to its end."""
+        self.set_value(_IS_RECORDING, True)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds of the search so far, over all runs of the driver."""
+        return float(self.get_value("elapsed_s") or 0.0)
+
+    def set_elapsed_s(self, elapsed_s: float) -> None:
+        """Moves the clock of the search, in seconds."""
+        self.set_value("elapsed_s", elapsed_s)
+
+    @property
+    def budget_exhausted(self) -> bool:
+        """True once the search has run out of time, except for what is set aside for its finals."""
+        return bool(self.get_value("budget_exhausted"))
+
+    @property
+    def finals_exhausted(self) -> bool:
+        """True once the finals have run out of time too."""
+        return bool(self.get_value("finals_exhausted"))
+
+    def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
+        """Records that the search, or with `finals` all of it, has run out of time, or that it was given more."""
+        # The finals first: cut off between the two, neither way ends with a budget that is given up too early.
+        if finals or self.finals_exhausted:
+            self.set_value("finals_exhausted", exhausted)
+        self.set_value("budget_exhausted", exhausted)
+
+    def _writable(self) -> None:
+        if not self._storage.writable:
+            raise StudyError(
+                f"study {self.name} is open for reading or closed: open it with read_only=False to change it"
+            )
