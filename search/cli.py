@@ -206,9 +206,12 @@ def main() -> None:
         _warn(f"carsearch: {error}")
         sys.exit(2)
     except OSError as error:
-        if not is_full_disk(error):
+        if is_full_disk(error):
+            _warn(f"carsearch: {error}: free some space there, then run the same command again")
+        elif error.filename is not None:  # closed to us, or a name too long: not our fault
+            _warn(f"carsearch: {os.fsdecode(error.filename)}: {error.strerror}")
+        else:
             raise
-        _warn(f"carsearch: {error}: free some space there, then run the same command again")
         sys.exit(2)
 
 
