@@ -27,7 +27,7 @@ def can_unshare() -> bool:
 
 
 class Node:
-    """One `ray start --block` with a core of its own, and everything below it."""
+    """One `ray start --block` with a core of its own, and everything below it. Its token is $RAY_AUTH_TOKEN."""
 
     def __init__(self, *options: str, private: Mapping[Path, Path], log: Path) -> None:
         """private: by the path at which this node sees it, the folder that it sees there."""
@@ -38,7 +38,7 @@ class Node:
         self.log = log
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
-            env={**os.environ, **HEALTH_CHECKS, "RAY_memory_monitor_refresh_ms": "0"},
+            env={**os.environ, **HEALTH_CHECKS, "RAY_AUTH_MODE": "token", "RAY_memory_monitor_refresh_ms": "0"},
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,6 +1,7 @@
 """A cluster's nodes killed, stopped and taken away for real; each has a mount namespace of its own."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,12 @@ from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
 from tests.search.nodes import Node, Nodes, can_unshare, trial_of
 from tests.search.processes import descendants, is_alive, kill, run_cli, start_cli, wait_until
-from tests.search.ran import Ran, read_records
+from tests.search.ran import read_records
 from tests.search.tiny import EXPERIMENT, write_tiny
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(not can_unshare(), reason="needs mount namespaces, and root")]
 
-HEAD_EPOCHS = 12
+HEAD_EPOCHS = 40
 """Long enough a stage to be killed in its middle."""
 TEXT = EXPERIMENT.replace("epochs: 2,", f"epochs: {HEAD_EPOCHS},").replace("max_concurrent: 1", "max_concurrent: 2")
 STOPPED_NODE_S = 90.0
@@ -28,11 +29,10 @@ STOPPED_NODE_S = 90.0
 class Place:
     """Photos and store are each node's own; only `results` is shared."""
 
-    def __init__(self, cwd: Path, photos: Path) -> None:
+    def __init__(self, cwd: Path) -> None:
         self.cwd = cwd
         self.results = cwd / "results"
         self.folder = StudyFolder(self.results / "tiny")
-        shutil.copytree(photos, cwd / "data")
         write_tiny(cwd, TEXT.replace("tta:", f"store: {{root: {cwd / 'store'}}}\ntta:"))
         for seen in (self.results, cwd / "store"):
             seen.mkdir()
@@ -69,8 +69,9 @@ class Place:
 
 
 @pytest.fixture
-def place(finished: Ran, tmp_path: Path):
-    made = Place(tmp_path, finished.cwd / "data")
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    made = Place(tmp_path)
     yield made
     made.nodes.end()
 
@@ -116,6 +117,9 @@ def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver_which_resumes
         os.kill(second.find("raylet/raylet"), signal.SIGSTOP)
         wait_until(lambda: bool(place.records()[number].deaths), "its trial left it", within_s=STOPPED_NODE_S)
         wait_until(lambda: place.records()[number].attempts > 1, "its trial's start on the other")
+        wait_until(lambda: bool(head.children()), "its process there")
+        for child in head.children():
+            os.kill(child, signal.SIGSTOP)  # so that the search cannot end before its cluster does
         below = set(descendants(driver.pid))
         os.kill(head.find("gcs/gcs_server"), signal.SIGKILL)
         assert driver.wait(timeout=LOST_AFTER_S + 40) == 2, place.output()
