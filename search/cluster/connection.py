@@ -13,7 +13,7 @@ import ray
 from ray._private import ray_constants
 
 from search.cluster.resources import Node
-from search.cluster.token import close_default_file, new_token, presented
+from search.cluster.token import close_default_file, forget, new_token, presented
 from search.errors import ClusterError
 
 _DRIVER_ENV = {
@@ -59,7 +59,7 @@ def _started_here() -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            _leave()
 
 
 @contextlib.contextmanager
@@ -73,7 +73,12 @@ def _joined(address: str) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        _leave()
+
+
+def _leave() -> None:
+    ray.shutdown()
+    forget()
 
 
 def _init(what: str, address: str, **more: Any) -> None:  # noqa: ANN401 - ray.init's own options
@@ -82,7 +87,7 @@ def _init(what: str, address: str, **more: Any) -> None:  # noqa: ANN401 - ray.i
     try:
         ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **more)
     except Exception as error:  # Ray raises everything here, Exception itself included
-        ray.shutdown()
+        _leave()
         raise ClusterError(f"{what} failed: {error}") from error
 
 

@@ -72,6 +72,13 @@ def close_default_file(home: Path) -> None:
         (home / DEFAULT_FILE).chmod(0o600)
 
 
+def forget() -> None:
+    """Makes Ray, which reads mode and token once in a process, read them again at its next connection."""
+    # The mode first: a thread that still runs would miss the token in the old mode.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
 @contextlib.contextmanager
 def presented(token: str | None) -> Iterator[None]:
     """While inside, Ray uses this token and no other, whatever the user's environment says; None: it uses none.
@@ -81,9 +88,7 @@ def presented(token: str | None) -> Iterator[None]:
     """
     before = {name: os.environ.pop(name, None) for name in (MODE, VALUE, PATH)}
     os.environ |= {MODE: "disabled"} if token is None else {MODE: "token", VALUE: token}
-    # Ray reads both once in a process. The mode first: a thread that still runs would miss the token in the old mode.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    forget()
     try:
         yield
     finally:

@@ -235,6 +235,17 @@ def test_a_record_that_finds_no_room_leaves_nothing_that_hides_the_next(tmp_path
     assert read_events(tmp_path).epochs == {1, 3}
 
 
+def test_names_from_outside_are_text_and_stay_in_the_folder(tmp_path):
+    hostile = "\x1b]0;x\x07<script>[red]\u202e../../x"
+    root = tmp_path / "study"
+    writer = TensorBoardWriter(root)
+    writer.trial_started(0, {hostile: hostile, "train.weights": "../../../evil.h5"})
+    writer.epoch(0, epoch_report(1))
+    writer.trial_ended(trial(0, TrialState.FAIL, params={hostile: hostile}, cause=hostile + "\udcff"))
+    assert read_events(root / "trials/0000") == Written(started=True, ended=True, epochs=frozenset({1}))
+    assert all((root / "trials/0000") == path.parent for path in tmp_path.rglob("*") if path.is_file())
+
+
 def test_no_file_stays_open(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     writer = TensorBoardWriter(tmp_path)

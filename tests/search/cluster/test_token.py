@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray._raylet import AuthenticationTokenLoader
 
-from search.cluster.token import MODE, PATH, VALUE, close_default_file, find_token, new_token, presented
+from search.cluster.token import MODE, PATH, VALUE, close_default_file, find_token, forget, new_token, presented
 from search.errors import ClusterError
 
 
@@ -79,3 +79,14 @@ def test_ray_is_shown_this_token_and_the_environment_is_as_before(monkeypatch: p
         assert VALUE not in os.environ
     assert shown == ["a" * 64, "b" * 64]
     assert dict(os.environ) == before
+
+
+def test_what_was_shown_before_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    with presented("a" * 64):
+        AuthenticationTokenLoader.instance().get_raw_token()
+    with monkeypatch.context() as users:
+        users.setenv(MODE, "token")
+        users.setenv(VALUE, "b" * 64)
+        forget()
+        assert AuthenticationTokenLoader.instance().get_raw_token() == "b" * 64
+    forget()
