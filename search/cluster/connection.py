@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from search.cluster.private_folder import private_folder
 from search.cluster.resources import Node
 from search.cluster.token import close_default_file, forget, new_token, presented
 from search.errors import ClusterError
@@ -34,10 +33,6 @@ _WORKER_ENV = {
 }
 _HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
 
-_FOLDER_PREFIX = "carsearch-"
-_LONGEST_FOLDER = 34
-"""Characters: a socket's path ends at 107, and Ray hangs up to 73 below (`/ray/session_<time>_<pid>/sockets/...`)."""
-
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[list[Node]]:
@@ -53,7 +48,7 @@ def connected(address: str | None) -> Iterator[list[Node]]:
 @contextlib.contextmanager
 def _started_here() -> Iterator[None]:
     """A Ray of our own: a token nobody else is told, all ports on the loopback, files closed to other users."""
-    with _private_folder() as folder:
+    with private_folder() as folder:
         with presented(new_token()), _on_loopback():
             _init("starting Ray on this machine", "local", include_dashboard=False, _temp_dir=str(folder / "ray"))
         try:
@@ -104,18 +99,6 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """For Ray's sockets and logs. It opens its own folders to all users, who could put other sockets and code there."""
-    root = tempfile.gettempdir()
-    fits = len(os.fsencode(root)) + len(_FOLDER_PREFIX) + 9 <= _LONGEST_FOLDER
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=root if fits else "/tmp"))  # noqa: S108 - mkdtemp's own
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
