@@ -28,8 +28,8 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 RIGHT, WRONG = "a" * 64, "b" * 64
-AT_ONCE_S = 20.0
-"""Ray by itself takes so long to say less. Ours takes a tenth of it on an idle machine, nearly all to import Ray."""
+AT_ONCE_S = 10.0
+"""Beside what this machine takes to import Ray, thrice. Ray by itself tries for 20 to 40 s, and says less."""
 
 GUARDED = {"UNAUTHENTICATED", "HTTP 401", "HTTP 403"}
 NOTHING = GUARDED | {"UNIMPLEMENTED", "UNAVAILABLE"}
@@ -189,17 +189,21 @@ def test_of_a_cluster_nothing_is_given_without_its_token(
         return done, time.monotonic() - started
 
     study = "results/tiny"
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import search.run, search.cluster.knock"], cwd=ROOT, check=True)
+    limit_s = 3 * (time.monotonic() - started) + AT_ONCE_S
+
     created, _ = carsearch("run", "tiny.yaml", "--set", "search.trials=1")
     without, seconds = carsearch("resume", study)
     assert without.stderr == created.stderr
     assert (without.returncode, without.stderr.count("\n")) == (2, 1), without.stderr
     assert f"carsearch: the Ray cluster at {INSIDE_IP}:6379 asks for a token, and there is none" in without.stderr
-    assert seconds < AT_ONCE_S
+    assert seconds < limit_s
     wrong, seconds = carsearch("resume", study, RAY_AUTH_TOKEN=WRONG)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong.stderr
     assert "refuses the token from the environment variable RAY_AUTH_TOKEN" in wrong.stderr
     assert WRONG not in wrong.stderr
-    assert seconds < AT_ONCE_S
+    assert seconds < limit_s
 
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(RIGHT)
