@@ -13,12 +13,14 @@ import pytest
 
 from carcls import devices, metrics
 from carcls.config import TrainConfig
+from carcls.data.batches import training_batches
 from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError, DivergedError, WeightsError
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import build_classifier
 from carcls.training.checkpoint import load_state, model_variables, save_state, variable_arrays
+from carcls.training.learner import Learner
 from carcls.training.stages import fine_tune, load_best
 
 
@@ -296,16 +298,17 @@ def test_a_head_is_resumed_and_loaded_on_the_very_backbone_that_it_learned_on(re
 
 
 @pytest.mark.real
-def test_statistics_that_were_trained_before_stay_bit_equal(shared, data: TrainingData, tmp_path):
+def test_statistics_that_were_trained_before_stay_bit_equal(shared, data: TrainingData):
     weights = shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"
     stage = {"name": "full", "unfreeze": 1.0, "epochs": 1, "learning_rate": 0.01}
     pretrained = config(stage, weights=str(weights))
-    run = Run(tmp_path, [])
-    fine_tune(pretrained, data, run.reports.append, folder=tmp_path)
-    before = variable_arrays(
-        model_variables(build_classifier(pretrained, size_px=32, class_count=3, weights=weights).model)
-    )
-    after = run.state(0)[0]
+    learner = Learner(pretrained, class_counts=np.bincount(data.split.train.labels), weights=weights)
+    batches = training_batches(data, pretrained, epoch=0, size_px=32)
+    learner.enter_stage(0, steps_per_epoch=len(batches))
+    before = learner.model_arrays()
+    learner.train_epoch(batches, [])
+    batches.close()
+    after = learner.model_arrays()
     norm = {key for key in before if key.startswith("model/conv") and "_bn/" in key}
     assert len(norm) == 27 * 4  # 27 BatchNorms: scale, shift, mean, variance
     for key in norm:
