@@ -84,11 +84,11 @@ def _own_identity() -> tuple[str, str]:
     return str(os.getpid()), row[1] if row else ""
 
 
-def descendants(root: int) -> frozenset[Identity]:
-    """All living processes below `root`, from /proc."""
+def descendants(*roots: int) -> frozenset[Identity]:
+    """All living processes below any of `roots`, from /proc."""
     rows = {pid: row for pid in _process_ids() if (row := _parent_and_start(pid))}
     found: set[int] = set()
-    new = {root}
+    new = set(roots)
     while new:
         new = {pid for pid, (parent, _) in rows.items() if parent in new and pid not in found}
         found |= new
@@ -116,9 +116,7 @@ def _lives(one: Identity) -> bool:
 
 def _kill(processes: Iterable[Identity]) -> None:
     for one in processes:
-        if _lives(one):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one[0], signal.SIGKILL)
+        _signal(one, signal.SIGKILL)
 
 
 def _watch(driver: Identity, last_words: str) -> None:
@@ -135,10 +133,33 @@ def _watch(driver: Identity, last_words: str) -> None:
         seen = frozenset(filter(_lives, seen)) | _below(driver)
     if said == _FAREWELL:
         return
-    _kill(one for one in seen if one[0] != os.getpid())
+    _end_all(seen)
     if last_words and not said:
         with contextlib.suppress(OSError):
             os.write(2, f"{last_words}\n".encode())
+
+
+def _end_all(known: frozenset[Identity]) -> None:
+    """Kills them and all below them, those too that were born since they were last looked at.
+
+    Stopped first: what is killed while its child is being born leaves an orphan that nobody finds.
+    """
+    me = os.getpid()
+    stopped: set[Identity] = set()
+    new = {one for one in known if one[0] != me}
+    while new:
+        stopped |= {one for one in new if _signal(one, signal.SIGSTOP)}
+        new = {one for one in descendants(*(pid for pid, _ in stopped)) if one[0] != me} - stopped
+    _kill(stopped)
+
+
+def _signal(one: Identity, number: signal.Signals) -> bool:
+    """False where it is gone."""
+    if not _lives(one):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(one[0], number)
+    return True
 
 
 def _below(driver: Identity) -> frozenset[Identity]:

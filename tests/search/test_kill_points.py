@@ -135,7 +135,10 @@ class Life:
         self.start(where)
         stop()
         code = self.wait()
-        gone_s = wait_until(lambda: not self.left(), f"an end to {where}'s processes", within_s=ALIVE_AFTER_KILL_S)
+        try:
+            gone_s = wait_until(lambda: not self.left(), f"an end to {where}'s processes", within_s=ALIVE_AFTER_KILL_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; exit code {code}, left: {self.left()}\n{self.output}") from error
         mine = self.trained()[len(before) :]
         for trial, epoch in mine:
             assert epoch > recorded.get(trial, 0), f"{where}: epoch {epoch} of trial {trial} was recorded, and repeated"

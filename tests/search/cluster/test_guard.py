@@ -55,6 +55,45 @@ def test_a_killed_driver_takes_children_and_grandchildren_along(driver: subproce
     wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all of them", within_s=5)
 
 
+LATE = """
+import os, signal, subprocess, sys
+from search.cluster.guard import guarded
+with guarded():
+    child = subprocess.Popen([sys.executable, "-c", '''
+import subprocess, sys, time
+sys.stdin.readline()
+late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(late.pid, flush=True)
+time.sleep(600)
+'''], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    print(child.pid, flush=True)
+    child.stdin.write(sys.stdin.readline())
+    child.stdin.flush()
+    print(child.stdout.readline(), end="", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.fault
+def test_what_was_born_since_the_guard_last_looked_ends_too() -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", LATE],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(driver.stdout.readline())
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=2.5)  # the guard looks once a second: by now it knows the child
+
+    out, _ = driver.communicate("now\n", timeout=60)
+
+    assert driver.returncode == -signal.SIGKILL
+    late = int(out)
+    wait_until(lambda: not is_alive(child) and not is_alive(late), "an end to both", within_s=5)
+
+
 LAST_WORDS = """
 import os, sys
 from search.cluster.guard import guarded
