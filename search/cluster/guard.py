@@ -20,6 +20,9 @@ _FAREWELL = b"."
 _SAID = b"!"
 """What a driver says that goes at once and has told why: as killed, but not a word more."""
 
+_MARK = "CARSEARCH_DRIVER"
+"""In the environment of all that a driver starts: Ray's workers are born as nobody's children, and grow up so."""
+
 Identity = tuple[int, str]
 """(process id, start time in clock ticks): an id alone may have been given to another process."""
 
@@ -63,7 +66,10 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
 
     last_words: a line for stderr, where it dies without a word of its own.
     """
-    command = [sys.executable, "-I", "-S", str(Path(__file__)), *_own_identity(), last_words]
+    driver = _own_identity()
+    command = [sys.executable, "-I", "-S", str(Path(__file__)), *driver, last_words]
+    before = os.environ.get(_MARK)
+    os.environ[_MARK] = ":".join(driver)
     # In a session of its own: a terminal's Ctrl-C is for the driver alone.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - this very file
     guard = Guard(cast("IO[bytes]", process.stdin), process.pid)
@@ -76,6 +82,7 @@ def guarded(last_words: str = "") -> Iterator[Guard]:
         guard.farewell()
         guard.close()
         process.wait()
+        os.environ.pop(_MARK) if before is None else os.environ.update({_MARK: before})
 
 
 def _own_identity() -> tuple[str, str]:
@@ -133,24 +140,36 @@ def _watch(driver: Identity, last_words: str) -> None:
         seen = frozenset(filter(_lives, seen)) | _below(driver)
     if said == _FAREWELL:
         return
-    _end_all(seen)
+    _end_all(seen, driver)
     if last_words and not said:
         with contextlib.suppress(OSError):
             os.write(2, f"{last_words}\n".encode())
 
 
-def _end_all(known: frozenset[Identity]) -> None:
-    """Kills them and all below them, those too that were born since they were last looked at.
+def _end_all(known: frozenset[Identity], driver: Identity) -> None:
+    """Kills them, all below them and all that bears the driver's mark: also what was born since it last looked.
 
-    Stopped first: what is killed while its child is being born leaves an orphan that nobody finds.
+    Stopped first: what is killed while its child is being born leaves an orphan.
     """
     me = os.getpid()
     stopped: set[Identity] = set()
-    new = {one for one in known if one[0] != me}
-    while new:
-        stopped |= {one for one in new if _signal(one, signal.SIGSTOP)}
-        new = {one for one in descendants(*(pid for pid, _ in stopped)) if one[0] != me} - stopped
+    new = set(known)
+    while new := {one for one in new | _marked(driver) if one[0] != me} - stopped:
+        stopped |= new
+        alive = {one for one in new if _signal(one, signal.SIGSTOP)}
+        new = set(descendants(*(pid for pid, _ in alive)))
     _kill(stopped)
+
+
+def _marked(driver: Identity) -> frozenset[Identity]:
+    """All living processes that began with the driver's mark."""
+    mark = f"{_MARK}={':'.join((str(driver[0]), driver[1]))}".encode()
+    found = set()
+    for pid in _process_ids():
+        with contextlib.suppress(OSError):  # gone, or another user's
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and (row := _parent_and_start(pid)):
+                found.add((pid, row[1]))
+    return frozenset(found)
 
 
 def _signal(one: Identity, number: signal.Signals) -> bool:

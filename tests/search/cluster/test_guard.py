@@ -62,10 +62,12 @@ with guarded():
     child = subprocess.Popen([sys.executable, "-c", '''
 import subprocess, sys, time
 sys.stdin.readline()
-late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-print(late.pid, flush=True)
+if sys.argv[1] == "orphan":
+    print(subprocess.check_output(["sh", "-c", "sleep 600 > /dev/null & echo $!"], text=True), end="", flush=True)
+else:
+    print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
 time.sleep(600)
-'''], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+''', sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     print(child.pid, flush=True)
     child.stdin.write(sys.stdin.readline())
     child.stdin.flush()
@@ -75,9 +77,10 @@ time.sleep(600)
 
 
 @pytest.mark.fault
-def test_what_was_born_since_the_guard_last_looked_ends_too() -> None:
+@pytest.mark.parametrize("born", ["child", "orphan"])
+def test_what_was_born_since_the_guard_last_looked_ends_too(born: str) -> None:
     driver = subprocess.Popen(
-        [sys.executable, "-c", LATE],
+        [sys.executable, "-c", LATE, born],
         cwd=Path(__file__).parents[3],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
