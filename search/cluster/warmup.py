@@ -18,15 +18,21 @@ _TIMEOUT_S = 3600
 
 
 def distinct_weights(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
-    """One configuration for each backbone, width and weights among `configs`, in order of appearance. Pure."""
+    """One configuration for each backbone, width and weights among `configs`, in order of appearance. Pure.
+
+    Without those that begin with random weights: they need no file.
+    """
     by_weights: dict[tuple[str, float, str], TrainConfig] = {}
     for config in configs:
-        by_weights.setdefault((config.backbone, config.alpha, config.weights), config)
+        if config.weights != "none":
+            by_weights.setdefault((config.backbone, config.alpha, config.weights), config)
     return tuple(by_weights.values())
 
 
 def warm_up(nodes: Sequence[Node], configs: Sequence[TrainConfig]) -> None:
     """Loads each configuration's weights once on each node. Raises ClusterError with every problem, by node."""
+    if not configs:
+        return  # a process with TensorFlow takes seconds to start
     # A task of its own process: the driver stays without TensorFlow. A GPU-less task sees no GPU, and holds none.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_weights_problems)
     plain = [config.model_dump(mode="json") for config in configs]
