@@ -129,7 +129,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
             dispatcher = ListDispatcher(
                 experiment, study, folder, policy=policy, worker=worker, entries=entries, events=events
             )
-            run._tune(folder, dispatcher, resources)
+            run._tune(folder, experiment, dispatcher, resources, run._Exits(folder))
         records = study.records()
     seconds = time.monotonic() - started
     _note_validation(folder, events, records)
