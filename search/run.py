@@ -70,9 +70,8 @@ def search(
     with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
         study.interrupt_running()
         bound_health_checks(os.environ)
-        with connected(address) as nodes, cluster.looking(f"the Ray cluster at {address or 'this machine'}"):
-            if address is not None:
-                _probe(folder, experiment, nodes)
+        with connected(address) as joined, cluster.looking(f"the Ray cluster at {address or 'this machine'}"):
+            nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
             warm_up(nodes, distinct_weights(_some_configs(experiment)))
             set_gpus_per_trial(study, resources.gpus)
@@ -131,9 +130,9 @@ def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
         yield experiment.bind(experiment.space.sample(rng))
 
 
-def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> None:
+def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:
     fingerprint = data_fingerprint(folder.split, experiment.data.root)
-    probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, data_fingerprint=fingerprint)
+    return probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, data_fingerprint=fingerprint)
 
 
 def _plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:

@@ -14,6 +14,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.errors import ClusterError
+from search.logs import get_logger
+
+_log = get_logger(__name__)
 
 _CPU_TRIAL_MAX_CPUS = 4
 """Without GPUs, more threads than this speed up small-batch training little, so that two trials at once do better."""
@@ -76,20 +79,27 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
     return min(by_cpu, int(node.gpus) * per_gpu)
 
 
-def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> None:
-    """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node."""
+def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> list[Node]:
+    """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node.
+
+    Returns the nodes that can run the search: without those that were lost meanwhile, which a cluster notices late.
+    """
     remote = ray.remote(num_cpus=0)(_probe)
     pending = []
     for node in nodes:
         marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
         answer = on_node(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
         pending.append((node, marker, nonce, answer))
-    problems = []
+    problems, able = [], []
     for node, marker, nonce, answer in pending:
         found, problem = answer_of(node, answer, timeout_s=_PROBE_TIMEOUT_S)
+        if found is None and _is_lost(node):
+            _log.warning("%s was lost before the first trial: left out", node.name)
+            continue
         if found is None:
             problems.append(problem)
             continue
+        able.append(node)
         problems += [f"{node.name}: {wrong}" for wrong in judge(found, data_fingerprint=data_fingerprint)]
         if not _reads_back(marker, nonce):
             problems.append(f"{node.name}: what it writes to {study} is not seen here: results must be shared storage")
@@ -97,6 +107,11 @@ def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fin
         marker.unlink(missing_ok=True)
     if problems:
         raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problems))
+    return able
+
+
+def _is_lost(node: Node) -> bool:
+    return any(row["NodeID"] == node.node_id and not row["Alive"] for row in ray.nodes())
 
 
 def on_node(remote: Any, node: Node) -> Any:  # noqa: ANN401 - Ray's remote functions have no public type

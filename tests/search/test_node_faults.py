@@ -114,7 +114,8 @@ def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver_which_resumes
     driver = place.drive()
     try:
         number = place.await_trial_in_its_middle(driver, second)
-        os.kill(second.find("raylet/raylet"), signal.SIGSTOP)
+        for stopped in (second.find("raylet/raylet"), *second.children()):  # or a fast trial would be over before that
+            os.kill(stopped, signal.SIGSTOP)
         wait_until(lambda: bool(place.records()[number].deaths), "its trial left it", within_s=STOPPED_NODE_S)
         wait_until(lambda: place.records()[number].attempts > 1, "its trial's start on the other")
         wait_until(lambda: bool(head.children()), "its process there")
