@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
-from carcls.data.store import Json, Progress, Store
+from carcls.data.store import Blank, Json, Progress, Store
 from carcls.data.table import ImageTable
 from carcls.errors import DataError, StoreError
 
@@ -71,7 +70,7 @@ class PhotosOnDemand:
             return _checked(self._table, int(chosen), self.shape[1])
         out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         progress = Progress(f"{len(chosen)} photos at {self.shape[1]} px", len(chosen))
-        _decode_into(out, self._table, chosen, threads=self._threads, progress=progress)
+        _decode_into(out, self._table, chosen, self.shape[1], threads=self._threads, progress=progress)
         return out
 
 
@@ -124,21 +123,27 @@ def _checked(table: ImageTable, index: int, size_px: int) -> NDArray[np.uint8]:
         raise DataError(f"{path}: {error}; restore the photo, or start a new study on the folder as it is") from error
 
 
-_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[NDArray[Any]], None]]
+_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[Blank], None]]
 
 
 def _request(table: ImageTable, size_px: int, threads: int) -> _Request:
     """Key, shape, dtype and builder, as the store asks for them."""
 
-    def build(array: NDArray[Any]) -> None:
+    def build(blank: Blank) -> None:
         progress = Progress(f"pixels {size_px} px", len(table))
-        _decode_into(array, table, np.arange(len(table)), threads=threads, progress=progress)
+        _decode_into(blank, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
 
     return pixels_key(table, size_px), (len(table), size_px, size_px, 3), np.uint8, build
 
 
 def _decode_into(
-    out: NDArray[np.uint8], table: ImageTable, rows: NDArray[np.integer], *, threads: int, progress: Progress
+    out: Blank | NDArray[np.uint8],
+    table: ImageTable,
+    rows: NDArray[np.integer],
+    size_px: int,
+    *,
+    threads: int,
+    progress: Progress,
 ) -> None:
     """out[i] = photo rows[i] of the table, by threads.
 
@@ -149,7 +154,7 @@ def _decode_into(
     def task(start: int) -> int:
         batch = rows[start : start + _PHOTOS_A_TASK]
         for place, row in enumerate(batch, start):
-            out[place] = _checked(table, int(row), out.shape[1])
+            out[place] = _checked(table, int(row), size_px)
         return len(batch)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:

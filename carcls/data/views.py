@@ -1,7 +1,6 @@
 """Whole views: every photo of the training table augmented once, in the table's order."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from carcls.data.epoch_plan import EpochPlan
 from carcls.data.mixing import Mixing
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
-from carcls.data.store import Json
+from carcls.data.store import Blank, Json
 from carcls.errors import StoreError
 
 _VERSION = 1
@@ -63,12 +62,12 @@ def cached_views(
 
 
 def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> NDArray[np.uint8]:
-    def build(array: NDArray[Any]) -> None:
+    def build(blank: Blank) -> None:
         plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
         batches, done = EpochBatches(plan, threads=data.processes), 0
         for number in range(len(batches)):
             pixels, _ = batches[number]
-            array[done : done + len(pixels)] = pixels
+            blank[done : done + len(pixels)] = pixels
             done += len(pixels)
         batches.close()
 

@@ -1,9 +1,8 @@
 """Frozen BatchNorm as what it is: a scale and a shift, taken into the convolution before it where there is one.
 
 Keras works a frozen layer's scale and shift out of four variables in every graph that it traces, and passes over all of
-its activations twice. The scale of a kernel costs next to nothing, and a convolution with a shift and an activation
-behind it is one operation to TensorFlow's graph rewriting (Jacob et al. 2018, 'Quantization and Training of Neural
-Networks for Efficient Integer-Arithmetic-Only Inference', section 3.2).
+its activations twice. To scale a kernel in their place costs next to nothing (Jacob et al. 2018, 'Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference', section 3.2).
 """
 
 from collections import Counter
@@ -25,18 +24,13 @@ def fold_batch_norm(backbone: keras.Model) -> None:
     put there, call it again, before anything is traced. Variables, names and configuration stay as they are, and the
     convolutions learn as before: what they learn is their kernel without the scale.
     """
-    parents = layer_parents(backbone)
+    parents, layers = layer_parents(backbone), {layer.name: layer for layer in backbone.layers}
     uses = Counter(parent for feeding in parents.values() for parent in feeding)
     uses.update(output._keras_history.operation.name for output in backbone.outputs)
-    for layer in backbone.layers:
-        if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (
-            -1,
-            len(layer.output.shape) - 1,
-        ):
-            continue
+    for layer in filter(_normalises_channels, backbone.layers):
         scale, shift = _scale_and_shift(layer)
-        before = backbone.get_layer(parents[layer.name][0])
-        if uses[before.name] == 1 and _takes_a_scale(before) and layer.compute_dtype == "float32":
+        before = layers.get(parents[layer.name][0])  # None: an operation that is no layer
+        if before is not None and uses[before.name] == 1 and _takes_a_scale(before, layer.compute_dtype):
             before.call = _Convolution(before, scale, shift)
             layer.call = _passed_on
         else:
@@ -80,13 +74,19 @@ def _passed_on(inputs: Any, training: bool | None = None, mask: Any = None) -> A
     return inputs
 
 
-def _takes_a_scale(layer: keras.layers.Layer) -> bool:
+def _normalises_channels(layer: keras.layers.Layer) -> bool:
+    """Channels last; others are left to Keras."""
+    is_norm = isinstance(layer, keras.layers.BatchNormalization)
+    return is_norm and layer.axis in (-1, len(layer.output.shape) - 1)
+
+
+def _takes_a_scale(layer: keras.layers.Layer, dtype_behind: str) -> bool:
     """A convolution whose outputs are linear in its kernel, channels last, computed in the kernel's own precision."""
     return (
         type(layer) in _APPLY
         and layer.data_format == "channels_last"
         and layer.activation is keras.activations.linear
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype == dtype_behind == "float32"
     )
 
 

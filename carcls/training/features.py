@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +23,7 @@ from carcls.config import TrainConfig
 from carcls.data.augment import policy_fingerprint
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
-from carcls.data.store import Json, leave_out
+from carcls.data.store import Blank, Json, leave_out
 from carcls.data.views import in_table_order
 from carcls.errors import StoreError
 
@@ -76,11 +75,11 @@ def stored_features(
     """
     shape = (len(data.table(part)), backbone.width)
 
-    def build(array: NDArray[Any]) -> None:
+    def build(rows: Blank | NDArray[np.float16]) -> None:
         done, took_s = 0, []
         for pixels in _pixels(backbone, config, data, part, view):
             started = time.perf_counter()
-            array[done : done + len(pixels)] = backbone.features(pixels)
+            rows[done : done + len(pixels)] = backbone.features(pixels)
             took_s.append(time.perf_counter() - started)
             done += len(pixels)
         leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch

@@ -12,8 +12,9 @@ usage.py      how much a process has had from it, and how long builds take
 """
 
 from carcls.data.store.artefact import Json
+from carcls.data.store.files import Blank
 from carcls.data.store.progress import Progress
 from carcls.data.store.store import Store, default_store_root
 from carcls.data.store.usage import leave_out, take_use
 
-__all__ = ["Json", "Progress", "Store", "default_store_root", "leave_out", "take_use"]
+__all__ = ["Blank", "Json", "Progress", "Store", "default_store_root", "leave_out", "take_use"]

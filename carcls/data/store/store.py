@@ -17,7 +17,7 @@ from carcls.data.store.room import QuotaError, reserve
 from carcls.data.store.usage import Stopwatch
 from carcls.errors import StoreError
 
-Build = Callable[[NDArray[Any]], None]
+Build = Callable[[files.Blank], None]
 
 _log = logging.getLogger(__name__)
 _said: set[tuple[Path, str]] = set()
@@ -52,8 +52,8 @@ class Store:
     ) -> NDArray[Any]:
         """The artefact of this key as a read-only memory map; built first where it is missing or torn.
 
-        key: everything that the content depends on. build: fills a zeroed array of `shape` and `dtype`; what it
-        raises passes through and nothing is published. Raises DataError where something used before was found damaged;
+        key: everything that the content depends on. build: assigns the rows, which are zero until then; what it raises
+        passes through and nothing is published. Raises DataError where something used before was found damaged;
         StoreError where the store is off, or unusable, which it says in one line, once per process: the caller then
         computes for itself what it needs.
         """

@@ -160,10 +160,10 @@ def test_while_another_decodes_a_part_this_one_decodes_the_other(tmp_path, make_
     data = TrainingData(split, Store(tmp_path / "store"), view_seed=0)
     is_building, may_end = threading.Event(), threading.Event()
 
-    def build(array) -> None:
+    def build(blank) -> None:
         is_building.set()
         assert may_end.wait(60)
-        array[:] = 1
+        blank[:] = 1
 
     shape = (len(split.train), 8, 8, 3)
     with ThreadPoolExecutor(2) as pool:

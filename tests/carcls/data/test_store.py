@@ -20,9 +20,8 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def fill_with(value: int, calls: list[int] | None = None):
-    def build(array) -> None:
-        assert not array.any()  # promised: zeroed
-        array[:] = value
+    def build(blank) -> None:
+        blank[:] = value
         if calls is not None:
             calls.append(value)
 
@@ -34,10 +33,10 @@ def left_over(root: Path) -> list[str]:
 
 
 def build_in_child(root: Path, log: Path, start) -> None:
-    def build(array) -> None:
+    def build(blank) -> None:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        array[:] = 7
+        blank[:] = 7
 
     start.wait(30)
     array = Store(root).get_or_build(KEY, (1000,), np.uint8, build)
@@ -54,12 +53,55 @@ def hold_in_child(root: Path, is_held, is_done) -> None:
 
 
 def build_until_told(root: Path, has_started, may_go_on) -> None:
-    def build(array) -> None:
-        array[:] = 7
+    def build(blank) -> None:
+        blank[:] = 7
         has_started.set()
         may_go_on.wait(60)
 
     Store(root).get_or_build(KEY, (1000,), np.uint8, build)
+
+
+def build_of(*assignments):
+    def build(blank) -> None:
+        for rows, values in assignments:
+            blank[rows] = values
+
+    return build
+
+
+def test_rows_are_written_as_numpy_assigns_them(tmp_path):
+    rng = np.random.default_rng(0)
+    image, images = rng.integers(0, 256, (2, 5), np.uint8), rng.integers(0, 256, (3, 2, 5))
+    assignments = [
+        (0, image),
+        (-1, 7),
+        (slice(2, 5), images[:, ::-1]),
+        (slice(5, 5), 9),
+        (slice(-3, -2), 1.9),
+        (8, image.T.T),
+    ]
+    expected = np.zeros((10, 2, 5), np.uint8)
+    for rows, values in assignments:
+        expected[rows] = values
+    built = Store(tmp_path).get_or_build(KEY, (10, 2, 5), np.uint8, build_of(*assignments))
+    assert np.array_equal(built, expected)
+    floats = Store(tmp_path).get_or_build(KEY, (3,), np.float16, build_of((slice(None), [1.1, -2.0, np.nan])))
+    assert np.array_equal(floats, np.array([1.1, -2.0, np.nan], np.float16), equal_nan=True)
+
+
+@pytest.mark.parametrize("rows", [10, -11, slice(0, 4, 2), slice(3, 0, -1)])
+def test_rows_that_are_not_there_or_not_in_a_line_are_refused(tmp_path, rows):
+    with pytest.raises(IndexError):
+        Store(tmp_path).get_or_build(KEY, (10,), np.uint8, build_of((rows, 1)))
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_what_a_dead_builder_left_is_gone(tmp_path):
+    """Rows that no builder assigns are zero."""
+    Store(tmp_path).get_or_build(KEY, (4,), np.uint8, build_of((slice(None), 9)))
+    [file] = tmp_path.glob("*.npy")
+    file.rename(file.with_suffix(".building"))
+    assert Store(tmp_path).get_or_build(KEY, (4,), np.uint8, build_of((1, 5))).tolist() == [0, 5, 0, 0]
 
 
 def test_builds_once_and_maps_read_only(tmp_path):
@@ -122,8 +164,8 @@ def test_a_damaged_header_or_trailer_is_found_at_open_and_rebuilt(tmp_path, plac
 def test_a_failing_builder_publishes_nothing(tmp_path):
     store = Store(tmp_path)
 
-    def fail(array) -> None:
-        array[:] = 9
+    def fail(blank) -> None:
+        blank[:] = 9
         raise DataError("this photo is broken")
 
     with pytest.raises(DataError, match="this photo is broken") as caught:
@@ -216,7 +258,7 @@ def test_a_store_that_is_off_touches_nothing_and_says_nothing(tmp_path, caplog):
 
 
 def test_a_disk_that_refuses_is_said_in_one_line(tmp_path, caplog):
-    def full(_array) -> None:
+    def full(_blank) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     for _ in range(3):
@@ -239,10 +281,10 @@ def test_more_than_the_disk_holds_is_refused_before_anything_is_written(tmp_path
 
 
 def test_room_is_taken_before_the_builder_writes(tmp_path):
-    """A write through a map to a full disk would kill the process: no page may be left to allocate."""
+    """A disk that has no room for it refuses before the work is done."""
     taken: list[int] = []
 
-    def build(array) -> None:
+    def build(blank) -> None:
         [file] = tmp_path.glob("*.building")
         taken.append(file.stat().st_blocks * 512)
 

@@ -16,8 +16,8 @@ SHAPE = (3000, 5000)  # several chunks of the hash
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def seven(array) -> None:
-    array[:] = 7
+def seven(blank) -> None:
+    blank[:] = 7
 
 
 def store_with_artefact(root: Path) -> tuple[Store, Path]:

@@ -21,6 +21,10 @@ broken line
 """
 
 
+def ones(blank) -> None:
+    blank[:] = 1
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -52,6 +56,6 @@ def test_this_machines_boot_has_an_id():
 def test_a_store_on_a_network_disk_is_warned_of_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(store, "network_filesystem_of", lambda _root: "nfs4")  # none can be mounted here
     for kind in ("a", "b"):
-        Store(tmp_path).get_or_build({"kind": kind}, (3,), "uint8", lambda array: array.fill(1))
+        Store(tmp_path).get_or_build({"kind": kind}, (3,), "uint8", ones)
     [line] = caplog.messages
     assert line.startswith(f"store {tmp_path} lies on a network file system (nfs4): slow; set store.root")

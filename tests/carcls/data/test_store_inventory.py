@@ -9,8 +9,12 @@ from carcls.data.store import Progress, Store
 from carcls.data.store.inventory import clean, survey
 
 
+def ones(blank) -> None:
+    blank[:] = 1
+
+
 def stored(store: Store, kind: str) -> np.ndarray:
-    return store.get_or_build({"kind": kind, "size_px": 32}, (10, 100), np.uint8, lambda array: array.fill(1))
+    return store.get_or_build({"kind": kind, "size_px": 32}, (10, 100), np.uint8, ones)
 
 
 def kinds(store: Store) -> list[str]:

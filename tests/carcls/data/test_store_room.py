@@ -23,8 +23,8 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def numbered(store: Store, number: int) -> np.ndarray:
-    def build(array) -> None:
-        array[:] = number
+    def build(blank) -> None:
+        blank[:] = number
 
     return store.get_or_build({"number": number}, SHAPE, np.uint8, build)
 

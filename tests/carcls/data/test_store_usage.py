@@ -48,9 +48,9 @@ def _nothing_used_before():
 def building(clock: Clock, seconds: float, value: int = 1):
     """A build that takes so long."""
 
-    def build(array) -> None:
+    def build(blank) -> None:
         clock.now_s += seconds
-        array[:] = value
+        blank[:] = value
 
     return build
 
@@ -106,12 +106,12 @@ def test_a_stopwatch_knows_nothing_of_other_threads(clock):
 def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock):
     store = Store(tmp_path)
 
-    def features(array) -> None:
+    def features(blank) -> None:
         clock.now_s += 2
         store.get_or_build(INNER, (4,), np.uint8, building(clock, 5))
         store.get_or_build(INNER, (4,), np.uint8, building(clock, 1000))
         clock.now_s += 1
-        array[:] = 1
+        blank[:] = 1
 
     store.get_or_build(OUTER, (3,), np.uint8, features)
     assert (build_s(store, "features"), build_s(store, "pixels")) == (3.0, 5.0)
@@ -119,10 +119,10 @@ def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock
 
 
 def test_what_a_build_leaves_out_does_not_count(tmp_path, clock):
-    def features(array) -> None:
+    def features(blank) -> None:
         clock.now_s += 9
         leave_out(6.0)
-        array[:] = 1
+        blank[:] = 1
 
     Store(tmp_path).get_or_build(OUTER, (3,), np.uint8, features)
     leave_out(1000.0)  # outside of any build
@@ -133,16 +133,16 @@ def test_what_a_build_leaves_out_does_not_count(tmp_path, clock):
 def test_waiting_for_anothers_build_is_not_building(tmp_path, clock, caplog):
     store, started, may_end = Store(tmp_path), threading.Event(), threading.Event()
 
-    def slow(array) -> None:
+    def slow(blank) -> None:
         started.set()
         may_end.wait(60)
         clock.now_s += 100
-        array[:] = 1
+        blank[:] = 1
 
-    def features(array) -> None:
+    def features(blank) -> None:
         clock.now_s += 2
         store.get_or_build(INNER, (4,), np.uint8, building(clock, 1000))
-        array[:] = 1
+        blank[:] = 1
 
     with ThreadPoolExecutor(2) as pool, caplog.at_level(logging.INFO, "carcls.data.store"):
         pixels = pool.submit(store.get_or_build, INNER, (4,), np.uint8, slow)
@@ -167,7 +167,7 @@ def test_each_reuse_saves_what_the_build_took(tmp_path, clock):
 
 
 def test_what_comes_to_nothing_is_not_counted(tmp_path, clock):
-    def fail(_array) -> None:
+    def fail(_blank) -> None:
         raise DataError("this photo is broken")
 
     with pytest.raises(DataError):

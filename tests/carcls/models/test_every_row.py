@@ -17,6 +17,7 @@ from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import Classifier, build_classifier
+from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import Block, blocks, cell_ends, count_trainable, layer_parents, set_trainable
 from carcls.models.rows import ROWS
 
@@ -287,3 +288,24 @@ def test_dense_layers_are_blocks_and_the_last_normalisation_joins_them():
         *("conv4_block1_concat", "pool4_pool", "relu"),
     ]
     assert faults(edges(backbone), parts, cells=False) == []
+
+
+# The last one: it leaves the row's layers folded.
+def test_folded_normalisations_answer_as_they_did(classifier):
+    rng, backbone = np.random.default_rng(0), classifier.backbone
+    for layer in backbone.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        if not layer.trainable:
+            for variable in layer.weights:  # near what a fresh one has, or deep models overflow
+                variable.assign(variable + rng.uniform(-0.2, 0.2, variable.shape))
+    size_px = BACKBONES[classifier.backbone_name].min_size_px
+    pixels = rng.uniform(0, 255, (1, size_px, size_px, 3)).astype("float32")
+    before = np.asarray(backbone(pixels))
+    # What a rounding of the input does to it: the deepest row, at this size, answers by something else altogether.
+    rounding = np.abs(np.asarray(backbone(pixels * (1 + 2**-20))) - before).max()
+
+    fold_batch_norm(backbone)
+
+    assert np.ptp(before) > 0
+    tolerance = 4 * rounding + 1e-5 * np.abs(before).max()
+    np.testing.assert_allclose(np.asarray(backbone(pixels)), before, rtol=0, atol=tolerance)
