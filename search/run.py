@@ -21,7 +21,7 @@ from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
-from search.cluster.warmup import distinct_weights, warm_up
+from search.cluster.warmup import checking_weights, distinct_weights
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
@@ -70,10 +70,14 @@ def search(
     with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
         study.interrupt_running()
         bound_health_checks(os.environ)
-        with connected(address) as joined, cluster.looking(f"the Ray cluster at {address or 'this machine'}"):
+        with (
+            checking_weights(distinct_weights(_some_configs(experiment)), here=address is None) as check_weights,
+            connected(address) as joined,
+            cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
+        ):
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
-            warm_up(nodes, distinct_weights(_some_configs(experiment)))
+            check_weights(nodes)
             set_gpus_per_trial(study, resources.gpus)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)

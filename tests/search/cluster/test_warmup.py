@@ -1,8 +1,14 @@
+import os
+
 import pytest
 
 from carcls.config import TrainConfig
+from search.cluster.guard import descendants
 from search.cluster.resources import Node
-from search.cluster.warmup import distinct_weights, warm_up
+from search.cluster.warmup import checking_weights, distinct_weights
+from search.errors import ClusterError
+
+HERE = Node("0", "here", 1.0, 0.0)
 
 
 def config(backbone: str, weights: str, **changes) -> TrainConfig:
@@ -28,7 +34,38 @@ def test_random_weights_need_no_file() -> None:
 
 def test_without_files_to_check_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a task was made")
+        raise AssertionError("a process was made")
 
     monkeypatch.setattr("ray.remote", refuse)
-    warm_up([Node("0", "here", 1.0, 0.0)], ())
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    for here in (True, False):
+        with checking_weights((), here=here) as check:
+            check([HERE])
+
+
+def test_every_problem_is_told_by_node(tmp_path) -> None:
+    """By a process of its own, which begins before it is asked."""
+    (tmp_path / "torn.h5").write_bytes(b"torn")
+    configs = [config("MobileNet", str(tmp_path / name)) for name in ("missing.h5", "torn.h5")]
+    with pytest.raises(ClusterError) as caught, checking_weights(configs, here=True) as check:
+        check([HERE])
+    first, *problems = str(caught.value).splitlines()
+    assert first == "the backbones' weights cannot be used:"
+    assert [problem.startswith("  here: ") for problem in problems] == [True, True]
+    assert [name in problem for name, problem in zip(("missing.h5", "torn.h5"), problems, strict=True)] == [True, True]
+
+
+def test_a_check_that_dies_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with (
+        pytest.raises(ClusterError, match="here: the check ended by exit status 1: no word"),
+        checking_weights([config("MobileNet", "/weights.h5")], here=True) as check,
+    ):
+        check([HERE])
+
+
+def test_a_check_that_nobody_waits_for_is_ended() -> None:
+    before = descendants(os.getpid())
+    with checking_weights([config("MobileNet", "/weights.h5")], here=True):
+        assert len(descendants(os.getpid()) - before) == 1
+    assert descendants(os.getpid()) <= before
