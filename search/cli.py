@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli_actions import open_study, run_retrain, run_search, run_submit, show_status, winner_of
+from search.cli_actions import knock_at, open_study, run_retrain, run_search, run_submit, show_status, winner_of
 from search.cli_backbones import backbones
 from search.cli_data import data_app
 from search.cli_simulate import simulate
@@ -58,6 +58,7 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 
     experiment = load(file, overrides or [])
     logs.setup()
+    knock_at(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
     run_search(folder, frozen, address)
 
@@ -73,6 +74,8 @@ def resume(study: StudyArgument, overrides: Overrides = None, address: Address =
 
     logs.setup()
     folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
+    if overrides or not Study.open(folder.root, read_only=True).is_finished:
+        knock_at(address)
     for change in keep_changes(folder, experiment):
         _say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
@@ -96,6 +99,8 @@ def record(
     experiment = load(file, overrides or [])
     logs.setup()
     policy = recording_policy(experiment)
+    if not write_only:
+        knock_at(address)
     folder, frozen = open_study(open_recording(experiment).root)
     try:
         if not write_only:

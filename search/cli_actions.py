@@ -29,6 +29,18 @@ def open_study(
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
 
 
+def knock_at(address: str | None) -> None:
+    """Before anything is written: whether the cluster that a search is to join lets it in.
+
+    Raises ClusterError, in one line and within seconds, where it does not. Without an address nothing is asked, and
+    nothing loaded.
+    """
+    if address is not None:
+        from search.cluster.knock import knock
+
+        knock(address)
+
+
 def run_search(
     folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
 ) -> None:

@@ -50,19 +50,34 @@ def address_of(address: str) -> str:
     return found
 
 
+def knock(address: str) -> None:
+    """Asks the cluster that `--address` means whether it would let us in, and does nothing else: before a study is
+    made or changed for a search that could not begin.
+
+    Raises ClusterError, in one line and within seconds, where it would not.
+    """
+    _token_for(address_of(address))
+
+
 def admission(address: str) -> str | None:
     """The token by which the cluster at HOST:PORT lets us in; None where it asks for none, which is warned of.
 
-    Raises ClusterError, in one line and within seconds, where it does not let us in or nobody answers.
+    Raises ClusterError as `knock` does.
     """
-    open_to_all = ask(address, None)
-    if open_to_all is Answer.WELCOME:
+    token = _token_for(address)
+    if token is None:
         _logger.warning(
             "the Ray cluster at %s asks for no token: whoever reaches its ports can run code there; set %s=token on"
             " every node before 'ray start'",
             address,
             MODE,
         )
+    return token
+
+
+def _token_for(address: str) -> str | None:
+    open_to_all = ask(address, None)
+    if open_to_all is Answer.WELCOME:
         return None
     if open_to_all is Answer.SILENT:
         raise ClusterError(

@@ -4,47 +4,23 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import grpc
 import pytest
 
-from search.cluster.knock import Answer, address_of, admission, ask
+from search.cluster.knock import Answer, address_of, admission, ask, knock
 from search.cluster.token import PATH, VALUE, Token
 from search.errors import ClusterError
+from tests.search.door import Door, standing_door
 
 RIGHT, WRONG = "r" * 64, "w" * 64
 
 
-class Door(grpc.GenericRpcHandler):
-    """Opens to `token`, or to everybody where it is None; remembers what it was shown."""
-
-    def __init__(self, token: str | None) -> None:
-        self.token = token
-        self.shown: list[str | None] = []
-
-    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        return grpc.unary_unary_rpc_method_handler(self._answer) if call.method.endswith("/CheckAlive") else None
-
-    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        shown = dict(context.invocation_metadata()).get("authorization")
-        self.shown.append(shown)
-        if self.token is not None and shown != f"Bearer {self.token}":
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
-        return request
-
-
 @pytest.fixture
 def door() -> Iterator[tuple[Door, str]]:
-    server = grpc.server(ThreadPoolExecutor(1))
-    handler = Door(RIGHT)
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield handler, f"127.0.0.1:{port}"
-    server.stop(0).wait()
+    with standing_door(RIGHT) as standing:
+        yield standing
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +66,10 @@ def test_an_open_cluster_is_warned_of_and_shown_no_token(
     handler.token = None
     monkeypatch.setenv(VALUE, RIGHT)
     monkeypatch.setattr(logging.getLogger("search"), "propagate", True)
+    knock(address)
+    assert caplog.text == "", "said once, when it is joined"
     assert admission(address) is None
-    assert handler.shown == [None]
+    assert handler.shown == [None, None]
     assert f"{address} asks for no token" in caplog.text
 
 

@@ -1,0 +1,41 @@
+"""What stands before a Ray cluster: a server that answers as its control store does, and asks for a token."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+from ray._private.services import get_node_ip_address
+
+
+class Door(grpc.GenericRpcHandler):
+    """Opens to `token`, or to everybody where it is None; remembers what it was shown."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+        self.shown: list[str | None] = []
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        return grpc.unary_unary_rpc_method_handler(self._answer) if call.method.endswith("/CheckAlive") else None
+
+    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        shown = dict(context.invocation_metadata()).get("authorization")
+        self.shown.append(shown)
+        if self.token is not None and shown != f"Bearer {self.token}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+        return request
+
+
+@contextmanager
+def standing_door(token: str | None) -> Iterator[tuple[Door, str]]:
+    """A door, and the HOST:PORT at which it stands: not on the loopback, for Ray takes that for the machine's name."""
+    host = get_node_ip_address()
+    server = grpc.server(ThreadPoolExecutor(1))
+    handler = Door(token)
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port(f"{host}:0")
+    server.start()
+    try:
+        yield handler, f"{host}:{port}"
+    finally:
+        server.stop(0).wait()
