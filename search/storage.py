@@ -38,7 +38,7 @@ class StudyStorage:
 
     In Optuna's own eyes a trial is RUNNING until it is over: COMPLETE with its best validation accuracy, FAIL, or
     PRUNED: paused when the search was finished, or infeasible, then with the constraint `infeasible` broken, so that
-    any Optuna sampler avoids its like.
+    any Optuna sampler avoids its like. When it is told of an end, the study decides.
     """
 
     def __init__(self, storage: BaseStorage, study: optuna.Study, lock: WriterLock | None) -> None:
@@ -158,12 +158,13 @@ class StudyStorage:
         return self.record(number)
 
     def set_status(self, changed: TrialRecord) -> TrialRecord:
-        """What changes besides the reports; ends the trial for Optuna, too, once it is over for us."""
+        """What changes besides the reports. Where the trial is over for us, `tell_optuna` is to follow."""
         self._storage.set_trial_user_attr(self._ids[changed.number], "status", changed.status())
-        record = self.record(changed.number)
-        # In the other order, a kill between the two would lose our side.
-        self.tell_optuna(record)
-        return record
+        return self.record(changed.number)
+
+    def is_told(self, number: int) -> bool:
+        """True once the trial has ended in Optuna's eyes, for which there is no way back."""
+        return self._trial(number).state.is_finished()
 
     def tell_optuna(self, record: TrialRecord) -> None:
         """Ends the trial in Optuna's eyes if it is over in ours; nothing where Optuna knows."""

@@ -12,6 +12,7 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.experiment.space import Space
+from search.policy.failures import is_untrained, may_be_tried_again
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.sampler import distributions
 from search.storage import StudyStorage
@@ -47,8 +48,7 @@ class Study(StudyValues):
         """
         study = cls(StudyStorage.open(folder, read_only=read_only))
         if not read_only:
-            for record in study._records:
-                study._storage.tell_optuna(record)
+            study._tell_optuna()
             if study.is_finished:
                 study._end_what_is_left()
         return study
@@ -134,7 +134,10 @@ class Study(StudyValues):
             return False
         if report.epoch != record.fidelity + 1:
             raise StudyError(f"trial {number} reported epoch {report.epoch}, expected {record.fidelity + 1}")
+        was_untrained = is_untrained(self._records)
         self._records[number] = self._storage.add_report(number, report)
+        if was_untrained:
+            self._tell_optuna()
         return True
 
     def pause(self, number: int) -> None:
@@ -166,6 +169,17 @@ class Study(StudyValues):
         record = self._expect(number, TrialState.WAITING, TrialState.RUNNING)
         failed = replace(record, cause=cause, infeasible=infeasible, traceback=traceback)
         self._change(replace(failed, state=TrialState.FAIL))
+
+    def try_again(self, number: int) -> bool:
+        """FAIL -> WAITING, with as many tries as a new trial, before any trial of the study was trained.
+
+        False where that failure is final: the configuration was at fault, or Optuna, which reopens none, knows of it.
+        """
+        record = self._expect(number, TrialState.FAIL)
+        if self._is_final(record) or self._storage.is_told(number):
+            return False
+        self._change(replace(record, state=TrialState.WAITING, traceback=None, deaths=()))
+        return True
 
     def interrupt(self, number: int, cause: str, *, died: bool = True) -> None:
         """RUNNING -> WAITING, to be started again: its process or node died, or else nobody is to blame."""
@@ -200,6 +214,7 @@ class Study(StudyValues):
                 self.fail(record.number, "not started before the search was finished", infeasible=False)
             elif record.state in (TrialState.PAUSED, TrialState.WAITING):
                 self._change(replace(record, state=TrialState.PRUNED))
+        self._tell_optuna()
 
     def _expect(self, number: int, *states: TrialState) -> TrialRecord:
         self._writable()
@@ -219,4 +234,15 @@ class Study(StudyValues):
             self.pause(record.number)
 
     def _change(self, changed: TrialRecord) -> None:
+        # Optuna last: in the other order, a kill between the two would lose our side.
         self._records[changed.number] = self._storage.set_status(changed)
+        self._tell_optuna(changed.number)
+
+    def _tell_optuna(self, *numbers: int) -> None:
+        """Of the ends of these trials, or of all, that are final."""
+        for record in [self._records[number] for number in numbers] or self._records:
+            if self._is_final(record):
+                self._storage.tell_optuna(record)
+
+    def _is_final(self, record: TrialRecord) -> bool:
+        return self.is_finished or not may_be_tried_again(record, self._records)

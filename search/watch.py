@@ -7,6 +7,7 @@ from typing import Protocol
 from carcls.atomic import is_full_disk
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
+from search.policy.failures import may_be_tried_again
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.study import Study
 from search.summary import Spent
@@ -83,9 +84,13 @@ class Watch:
         self._show()
 
     def ended(self, number: int) -> None:
-        """A segment ended; what is complete or failed gets its metrics in TensorBoard's table."""
+        """A segment ended; what is complete or failed for good gets its metrics in TensorBoard's table.
+
+        TensorBoard keeps the first end that it is told. What may still be tried again is told when the search ends.
+        """
         record = self._study.record(number)
-        if record.state in {TrialState.COMPLETE, TrialState.FAIL}:
+        is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
+        if is_over and not may_be_tried_again(record, self._study.records()):
             with _without_full_disks():
                 self._events.trial_ended(record)
         self._show()

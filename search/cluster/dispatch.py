@@ -1,29 +1,27 @@
 """Between policy, study and workers: which segment next, what a report changes, what an ending means."""
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
+from search.cluster.failure_row import FailureRow
 from search.cluster.refusals import Refusals
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.budget import is_used_up
-from search.policy.failures import NO_FAILURES, Row, may_restart, one_more, why_stop
+from search.policy.failures import may_restart
 from search.policy.finals import due_s
 from search.policy.policy import Policy, search_policy
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, searched, trained_s
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
 
-_FAILURES = "failures_in_a_row"
-"""Under which the study keeps them."""
 _SEED_END = 2**31
 """No seed of a training is as large."""
 
@@ -82,7 +80,7 @@ class Dispatcher:
         self.finished = False
         """True once the policy has said that nothing is left to do."""
         self._refusals = Refusals(study)
-        self._row = _read_row(study)
+        self._failures = FailureRow(study, folder)
         self._stopping: str | None = None
 
     @property
@@ -159,26 +157,13 @@ class Dispatcher:
                     infeasible=outcome.kind in ("infeasible", "out_of_memory"),
                     traceback=self._folder.output_name(number, record.attempts - 1),
                 )
-        self._count_failure(number)
+        if why := self._failures.ended(number):
+            self.stop(why)
         remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._room.keep_quota(self._study.records())
         self._save_clock()
         for listener in self._listeners:
             listener.ended(number)
-
-    def _count_failure(self, number: int) -> None:
-        """Keeps the row of failures in the study, and stops the search where it has become too long."""
-        record, before = self._study.record(number), self._row
-        if record.state is TrialState.FAIL and not record.infeasible:
-            self._row = one_more(before, record.cause or "no cause recorded")
-        elif record.state in (TrialState.PAUSED, TrialState.COMPLETE):
-            self._row = NO_FAILURES
-        why = why_stop(self._row, self._study.records())
-        if why:
-            self.stop(f"{why}; see {self._folder.root / (record.traceback or '')}. Mend it first")
-            self._row = NO_FAILURES  # it is said once: a resumed search has as many tries again
-        if self._row != before:
-            self._study.set_value(_FAILURES, json.dumps(asdict(self._row)))
 
     def _budget(self, records: tuple[TrialRecord, ...]) -> BudgetState:
         """What is left, from the study's records and its clock; once exhausted it stays so, as recorded.
@@ -244,12 +229,6 @@ class Dispatcher:
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
         )
-
-
-def _read_row(study: Study) -> Row:
-    """The failures in a row so far, as an earlier driver left them."""
-    text = study.get_value(_FAILURES)
-    return Row(**json.loads(text)) if isinstance(text, str) else NO_FAILURES
 
 
 def _with_other_seed(config: TrainConfig, repetition: int) -> TrainConfig:

@@ -1,15 +1,18 @@
 """What failures mean for a trial and for the whole search: pure rules over plain values."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, TrialState
 
 FIRST_FAILURES = 3
 """Trials that end by one and the same error before anything was trained: the next would too."""
 FAILURES_IN_A_ROW = 10
 """Trials that fail for one reason, and nothing that goes well between them."""
+
+NO_CAUSE = "no cause recorded"
+"""In place of the cause of a failure that has none."""
 
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S*|\S*\d\S*")
 """What two errors of one kind differ in: quoted names, paths, numbers and what holds some."""
@@ -50,6 +53,28 @@ def why_stop(row: Row, records: Iterable[TrialRecord]) -> str | None:
     """Why the search should not go on, as a clause for its user; None where it should."""
     if row.count >= FAILURES_IN_A_ROW:
         return f"{row.count} trials in a row failed for one reason: {row.cause}"
-    if row.count >= FIRST_FAILURES and not any(record.reports for record in records):
+    if row.count >= FIRST_FAILURES and is_untrained(records):
         return f"the first {row.count} trials failed with the same error: {row.cause}"
     return None
+
+
+def is_untrained(records: Iterable[TrialRecord]) -> bool:
+    """Before the first epoch of any trial: whatever failed so far says nothing of a configuration."""
+    return not any(record.reports for record in records)
+
+
+def may_be_tried_again(record: TrialRecord, records: Iterable[TrialRecord]) -> bool:
+    """Whether a trial's failure is not the last word on it yet."""
+    return record.state is TrialState.FAIL and not record.infeasible and is_untrained(records)
+
+
+def to_try_again(row: Row, records: Sequence[TrialRecord]) -> tuple[int, ...]:
+    """Numbers of the failed trials that a search starts once more when it goes on after an early stop.
+
+    These are the trials of the row that stopped it before anything was trained: what its user has mended was no fault
+    of theirs. Were they to stay failed, the search would never train its baseline, and would have spent trials on
+    nothing. What failed for another reason, or was infeasible, stays so: it was not what was mended. So does a row of
+    failures after something was trained: the baseline is beyond it, and Optuna knows of them already.
+    """
+    failed = (record for record in records if may_be_tried_again(record, records))
+    return tuple(record.number for record in failed if reason_of(record.cause or NO_CAUSE) == row.reason)

@@ -220,6 +220,49 @@ def test_optuna_sees_each_state_for_what_it_is(folder: Path):
     assert [trial.constraints for trial in seen[1:3]] == [{}, {"infeasible": 1.0}]
 
 
+def test_a_failure_before_the_first_epoch_of_all_may_be_taken_back(folder: Path):
+    study = Study.create(folder, "cars")
+    baseline, infeasible = started(study, is_baseline=True), started(study)
+    study.interrupt(baseline, "killed")
+    study.start_segment(baseline, 0)
+    study.fail(baseline, "a bug", infeasible=False, traceback="trials/0000/attempt-1/output.log")
+    study.fail(infeasible, "diverged", infeasible=True)
+    study = reopened(study, folder)
+    assert optuna_trials(folder)[0].state is OptunaState.RUNNING, "its end is not final yet"
+    assert [study.try_again(number) for number in (baseline, infeasible)] == [True, False]
+
+    study = reopened(study, folder)
+    record = study.record(baseline)
+    assert (record.state, record.cause, record.traceback) == (TrialState.WAITING, "a bug", None)
+    assert (record.attempts, record.deaths, record.is_baseline) == (2, (), True)
+    with pytest.raises(StudyError, match="trial 0 is WAITING, expected FAIL"):
+        study.try_again(baseline)
+    study.start_segment(baseline, 2)
+    train(study, baseline, [0.5], [0.5], [0.75])
+    study.complete(baseline)
+    study.close()
+    assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
+
+
+def test_a_failure_is_final_once_anything_was_trained_or_the_search_is_over(folder: Path):
+    study = Study.create(folder, "cars")
+    failed, trained = started(study), started(study)
+    study.fail(failed, "a bug", infeasible=False)
+    study.report(trained, epoch_report(1))
+    assert not study.try_again(failed)
+    assert optuna_trials(folder)[failed].state is OptunaState.FAIL
+    study.close()
+
+    over = folder / "over"
+    over.mkdir()
+    with Study.create(over, "cars") as study:
+        study.fail(started(study), "a bug", infeasible=False)
+        study.finish()
+        assert optuna_trials(over)[0].state is OptunaState.FAIL
+        started(study)
+        assert not study.try_again(0), "Optuna reopens none"
+
+
 def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study), [0.5])

@@ -69,6 +69,12 @@ def failed(study: Study, number: int) -> None:
     study.fail(number, "ValueError: a bug", infeasible=False, traceback="trials/0000/attempt-0/output.log")
 
 
+def a_second_try(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.FAIL)
+    if record is not None:
+        study.try_again(record.number)
+
+
 def a_value(study: Study, chance: Random) -> None:
     chance.choice(
         [
@@ -84,7 +90,7 @@ def one(study: Study, chance: Random, *states: TrialState) -> TrialRecord | None
     return chance.choice(found) if found else None
 
 
-ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_end, a_value)
+ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_end, a_second_try, a_value)
 
 
 def state_of(study: Study) -> State:

@@ -81,3 +81,19 @@ def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment)
     assert (on_gpus.device, on_gpus.hours_limit, on_gpus.trials_limit) == ("GPU", 2, experiment.search.trials)
     on_cpus = spent(experiment, records, elapsed_s=1.0, gpus=0.0)
     assert (on_cpus.device_hours, on_cpus.device_hours_limit, on_cpus.device) == (seconds / 3600, None, "trial")
+
+
+def test_a_failure_that_may_be_tried_again_is_no_end_yet(experiment, study, tmp_path):
+    desk = watch(experiment, study, tmp_path, Shown())
+    for number in (0, 1):
+        add_trial(experiment, study)
+        desk.started(number)
+    study.fail(0, "no photos", infeasible=False)
+    desk.ended(0)
+    assert not read_events(tmp_path / "trials/0000").ended
+    study.report(1, climb([0.25])[0])
+    study.fail(1, "no photos", infeasible=False)
+    desk.ended(1)
+    assert read_events(tmp_path / "trials/0001").ended
+    desk.finished()
+    assert read_events(tmp_path / "trials/0000").ended, "told once nothing can change it"

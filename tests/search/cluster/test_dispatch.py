@@ -1,5 +1,6 @@
 """The dispatcher over a real study on disk, played without Ray: whoever would train says at once what it reached."""
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from search.policy.failures import FAILURES_IN_A_ROW, FIRST_FAILURES
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
 from search.study import Study
+from tests.search.ran import timeless
 from tests.search.tiny import EXPERIMENT, STAGES
 from tests.search.trial_builders import epoch_report
 
 CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)
 HEAD_EPOCHS = 2
+ACCURACIES = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
 
 
 @dataclass
@@ -151,11 +154,10 @@ def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
 
 def test_a_whole_search_follows_the_ladder(open_desk) -> None:
     desk = open_desk()
-    accuracies = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
     order = []
     while isinstance(segment := desk.dispatcher.next_segment(), Segment):
         order.append((segment.number, segment.stop_after_stage, segment.resume))
-        desk.work(segment, accuracy=accuracies[segment.number])
+        desk.work(segment, accuracy=ACCURACIES[segment.number])
 
     assert segment == "finished"
     assert desk.dispatcher.finished
@@ -353,6 +355,41 @@ def test_the_same_error_in_the_first_trials_ends_the_search_early_with_the_error
         "the first 3 trials failed with the same error: DataError: cannot read train/0/2.jpg;"
         f" see {desk.folder.root / 'trials/0002/attempt-0/output.log'}. Mend it first"
     )
+
+
+def test_what_an_early_stop_failed_is_trained_once_the_error_is_mended(open_desk, tmp_path: Path) -> None:
+    undisturbed = open_desk()
+    finish(undisturbed, ACCURACIES)
+    expected = undisturbed.study.records()
+    undisturbed.study.close()
+    shutil.rmtree(undisturbed.folder.root)
+
+    desk = open_desk()
+    running = [desk.take() for _ in range(FIRST_FAILURES + 1)]
+    for segment in running:  # the last one fails while the search ends
+        desk.dispatcher.segment_ended(segment.number, Outcome("failed", f"DataError: cannot read {segment.number}.jpg"))
+    assert desk.dispatcher.next_segment() == "finished"
+    waiting = desk.study.records()
+    assert [record.state for record in waiting] == [TrialState.WAITING] * len(running)
+    assert [record.cause for record in waiting] == [f"DataError: cannot read {n}.jpg" for n in range(len(running))]
+
+    mended = open_desk()
+    assert mended.study.records() == waiting
+    finish(mended, ACCURACIES)
+    found = mended.study.records()
+    assert found[0].is_baseline
+    assert found[0].state is TrialState.COMPLETE
+    assert timeless(found, uninterrupted=False) == timeless(expected, uninterrupted=False)
+
+
+def test_an_error_that_was_not_mended_ends_the_search_again(open_desk) -> None:
+    for _ in range(2):
+        desk = open_desk("search.trials=30")
+        for number in range(FIRST_FAILURES):
+            assert desk.dispatcher.stopping is None
+            assert desk.take().number == number, "no further trial is spent on it"
+            desk.dispatcher.segment_ended(number, Outcome("failed", "DataError: no photos"))
+        assert "the first 3 trials failed with the same error" in (desk.dispatcher.stopping or "")
 
 
 def test_ten_failures_in_a_row_end_a_search_that_went_well_before(open_desk) -> None:

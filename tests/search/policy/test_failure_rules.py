@@ -15,6 +15,7 @@ from search.policy.failures import (
     may_restart,
     one_more,
     reason_of,
+    to_try_again,
     why_stop,
 )
 from search.policy.records import TrialState
@@ -71,3 +72,18 @@ def test_a_row_is_as_long_as_its_last_reason_lasts(causes: list[str]) -> None:
         rows.append(one_more(rows[-1], cause))
     for cause, (before, after) in zip(causes, pairwise(rows), strict=True):
         assert (after.cause, after.count) == (cause, before.count + 1 if cause == before.cause else 1)
+
+
+def test_what_an_early_stop_failed_is_tried_again_and_nothing_else() -> None:
+    failed = TrialState.FAIL
+    row = Row(reason_of("OSError: 'a' is gone"), "OSError: 'a' is gone", FIRST_FAILURES)
+    records = (
+        trial(0, failed, cause="OSError: 'a' is gone"),
+        trial(1, failed, cause="KeyError: other"),
+        trial(2, failed, cause="OSError: 'b' is gone"),
+        trial(3, failed, cause="OSError: 'c' is gone", infeasible=True),
+        trial(4, TrialState.RUNNING, cause="OSError: 'a' is gone"),
+        trial(5, failed, cause="OSError: 'd' is gone"),
+    )
+    assert to_try_again(row, records) == (0, 2, 5)
+    assert to_try_again(row, (*records, trial(6, TrialState.PAUSED, [0.5]))) == (), "after the first epoch none"
