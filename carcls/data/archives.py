@@ -1,7 +1,8 @@
 """Archives -> files below one folder: the contest's train.zip and test.zip, zip in zip, tar. Nothing goes elsewhere.
 
-All archives, with those inside them, are read and checked before the first file appears. Each file then appears whole;
-after a kill the same call goes on where it was cut off, for what stands there already is compared and kept.
+All archives, with those inside them, are read and checked before the first file appears. Each file then appears whole,
+also after a power cut, see `placing`; after a kill the same call goes on where it was cut off, for what stands there
+already is compared and kept.
 """
 
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from carcls.data.archive_members import Member, Read, check_collisions, contents, read_members
+from carcls.data.placing import Flush, Placing, sync_filesystem
 from carcls.errors import DataError
 
 MAX_TOTAL_BYTES = 256 * 2**30
@@ -51,10 +53,13 @@ class _Archive:
     members: tuple[Member, ...]
 
 
-def unpack(archives: Sequence[Path], root: Path, *, replace: bool, on_bytes: OnBytes) -> Unpacked:
+def unpack(
+    archives: Sequence[Path], root: Path, *, replace: bool, on_bytes: OnBytes, flush: Flush = sync_filesystem
+) -> Unpacked:
     """Unpacks zip and tar archives, and archives inside them, to `root`; see `read_members` for what is refused.
 
-    replace: whether a file that stands there with other content is replaced; else it is an error.
+    replace: whether a file that stands there with other content is replaced; else it is an error. When it returns, all
+    is on the disk to stay: `flush` has seen to it.
     Raises DataError naming archive, entry and reason; OSError where the disk refuses.
     """
     for archive in archives:
@@ -67,19 +72,20 @@ def unpack(archives: Sequence[Path], root: Path, *, replace: bool, on_bytes: OnB
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
         total = sum(member.byte_count for plan in plans for member in plan.members)
         _check_room(root, total)
-        writer = _Writer(root, staging, replace, on_bytes, total)
-        for plan in plans:
-            writer.unpack(plan)
+        with Placing(staging, flush=flush) as placing:
+            writer = _Writer(root, placing, replace, on_bytes, total)
+            for plan in plans:
+                writer.unpack(plan)
     return Unpacked(writer.written, writer.kept, total)
 
 
 class _Writer:
     """Writes the files of archives that were checked, and counts."""
 
-    def __init__(self, root: Path, staging: Path, replace: bool, on_bytes: OnBytes, total: int) -> None:
+    def __init__(self, root: Path, placing: Placing, replace: bool, on_bytes: OnBytes, total: int) -> None:
         self.written = self.kept = 0
         self._root, self._replace, self._on_bytes = root, replace, on_bytes
-        self._part = staging / "part"
+        self._placing = placing
         self._done, self._total = 0, total
 
     def unpack(self, plan: _Archive) -> None:
@@ -91,11 +97,12 @@ class _Writer:
 
     def _place(self, plan: _Archive, member: Member, read: Read) -> None:
         path = _below(self._root, plan.folder + member.path, plan.name)
+        self._placing.settle(path)
         there = path.exists()
         if there and member.crc is not None and _has(path, member.byte_count, member.crc):
             self.kept += 1
             return
-        crc = _copy(read, self._part, member, plan.name)
+        crc = _copy(read, self._placing.part, member, plan.name)
         if there and _has(path, member.byte_count, crc):
             self.kept += 1
             return
@@ -104,7 +111,7 @@ class _Writer:
                 f"{plan.name}: {member.path!r} differs from what stands at {path}; delete that, name another folder,"
                 " or add --replace"
             )
-        self._part.replace(path)
+        self._placing.add(path, member.byte_count)
         self.written += 1
 
 

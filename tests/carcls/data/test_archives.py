@@ -1,5 +1,6 @@
 """Archives are unpacked as their maker meant them, and nothing ever stands outside the folder."""
 
+import errno
 import io
 import struct
 import tarfile
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.data import archives
+from carcls.data import archives, placing
 from carcls.data.archives import Unpacked, unpack
 from carcls.errors import DataError
 
@@ -297,6 +298,49 @@ def test_a_call_that_was_cut_off_is_finished_by_the_next(root):
     (root / ".carsearch-unpack" / "part").write_bytes(b"half of a photo")  # as SIGKILL leaves it
     assert unpacked(root, ("a.zip", zipped(PHOTOS))) == Unpacked(written=1, kept=1, byte_count=30)
     assert found(root) == PHOTOS
+
+
+def test_no_file_has_its_name_before_its_content_is_on_the_disk(root, monkeypatch):
+    monkeypatch.setattr(placing, "FILES_AT_ONCE", 2)
+    photos = {f"train/0/{number}.jpg": bytes([number]) * 9 for number in range(5)}
+    (root.parent / "a.zip").write_bytes(zipped(photos))
+    flushed: list[tuple[set[bytes], set[str]]] = []
+
+    def flush(folder: Path) -> None:
+        staged = {path.read_bytes() for path in folder.glob("part-*") if path.parent == folder}
+        flushed.append((staged, {name for name in found(root) if name.startswith("train/")}))
+
+    unpack([root.parent / "a.zip"], root, replace=False, on_bytes=lambda *_: None, flush=flush)
+    names, contents = list(photos), list(photos.values())
+    assert flushed == [
+        (set(contents[:2]), set()),
+        (set(contents[2:4]), set(names[:2])),
+        (set(contents[4:]), set(names[:4])),
+        (set(), set(names)),  # the names themselves
+    ]
+
+
+def test_a_disk_that_refuses_to_keep_them_gives_no_file_its_name(root):
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, "bad block", str(folder))
+
+    (root.parent / "a.zip").write_bytes(zipped(PHOTOS))
+    with pytest.raises(OSError, match="bad block"):
+        unpack([root.parent / "a.zip"], root, replace=False, on_bytes=lambda *_: None, flush=refuse)
+    assert found(root) == {}
+
+
+def test_a_filesystem_is_flushed_and_what_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    placing.sync_filesystem(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        placing.sync_filesystem(tmp_path / "absent")
+
+
+def test_the_same_file_in_two_archives_is_one_file(root):
+    packs = [("a.zip", zipped({"1.jpg": b"one"})), ("b.zip", zipped({"1.jpg": b"one", "2.jpg": b"two"}))]
+    assert unpacked(root, *packs) == Unpacked(written=2, kept=1, byte_count=9)
+    assert found(root) == {"1.jpg": b"one", "2.jpg": b"two"}
 
 
 def test_progress_ends_at_the_total(root):
