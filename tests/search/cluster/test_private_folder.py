@@ -1,6 +1,7 @@
 """Ray's folder is ours alone, and what a killed driver left of one does not stay for ever."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -62,11 +63,11 @@ def test_what_a_killed_driver_left_goes_and_a_living_ones_stays(short_tmp: Path)
         killed, living = (Path(holder.stdout.readline().strip()) for holder in holders)
         holders[0].send_signal(signal.SIGKILL)
         holders[0].wait()
-        young, foreign = short_tmp / "carsearch-young", short_tmp / "other"
-        link = short_tmp / "carsearch-link"
-        link.symlink_to(foreign)
-        for folder in (young, foreign):
-            folder.mkdir()
+        young, foreign = short_tmp / ".carsearch-young000", short_tmp / "other"
+        link = short_tmp / ".carsearch-link0000"
+        link.symlink_to(killed)
+        shutil.copytree(killed, young)
+        foreign.mkdir()
         for folder in (killed, living, foreign):
             (folder / "file").write_text("x")
             os.utime(folder, (OLD_S, OLD_S))
@@ -81,3 +82,25 @@ def test_what_a_killed_driver_left_goes_and_a_living_ones_stays(short_tmp: Path)
     finally:
         for holder in holders:
             holder.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "marked"),
+    [
+        ("carsearch-notes", 0o755, False),
+        ("carsearch-abcd1234", 0o700, True),
+        (".carsearch-results", 0o700, True),
+        (".carsearch-abcd1234", 0o755, True),
+        (".carsearch-abcd1234", 0o700, False),
+    ],
+)
+def test_a_users_own_folder_of_a_like_name_stays(short_tmp: Path, name: str, mode: int, marked: bool) -> None:
+    mine = short_tmp / name
+    mine.mkdir()
+    (mine / "results.csv").write_text("weeks of work")
+    if marked:
+        (mine / "made-by-carsearch").touch()
+    mine.chmod(mode)
+    os.utime(mine, (OLD_S, OLD_S))
+    with private_folder():
+        assert (mine / "results.csv").read_text() == "weeks of work"
