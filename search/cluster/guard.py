@@ -103,6 +103,9 @@ def descendants(*roots: int) -> frozenset[Identity]:
 
 
 def _process_ids() -> list[int]:
+    """None where /proc is another namespace's: its numbers name other processes than ours."""
+    if Path("/proc/self").readlink().name != str(os.getpid()):
+        return []
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
@@ -130,12 +133,14 @@ def _watch(driver: Identity, last_words: str) -> None:
     """The guard's whole life."""
     seen: frozenset[Identity] = frozenset()
     said = b""
+    pause_s = 0.0  # the first look is at once
     while said != _FAREWELL:
-        if select.select([sys.stdin], [], [], _SCAN_S if seen else 0)[0]:
+        if select.select([sys.stdin], [], [], pause_s)[0]:
             heard = os.read(sys.stdin.fileno(), 1)
             if not heard:
                 break
             said = heard
+        pause_s = _SCAN_S
         # All that ever descended from it and lives: with a raylet that dies, its agents lose their place in the tree.
         seen = frozenset(filter(_lives, seen)) | _below(driver)
     if said == _FAREWELL:
@@ -182,9 +187,12 @@ def _signal(one: Identity, number: signal.Signals) -> bool:
 
 
 def _below(driver: Identity) -> frozenset[Identity]:
-    """Nothing where the driver is gone: another process may have its id by now."""
+    """Nothing where the driver is gone: another process may have its id by now.
+
+    Process 1 may be a driver, as a container's entrypoint is; the machine's own has another start than any driver.
+    """
     found = descendants(driver[0])
-    return found if driver[0] > 1 and _lives(driver) else frozenset()
+    return found if _lives(driver) else frozenset()
 
 
 if __name__ == "__main__":

@@ -166,3 +166,65 @@ def test_descendants_are_told_apart_by_their_start() -> None:
     assert found[0] == frozenset()
     assert len(found[1]) == 1
     assert int(found[1][0]) > 0
+
+
+# As a container's entrypoint: process 1, and nobody's child.
+ENTRYPOINT = """
+import os, subprocess, sys
+from search.cluster.guard import descendants, guarded
+with guarded():
+    child = subprocess.Popen(["sleep", "600"])
+    guard, = {pid for pid, _ in descendants(1)} - {child.pid}
+    for line in sys.stdin:
+        fields = open(f"/proc/{guard}/stat").read().rpartition(")")[2].split()
+        print(os.getpid(), sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK"), flush=True)
+    child.kill()
+"""
+
+
+def namespace(*more: str) -> list[str]:
+    """The command that gives what follows a process 1 of its own."""
+    command = ["unshare", "--pid", "--fork", "--kill-child", *more]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no process namespace can be made here")
+    return command
+
+
+@pytest.mark.fault
+def test_the_guard_of_process_1_rests_between_two_looks() -> None:
+    driver = subprocess.Popen(
+        [*namespace("--mount-proc"), sys.executable, "-c", ENTRYPOINT],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        spent_s: list[float] = []
+        while len(spent_s) < 2:
+            driver.stdin.write("how much?\n")
+            driver.stdin.flush()
+            pid, seconds = driver.stdout.readline().split()
+            assert pid == "1"
+            spent_s.append(float(seconds))
+            if len(spent_s) == 1:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    driver.wait(timeout=4)
+        assert spent_s[1] - spent_s[0] < 0.5, "seconds of a processor within four"
+    finally:
+        driver.communicate()
+    assert driver.returncode == 0, "it has said farewell, and its guard has gone"
+
+
+def test_a_foreign_proc_names_nobodys_descendants() -> None:
+    """There every number is another process's; process 1's descendants would be all of the machine's."""
+    asked = "from search.cluster.guard import descendants; import os; print(os.getpid(), len(descendants(1)))"
+    done = subprocess.run(
+        [*namespace(), sys.executable, "-c", asked],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "1 0\n"
