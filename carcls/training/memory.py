@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from carcls.config import TrainConfig
 from carcls.data.epoch_plan import Batch, batch_count, batch_places
 from carcls.data.prefetch import EpochBatches
+from carcls.training.smallest_part import smallest_part
 
 MicroBatch = int | Sequence[int | None] | None
-"""Photos that may go through the model at once, at least 1; a sequence: for each stage; None: whole batches."""
+"""Photos that may go through the model at once, at least 1; a sequence: for each stage; None: whole batches. Where
+`smallest_part` needs more, so many go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def accumulation(micro_batch: MicroBatch, config: TrainConfig, stage: int, *, ph
         micro_batch = micro_batch[stage]
     if micro_batch is not None and micro_batch < 1:
         raise ValueError(f"micro_batch must be at least 1, found {micro_batch}")
+    if micro_batch is not None:
+        micro_batch = max(micro_batch, smallest_part(config, stage))
     if micro_batch is None or micro_batch >= config.batch_size:
         return None
     return Accumulation(micro_batch, parts(photos, batch_size=config.batch_size, micro_batch=micro_batch))

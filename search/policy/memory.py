@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from carcls.config import TrainConfig
+from carcls.training.smallest_part import smallest_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,8 @@ def _implies(one: Refusal, other: Refusal) -> bool:
 
 
 def smallest_micro_batch(config: TrainConfig) -> int:
-    """The fewest photos at once that can train it: BatchNorm makes nothing of one, whose deviation from its own mean is
-    zero. In the backbone only random weights leave it to train."""
-    return 2 if config.head.batch_norm or config.weights == "none" else 1
+    """The fewest photos at once that can train all of its stages."""
+    return max(smallest_part(config, stage) for stage in range(len(config.stages)))
 
 
 def micro_batch(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> int | None:

@@ -57,13 +57,30 @@ def test_every_photo_of_an_epoch_is_in_one_part_of_its_own_batch(photos, batch_s
     assert seen == list(range(photos))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(2, 300), st.integers(2, 64), st.integers(1, 64), st.booleans(), st.integers(0, 1))
+def test_where_batch_norm_trains_no_part_is_a_single_photo(photos, batch_size, micro_batch, in_head, stage):
+    config = recipe(batch_size=batch_size, head={"batch_norm": in_head})
+    cut = accumulation(micro_batch, config, stage, photos=photos)
+    if cut is None:
+        return
+    sizes = [part.rows.stop - part.rows.start for part in cut.parts]
+    assert max(sizes) <= cut.micro_batch
+    if in_head or stage == 1:  # the backbone's random weights train there
+        assert min(sizes) >= 2
+    else:
+        assert cut.micro_batch == micro_batch
+
+
 @pytest.mark.parametrize("micro_batch", [None, BATCH, BATCH + 1, [2, None], [2, BATCH]])
 def test_whole_batches_are_not_cut(micro_batch):
     assert accumulation(micro_batch, recipe(), 1, photos=18) is None
 
 
 def test_each_stage_may_have_its_own():
-    cut = accumulation([None, 2], recipe(), 1, photos=9)
+    config = recipe(weights="weights.h5")
+    assert accumulation([None, 2], config, 0, photos=9) is None
+    cut = accumulation([None, 2], config, 1, photos=9)
     assert cut is not None
     assert cut.micro_batch == 2
     assert [part.batch for part in cut.parts] == [0, 0, 1, 1, 1]

@@ -69,12 +69,12 @@ def test_a_refusal_says_nothing_of_what_may_need_less(changes) -> None:
 
 def test_batch_norm_is_never_shown_single_photos() -> None:
     normed = recipe(head={"batch_norm": True})
-    assert [smallest_micro_batch(config) for config in (recipe(), normed, recipe(weights="none"))] == [1, 2, 2]
-    known = (refusal(1, 2),)
-    assert micro_batch(known, recipe(), 1, DEVICE) == 1
-    assert micro_batch(known, normed, 1, DEVICE) == 2
-    assert has_next(recipe(), 2)
-    assert not has_next(normed, 2)
+    assert [smallest_micro_batch(config) for config in (recipe(), normed, recipe(weights="none"))] == [1, 3, 3]
+    known = (refusal(1, 5),)
+    assert micro_batch(known, recipe(), 1, DEVICE) == 2
+    assert micro_batch(known, normed, 1, DEVICE) == 3, "parts of 2 would leave one photo of each odd batch"
+    assert has_next(recipe(), 3)
+    assert not has_next(normed, 3)
     assert not has_next(recipe(), 1)
     assert not has_next(recipe(batch_size=1), 32)
 
