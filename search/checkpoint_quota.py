@@ -1,6 +1,6 @@
 """Which checkpoints of a study go when all of them together take more than they may: the least useful first. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from carcls.training.retention import is_best_weights
@@ -34,10 +34,11 @@ def over_quota(trials: Sequence[TrialRecord], stored: Sequence[Stored], ladder: 
     """What has to go so that `stored` fits.
 
     The checkpoints of trials that run, wait, are promotable, or are the best of those paused stay, and so do the best
-    weights of the best trial. The others go in this order, within each the worst trial first: full states of trials
-    that are over, which nothing reads any more; their best weights; whole paused trials, from the lowest rung up. A
-    paused trial may become promotable after all: it then starts again.
+    weights of the best trial. The others go in this order: full states of trials that are over, which nothing reads any
+    more, the worst trial's first; their best weights; last of all whole paused trials, the least likely to be promoted
+    first, see `_behind`. One that is promoted after all starts again, and its worker says so.
     """
+    behind = _behind(trials)
     by_number = {trial.number: trial for trial in trials}
     kept = going_on(trials, ladder)
     best = max(trials, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
@@ -45,7 +46,7 @@ def over_quota(trials: Sequence[TrialRecord], stored: Sequence[Stored], ladder: 
     droppable = [one for one in stored if one.number not in kept and (one.number, one.name) != best_weights]
     excess = sum(one.size_bytes for one in stored) - quota_bytes
     drop: list[Stored] = []
-    for one in sorted(droppable, key=lambda one: _usefulness(by_number.get(one.number), one)):
+    for one in sorted(droppable, key=lambda one: _usefulness(by_number.get(one.number), one, behind)):
         if excess <= 0:
             break
         drop.append(one)
@@ -67,12 +68,28 @@ def going_on(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[int]:
     return frozenset(trial.number for trial in chosen)
 
 
-def _usefulness(trial: TrialRecord | None, one: Stored) -> tuple[int, int, tuple[float, float], int, str]:
+def _behind(trials: Sequence[TrialRecord]) -> Mapping[int, float]:
+    """How far behind each paused trial stands in its rung, by number: above 0 for the best, 1 for the last.
+
+    The better half of a rung is promoted before the worse one, whatever the reduction factor, and as a share it is
+    comparable between rungs: of twice as many trials, twice as many go on.
+    """
+    places: dict[int, float] = {}
+    for stage in {trial.rung for trial in trials if trial.state is TrialState.PAUSED and trial.rung is not None}:
+        ranked = standing(trials, stage)
+        for place, trial in enumerate(ranked, start=1):
+            if trial.rung == stage:
+                places[trial.number] = place / len(ranked)
+    return places
+
+
+def _usefulness(
+    trial: TrialRecord | None, one: Stored, behind: Mapping[int, float]
+) -> tuple[int, float, tuple[float, float], int, str]:
     """Sorts from what can be missed most easily; a file of no trial is the first to go."""
     if trial is None:
-        return (0, 0, _WORST, one.number, one.name)
+        return (0, 0.0, _WORST, one.number, one.name)
     rank = trial.best_rank or _WORST
     if trial.state is TrialState.PAUSED:
-        rung = -1 if trial.rung is None else trial.rung
-        return (2, rung, trial.rung_rank(rung) or _WORST, -trial.number, one.name)
-    return (1 if is_best_weights(one.name) else 0, 0, rank, -trial.number, one.name)
+        return (2, -behind.get(trial.number, 1.0), rank, -trial.number, one.name)
+    return (1 if is_best_weights(one.name) else 0, 0.0, rank, -trial.number, one.name)

@@ -53,6 +53,31 @@ def test_the_least_useful_go_first_and_what_goes_on_stays():
     ]
 
 
+def test_of_the_paused_those_go_last_that_are_nearest_to_a_promotion():
+    heads = [trial(number, P, [0.1 * number]) for number in range(1, 7)]
+    tops = [trial(10, P, [0.9], [0.5]), trial(11, P, [0.8], [0.6]), trial(12, C, [0.7], [0.9], [0.9])]
+    trials = (*heads, *tops)
+    assert going_on(trials, LADDER) == {10}, "the best of those paused; all places are taken"
+    assert [number for number, kind in dropped(trials, 0) if kind == "epoch"] == [
+        12,  # it is over
+        1,  # the last of nine
+        2,
+        3,
+        4,  # sixth of nine
+        11,  # second of three, which is as far behind; it has more to show
+        5,
+        6,  # fourth of nine: it goes on if three more end behind it
+    ]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9, unique=True))
+def test_within_a_rung_the_best_paused_trial_is_the_last_to_go(accuracies: list[float]):
+    trials = tuple(trial(number, P, [accuracy], is_baseline=False) for number, accuracy in enumerate(accuracies))
+    gone = list(dict.fromkeys(number for number, _ in dropped(trials, 0)))
+    assert gone == sorted(gone, key=lambda number: accuracies[number])
+    assert set(gone) == set(range(len(trials))) - going_on(trials, LADDER)
+
+
 def test_only_as_much_goes_as_the_quota_asks_for():
     size = 20 * len(SEARCH)
     assert dropped(SEARCH, size) == []

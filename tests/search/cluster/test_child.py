@@ -14,8 +14,13 @@ from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
 from search.cluster.child import _resumable, outcome_of
 from search.cluster.outbox import Outbox
+from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Notice, Outcome, Segment, read_notice
+from search.experiment.settings import CheckpointSettings
 from search.folder import StudyFolder
+from search.policy.records import TrialState
+from search.policy.rungs import Ladder
+from tests.search.trial_builders import climb, trial
 
 SEGMENT = Segment(
     study="",
@@ -86,3 +91,21 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     notice = told(driver)
     assert notice is not None
     assert notice.text.endswith(": starts again")
+
+
+def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:
+    study, segment, outbox, driver = place
+    ended = climb([0.25, 0.5])
+    trials = [replace(trial(number, TrialState.PAUSED, climb([0.5, 0.75])), is_baseline=False) for number in range(3)]
+    trials.append(replace(trial(3, TrialState.PAUSED, ended), is_baseline=False))
+    CheckpointRoom(study, CheckpointSettings(quota_gb=1e-9), Ladder(4)).keep_quota(trials)
+
+    assert not list(study.trial(3).rglob("*.npz"))
+    assert _resumable(segment, study, outbox) is None
+    notice = told(driver)
+    assert notice is not None
+    assert notice.level == logging.WARNING
+    assert notice.text.startswith(f"trial 3: {study.trial(3) / ended[-1].checkpoint}: ")
+    assert notice.text.endswith(": starts again")
+    assert "\n" not in notice.text
+    assert told(driver) is None, "one line"
