@@ -195,7 +195,8 @@ class Study(StudyValues):
         return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
 
     def finish(self) -> None:
-        """The search is over: PAUSED -> PRUNED. What waits to be resumed is PRUNED too, or FAIL without any epoch.
+        """The search is over: PAUSED -> PRUNED. What waits to be resumed is PRUNED too, or FAIL without any epoch; but
+        what was cut off when the hours were used up waits on, for a larger budget.
 
         Raises StudyError while a trial is RUNNING.
         """
@@ -212,7 +213,7 @@ class Study(StudyValues):
         for record in self.records():
             if record.state is TrialState.WAITING and not record.reports:
                 self.fail(record.number, "not started before the search was finished", infeasible=False)
-            elif record.state in (TrialState.PAUSED, TrialState.WAITING):
+            elif record.state in (TrialState.PAUSED, TrialState.WAITING) and not record.is_cut_off:
                 self._change(replace(record, state=TrialState.PRUNED))
         self._tell_optuna()
 

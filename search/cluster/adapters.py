@@ -44,7 +44,7 @@ class Board:
     deadlines: dict[str, Deadline] = field(default_factory=dict)
     """Of those that have begun."""
     causes: dict[str, Outcome] = field(default_factory=dict)
-    """What Ray said of lost workers, and we of stuck ones."""
+    """What Ray said of lost workers, and we of stuck ones and of those whose time is up."""
     stopped: set[str] = field(default_factory=set)
     """Told to end with the epoch that they had just reported: nothing has become of them, they go on another time."""
 
@@ -161,7 +161,8 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
             self._board.causes.setdefault(trial.trial_id, Outcome("killed", str(error).strip().splitlines()[-1]))
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Records an epoch. A segment ends by itself at its rung; only where the search stops is it stopped before."""
+        """Records an epoch. A segment ends by itself at its rung; only where the search stops, or its hours are
+        used up, is it stopped before."""
         report = read_report(result)
         self._heard(trial, report)
         if report:
@@ -172,6 +173,9 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
             _log.log(notice.level, "%s", notice.text)
         if report and self._dispatcher.stopping:
             self._board.stopped.add(trial.trial_id)
+            return str(TrialScheduler.STOP)
+        if report and self._dispatcher.is_out_of_time(trial.config["segment"]["number"]):
+            self._board.causes[trial.trial_id] = Outcome("out_of_time")
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 

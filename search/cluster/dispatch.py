@@ -12,14 +12,13 @@ from search.cluster.failure_row import FailureRow
 from search.cluster.refusals import Refusals
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
+from search.cluster.spending import Spending
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
-from search.policy.budget import is_used_up
 from search.policy.failures import may_restart
-from search.policy.finals import due_s
 from search.policy.policy import Policy, search_policy
-from search.policy.records import TrialRecord, searched, trained_s
-from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
+from search.policy.records import OUT_OF_TIME, TrialRecord
+from search.policy.scheduler import Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
 
 _SEED_END = 2**31
@@ -71,12 +70,10 @@ class Dispatcher:
         self._policy = policy
         self._worker = worker
         self._listeners = listeners
-        self._clock_s = clock_s
-        self._started_s = clock_s()
         self._room = room or CheckpointRoom(
             folder, experiment.search.checkpoints, search_policy(experiment).ladder, clock_s=clock_s
         )
-        self._elapsed_before_s = study.elapsed_s
+        self._spending = Spending(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self.finished = False
         """True once the policy has said that nothing is left to do."""
         self._refusals = Refusals(study)
@@ -97,7 +94,7 @@ class Dispatcher:
         if self._stopping:
             return "finished"
         records = self._study.records()
-        job = self._policy.next_job(records, self._budget(records))
+        job = self._policy.next_job(records, self._spending.budget())
         if isinstance(job, Finished):
             self.finished = True
             return "finished"
@@ -129,11 +126,19 @@ class Dispatcher:
         if not self._study.report(number, report):
             prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
             return
-        self._save_clock()
+        self._spending.save()
         prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
         self._room.keep_quota(self._study.records())
         for listener in self._listeners:
             listener.reported(number, report)
+
+    def is_out_of_time(self, number: int) -> bool:
+        """True where a running trial should end with the epoch it has just reported; see `Spending.is_out_of_time`."""
+        return self._spending.is_out_of_time(number)
+
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds of this study over all its runs."""
+        return self._spending.elapsed_s()
 
     def segment_ended(self, number: int, outcome: Outcome) -> None:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
@@ -147,6 +152,8 @@ class Dispatcher:
                 self._study.interrupt(number, outcome.cause or "killed")
             case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
                 self._study.interrupt(number, outcome.cause or "out of memory", died=False)
+            case "out_of_time":
+                self._study.interrupt(number, OUT_OF_TIME, died=False)
             case "disk_full":
                 self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
                 self._room.refused(number, outcome.cause)
@@ -161,37 +168,9 @@ class Dispatcher:
             self.stop(why)
         remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._room.keep_quota(self._study.records())
-        self._save_clock()
+        self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
-
-    def _budget(self, records: tuple[TrialRecord, ...]) -> BudgetState:
-        """What is left, from the study's records and its clock; once exhausted it stays so, as recorded.
-
-        What the finals will take at the pace so far, but not more than a share, is kept from the search.
-        """
-        search, study = self._experiment.search, self._study
-        finals_exhausted = study.finals_exhausted or self._is_over(records, reserve_s=0.0)
-        reserve_s = due_s(records, search.finalists)
-        exhausted = finals_exhausted or study.budget_exhausted or self._is_over(records, reserve_s=reserve_s)
-        if (exhausted, finals_exhausted) != (study.budget_exhausted, study.finals_exhausted):
-            study.set_budget_exhausted(finals=finals_exhausted)
-        trials_left = max(0, search.trials - len(searched(records)))
-        return BudgetState(trials_left, exhausted=exhausted, finals_exhausted=finals_exhausted)
-
-    def _is_over(self, records: tuple[TrialRecord, ...], *, reserve_s: float) -> bool:
-        """reserve_s: seconds of training to be left over."""
-        budget, trained = self._experiment.search.budget, sum(trained_s(record.reports) for record in records)
-        wall_s, gpu_s = self.elapsed_s(), trained * (self._worker.gpu_share or 0.0)
-        share = reserve_s / trained if trained else 0.0
-        return is_used_up(wall_s / 3600, budget.hours, share) or is_used_up(gpu_s / 3600, budget.gpu_hours, share)
-
-    def elapsed_s(self) -> float:
-        """Wall-clock seconds of this study over all its runs."""
-        return self._elapsed_before_s + self._clock_s() - self._started_s
-
-    def _save_clock(self) -> None:
-        self._study.set_elapsed_s(self.elapsed_s())
 
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)

@@ -28,6 +28,9 @@ class TrialState(StrEnum):
     FAIL = "FAIL"
 
 
+OUT_OF_TIME = "the hours of search.budget.hours were used up"
+"""Cause of a trial that was interrupted for that. It waits until the search is given more."""
+
 _REPORT = "report:"
 _STATUS = ("state", "attempts", "infeasible", "cause", "stop_after_stage", "carried_at", "deaths", "traceback")
 
@@ -96,6 +99,12 @@ class TrialRecord:
     def carried(self) -> bool:
         """True once the trial was taken to its end as the best of those left paused."""
         return self.carried_at is not None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """True where it waits because the search's hours were used up. Never of a carried trial, which goes to its end:
+        the cause of an earlier interruption is kept."""
+        return self.state is TrialState.WAITING and self.cause == OUT_OF_TIME and not self.carried
 
     @property
     def restarts(self) -> int:

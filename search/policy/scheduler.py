@@ -67,26 +67,32 @@ def next_job(
     """Decides from the records alone; whoever calls records the start before the next call.
 
     Interrupted trials first, then the baseline to its end, promotions from the top rung down, new trials. An exhausted
-    budget ends promotions and new trials, never the baseline: a search is never worse than no search. When nothing can
-    start and no trial runs, the best paused trial is carried to its end, once. The finals come last, and once they are
-    over a search that was given more trials goes on. Finitely many jobs, then Finished.
+    budget ends promotions and new trials, never the baseline: a search is never worse than no search; what was cut off
+    in the middle of a stage because of it waits until it is larger. When nothing can start and no trial runs, the best
+    trial that is paused or was cut off is carried to its end, once. The finals come last, and once they are over a
+    search that was given more trials goes on. Finitely many jobs, then Finished.
     """
     return (
-        _resume(trials, ladder)
+        _resume(trials, ladder, budget)
         or _search(searched(trials), ladder, budget)
         or _repeat(trials, finalists, budget)
         or (Wait() if _any_running(trials) else Finished())
     )
 
 
-def _resume(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+def _resume(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
+    interrupted = (trial for trial in trials if trial.state is TrialState.WAITING)
+    waiting = next((trial for trial in interrupted if not _stays_cut_off(trial, budget)), None)
     if waiting is None:
         return None
     if waiting.stop_after_stage is not None:
         return Continue(waiting.number, waiting.stop_after_stage)
     first_stop = ladder.first_stop(waiting.stage_count) if waiting.repeats is None else waiting.stage_count - 1
     return Continue(waiting.number, first_stop)
+
+
+def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:
+    return trial.is_cut_off and (budget.exhausted if trial.repeats is None else budget.finals_exhausted)
 
 
 def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
@@ -124,8 +130,9 @@ def _carry(trials: Sequence[TrialRecord]) -> Job | None:
     """
     if any(trial.carried_at == len(trials) and not _lost(trial) for trial in trials):
         return None
-    paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank is not None]
-    best = max(paused, key=lambda trial: (trial.best_rank, -trial.number), default=None)
+    left = [trial for trial in trials if trial.state is TrialState.PAUSED or trial.is_cut_off]
+    ranked = [trial for trial in left if trial.best_rank is not None]
+    best = max(ranked, key=lambda trial: (trial.best_rank, -trial.number), default=None)
     return None if best is None else Continue(best.number, best.stage_count - 1, carried=True)
 
 

@@ -23,6 +23,7 @@ class Heard:
 
     handed_out: int = 0
     stopping: str | None = None
+    out_of_time: frozenset[int] = frozenset()
     ended: list[tuple[int, Outcome]] = field(default_factory=list)
     reported: list[tuple[int, int]] = field(default_factory=list)
 
@@ -34,6 +35,9 @@ class Heard:
 
     def report(self, number: int, report: EpochReport) -> None:
         self.reported.append((number, report.epoch))
+
+    def is_out_of_time(self, number: int) -> bool:
+        return number in self.out_of_time
 
     def segment_ended(self, number: int, outcome: Outcome) -> None:
         self.ended.append((number, outcome))
@@ -117,6 +121,19 @@ def test_once_the_search_stops_each_trial_ends_with_its_epoch_and_nothing_is_sai
     assert tune.heard.ended == [(1, Outcome("ended"))], "what had reached its rung has ended as ever"
 
 
+def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
+    tune = Tune(concurrent=2)
+    baseline, other = tune.start("a"), tune.start("b")
+    tune.heard.out_of_time = frozenset({1})
+    assert tune.result(other, notice_message(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
+    assert tune.result(baseline, report_message(epoch_report(2))) == TrialScheduler.CONTINUE
+    assert tune.result(other, report_message(epoch_report(3))) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("b", report_message(epoch_report(3)))
+    assert tune.heard.reported == [(0, 2), (1, 3)], "recorded before it is stopped"
+    assert tune.heard.ended == [(1, Outcome("out_of_time"))]
+    tune.start("c")
+
+
 def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     tune = Tune()
     killed: list[object] = []
@@ -125,7 +142,12 @@ def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypat
     trial = tune.start("a")
     trial.temporary_state.ray_actor = "the actor"
     tune.scheduler._board.deadlines["a"] = _deadline(now)
-    now[0] = 2 * 120 * 60 + 59
+    for _ in range(2 * 120 * 60 + 50):
+        now[0] += 1.0
+        tune.scheduler.choose_trial_to_run(tune.controller)
+    now[0] += 8 * 3600  # the driver lay still, while its actors may have worked on
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    now[0] += 4.0
     tune.scheduler.choose_trial_to_run(tune.controller)
     assert killed == []
     now[0] += 2

@@ -9,9 +9,11 @@ import pytest
 from carcls.events import EpochReport, PhaseSeconds
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.segment import Outcome, Segment
+from search.experiment.changes import Change
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
 from search.policy.failures import FAILURES_IN_A_ROW, FIRST_FAILURES
+from search.policy.finals import final_standing
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
 from search.study import Study
@@ -21,6 +23,7 @@ from tests.search.trial_builders import epoch_report
 
 CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)
 HEAD_EPOCHS = 2
+FINALS = ("search.finalists={count: 1, seeds: 2}", "search.trials=3")
 ACCURACIES = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
 
 
@@ -229,6 +232,111 @@ def test_hours_end_new_trials_and_promotions_but_not_the_baseline(open_desk) -> 
     assert desk.dispatcher.next_segment() == "finished"
     assert len(desk.study.records()) == 2
     assert desk.study.elapsed_s == pytest.approx(2 * 3600)
+
+
+LONG_HEADS = "train.stages.head.epochs=6"
+
+
+def cut_off(desk: Desk, number: int) -> None:
+    """As the adapters do it once an epoch is recorded."""
+    assert desk.dispatcher.is_out_of_time(number)
+    desk.dispatcher.segment_ended(number, Outcome("out_of_time"))
+
+
+def whole_baseline(desk: Desk) -> None:
+    for stage, epochs in enumerate((6, 1)):
+        assert desk.take().number == 0
+        for at in range(1, epochs + 1):
+            desk.epoch(0, stage=stage, ended=at == epochs)
+            assert not desk.dispatcher.is_out_of_time(0), "the baseline goes to its end whatever that takes"
+        desk.dispatcher.segment_ended(0, Outcome("ended"))
+
+
+def test_hours_that_are_used_up_end_what_runs_with_its_epoch_and_the_best_is_carried(open_desk) -> None:
+    hours = "search.budget.hours=2"
+    desk = open_desk(LONG_HEADS, hours)
+    whole_baseline(desk)
+    first, second = desk.take(), desk.take()
+    desk.epoch(first.number, accuracy=0.6)
+    assert not desk.dispatcher.is_out_of_time(first.number)
+    desk.clock.now_s += 2 * 3600
+    desk.epoch(first.number, accuracy=0.7)
+    cut_off(desk, first.number)
+    desk.epoch(second.number, accuracy=0.9)
+    cut_off(desk, second.number)
+    assert [desk.state(number) for number in (1, 2)] == [TrialState.WAITING] * 2
+    assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "nobody is to blame"
+
+    carried = desk.take()
+    assert (carried.number, carried.stop_after_stage, carried.resume) == (2, 1, "attempt-0/epoch-0001.npz")
+    desk.epoch(2, accuracy=0.9)
+    assert not desk.dispatcher.is_out_of_time(2), "carried to its end"
+    desk.study.interrupt_running()  # the driver is killed
+    desk = open_desk(LONG_HEADS, hours)
+    assert desk.take().number == 2, "and taken there by the next"
+    desk.dispatcher.segment_ended(2, Outcome("failed", "odd"))
+    assert desk.take().number == 1, "the next best in its place"
+    desk.dispatcher.segment_ended(1, Outcome("failed", "odd"))
+    assert desk.dispatcher.next_segment() == "finished"
+
+
+def test_what_the_hours_cut_off_goes_on_from_its_checkpoint_with_more_of_them(open_desk) -> None:
+    desk = open_desk(LONG_HEADS, "search.budget.hours=2")
+    whole_baseline(desk)
+    paused, cut = desk.take(), desk.take()
+    for at in range(1, 7):
+        desk.epoch(paused.number, ended=at == 6, accuracy=0.8)
+    assert not desk.dispatcher.is_out_of_time(paused.number)
+    desk.dispatcher.segment_ended(paused.number, Outcome("ended"))
+    desk.clock.now_s += 2 * 3600
+    desk.epoch(cut.number, accuracy=0.3)
+    cut_off(desk, cut.number)
+    carried = desk.take()
+    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    desk.epoch(1, stage=1, ended=True, accuracy=0.8)
+    desk.dispatcher.segment_ended(1, Outcome("ended"))
+    assert desk.dispatcher.next_segment() == "finished"
+    desk.study.finish()
+    assert desk.study.is_finished
+    assert [desk.state(number) for number in range(3)] == [TrialState.COMPLETE] * 2 + [TrialState.WAITING]
+
+    desk.study.add_changes([Change("search.budget.hours", 2.0, 9.0)])
+    more = open_desk(LONG_HEADS, "search.budget.hours=9")
+    again = more.take()
+    assert (again.number, again.attempt, again.resume) == (2, 1, "attempt-0/epoch-0001.npz")
+
+
+def test_repeats_are_cut_off_by_the_hours_themselves_and_the_search_leaves_them_theirs(open_desk) -> None:
+    desk = open_desk(*FINALS, "search.budget.hours=6")
+    desk.work(desk.take(), train_s=1200.0)
+    desk.work(desk.take(), train_s=1200.0)  # the baseline, in an hour; its repeats and another's are due: four hours
+    trial = desk.take()
+    desk.epoch(trial.number, accuracy=0.1)
+    assert not desk.dispatcher.is_out_of_time(trial.number)
+    desk.clock.now_s += 3 * 3600  # half of the hours is what finals get at most
+    desk.epoch(trial.number, accuracy=0.1, ended=True)
+    assert not desk.dispatcher.is_out_of_time(trial.number), "it is at its rung"
+    desk.dispatcher.segment_ended(trial.number, Outcome("ended"))
+    desk.work(desk.take(), accuracy=0.1)  # carried
+    repeat = desk.take()
+    assert desk.study.record(repeat.number).repeats == 0
+    desk.epoch(repeat.number)
+    assert not desk.dispatcher.is_out_of_time(repeat.number)
+    desk.clock.now_s += 3 * 3600
+    desk.epoch(repeat.number, ended=True)
+    cut_off(desk, repeat.number)
+    assert desk.dispatcher.next_segment() == "finished"
+    desk.study.finish()
+    assert desk.state(repeat.number) is TrialState.WAITING
+    assert final_standing(desk.study.records()) == (), "half a repeat says nothing"
+
+
+def test_gpu_hours_let_what_runs_go_on_to_its_rung(open_desk) -> None:
+    desk = open_desk(LONG_HEADS, "search.budget.gpu_hours=1", worker=replace(CPU, gpu_share=1.0))
+    whole_baseline(desk)
+    segment = desk.take()
+    desk.epoch(segment.number, train_s=7200.0)
+    assert not desk.dispatcher.is_out_of_time(segment.number)
 
 
 def test_an_exhausted_budget_still_carries_the_baseline_to_its_end(open_desk) -> None:
@@ -457,9 +565,6 @@ def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:
 
     assert (resumed.number, resumed.attempt, resumed.resume) == (2, 1, None)
     assert again.study.record(2).deaths == (), "an interrupted run is nobody's death"
-
-
-FINALS = ("search.finalists={count: 1, seeds: 2}", "search.trials=3")
 
 
 def finish(desk: Desk, accuracies: dict[int, float], *, train_s: float = 1.0) -> list[Segment]:

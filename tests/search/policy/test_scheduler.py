@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_builders import Search, by_number, trial
 
-from search.policy.records import TrialState
+from search.policy.records import OUT_OF_TIME, TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
 
@@ -221,3 +222,21 @@ def test_the_order_of_the_records_does_not_matter(curves, chance: Random):
     search, _ = _play(curves, HALF, 3, chance)
     shuffled = chance.sample(search.records, len(search.records))
     assert next_job(shuffled, HALF, NO_TRIALS) == next_job(search.records, HALF, NO_TRIALS)
+
+
+def test_what_the_hours_cut_off_waits_for_more_of_them_and_may_be_carried() -> None:
+    cut = {"cause": OUT_OF_TIME, "stop_after_stage": 1}
+    trials = (
+        trial(0, COMPLETE, [0.5], [0.5], [0.5]),
+        trial(1, PAUSED, [0.6]),
+        trial(2, WAITING, [0.7], **cut),
+        trial(3, WAITING, [0.3], **cut),
+    )
+    assert next_job(trials, THIRD, PLENTY) == Continue(2, 1), "with hours left it is resumed before all else"
+    assert next_job(trials, THIRD, NO_TIME) == Continue(2, 2, carried=True)
+    over = (*trials[:2], trial(2, COMPLETE, [0.7], [0.7], [0.7], carried_at=4), trials[3])
+    assert next_job(over, THIRD, NO_TIME) == Finished()
+    killed = (*trials[:2], replace(trials[2], cause="its worker died"), trials[3])
+    assert next_job(killed, THIRD, NO_TIME) == Continue(2, 1), "what was interrupted otherwise is gone on with"
+    carried = (*trials[:2], replace(trials[2], stop_after_stage=2, carried_at=4), trials[3])
+    assert next_job(carried, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"
