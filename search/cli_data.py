@@ -56,7 +56,8 @@ def data_check(
 
 def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
     """Prints and writes; returns why nothing can be trained, or nothing."""
-    from carcls.data.check import class_rows, examine, write_lists
+    from carcls.data.check import class_rows, examine
+    from carcls.data.findings import write_lists
     from carcls.data.table import load_dataset
     from carcls.errors import DataError
     from search.data_report import report_lines, row_lines

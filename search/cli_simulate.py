@@ -108,7 +108,7 @@ def table(found: "dict[str, Forecast]") -> "Table":
 
 
 def _cells(one: "Forecast") -> Sequence[str]:
-    from search.summary import duration_text
+    from search.wording import duration_text
 
     return (
         "-" if one.judge_accuracy is None else f"{one.judge_accuracy:.4f}",
@@ -151,7 +151,7 @@ def _training_s(landscape: "RecordedCurves") -> float:
 def _opening(
     experiment: "Experiment", landscape: "RecordedCurves", *, budget_s: float, workers: int, seeds: int
 ) -> tuple[str, ...]:
-    from search.summary import duration_text
+    from search.wording import duration_text
 
     training_s = _training_s(landscape)
     spent = f"{duration_text(budget_s)} of all workers' training = {budget_s / training_s:.1f} whole trainings"

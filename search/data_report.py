@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from carcls.data.check import Copies, Findings, Quantiles, pixel_store_bytes
+from carcls.data.check import pixel_store_bytes
+from carcls.data.findings import Copies, Findings, Quantiles
 
 _SHOWN = 10
 _SHOWN_CLASSES = 40

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Self
 
 from carcls.events import EpochReport
-from search.summary import count_text, duration_text, one_line
+from search.wording import count_text, duration_text, one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,8 @@ from search.summary import (
     best_line,
     best_text,
     budget_line,
-    count_text,
     counts_line,
     ended_count,
-    one_line,
-    params_text,
     running,
     stage_position,
     state_name,
@@ -32,6 +29,7 @@ from search.summary import (
     summary_lines,
     winner_line,
 )
+from search.wording import count_text, one_line, params_text
 
 REFRESHES_PER_S = 3
 

@@ -1,18 +1,16 @@
 """A study in words and numbers for people: what progress, status and report say alike. Pure, over the records."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from carcls.events import StoreUse
 from search.errors import StudyError
 from search.policy.finals import Finalist, final_standing
 from search.policy.records import TrialRecord, TrialState, searched
+from search.wording import count_text, duration_text, one_line, short_duration_text
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
-_LONGEST_TEXT = 160
-"""Characters of a cause or a parameter list that one line shows."""
 
 _ENOUGH_TRIALS = 3
 """Trials that must have ended or paused before their pace says anything about the rest."""
@@ -178,35 +176,6 @@ def state_name(record: TrialRecord) -> str:
     return record.state.name.lower()
 
 
-def params_text(params: Mapping[str, object]) -> str:
-    """`backbone=Xception batch_size=32`: names without the common `train.`, numbers in four digits; one line."""
-    return one_line(" ".join(f"{name.removeprefix('train.')}={value_text(value)}" for name, value in params.items()))
-
-
-def value_text(value: object) -> str:
-    """A parameter's value for people: floats in four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def one_line(text: str) -> str:
-    """Text from outside on one printable line: no control characters that move a cursor, no end of line."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return printable if len(printable) <= _LONGEST_TEXT else printable[: _LONGEST_TEXT - 1] + "…"
-
-
-def duration_text(seconds: float) -> str:
-    """`42 s`, `3 min`, `2 h 05 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def short_duration_text(seconds: float) -> str:
-    """The same for what may take less than a minute: `0.4 s`, `42 s`, `3 min`."""
-    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
-
-
 def store_text(use: StoreUse) -> str | None:
     """What was built and what was reused; None where the store was not used.
 
@@ -218,11 +187,6 @@ def store_text(use: StoreUse) -> str | None:
     saved = f", which saved about {short_duration_text(use.saved_s)} of computing" if use.saved_s else ""
     reused = f"; finished ones reused {count_text(use.reused, 'time')}{saved}"
     return (built if use.built else "no artefact built") + (reused if use.reused else "")
-
-
-def count_text(count: int, thing: str) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def running(records: Sequence[TrialRecord]) -> list[TrialRecord]:

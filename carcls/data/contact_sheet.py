@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from carcls import atomic
-from carcls.data.check import Findings
+from carcls.data.findings import Findings
 from carcls.data.photo import decode_bytes, read_photo_bytes
 from carcls.data.table import Dataset
 from carcls.errors import DataError

@@ -24,7 +24,7 @@ from carcls.training.checkpoint import model_variables, optimizer_variables, res
 from carcls.training.initial import NOTHING, InitialWeights, LeftOut
 from carcls.training.losses import training_loss
 from carcls.training.memory import Accumulation, MicroBatches
-from carcls.training.optimizers import make_optimizer
+from carcls.training.optimizers import RateTable, make_optimizer
 from carcls.training.schedules import plateau_factor, rates
 
 
@@ -57,23 +57,6 @@ class StepClock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keras calls it after each step; its numbers have come back from the device by then."""
         self.steps[-1] = (self.steps[-1][0], time.perf_counter())
-
-
-class RateTable(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate for each optimizer step, looked up; the last one holds for any step beyond."""
-
-    def __init__(self, values: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.values = values
-
-    def __call__(self, step: Any) -> Any:  # noqa: ANN401 (a tensor of whichever backend runs)
-        """The rate of `step`, an integer scalar counted from 0."""
-        index = keras.ops.minimum(keras.ops.cast(step, "int32"), len(self.values) - 1)
-        return keras.ops.take(keras.ops.convert_to_tensor(self.values), index)
-
-    def get_config(self) -> dict[str, Any]:
-        """What Keras saves."""
-        return {"values": self.values.tolist()}
 
 
 class Learner:

@@ -1,11 +1,31 @@
-"""Optimizer settings -> a Keras optimizer: one case per kind, clipping and weight decay the same for all."""
+"""Optimizer settings -> a Keras optimizer: one case per kind, clipping and weight decay the same for all; and the
+schedule that it looks its learning rate up in."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from carcls.config import OptimizerConfig
+
+
+class RateTable(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate for each optimizer step, looked up; the last one holds for any step beyond."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.values = values
+
+    def __call__(self, step: Any) -> Any:  # noqa: ANN401 (a tensor of whichever backend runs)
+        """The rate of `step`, an integer scalar counted from 0."""
+        index = keras.ops.minimum(keras.ops.cast(step, "int32"), len(self.values) - 1)
+        return keras.ops.take(keras.ops.convert_to_tensor(self.values), index)
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras saves."""
+        return {"values": self.values.tolist()}
 
 
 def make_optimizer(

@@ -9,7 +9,8 @@ from search.policy.finals import Finalist, due_repeats, final_standing
 from search.policy.records import TrialRecord
 from search.report.parameters import role_of
 from search.report.scores import Interval, overlap, repeated_gain, wilson_interval
-from search.summary import ENDED_STATES, count_text
+from search.summary import ENDED_STATES
+from search.wording import count_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from carcls import atomic
 from search.efficiency import ms_text, rate_text, size_text
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.data import ReportData
-from search.summary import count_text, duration_text, one_line, short_duration_text, value_text
+from search.wording import count_text, duration_text, one_line, short_duration_text, value_text
 
 _TEMPLATE = Path(__file__).parents[1] / "report.html"
 

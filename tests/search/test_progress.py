@@ -12,16 +12,8 @@ from trial_builders import climb, epoch_report, trial
 from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
 from search.progress import LiveProgress, PlainProgress, event_lines, open_progress, print_status
-from search.summary import (
-    Spent,
-    best_trial,
-    duration_text,
-    one_line,
-    params_text,
-    seconds_left,
-    short_duration_text,
-    store_text,
-)
+from search.summary import Spent, best_trial, seconds_left, store_text
+from search.wording import duration_text, one_line, params_text, short_duration_text
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1])
 BASELINE = trial(0, TrialState.COMPLETE, climb([0.5], [0.625], [0.75]))

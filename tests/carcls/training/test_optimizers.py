@@ -7,8 +7,7 @@ from keras.src.applications.convnext import LayerScale
 from numpy.typing import NDArray
 
 from carcls.config import OptimizerConfig
-from carcls.training.learner import RateTable
-from carcls.training.optimizers import is_decayed, make_optimizer
+from carcls.training.optimizers import RateTable, is_decayed, make_optimizer
 
 RATES = np.array([0.1, 0.05, 0.2], np.float32)
 KERNEL = np.array([[1.0, -2.0], [0.5, 4.0]])

@@ -1,0 +1,40 @@
+"""Values as people read them: numbers, durations, parameters, and text from outside on one line. Pure."""
+
+from collections.abc import Mapping
+
+_LONGEST_TEXT = 160
+"""Characters of a cause or a parameter list that one line shows."""
+
+
+def params_text(params: Mapping[str, object]) -> str:
+    """`backbone=Xception batch_size=32`: names without the common `train.`, numbers in four digits; one line."""
+    return one_line(" ".join(f"{name.removeprefix('train.')}={value_text(value)}" for name, value in params.items()))
+
+
+def value_text(value: object) -> str:
+    """A parameter's value for people: floats in four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def one_line(text: str) -> str:
+    """Text from outside on one printable line: no control characters that move a cursor, no end of line."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return printable if len(printable) <= _LONGEST_TEXT else printable[: _LONGEST_TEXT - 1] + "…"
+
+
+def duration_text(seconds: float) -> str:
+    """`42 s`, `3 min`, `2 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def short_duration_text(seconds: float) -> str:
+    """The same for what may take less than a minute: `0.4 s`, `42 s`, `3 min`."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
+
+
+def count_text(count: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
