@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -21,16 +22,44 @@ LOCK_NAME = "driver.lock"
 """The file of a `WriterLock`, in the folder that it guards."""
 _APPEND_LOCK = ".lock"
 """What Optuna adds to the journal's name for the lock that it holds during one append."""
+_ENTRY = {"op_code", "worker_id"}
+"""What every entry of Optuna's has: what to do, and for whom."""
 _PATIENCE_S = 0.5
 """Longer than another needs between taking the lock and writing its name, or than a look at the lock takes."""
 _RETRY_S = 0.02
 
 
-class _WholeAppends(JournalFileBackend):
-    """Optuna's file, of which a failed append leaves nothing.
+class _WholeLines(JournalFileBackend):
+    """Optuna's file, of which half a line counts for nothing.
 
-    Half a line of a full disk would make one unreadable line with the next. Optuna itself calls fsync in each append.
+    Half a line of a full disk would make one unreadable line with the next, so a failed append leaves none. Optuna
+    itself calls fsync in each append.
     """
+
+    def __init__(self, path: Path) -> None:
+        """By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and
+        whoever waits for it waits for ever."""
+        super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
+        self._begins = {0: 0}
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
+        """The entries from that one on, which is the first or was read before, as far as they are whole.
+
+        A last line that is no entry is being written, or was when its writer was killed or the power cut, and is not
+        there: `cut_torn_line` takes it away, but a reader may change nothing. Raises ValueError at any other.
+        """
+        with Path(self._file_path).open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            at = file.seek(self._begins[log_number_from])
+            for number, line in enumerate(file, start=log_number_from + 1):
+                at += len(line)
+                entry = _entry(line)
+                if entry is None and at >= end:
+                    return
+                if entry is None:
+                    raise ValueError("no entry of a journal")
+                self._begins[number] = at
+                yield entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         before = Path(self._file_path).stat().st_size
@@ -43,13 +72,10 @@ class _WholeAppends(JournalFileBackend):
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged.
-
-    By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and whoever
-    waits for it waits for ever.
-    """
+    """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged before its last
+    line."""
     try:
-        return JournalStorage(_WholeAppends(str(path), lock_obj=JournalFileOpenLock(str(path))))
+        return JournalStorage(_WholeLines(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # what Optuna raises over lines not its own
         where = _first_damaged_line(path)
         raise StudyError(
@@ -68,13 +94,13 @@ def create_journal(path: Path) -> JournalStorage:
 def cut_torn_line(path: Path) -> int:
     """Removes what the last append left unfinished, and returns how many bytes that were. Only for the one writer.
 
-    That is what stands after the last newline, which Optuna would read past, append to, and from then on refuse; and a
-    last line that is no JSON: a power cut may leave parts of an append that were never written.
+    That is what stands after the last newline, to which the next append would be added; and a last line that is no
+    entry: a power cut may leave parts of an append that were never written.
     """
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     begin = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
-    if whole and not _is_entry(content[begin:whole]):
+    if whole and _entry(content[begin:whole]) is None:
         whole = begin
     if whole < len(content):
         with path.open("r+b") as journal:
@@ -88,16 +114,18 @@ def free_stale_lock(path: Path) -> None:
     path.with_name(path.name + _APPEND_LOCK).unlink(missing_ok=True)
 
 
-def _is_entry(line: bytes) -> bool:
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """What Optuna wrote in one append; None where the line is none, or not to its end."""
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+        entry = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:  # not JSON, or no text at all
+        return None
+    return entry if isinstance(entry, dict) and entry.keys() >= _ENTRY else None
 
 
 def _first_damaged_line(path: Path) -> int | None:
-    lines = path.read_bytes().splitlines()
-    return next((number for number, line in enumerate(lines, start=1) if not _is_entry(line)), None)
+    with path.open("rb") as file:
+        return next((number for number, line in enumerate(file, start=1) if _entry(line) is None), None)
 
 
 class WriterLock:

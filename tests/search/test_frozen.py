@@ -100,6 +100,16 @@ def test_a_finished_study_is_so_until_something_changes(folder):
     assert Study.open(folder.root, read_only=True).is_finished
 
 
+@pytest.mark.parametrize("torn", [b'\0\0\0"}\n', b"\xff\xfe{}\n", b"[1]\n"])
+def test_a_change_is_kept_over_what_a_power_cut_left(folder, torn):
+    before = folder.log.read_bytes()
+    folder.log.write_bytes(before + torn)
+    keep_changes(folder, open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE))
+    assert open_experiment(folder).search.trials == 8
+    assert folder.log.read_bytes().startswith(before)
+    assert torn not in folder.log.read_bytes()
+
+
 def test_what_another_process_works_on_is_not_changed(folder):
     larger = open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE)
     with Study.open(folder.root), pytest.raises(StudyError, match="is in use by process"):

@@ -69,7 +69,22 @@ def test_what_was_acknowledged_is_on_the_disk(
     assert len(synced) == 3
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"op_code":2,"wor', b"\0\0\0\0", b'\0\0\0,"user_attr":{"a":1}}\n', b"7\n"])
+TORN = [
+    b"{",
+    b'{"op_code":2,"wor',
+    b'{"op_code":2,"worker_id":"w"}',
+    b"\0\0\0\0",
+    b'\0\0\0,"user_attr":{"a":1}}\n',
+    b'\0"}\n',
+    b"\xff\xfe{}\n",
+    b"[1]\n",
+    b"{}\n",
+    b"7\n",
+]
+"""What a killed writer or a power cut leaves of an append; no newline is certain to be the last that is written."""
+
+
+@pytest.mark.parametrize("torn", TORN)
 def test_an_unfinished_append_is_cut_and_no_more(tmp_path: Path, storage: StudyStorage, torn: bytes) -> None:
     storage.set_value("kept", 1)
     storage.close()
@@ -79,6 +94,27 @@ def test_an_unfinished_append_is_cut_and_no_more(tmp_path: Path, storage: StudyS
     assert cut_torn_line(log) == len(torn)
     assert log.read_bytes() == before
     assert cut_torn_line(log) == 0
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_reader_sees_all_but_an_unfinished_append_and_changes_nothing(
+    tmp_path: Path, storage: StudyStorage, torn: bytes
+) -> None:
+    storage.set_value("kept", 1)
+    storage.close()
+    log = tmp_path / "study.log"
+    before = log.read_bytes()
+    log.write_bytes(before + torn)
+    reader = StudyStorage.open(tmp_path, read_only=True)
+    assert reader.get_value("kept") == 1
+    assert log.read_bytes() == before + torn
+
+    writer = StudyStorage.open(tmp_path, read_only=False)
+    writer.set_value("kept", 2)
+    writer.close()
+    reader.load()  # what Optuna reads on at
+    assert reader.get_value("kept") == 2, "it goes on where it stopped, past what was cut"
+    assert log.read_bytes().startswith(before)
 
 
 def test_an_empty_journal_is_left_alone(tmp_path: Path) -> None:
