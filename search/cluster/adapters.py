@@ -48,6 +48,14 @@ class Board:
     stopped: set[str] = field(default_factory=set)
     """Told to end with the epoch that they had just reported: nothing has become of them, they go on another time."""
 
+    error: Exception | None = None
+    """What became of a segment could not be recorded: the search must not go on as if nothing were the matter."""
+
+    def raise_if_failed(self) -> None:
+        """Wherever Tune lets an error through."""
+        if self.error is not None:
+            raise self.error
+
     def forget(self, trial_id: str) -> Outcome:
         """It is over; what is known of its worker's end."""
         self.trials.pop(trial_id, None)
@@ -87,6 +95,7 @@ class SegmentSearcher(_NotSaved, Searcher):
         """The next segment; None while something that runs may change the answer; FINISHED at the search's end."""
         self._raise_if_due()
         self._find_lost()
+        self._board.raise_if_failed()
         if len(self._board.running) >= self._concurrent and not self._dispatcher.stopping:
             return None
         job = self._dispatcher.next_segment()
@@ -104,8 +113,12 @@ class SegmentSearcher(_NotSaved, Searcher):
             return
         outcome = None if error else read_outcome(result or {})
         known = self._board.forget(trial_id)
-        if trial_id not in self._board.stopped:
+        if trial_id in self._board.stopped:
+            return
+        try:
             self._dispatcher.segment_ended(number, outcome or known)
+        except Exception as failure:  # noqa: BLE001 - Tune would print it and go on, and the trial be waited for for ever
+            self._board.error = self._board.error or failure
 
     def _find_lost(self) -> None:
         """Trials that Tune has ended without a word to anybody, as where an actor could not be used again."""
@@ -141,6 +154,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401 - Tune's controller
         """Asked in each of Tune's steps, ten times a second: the place to end what is stuck."""
         self._raise_if_due()
+        self._board.raise_if_failed()
         for trial_id, trial in self._board.trials.items():
             if trial.status == Trial.RUNNING:
                 self._end_if_stuck(trial_id, trial)

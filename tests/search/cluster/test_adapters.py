@@ -8,6 +8,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.cluster.adapters import adapters
 from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
@@ -24,6 +25,7 @@ class Heard:
     handed_out: int = 0
     stopping: str | None = None
     out_of_time: frozenset[int] = frozenset()
+    refusal: Exception | None = None
     ended: list[tuple[int, Outcome]] = field(default_factory=list)
     reported: list[tuple[int, int]] = field(default_factory=list)
 
@@ -40,6 +42,8 @@ class Heard:
         return number in self.out_of_time
 
     def segment_ended(self, number: int, outcome: Outcome) -> None:
+        if self.refusal:
+            raise self.refusal
         self.ended.append((number, outcome))
 
 
@@ -119,6 +123,19 @@ def test_once_the_search_stops_each_trial_ends_with_its_epoch_and_nothing_is_sai
     tune.end(other, outcome_message(Outcome("ended")))
     assert tune.heard.reported == [(0, 3)], "recorded before it is stopped"
     assert tune.heard.ended == [(1, Outcome("ended"))], "what had reached its rung has ended as ever"
+
+
+def test_an_end_that_could_not_be_recorded_ends_the_search() -> None:
+    tune = Tune(concurrent=1)
+    trial = tune.start("a")
+    tune.heard.refusal = DiskFullError("study.log: no room left on its disk")
+    tune.end(trial, outcome_message(Outcome("ended")))  # raised here, Tune would print it and go on
+    tune.heard.refusal = None  # there is room again: what was not recorded would be waited for
+    with pytest.raises(DiskFullError, match="no room left on its disk"):
+        tune.searcher.suggest("b")
+    with pytest.raises(DiskFullError, match="no room left on its disk"):
+        tune.scheduler.choose_trial_to_run(tune.controller)
+    assert tune.heard.handed_out == 1
 
 
 def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
