@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +20,13 @@ from search.experiment.paths import policy_files
 from search.final_lock import retraining
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
-from search.journal import WriterLock
+from search.journal import LOCK_NAME, WriterLock
 from search.study import Study
 
 _RANDOM = "[a-z0-9_]{8}"
 """What mkdtemp adds to a name."""
+_YOUNG_S = 60.0
+"""Longer than a creator needs between making its draft and holding it."""
 _SET_ASIDE = ".old-"
 """Between the name of a study that is being replaced and the same; no study's own name has a dot."""
 
@@ -95,13 +98,23 @@ def _place(experiment: Experiment) -> StudyFolder:
     for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
         is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
         is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)
-        if is_draft or is_old:
+        if is_old or (is_draft and not _is_being_born(path)):
             with suppress(StudyError), _held(path):  # in use: another process is at the same
                 if is_old and not folder.root.exists():
                     _rename(path, folder.root)  # killed between two renames: the old study is still the study
                 else:
                     shutil.rmtree(path, ignore_errors=True)
     return folder
+
+
+def _is_being_born(draft: Path) -> bool:
+    """True where its creator may not hold it yet: young, and nobody's name in it, which is written once it is held."""
+    with suppress(FileNotFoundError):
+        if (draft / LOCK_NAME).stat().st_size:
+            return False
+    with suppress(FileNotFoundError):
+        return abs(time.time() - draft.stat().st_mtime) < _YOUNG_S
+    return False
 
 
 def _create(

@@ -13,6 +13,8 @@ from search.journal import WriterLock
 from search.study import Study
 from tests.search.tiny import write_tiny
 
+OLD_S = 1_000_000_000
+
 
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
@@ -65,6 +67,21 @@ def test_the_draft_of_a_killed_creation_goes_and_that_of_a_living_one_stays(expe
         assert names(experiment.results) == [".tiny-living00", ".tiny-x-dead0000", "tiny"]
     finally:
         lock.release()
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experiment: Experiment, has_lock: bool) -> None:
+    draft = experiment.results / ".tiny-justborn"
+    draft.mkdir(parents=True)
+    if has_lock:
+        (draft / "driver.lock").touch()
+    create_study(experiment)
+    assert names(experiment.results) == [".tiny-justborn", "tiny"]
+
+    os.utime(draft, (OLD_S, OLD_S))
+    with pytest.raises(StudyError, match="exists already"):
+        create_study(experiment)
+    assert names(experiment.results) == ["tiny"]
 
 
 def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study(experiment: Experiment) -> None:
