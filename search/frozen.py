@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from search.errors import ExperimentError, Problem, StudyError
 from search.experiment.changes import Change, differences, refusal
 from search.experiment.experiment import Experiment, load
-from search.experiment.paths import policy_files, put
+from search.experiment.paths import at_home, copy_name, policy_files, put
 from search.experiment.problems import dotted
 from search.folder import StudyFolder
 from search.study import Study
@@ -31,7 +30,7 @@ def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mappi
         except OSError as error:
             what = f"cannot read {source}: {error.strerror}"
             raise ExperimentError((Problem(str(experiment.path), dotted(tree, place), what),)) from error
-        name = f"{source.stem}-{blake2b(content, digest_size=8).hexdigest()}{source.suffix}"
+        name = copy_name(source, content)
         copies[name] = content
         put(tree, place, str(folder.policies / name))
     return replace(experiment, tree=tree).resolved_yaml(), copies
@@ -50,7 +49,9 @@ def open_experiment(
     refused = [text for override in overrides if (text := refusal(override, changeable))]
     if refused:
         raise StudyError("\n".join(refused))
-    return load(folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides])
+    experiment = load(folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides])
+    # The tree alone: space and baseline keep the values by which finished trials are known.
+    return replace(experiment, tree=at_home(experiment.tree, folder.policies))
 
 
 def recorded_changes(folder: StudyFolder) -> tuple[Change, ...]:

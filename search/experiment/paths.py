@@ -1,6 +1,9 @@
 """Paths of an experiment file made absolute, so that its frozen copy means the same from any folder and node."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from hashlib import blake2b
 from pathlib import Path
 
 from carcls.catalog import POLICY_FILE_SUFFIXES
@@ -10,6 +13,10 @@ from search.experiment.yaml_source import KeyPath, Plain, walk
 WEIGHT_WORDS = ("imagenet", "none", "sample")
 """What `weights` may be beside a path."""
 WEIGHT_SUFFIXES = (".h5", ".npz")
+
+_DIGEST_BYTES = 8
+_COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
+"""Name of a copy, see `copy_name`."""
 
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, ("data", "labels"), ("results",), ("store", "root"))
@@ -26,6 +33,25 @@ def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     for place, value in _paths(tree):
         if place not in _PATHS and value.endswith(POLICY_FILE_SUFFIXES):
             yield place, value
+
+
+def copy_name(source: Path, content: bytes) -> str:
+    """Of a study's copy of a user's file: the same for the same content, another for any other."""
+    return f"{source.stem}-{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}{source.suffix}"
+
+
+def at_home(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:
+    """An experiment's tree in which each policy that was copied is named by its copy in `policies`, where that is.
+
+    What a study keeps names its copies by where the study was made. A folder that was moved has them still, and by
+    their names they are the same: what is to be read is found so, and what is kept stays as it is.
+    """
+    found = deepcopy(dict(tree))
+    for place, path in list(policy_files(found)):
+        copy = policies / Path(path).name
+        if _COPY.fullmatch(copy.name) and copy.is_file():
+            put(found, place, str(copy))
+    return found
 
 
 def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:

@@ -1,5 +1,6 @@
 """A study's own experiment: what may change in it, and that the change lasts."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from search.errors import StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.experiment import load
 from search.folder import StudyFolder
-from search.frozen import keep_changes, open_experiment, recorded_changes
+from search.frozen import frozen_copy, keep_changes, open_experiment, recorded_changes
 from search.study import Study
 
 EXPERIMENT = """\
@@ -131,6 +132,37 @@ def test_what_would_change_the_meaning_of_finished_trials_is_refused_by_name(fol
     path = override.partition("=")[0]
     with pytest.raises(StudyError, match=f"--set {override}: {path} cannot change in an existing study"):
         open_experiment(folder, [override], changeable=changeable)
+
+
+def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
+    own = tmp_path / "strong.yaml"
+    own.write_text("- HorizontalFlip: {}\n", encoding="utf-8")
+    file = tmp_path / "frozen.yaml"
+    with_policy = EXPERIMENT.replace("  stages:", "  augment: {policy: {choice: [none, strong.yaml]}}\n  stages:")
+    file.write_text(f"{with_policy}retrain: {{augment: {{policy: strong.yaml}}}}\n", encoding="utf-8")
+    made = StudyFolder(tmp_path / "made")
+    made.policies.mkdir(parents=True)
+    with contextlib.chdir(tmp_path):
+        text, copies = frozen_copy(load(file), made)
+    (name,) = copies
+    made.experiment.write_text(text, encoding="utf-8")
+    (made.policies / name).write_bytes(copies[name])
+    Study.create(made.root, "frozen").close()
+    before = open_experiment(made)
+    own.unlink()
+
+    moved = StudyFolder(made.root.rename(tmp_path / "moved"))
+    after = open_experiment(moved)
+
+    assert not [problem for problem in after.missing_files() if "no such file" in problem.message]
+    assert after.tree["train"]["augment"]["policy"]["choice"] == ["none", str(moved.policies / name)]
+    assert after.tree["retrain"]["augment"]["policy"] == str(moved.policies / name)
+    assert after.space == before.space, "what was proposed before stays within the space"
+    assert keep_changes(moved, after) == ()
+    (moved.policies / name).unlink()
+    missing = [problem for problem in open_experiment(moved).missing_files() if "no such file" in problem.message]
+    assert len(missing) == 2
+    assert str(made.policies / name) in missing[0].message
 
 
 def test_a_folder_without_a_study_is_named(tmp_path):
