@@ -152,9 +152,10 @@ class StudyStorage:
 
     def add_report(self, number: int, report: EpochReport) -> TrialRecord:
         """One more epoch."""
+        name = report_attribute(report.epoch, len(self.record(number).fallbacks))  # nothing is written over
         # The report comes last: it is what counts, and a value without one is overwritten when the epoch is repeated.
         self._storage.set_trial_intermediate_value(self._ids[number], report.epoch, report.val_accuracy)
-        self._storage.set_trial_user_attr(self._ids[number], report_attribute(report.epoch), report.to_json())
+        self._storage.set_trial_user_attr(self._ids[number], name, report.to_json())
         return self.record(number)
 
     def set_status(self, changed: TrialRecord) -> TrialRecord:

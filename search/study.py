@@ -140,6 +140,21 @@ class Study(StudyValues):
             self._tell_optuna()
         return True
 
+    def fall_back(self, number: int, epoch: int) -> None:
+        """A RUNNING trial's later checkpoints are lost: it goes on after `epoch`, 0 for anew, and what is recorded of
+        the epochs beyond is taken back, to be reported again.
+
+        Whatever it reaches now counts, and nothing else: trained again, a stage may end earlier or later, and neither
+        its epochs nor its rung's would be those of the weights that there are. Until it has come as far again it stands
+        in no rung that it has not ended since; what was decided while it did stays decided, for each trial keeps where
+        it was sent, this one too. Deaths stay counted, so that what dies or is lost for ever comes to an end.
+        """
+        record = self._expect(number, TrialState.RUNNING)
+        if not 0 <= epoch <= record.fidelity:
+            raise StudyError(f"trial {number} cannot fall back to epoch {epoch}: it has had {record.fidelity}")
+        if epoch < record.fidelity:
+            self._change(replace(record, fallbacks=(*record.fallbacks, epoch)))
+
     def pause(self, number: int) -> None:
         """RUNNING -> PAUSED, at a stage's end. Raises StudyError in the middle of a stage or after the last one."""
         record = self._expect(number, TrialState.RUNNING)

@@ -73,7 +73,7 @@ def newest_whole(folder: Path, newest: str, *, with_best: bool) -> tuple[str | N
     wrong = []
     for name in checkpoints_up_to(folder, newest):
         try:
-            best = Position.from_json(read_meta(folder / name).get("position", {})).best
+            best = position_of(folder, name).best
             if with_best and best is not None:
                 read_meta(trial_file(folder, best.path))
         except CheckpointError as error:
@@ -82,6 +82,11 @@ def newest_whole(folder: Path, newest: str, *, with_best: bool) -> tuple[str | N
         else:
             return name, tuple(wrong)
     return None, tuple(wrong)
+
+
+def position_of(folder: Path, name: str) -> Position:
+    """Where a training stands by one of its checkpoints in `folder`. Raises CheckpointError where missing or torn."""
+    return Position.from_json(read_meta(trial_file(folder, name)).get("position", {}))
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from carcls.events import EpochReport
 from search.cluster.deadlines import Deadline, driver_patience_s
 from search.cluster.dispatch import Dispatcher
-from search.cluster.segment import Notice, Outcome, read_notice, read_outcome, read_report
+from search.cluster.segment import Notice, Outcome, read_fallback, read_notice, read_outcome, read_report
 from search.experiment.settings import DeadlineSettings
 from search.logs import get_logger
 
@@ -177,8 +177,10 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records an epoch. A segment ends by itself at its rung; only where the search stops, or its hours are
         used up, is it stopped before."""
-        report = read_report(result)
+        report, fallback = read_report(result), read_fallback(result)
         self._heard(trial, report)
+        if fallback:
+            self._dispatcher.fell_back(trial.config["segment"]["number"], fallback.epoch)
         if report:
             self._dispatcher.report(trial.config["segment"]["number"], report)
         notice = read_notice(result)

@@ -132,6 +132,10 @@ class Dispatcher:
         for listener in self._listeners:
             listener.reported(number, report)
 
+    def fell_back(self, number: int, epoch: int) -> None:
+        """A worker found checkpoints lost, and goes on after an earlier epoch, or after none."""
+        self._study.fall_back(number, epoch)
+
     def is_out_of_time(self, number: int) -> bool:
         """True where a running trial should end with the epoch it has just reported; see `Spending.is_out_of_time`."""
         return self._spending.is_out_of_time(number)
@@ -143,6 +147,7 @@ class Dispatcher:
     def segment_ended(self, number: int, outcome: Outcome) -> None:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
         record = self._study.record(number)
+        outcome = _checked(outcome, record)
         match outcome.kind:
             case "ended" if record.next_stage is None:
                 self._study.complete(number)
@@ -208,6 +213,15 @@ class Dispatcher:
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
         )
+
+
+def _checked(outcome: Outcome, record: TrialRecord) -> Outcome:
+    """The outcome; but a failure where a segment ended before its rung: sent on, it would end so for ever."""
+    stage = record.stop_after_stage or 0
+    if outcome.kind != "ended" or record.has_ended(stage):
+        return outcome
+    cause = f"its segment ended after epoch {record.fidelity}, before the end of stage {stage}, to which it was sent"
+    return Outcome("failed", cause)
 
 
 def _with_other_seed(config: TrainConfig, repetition: int) -> TrainConfig:

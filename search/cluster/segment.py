@@ -12,10 +12,11 @@ from carcls.events import EpochReport
 
 EPOCH_REPORT = "epoch_report"
 OUTCOME = "outcome"
+FALLBACK = "fallen_back"
 NOTICE = "notice"
 
 Message = dict[str, str]
-"""What a worker tells the driver: one of the three, by its name, as JSON text."""
+"""What a worker tells the driver: one of the four, by its name, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,26 @@ def report_message(report: EpochReport) -> Message:
 def read_report(result: Mapping[str, Any]) -> EpochReport | None:
     """The epoch in a Tune result; None where it is another message."""
     return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A segment does not go on from its checkpoint, which is lost. Told before its first epoch."""
+
+    epoch: int
+    """After which it goes on; 0: it starts again."""
+    stage: int
+    """Number of the stage in which it begins."""
+
+
+def fallback_message(fallback: Fallback) -> Message:
+    """A fallback as Tune's result."""
+    return {FALLBACK: json.dumps(asdict(fallback))}
+
+
+def read_fallback(result: Mapping[str, Any]) -> Fallback | None:
+    """The fallback in a Tune result; None where it is another message."""
+    return Fallback(**json.loads(result[FALLBACK])) if FALLBACK in result else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a study remembers of a trial, as plain frozen values: all that sampler, scheduler and report ever see."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -32,12 +32,22 @@ OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted for that. It waits until the search is given more."""
 
 _REPORT = "report:"
-_STATUS = ("state", "attempts", "infeasible", "cause", "stop_after_stage", "carried_at", "deaths", "traceback")
+_STATUS = (
+    "state",
+    "attempts",
+    "infeasible",
+    "cause",
+    "stop_after_stage",
+    "carried_at",
+    "deaths",
+    "traceback",
+    "fallbacks",
+)
 
 
-def report_attribute(epoch: int) -> str:
-    """Name under which a study stores the report of an epoch."""
-    return f"{_REPORT}{epoch}"
+def report_attribute(epoch: int, fallbacks: int = 0) -> str:
+    """Name under which a study stores the report of an epoch that was trained after so many fallbacks of its trial."""
+    return f"{_REPORT}{epoch}/{fallbacks}" if fallbacks else f"{_REPORT}{epoch}"
 
 
 @dataclass(frozen=True)
@@ -67,23 +77,30 @@ class TrialRecord:
     """Where the traceback of its failure lies, relative to the study's folder."""
     repeats: int | None = None
     """Number of the trial that it repeats, whole and with another seed; None: it was proposed by the search."""
+    fallbacks: tuple[int, ...] = ()
+    """Each time that checkpoints were lost: the epoch after which it went on, 0 where it started again."""
 
     @classmethod
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
         """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each.
 
-        `repeats` may be missing, as in studies from before there were finals.
+        `repeats` and `fallbacks` may be missing, as in studies from before there were any.
         """
         status = attributes["status"]
-        epochs = sorted(int(key.removeprefix(_REPORT)) for key in attributes if key.startswith(_REPORT))
+        fallbacks = tuple(status.get("fallbacks", ()))
         return cls(
             number=number,
             params=attributes["params"],
             stage_count=attributes["stage_count"],
             is_baseline=attributes["is_baseline"],
             repeats=attributes.get("repeats"),
-            reports=tuple(EpochReport.from_json(attributes[report_attribute(epoch)]) for epoch in epochs),
-            **{**status, "state": TrialState(status["state"]), "deaths": tuple(status["deaths"])},
+            reports=tuple(EpochReport.from_json(attributes[key]) for key in _standing(attributes, fallbacks)),
+            **{
+                **status,
+                "state": TrialState(status["state"]),
+                "deaths": tuple(status["deaths"]),
+                "fallbacks": fallbacks,
+            },
         )
 
     def status(self) -> dict[str, Any]:
@@ -146,6 +163,17 @@ class TrialRecord:
         stages = {report.stage for report in self.reports}
         best = {stage: _best(report for report in self.reports if report.stage == stage) for stage in stages}
         return {stage: report.rank for stage, report in best.items() if report}
+
+
+def _standing(attributes: Iterable[str], fallbacks: Sequence[int]) -> list[str]:
+    """Names of the reports that count, in order of epochs: none beyond an epoch to which the trial fell back since."""
+    stored = frozenset(attributes)
+    names: list[str] = []
+    for number, epoch in enumerate((0, *fallbacks)):
+        del names[epoch:]
+        while (name := report_attribute(len(names) + 1, number)) in stored:
+            names.append(name)
+    return names
 
 
 def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:

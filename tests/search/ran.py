@@ -42,6 +42,7 @@ def timeless(records: tuple[TrialRecord, ...], *, uninterrupted: bool = True) ->
             record,
             attempts=0,
             deaths=(),
+            fallbacks=(),
             cause=None,
             reports=tuple(
                 replace(report, checkpoint=_name(report.checkpoint), best_weights=_name(report.best_weights))

@@ -170,6 +170,34 @@ def test_an_epoch_counts_once_and_fidelity_never_goes_back(folder: Path):
     assert optuna_trials(folder)[0].intermediate_values == {1: 0.5, 2: 0.25}
 
 
+def test_what_is_lost_is_taken_back_and_what_is_trained_in_its_place_counts(folder: Path):
+    study = Study.create(folder, "cars")
+    number = started(study)
+    train(study, number, [0.5, 0.625, 0.75])
+    study.pause(number)
+    study.start_segment(number, 1)
+    kept = study.record(number).reports[0]
+    study.fall_back(number, 1)
+    study.fall_back(number, 1)
+    assert study.record(number).reports == (kept,)
+    assert (study.record(number).rung, study.record(number).best_rank) == (None, kept.rank)
+    assert study.record(number).fallbacks == (1,), "what was not there is not lost"
+    again = epoch_report(2, accuracy=0.25, ended=True)
+    assert study.report(number, again)
+    study = reopened(study, folder)
+    assert study.record(number).reports == (kept, again), "epoch 3 was of a training that is gone"
+    study.fall_back(number, 0)
+    assert study.record(number).reports == ()
+    for report in climb([0.125], [0.375]):
+        study.report(number, report)
+    study.pause(number)
+    before = study.records()
+    study = reopened(study, folder)
+    assert study.records() == before
+    assert study.record(number).reports == climb([0.125], [0.375])
+    study.close()
+
+
 def test_deaths_count_only_until_the_trial_gets_on(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study)
@@ -299,6 +327,7 @@ def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder:
     [
         (lambda study: study.pause(0), "cannot pause after epoch 1"),
         (lambda study: study.complete(0), "stage 0 of 3 is to come"),
+        (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
         (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
         (lambda study: study.record(1), "no trial 1 in study cars: it has 1"),
         (lambda study: study.config(-1), "no trial -1"),

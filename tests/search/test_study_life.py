@@ -45,6 +45,12 @@ def an_epoch(study: Study, chance: Random) -> None:
         study.report(record.number, report)
 
 
+def a_fallback(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.RUNNING)
+    if record is not None:
+        study.fall_back(record.number, chance.randint(0, record.fidelity))
+
+
 def an_end(study: Study, chance: Random) -> None:
     record = one(study, chance, TrialState.RUNNING)
     if record is None:
@@ -90,7 +96,7 @@ def one(study: Study, chance: Random, *states: TrialState) -> TrialRecord | None
     return chance.choice(found) if found else None
 
 
-ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_end, a_second_try, a_value)
+ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_epoch, a_fallback, an_end, a_second_try, a_value)
 
 
 def state_of(study: Study) -> State:

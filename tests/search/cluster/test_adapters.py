@@ -11,7 +11,16 @@ from ray.tune.search import Searcher
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.cluster.adapters import adapters
-from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.cluster.segment import (
+    Fallback,
+    Notice,
+    Outcome,
+    Segment,
+    fallback_message,
+    notice_message,
+    outcome_message,
+    report_message,
+)
 from search.experiment.settings import DeadlineSettings
 from tests.search.trial_builders import epoch_report
 
@@ -28,6 +37,7 @@ class Heard:
     refusal: Exception | None = None
     ended: list[tuple[int, Outcome]] = field(default_factory=list)
     reported: list[tuple[int, int]] = field(default_factory=list)
+    fallbacks: list[tuple[int, int]] = field(default_factory=list)
 
     def next_segment(self) -> Segment | str:
         if self.stopping:
@@ -37,6 +47,9 @@ class Heard:
 
     def report(self, number: int, report: EpochReport) -> None:
         self.reported.append((number, report.epoch))
+
+    def fell_back(self, number: int, epoch: int) -> None:
+        self.fallbacks.append((number, epoch))
 
     def is_out_of_time(self, number: int) -> bool:
         return number in self.out_of_time
@@ -92,6 +105,13 @@ def test_no_more_segments_than_places_and_each_ends_once() -> None:
     tune.start("c")
     assert tune.heard.reported == [(0, 1)]
     assert tune.heard.ended == [(0, Outcome("ended"))]
+
+
+def test_a_fallback_is_told_before_the_epochs_that_follow_it() -> None:
+    tune = Tune()
+    trial = tune.start("a")
+    assert tune.result(trial, fallback_message(Fallback(epoch=1, stage=0))) == TrialScheduler.CONTINUE
+    assert (tune.heard.fallbacks, tune.heard.reported) == ([(0, 1)], [])
 
 
 def test_a_lost_worker_is_told_in_rays_words() -> None:

@@ -15,7 +15,7 @@ from carcls.training.position import Position
 from search.cluster.child import _resumable, outcome_of
 from search.cluster.outbox import Outbox
 from search.cluster.room import CheckpointRoom
-from search.cluster.segment import Notice, Outcome, Segment, read_notice
+from search.cluster.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
 from search.experiment.settings import CheckpointSettings
 from search.folder import StudyFolder
 from search.policy.records import TrialState
@@ -68,6 +68,10 @@ def told(driver: Connection) -> Notice | None:
     return read_notice(driver.recv()) if driver.poll() else None
 
 
+def fell_back(driver: Connection) -> Fallback | None:
+    return read_fallback(driver.recv()) if driver.poll() else None
+
+
 def test_a_whole_checkpoint_is_gone_on_from_without_a_word(place) -> None:
     study, segment, outbox, driver = place
     assert _resumable(segment, study, outbox) == "attempt-0/epoch-0002.npz"
@@ -85,12 +89,14 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     assert notice.text.startswith(f"trial 3: {folder / 'epoch-0002.npz'}: not a whole checkpoint")
     assert notice.text.endswith(": goes on from attempt-0/epoch-0001.npz")
     assert notice.text in capfd.readouterr().out, "in the trial's own output too"
+    assert fell_back(driver) == Fallback(epoch=1, stage=0)
 
     (folder / "epoch-0001.npz").unlink()
     assert _resumable(segment, study, outbox) is None
     notice = told(driver)
     assert notice is not None
     assert notice.text.endswith(": starts again")
+    assert fell_back(driver) == Fallback(epoch=0, stage=0)
 
 
 def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:
@@ -108,4 +114,5 @@ def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_start
     assert notice.text.startswith(f"trial 3: {study.trial(3) / ended[-1].checkpoint}: ")
     assert notice.text.endswith(": starts again")
     assert "\n" not in notice.text
+    assert fell_back(driver) == Fallback(epoch=0, stage=0)
     assert told(driver) is None, "one line"

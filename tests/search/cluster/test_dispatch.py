@@ -419,6 +419,53 @@ def test_a_killed_trial_is_handed_out_again_from_its_last_checkpoint(open_desk) 
     assert again.resume == report.checkpoint
 
 
+def test_a_stage_that_ends_earlier_when_it_is_trained_again_ends_there(open_desk) -> None:
+    """Its checkpoints went by the quota while it was paused, and early stopping does not decide as it did."""
+    desk = open_desk("train.stages.head.epochs=4", "search.trials=1")
+    desk.take()
+    for ended in (False, False, True):
+        desk.epoch(0, ended=ended)
+    desk.dispatcher.segment_ended(0, Outcome("ended"))
+    assert desk.take().stop_after_stage == 1
+    desk.dispatcher.fell_back(0, 0)
+    desk.epoch(0, stage=0, ended=True)
+    desk.epoch(0, stage=1, ended=True)
+    desk.dispatcher.segment_ended(0, Outcome("ended"))
+    assert desk.state(0) is TrialState.COMPLETE, "both stages ended within the epochs that the first one had before"
+    assert [report.stage for report in desk.study.record(0).reports] == [0, 1]
+    assert desk.dispatcher.next_segment() == "finished"
+
+
+def test_a_rung_that_comes_earlier_than_the_epochs_that_were_lost_is_a_rung(open_desk) -> None:
+    desk = open_desk("train.stages.head.epochs=8", "search.trials=1")
+    desk.take()
+    for _ in range(4):
+        desk.epoch(0)
+    desk.dispatcher.segment_ended(0, Outcome("killed", "lost"))
+    desk.take()
+    desk.dispatcher.fell_back(0, 1)
+    desk.epoch(0, ended=True)
+    before = desk.study.records()
+    again = open_desk("train.stages.head.epochs=8", "search.trials=1")
+    assert again.study.records() == before
+    again.dispatcher.segment_ended(0, Outcome("ended"))
+    assert (again.state(0), again.study.record(0).fidelity) == (TrialState.PAUSED, 2)
+    assert again.take().resume == before[0].reports[1].checkpoint
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_segment_that_ends_before_its_rung_has_failed(open_desk, epochs: int) -> None:
+    desk = open_desk("search.trials=1")
+    desk.take()
+    for _ in range(epochs):
+        desk.epoch(0)
+    desk.dispatcher.segment_ended(0, Outcome("ended"))
+    record = desk.study.record(0)
+    assert (record.state, record.infeasible) == (TrialState.FAIL, False)
+    assert record.cause == f"its segment ended after epoch {epochs}, before the end of stage 0, to which it was sent"
+    assert record.traceback == "trials/0000/attempt-0/output.log"
+
+
 @pytest.mark.parametrize("restarts", [0, 2])
 def test_a_trial_that_dies_again_and_again_has_failed(open_desk, restarts: int) -> None:
     desk = open_desk("search.trials=1", f"search.max_restarts={restarts}")
