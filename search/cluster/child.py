@@ -17,10 +17,20 @@ from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import OutOfMemoryError, TrainingError
-from carcls.training.progress import newest_whole
+from carcls.training.position import Position
+from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
 from search.cluster.outbox import Outbox, send_notices
-from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.cluster.segment import (
+    Fallback,
+    Notice,
+    Outcome,
+    Segment,
+    fallback_message,
+    notice_message,
+    outcome_message,
+    report_message,
+)
 from search.cluster.segment_config import config_of
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
@@ -83,7 +93,10 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
 
 
 def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:
-    """The segment's checkpoint or, where that is lost, one from before it; says so to the driver and in the output."""
+    """The segment's checkpoint or, where that is lost, one from before it; says so to the driver and in the output.
+
+    The driver takes back what it has recorded of the epochs since.
+    """
     if segment.resume is None:
         return None
     name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
@@ -91,6 +104,8 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
         outbox.send(notice_message(Notice(logging.WARNING, text)))
+        stands = position_of(study.trial(segment.number), name) if name else Position()
+        outbox.send(fallback_message(Fallback(stands.epoch, stands.next_stage)))
     return name
 
 
