@@ -11,7 +11,7 @@ from carcls.data.epoch_plan import EpochPlan
 from carcls.data.mixing import Mixing
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import TrainingData
-from carcls.data.store import Blank, Json
+from carcls.data.store import Blank, Json, Progress
 from carcls.errors import StoreError
 
 _VERSION = 1
@@ -65,10 +65,12 @@ def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: in
     def build(blank: Blank) -> None:
         plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
         batches, done = EpochBatches(plan, threads=data.processes), 0
+        progress = Progress(f"view {view} at {size_px} px", len(blank))
         for number in range(len(batches)):
             pixels, _ = batches[number]
             blank[done : done + len(pixels)] = pixels
             done += len(pixels)
+            progress.add(len(pixels))
         batches.close()
 
     shape = (len(data.split.train), size_px, size_px, 3)

@@ -23,7 +23,7 @@ from carcls.config import TrainConfig
 from carcls.data.augment import policy_fingerprint
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
-from carcls.data.store import Blank, Json, leave_out
+from carcls.data.store import Blank, Json, Progress, leave_out
 from carcls.data.views import in_table_order
 from carcls.errors import StoreError
 
@@ -77,11 +77,13 @@ def stored_features(
 
     def build(rows: Blank | NDArray[np.float16]) -> None:
         done, took_s = 0, []
+        progress = Progress(f"features of {config.backbone} at {backbone.size_px} px", len(rows))
         for pixels in _pixels(backbone, config, data, part, view):
             started = time.perf_counter()
             rows[done : done + len(pixels)] = backbone.features(pixels)
             took_s.append(time.perf_counter() - started)
             done += len(pixels)
+            progress.add(len(pixels))
         leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
 
     if backbone.identity is not None:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,19 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
 
 
 @contextlib.contextmanager
-def claimed(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
+def claimed(path: Path, *, waiting: AbstractContextManager[None] | None) -> Iterator[FileIO | None]:
     """The right to build the artefact of `path`: its unfinished file, empty; gone after a block that does not `write`.
 
-    None where another builds it; with `wait` only once that has ended, well or not, so that it is time to look again.
+    None where another builds it; with `waiting` only once that has ended, well or not, so that it is time to look
+    again: until then, that context is entered.
     """
     unfinished = path.with_suffix(BUILDING)
     with FileIO(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
         is_free = _lock(file, wait=False)
-        if not is_free and wait:
-            # Shared, though the right to build is exclusive: once published, the file is held by all who read it.
-            fcntl.flock(file, fcntl.LOCK_SH)
+        if not is_free and waiting is not None:
+            with waiting:
+                # Shared, though the right to build is exclusive: once published, the file is held by all who read it.
+                fcntl.flock(file, fcntl.LOCK_SH)
         if not is_free or not _is_current(file, unfinished):
             yield None
             return

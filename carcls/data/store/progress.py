@@ -1,10 +1,16 @@
-"""Lines that tell how far a long build is: 'building pixels 224 px: 3,200/15,561'."""
+"""Lines that tell how far a long build is, 'building pixels 224 px: 3,200/15,561', and that somebody still waits.
+
+They are signs of life too: whoever watches a training takes a process that says nothing for too long as stuck.
+"""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _EVERY_S = 5.0
+_WAITING_EVERY_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -29,3 +35,23 @@ class Progress:
         elif now - self._last >= _EVERY_S and self._done < self._total:
             _log.info("building %s: %s", self._what, f"{self._done:,}/{self._total:,}")
             self._told, self._last = True, now
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Says that this process waits for what another one builds, and says it again while the block lasts."""
+    is_over = threading.Event()
+
+    def say() -> None:
+        while not is_over.wait(_WAITING_EVERY_S):
+            _log.info("%s", line)
+
+    line = f"waiting for {what}: another process builds it"
+    _log.info("%s", line)
+    thread = threading.Thread(target=say, name="store-waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from carcls.data.store import damage, files
-from carcls.data.store.artefact import Artefact, Json, artefact_name
+from carcls.data.store.artefact import Artefact, Json
 from carcls.data.store.disk import network_filesystem_of
+from carcls.data.store.progress import waiting_for
 from carcls.data.store.room import QuotaError, reserve
 from carcls.data.store.usage import Stopwatch
 from carcls.errors import StoreError
@@ -59,8 +60,6 @@ class Store:
         """
         with Stopwatch():  # who asks in the middle of a build does not build while this lasts
             array = self.try_build(key, shape, dtype, build)
-            if array is None:
-                _log.info("waiting for %s: another process builds it", artefact_name(key))
             while array is None:
                 array = self._attempt(Artefact.of(key, shape, dtype), build, wait=True)
             return array
@@ -101,7 +100,7 @@ class Store:
             return opened
         self.root.mkdir(parents=True, exist_ok=True)
         self._warn_of_network()
-        with files.claimed(path, wait=wait) as file:
+        with files.claimed(path, waiting=waiting_for(artefact.name) if wait else None) as file:
             if file is None:
                 return None
             opened = files.open_artefact(path, artefact)  # published after this process looked

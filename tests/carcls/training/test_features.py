@@ -1,5 +1,6 @@
 """Features of a frozen backbone: computed once, shared, and the same training with the store and without it."""
 
+import logging
 from collections import Counter
 from dataclasses import replace
 
@@ -82,6 +83,29 @@ def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials
     assert kinds(fresh.store)["features"] == 3
     train(config(weights, HEAD, head={"pooling": "max"}), fresh, tmp_path / "other")
     assert kinds(fresh.store)["features"] == 6
+
+
+@pytest.mark.parametrize("changes", [{}, {"augment": {"policy": "light", "views": 2, "cache_views": True}}])
+def test_each_long_build_tells_that_it_goes_on_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
+    """Whoever watches takes a training that says nothing for ten times its epochs for stuck: one that builds speaks."""
+    monkeypatch.setattr("carcls.data.store.progress._EVERY_S", 0.0)
+    monkeypatch.setattr("carcls.training.features._PIXELS_AT_ONCE", 8 * 32 * 32)
+    monkeypatch.setattr("carcls.data.views._PHOTOS_AT_ONCE", 8)
+    ended: list[int] = []
+    said: list[tuple[int, str]] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record):
+            said.append((len(ended), record.getMessage().partition(":")[0]))
+
+    monkeypatch.setattr(logging.getLogger("carcls.data.store"), "handlers", [Listening(logging.INFO)])
+    caplog.set_level(logging.INFO, "carcls.data.store")
+    stage = TOP | {"image_scale": 1.0, "epochs": 2} if changes else HEAD
+    folder = fresh.store.root.parent / "trial"
+    fine_tune(config(weights, stage, **changes), fresh, lambda report: ended.append(report.epoch), folder=folder)
+    built = "view {} at 32 px" if changes else "features of MobileNet at 32 px"
+    assert {(0, f"building {built.format(0)}"), (1, f"building {built.format(1)}")} <= set(said)
+    assert not [what for epoch, what in said if epoch == 2]
 
 
 def test_epochs_tell_what_they_built_and_what_they_were_spared(weights, fresh, tmp_path):
