@@ -27,6 +27,8 @@ from search.cluster.server import end_if_grown, fork_server
 from search.experiment.settings import DeadlineSettings
 
 _KILL_GRACE_S = 5.0
+_LOOK_S = 0.5
+"""How often a silent child's actor asks whether it should still wait."""
 
 
 def run_segment(config: dict[str, Any]) -> None:
@@ -80,7 +82,9 @@ def _main_module_hidden() -> Iterator[None]:
 def _messages(pipe: Connection, child: ForkServerProcess, deadline: Deadline) -> Iterator[Message]:
     """The child's messages in order; a child that dies without a word, or is stuck, gets an Outcome of its own."""
     while True:
-        if not wait([pipe, child.sentinel], timeout=deadline.left_s):
+        if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _LOOK_S)):
+            if deadline.left_s > 0:
+                continue
             child.kill()
             yield outcome_message(Outcome("killed", deadline.cause))
             return

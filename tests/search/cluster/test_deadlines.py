@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.cluster.deadlines import Deadline, driver_patience_s, patience_s
+from search.cluster.deadlines import Deadline, deciding, driver_patience_s, patience_s
 from search.experiment.settings import DeadlineSettings
 from tests.search.trial_builders import epoch_report
 
@@ -23,19 +23,23 @@ def epoch(number: int, seconds: float, *, stage: int = 0, ended: bool = False) -
 
 
 @pytest.mark.parametrize(
-    ("reports", "seconds"),
+    ("reports", "seconds", "setting"),
     [
-        ((), 1800),
-        ((epoch(1, 20),), 200),
-        ((epoch(1, 20), epoch(2, 7)), 200),  # the slowest counts
-        ((epoch(1, 2),), 60),  # however short
-        ((epoch(1, 20, ended=True),), 1800),  # another stage compiles anew
-        ((epoch(1, 500, ended=True),), 5000),
-        ((epoch(1, 500, ended=True), epoch(2, 30, stage=1)), 300),  # and has its own pace
+        ((), 1800, "first_epoch_minutes"),
+        ((epoch(1, 20),), 200, "epoch_factor"),
+        ((epoch(1, 20), epoch(2, 7)), 200, "epoch_factor"),  # the slowest counts
+        ((epoch(1, 2),), 60, "shortest_minutes"),  # however short
+        ((epoch(1, 20, ended=True),), 1800, "first_epoch_minutes"),  # another stage compiles anew
+        ((epoch(1, 500, ended=True),), 5000, "epoch_factor"),
+        ((epoch(1, 500, ended=True), epoch(2, 30, stage=1)), 300, "epoch_factor"),  # and has its own pace
+        ((epoch(1, 500, ended=True), epoch(2, 3, stage=1)), 60, "shortest_minutes"),
     ],
 )
-def test_how_long_a_worker_may_say_nothing(reports: tuple[EpochReport, ...], seconds: float) -> None:
+def test_how_long_a_worker_may_say_nothing_and_by_which_setting(
+    reports: tuple[EpochReport, ...], seconds: float, setting: str
+) -> None:
     assert patience_s(reports, MINUTES) == seconds
+    assert deciding(reports, MINUTES) == setting
 
 
 @settings(deadline=None)
@@ -47,19 +51,49 @@ def test_the_driver_waits_longer_than_the_worker_which_waits_longer_than_any_epo
     assert all(worker >= 2 * length for length in seconds)
 
 
+class Clock:
+    """Time passes while somebody looks, or while nobody does."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.deadline = Deadline(MINUTES, clock_s=lambda: self.now_s)
+
+    def watched(self, seconds: float) -> float:
+        """A look each second; what is left then."""
+        for _ in range(round(seconds)):
+            self.now_s += 1.0
+            left_s = self.deadline.left_s
+        return left_s
+
+
 def test_each_message_sets_the_clock_back() -> None:
-    now = [100.0]
-    deadline = Deadline(MINUTES, clock_s=lambda: now[0])
+    clock = Clock()
+    deadline = clock.deadline
     assert deadline.left_s == 1800
-    now[0] += 1799
+    assert clock.watched(1799) == 1
     deadline.heard(None)
     assert deadline.left_s == 1800, "a word that is no epoch is a word"
     deadline.heard(epoch(1, 20))
-    now[0] += 150
-    assert deadline.left_s == 50
-    now[0] += 51
-    assert deadline.left_s == 0
+    assert clock.watched(150) == 50
+    assert clock.watched(51) == 0
     assert deadline.cause.startswith("no report within 200 s (search.deadline.epoch_factor)")
+    deadline.heard(epoch(2, 1, ended=True))
+    deadline.heard(epoch(3, 1, stage=1))
+    assert clock.watched(60) == 0
+    assert deadline.cause.startswith("no report within 60 s (search.deadline.shortest_minutes)")
+
+
+def test_time_in_which_nobody_could_listen_does_not_count() -> None:
+    """A paused machine, or a driver after Ctrl-Z: its clock has run on, and it wakes before those it listens to."""
+    clock = Clock()
+    clock.deadline.heard(epoch(1, 20))
+    assert clock.watched(150) == 50
+    clock.now_s += 8 * 3600
+    assert clock.deadline.left_s == 45
+    clock.now_s += 8 * 3600
+    clock.deadline.heard(None)
+    assert clock.deadline.left_s == 200
+    assert clock.watched(200) == 0, "whoever says nothing while it is listened to is stuck"
 
 
 def _stuck(messages, lifeline) -> None:
@@ -90,5 +124,5 @@ def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
     outcome = read_outcome(told[1])
     assert outcome is not None
     assert outcome.kind == "killed"
-    assert "search.deadline.epoch_factor" in (outcome.cause or "")
+    assert "search.deadline.shortest_minutes" in (outcome.cause or "")
     assert child.exitcode == -signal.SIGKILL
