@@ -31,15 +31,18 @@ class MemoryTold:
         self._segment = segment
         self._kills_before = kills_before
         self._stage = segment.first_stage
+        self._last_stage = len(segment.config["stages"]) - 1
 
     def of(self, message: Message, exit_code: int | None) -> Message:
         """The message itself; or, where the child had no room, the outcome with what was refused.
 
         exit_code: the child's; None while it lives.
         """
-        report, outcome = read_report(message), read_outcome(message)
+        report, fallback, outcome = read_report(message), read_fallback(message), read_outcome(message)
+        if fallback is not None:
+            self._stage = min(fallback.stage, self._last_stage)
         if report is not None:
-            self._stage = report.stage + report.stage_ended
+            self._stage = min(report.stage + report.stage_ended, self._last_stage)
         if outcome is None:
             return message
         if outcome.kind == "killed" and self._by_the_kernel(exit_code):

@@ -75,6 +75,10 @@ def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: 
     assert told(memory, Outcome("out_of_memory")).stage == 1
     later = MemoryTold(replace(fitted(segment), first_stage=1), kills_before=0)
     assert told(later, Outcome("out_of_memory")).stage == 1
+    later.of(fallback_message(Fallback(epoch=0, stage=0)), None)
+    assert told(later, Outcome("out_of_memory")).stage == 0, (
+        "its checkpoints are lost: it has begun with the head again"
+    )
 
 
 @pytest.mark.parametrize(
