@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from carcls.config import TrainConfig
 from search.cluster.memory import memory_device, oom_kills, was_killed_for_memory
-from search.cluster.segment import Message, Outcome, Segment, outcome_message, read_outcome, read_report
-from search.policy.memory import Place, Refusal, micro_batches
+from search.cluster.segment import Message, Outcome, Segment, outcome_message, read_fallback, read_outcome, read_report
+from search.policy.memory import Place, Refusal, micro_batches, never_fits
 
 
 def fitted(segment: Segment) -> Segment:
@@ -14,6 +14,22 @@ def fitted(segment: Segment) -> Segment:
     known = [Refusal.from_json(values) for values in segment.refusals]
     config = TrainConfig.model_validate(segment.config)
     return replace(segment, device=device, micro_batch=list(micro_batches(known, config, device)))
+
+
+def refused_before(segment: Segment) -> Outcome | None:
+    """The end of a segment that was `fitted`, where it is known beforehand: in one of its stages not even the fewest
+    photos have room here, as an earlier one found. None where it is worth a try."""
+    known = [Refusal.from_json(values) for values in segment.refusals]
+    config = TrainConfig.model_validate(segment.config)
+    for stage in range(segment.first_stage, segment.stop_after_stage + 1):
+        refusal = never_fits(known, config, stage, segment.device)
+        if refusal is not None:
+            cause = (
+                f"stage {config.stages[stage].name!r}: not tried, for {refusal.photos} photos at once had no room on"
+                f" {segment.device} in an earlier trial, and fewer do not train it"
+            )
+            return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
+    return None
 
 
 def refused(segment: Segment, stage: int) -> Refusal:

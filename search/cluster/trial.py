@@ -20,7 +20,7 @@ from ray import tune
 
 from search.cluster.deadlines import Deadline
 from search.cluster.entry import child_main
-from search.cluster.fitting import MemoryTold, fitted
+from search.cluster.fitting import MemoryTold, fitted, refused_before
 from search.cluster.memory import oom_kills
 from search.cluster.segment import OUTCOME, Message, Outcome, Segment, outcome_message, read_report
 from search.cluster.server import end_if_grown, fork_server
@@ -36,7 +36,12 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    with contextlib.closing(segment_messages(Segment(**config["segment"]), child_main)) as messages:
+    segment = Segment(**config["segment"])
+    known_end = refused_before(fitted(segment))
+    if known_end is not None:
+        tune.report(outcome_message(known_end))
+        return
+    with contextlib.closing(segment_messages(segment, child_main)) as messages:
         for message in messages:
             tune.report(message)
 

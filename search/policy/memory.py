@@ -84,10 +84,10 @@ def smallest_micro_batch(config: TrainConfig) -> int:
 def micro_batch(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> int | None:
     """Photos at once with which a stage is tried on a device; None: whole batches, for all that is known.
 
-    Half of the least that was refused there or where no more is needed, but never below `smallest_micro_batch`.
+    Half of the least that was refused there or where no more is needed, but never below `smallest_micro_batch`. Whether
+    that was refused too, `never_fits` tells.
     """
-    place = Place.of(config, stage, device)
-    refused = min((known.photos for known in refusals if place.needs_as_much_as(known.place)), default=None)
+    refused = _least_refused(refusals, Place.of(config, stage, device))
     if refused is None:
         return None
     fitting = max(refused // 2, smallest_micro_batch(config))
@@ -97,6 +97,20 @@ def micro_batch(refusals: Iterable[Refusal], config: TrainConfig, stage: int, de
 def micro_batches(refusals: Sequence[Refusal], config: TrainConfig, device: str) -> tuple[int | None, ...]:
     """`micro_batch` of each stage."""
     return tuple(micro_batch(refusals, config, stage, device) for stage in range(len(config.stages)))
+
+
+def never_fits(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> Refusal | None:
+    """What says that a stage has no room on a device, however few go through the model at once; None: it may have."""
+    place = Place.of(config, stage, device)
+    refused = _least_refused(refusals, place)
+    if refused is None or refused > min(smallest_micro_batch(config), config.batch_size):
+        return None
+    return Refusal(place, refused)
+
+
+def _least_refused(refusals: Iterable[Refusal], place: Place) -> int | None:
+    """The fewest photos that had no room there, or where no more is needed; None where nothing was refused."""
+    return min((known.photos for known in refusals if place.needs_as_much_as(known.place)), default=None)
 
 
 def has_next(config: TrainConfig, refused: int) -> bool:

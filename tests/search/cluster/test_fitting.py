@@ -7,8 +7,16 @@ from ray.tune.utils import flatten_dict
 
 from carcls.config import TrainConfig
 from search.cluster import fitting
-from search.cluster.fitting import MemoryTold, fitted
-from search.cluster.segment import Outcome, Segment, outcome_message, read_outcome, report_message
+from search.cluster.fitting import MemoryTold, fitted, refused_before
+from search.cluster.segment import (
+    Fallback,
+    Outcome,
+    Segment,
+    fallback_message,
+    outcome_message,
+    read_outcome,
+    report_message,
+)
 from search.policy.memory import Place, Refusal
 from tests.search.trial_builders import epoch_report
 
@@ -47,6 +55,35 @@ def test_a_worker_starts_with_what_fits_on_its_own_device(segment: Segment) -> N
     here = fitted(segment)
     assert (here.device, here.micro_batch) == (HERE, [None, 4])
     assert replace(here, device="", micro_batch=[]) == segment
+
+
+def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment) -> None:
+    assert refused_before(fitted(segment)) is None
+    one = Refusal(Place.of(CONFIG, 1, HERE), 1)
+    hopeless = fitted(replace(segment, refusals=[*segment.refusals, one.to_json()]))
+    outcome = refused_before(hopeless)
+    assert outcome == Outcome(
+        "out_of_memory",
+        "stage 'half': not tried, for 1 photos at once had no room on CPU, 512 MiB in an earlier trial,"
+        " and fewer do not train it",
+        stage=1,
+        refusal=one.to_json(),
+    )
+    assert refused_before(replace(hopeless, stop_after_stage=0)) is None, "it does not come to that stage"
+    assert refused_before(replace(hopeless, device="CPU, 1024 MiB")) is None
+
+
+def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.cluster import trial
+
+    monkeypatch.setattr(trial, "segment_messages", lambda *_: pytest.fail("a process was started"))
+    told_to_tune: list[dict[str, str]] = []
+    monkeypatch.setattr(trial.tune, "report", told_to_tune.append)
+    one = Refusal(Place.of(CONFIG, 0, HERE), 1)
+    trial.run_segment({"segment": replace(segment, refusals=[one.to_json()]).to_json()})
+    assert [read_outcome(message) for message in told_to_tune] == [
+        refused_before(fitted(replace(segment, refusals=[one.to_json()])))
+    ]
 
 
 def told(memory: MemoryTold, outcome: Outcome, exit_code: int | None = 0) -> Outcome:

@@ -13,6 +13,7 @@ from search.policy.memory import (
     has_next,
     micro_batch,
     micro_batches,
+    never_fits,
     remember,
     smallest_micro_batch,
 )
@@ -79,6 +80,15 @@ def test_batch_norm_is_never_shown_single_photos() -> None:
     assert not has_next(recipe(batch_size=1), 32)
 
 
+def test_what_never_fits_is_known_wherever_no_less_is_needed() -> None:
+    normed = recipe(head={"batch_norm": True})
+    known = (refusal(1, 3),)
+    assert [never_fits(known, normed, stage, DEVICE) for stage in range(3)] == [None, refusal(1, 3), refusal(2, 3)]
+    assert never_fits(known, recipe(), 1, DEVICE) is None, "single photos may have room"
+    assert never_fits(known, normed, 1, "CPU, 32 MiB") is None, "another device"
+    assert never_fits(known, recipe(batch_size=2, head={"batch_norm": True}), 1, DEVICE) is None, "its batch is smaller"
+
+
 places = st.builds(
     Place,
     device=st.sampled_from(["CPU, 1 MiB", "CPU, 2 MiB"]),
@@ -120,7 +130,9 @@ def test_a_device_is_asked_until_it_has_room_or_nothing_smaller_is_left(room, ba
             assert photos == config.batch_size or 2 * photos + 1 > min(room, config.batch_size)
             return
         known = remember(known, Refusal(Place.of(config, stage, DEVICE), photos))
-        if not has_next(config, photos):
+        hopeless = never_fits(known, config, stage, DEVICE)
+        assert (hopeless is None) == has_next(config, photos), "no other trial tries what this one found out"
+        if hopeless is not None:
             assert room < smallest_micro_batch(config)
             return
     pytest.fail("never came to an end")
