@@ -3,6 +3,7 @@
     CarclsError
     ├── ConfigError            a configuration that cannot be trained
     ├── DataError              photos, tables or splits that cannot be used
+    │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
@@ -26,6 +27,11 @@ class ConfigError(CarclsError):
 
 class DataError(CarclsError):
     """Photos, tables or splits that cannot be used."""
+
+
+class DamagedStoreError(DataError):
+    """Something of the store that this process has used was damaged on disk: what it made of it cannot be trusted, but
+    the next process that needs it builds it anew."""
 
 
 class StoreError(CarclsError):

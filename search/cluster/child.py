@@ -16,7 +16,7 @@ from carcls.data.feeding_worker import serve
 from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
-from carcls.errors import OutOfMemoryError, TrainingError
+from carcls.errors import DamagedStoreError, OutOfMemoryError, TrainingError
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
@@ -110,11 +110,13 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """What an error means: no room, a configuration that cannot be trained, a full disk, or a failure of program or
-    data."""
+    """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
+    can do better than, or a failure of program or data."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     if is_full_disk(error):
         return Outcome("disk_full", cause)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
+    if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
+        return Outcome("killed", cause)
     return Outcome("infeasible" if isinstance(error, TrainingError) else "failed", cause)

@@ -16,7 +16,7 @@ from carcls.data.store.artefact import Trailer
 from carcls.data.store.disk import boot_id
 from carcls.data.store.files import exclusive, is_whole_on_disk
 from carcls.data.store.inventory import CHECKED, DAMAGED, survey
-from carcls.errors import DataError
+from carcls.errors import DamagedStoreError
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +58,12 @@ def note_opened(path: Path, trailer: Trailer) -> None:
 
 
 def fail_on_damage() -> None:
-    """Raises DataError, once, where something that this process has used was found damaged, by whichever process."""
+    """Raises DamagedStoreError, once, where something that this process has used was found damaged, by whoever did."""
     for path, trailer in tuple(_opened.items()):
         with contextlib.suppress(OSError):
             if path.with_suffix(DAMAGED).read_text(encoding="ascii") == trailer.build:
                 del _opened[path]
-                raise DataError(
+                raise DamagedStoreError(
                     f"{path}: {trailer.artefact.name} was damaged on disk after it was built, and this process has read"
                     " it; it was removed and its next use builds it anew: check the disk, then run this training again"
                 )

@@ -39,7 +39,8 @@ class Store:
     the others wait, or turn to another artefact (`try_build`). Instances hold nothing open and pickle.
 
     What it gives is whole as far as header and length tell; the content is hashed once per node and boot in the
-    background. After damage was found, the next call in a process that has used the artefact raises DataError by name.
+    background. After damage was found, the next call in a process that has used the artefact raises DamagedStoreError
+    by name.
     """
 
     root: Path
@@ -54,7 +55,7 @@ class Store:
         """The artefact of this key as a read-only memory map; built first where it is missing or torn.
 
         key: everything that the content depends on. build: assigns the rows, which are zero until then; what it raises
-        passes through and nothing is published. Raises DataError where something used before was found damaged;
+        passes through and nothing is published. Raises DamagedStoreError where something used before was found damaged;
         StoreError where the store is off, or unusable, which it says in one line, once per process: the caller then
         computes for itself what it needs.
         """

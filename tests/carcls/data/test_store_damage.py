@@ -9,7 +9,7 @@ import pytest
 
 from carcls.data.store import Store, damage
 from carcls.data.store.damage import Verdict, verify
-from carcls.errors import DataError
+from carcls.errors import DamagedStoreError
 
 KEY = {"kind": "pixels", "size_px": 224}
 SHAPE = (3000, 5000)  # several chunks of the hash
@@ -63,7 +63,7 @@ def test_verify_names_flipped_bytes_and_the_next_use_builds_anew(tmp_path, place
     flip(path, place % path.stat().st_size)
     assert verify(tmp_path) == [Verdict(path, "pixels 224 px", is_whole=False)]
     assert verify(tmp_path) == []
-    with pytest.raises(DataError, match=r"pixels 224 px was damaged on disk"):
+    with pytest.raises(DamagedStoreError, match=r"pixels 224 px was damaged on disk"):
         store.get_or_build(KEY, SHAPE, np.uint8, seven)
     assert (store.get_or_build(KEY, SHAPE, np.uint8, seven) == 7).all()
     assert verify(tmp_path) == [Verdict(path, "pixels 224 px", is_whole=True)]
@@ -96,7 +96,7 @@ def test_the_first_use_after_a_boot_checks_in_the_background(tmp_path, caplog):
     assert (damaged != 7).sum() == 1
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert f"{path}: pixels 224 px is damaged" in caplog.text
-    with pytest.raises(DataError, match=rf"{path}: pixels 224 px was damaged on disk.*run this training again"):
+    with pytest.raises(DamagedStoreError, match=rf"{path}: pixels 224 px was damaged on disk.*run this training again"):
         store.get_or_build({"kind": "other"}, (1,), np.uint8, seven)  # whatever it asks for next
     assert (store.get_or_build(KEY, SHAPE, np.uint8, seven) == 7).all()
 
@@ -121,6 +121,6 @@ def test_a_reader_hears_of_damage_that_another_process_found(tmp_path):
     other.start()
     other.join(60)
     assert other.exitcode == 0
-    with pytest.raises(DataError, match="pixels 224 px was damaged"):
+    with pytest.raises(DamagedStoreError, match="pixels 224 px was damaged"):
         store.get_or_build(KEY, SHAPE, np.uint8, seven)
     assert (store.get_or_build(KEY, SHAPE, np.uint8, seven) == 7).all()

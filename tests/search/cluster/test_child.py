@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carcls.errors import DataError, DiskFullError, DivergedError
+from carcls.errors import DamagedStoreError, DataError, DiskFullError, DivergedError
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
 from search.cluster.child import _resumable, outcome_of
@@ -45,6 +45,8 @@ SEGMENT = Segment(
         (OSError(errno.EDQUOT, "over quota"), Outcome("disk_full", "OSError: [Errno 122] over quota")),
         (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
         (DataError("1.jpg is gone"), Outcome("failed", "DataError: 1.jpg is gone")),
+        # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
+        (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),
         (OSError(errno.EIO, "bad block"), Outcome("failed", "OSError: [Errno 5] bad block")),
     ],
 )
