@@ -22,8 +22,8 @@ def ladder(*, reduction_factor: int, sampler: str = "tpe", stopping: bool = True
 
 
 CANDIDATES: Mapping[str, Make] = {
-    "asha-2": ladder(reduction_factor=2),
     "asha-3": ladder(reduction_factor=3),
+    "asha-2": ladder(reduction_factor=2),
     "asha-4": ladder(reduction_factor=4),
     "asha-2-random": ladder(reduction_factor=2, sampler="random"),
     "asha-2-sobol": ladder(reduction_factor=2, sampler="sobol"),
