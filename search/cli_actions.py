@@ -104,12 +104,12 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.progress import print_status
     from search.study import Study
     from search.summary import left_behind
-    from search.watch import gpus_per_trial, spent
+    from search.watch import spent
 
     study = Study.open(folder.root, read_only=True)
     alive = is_held(folder.root)
     records = study.records() if alive else left_behind(study.records())
-    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=gpus_per_trial(study))
+    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(Console(), folder.name, records, used)
     for change in study.changes:
         say(f"changed {change.time}: {change}")

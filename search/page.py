@@ -6,11 +6,11 @@ from dataclasses import asdict
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.journal import is_held
+from search.policy.records import trained_s
 from search.report import report_data, write_report
 from search.scores import read_reports, read_scores
 from search.study import Study
 from search.summary import left_behind
-from search.watch import gpus_per_trial
 
 
 def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
@@ -20,6 +20,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
     records = study.records() if study else ()
+    trained = sum(trained_s(record.reports) for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
     data = report_data(
         name=folder.name,
@@ -31,7 +32,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         retrain_reports=read_reports(folder.retrain_reports),
         submission=str(folder.submission) if folder.submission.exists() else None,
         elapsed_s=study.elapsed_s if study else None,
-        gpus_per_trial=gpus_per_trial(study) if study else 0.0,
+        gpus_per_trial=study.gpu_meter.mean_share(trained) if study else 0.0,
         device=_device(folder),
         finalists=experiment.search.finalists,
         finals_exhausted=study.finals_exhausted if study else False,

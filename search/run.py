@@ -28,7 +28,7 @@ from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
-from search.watch import Progress, Watch, set_gpus_per_trial
+from search.watch import Progress, Watch
 
 _GAVE_UP = 2
 """Exit code, as of any other error that is told in one line."""
@@ -78,9 +78,8 @@ def search(
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
             check_weights(nodes)
-            set_gpus_per_trial(study, resources.gpus)
             with progress as shown:
-                watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown, gpus=resources.gpus)
+                watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
                 dispatcher = Dispatcher(
                     experiment,
                     study,

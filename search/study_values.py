@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from search.errors import StudyError
 from search.experiment.changes import Change
 from search.experiment.domains import Value
+from search.policy.budget import GpuMeter
 from search.storage import StudyStorage
 
 _IS_RECORDING = "is_recording"
 _CHANGES = "changes"
+_GPU_METER = "gpu_meter"
+_GPUS_PER_TRIAL = "gpus_per_trial"
+"""All that studies had of it before there was a meter."""
 _FINISHED_AFTER = "finished_after"
 """How many changes of its settings a study had had when it was finished: a further one reopens it."""
 
@@ -78,6 +82,17 @@ class StudyValues:
     def set_elapsed_s(self, elapsed_s: float) -> None:
         """Moves the clock of the search, in seconds."""
         self.set_value("elapsed_s", elapsed_s)
+
+    @property
+    def gpu_meter(self) -> GpuMeter:
+        """What the trials have had of GPUs, up to the latest run."""
+        kept = self.get_value(_GPU_METER)
+        return GpuMeter(**json.loads(str(kept))) if kept else GpuMeter(float(self.get_value(_GPUS_PER_TRIAL) or 0.0))
+
+    def set_gpu_meter(self, meter: GpuMeter) -> None:
+        """Keeps it, for later runs, status and report."""
+        if meter != self.gpu_meter:
+            self.set_value(_GPU_METER, json.dumps(asdict(meter)))
 
     @property
     def budget_exhausted(self) -> bool:

@@ -7,13 +7,12 @@ from typing import Protocol
 from carcls.atomic import is_full_disk
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
+from search.policy.budget import GpuMeter
 from search.policy.failures import may_be_tried_again
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.study import Study
 from search.summary import Spent
 from search.tensorboard import TensorBoardWriter
-
-_GPUS_PER_TRIAL = "gpus_per_trial"
 
 
 @contextmanager
@@ -33,40 +32,28 @@ class Progress(Protocol):
         """The search as it stands now."""
 
 
-def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: float) -> Spent:
-    """What the search has used of its budget. `gpus`: per trial; 0 counts the hours of trials."""
+def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: GpuMeter) -> Spent:
+    """What the search has used of its budget. `gpus`: where trials have none now, the hours of trials are counted."""
+    trained = sum(trained_s(record.reports) for record in records)
     return Spent(
-        device_hours=sum(trained_s(record.reports) for record in records) * (gpus or 1.0) / 3600,
-        device_hours_limit=experiment.search.budget.gpu_hours if gpus else None,
-        device="GPU" if gpus else "trial",
+        device_hours=(gpus.used_s(trained) if gpus.share else trained) / 3600,
+        device_hours_limit=experiment.search.budget.gpu_hours if gpus.share else None,
+        device="GPU" if gpus.share else "trial",
         trials_limit=experiment.search.trials,
         elapsed_s=elapsed_s,
         hours_limit=experiment.search.budget.hours,
     )
 
 
-def gpus_per_trial(study: Study) -> float:
-    """What each trial had of a GPU in the study's latest run; 0 without GPUs, and before the first run."""
-    return float(study.get_value(_GPUS_PER_TRIAL) or 0.0)
-
-
-def set_gpus_per_trial(study: Study, gpus: float) -> None:
-    """Keeps it with the study, for status and report."""
-    study.set_value(_GPUS_PER_TRIAL, gpus)
-
-
 class Watch:
     """Passes on what happens; keeps nothing that the study does not hold. Making one brings TensorBoard up to date with
     the study, whose last driver may have been killed between recording and telling, or have met a full disk."""
 
-    def __init__(
-        self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress, *, gpus: float
-    ) -> None:
+    def __init__(self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress) -> None:
         self._experiment = experiment
         self._study = study
         self._events = events
         self._progress = progress
-        self._gpus = gpus
         self._catch_up()
 
     def started(self, number: int) -> None:
@@ -107,5 +94,5 @@ class Watch:
 
     def _show(self) -> None:
         records = self._study.records()
-        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._gpus)
+        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._study.gpu_meter)
         self._progress.update(records, used)

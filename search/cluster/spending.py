@@ -23,14 +23,14 @@ class Spending:
     def __init__(
         self, study: Study, settings: SearchSettings, *, gpu_share: float, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
-        """gpu_share: of one GPU, that each trial has; 0 without."""
+        """gpu_share: of one GPU, that each trial has from now on; 0 without. Raises StudyError."""
         self._study = study
         self._settings = settings
-        self._gpu_share = gpu_share
         self._clock_s = clock_s
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
         self._said = False
+        study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._trained_s()))
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -87,5 +87,5 @@ class Spending:
         return is_used_up(self.elapsed_s() / 3600, self._settings.budget.hours, reserve)
 
     def _gpu_hours_are_over(self, reserve: float) -> bool:
-        used_s = self._trained_s() * self._gpu_share
+        used_s = self._study.gpu_meter.used_s(self._trained_s())
         return is_used_up(used_s / 3600, self._settings.budget.gpu_hours, reserve)

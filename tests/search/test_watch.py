@@ -5,6 +5,7 @@ import pytest
 from trial_builders import climb, trial
 
 from search.experiment.experiment import Experiment, load
+from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
 from search.study import Study
 from search.summary import Spent
@@ -36,7 +37,7 @@ class Shown:
 
 
 def watch(experiment: Experiment, study: Study, folder: Path, shown: Shown) -> Watch:
-    return Watch(experiment, study, TensorBoardWriter(folder), shown, gpus=0.0)
+    return Watch(experiment, study, TensorBoardWriter(folder), shown)
 
 
 def add_trial(experiment: Experiment, study: Study, *stages: Sequence[float]) -> int:
@@ -76,10 +77,12 @@ def test_what_a_killed_driver_recorded_is_told_by_the_next(experiment, study, tm
 def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment):
     records = (trial(0, TrialState.RUNNING, climb([0.5, 0.5])), trial(1, TrialState.PAUSED, climb([0.5])))
     seconds = 3 * 3.75
-    on_gpus = spent(experiment, records, elapsed_s=1.0, gpus=0.25)
+    on_gpus = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter(0.25))
     assert (on_gpus.device_hours, on_gpus.device_hours_limit) == (seconds * 0.25 / 3600, 3)
     assert (on_gpus.device, on_gpus.hours_limit, on_gpus.trials_limit) == ("GPU", 2, experiment.search.trials)
-    on_cpus = spent(experiment, records, elapsed_s=1.0, gpus=0.0)
+    more = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter(1.0, since_s=3.75, before_s=100.0))
+    assert more.device_hours == (100.0 + 2 * 3.75) / 3600
+    on_cpus = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter())
     assert (on_cpus.device_hours, on_cpus.device_hours_limit, on_cpus.device) == (seconds / 3600, None, "trial")
 
 

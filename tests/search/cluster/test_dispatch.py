@@ -389,6 +389,19 @@ def test_gpu_hours_count_shares_as_shares_and_cpus_not_at_all(open_desk, gpu_sha
     assert desk.study.budget_exhausted is (gpu_share is not None)
 
 
+def test_gpu_hours_that_were_spent_stay_spent_whatever_a_later_run_gives_to_a_trial(open_desk) -> None:
+    desk = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.25))
+    desk.work(desk.take(), train_s=3600.0)  # two epochs
+    whole = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=1.0))
+    whole.work(whole.take(), train_s=1800.0)  # one
+    assert not whole.study.budget_exhausted
+    assert whole.study.gpu_meter.used_s(2 * 3600 + 1800) == 3600
+
+    none = open_desk("search.budget.gpu_hours=1", worker=CPU)
+    assert none.dispatcher.next_segment() == "finished"
+    assert none.study.budget_exhausted
+
+
 def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) -> None:
     desk = open_desk("search.trials=3")
     desk.work(desk.take())
