@@ -1,4 +1,4 @@
-"""Runs benchmarks and writes what they print into docs/performance.md: python -m benchmarks [NAME ...] [-- ARGUMENTS].
+"""Runs benchmarks and writes what they print into docs: python -m benchmarks [NAME ...] [-- ARGUMENTS].
 
 Each runs in a process of its own, one after the other. A benchmark that fails keeps its former section and makes the
 exit code 1; one whose claim does not hold is recorded like any other.
@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.harness import machine, versions
-from benchmarks.page import Run, render, section, sections, split_output
+from benchmarks.page import Run, render, replaced, section, sections, split_output
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+OWN_PAGES = {"reliability": ROOT / "docs" / "reliability.md"}
+"""Pages written by hand, with a benchmark's table as their last section; the other benchmarks share `PAGE`."""
 
 TITLES = {
     "input": "augmented batches against a tf.data pipeline and against albumentations alone",
@@ -27,6 +29,7 @@ TITLES = {
     "policy": "the search policy against Ray's and Optuna's own objects, simulated",
     "real_search": "whole searches in the flesh, equally long",
     "sample_baseline": "how far colours carry on the sample data",
+    "reliability": "beside stock Ray Tune, measured",
 }
 """In the page's order."""
 
@@ -60,6 +63,7 @@ def main() -> int:
             machine=machine(),
             versions=versions(),
             seconds=time.perf_counter() - started,
+            fenced=name not in OWN_PAGES,
         )
         _record(run)
     if failed:
@@ -73,7 +77,7 @@ def _parse() -> argparse.Namespace:
         own, rest = own[: own.index("--")], own[own.index("--") + 1 :]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(TITLES)}; none: all")
-    parser.add_argument("--dry-run", action="store_true", help="run, but leave docs/performance.md as it is")
+    parser.add_argument("--dry-run", action="store_true", help="run, but leave the pages in docs as they are")
     arguments = parser.parse_args(own)
     unknown = [name for name in arguments.names if name not in TITLES]
     if unknown:
@@ -108,6 +112,10 @@ def _commit() -> str:
 
 
 def _record(run: Run) -> None:
+    own = OWN_PAGES.get(run.name)
+    if own is not None:
+        own.write_text(replaced(own.read_text(encoding="utf-8"), run.name, section(run)), encoding="utf-8")
+        return
     page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(render(sections(page) | {run.name: section(run)}, list(TITLES)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/performance.md as text: one section per benchmark, each replaced alone. Pure."""
+"""Pages with one section per benchmark as text, each section replaced alone: docs/performance.md and others. Pure."""
 
 import json
 import re
@@ -29,6 +29,8 @@ class Run:
     machine: str
     versions: str
     seconds: float
+    fenced: bool = True
+    """Whether what it printed is shown as it stands; else it is Markdown."""
 
 
 def split_output(output: str) -> tuple[str, Mapping[str, Any]]:
@@ -46,11 +48,12 @@ def split_output(output: str) -> tuple[str, Mapping[str, Any]]:
 def section(run: Run) -> str:
     """One benchmark's section, without its marker."""
     shown, line = split_output(run.output)
+    output = f"```\n$ {run.command}\n{shown}\n```" if run.fenced else f"```\n$ {run.command}\n```\n\n{shown}"
     return (
         f"## {run.name}: {run.title}\n\n"
         f"**{'Holds' if line['holds'] else 'Misses'}.** {run.date}, commit {run.commit}, {run.seconds:.0f} s on"
         f" {run.machine}; {run.versions}.\n\n"
-        f"```\n$ {run.command}\n{shown}\n```\n\n"
+        f"{output}\n\n"
         f"```json\n{json.dumps(line)}\n```\n"
     )
 
@@ -66,3 +69,15 @@ def render(by_name: Mapping[str, str], order: Sequence[str]) -> str:
     """The whole page: sections in `order`; those of benchmarks that are no more are left out."""
     kept = [f"<!-- benchmark: {name} -->\n\n{by_name[name]}" for name in order if name in by_name]
     return "\n".join([_OPENING, *kept])
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """A page written by hand, with one benchmark's section in place of its former one, or at the end.
+
+    The section reaches from its marker to the next benchmark's or to the end: nothing by hand may stand behind it.
+    """
+    marks = list(_MARKER.finditer(page))
+    at = next((number for number, mark in enumerate(marks) if mark["name"] == name), None)
+    before = page[: marks[at].start()] if at is not None else page.rstrip() + "\n\n"
+    after = page[marks[at + 1].start() :] if at is not None and at + 1 < len(marks) else ""
+    return f"{before}<!-- benchmark: {name} -->\n\n{text}" + (f"\n{after}" if after else "")
