@@ -12,6 +12,7 @@ from ray._private import ray_constants
 
 from search.cluster.private_folder import private_folder
 from search.cluster.resources import Node
+from search.cluster.server import SOCKETS
 from search.cluster.token import close_default_file, forget, new_token, presented
 from search.errors import ClusterError
 
@@ -50,7 +51,13 @@ def _started_here() -> Iterator[None]:
     """A Ray of our own: a token nobody else is told, all ports on the loopback, files closed to other users."""
     with private_folder() as folder:
         with presented(new_token()), _on_loopback():
-            _init("starting Ray on this machine", "local", include_dashboard=False, _temp_dir=str(folder / "ray"))
+            _init(
+                "starting Ray on this machine",
+                "local",
+                {SOCKETS: str(folder)},
+                include_dashboard=False,
+                _temp_dir=str(folder / "ray"),
+            )
         try:
             yield
         finally:
@@ -64,7 +71,7 @@ def _joined(address: str) -> Iterator[None]:
     close_default_file(Path.home())
     place = address_of(address)
     with presented(admission(place)):
-        _init(f"joining the Ray cluster at {place}", place)
+        _init(f"joining the Ray cluster at {place}", place, {})
     try:
         yield
     finally:
@@ -76,9 +83,14 @@ def _leave() -> None:
     forget()
 
 
-def _init(what: str, address: str, **more: Any) -> None:  # noqa: ANN401 - ray.init's own options
+def _init(
+    what: str,
+    address: str,
+    worker_env: Mapping[str, str],
+    **more: Any,  # noqa: ANN401 - ray.init's own options
+) -> None:
     handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
-    environment = {"env_vars": _WORKER_ENV | handed_on}
+    environment = {"env_vars": {**_WORKER_ENV, **handed_on, **worker_env}}
     try:
         ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **more)
     except Exception as error:  # Ray raises everything here, Exception itself included

@@ -2,11 +2,18 @@
 
 import multiprocessing
 import multiprocessing.forkserver
+import os
+import tempfile
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ForkServer
+from multiprocessing.util import get_temp_dir
 
 from search.cluster.entry import PRELOAD
 from search.cluster.memory import own_bytes
+
+SOCKETS = "CARSEARCH_SOCKETS"
+"""In an actor's environment: the folder for its server's socket, which goes with the search. Ray kills its actors, so
+that none clears away what it made."""
 
 GROWTH_BYTES = 256 * 2**20
 """What a server may have gained since its first child: each child begins with a copy of all that it holds."""
@@ -17,9 +24,23 @@ _first_bytes: dict[int, int] = {}
 
 def fork_server() -> ForkServerContext:
     """The actor's fork server context; the server itself starts with the first child and keeps that environment."""
+    if SOCKETS in os.environ:
+        _keep_sockets_below(os.environ[SOCKETS])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
+
+
+def _keep_sockets_below(folder: str) -> None:
+    """Has multiprocessing make its folder for this process there; once it has one, it keeps that.
+
+    By a longer way than TMPDIR, which is the user's choice of a disk for all else that is temporary.
+    """
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        get_temp_dir()
+    finally:
+        tempfile.tempdir = before
 
 
 def end_if_grown(server: ForkServer | None = None, growth_bytes: int = GROWTH_BYTES) -> bool:
