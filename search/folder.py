@@ -74,6 +74,11 @@ class StudyFolder:
         return self.retrain / "reports.jsonl"
 
     @property
+    def retrain_memory(self) -> Path:
+        """How many photos at once had no room in the final training."""
+        return self.retrain / "memory.json"
+
+    @property
     def scores(self) -> Path:
         """Validation scores of the final training, plain and with TTA."""
         return self.retrain / "scores.json"

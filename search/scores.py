@@ -1,8 +1,10 @@
 """What the final training told: its epochs, and what it scored on the validation photos."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carcls.events import EpochReport
 from search.efficiency import Efficiency, efficiency_lines
@@ -38,11 +40,15 @@ class Scores:
 
 def read_scores(path: Path) -> Scores:
     """What `scores.json` holds."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def scores_from_json(values: Mapping[str, Any]) -> Scores:
+    """Inverse of `dataclasses.asdict`, also after JSON. Raises TypeError and KeyError for anything else."""
     efficiency = values.get("efficiency")
     return Scores(
-        **values
-        | {
+        **{
+            **values,
             "tta_interval": tuple(values["tta_interval"]),
             "tta_views": tuple(values["tta_views"]),
             "efficiency": Efficiency.from_json(efficiency) if efficiency else None,

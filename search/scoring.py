@@ -34,14 +34,19 @@ def score(
     reports: Sequence[EpochReport],
     *,
     trial: int | None,
+    at_once: int | None = None,
 ) -> Scores:
-    """Scores the best weights of a finished training, and writes the exported model; `reports` are all its epochs."""
+    """Scores the best weights of a finished training, and writes the exported model; `reports` are all its epochs.
+
+    at_once: photos that there is room for, where that is less than a batch.
+    """
+    batch_size = min(config.batch_size, at_once or config.batch_size)
     class_names = data.split.class_names
     classifier, size_px = load_best(config, folder.retrain, reports[-1], class_count=len(class_names))
     pixels, labels = data.pixels("validation", size_px), data.split.validation.labels
     choosable = len(labels) >= _FEWEST_TO_CHOOSE
     views = dict.fromkeys((PLAIN, *experiment.tta.views)) if choosable else (PLAIN,)
-    by_view, seconds = _timed_views(classifier, pixels, tuple(views), config.batch_size)
+    by_view, seconds = _timed_views(classifier, pixels, tuple(views), batch_size)
     if choosable:
         choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
     else:
@@ -70,7 +75,7 @@ def score(
             parameters=classifier.model.count_params(),
             model_bytes=folder.model.stat().st_size,
             peak_memory_bytes=peak_memory_bytes(),
-            batch_size=min(config.batch_size, len(labels)),
+            batch_size=min(batch_size, len(labels)),
             plain_s_per_photo=seconds[PLAIN] / len(labels),
             views_s_per_photo=sum(seconds[view] for view in choice.views) / len(labels),
             stages=stage_costs(reports),

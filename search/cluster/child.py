@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -36,24 +38,51 @@ from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
 from search.stores import open_store
 
+Work = Callable[[Outbox, Nursery | None], None]
+"""What a child is for: it tells the outbox, and takes the processes that prepare its batches from the nursery."""
+
 
 def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """The child's whole life. The one broad except of a trial: it records, and the search goes on."""
+    """The child's whole life."""
+    study = StudyFolder(Path(segment.study))
+    live(
+        partial(_train, segment, study),
+        messages,
+        lifeline,
+        threads=segment.threads,
+        output=study.root / study.output_name(segment.number, segment.attempt),
+        meaning=outcome_of,
+    )
+
+
+def live(
+    work: Work,
+    messages: Connection,
+    lifeline: Connection,
+    *,
+    threads: int,
+    output: Path,
+    meaning: Callable[[Exception], Outcome],
+) -> None:
+    """A child's whole life about its work: its outcome is the last that it tells. The one broad except of a trial: it
+    records, and the search goes on.
+
+    threads: above 1, there is a nursery. output: file to which all that it prints is appended. meaning: of an error.
+    """
     # What the fork server imported lives as long as this process: no collection needs to look at it again (0.3 s each).
     gc.freeze()
     # First of all: this process must have one thread, and TensorFlow imported at most.
-    nursery = Nursery.forked(serve) if segment.threads > 1 else None
+    nursery = Nursery.forked(serve) if threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
-    study = StudyFolder(Path(segment.study))
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
-        _redirect_output(study.root / study.output_name(segment.number, segment.attempt))
-        _train(segment, study, outbox, nursery)
+        _redirect_output(output)
+        work(outbox, nursery)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
         with contextlib.suppress(OSError):  # on a full disk the output has no room either
             traceback.print_exc()
-        outbox.send(outcome_message(outcome_of(error)))
+        outbox.send(outcome_message(meaning(error)))
     else:
         outbox.send(outcome_message(Outcome("ended")))
     outbox.close()

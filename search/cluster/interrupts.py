@@ -25,7 +25,10 @@ _TUNES = signal.SIGUSR1
 class Interrupts:
     """How often the user has asked for an end. `raise_if_due` is called wherever the driver may safely be ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, finishing: str = FINISHING, *, terminal: int = 2) -> None:
+        """finishing: what the first Ctrl-C says. terminal: descriptor for what is said; stderr's may lead to a file."""
+        self._finishing = finishing
+        self._terminal = terminal
         self._times = 0
         self._on_first: Callable[[], None] = lambda: None
         self.error: Exception | None = None
@@ -70,9 +73,9 @@ class Interrupts:
         self._times = counted(self._times, number)
         if self._times == 1:
             self._on_first()
-            _say(FINISHING)
+            _say(self._finishing, self._terminal)
         elif self._times == 2:
-            _say(STOPPING)
+            _say(STOPPING, self._terminal)
         else:
             raise KeyboardInterrupt
 
@@ -82,9 +85,9 @@ def counted(times: int, number: int) -> int:
     return times + 1 if number == signal.SIGINT else max(times + 1, 2)
 
 
-def _say(text: str) -> None:
+def _say(text: str, terminal: int) -> None:
     """Past Python's buffers, which the interrupted code may be in the middle of."""
     try:
-        os.write(2, text.encode())
+        os.write(terminal, text.encode())
     except OSError:  # nobody listens any more
         return

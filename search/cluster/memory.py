@@ -14,6 +14,7 @@ from search.errors import ClusterError
 _MIB = 2**20
 _UNLIMITED = 2**60
 """cgroup v1 writes 'no limit' as a number of this size."""
+_SOME_GPU = "GPU"
 _PROC, _SYS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -28,17 +29,22 @@ def memory_device(gpu_share: float | None) -> str:
     return f"{_gpu_name()}, share {gpu_share:g}"
 
 
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that this process may use, as far as its driver's program tells."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and _gpu_name() != _SOME_GPU
+
+
 def _gpu_name() -> str:
     """Name and memory of the first GPU that this process may use; `GPU` where the driver's program is not there."""
     program = which("nvidia-smi")
     if program is None:
-        return "GPU"
+        return _SOME_GPU
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     selection = ["--id", visible.split(",")[0].strip()] if visible else []
     answer = subprocess.run([*query, *selection], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 (fixed program)
     lines = answer.stdout.strip().splitlines()
-    return lines[0] if answer.returncode == 0 and lines else "GPU"
+    return lines[0] if answer.returncode == 0 and lines else _SOME_GPU
 
 
 def machine_bytes(proc: Path = _PROC, sys: Path = _SYS) -> int:

@@ -151,7 +151,7 @@ def report_data(
         winner_stages=stage_rows([best]) if best else (),
         pooled_stages=stage_rows(trials),
         time=time_spent(records, best, retrain_reports),
-        parts=parts_rows(records),
+        parts=parts_rows(records, retrain_reports),
         failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
         quarantined=tuple(quarantined),
         retrain=final_training(retrain) if retrain else None,

@@ -1,34 +1,39 @@
-"""Trials whose batches went through the model in parts, because there was no room for whole ones."""
+"""Trainings whose batches went through the model in parts, because there was no room for whole ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from carcls.events import EpochReport
 from search.policy.records import TrialRecord
 
 
 @dataclass(frozen=True, slots=True)
 class PartsRow:
-    """One trial in one stage, with as many photos at once."""
+    """One training in one stage, with as many photos at once."""
 
-    number: int
+    number: int | None
+    """The trial's; None: the final training."""
     stage_name: str
     image_size: int
     """Side in px."""
     micro_batch: int
     epochs: int
     notes: tuple[str, ...]
-    """What the trial's process had to say of it."""
+    """What the training's process had to say of it."""
 
 
-def parts_rows(records: Sequence[TrialRecord]) -> tuple[PartsRow, ...]:
-    """In order of trials and epochs; nothing where every batch went whole. Pure."""
-    rows = []
-    for record in records:
-        for (_, photos), group in groupby(record.reports, key=lambda report: (report.stage, report.micro_batch)):
-            own = list(group)
-            if photos is None:
-                continue
-            notes = dict.fromkeys(note for report in own for note in report.notes)
-            rows.append(PartsRow(record.number, own[0].stage_name, own[0].image_size, photos, len(own), tuple(notes)))
-    return tuple(rows)
+def parts_rows(records: Sequence[TrialRecord], final: Sequence[EpochReport] = ()) -> tuple[PartsRow, ...]:
+    """In order of trials and epochs, the epochs of the final training last; nothing where every batch went whole.
+    Pure."""
+    trainings = [*((record.number, record.reports) for record in records), (None, final)]
+    return tuple(row for number, reports in trainings for row in _rows_of(number, reports))
+
+
+def _rows_of(number: int | None, reports: Sequence[EpochReport]) -> Iterator[PartsRow]:
+    for (_, photos), group in groupby(reports, key=lambda report: (report.stage, report.micro_batch)):
+        own = list(group)
+        if photos is None:
+            continue
+        notes = dict.fromkeys(note for report in own for note in report.notes)
+        yield PartsRow(number, own[0].stage_name, own[0].image_size, photos, len(own), tuple(notes))

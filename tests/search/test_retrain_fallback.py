@@ -1,17 +1,27 @@
-"""A final training whose checkpoints are lost: what is trained again is forgotten first."""
+"""A final training whose checkpoints are lost: child and command forget first what is then trained again."""
 
 import json
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Best, Position
+from search.cluster.outbox import Outbox
+from search.cluster.segment import Fallback, read_fallback
+from search.final_child import going_on_from
+from search.final_job import read_line
+from search.final_log import FinalLog
 from search.folder import StudyFolder
-from search.retrain import _resumable
 from search.scores import read_reports
 from tests.search.trial_builders import epoch_report
+
+STAGE = {"name": "head", "unfreeze": 0.0, "epochs": 9, "learning_rate": 0.1}
+CONFIG = TrainConfig.model_validate({"backbone": "MobileNet", "image_size": 32, "batch_size": 8, "stages": [STAGE]})
 
 
 @pytest.fixture
@@ -29,35 +39,47 @@ def begun(tmp_path: Path) -> tuple[StudyFolder, list[EpochReport]]:
     return folder, reports
 
 
-def test_whole_checkpoints_change_nothing(begun) -> None:
-    folder, reports = begun
-    said: list[str] = []
-    assert _resumable(folder, reports, said.append) == reports[-1].checkpoint
-    assert (len(reports), said) == (3, [])
-    assert _resumable(StudyFolder(folder.root / "other"), [], said.append) is None
+@pytest.fixture
+def pipe() -> tuple[Connection, Outbox]:
+    command, child = Pipe(duplex=False)
+    return command, Outbox(child)
+
+
+def test_whole_checkpoints_change_nothing(begun, pipe) -> None:
+    (folder, reports), (command, outbox) = begun, pipe
+    assert going_on_from(folder, reports, outbox) == reports[-1].checkpoint
+    assert going_on_from(StudyFolder(folder.root / "other"), [], outbox) is None
+    assert (len(reports), command.poll()) == (3, False)
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "best_weights"])
-def test_a_torn_one_takes_its_epoch_along(begun, kind: str) -> None:
-    folder, reports = begun
+def test_a_torn_one_takes_its_epoch_along(begun, pipe, kind: str) -> None:
+    (folder, reports), (command, outbox) = begun, pipe
     torn = folder.retrain / getattr(reports[-1], kind)
     torn.write_bytes(torn.read_bytes()[:-9])
-    said: list[str] = []
 
-    assert _resumable(folder, reports, said.append) == "attempt-0/epoch-0002.npz"
+    assert going_on_from(folder, reports, outbox) == "attempt-0/epoch-0002.npz"
 
     assert [report.epoch for report in reports] == [1, 2]
-    assert list(read_reports(folder.retrain_reports)) == reports
-    (line,) = said
+    line, told = read_line(command.recv()), read_fallback(command.recv())
+    assert line is not None
     assert str(torn) in line
     assert line.endswith(": going on from attempt-0/epoch-0002.npz")
+    assert told == Fallback(epoch=2, stage=0)
+    log = FinalLog(folder, CONFIG)
+    log.forget_beyond(told.epoch)
+    assert list(log.reports) == list(read_reports(folder.retrain_reports)) == reports
 
 
-def test_without_any_it_starts_again(begun) -> None:
-    folder, reports = begun
+def test_without_any_it_starts_again(begun, pipe) -> None:
+    (folder, reports), (command, outbox) = begun, pipe
     for path in folder.retrain.rglob("*.npz"):
         path.unlink()
-    said: list[str] = []
-    assert _resumable(folder, reports, said.append) is None
-    assert (reports, list(read_reports(folder.retrain_reports))) == ([], [])
-    assert said[0].endswith(": starting again")
+    assert going_on_from(folder, reports, outbox) is None
+    line, told = read_line(command.recv()), read_fallback(command.recv())
+    assert line is not None
+    assert line.endswith(": starting again")
+    assert told == Fallback(epoch=0, stage=0)
+    log = FinalLog(folder, CONFIG)
+    log.forget_beyond(told.epoch)
+    assert (reports, log.reports, read_reports(folder.retrain_reports)) == ([], (), ())

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from search.cluster.segment import Segment
+from search.final_job import FinalJob
 
 Room = Mapping[tuple[int, int], int]
 """(stage, image size in px) -> photos that have room at once; what is not there has room for all."""
@@ -12,10 +13,25 @@ Room = Mapping[tuple[int, int], int]
 
 def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """`child_main` with a `Learner` that runs out of memory in its first step."""
+    from search.cluster.child import run_child
+
+    refuse_beyond(room)
+    run_child(segment, messages, lifeline)
+
+
+def short_final(room: Room, job: FinalJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """`final_main`, likewise."""
+    from search.final_child import run_final
+
+    refuse_beyond(room)
+    run_final(job, segment, messages, lifeline)
+
+
+def refuse_beyond(room: Room) -> None:
+    """From now on, in this process, a `Learner` has no more room than that."""
     import tensorflow as tf
 
     from carcls.training.learner import Learner
-    from search.cluster.child import run_child
 
     train_epoch = Learner.train_epoch
 
@@ -28,4 +44,3 @@ def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Co
         return train_epoch(self, batches, log_losses)
 
     Learner.train_epoch = refusing
-    run_child(segment, messages, lifeline)

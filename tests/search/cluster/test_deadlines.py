@@ -106,7 +106,7 @@ def _stuck(messages, lifeline) -> None:
 
 def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
     from search.cluster.segment import read_outcome, read_report
-    from search.cluster.trial import _end, _messages
+    from search.cluster.supervisor import _end, _messages
 
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe(duplex=False)

@@ -117,7 +117,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
 def play(dispatcher: Dispatcher, folder) -> list[tuple[int, list[int | None]]]:
     """The search to its end, one segment at a time, without Ray; (trial, photos at once) of each segment."""
     from search.cluster.fitting import fitted
-    from search.cluster.trial import segment_messages
+    from search.cluster.supervisor import segment_messages
 
     tries = []
     while isinstance(segment := dispatcher.next_segment(), Segment):

@@ -1,0 +1,149 @@
+"""The final training's process killed, interrupted and short of memory: the same model in the end."""
+
+import json
+import os
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from carcls.events import EpochReport
+from search.folder import StudyFolder
+from search.scores import read_reports, read_scores
+from tests.search.cluster.short_of_memory import short_final
+from tests.search.processes import (
+    children_below,
+    descendants,
+    is_alive,
+    kill,
+    parent_of,
+    run_cli,
+    start_cli,
+    wait_until,
+)
+from tests.search.tiny import FIXED, write_tiny
+
+pytestmark = pytest.mark.fault
+
+ALIVE_AFTER_S = 5.0
+LONGER = FIXED.replace("epochs: 1,", "epochs: 2,")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """The fixed recipe, trained undisturbed."""
+    cwd = tmp_path_factory.mktemp("whole")
+    write_tiny(cwd, LONGER)
+    done = run_cli("train", "tiny.yaml", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return StudyFolder(cwd / "results" / "tiny")
+
+
+@pytest.fixture
+def begun(whole: StudyFolder, tmp_path: Path):
+    """The same, as a process that has just had its first epoch."""
+    shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(LONGER, encoding="utf-8")
+    reports = StudyFolder(tmp_path / "results" / "tiny").retrain_reports
+    process = start_cli("train", "tiny.yaml", cwd=tmp_path)
+    below: set[int] = set()
+    try:
+        wait_until(lambda: process.poll() is not None or (reports.exists() and reports.stat().st_size > 0), "an epoch")
+        below |= set(descendants(process.pid))
+        yield process
+    finally:
+        kill({process.pid} | {pid for pid in below if is_alive(pid)})
+        process.wait()
+
+
+def test_a_killed_process_is_replaced_and_trains_to_the_same_numbers(begun, whole: StudyFolder, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    # Not one of those that prepare its batches, which it has forked itself.
+    (child,) = (pid for pid in children_below(begun.pid) if parent_of(parent_of(pid)) == begun.pid)
+    os.kill(child, signal.SIGKILL)
+    assert begun.wait(timeout=300) == 0, output(tmp_path)
+
+    assert "the final training's process died with exit code -9: going on from the last checkpoint" in output(tmp_path)
+    assert numbers(folder) == numbers(whole)
+    assert result(folder) == result(whole)
+    assert not (folder.retrain / "memory.json").exists(), "memory was not to blame"
+
+
+def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: StudyFolder, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    below = set(descendants(begun.pid))
+    os.killpg(begun.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+    assert begun.wait(timeout=300) == 130, output(tmp_path)
+    wait_until(lambda: not any(map(is_alive, below)), "an end to all its processes", within_s=ALIVE_AFTER_S)
+
+    had = len(read_reports(folder.retrain_reports))
+    assert 1 < had < 4, "the epoch under way is recorded, and no other is begun"
+    assert "press Ctrl-C again to stop now" in output(tmp_path)
+    assert f"interrupted after {had} epochs: the same command goes on from there" in output(tmp_path)
+    assert "Traceback" not in output(tmp_path)
+    again = run_cli("train", "tiny.yaml", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert sum(line.startswith("epoch") for line in again.stdout.splitlines()) == 4 - had
+    assert numbers(folder) == numbers(whole)
+
+
+def test_short_of_memory_it_goes_on_in_parts_and_remembers(
+    whole: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.creation import create_recipe_folder
+    from search.errors import StudyError
+    from search.experiment.experiment import load
+    from search.final_memory import FinalMemory
+    from search.final_training import FinalTraining
+    from search.policy.memory import smallest_micro_batch
+
+    shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(LONGER, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    experiment = load(tmp_path / "tiny.yaml")
+    folder = create_recipe_folder(experiment, replace=False)
+    folder.retrain.mkdir()
+    fewest = smallest_micro_batch(experiment.bind({}))
+    said: list[str] = []
+
+    def train(room) -> None:
+        main = partial(short_final, room)
+        FinalTraining(folder, experiment, experiment.bind({}), trial=None, say=said.append, main=main).run()
+
+    with pytest.raises(StudyError, match=f"stage 'top': not even {fewest} photos at once fit at 32 px"):
+        train({(0, 32): 4, (1, 32): fewest - 1})
+    refused = [line for line in said if line.startswith("no room")]
+    assert [line.partition(" photos")[0] for line in refused] == ["no room for 8", "no room for 4"]
+    assert [report.micro_batch for report in read_reports(folder.retrain_reports)] == [4, 4]
+    known = FinalMemory(folder, experiment.bind({})).known
+    assert [(one["place"]["unfreeze"], one["photos"]) for one in known] == [(0.0, 8), (0.1, fewest)]
+
+    said.clear()
+    train({(0, 32): 4, (1, 32): fewest})
+
+    reports = read_reports(folder.retrain_reports)
+    assert [report.micro_batch for report in reports] == [4, 4, fewest, fewest]
+    assert reports[1].checkpoint == "attempt-0/epoch-0002.npz", "the head was not trained again"
+    assert "in expectation only" in reports[2].notes[0]
+    assert not [line for line in said if line.startswith("no room")], "it began with what fits"
+    assert json.loads(folder.retrain_memory.read_text(encoding="utf-8")) == known
+    assert folder.model.exists()
+
+
+def numbers(folder: StudyFolder) -> list[tuple[int, float, float, float]]:
+    return [_numbers(report) for report in read_reports(folder.retrain_reports)]
+
+
+def _numbers(report: EpochReport) -> tuple[int, float, float, float]:
+    return (report.epoch, report.train_loss, report.val_log_loss, report.val_accuracy)
+
+
+def result(folder: StudyFolder) -> tuple[object, ...]:
+    scores = read_scores(folder.scores)
+    return (scores.best_epoch, scores.plain_log_loss, scores.tta_log_loss, scores.tta_views)
+
+
+def output(cwd: Path) -> str:
+    return (cwd / "output.txt").read_text(encoding="utf-8")
