@@ -12,7 +12,7 @@ import pytest
 
 from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
-from tests.search.processes import WAIT_S, descendants, is_alive, kill, run_cli, start_cli, wait_until
+from tests.search.processes import WAIT_S, descendants, is_alive, kill, parent_of, run_cli, start_cli, wait_until
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import write_tiny
 
@@ -30,6 +30,8 @@ cp -a results/tiny kept
 """
 LEFT_BYTES = 64 * 1024
 """Enough for a line of the journal, too little for the checkpoint of an unfrozen stage."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+"""What a file on a tmpfs takes at least, and grows by."""
 
 
 @dataclass
@@ -58,9 +60,22 @@ class SmallDisk:
         path = self.cwd / name
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def fill(self) -> None:
+    def fill(self, *, left_bytes: int = LEFT_BYTES) -> None:
         found = os.statvfs(self.results)
-        (self.results / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - LEFT_BYTES))
+        (self.results / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - left_bytes))
+
+    def end_the_journals_page(self) -> None:
+        """Fills the last page that the journal has already: whatever is appended then needs another. Nobody writes."""
+        line = '{"op_code":2,"worker_id":"test","study_id":0,"user_attr":{"padding":"%s"}}\n'
+        taken = self.folder.log.stat().st_size + len(line % "")
+        with self.folder.log.open("a", encoding="utf-8") as journal:
+            journal.write(line % ("x" * (-taken % PAGE_BYTES)))
+        assert self.folder.log.stat().st_size % PAGE_BYTES == 0
+
+    def driver(self) -> int:
+        """The command that runs now."""
+        below = descendants(self.process.pid)
+        return next(pid for pid in below if parent_of(pid) == self.process.pid and "search.cli" in below[pid])
 
     def make_room(self) -> None:
         (self.results / "ballast").unlink()
@@ -125,6 +140,43 @@ def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
     after = read_records(StudyFolder(disk.cwd / "kept"))
     for old in before:
         assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"
+    assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_loses_nothing(
+    small_disk: SmallDisk, finished: Ran
+) -> None:
+    disk, driver = small_disk, 0
+    attempt = disk.folder.trial(0) / "attempt-1"
+    try:
+        disk.wait(attempt.exists, "the baseline's unfrozen stage")
+        driver = disk.driver()
+        os.kill(driver, signal.SIGSTOP)  # it hears of the epoch once the disk is full, and then has to write it down
+        disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an epoch that nobody has recorded")
+        disk.end_the_journals_page()
+        disk.fill(left_bytes=0)
+    finally:
+        if driver:
+            os.kill(driver, signal.SIGCONT)
+    disk.wait(lambda: bool(disk.text("first.code").strip()), "an end to the first run")
+
+    told, before = disk.text("first.txt"), disk.records()
+    assert disk.text("first.code").strip() == "2"
+    assert "Traceback" not in told
+    last = told.rstrip().splitlines()[-1]
+    log, root = disk.cwd / "results" / "tiny" / "study.log", disk.cwd / "results" / "tiny"
+    assert last.startswith(f"carsearch: {log}: no room left on its disk (No space left on device; 0.0 MB free)"), told
+    assert last.endswith(f"then go on by 'carsearch resume {root}'")
+    assert told.count("no room left") == 1, told
+    assert [record.fidelity for record in before] == [2], "the epoch that found no room is not there, not half of it"
+
+    disk.make_room()
+    (disk.cwd / "go").touch()
+    assert disk.process.wait(timeout=WAIT_S) == 0
+    assert disk.text("second.code").strip() == "0", disk.text("second.txt")
+    after = read_records(StudyFolder(disk.cwd / "kept"))
+    assert after[0].reports[:2] == before[0].reports, "no finished epoch is trained again"
+    assert after[0].deaths == (), "nobody is to blame for a full disk"
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
