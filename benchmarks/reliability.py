@@ -28,7 +28,8 @@ WHOLE = Setup(epoch_s=0.5)
 READING = """\
 Stock's search trains a formula, 0.2 to 1 s an epoch; its state is saved every 10 s or, with `num_to_keep`, after that
 many checkpoints. What was told within the last 10 s is lost: dozens of these epochs, at most one where an epoch takes
-minutes. Our figures are of another search, a real one, and of the tests named. Seconds are of a shared machine."""
+minutes; the rungs are forgotten however long an epoch is. Our figures are of another search, a real one, and of the
+tests named. Seconds are of a shared machine."""
 
 
 @dataclass(frozen=True, slots=True)

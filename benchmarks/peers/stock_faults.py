@@ -156,15 +156,18 @@ def disk_full(place: Path) -> str | None:
             (seen / "ballast").unlink()
             life.start()
             second = life.wait()
-            written, result = life.notes(), life.result()
+            written, result, last_words = life.notes(), life.result(), life.last_words()
         told = "No space left" in life.output(0)
-        again = notes.heard_and_trained_again(written)
-        ended_again = notes.ended_and_begun_again(written)
-        complete = sum(not trial["failed"] for trial in result)
+    complete = sum(not trial["failed"] for trial in result)
+    after = (
+        f"restoring ends with exit code {second}: {last_words}"
+        if second
+        else f"restored, {complete} of {setup.trials} trials are complete; epochs trained again:"
+        f" {notes.heard_and_trained_again(written)}; finished trials run again: {notes.ended_and_begun_again(written)}"
+    )
     return (
         f"the driver ends {ended_s:.0f} s later with exit code {first}, {failed} trials failed of it, the disk"
-        f" {'' if told else 'not '}named; with room again and restored (exit code {second}): {complete} of"
-        f" {setup.trials} trials complete, {again} epochs trained again, {ended_again} finished trials run again"
+        f" {'' if told else 'not '}named; with room again, {after}"
     )
 
 

@@ -60,10 +60,11 @@ class Killed:
 
     def text(self) -> str:
         return (
-            f"{self.deaths} deaths: **{self.heard_again} epochs** that the driver had been told of trained again (the"
-            f" whole search has {self.epochs}), {self.ended_again} finished trials run again; of {self.trials} trials"
-            f" {self.same_params} have the undisturbed search's parameters, {self.same_length} of them its length;"
-            f" {self.lost} that had begun are in no result; processes: {left_text(self.left)}"
+            f"deaths: {self.deaths}; epochs trained again that the driver had been told of: **{self.heard_again}** (the"
+            f" whole search has {self.epochs}); finished trials run again: {self.ended_again}; trials with the"
+            f" undisturbed search's parameters: {self.same_params} of {self.trials}, with its length too:"
+            f" {self.same_length}; trials that had begun and are in no result: {self.lost}; processes:"
+            f" {left_text(self.left)}"
         )
 
 
@@ -102,8 +103,8 @@ def slowest(left: Sequence[Leftovers]) -> Leftovers:
 def left_text(left: Leftovers) -> str:
     if left.all_s is not None:
         return f"all gone within {left.all_s:.1f} s"
-    worker = f"is gone within {left.worker_s:.1f} s" if left.worker_s is not None else f"lives after {LEFT_AFTER_S:g} s"
-    return f"the trial's {worker}, {' and '.join(left.outlived)} live after {LEFT_AFTER_S:g} s"
+    worker = f"gone within {left.worker_s:.1f} s" if left.worker_s is not None else f"there after {LEFT_AFTER_S:g} s"
+    return f"the trial's own {worker}; left after {LEFT_AFTER_S:g} s: {', '.join(left.outlived)}"
 
 
 def undisturbed(place: Path, setup: Setup) -> Undisturbed:
@@ -220,9 +221,10 @@ def snapshot_torn(place: Path) -> str:
         life.start()
         code = life.wait()
         after = life.result()
-        again = notes.heard_and_trained_again(life.notes())
+        again, last_words = notes.heard_and_trained_again(life.notes()), life.last_words()
+    if code:
+        return f"restoring ends with exit code {code}: {last_words}"
     kept = sum(trial["key"] in before for trial in after)
     return (
-        f"exit code {code}; {len(after)} trials of 3 in the end, {kept} of the {len(before)} begun before;"
-        f" {again} epochs trained again"
+        f"{len(after)} trials of 3 in the end, {kept} of the {len(before)} begun before; epochs trained again: {again}"
     )

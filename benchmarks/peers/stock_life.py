@@ -99,6 +99,7 @@ class Life:
                 **self.setup.environment(number, self.folder / "notes"),
                 "PYTHONPATH": str(ROOT),
                 "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_worker_niceness": "0",  # Ray's 15 would starve its workers, and nothing else, on a shared machine
             },
             stdout=(self.folder / f"output{number}").open("wb"),
             stderr=subprocess.STDOUT,
@@ -114,6 +115,10 @@ class Life:
         """What a driver and its workers printed."""
         number = range(len(self.drivers))[life]
         return (self.folder / f"output{number}").read_text(encoding="utf-8", errors="replace")
+
+    def last_words(self) -> str:
+        """The first sentence of the latest driver's last line: the error where it ended by one."""
+        return (self.output().strip().splitlines() or ["nothing"])[-1].partition(". ")[0]
 
     def result(self) -> list[dict[str, Any]]:
         """The trials as the latest driver returned them; none where it did not come so far."""

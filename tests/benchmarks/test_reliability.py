@@ -84,7 +84,7 @@ def test_a_killed_search_is_weighed_against_the_undisturbed_one():
     assert (killed.epochs, killed.trials, killed.same_params, killed.same_length) == (12, 2, 1, 1)
     assert killed.lost == 1, "a began, and is in no result"
     assert killed.left == SLOW
-    assert "2 deaths: **2 epochs**" in killed.text()
+    assert "deaths: 2; epochs trained again that the driver had been told of: **2** (the whole" in killed.text()
     shorter = weigh(KILLED, ["a", "b"], WHOLE | {"b": 3}, [GONE])
     assert (shorter.same_params, shorter.same_length) == (2, 1)
 
@@ -92,8 +92,9 @@ def test_a_killed_search_is_weighed_against_the_undisturbed_one():
 def test_of_several_deaths_the_slowest_is_told():
     assert left_text(slowest([SLOW, GONE])) == "all gone within 1.5 s"
     assert slowest([STAY, SLOW, STAY]) == STAY
-    assert left_text(STAY) == "the trial's is gone within 2.0 s, agent live after 20 s"
-    assert "the trial's lives after 20 s" in left_text(slowest([STAY, Leftovers(None, None, ("ray",))]))
+    assert left_text(STAY) == "the trial's own gone within 2.0 s; left after 20 s: agent"
+    never = Leftovers(None, None, ("ray",))
+    assert left_text(slowest([STAY, never])) == "the trial's own there after 20 s; left after 20 s: agent, ray"
 
 
 def test_what_is_known_is_compared_across_each_death():
