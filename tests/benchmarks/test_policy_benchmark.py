@@ -191,7 +191,12 @@ def test_the_benchmark_prints_its_tables_and_its_line(tmp_path, monkeypatch, cap
     assert "recorded: 13 configurations, a full training of 11 epochs" in printed
     assert "W=2 B=2" in printed
     line = json.loads(printed.splitlines()[-1])
-    assert (line["name"], line["half"], line["seeds"], line["policy"]) == ("policy", "held_out", 2, next(iter(CANDIDATES)))
+    assert (line["name"], line["half"], line["seeds"], line["policy"]) == (
+        "policy",
+        "held_out",
+        2,
+        next(iter(CANDIDATES)),
+    )
     assert len(line["claims"]) == 3
     assert line["claims"][-1]["peer"] == 2
 
