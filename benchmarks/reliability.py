@@ -74,7 +74,8 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
         ),
         Row(
             "a trial's process killed, twice; then it raises at one epoch",
-            "goes on from the last checkpoint: `test_faults.py`; deaths and errors are counted apart: `cluster/test_dispatch.py`",
+            "goes on from the last checkpoint: `test_faults.py`; deaths and errors are counted apart:"
+            " `cluster/test_dispatch.py`",
             stock_faults.worker_killed,
         ),
         Row(
