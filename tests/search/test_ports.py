@@ -188,27 +188,27 @@ def test_of_a_cluster_nothing_is_given_without_its_token(
         )
         return done, time.monotonic() - started
 
-    study = "results/tiny"
+    study = tmp_path / "results" / "tiny"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "import search.run, search.cluster.knock"], cwd=ROOT, check=True)
     limit_s = 3 * (time.monotonic() - started) + AT_ONCE_S
 
-    created, _ = carsearch("run", "tiny.yaml", "--set", "search.trials=1")
-    without, seconds = carsearch("resume", study)
-    assert without.stderr == created.stderr
+    search = ("run", "tiny.yaml", "--set", "search.trials=1")
+    without, seconds = carsearch(*search)
     assert (without.returncode, without.stderr.count("\n")) == (2, 1), without.stderr
     assert f"carsearch: the Ray cluster at {INSIDE_IP}:6379 asks for a token, and there is none" in without.stderr
     assert seconds < limit_s
-    wrong, seconds = carsearch("resume", study, RAY_AUTH_TOKEN=WRONG)
+    wrong, seconds = carsearch(*search, RAY_AUTH_TOKEN=WRONG)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong.stderr
     assert "refuses the token from the environment variable RAY_AUTH_TOKEN" in wrong.stderr
     assert WRONG not in wrong.stderr
     assert seconds < limit_s
+    assert not study.exists(), "a refused search leaves no study behind"
 
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(RIGHT)
-    right, _ = carsearch("resume", study, RAY_AUTH_MODE="disabled")
+    right, _ = carsearch(*search, RAY_AUTH_MODE="disabled")
     assert right.returncode == 0, right.stderr
-    assert len(read_records(StudyFolder(tmp_path / study))) == 1
+    assert len(read_records(StudyFolder(study))) == 1
     assert stat.S_IMODE((home / ".ray" / "auth_token").stat().st_mode) == 0o600
     assert guarded_cluster.process.poll() is None, "it goes on running"
