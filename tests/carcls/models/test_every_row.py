@@ -168,6 +168,42 @@ def step(classifier: Classifier, size_px: int, **compiled) -> float:
     return float(classifier.model.train_on_batch(photos, np.eye(3, dtype=np.float32)[:2]))
 
 
+@pytest.fixture
+def as_it_was(classifier) -> Iterator[None]:
+    """Whatever a test does to the row's normalisations, and to what its layers answer, the next one finds as it was."""
+    layers = classifier.backbone.layers
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    kept = [(variable, np.array(variable)) for layer in norms for variable in layer.weights]
+    yield
+    for variable, value in kept:
+        variable.assign(value)
+    for layer in layers:
+        layer.trainable = True
+        if "call" in vars(layer):
+            del layer.call
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_folded_normalisations_answer_as_they_did(classifier):
+    rng, backbone = np.random.default_rng(0), classifier.backbone
+    for layer in backbone.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        if not layer.trainable:
+            for variable in layer.weights:  # near what a fresh one has, or deep models overflow
+                variable.assign(variable + rng.uniform(-0.2, 0.2, variable.shape))
+    size_px = BACKBONES[classifier.backbone_name].min_size_px
+    pixels = rng.uniform(0, 255, (1, size_px, size_px, 3)).astype("float32")
+    before = np.asarray(backbone(pixels))
+    # What a rounding of the input does to it: the deepest row, at this size, answers by something else altogether.
+    rounding = np.abs(np.asarray(backbone(pixels * (1 + 2**-20))) - before).max()
+
+    fold_batch_norm(backbone)
+
+    assert np.ptp(before) > 0
+    tolerance = 4 * rounding + 1e-5 * np.abs(before).max()
+    np.testing.assert_allclose(np.asarray(backbone(pixels)), before, rtol=0, atol=tolerance)
+
+
 @pytest.mark.slow
 def test_a_training_step_at_each_fraction_has_a_finite_loss(classifier):
     """Each from the same weights: where features are one pixel wide, BatchNorm over two photos may blow up gradients of
@@ -288,24 +324,3 @@ def test_dense_layers_are_blocks_and_the_last_normalisation_joins_them():
         *("conv4_block1_concat", "pool4_pool", "relu"),
     ]
     assert faults(edges(backbone), parts, cells=False) == []
-
-
-# The last one: it leaves the row's layers folded.
-def test_folded_normalisations_answer_as_they_did(classifier):
-    rng, backbone = np.random.default_rng(0), classifier.backbone
-    for layer in backbone.layers:
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        if not layer.trainable:
-            for variable in layer.weights:  # near what a fresh one has, or deep models overflow
-                variable.assign(variable + rng.uniform(-0.2, 0.2, variable.shape))
-    size_px = BACKBONES[classifier.backbone_name].min_size_px
-    pixels = rng.uniform(0, 255, (1, size_px, size_px, 3)).astype("float32")
-    before = np.asarray(backbone(pixels))
-    # What a rounding of the input does to it: the deepest row, at this size, answers by something else altogether.
-    rounding = np.abs(np.asarray(backbone(pixels * (1 + 2**-20))) - before).max()
-
-    fold_batch_norm(backbone)
-
-    assert np.ptp(before) > 0
-    tolerance = 4 * rounding + 1e-5 * np.abs(before).max()
-    np.testing.assert_allclose(np.asarray(backbone(pixels)), before, rtol=0, atol=tolerance)
