@@ -134,7 +134,9 @@ class Dispatcher:
 
     def fell_back(self, number: int, epoch: int) -> None:
         """A worker found checkpoints lost, and goes on after an earlier epoch, or after none."""
+        lost = self._study.record(number).reports[epoch:]
         self._study.fall_back(number, epoch)
+        self._spending.lost(lost)
 
     def is_out_of_time(self, number: int) -> bool:
         """True where a running trial should end with the epoch it has just reported; see `Spending.is_out_of_time`."""

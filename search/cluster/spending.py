@@ -1,8 +1,9 @@
 """What a search has used of its budget, by the study's records and its clock, and what that ends."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from carcls.events import EpochReport
 from search.experiment.settings import SearchSettings
 from search.logs import get_logger
 from search.policy.budget import is_used_up
@@ -39,6 +40,10 @@ class Spending:
     def save(self) -> None:
         """Keeps the clock in the study."""
         self._study.set_elapsed_s(self.elapsed_s())
+
+    def lost(self, reports: Sequence[EpochReport]) -> None:
+        """These epochs were just taken back, to be trained again: their GPU time stays spent."""
+        self._study.set_gpu_meter(self._study.gpu_meter.with_lost(trained_s(reports)))
 
     def budget(self) -> BudgetState:
         """What is left; once exhausted it stays so, as recorded."""

@@ -1,6 +1,6 @@
 """When a limit counts as used up, and what of it is kept for the finals. Pure; serves real and simulated searches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LARGEST_FINALS = 0.5
 """Share of a budget that is set aside for the finals at most: a search that may do nothing else finds nothing."""
@@ -18,7 +18,7 @@ class GpuMeter:
     share: float = 0.0
     """Of one GPU, that each trial has now; 0 without."""
     since_s: float = 0.0
-    """Seconds that trials had been trained when they got this share."""
+    """Seconds that trials had been trained when they got this share, less those whose epochs were lost since."""
     before_s: float = 0.0
     """GPU-seconds spent until then."""
 
@@ -33,3 +33,7 @@ class GpuMeter:
     def with_share(self, share: float, trained_s: float) -> "GpuMeter":
         """From now on trials have this share."""
         return self if share == self.share else GpuMeter(share, trained_s, self.used_s(trained_s))
+
+    def with_lost(self, lost_s: float) -> "GpuMeter":
+        """So many seconds of training count no longer as trained, their epochs being lost; they stay spent."""
+        return replace(self, since_s=self.since_s - lost_s)

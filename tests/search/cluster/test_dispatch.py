@@ -402,6 +402,18 @@ def test_gpu_hours_that_were_spent_stay_spent_whatever_a_later_run_gives_to_a_tr
     assert none.study.budget_exhausted
 
 
+def test_gpu_hours_of_epochs_whose_checkpoints_are_lost_stay_spent(open_desk) -> None:
+    desk = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.5))
+    desk.take()
+    for _ in range(2):
+        desk.epoch(0, train_s=3600.0)
+    desk.dispatcher.segment_ended(0, Outcome("killed", "lost"))
+    desk.take()
+    desk.dispatcher.fell_back(0, 1)
+    again = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.5))
+    assert again.study.gpu_meter.used_s(3600) == 3600, "two hours of half a GPU, though one is known to the trial"
+
+
 def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) -> None:
     desk = open_desk("search.trials=3")
     desk.work(desk.take())
