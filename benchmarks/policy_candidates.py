@@ -11,17 +11,21 @@ Make = Callable[[Space, Mapping[str, Value], int], Policy]
 """(space, default recipe, seed) -> the policy of one search."""
 
 
-def ladder(*, reduction_factor: int, sampler: str = "tpe", stopping: bool = True, first_rung: int = 1) -> Make:
+def ladder(
+    *, reduction_factor: int, sampler: str = "tpe", stopping: bool = True, first_rung: int = 1, adaptive: bool = False
+) -> Make:
     """As `search.scheduler` and `search.sampler` of an experiment file say."""
 
     def make(space: Space, baseline: Mapping[str, Value], seed: int) -> Policy:
-        rungs = Ladder(reduction_factor, stopping=stopping, first_rung=first_rung - 1)
+        rungs = Ladder(reduction_factor, stopping=stopping, first_rung=first_rung - 1, adaptive=adaptive)
         return SearchPolicy(space, baseline, rungs, sampler, seed)
 
     return make
 
 
 CANDIDATES: Mapping[str, Make] = {
+    "adaptive-3": ladder(reduction_factor=3, adaptive=True),
+    "adaptive-2": ladder(reduction_factor=2, adaptive=True),
     "asha-3": ladder(reduction_factor=3),
     "asha-2": ladder(reduction_factor=2),
     "asha-4": ladder(reduction_factor=4),

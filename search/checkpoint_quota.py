@@ -62,7 +62,7 @@ def going_on(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[int]:
     chosen = [*active, *(trial for trial in paused if trial.is_baseline), *([carried] if carried else [])]
     if not ladder.stopping:
         return frozenset(trial.number for trial in [*chosen, *paused])
-    for stage in {trial.rung for trial in paused if trial.rung is not None}:
+    for stage in {trial.rung for trial in paused if trial.rung is not None} - ladder.as_of(trials).passed:
         ranked = standing(trials, stage)
         chosen += [trial for trial in ranked[: ladder.places(len(ranked))] if trial in paused and trial.rung == stage]
     return frozenset(trial.number for trial in chosen)

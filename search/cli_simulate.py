@@ -21,7 +21,8 @@ _FIRST_LINE = 2
 """Of a curves file, that holds a curve."""
 _TRAININGS = 16.0
 _NONE = "none"
-_REDUCTION_FACTORS = ("2", "3", "4", _NONE)
+_ADAPTIVE = "adaptive-"
+_RUNGS = ("2", "3", "4", f"{_ADAPTIVE}3", _NONE)
 
 
 def simulate(
@@ -36,8 +37,13 @@ def simulate(
         float | None, typer.Option(min=0, help=f"Budget: in whole trainings of average length; {_TRAININGS:g} if none.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches that each figure is the mean of.")] = 20,
-    reduction_factor: Annotated[
-        list[str] | None, typer.Option(help="Keep the best 1/N of each stage, or `none`; repeatable: a row each.")
+    rungs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N | adaptive-N | none",
+            help="Keep the best 1/N of each stage, of those that foretell the last but one, or all; repeatable: a row"
+            " each.",
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
@@ -50,7 +56,7 @@ def simulate(
     from search.experiment.experiment import load
     from search.policy.forecast import forecast
 
-    ladders = {name: _ladder(name) for name in reduction_factor or _REDUCTION_FACTORS}
+    ladders = {name: _ladder(name) for name in rungs or _RUNGS}
     experiment = load(file, overrides or [])
     logs.setup()
     landscape = recorded(experiment, curves)
@@ -60,7 +66,7 @@ def simulate(
         say(line)
     found = {}
     for name, ladder in ladders.items():
-        with console.status(f"simulating: reduction factor {name}"):
+        with console.status(f"simulating: rungs {name}"):
             found[name] = forecast(
                 landscape,
                 ladder,
@@ -100,7 +106,7 @@ def table(found: "dict[str, Forecast]") -> "Table":
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
-    for title in ("factor", "judge accuracy", "± s.e.", "started", "finished", "cost", "best at"):
+    for title in ("rungs", "judge accuracy", "± s.e.", "started", "finished", "cost", "best at"):
         shown.add_column(title, justify="right", no_wrap=True)
     for name, one in found.items():
         shown.add_row(name, *_cells(one))
@@ -125,9 +131,12 @@ def _ladder(name: str) -> "Ladder":
 
     if name == _NONE:
         return Ladder(2, stopping=False)
-    if not name.isdecimal() or int(name) < 2:
-        raise typer.BadParameter(f"expected a whole number of 2 or more, or {_NONE}; found {name!r}")
-    return Ladder(int(name))
+    factor = name.removeprefix(_ADAPTIVE)
+    if not factor.isdecimal() or int(factor) < 2:
+        raise typer.BadParameter(
+            f"expected N or {_ADAPTIVE}N, N a whole number of 2 or more, or {_NONE}; found {name!r}"
+        )
+    return Ladder(int(factor), adaptive=factor != name)
 
 
 def _budget_s(landscape: "RecordedCurves", hours: float | None, trainings: float | None) -> float:
@@ -158,5 +167,5 @@ def _opening(
     return (
         f"{landscape.size} recorded configurations; mean whole training: {duration_text(training_s)}",
         f"budget: {spent}; workers: {workers}",
-        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/factor of a stage go on",
+        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage go on",
     )

@@ -57,7 +57,7 @@ class RecordingPolicy:
             return Proposal(dict(self.baseline), is_baseline=True, repetition=repetition)
         return Proposal(spread_out(self.space, number=number - 1, seed=self.seed), repetition=repetition)
 
-    def first_stop(self, stage_count: int) -> int:
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         """The last stage: nobody is stopped."""
         return stage_count - 1
 

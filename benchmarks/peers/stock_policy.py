@@ -72,7 +72,7 @@ class StockPolicy:
         """What the searcher suggests."""
         return Proposal(self._searcher.suggest(str(len(trials))))
 
-    def first_stop(self, stage_count: int) -> int:
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         """The last stage: stages mean nothing to Ray."""
         return stage_count - 1
 

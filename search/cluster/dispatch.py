@@ -113,7 +113,8 @@ class Dispatcher:
         match job:
             case NewTrial():
                 number = self._new_trial(records)
-                return self._hand_out(number, self._policy.first_stop(self._study.record(number).stage_count))
+                stages = self._study.record(number).stage_count
+                return self._hand_out(number, self._policy.first_stop(self._study.records(), stages))
             case Repeat():
                 number = self._new_repeat(job)
                 return self._hand_out(number, self._study.record(number).stage_count - 1)

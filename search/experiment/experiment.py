@@ -105,15 +105,20 @@ class Experiment:
         ]
         if self.is_fixed:
             return (*lines, "one fixed recipe: no domains; train it with `carsearch train`")
-        scheduler = self.search.scheduler
-        stopping = (
-            f"the best 1/{scheduler.reduction_factor} go on" if scheduler.kind == "asha" else "all run to the end"
-        )
-        lines.append(f"search: {self.search.trials} trials by {self.search.sampler}; after each stage {stopping}")
+        lines.append(f"search: {self.search.trials} trials by {self.search.sampler}; {self._stopping()}")
         for parameter in self.space.parameters:
             value = self.baseline.get(parameter.name, parameter.domain.default())
             lines.append(f"{parameter.name}: {parameter.domain}, first {value}")
         return tuple(lines)
+
+    def _stopping(self) -> str:
+        scheduler = self.search.scheduler
+        if scheduler.kind == "none":
+            return "all run to the end"
+        which = "after each stage" if scheduler.first_rung == 1 else f"from stage {scheduler.first_rung} on"
+        if scheduler.kind == "adaptive":
+            which += " that foretells the last but one"
+        return f"{which} the best 1/{scheduler.reduction_factor} go on"
 
     def _held_back(self) -> str:
         text = f"{self.data.validation.fraction:.0%} held back for validation"

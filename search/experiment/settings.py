@@ -89,8 +89,9 @@ class BudgetSettings(_Frozen):
 class SchedulerConfig(_Frozen):
     """Who goes on after a stage."""
 
-    kind: Literal["asha", "none"] = "asha"
-    """`none`: every trial runs all its stages."""
+    kind: Literal["asha", "adaptive", "none"] = "asha"
+    """`adaptive`: as `asha`, with only those rungs in force whose order is the last rung's. `none`: every trial runs
+    all its stages."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """The best 1/reduction_factor of a rung go on."""
     first_rung: Annotated[int, Field(ge=1)] = 1

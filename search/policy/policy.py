@@ -37,8 +37,8 @@ class Policy(Protocol):
         """The next new trial, asked for after a job of NewTrial."""
         ...
 
-    def first_stop(self, stage_count: int) -> int:
-        """Number of the stage at which a new trial stops first."""
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
+        """Number of the stage at which a new trial stops first; it is one of the trials already."""
         ...
 
 
@@ -65,9 +65,9 @@ class SearchPolicy:
             return Proposal(dict(self.baseline), is_baseline=True)
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
 
-    def first_stop(self, stage_count: int) -> int:
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         """The ladder's."""
-        return self.ladder.first_stop(stage_count)
+        return self.ladder.as_of(trials).first_stop(stage_count)
 
 
 def search_policy(experiment: Experiment) -> SearchPolicy:
@@ -78,8 +78,9 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         baseline=experiment.baseline,
         ladder=Ladder(
             settings.scheduler.reduction_factor,
-            stopping=settings.scheduler.kind == "asha",
+            stopping=settings.scheduler.kind != "none",
             first_rung=settings.scheduler.first_rung - 1,
+            adaptive=settings.scheduler.kind == "adaptive",
         ),
         sampler=settings.sampler,
         seed=settings.seed,

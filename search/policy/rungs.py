@@ -1,8 +1,10 @@
 """The ladder: rungs are stage ends, by stage number; its rules are pure functions of plain records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+from search.policy.agreement import doubtful_rungs
 from search.policy.records import Rank, TrialRecord, TrialState, searched
 
 
@@ -16,10 +18,18 @@ class Ladder:
     """False: nobody pauses, every trial goes straight to its last stage."""
     first_rung: int = 0
     """Number of the first stage at whose end trials are compared; whoever has fewer stages pauses nowhere."""
+    adaptive: bool = False
+    """True: where the order at a rung is not that at the last one, the rung compares nobody; see `agreement`."""
+    passed: frozenset[int] = frozenset()
+    """Numbers of the stages after which nobody pauses and nobody is promoted; `as_of` says which."""
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
             raise ValueError(f"reduction_factor: expected 2 or more, found {self.reduction_factor}")
+
+    def as_of(self, trials: Sequence[TrialRecord]) -> Self:
+        """The rungs that are in force, as things stand."""
+        return replace(self, passed=doubtful_rungs(trials)) if self.adaptive and self.stopping else self
 
     def first_stop(self, stage_count: int) -> int:
         """Number of the stage after which a new trial pauses or is complete."""
@@ -27,7 +37,10 @@ class Ladder:
 
     def next_stop(self, stage: int, stage_count: int) -> int:
         """Number of the stage after which a trial that goes on with `stage` pauses or is complete."""
-        return min(max(stage, self.first_rung), stage_count - 1) if self.stopping else stage_count - 1
+        if not self.stopping:
+            return stage_count - 1
+        rungs = (rung for rung in range(max(stage, self.first_rung), stage_count - 1) if rung not in self.passed)
+        return next(rungs, stage_count - 1)
 
     def places(self, ended: int) -> int:
         """How many of the trials that have ended a stage may go on. Integers: a float logarithm loses rungs."""
@@ -47,11 +60,17 @@ def standing(trials: Sequence[TrialRecord], stage: int) -> list[TrialRecord]:
 def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
     """The best trial paused at a rung and among those that may go on from it; None where there is none."""
     ranked = standing(trials, stage)
-    for trial in ranked[: ladder.places(len(ranked))]:
-        paused_here = trial.state is TrialState.PAUSED and trial.rung == stage
-        if paused_here and _rank(trial, stage) is not None:
-            return trial
-    return None
+    return _best_paused(ranked[: ladder.places(len(ranked))], stage)
+
+
+def left_behind(trials: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
+    """The best trial paused at a stage's end, whatever its place; None where there is none."""
+    return _best_paused(standing(trials, stage), stage)
+
+
+def _best_paused(ranked: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
+    paused_here = (trial for trial in ranked if trial.state is TrialState.PAUSED and trial.rung == stage)
+    return next((trial for trial in paused_here if _rank(trial, stage) is not None), None)
 
 
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

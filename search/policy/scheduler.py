@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched
-from search.policy.rungs import Ladder, promotable
+from search.policy.rungs import Ladder, left_behind, promotable
 
 __all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
 
@@ -71,7 +71,11 @@ def next_job(
     in the middle of a stage because of it waits until it is larger. When nothing can start and no trial runs, the best
     trial that is paused or was cut off is carried to its end, once. The finals come last, and once they are over a
     search that was given more trials goes on. Finitely many jobs, then Finished.
+
+    An adaptive ladder promotes nobody from a rung that is not in force; when all trials have been proposed, whoever is
+    paused there goes on, the best first, for nothing says that he is worse than others.
     """
+    ladder = ladder.as_of(trials)
     return (
         _resume(trials, ladder, budget)
         or _search(searched(trials), ladder, budget)
@@ -101,6 +105,8 @@ def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) 
         job = _promote(trials, ladder)
     if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
         job = NewTrial()
+    if job is None and not budget.exhausted:
+        job = _let_pass(trials, ladder)
     if job is None and _any_running(trials):
         job = Wait()
     return job or _carry(trials)
@@ -119,7 +125,13 @@ def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
     if not ladder.stopping:
         return _go_on(next((trial for trial in trials if trial.state is TrialState.PAUSED), None), ladder)
     top = max((trial.stage_count for trial in trials), default=0)
-    candidates = (promotable(trials, stage, ladder) for stage in range(top - 1, -1, -1))
+    rungs = (stage for stage in range(top - 1, -1, -1) if stage not in ladder.passed)
+    candidates = (promotable(trials, stage, ladder) for stage in rungs)
+    return _go_on(next((trial for trial in candidates if trial), None), ladder)
+
+
+def _let_pass(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    candidates = (left_behind(trials, stage) for stage in sorted(ladder.passed, reverse=True))
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 

@@ -137,7 +137,8 @@ class _Search:
                     return False
                 case NewTrial() as job:
                     number = self._new_trial(records)
-                    self._begin(job, number, self.policy.first_stop(self.study.record(number).stage_count))
+                    stages = self.study.record(number).stage_count
+                    self._begin(job, number, self.policy.first_stop(self.study.records(), stages))
                 case Continue() as job:
                     self._begin(job, job.number, job.stop_after_stage)
                 case Repeat() as job:

@@ -24,9 +24,8 @@ from search.experiment.experiment import load
 from search.policy.curves import Curve, CurvePoint, write_curves
 from search.policy.formulas import FORMULAS
 from search.policy.landscapes import RecordedCurves
-from search.policy.policy import Proposal
+from search.policy.policy import Proposal, search_policy
 from search.policy.sampler import spread_out
-from search.policy.scheduler import Ladder
 from search.policy.simulate import simulate
 
 
@@ -159,9 +158,8 @@ def test_every_candidate_begins_with_the_default_recipe_and_trains_it_to_its_end
 def test_the_first_candidate_is_what_the_experiment_on_these_photos_uses():
     experiment = load(EXPERIMENT.with_name("cars10.yaml"))
     first = CANDIDATES[next(iter(CANDIDATES))](experiment.space, experiment.baseline, 0)
-    settings = experiment.search
-    assert first.ladder == Ladder(settings.scheduler.reduction_factor, stopping=settings.scheduler.kind == "asha")
-    assert first.sampler == settings.sampler
+    asked = search_policy(experiment)
+    assert (first.ladder, first.sampler) == (asked.ladder, asked.sampler)
 
 
 def stand_in(path):

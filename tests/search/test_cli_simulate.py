@@ -42,21 +42,21 @@ def simulate(*arguments: str):
 
 def rows(stdout: str) -> dict[str, list[str]]:
     lines = stdout.splitlines()
-    title = next(at for at, line in enumerate(lines) if line.split()[:2] == ["factor", "judge"])
+    title = next(at for at, line in enumerate(lines) if line.split()[:2] == ["rungs", "judge"])
     return {line.split()[0]: line.split()[1:] for line in lines[title + 1 :]}
 
 
-def test_a_row_for_each_reduction_factor(recorded) -> None:
+def test_a_row_for_each_kind_of_rungs(recorded) -> None:
     done = simulate("--budget-trainings", "4")
 
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[:3] == [
         "12 recorded configurations; mean whole training: 30 min",
         "budget: 2 h 00 min of all workers' training = 4.0 whole trainings; workers: 1",
-        "means over 3 searches by tpe; no finals; the best 1/factor of a stage go on",
+        "means over 3 searches by tpe; no finals; the best 1/N of a stage go on",
     ]
     found = rows(done.stdout)
-    assert list(found) == ["2", "3", "4", "none"]
+    assert list(found) == ["2", "3", "4", "adaptive-3", "none"]
     assert found["none"][2:4] == ["4.0", "4.0"], "without rungs four are started and finished"
     assert all(float(row[2]) > float(row[3]) for name, row in found.items() if name != "none")
     assert all(0.5 <= float(row[0]) <= 0.94 and float(row[1]) >= 0 for row in found.values())
@@ -64,7 +64,7 @@ def test_a_row_for_each_reduction_factor(recorded) -> None:
 
 
 def test_a_budget_that_outlasts_the_recording_says_so(recorded) -> None:
-    done = simulate("--hours", "100", "--reduction-factor", "none")
+    done = simulate("--hours", "100", "--rungs", "none")
 
     found = rows(done.stdout)
     assert found == {"none": ["0.9400", "0.0000", "12.0", "12.0", "6", "h", "00", "min", *found["none"][8:]]}
@@ -72,7 +72,7 @@ def test_a_budget_that_outlasts_the_recording_says_so(recorded) -> None:
 
 
 def test_one_search_has_no_standard_error(recorded) -> None:
-    done = simulate("--seeds", "1", "--reduction-factor", "3", "--hours", "1")
+    done = simulate("--seeds", "1", "--rungs", "3", "--hours", "1")
     assert rows(done.stdout)["3"][1] == "-"
 
 
@@ -80,8 +80,9 @@ def test_one_search_has_no_standard_error(recorded) -> None:
     ("arguments", "message"),
     [
         (["--hours", "1", "--budget-trainings", "2"], "not both"),
-        (["--reduction-factor", "1"], "2 or more, or none"),
-        (["--reduction-factor", "many"], "found 'many'"),
+        (["--rungs", "1"], "2 or more, or none"),
+        (["--rungs", "adaptive-1"], "found 'adaptive-1'"),
+        (["--rungs", "many"], "found 'many'"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(recorded, arguments: list[str], message: str) -> None:

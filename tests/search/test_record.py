@@ -53,7 +53,7 @@ def test_more_are_not_repeated_than_there_are() -> None:
 def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_first() -> None:
     waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
     asked = policy()
-    assert asked.first_stop(4) == 3
+    assert asked.first_stop((), 4) == 3
     assert asked.next_job([], OPEN) == NewTrial()
     assert asked.next_job([waiting, running], OPEN) == Continue(0, 3)
     assert asked.next_job(ended(7), OPEN) == NewTrial()

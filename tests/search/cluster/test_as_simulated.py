@@ -27,29 +27,41 @@ from tests.search.tiny import EXPERIMENT
 DEATH = "its worker died"
 
 
+THREE_STAGES = (
+    "train.stages=[{name: head, unfreeze: 0.0, epochs: 2, learning_rate: {loguniform: [1e-3, 1e-2]}},"
+    " {name: half, unfreeze: 0.1, epochs: 1, learning_rate: 1e-3},"
+    " {name: top, unfreeze: 0.2, epochs: 1, learning_rate: 1e-3}]"
+)
+LADDERS = {"asha": (), "adaptive": ("search.scheduler.kind=adaptive", THREE_STAGES)}
+
+
 @dataclass(frozen=True)
 class Scattered:
     """Curves of the tiny experiment's shape, from the parameters alone; some cannot be trained."""
 
     space: Space
     baseline: Mapping[str, Value]
+    middle: int
+    """Stages between the first and the last."""
     size = None
 
     def train(self, proposal: Proposal, *, taken: Set[int], seed: int) -> Training:
         chance = zlib.crc32(str(sorted(proposal.params.items())).encode())
         head, top = (0.25 + (chance >> shift) % 16 / 32 for shift in (0, 8))
         infeasible = chance % 5 == 0 and not proposal.is_baseline
-        stages = ([head, head], [] if infeasible else [top])
+        between = [[(2 * head + top) / 3]] * self.middle
+        stages = ([head, head], *between, [] if infeasible else [top])
         seconds = float(1 + chance % 3)
-        found = curve(*stages, seconds=seconds, stage_count=2, infeasible=infeasible, params=proposal.params)
+        count = 2 + self.middle
+        found = curve(*stages, seconds=seconds, stage_count=count, infeasible=infeasible, params=proposal.params)
         return Training(found, None)
 
 
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+@pytest.fixture(params=LADDERS)
+def experiment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
-    return load(Path("tiny.yaml"), ["search.trials=20"])
+    return load(Path("tiny.yaml"), ["search.trials=30", *LADDERS[request.param]])
 
 
 @pytest.mark.parametrize("finalists", [0, 1])
@@ -61,14 +73,15 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 def test_jobs_and_records_are_the_same(
     experiment: Experiment, tmp_path: Path, workers: int, faults: Faults, finalists: int
 ) -> None:
-    budget = BudgetSettings(gpu_hours=0.02 if finalists else 0.012)
+    middle = len(experiment.bind(experiment.baseline).stages) - 2
+    budget = BudgetSettings(gpu_hours=(0.02 if finalists else 0.012) * (1 + middle))
     finals = FinalistSettings(count=finalists, seeds=2)
     settings = experiment.search.model_copy(update={"finalists": finals, "budget": budget})
     experiment = replace(experiment, search=settings)
     log = Log()
     found = simulate(
         search_policy(experiment),
-        Scattered(experiment.space, experiment.baseline),
+        Scattered(experiment.space, experiment.baseline, middle=middle),
         workers=workers,
         max_trials=experiment.search.trials,
         budget_s=3600 * (budget.gpu_hours or 0.0),
@@ -125,4 +138,4 @@ def _assert_it_was_worth_a_test(found: Simulation, *, with_deaths: bool, with_fi
     assert any(record.infeasible for record in found.records)
     assert any(record.deaths for record in found.records) is with_deaths
     assert any(record.repeats is not None for record in found.records) is with_finals
-    assert 5 < len(searched(found.records)) < 20, "the hours are used up before the trials are"
+    assert 5 < len(searched(found.records)) < 30, "the hours are used up before the trials are"

@@ -123,7 +123,7 @@ class Search:
         number, proposed = len(self.records), len(searched(self.records))
         stage_count = len(self.curves[proposed])
         new = trial(number, TrialState.RUNNING, stage_count=stage_count, params={"x": proposed})
-        stop = self.ladder.first_stop(stage_count)
+        stop = self.ladder.as_of([*self.records, new]).first_stop(stage_count)
         self.records.append(replace(new, attempts=1, stop_after_stage=stop))
 
     def _repeat(self, job: Repeat) -> None:

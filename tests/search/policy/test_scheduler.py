@@ -129,6 +129,27 @@ def test_a_trial_of_kind_none_goes_to_its_end_wherever_it_paused():
     assert next_job([DONE_BASELINE, trial(1, PAUSED, [0.1])], straight, PLENTY) == Continue(1, stop_after_stage=2)
 
 
+ADAPTIVE = Ladder(3, adaptive=True)
+
+
+def test_an_adaptive_ladder_goes_to_the_last_rung_until_an_earlier_one_is_believed():
+    fresh = [DONE_BASELINE, trial(1, WAITING)]
+    assert next_job(fresh, ADAPTIVE, PLENTY) == Continue(1, stop_after_stage=1)
+    agreed = [trial(number, PAUSED, [0.1 * number], [0.1 * number]) for number in range(1, 7)]
+    assert next_job([DONE_BASELINE, trial(7, WAITING), *agreed], ADAPTIVE, PLENTY) == Continue(7, stop_after_stage=0)
+
+
+def test_whom_a_rung_held_back_that_is_no_longer_believed_goes_on_after_all_new_trials():
+    crossed = [trial(number, COMPLETE, [0.1 * number], [1 - 0.1 * number], [0.1]) for number in range(1, 7)]
+    held_back = [trial(7, PAUSED, [0.8]), trial(8, PAUSED, [0.9]), trial(9, PAUSED, [0.7])]
+    records = [DONE_BASELINE, *crossed, *held_back]
+    assert next_job(records, THIRD, PLENTY) == Continue(8, stop_after_stage=1), "it is among the best third"
+    assert next_job(records, ADAPTIVE, PLENTY) == NewTrial()
+    assert next_job(records, ADAPTIVE, NO_TRIALS) == Continue(8, stop_after_stage=1)
+    assert next_job([*records, trial(10, RUNNING)], ADAPTIVE, NO_TRIALS) == Continue(8, stop_after_stage=1)
+    assert next_job(records, ADAPTIVE, NO_TIME) == Continue(8, stop_after_stage=2, carried=True)
+
+
 def test_failed_trials_are_never_continued():
     assert next_job([trial(0, FAIL, [0.9], infeasible=True), trial(1, FAIL)], HALF, NO_TRIALS) == Finished()
 
@@ -141,7 +162,7 @@ searches = st.builds(
     lambda first, rest: [first, *rest], baselines, st.lists(st.lists(stages, min_size=1, max_size=4), max_size=30)
 )
 
-ladders = st.builds(Ladder, st.integers(2, 4), st.booleans(), st.integers(0, 3))
+ladders = st.builds(Ladder, st.integers(2, 4), st.booleans(), st.integers(0, 3), st.booleans())
 
 
 def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: object) -> tuple[Search, list[Job]]:
@@ -166,7 +187,10 @@ def _check_promotion(search: Search, job: Continue) -> None:
     record = by_number(search.records)[job.number]
     if record.state is WAITING or record.is_baseline or not search.ladder.stopping:
         return
-    stage = job.stop_after_stage - 1
+    stage = record.rung
+    if stage in search.ladder.as_of(search.records).passed:
+        assert search.budget.trials_left == 0, "whom a rung that is not in force held back goes on when none is new"
+        return
     ended = {
         other.number: max(r.val_accuracy for r in other.reports if r.stage == stage)
         for other in search.records
@@ -192,6 +216,21 @@ def test_a_search_in_any_order_of_arrival(curves, ladder: Ladder, workers: int, 
     assert {record.state for record in search.records} <= {COMPLETE, PAUSED, FAIL}
     if not ladder.stopping:
         assert {record.state for record in search.records} <= {COMPLETE, FAIL}
+
+
+long_stages = st.lists(accuracies, min_size=1, max_size=2)
+long_searches = st.lists(st.lists(long_stages, min_size=4, max_size=4), min_size=8, max_size=24)
+
+
+@given(long_searches, st.integers(2, 3), st.integers(1, 5), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_an_adaptive_search_of_four_stages(curves, reduction_factor: int, workers: int, chance: Random):
+    ladder = Ladder(reduction_factor, adaptive=True)
+    search, jobs = _play(curves, ladder, workers, chance)
+    assert jobs[-1] == Finished()
+    assert len(set(search.trained)) == len(search.trained), "a stage was trained twice"
+    doubtful = ladder.as_of(search.records).passed
+    assert not [record for record in search.records if record.state is PAUSED and record.rung in doubtful]
 
 
 @given(searches, st.integers(1, 5), st.randoms(), st.integers(0, 12))

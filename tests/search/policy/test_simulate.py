@@ -222,7 +222,7 @@ class Bad:
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
         return Proposal(LINE.default())
 
-    def first_stop(self, stage_count: int) -> int:
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         return 0
 
 
@@ -313,9 +313,8 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
         spent += curves[one.number].points[one.epoch - 1].seconds
         assert one.cost_s == spent
     assert [one.time_s for one in found.history] == sorted(one.time_s for one in found.history)
-    assert (
-        found.cost_s + found.lost_s <= workers * max((one.time_s for one in found.history), default=0.0) + workers * 3
-    )
+    last_s = max(one.time_s for one in (*found.history, *found.decisions))
+    assert found.cost_s + found.lost_s <= workers * (last_s + 3), "a segment that began last is struck within 3 s"
     busy = 0
     for kind, _ in log.heard:
         busy += {"started": 1, "ended": -1}.get(kind, 0)
