@@ -164,13 +164,14 @@ def line_or_error(outcome: Outcome, config: TrainConfig, *, deaths: int, max_res
     match outcome.kind:
         case "out_of_memory" if outcome.refusal is not None:
             refusal = Refusal.from_json(outcome.refusal)
-            if not has_next(config, refusal.photos):
+            if not has_next(config, refusal):
                 raise StudyError(no_room_text(refusal.place, outcome, config, what))
             stage = outcome.stage or 0
-            fewer = micro_batch([refusal], config, stage, refusal.place.device)
+            next_try = micro_batch([refusal], config, stage, refusal.place.device) or config.batch_size
+            is_same = next_try >= refusal.photos
             return (
-                f"no room for {refusal.photos} photos at once in stage {config.stages[stage].name!r}:"
-                f" going on from the last checkpoint with at most {fewer}"
+                f"no room for {refusal.photos} photos at once in stage {config.stages[stage].name!r}: going on from the"
+                f" last checkpoint with {'as many once more' if is_same else f'at most {next_try}'}"
             )
         case "killed" if deaths <= max_restarts:
             return f"{outcome.cause}: going on from the last checkpoint"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from carcls.config import TrainConfig
 from search.cluster.memory import memory_device, oom_kills, was_killed_for_memory
 from search.cluster.segment import Message, Outcome, Segment, outcome_message, read_fallback, read_outcome, read_report
-from search.policy.memory import Place, Refusal, micro_batches, never_fits
+from search.policy.memory import Place, Refusal, micro_batches, never_fits, refused_again
 
 
 def fitted(segment: Segment) -> Segment:
@@ -18,7 +18,7 @@ def fitted(segment: Segment) -> Segment:
 
 def refused_before(segment: Segment) -> Outcome | None:
     """The end of a segment that was `fitted`, where it is known beforehand: in one of its stages not even the fewest
-    photos have room here, as an earlier one found. None where it is worth a try."""
+    photos have room here, as earlier ones found. None where it is worth a try."""
     known = [Refusal.from_json(values) for values in segment.refusals]
     config = TrainConfig.model_validate(segment.config)
     for stage in range(segment.first_stage, segment.stop_after_stage + 1):
@@ -26,7 +26,7 @@ def refused_before(segment: Segment) -> Outcome | None:
         if refusal is not None:
             cause = (
                 f"stage {config.stages[stage].name!r}: not tried, for {refusal.photos} photos at once had no room on"
-                f" {segment.device} in an earlier trial, and fewer do not train it"
+                f" {segment.device} in {refusal.tries} earlier tries, and fewer do not train it"
             )
             return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
     return None
@@ -34,9 +34,10 @@ def refused_before(segment: Segment) -> Outcome | None:
 
 def refused(segment: Segment, stage: int) -> Refusal:
     """What a segment that was `fitted` tells by having no room in one of its stages."""
+    known = [Refusal.from_json(values) for values in segment.refusals]
     config = TrainConfig.model_validate(segment.config)
     photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.batch_size
-    return Refusal(Place.of(config, stage, segment.device), photos)
+    return refused_again(known, Place.of(config, stage, segment.device), photos)
 
 
 class MemoryTold:

@@ -24,14 +24,14 @@ class Refusals:
         return [refusal.to_json() for refusal in self._read() if refusal.place.backbone == config.backbone]
 
     def add(self, config: TrainConfig, outcome: Outcome) -> bool:
-        """Keeps what a segment's end says; True where fewer photos at once are worth a try, False where the
-        configuration is infeasible, and for an outcome of another kind."""
+        """Keeps what a segment's end says; True where another try is worth it, False where the configuration is
+        infeasible, and for an outcome of another kind."""
         if outcome.refusal is None:
             return False
         new = Refusal.from_json(outcome.refusal)
         kept = remember(self._read(), new)
         self._study.set_value(_REFUSALS, json.dumps([refusal.to_json() for refusal in kept]))
-        return has_next(config, new.photos)
+        return has_next(config, new)
 
     def _read(self) -> tuple[Refusal, ...]:
         return tuple(Refusal.from_json(values) for values in json.loads(str(self._study.get_value(_REFUSALS) or "[]")))

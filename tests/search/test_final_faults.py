@@ -115,7 +115,8 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     with pytest.raises(StudyError, match=f"stage 'top': not even {fewest} photos at once fit at 32 px"):
         train({(0, 32): 4, (1, 32): fewest - 1})
     refused = [line for line in said if line.startswith("no room")]
-    assert [line.partition(" photos")[0] for line in refused] == ["no room for 8", "no room for 4"]
+    assert [line.partition(" photos")[0] for line in refused] == [f"no room for {photos}" for photos in (8, 4, fewest)]
+    assert refused[-1].endswith("with as many once more")
     assert [report.micro_batch for report in read_reports(folder.retrain_reports)] == [4, 4]
     known = FinalMemory(folder, experiment.bind({})).known
     assert [(one["place"]["unfreeze"], one["photos"]) for one in known] == [(0.0, 8), (0.1, fewest)]

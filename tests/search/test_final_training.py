@@ -19,7 +19,7 @@ from search.final_child import final_outcome
 from search.final_memory import FinalMemory
 from search.final_training import line_or_error
 from search.folder import StudyFolder
-from search.policy.memory import Place, Refusal, micro_batch, remember, smallest_micro_batch
+from search.policy.memory import Place, Refusal, micro_batch, refused_again, remember, smallest_micro_batch
 from search.report.memory import parts_rows
 from tests.search.trial_builders import epoch_report
 
@@ -46,8 +46,8 @@ CONFIG = config_of(32, batch_norm=False)
 after = partial(line_or_error, config=CONFIG, deaths=0, max_restarts=3, what="the final training in r")
 
 
-def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1) -> Outcome:
-    refusal = Refusal(Place.of(config, stage, HERE), photos)
+def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1, tries: int = 1) -> Outcome:
+    refusal = Refusal(Place.of(config, stage, HERE), photos, tries)
     cause = "OutOfMemoryError: stage 'half': no room; lower batch_size"
     return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
 
@@ -58,9 +58,16 @@ def test_without_room_a_fresh_process_goes_on_with_half() -> None:
     )
 
 
+@pytest.mark.parametrize(("photos", "config"), [(1, CONFIG), (2, config_of(2, batch_norm=True))])
+def test_the_fewest_photos_get_one_more_try(photos: int, config: TrainConfig) -> None:
+    assert after(no_room(photos, config), config=config) == (
+        f"no room for {photos} photos at once in stage 'half': going on from the last checkpoint with as many once more"
+    )
+
+
 def test_where_not_one_photo_fits_it_says_what_where_and_what_to_do() -> None:
     with pytest.raises(StudyError) as caught:
-        after(no_room(1))
+        after(no_room(1, tries=2))
     text = str(caught.value)
     assert "stage 'half': not even 1 photos at once fit at 96 px through MobileNet on CPU, 512 MiB" in text
     assert "--set retrain.image_size=" in text
@@ -76,11 +83,14 @@ def test_it_ends_with_what_fits_or_with_an_error(batch_size: int, batch_norm: bo
     config, refusals, tries = config_of(batch_size, batch_norm=batch_norm), (), 0
     while (photos := micro_batch(refusals, config, 1, HERE) or batch_size) > room:
         tries += 1
-        assert tries <= 8, "each try has half of the last"
-        outcome = no_room(photos, config)
-        refusals = remember(refusals, Refusal.from_json(outcome.refusal))
+        assert tries <= 9, "each try has half of the last, and the fewest have two"
+        refusal = refused_again(refusals, Place.of(config, 1, HERE), photos)
+        outcome = no_room(photos, config, tries=refusal.tries)
+        refusals = remember(refusals, refusal)
+        next_try = micro_batch(refusals, config, 1, HERE)
         try:
-            assert after(outcome, config=config).endswith(f"at most {micro_batch(refusals, config, 1, HERE)}")
+            said = after(outcome, config=config)
+            assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many once more")
         except StudyError:
             assert room < smallest_micro_batch(config)
             return

@@ -59,12 +59,15 @@ def test_a_worker_starts_with_what_fits_on_its_own_device(segment: Segment) -> N
 
 def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment) -> None:
     assert refused_before(fitted(segment)) is None
-    one = Refusal(Place.of(CONFIG, 1, HERE), 1)
+    once = Refusal(Place.of(CONFIG, 1, HERE), 1)
+    again = fitted(replace(segment, refusals=[*segment.refusals, once.to_json()]))
+    assert (refused_before(again), again.micro_batch) == (None, [None, 1]), "the fewest are tried once more"
+    one = replace(once, tries=2)
     hopeless = fitted(replace(segment, refusals=[*segment.refusals, one.to_json()]))
     outcome = refused_before(hopeless)
     assert outcome == Outcome(
         "out_of_memory",
-        "stage 'half': not tried, for 1 photos at once had no room on CPU, 512 MiB in an earlier trial,"
+        "stage 'half': not tried, for 1 photos at once had no room on CPU, 512 MiB in 2 earlier tries,"
         " and fewer do not train it",
         stage=1,
         refusal=one.to_json(),
@@ -79,7 +82,7 @@ def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytes
     monkeypatch.setattr(trial, "segment_messages", lambda *_: pytest.fail("a process was started"))
     told_to_tune: list[dict[str, str]] = []
     monkeypatch.setattr(trial.tune, "report", told_to_tune.append)
-    one = Refusal(Place.of(CONFIG, 0, HERE), 1)
+    one = Refusal(Place.of(CONFIG, 0, HERE), 1, tries=2)
     trial.run_segment({"segment": replace(segment, refusals=[one.to_json()]).to_json()})
     assert [read_outcome(message) for message in told_to_tune] == [
         refused_before(fitted(replace(segment, refusals=[one.to_json()])))
@@ -101,6 +104,13 @@ def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
     whole = told(memory, Outcome("out_of_memory", "no room", stage=0))
     assert read_outcome(flatten_dict(outcome_message(whole))) == whole, "whatever Tune does to nested results"
     assert whole.refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
+
+
+def test_it_is_told_with_the_tries_that_were_known_when_it_began(segment: Segment) -> None:
+    once = Refusal(Place.of(CONFIG, 1, HERE), 1)
+    memory = MemoryTold(fitted(replace(segment, refusals=[once.to_json()])), kills_before=0)
+    assert told(memory, Outcome("out_of_memory", stage=1)).refusal == replace(once, tries=2).to_json()
+    assert told(memory, Outcome("out_of_memory", stage=0)).refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
 
 
 def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: Segment) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.cluster.dispatch import Dispatcher
+from search.cluster.fitting import refused_before
 from search.cluster.segment import Outcome, Segment, read_outcome, read_report
 from search.policy.memory import Place, Refusal
 from search.policy.records import TrialState
@@ -23,8 +25,8 @@ HERE = "CPU, 512 MiB"
 WHOLE = ("search.scheduler={kind: none}", "train.head={batch_norm: false, dropout: 0.0}")
 
 
-def no_room(config: TrainConfig, stage: int, photos: int) -> Outcome:
-    refusal = Refusal(Place.of(config, stage, HERE), photos)
+def no_room(config: TrainConfig, stage: int, photos: int, tries: int = 1) -> Outcome:
+    refusal = Refusal(Place.of(config, stage, HERE), photos, tries)
     return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, refusal=refusal.to_json())
 
 
@@ -44,10 +46,37 @@ def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_de
 def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> None:  # noqa: F811
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.take().number)
-    desk.dispatcher.segment_ended(0, no_room(config, 0, 3))
+    desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
     record = desk.study.record(0)
     assert (record.state, record.infeasible) == (TrialState.FAIL, True), "random weights: BatchNorm needs three"
     assert record.cause == "OutOfMemoryError: no room"
+
+
+def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the_memory(open_desk) -> None:  # noqa: F811
+    desk = open_desk(*WHOLE, "search.max_restarts=0")
+    first, second = desk.take(), desk.take()
+    config = desk.study.config(first.number)
+    for segment in (first, second):  # they ran at the same moment
+        desk.dispatcher.segment_ended(segment.number, no_room(config, 0, 3))
+        assert desk.state(segment.number) is TrialState.WAITING
+    again = desk.take()
+    assert (again.number, again.refusals) == (0, [Refusal(Place.of(config, 0, HERE), 3).to_json()])
+    desk.work(again)
+    assert desk.state(0) is TrialState.COMPLETE, "there is room now"
+
+
+def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:  # noqa: F811
+    desk = open_desk(*WHOLE)
+    config = desk.study.config(desk.printed(desk.take()).number)
+    desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
+    untried = replace(desk.take(), device=HERE)
+    known_end = refused_before(untried)
+    assert known_end is not None
+    desk.dispatcher.segment_ended(1, known_end)
+    tried, other = desk.study.records()
+    assert (tried.infeasible, other.infeasible) == (True, True)
+    assert (tried.traceback, other.traceback) == ("trials/0000/attempt-0/output.log", None)
+    assert (other.cause or "").startswith("stage 'head': not tried, for 3 photos at once had no room on CPU, 512 MiB")
 
 
 def test_later_trials_and_later_drivers_know(open_desk) -> None:  # noqa: F811
@@ -104,7 +133,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
         [[None, 3]],
         [[4, 3]],
         [[4, 3]],
-        [[4, 3], [3, 3]],
+        [[4, 3], [3, 3], [3, 3]],
     ]
     assert all(record.deaths == () for record in records), "memory is no restart"
     for record, head in zip(records[:4], (4, None, 4, 4), strict=True):
