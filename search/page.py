@@ -26,7 +26,8 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         name=folder.name,
         experiment_text=changes + experiment.resolved_yaml(),
         records=records if is_held(folder.root) else left_behind(records),
-        validation_photos=_validation_photos(folder),
+        validation_photos=_photos(folder, "validation"),
+        judge_photos=_photos(folder, "judge"),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
         retrain_reports=read_reports(folder.retrain_reports),
@@ -45,9 +46,9 @@ def _device(folder: StudyFolder) -> str:
     return read_scores(folder.scores).device if folder.scores.exists() else ""
 
 
-def _validation_photos(folder: StudyFolder) -> int:
+def _photos(folder: StudyFolder, fold: str) -> int:
     with folder.split.open(newline="", encoding="utf-8") as rows:
-        return sum(row["fold"] == "validation" for row in csv.DictReader(rows))
+        return sum(row["fold"] == fold for row in csv.DictReader(rows))
 
 
 def _quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:

@@ -122,14 +122,15 @@ def report_data(
     device: str = "",
     finalists: FinalistSettings = NO_FINALS,
     finals_exhausted: bool = False,
+    judge_photos: int | None = None,
 ) -> ReportData:
     """Decides all that the page says; pure.
 
     `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
     the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
     `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
-    machine. Without `validation_photos` no interval is given. `finals_exhausted`: the budget has no room for more
-    repeats of `finalists`. Raises KeyError where `retrain` lacks a score.
+    machine. Without `validation_photos` or `judge_photos` their scores have no interval. `finals_exhausted`: the
+    budget has no room for more repeats of `finalists`. Raises KeyError where `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -143,7 +144,7 @@ def report_data(
         trained_s=sum(trained_s(record.reports) for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
-        winner=_winner(best, trials, validation_photos, finals) if best else None,
+        winner=_winner(best, trials, (validation_photos, judge_photos), finals) if best else None,
         finals=finals,
         leaderboard=_leaderboard(trials, best, validation_photos),
         curves=tuple(_curve(record, best) for record in trials if record.reports),
@@ -160,13 +161,13 @@ def report_data(
 
 
 def _winner(
-    best: TrialRecord, records: Sequence[TrialRecord], photos: int | None, finals: Finals | None
+    best: TrialRecord, records: Sequence[TrialRecord], photos: tuple[int | None, int | None], finals: Finals | None
 ) -> Winner | None:
-    score = trial_score(best, photos)
+    score = trial_score(best, *photos)
     if score is None:
         return None
     baseline = next((record for record in records if record.is_baseline), None)
-    baseline_score = trial_score(baseline, photos) if baseline else None
+    baseline_score = trial_score(baseline, *photos) if baseline else None
     names = dict.fromkeys([*best.params, *(baseline.params if baseline else ())])
     return Winner(
         number=best.number,

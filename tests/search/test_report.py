@@ -85,8 +85,15 @@ def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_a
     report = data([judged(BASELINE, [0.9, 0.8, 0.6875]), judged(BEST, [1.0, 0.9, 0.8, 0.7656])])
     winner = report.winner
     assert (winner.number, winner.score.judge_accuracy, winner.baseline.judge_accuracy) == (1, 0.7656, 0.6875)
-    page = re.sub(r"\s+", " ", " ".join(Page(render(report)).texts))
+
+    def text(shown):
+        return re.sub(r"\s+", " ", " ".join(Page(render(shown)).texts))
+
+    page = text(report)
     assert "Winner, judged 0.7656 on photos held back from training and from every choice; baseline 0.6875" in page
+    counted = data([judged(BASELINE, [0.9, 0.8, 0.6875]), judged(BEST, [1.0, 0.9, 0.8, 0.7656])], judge_photos=128)
+    assert counted.winner.score.judge_interval == wilson_interval(0.7656, 128)
+    assert "Winner, judged 0.7656 95 %: 0.6851 – 0.8306, on photos held back" in text(counted)
     assert data().winner.score.judge_accuracy is None
     assert "judged" not in render(data())
 
