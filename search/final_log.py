@@ -50,6 +50,8 @@ class FinalLog:
 
     def forget_beyond(self, epoch: int) -> None:
         """Takes back the epochs after that one; 0: all of them."""
+        # Before the file: what is cut off between the two falls back again, and is told again.
+        self._events.take_back(epoch)
         del self._reports[epoch:]
         atomic.write_text(self._folder.retrain_reports, "".join(_line(report) for report in self._reports))
 

@@ -12,7 +12,7 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.failures import is_untrained, may_be_tried_again
+from search.policy.failures import may_be_tried_again
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.sampler import distributions
 from search.storage import StudyStorage
@@ -134,10 +134,7 @@ class Study(StudyValues):
             return False
         if report.epoch != record.fidelity + 1:
             raise StudyError(f"trial {number} reported epoch {report.epoch}, expected {record.fidelity + 1}")
-        was_untrained = is_untrained(self._records)
         self._records[number] = self._storage.add_report(number, report)
-        if was_untrained:
-            self._tell_optuna()
         return True
 
     def fall_back(self, number: int, epoch: int) -> None:
@@ -186,9 +183,10 @@ class Study(StudyValues):
         self._change(replace(failed, state=TrialState.FAIL))
 
     def try_again(self, number: int) -> bool:
-        """FAIL -> WAITING, with as many tries as a new trial, before any trial of the study was trained.
+        """FAIL -> WAITING, with as many tries as a new trial, to go on from its last epoch.
 
-        False where that failure is final: the configuration was at fault, or Optuna, which reopens none, knows of it.
+        False where that failure is final: the configuration was at fault, or the study was finished since, and Optuna,
+        which reopens none, knows of it.
         """
         record = self._expect(number, TrialState.FAIL)
         if self._is_final(record) or self._storage.is_told(number):
@@ -261,4 +259,4 @@ class Study(StudyValues):
                 self._storage.tell_optuna(record)
 
     def _is_final(self, record: TrialRecord) -> bool:
-        return self.is_finished or not may_be_tried_again(record, self._records)
+        return self.is_finished or not may_be_tried_again(record)

@@ -40,22 +40,35 @@ class Written:
     started: bool
     ended: bool
     epochs: frozenset[int]
+    """Those that stand: not those that were taken back, unless they came again."""
+    fallbacks: int = 0
+    """How many times epochs were taken back."""
 
 
 def read_events(folder: Path) -> Written:
     """Of all event files of one run; what a killed writer left torn is not there."""
-    events = [
-        event_pb2.Event.FromString(record)
-        for path in folder.glob(f"{_FILES}*")
-        for record in _whole_records(path.read_bytes())
-    ]
-    tags = [(value.tag, event.step) for event in events for value in event.summary.value]
-    names = {tag for tag, _ in tags}
+    names: set[str] = set()
+    epochs: set[int] = set()
+    fallbacks = 0
+    for event in _events(folder):
+        if event.session_log.status == event_pb2.SessionLog.START:
+            fallbacks += 1
+            epochs = {epoch for epoch in epochs if epoch < event.step}
+        tags = {value.tag for value in event.summary.value}
+        names |= tags
+        epochs |= {event.step} if _ACCURACY in tags else set()
     return Written(
         started=metadata.SESSION_START_INFO_TAG in names,
         ended=metadata.SESSION_END_INFO_TAG in names,
-        epochs=frozenset(step for tag, step in tags if tag == _ACCURACY),
+        epochs=frozenset(epochs),
+        fallbacks=fallbacks,
     )
+
+
+def _events(folder: Path) -> Iterator[event_pb2.Event]:
+    """In the order in which TensorBoard reads them, which is that in which they were written."""
+    for path in sorted(folder.glob(f"{_FILES}*")):
+        yield from map(event_pb2.Event.FromString, _whole_records(path.read_bytes()))
 
 
 def _whole_records(content: bytes) -> Iterator[bytes]:
@@ -73,7 +86,7 @@ class EventLog:
     """Event files of one run in one folder; one file per driver process, so a resumed run opens a new one.
 
     Not thread-safe: the driver's one thread calls. Every method raises OSError where the folder cannot be written.
-    Epochs are written as they come; that none comes twice is the caller's promise.
+    Epochs are written as they come; that none comes twice, unless it was taken back, is the caller's promise.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,18 +98,27 @@ class EventLog:
         info = plugin_data_pb2.SessionStartInfo(group_name=name, start_time_secs=time.time())
         for key, value in params.items():
             _set_hparam(info.hparams[key], value)
-        self._append(_hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
+        self._append_summary(_hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
 
     def epoch(self, report: EpochReport) -> None:
         """One point on each curve, at global step `report.epoch`."""
-        self._append(_scalar_summary(epoch_scalars(report)), step=report.epoch)
+        self._append_summary(_scalar_summary(epoch_scalars(report)), step=report.epoch)
 
     def best(self, report: EpochReport) -> None:
         """The metrics that the HParams table shows beside the last epoch's; a better epoch may replace them."""
-        self._append(
+        self._append_summary(
             _scalar_summary({BEST_ACCURACY: report.val_accuracy, BEST_LOG_LOSS: report.val_log_loss}),
             step=report.epoch,
         )
+
+    def take_back(self, epoch: int) -> None:
+        """The curves end after that epoch, 0 for before the first; what was written of later ones is shown no more.
+
+        By the event at which TensorBoard drops what it has read of that step and later ones, as of a training that
+        was started again from an earlier checkpoint. The HParams table's row, at step 0, stays.
+        """
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._append(event_pb2.Event(step=epoch + 1, session_log=start))
 
     def end(self, reports: Sequence[EpochReport], *, failed: bool) -> None:
         """The metrics of the best epoch, where there was one, and how the run ended."""
@@ -104,10 +126,13 @@ class EventLog:
             self.best(max(reports, key=lambda report: report.rank))
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-        self._append(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
+        self._append_summary(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
 
-    def _append(self, summary: summary_pb2.Summary, step: int = 0) -> None:
-        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+    def _append_summary(self, summary: summary_pb2.Summary, step: int = 0) -> None:
+        self._append(event_pb2.Event(step=step, summary=summary))
+
+    def _append(self, event: event_pb2.Event) -> None:
+        event.wall_time = time.time()
         if self._path is None:
             self._path = self._new_file()
         _append(self._path, event)
@@ -158,12 +183,19 @@ class TensorBoardWriter:
             log.best(record.best)
 
     def catch_up(self, record: TrialRecord) -> None:
-        """Writes what the study holds of a trial and its event files do not: what a killed driver came not to write."""
+        """Writes what the study holds of a trial and its event files do not.
+
+        That is what a killed driver came not to write, and that epochs were taken back since checkpoints were lost.
+        """
         if not record.attempts:
             return
         written = read_events(self._folder.trial(record.number))
         if not written.started:
             self.trial_started(record.number, record.params)
+        if untold := record.fallbacks[written.fallbacks :]:
+            for epoch in untold:
+                self._log(record.number).take_back(epoch)
+            written = read_events(self._folder.trial(record.number))
         for report in record.reports:
             if report.epoch not in written.epochs:
                 self.epoch(record.number, report)

@@ -70,6 +70,12 @@ class Watch:
             self._events.epoch(number, report)
         self._show()
 
+    def fell_back(self, number: int) -> None:
+        """Epochs were taken back: its curves end where it goes on."""
+        with _without_full_disks():
+            self._events.catch_up(self._study.record(number))
+        self._show()
+
     def ended(self, number: int) -> None:
         """A segment ended; what is complete or failed for good gets its metrics in TensorBoard's table.
 
@@ -77,7 +83,7 @@ class Watch:
         """
         record = self._study.record(number)
         is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
-        if is_over and not may_be_tried_again(record, self._study.records()):
+        if is_over and not may_be_tried_again(record):
             with _without_full_disks():
                 self._events.trial_ended(record)
         self._show()

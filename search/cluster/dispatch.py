@@ -34,6 +34,9 @@ class Listener(Protocol):
     def reported(self, number: int, report: EpochReport) -> None:
         """An epoch was recorded."""
 
+    def fell_back(self, number: int) -> None:
+        """Of a running trial's epochs the last ones were taken back, to be trained again."""
+
     def ended(self, number: int) -> None:
         """A segment ended: the trial is paused, complete, waiting again, or failed."""
 
@@ -138,6 +141,8 @@ class Dispatcher:
         lost = self._study.record(number).reports[epoch:]
         self._study.fall_back(number, epoch)
         self._spending.lost(lost)
+        for listener in self._listeners:
+            listener.fell_back(number)
 
     def is_out_of_time(self, number: int) -> bool:
         """True where a running trial should end with the epoch it has just reported; see `Spending.is_out_of_time`."""
@@ -170,7 +175,7 @@ class Dispatcher:
                     number,
                     outcome.cause or outcome.kind,
                     infeasible=outcome.kind in ("infeasible", "out_of_memory"),
-                    traceback=self._folder.output_name(number, record.attempts - 1),
+                    traceback=self._output(number, record.attempts - 1),
                 )
         if why := self._failures.ended(number):
             self.stop(why)
@@ -179,6 +184,11 @@ class Dispatcher:
         self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
+
+    def _output(self, number: int, attempt: int) -> str | None:
+        """What an attempt printed, relative to the study's folder; None where no process of it came to that."""
+        name = self._folder.output_name(number, attempt)
+        return name if (self._folder.root / name).is_file() else None
 
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)

@@ -19,12 +19,13 @@ class FailureRow:
         self._study = study
         self._folder = folder
         self._row = self._kept = _read(study)
+        self._stopped_by: Row | None = None
 
     def ended(self, number: int) -> str | None:
         """After a trial's segment: why the search should stop, as a clause for its user; None where it should go on.
 
-        The trials that stopped it wait again then, where `to_try_again` says so, also those that fail alike after it
-        was said, while the search ends.
+        The trials that stopped it wait again then, as `to_try_again` says, also those that fail alike after it was
+        said, while the search ends.
         """
         record = self._study.record(number)
         if record.state is TrialState.FAIL and not record.infeasible:
@@ -33,9 +34,12 @@ class FailureRow:
             self._row = NO_FAILURES
         why = why_stop(self._row, self._study.records())
         if why:
-            for one in to_try_again(self._row, self._study.records()):
+            self._stopped_by = self._row
+        if self._stopped_by:
+            for one in to_try_again(self._stopped_by, self._study.records()):
                 self._study.try_again(one)
-        self._keep(NO_FAILURES if why else self._row)  # it is said once: a resumed search has as many tries again
+        # It is said once: a resumed search has as many tries again.
+        self._keep(NO_FAILURES if self._stopped_by else self._row)
         return f"{why}; see {self._folder.root / (record.traceback or '')}. Mend it first" if why else None
 
     def _keep(self, row: Row) -> None:

@@ -63,18 +63,17 @@ def is_untrained(records: Iterable[TrialRecord]) -> bool:
     return not any(record.reports for record in records)
 
 
-def may_be_tried_again(record: TrialRecord, records: Iterable[TrialRecord]) -> bool:
-    """Whether a trial's failure is not the last word on it yet."""
-    return record.state is TrialState.FAIL and not record.infeasible and is_untrained(records)
+def may_be_tried_again(record: TrialRecord) -> bool:
+    """Whether a trial's failure is not the last word on it while the search goes on."""
+    return record.state is TrialState.FAIL and not record.infeasible
 
 
 def to_try_again(row: Row, records: Sequence[TrialRecord]) -> tuple[int, ...]:
-    """Numbers of the failed trials that a search starts once more when it goes on after an early stop.
+    """Numbers of the failed trials that a search goes on with after the row that stopped it.
 
-    These are the trials of the row that stopped it before anything was trained: what its user has mended was no fault
-    of theirs. Were they to stay failed, the search would never train its baseline, and would have spent trials on
-    nothing. What failed for another reason, or was infeasible, stays so: it was not what was mended. So does a row of
-    failures after something was trained: the baseline is beyond it, and Optuna knows of them already.
+    These are all that failed for the row's reason: what its user has mended was no fault of theirs. Were they to stay
+    failed, the search would have spent trials on nothing and, stopped before anything was trained, would never train
+    its baseline. What failed for another reason, or was infeasible, stays so: it was not what was mended.
     """
-    failed = (record for record in records if may_be_tried_again(record, records))
+    failed = (record for record in records if may_be_tried_again(record))
     return tuple(record.number for record in failed if reason_of(record.cause or NO_CAUSE) == row.reason)

@@ -18,6 +18,7 @@ from search.final_job import read_line
 from search.final_log import FinalLog
 from search.folder import StudyFolder
 from search.scores import read_reports
+from search.tensorboard import read_events
 from tests.search.trial_builders import epoch_report
 
 STAGE = {"name": "head", "unfreeze": 0.0, "epochs": 9, "learning_rate": 0.1}
@@ -69,6 +70,10 @@ def test_a_torn_one_takes_its_epoch_along(begun, pipe, kind: str) -> None:
     log = FinalLog(folder, CONFIG)
     log.forget_beyond(told.epoch)
     assert list(log.reports) == list(read_reports(folder.retrain_reports)) == reports
+    log.add(epoch_report(3))
+    log.forget_beyond(1)
+    log.add(epoch_report(2))
+    assert read_events(folder.retrain).epochs == {2}, "of what this log has told; 1 was told by an earlier one"
 
 
 def test_without_any_it_starts_again(begun, pipe) -> None:

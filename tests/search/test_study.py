@@ -248,7 +248,7 @@ def test_optuna_sees_each_state_for_what_it_is(folder: Path):
     assert [trial.constraints for trial in seen[1:3]] == [{}, {"infeasible": 1.0}]
 
 
-def test_a_failure_before_the_first_epoch_of_all_may_be_taken_back(folder: Path):
+def test_a_failure_may_be_taken_back_while_the_search_is_not_over(folder: Path):
     study = Study.create(folder, "cars")
     baseline, infeasible = started(study, is_baseline=True), started(study)
     study.interrupt(baseline, "killed")
@@ -272,21 +272,30 @@ def test_a_failure_before_the_first_epoch_of_all_may_be_taken_back(folder: Path)
     assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
 
 
-def test_a_failure_is_final_once_anything_was_trained_or_the_search_is_over(folder: Path):
+def test_a_trial_that_failed_in_its_second_epoch_goes_on_after_the_first(folder: Path):
     study = Study.create(folder, "cars")
-    failed, trained = started(study), started(study)
-    study.fail(failed, "a bug", infeasible=False)
-    study.report(trained, epoch_report(1))
-    assert not study.try_again(failed)
-    assert optuna_trials(folder)[failed].state is OptunaState.FAIL
+    number = started(study)
+    study.report(number, epoch_report(1, accuracy=0.5))
+    study.interrupt(number, "killed")
+    study.start_segment(number, 0)
+    study.fail(number, "a bug", infeasible=False)
+    study = reopened(study, folder)
+    assert study.try_again(number)
+    assert (study.record(number).fidelity, study.record(number).deaths) == (1, ())
+    study.start_segment(number, 0)
+    study.report(number, epoch_report(2, accuracy=0.75, ended=True))
+    study.pause(number)
+    assert study.record(number).best_rank == epoch_report(2, accuracy=0.75).rank
+    study.finish()
+    assert [(trial.state, trial.value) for trial in optuna_trials(folder)] == [(OptunaState.PRUNED, 0.75)]
     study.close()
 
-    over = folder / "over"
-    over.mkdir()
-    with Study.create(over, "cars") as study:
+
+def test_a_failure_is_final_once_the_search_is_over(folder: Path):
+    with Study.create(folder, "cars") as study:
         study.fail(started(study), "a bug", infeasible=False)
         study.finish()
-        assert optuna_trials(over)[0].state is OptunaState.FAIL
+        assert optuna_trials(folder)[0].state is OptunaState.FAIL
         started(study)
         assert not study.try_again(0), "Optuna reopens none"
 

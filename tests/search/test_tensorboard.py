@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trial_builders import climb, epoch_report, trial
 
 from carcls.events import PhaseSeconds, StoreUse
-from search.policy.records import TrialState
+from search.policy.records import TrialRecord, TrialState
 from search.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
 
 DEADLINE_S = 120
@@ -218,6 +219,57 @@ def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_
     assert not (tmp_path / "trials/0000").exists()
     writer.catch_up(trial(1, TrialState.PAUSED, climb([0.5])))
     assert read_events(tmp_path / "trials/0001") == Written(started=True, ended=False, epochs=frozenset({1}))
+
+
+def curve(folder: Path, tag: str = "validation/accuracy") -> list[tuple[int, float]]:
+    """(step, value) as TensorBoard's own reader has them."""
+    reader = EventAccumulator(str(folder))
+    reader.Reload()
+    return [(event.step, event.value) for event in reader.Scalars(tag)]
+
+
+FIRST, AGAIN = climb([0.5, 0.75, 0.625, 0.875]), climb([0.5, 0.25, 0.375])
+"""Epochs before and after a fallback to epoch 1."""
+
+
+def fallen_back(*fallbacks: int) -> TrialRecord:
+    return replace(trial(0, TrialState.RUNNING, AGAIN), fallbacks=fallbacks)
+
+
+def test_epochs_that_are_trained_again_are_one_curve(tmp_path):
+    folder, writer = tmp_path / "trials/0000", TensorBoardWriter(tmp_path)
+    writer.trial_started(0, BASELINE_PARAMS)
+    for report in FIRST:
+        writer.epoch(0, report)
+    writer.trial_ended(trial(0, TrialState.PAUSED, FIRST))
+    assert curve(folder, "best/validation_accuracy") == [(4, 0.875)]
+    writer.catch_up(replace(fallen_back(1), reports=AGAIN[:1]))
+    assert curve(folder) == [(1, 0.5)], "nothing is shown of what is lost, also before it is trained again"
+    assert read_events(folder) == Written(started=True, ended=False, epochs=frozenset({1}), fallbacks=1)
+    writer.epoch(0, AGAIN[1])
+    writer.close()
+    resumed = TensorBoardWriter(tmp_path)
+    resumed.catch_up(fallen_back(1))
+    resumed.catch_up(fallen_back(1))
+    assert curve(folder) == [(1, 0.5), (2, 0.25), (3, 0.375)]
+    resumed.trial_ended(fallen_back(1))
+    assert curve(folder, "best/validation_accuracy") == [(1, 0.5)]
+
+
+@pytest.mark.parametrize("told", [0, 1, 2, 3])
+def test_a_fallback_that_nobody_was_told_of_is_made_good(tmp_path, told):
+    """By a driver that was killed, had a full disk, or was of an older version, at any place between two records."""
+    folder, writer = tmp_path / "trials/0000", TensorBoardWriter(tmp_path)
+    writer.trial_started(0, BASELINE_PARAMS)
+    for report in (*FIRST, *AGAIN[1:])[: 2 + told]:
+        writer.epoch(0, report)
+    TensorBoardWriter(tmp_path).catch_up(fallen_back(2, 1))
+    assert curve(folder) == [(1, 0.5), (2, 0.25), (3, 0.375)]
+    whole = Written(started=True, ended=False, epochs=frozenset({1, 2, 3}), fallbacks=2)
+    assert read_events(folder) == whole
+    TensorBoardWriter(tmp_path).catch_up(fallen_back(2, 1, 0))
+    assert curve(folder) == [(1, 0.5), (2, 0.25), (3, 0.375)]
+    assert read_events(folder) == replace(whole, fallbacks=3)
 
 
 def test_a_record_that_finds_no_room_leaves_nothing_that_hides_the_next(tmp_path):

@@ -94,8 +94,7 @@ def test_a_failure_that_may_be_tried_again_is_no_end_yet(experiment, study, tmp_
     study.fail(0, "no photos", infeasible=False)
     desk.ended(0)
     assert not read_events(tmp_path / "trials/0000").ended
-    study.report(1, climb([0.25])[0])
-    study.fail(1, "no photos", infeasible=False)
+    study.fail(1, "diverged", infeasible=True)
     desk.ended(1)
     assert read_events(tmp_path / "trials/0001").ended
     desk.finished()

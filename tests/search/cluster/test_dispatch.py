@@ -39,6 +39,9 @@ class Listening:
     def reported(self, number: int, report: EpochReport) -> None:
         self.heard.append((f"epoch {report.epoch}", number))
 
+    def fell_back(self, number: int) -> None:
+        self.heard.append(("fell back", number))
+
     def ended(self, number: int) -> None:
         self.heard.append(("ended", number))
 
@@ -70,6 +73,13 @@ class Desk:
     def take(self) -> Segment:
         segment = self.dispatcher.next_segment()
         assert isinstance(segment, Segment)
+        return segment
+
+    def printed(self, segment: Segment) -> Segment:
+        """As a process does that came to run it."""
+        output = self.folder.root / self.folder.output_name(segment.number, segment.attempt)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("a traceback", encoding="utf-8")
         return segment
 
     def work(self, segment: Segment, *, accuracy: float = 0.5, train_s: float = 1.0) -> None:
@@ -419,7 +429,7 @@ def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) 
     desk.work(desk.take())
     desk.work(desk.take())
     desk.dispatcher.segment_ended(desk.take().number, Outcome("infeasible", "DivergedError: NaN in epoch 1"))
-    desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", "DataError: 1.jpg is gone"))
+    desk.dispatcher.segment_ended(desk.printed(desk.take()).number, Outcome("failed", "DataError: 1.jpg is gone"))
 
     infeasible, failed = desk.study.record(1), desk.study.record(2)
     assert (infeasible.state, infeasible.infeasible) == (TrialState.FAIL, True)
@@ -469,6 +479,7 @@ def test_a_rung_that_comes_earlier_than_the_epochs_that_were_lost_is_a_rung(open
     desk.dispatcher.segment_ended(0, Outcome("killed", "lost"))
     desk.take()
     desk.dispatcher.fell_back(0, 1)
+    assert desk.listening.heard[-1] == ("fell back", 0)
     desk.epoch(0, ended=True)
     before = desk.study.records()
     again = open_desk("train.stages.head.epochs=8", "search.trials=1")
@@ -481,7 +492,7 @@ def test_a_rung_that_comes_earlier_than_the_epochs_that_were_lost_is_a_rung(open
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_a_segment_that_ends_before_its_rung_has_failed(open_desk, epochs: int) -> None:
     desk = open_desk("search.trials=1")
-    desk.take()
+    desk.printed(desk.take())
     for _ in range(epochs):
         desk.epoch(0)
     desk.dispatcher.segment_ended(0, Outcome("ended"))
@@ -520,7 +531,7 @@ def test_a_trial_that_gets_on_between_deaths_is_not_to_blame(open_desk) -> None:
 
 
 def fail(desk: Desk, cause: str) -> None:
-    desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", cause))
+    desk.dispatcher.segment_ended(desk.printed(desk.take()).number, Outcome("failed", cause))
 
 
 def test_the_same_error_in_the_first_trials_ends_the_search_early_with_the_error(open_desk) -> None:
@@ -580,6 +591,42 @@ def test_ten_failures_in_a_row_end_a_search_that_went_well_before(open_desk) -> 
         assert desk.dispatcher.stopping is None
         fail(desk, f"OSError: disk {number}")
     assert (desk.dispatcher.stopping or "").startswith("10 trials in a row failed for one reason: OSError: disk 9; see")
+
+
+def test_what_ten_in_a_row_failed_goes_on_once_their_reason_is_mended(open_desk) -> None:
+    trials = "search.trials=14"
+    desk = open_desk(trials)
+    desk.work(desk.take())
+    desk.work(desk.take())
+    fail(desk, "KeyError: other")
+    begun = desk.take()
+    checkpoint = desk.epoch(begun.number, accuracy=0.6).checkpoint
+    running = [begun, *(desk.take() for _ in range(FAILURES_IN_A_ROW + 1))]
+    for segment in running[:FAILURES_IN_A_ROW]:
+        desk.dispatcher.segment_ended(segment.number, Outcome("failed", f"OSError: disk {segment.number}"))
+    assert (desk.dispatcher.stopping or "").startswith(
+        "10 trials in a row failed for one reason: OSError: disk 11; see"
+    )
+    *_, well, late = running  # they end while the search does
+    desk.work(well, accuracy=0.1)
+    desk.dispatcher.segment_ended(late.number, Outcome("failed", "OSError: disk 13"))
+    assert desk.dispatcher.next_segment() == "finished"
+    assert not desk.dispatcher.finished
+    mend = [*range(2, 12), 13]
+    stopped = desk.study.records()
+    assert [record.number for record in stopped if record.state is TrialState.WAITING] == mend
+    assert (desk.state(1), desk.state(12)) == (TrialState.FAIL, TrialState.PAUSED)
+
+    mended = open_desk(trials)
+    assert mended.study.records() == stopped
+    first = mended.take()
+    assert (first.number, first.resume) == (begun.number, checkpoint), "what it had trained is kept"
+    mended.epoch(first.number, ended=True)
+    mended.dispatcher.segment_ended(first.number, Outcome("ended"))
+    again = [first.number, *(segment.number for segment in finish(mended, {}) if segment.attempt == 1)]
+    assert again[: len(mend)] == mend
+    assert [record.number for record in mended.study.records() if record.state is TrialState.FAIL] == [1]
+    assert len(mended.study.records()) == 14, "no further trial is spent on it"
 
 
 def test_what_goes_well_or_fails_otherwise_ends_a_row_and_the_infeasible_does_not(open_desk) -> None:

@@ -10,6 +10,7 @@ from policy_builders import trial
 from search.policy.failures import (
     FAILURES_IN_A_ROW,
     FIRST_FAILURES,
+    NO_CAUSE,
     NO_FAILURES,
     Row,
     may_restart,
@@ -74,16 +75,20 @@ def test_a_row_is_as_long_as_its_last_reason_lasts(causes: list[str]) -> None:
         assert (after.cause, after.count) == (cause, before.count + 1 if cause == before.cause else 1)
 
 
-def test_what_an_early_stop_failed_is_tried_again_and_nothing_else() -> None:
+@pytest.mark.parametrize("count", [FIRST_FAILURES, FAILURES_IN_A_ROW])
+@pytest.mark.parametrize("trained", [(), (trial(6, TrialState.PAUSED, [0.5]),)])
+def test_what_a_row_failed_is_tried_again_and_nothing_else(count: int, trained: tuple) -> None:
     failed = TrialState.FAIL
-    row = Row(reason_of("OSError: 'a' is gone"), "OSError: 'a' is gone", FIRST_FAILURES)
+    row = Row(reason_of("OSError: 'a' is gone"), "OSError: 'a' is gone", count)
     records = (
         trial(0, failed, cause="OSError: 'a' is gone"),
         trial(1, failed, cause="KeyError: other"),
         trial(2, failed, cause="OSError: 'b' is gone"),
         trial(3, failed, cause="OSError: 'c' is gone", infeasible=True),
         trial(4, TrialState.RUNNING, cause="OSError: 'a' is gone"),
-        trial(5, failed, cause="OSError: 'd' is gone"),
+        trial(5, failed, [0.5], cause="OSError: 'd' is gone"),
+        *trained,
+        trial(7, failed),
     )
     assert to_try_again(row, records) == (0, 2, 5)
-    assert to_try_again(row, (*records, trial(6, TrialState.PAUSED, [0.5]))) == (), "after the first epoch none"
+    assert to_try_again(Row(NO_CAUSE, NO_CAUSE, count), records) == (7,)
