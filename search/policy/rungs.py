@@ -63,7 +63,7 @@ def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> Tri
     return _best_paused(ranked[: ladder.places(len(ranked))], stage)
 
 
-def left_behind(trials: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
+def held_back(trials: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
     """The best trial paused at a stage's end, whatever its place; None where there is none."""
     return _best_paused(standing(trials, stage), stage)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched
-from search.policy.rungs import Ladder, left_behind, promotable
+from search.policy.rungs import Ladder, held_back, promotable
 
 __all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
 
@@ -131,7 +131,7 @@ def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
 
 
 def _let_pass(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    candidates = (left_behind(trials, stage) for stage in sorted(ladder.passed, reverse=True))
+    candidates = (held_back(trials, stage) for stage in sorted(ladder.passed, reverse=True))
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 
