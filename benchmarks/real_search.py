@@ -171,7 +171,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--scheduler",
         type=json.loads,
-        default={"kind": "asha", "reduction_factor": 3},
+        default={"kind": "adaptive", "reduction_factor": 3},
         help="`search.scheduler` of ours, as JSON (%(default)s)",
     )
     return parser.parse_args()
