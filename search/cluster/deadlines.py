@@ -81,10 +81,14 @@ class Deadline:
         return max(0.0, self._limit_s - self._silent_s)
 
     @property
+    def setting(self) -> str:
+        """The key by which the limit is what it is."""
+        return f"search.deadline.{deciding(self._reports, self._settings)}"
+
+    @property
     def cause(self) -> str:
         """One line for the study: how long nothing came, and by which setting that was too long."""
-        by = deciding(self._reports, self._settings)
-        return f"no report within {self._limit_s:.0f} s (search.deadline.{by}): it was taken for stuck and ended"
+        return f"no report within {self._limit_s:.0f} s ({self.setting}): it was taken for stuck and ended"
 
     @property
     def _limit_s(self) -> float:

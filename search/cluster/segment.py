@@ -69,6 +69,8 @@ class Outcome:
     """Out of memory: number of the stage; None where the child could not tell."""
     refusal: dict[str, Any] | None = None
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
+    silent_by: str | None = None
+    """Killed for saying nothing: the setting by which that was too long."""
 
 
 def report_message(report: EpochReport) -> Message:

@@ -96,7 +96,7 @@ def _messages(
             if deadline.left_s > 0:
                 continue
             child.kill()
-            yield outcome_message(Outcome("killed", deadline.cause))
+            yield outcome_message(Outcome("killed", deadline.cause, silent_by=deadline.setting))
             return
         if pipe.poll():
             try:

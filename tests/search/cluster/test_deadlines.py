@@ -124,5 +124,6 @@ def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
     outcome = read_outcome(told[1])
     assert outcome is not None
     assert outcome.kind == "killed"
-    assert "search.deadline.shortest_minutes" in (outcome.cause or "")
+    assert outcome.silent_by == "search.deadline.shortest_minutes"
+    assert outcome.silent_by in (outcome.cause or "")
     assert child.exitcode == -signal.SIGKILL
