@@ -5,8 +5,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace as replaced
 from pathlib import Path
 
 from carcls.atomic import sync
@@ -17,7 +18,9 @@ from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.paths import policy_files
+from search.experiment.yaml_source import Plain
 from search.final_lock import retraining
+from search.final_patience import without_patience
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
@@ -59,7 +62,8 @@ def open_recording(experiment: Experiment) -> StudyFolder:
 
 
 def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
-    """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept.
+    """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept,
+    also where it is now to be trained with more or less patience.
 
     Raises StudyError where the file has domains, or another one's results stand there.
     """
@@ -70,15 +74,19 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
         )
     folder = _place(experiment)
     if folder.root.exists() and not replace:
-        _same_settings(folder, experiment)
+        _same_settings(folder, experiment, but_for=without_patience)
         return folder
     return _create(folder, experiment, searched=False, replace=replace)
 
 
-def _same_settings(folder: StudyFolder, experiment: Experiment) -> None:
-    same = frozen_copy(experiment, folder)[0]
+def _same_settings(
+    folder: StudyFolder, experiment: Experiment, *, but_for: Callable[[Mapping[str, Plain]], Mapping[str, Plain]] = dict
+) -> None:
+    """but_for: a tree without the settings that may differ."""
+    same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
     # As it was created, or as a resume has changed it since.
-    if same not in (load(folder.experiment).resolved_yaml(), open_experiment(folder).resolved_yaml()):
+    there = (load(folder.experiment), open_experiment(folder))
+    if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
             " or start over by '--replace', which deletes them"

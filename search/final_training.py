@@ -1,4 +1,4 @@
-"""The final training in a process of its own, supervised: short of memory or killed, a fresh one goes on.
+"""The final training in a process of its own, supervised: short of memory, killed or stuck, a fresh one goes on.
 
 command (no framework in it; the one writer of reports, memory.json and scores)
   └─ fork server: imports keras once
@@ -23,6 +23,7 @@ from search.experiment.experiment import Experiment
 from search.final_job import FinalJob, final_main, read_line, read_scores_message
 from search.final_log import FinalLog
 from search.final_memory import FinalMemory
+from search.final_patience import standing, too_often_text
 from search.folder import StudyFolder
 from search.logs import get_logger
 from search.policy.memory import Place, Refusal, has_next, micro_batch, smallest_micro_batch
@@ -34,8 +35,6 @@ FINISHING = (
     " stop now (that epoch is then lost)\n"
 )
 _NO_TRIAL = -1
-_PATIENT = {"first_epoch_minutes": 1e9, "shortest_minutes": 1e9}
-"""Nobody says how long an epoch of a final training may take: one that hangs is for its user to end."""
 
 _log = get_logger(__name__)
 
@@ -85,15 +84,16 @@ class FinalTraining:
             if outcome.refusal is not None:
                 self._memory.add(Refusal.from_json(outcome.refusal))
             self._deaths += outcome.kind == "killed"
-            self._say(
-                line_or_error(
-                    outcome,
-                    self._config,
-                    deaths=self._deaths,
-                    max_restarts=self._experiment.search.max_restarts,
-                    what=f"the final training in {self._folder.retrain}",
-                )
+            line = line_or_error(
+                outcome,
+                self._config,
+                deaths=self._deaths,
+                max_restarts=self._experiment.search.max_restarts,
+                what=f"the final training in {self._folder.retrain}, {standing(self._log.reports, self._config)}",
             )
+            if self._interrupts.asked:  # the epoch that was to end will not
+                raise KeyboardInterrupt
+            self._say(line)
 
     def _one_child(self) -> Outcome:
         job = FinalJob(self._experiment, self._trial, self._log.reports)
@@ -149,7 +149,7 @@ class FinalTraining:
             # A whole one, as a trial has it that asks for one: what had no room there has none here.
             gpu_share=1.0 if has_gpu() else None,
             deterministic=self._experiment.search.deterministic,
-            deadline=_PATIENT,
+            deadline=self._experiment.search.deadline.model_dump(mode="json"),
             first_stage=min(reports[-1].stage + reports[-1].stage_ended, last_stage) if reports else 0,
             refusals=self._memory.known,
         )
@@ -176,11 +176,7 @@ def line_or_error(outcome: Outcome, config: TrainConfig, *, deaths: int, max_res
         case "killed" if deaths <= max_restarts:
             return f"{outcome.cause}: going on from the last checkpoint"
         case "killed":
-            raise StudyError(
-                f"{what}: {outcome.cause}, {deaths} times without an epoch between them, which is more than"
-                f" search.max_restarts ({max_restarts}): find out what ends it, then call the same command again; every"
-                " finished epoch is kept"
-            )
+            raise StudyError(too_often_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
         case "disk_full":
             raise DiskFullError(outcome.cause or what)
         case _:

@@ -117,7 +117,8 @@ class ResourceSettings(_Frozen):
 
 
 class DeadlineSettings(_Frozen):
-    """How long a running trial may say nothing: then its process is killed, and goes on from its last checkpoint."""
+    """How long a running trial, or the final training, may say nothing: then its process is killed, and a fresh one
+    goes on from the last checkpoint."""
 
     epoch_factor: Annotated[float, Field(ge=2.0)] = 10.0
     """Times the longest wait for an epoch of the same stage so far, as this worker had them."""

@@ -1,4 +1,4 @@
-"""The final training's process killed, interrupted and short of memory: the same model in the end."""
+"""The final training's process killed, stuck, interrupted and short of memory: the same model in the end."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from carcls.events import EpochReport
 from search.folder import StudyFolder
 from search.scores import read_reports, read_scores
 from tests.search.cluster.short_of_memory import short_final
+from tests.search.hanging_final import EPOCHS, SCORES, hanging_final
 from tests.search.processes import (
     children_below,
     descendants,
@@ -131,6 +132,67 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     assert not [line for line in said if line.startswith("no room")], "it began with what fits"
     assert json.loads(folder.retrain_memory.read_text(encoding="utf-8")) == known
     assert folder.model.exists()
+
+
+STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
+
+
+@pytest.fixture
+def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Trains with processes that are stuck at their time, in this one; what was said."""
+    from search.creation import create_recipe_folder
+    from search.experiment.experiment import load
+    from search.final_training import FinalTraining
+
+    monkeypatch.chdir(tmp_path)
+    file = write_tiny(tmp_path, FIXED)
+    shortest, first = STUCK_AFTER_S / 60, NOT_STARTED_AFTER_S / 60
+    deadline = f"search.deadline={{shortest_minutes: {shortest}, first_epoch_minutes: {first}}}"
+    folder = create_recipe_folder(load(file, [deadline]))
+    folder.retrain.mkdir()
+    said: list[str] = []
+
+    def train(*had_by_attempt: int, max_restarts: int, interrupted: int | None = None):
+        experiment = load(file, [deadline, f"search.max_restarts={max_restarts}"])
+        main = partial(hanging_final, had_by_attempt=had_by_attempt, interrupted=interrupted)
+        return FinalTraining(folder, experiment, experiment.bind({}), trial=None, say=said.append, main=main).run()
+
+    return folder, said, train
+
+
+def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> None:
+    from search.errors import StudyError
+
+    folder, said, train = hung
+    first, second = "search.deadline.shortest_minutes", "search.deadline.first_epoch_minutes"
+    with pytest.raises(StudyError) as caught:
+        train(1, 1, max_restarts=1)
+    text = str(caught.value)
+    assert text.startswith(
+        f"the final training in {folder.retrain}, after epoch 1 of 3: no report within 6 s ({second})"
+    )
+    assert "2 times without an epoch between them, which is more than search.max_restarts (1)" in text
+    assert f"raise that limit by --set {second}=...; then call the same command again; every finished epoch" in text
+    assert read_reports(folder.retrain_reports) == EPOCHS[:1]
+
+    assert train(1, 1, 2, 3, max_restarts=1) == SCORES
+    assert read_reports(folder.retrain_reports) == EPOCHS
+    assert [line for line in said if not line.startswith("epoch")] == [
+        "attempt 0 goes on from None",
+        f"no report within 2 s ({first}): it was taken for stuck and ended: going on from the last checkpoint",
+        "attempt 1 goes on from attempt-0/epoch-0001.npz",
+        "attempt 2 goes on from attempt-0/epoch-0001.npz",
+        f"no report within 6 s ({second}): it was taken for stuck and ended: going on from the last checkpoint",
+        "attempt 3 goes on from attempt-0/epoch-0002.npz",
+    ]
+
+
+def test_a_stuck_process_is_not_replaced_once_its_user_wants_an_end(hung) -> None:
+    folder, said, train = hung
+    with pytest.raises(KeyboardInterrupt):
+        train(1, 3, max_restarts=3, interrupted=os.getpid())
+    assert read_reports(folder.retrain_reports) == EPOCHS[:1]
+    assert not [line for line in said if line.startswith("attempt 1")]
 
 
 def numbers(folder: StudyFolder) -> list[tuple[int, float, float, float]]:
