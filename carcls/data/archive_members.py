@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carcls.data.archive_tar import Tar
 from carcls.errors import DataError
 
 MAX_MEMBERS = 1_000_000
@@ -35,6 +36,7 @@ _BROKEN = (
     OSError,
     OverflowError,
     ValueError,
+    RecursionError,  # a tar of headers for headers
 )
 """What Python's readers raise for archives that are cut short or damaged."""
 _NESTED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -78,6 +80,8 @@ def read_members(archive: Path, name: str) -> list[Member]:
                 f"{name}: claims to unpack to more than {allowed:,} bytes, {MAX_RATIO} times its size, at"
                 f" {member.path!r}: a decompression bomb; unpack it by hand if you trust it"
             )
+        if _LITTER.search(member.path):
+            continue
         if len(members) == MAX_MEMBERS:
             raise DataError(f"{name}: more than {MAX_MEMBERS:,} files; unpack it by hand if you trust it")
         members.append(member)
@@ -154,9 +158,9 @@ def contents(archive: Path, name: str, wanted: set[int]) -> Iterator[tuple[int, 
                 yield position, _reader(opened, info, name)
 
 
-def _opened(archive: Path, name: str) -> zipfile.ZipFile | tarfile.TarFile:
+def _opened(archive: Path, name: str) -> zipfile.ZipFile | Tar:
     with _told(name):
-        return zipfile.ZipFile(archive) if _is_zip(archive) else tarfile.open(archive)
+        return zipfile.ZipFile(archive) if _is_zip(archive) else Tar(archive, name)
 
 
 def _next(entries: Iterator[tuple[int, Any]], name: str) -> tuple[int, Any] | None:
@@ -164,7 +168,7 @@ def _next(entries: Iterator[tuple[int, Any]], name: str) -> tuple[int, Any] | No
         return next(entries, None)
 
 
-def _reader(opened: zipfile.ZipFile | tarfile.TarFile, info: Any, name: str) -> Read:  # noqa: ANN401 ZipInfo of a ZipFile, TarInfo of a TarFile
+def _reader(opened: zipfile.ZipFile | Tar, info: Any, name: str) -> Read:  # noqa: ANN401 ZipInfo of a ZipFile, TarInfo of a Tar
     with _told(name):
         content = opened.open(info) if isinstance(opened, zipfile.ZipFile) else opened.extractfile(info)
     if content is None:
@@ -180,9 +184,7 @@ def _reader(opened: zipfile.ZipFile | tarfile.TarFile, info: Any, name: str) -> 
 def _entries(archive: Path, name: str) -> Iterator[Member]:
     with _told(name):
         entries = _zip_entries(archive, name) if _is_zip(archive) else _tar_entries(archive, name)
-        for member in entries:
-            if not _LITTER.search(member.path):
-                yield member
+        yield from entries
 
 
 def _zip_entries(archive: Path, name: str) -> Iterator[Member]:
@@ -199,7 +201,7 @@ def _zip_entries(archive: Path, name: str) -> Iterator[Member]:
 
 
 def _tar_entries(archive: Path, name: str) -> Iterator[Member]:
-    with tarfile.open(archive) as tarred:
+    with Tar(archive, name) as tarred:
         for position, info in enumerate(tarred):
             if info.isdir() and info.name in (".", ""):
                 continue
