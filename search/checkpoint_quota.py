@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from carcls.training.retention import is_best_weights
 from search.policy.records import TrialRecord, TrialState
-from search.policy.rungs import Ladder, standing
+from search.policy.rungs import Ladder, held_back, standing
 
 _WORST = (float("-inf"), float("-inf"))
 
@@ -33,12 +33,12 @@ class Cut:
 def over_quota(trials: Sequence[TrialRecord], stored: Sequence[Stored], ladder: Ladder, *, quota_bytes: int) -> Cut:
     """What has to go so that `stored` fits.
 
-    The checkpoints of trials that run, wait, are promotable, or are the best of those paused stay, and so do the best
-    weights of the best trial. The others go in this order: full states of trials that are over, which nothing reads any
-    more, the worst trial's first; their best weights; last of all whole paused trials, the least likely to be promoted
-    first, see `_behind`. One that is promoted after all starts again, and its worker says so.
+    The checkpoints of trials that run, wait, are promotable, or are the best of those paused or let pass stay, and so
+    do the best weights of the best trial. The others go in this order: full states of trials that are over, which
+    nothing reads any more, the worst trial's first; their best weights; last of all whole paused trials, the least
+    likely to be promoted first, see `_behind`. One that is promoted after all starts again, and its worker says so.
     """
-    behind = _behind(trials)
+    behind = _behind(trials, ladder.as_of(trials))
     by_number = {trial.number: trial for trial in trials}
     kept = going_on(trials, ladder)
     best = max(trials, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
@@ -62,24 +62,30 @@ def going_on(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[int]:
     chosen = [*active, *(trial for trial in paused if trial.is_baseline), *([carried] if carried else [])]
     if not ladder.stopping:
         return frozenset(trial.number for trial in [*chosen, *paused])
-    for stage in {trial.rung for trial in paused if trial.rung is not None} - ladder.as_of(trials).passed:
+    ladder = ladder.as_of(trials)
+    for stage in {trial.rung for trial in paused if trial.rung is not None}:
         ranked = standing(trials, stage)
-        chosen += [trial for trial in ranked[: ladder.places(len(ranked))] if trial in paused and trial.rung == stage]
+        best = [trial for trial in ranked[: ladder.places(len(ranked))] if trial in paused and trial.rung == stage]
+        chosen += [trial for trial in best if not ladder.passes(stage, trial.stage_count)]
+        let_pass = held_back(trials, stage, ladder)
+        chosen += [let_pass] if let_pass else []
     return frozenset(trial.number for trial in chosen)
 
 
-def _behind(trials: Sequence[TrialRecord]) -> Mapping[int, float]:
+def _behind(trials: Sequence[TrialRecord], ladder: Ladder) -> Mapping[int, float]:
     """How far behind each paused trial stands in its rung, by number: above 0 for the best, 1 for the last.
 
     The better half of a rung is promoted before the worse one, whatever the reduction factor, and as a share it is
-    comparable between rungs: of twice as many trials, twice as many go on.
+    comparable between rungs: of twice as many trials, twice as many go on. 0 where the rung holds it back no more: it
+    goes on when all trials have been proposed.
     """
     places: dict[int, float] = {}
     for stage in {trial.rung for trial in trials if trial.state is TrialState.PAUSED and trial.rung is not None}:
         ranked = standing(trials, stage)
         for place, trial in enumerate(ranked, start=1):
             if trial.rung == stage:
-                places[trial.number] = place / len(ranked)
+                is_held = not ladder.passes(stage, trial.stage_count)
+                places[trial.number] = place / len(ranked) if is_held else 0.0
     return places
 
 

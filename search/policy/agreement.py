@@ -19,20 +19,28 @@ _AGREEING_PAIRS = (3, 4)
 """Three of four pairs in the same order: Kendall's tau of 0.5."""
 
 
-def doubtful_rungs(trials: Sequence[TrialRecord]) -> frozenset[int]:
-    """Numbers of the stages, all but the last two, at whose ends nobody should be compared, as things stand.
+def doubtful_rungs(trials: Sequence[TrialRecord]) -> frozenset[tuple[int, int]]:
+    """(stage count, stage): trials of so many stages should not be held back at the end of that one, as things stand.
 
-    The end of the last stage but one is always believed: whoever compares nowhere saves nothing. Evidence are the
-    trials with the most stages that have ended it and have not failed, the baseline and carried ones among them.
+    The end of a trial's last stage but one is always believed: whoever is compared nowhere saves nothing. Evidence are
+    the trials of as many or more stages that have ended it and have not failed, the baseline and carried ones among
+    them.
     """
-    longest = max((trial.stage_count for trial in trials), default=0)
-    last = longest - 2
+    return frozenset(
+        (stage_count, stage)
+        for stage_count in {trial.stage_count for trial in trials}
+        for stage in _doubtful_stages(trials, stage_count)
+    )
+
+
+def _doubtful_stages(trials: Sequence[TrialRecord], stage_count: int) -> list[int]:
+    last = stage_count - 2
     witnesses = [
         trial
         for trial in searched(trials)
-        if trial.stage_count == longest and trial.state is not TrialState.FAIL and trial.has_ended(last)
+        if trial.stage_count >= stage_count and trial.state is not TrialState.FAIL and trial.has_ended(last)
     ]
-    return frozenset(stage for stage in range(last) if not _is_believed(_order(witnesses, stage, last)))
+    return [stage for stage in range(last) if not _is_believed(_order(witnesses, stage, last))]
 
 
 def agreeing_pairs(order: Sequence[tuple[Rank, Rank]]) -> int:

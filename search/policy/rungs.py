@@ -20,8 +20,8 @@ class Ladder:
     """Number of the first stage at whose end trials are compared; whoever has fewer stages pauses nowhere."""
     adaptive: bool = False
     """True: where the order at a rung is not that at the last one, the rung compares nobody; see `agreement`."""
-    passed: frozenset[int] = frozenset()
-    """Numbers of the stages after which nobody pauses and nobody is promoted; `as_of` says which."""
+    passed: frozenset[tuple[int, int]] = frozenset()
+    """(stage count, stage): trials of so many stages neither pause after that one nor are promoted; see `as_of`."""
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
@@ -35,12 +35,16 @@ class Ladder:
         """Number of the stage after which a new trial pauses or is complete."""
         return self.next_stop(0, stage_count)
 
+    def passes(self, stage: int, stage_count: int) -> bool:
+        """True where a trial of so many stages is not held back after that one."""
+        return (stage_count, stage) in self.passed
+
     def next_stop(self, stage: int, stage_count: int) -> int:
         """Number of the stage after which a trial that goes on with `stage` pauses or is complete."""
         if not self.stopping:
             return stage_count - 1
-        rungs = (rung for rung in range(max(stage, self.first_rung), stage_count - 1) if rung not in self.passed)
-        return next(rungs, stage_count - 1)
+        rungs = range(max(stage, self.first_rung), stage_count - 1)
+        return next((rung for rung in rungs if not self.passes(rung, stage_count)), stage_count - 1)
 
     def places(self, ended: int) -> int:
         """How many of the trials that have ended a stage may go on. Integers: a float logarithm loses rungs."""
@@ -60,17 +64,19 @@ def standing(trials: Sequence[TrialRecord], stage: int) -> list[TrialRecord]:
 def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
     """The best trial paused at a rung and among those that may go on from it; None where there is none."""
     ranked = standing(trials, stage)
-    return _best_paused(ranked[: ladder.places(len(ranked))], stage)
+    paused = _paused_at(stage, ranked[: ladder.places(len(ranked))])
+    return next((trial for trial in paused if not ladder.passes(stage, trial.stage_count)), None)
 
 
-def held_back(trials: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
-    """The best trial paused at a stage's end, whatever its place; None where there is none."""
-    return _best_paused(standing(trials, stage), stage)
+def held_back(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
+    """The best trial paused at a rung that holds it back no more, whatever its place; None where there is none."""
+    paused = _paused_at(stage, standing(trials, stage))
+    return next((trial for trial in paused if ladder.passes(stage, trial.stage_count)), None)
 
 
-def _best_paused(ranked: Sequence[TrialRecord], stage: int) -> TrialRecord | None:
-    paused_here = (trial for trial in ranked if trial.state is TrialState.PAUSED and trial.rung == stage)
-    return next((trial for trial in paused_here if _rank(trial, stage) is not None), None)
+def _paused_at(stage: int, ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
+    paused = (trial for trial in ranked if trial.state is TrialState.PAUSED and trial.rung == stage)
+    return [trial for trial in paused if _rank(trial, stage) is not None]
 
 
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -125,13 +125,13 @@ def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
     if not ladder.stopping:
         return _go_on(next((trial for trial in trials if trial.state is TrialState.PAUSED), None), ladder)
     top = max((trial.stage_count for trial in trials), default=0)
-    rungs = (stage for stage in range(top - 1, -1, -1) if stage not in ladder.passed)
-    candidates = (promotable(trials, stage, ladder) for stage in rungs)
+    candidates = (promotable(trials, stage, ladder) for stage in range(top - 1, -1, -1))
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 
 def _let_pass(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    candidates = (held_back(trials, stage) for stage in sorted(ladder.passed, reverse=True))
+    rungs = sorted({stage for _, stage in ladder.passed}, reverse=True)
+    candidates = (held_back(trials, stage, ladder) for stage in rungs)
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 

@@ -70,6 +70,16 @@ def test_of_the_paused_those_go_last_that_are_nearest_to_a_promotion():
     ]
 
 
+def test_whom_a_rung_holds_back_no_more_goes_last():
+    crossed = [trial(number, C, [0.1 * number], [1 - 0.1 * number], [0.1]) for number in range(7)]
+    held_back = [trial(7, P, [0.05]), trial(8, P, [0.02]), trial(9, P, [0.3], [0.75]), trial(10, P, [0.8], [0.9])]
+    trials, adaptive = (*crossed, *held_back), Ladder(3, adaptive=True)
+    assert going_on(trials, LADDER) == {10}
+    assert [number for number, kind in dropped(trials, 0) if kind == "epoch" and number > 6] == [8, 7, 9]
+    assert going_on(trials, adaptive) == {7, 10}, "the best of those after the head stage goes on next"
+    assert [number for number, kind in dropped(trials, 0, adaptive) if kind == "epoch" and number > 6] == [9, 8]
+
+
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9, unique=True))
 def test_within_a_rung_the_best_paused_trial_is_the_last_to_go(accuracies: list[float]):
     trials = tuple(trial(number, P, [accuracy], is_baseline=False) for number, accuracy in enumerate(accuracies))

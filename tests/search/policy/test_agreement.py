@@ -35,21 +35,37 @@ def test_pairs_agree_where_both_orders_are_strict_and_the_same(order):
 
 def test_a_rung_is_believed_from_the_sixth_trial_on():
     assert doubtful_rungs([]) == frozenset()
-    assert doubtful_rungs(trials(BEST_LAST[:5], BEST_LAST[:5])) == {0, 1}
-    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST)) == {1}, "ties, as after the stage between, agree with nothing"
-    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST[::-1])) == {0, 1}
+    assert doubtful_rungs(trials(BEST_LAST[:5], BEST_LAST[:5])) == {(4, 0), (4, 1)}
+    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST)) == {(4, 1)}, (
+        "ties, as after the stage between, agree with nothing"
+    )
+    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST[::-1])) == {(4, 0), (4, 1)}
 
 
 @pytest.mark.parametrize("order", permutations(range(ENOUGH_TRIALS)))
 def test_three_of_four_pairs_are_enough(order):
     inversions = sum(one > other for one, other in combinations(order, 2))
-    assert (0 in doubtful_rungs(trials([0.1 * place for place in order], BEST_LAST))) is (15 - inversions < 0.75 * 15)
+    assert ((4, 0) in doubtful_rungs(trials([0.1 * place for place in order], BEST_LAST))) is (
+        15 - inversions < 0.75 * 15
+    )
 
 
 def test_the_last_rung_is_always_believed_and_two_stages_have_no_other():
     assert doubtful_rungs([trial(0, PAUSED, [0.5], stage_count=2)]) == frozenset()
     assert doubtful_rungs([trial(0, COMPLETE, [0.5], stage_count=1)]) == frozenset()
-    assert doubtful_rungs([trial(0, PAUSED, [0.5], stage_count=3)]) == {0}
+    assert doubtful_rungs([trial(0, PAUSED, [0.5], stage_count=3)]) == {(3, 0)}
+
+
+def test_trials_of_fewer_stages_have_a_last_rung_of_their_own_and_no_say_in_that_of_others():
+    witnesses = trials(BEST_LAST, BEST_LAST)
+    assert doubtful_rungs([*witnesses, trial(6, FAIL, stage_count=5, infeasible=True)]) == {
+        *((4, 1), *((5, stage) for stage in range(3)))
+    }, "one that is longer doubts for itself alone"
+    assert doubtful_rungs([*witnesses, trial(6, TrialState.WAITING, stage_count=3)]) == {(4, 1), (3, 0)}, (
+        "after stage 1 all tied"
+    )
+    shorter = [trial(6 + more, COMPLETE, [0.1 * more], [0.1 * more], [0.5], stage_count=3) for more in range(12)]
+    assert doubtful_rungs([*witnesses, *shorter]) == {(4, 1)}
 
 
 def test_who_gives_no_evidence():
@@ -61,6 +77,6 @@ def test_who_gives_no_evidence():
         trial(9, COMPLETE, [0.9], [0.5], [0.05], [0.9], stage_count=4, repeats=0),
         trial(10, PAUSED, [0.9], [0.5], stage_count=4),
     ]
-    assert doubtful_rungs([*witnesses, *others]) == {1}
+    assert doubtful_rungs([*witnesses, *others]) == {(4, 1), (3, 0)}
     against = [trial(11 + more, COMPLETE, [0.9], [0.5], [0.05], [0.9], stage_count=4) for more in range(2)]
-    assert doubtful_rungs([*witnesses, *against]) == {0, 1}
+    assert doubtful_rungs([*witnesses, *against]) == {(4, 0), (4, 1)}

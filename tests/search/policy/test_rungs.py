@@ -35,7 +35,7 @@ def test_before_the_first_rung_nobody_pauses() -> None:
 def test_nobody_pauses_at_a_rung_that_is_not_in_force() -> None:
     records = [trial(number, PAUSED, [0.1], [0.1 * number], stage_count=4) for number in range(3)]
     adaptive = Ladder(3, adaptive=True).as_of(records)
-    assert adaptive.passed == {0, 1}
+    assert adaptive.passed == {(4, 0), (4, 1)}
     assert [adaptive.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert Ladder(3).as_of(records) == Ladder(3)
     assert Ladder(3, stopping=False, adaptive=True).as_of(records).next_stop(0, 4) == 3
