@@ -110,7 +110,9 @@ def experiment_tree(folder: Path, arguments: argparse.Namespace, seed: int) -> d
     """The stock script's space as an experiment of ours, with the policy that our files use."""
     config = MOBILENETS[-1].config(image_size=128, epochs=EPOCHS).model_dump(mode="json", exclude_none=True)
     nets = {
-        net.name.replace(".", "_"): {key: net.config(image_size=128, epochs=EPOCHS).model_dump()[key] for key in _OF_A_BACKBONE}
+        net.name.replace(".", "_"): {
+            key: net.config(image_size=128, epochs=EPOCHS).model_dump()[key] for key in _OF_A_BACKBONE
+        }
         for net in reversed(MOBILENETS)
     }
     rates = [[1e-4, 1e-2], *([[3e-5, 1e-3]] * (len(EPOCHS) - 1))]
