@@ -42,7 +42,7 @@ def simulate(
         typer.Option(
             metavar="N | adaptive-N | none",
             help="Keep the best 1/N of each stage, of those that foretell the last but one, or all; repeatable: a row"
-            " each.",
+            " each. The first rung is the experiment's.",
         ),
     ] = None,
     overrides: Annotated[
@@ -56,8 +56,9 @@ def simulate(
     from search.experiment.experiment import load
     from search.policy.forecast import forecast
 
-    ladders = {name: _ladder(name) for name in rungs or _RUNGS}
     experiment = load(file, overrides or [])
+    first_rung = experiment.search.scheduler.first_rung - 1
+    ladders = {name: _ladder(name, first_rung) for name in rungs or _RUNGS}
     logs.setup()
     landscape = recorded(experiment, curves)
     budget_s = _budget_s(landscape, hours, budget_trainings)
@@ -126,7 +127,7 @@ def _cells(one: "Forecast") -> Sequence[str]:
     )
 
 
-def _ladder(name: str) -> "Ladder":
+def _ladder(name: str, first_rung: int) -> "Ladder":
     from search.policy.rungs import Ladder
 
     if name == _NONE:
@@ -136,7 +137,7 @@ def _ladder(name: str) -> "Ladder":
         raise typer.BadParameter(
             f"expected N or {_ADAPTIVE}N, N a whole number of 2 or more, or {_NONE}; found {name!r}"
         )
-    return Ladder(int(factor), adaptive=factor != name)
+    return Ladder(int(factor), first_rung=first_rung, adaptive=factor != name)
 
 
 def _budget_s(landscape: "RecordedCurves", hours: float | None, trainings: float | None) -> float:

@@ -116,7 +116,8 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
     """Wall-clock seconds left at the pace so far, by whichever limit is reached first; pure.
 
     None where the time was not measured, where nothing limits the search, or where too few trials say anything.
-    Paused trials count as done: most of them stay so. Finals are not foreseen.
+    Paused trials count as done: most of them stay so, except at rungs that are not believed any more. Those, and the
+    finals, are not foreseen.
     """
     done = sum(record.state in (*ENDED_STATES, TrialState.PAUSED) for record in searched(records))
     if spent.elapsed_s is None or done < _ENOUGH_TRIALS:

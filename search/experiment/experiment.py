@@ -116,9 +116,8 @@ class Experiment:
         if scheduler.kind == "none":
             return "all run to the end"
         which = "after each stage" if scheduler.first_rung == 1 else f"from stage {scheduler.first_rung} on"
-        if scheduler.kind == "adaptive":
-            which += " that foretells the last but one"
-        return f"{which} the best 1/{scheduler.reduction_factor} go on"
+        text = f"{which} the best 1/{scheduler.reduction_factor} go on"
+        return f"{text}, where order there is that of the last rung" if scheduler.kind == "adaptive" else text
 
     def _held_back(self) -> str:
         text = f"{self.data.validation.fraction:.0%} held back for validation"

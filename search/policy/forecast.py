@@ -28,7 +28,8 @@ class Forecast:
     finished: float
     """Trials that were trained to their end."""
     cost_s: float
-    """Seconds of all workers' training together; what ran when the budget was used up is trained to its stage's end."""
+    """Seconds of all workers' training together; what ran when the budget was used up is trained to the end of its
+    segment, which several stages may make up."""
     last_improvement_s: float | None
     """Cost at which the search chose its winner; None where it found none."""
     ran_out: bool

@@ -63,6 +63,11 @@ def test_a_row_for_each_kind_of_rungs(recorded) -> None:
     assert "warning" not in done.stderr
 
 
+def test_the_first_rung_is_the_experiments(recorded) -> None:
+    late = rows(simulate("--budget-trainings", "4", "--set", "search.scheduler.first_rung=9").stdout)
+    assert late["2"] == late["adaptive-3"] == late["none"]
+
+
 def test_a_budget_that_outlasts_the_recording_says_so(recorded) -> None:
     done = simulate("--hours", "100", "--rungs", "none")
 
