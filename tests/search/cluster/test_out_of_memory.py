@@ -18,7 +18,6 @@ from search.policy.memory import Place, Refusal
 from search.policy.records import TrialState
 from search.study import Study
 from tests.search.cluster.short_of_memory import short_child
-from tests.search.cluster.test_dispatch import open_desk  # noqa: F401 - a fixture
 from tests.search.tiny import EXPERIMENT
 
 HERE = "CPU, 512 MiB"
@@ -30,7 +29,7 @@ def no_room(config: TrainConfig, stage: int, photos: int, tries: int = 1) -> Out
     return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, refusal=refusal.to_json())
 
 
-def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_desk) -> None:  # noqa: F811
+def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_desk) -> None:
     desk = open_desk(*WHOLE, "train.batch_size=16", "search.max_restarts=0")
     config = desk.study.config(desk.take().number)
     for photos in (16, 8, 4):
@@ -43,7 +42,7 @@ def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_de
     assert desk.state(0) is TrialState.COMPLETE
 
 
-def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> None:  # noqa: F811
+def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.take().number)
     desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
@@ -52,7 +51,7 @@ def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> 
     assert record.cause == "OutOfMemoryError: no room"
 
 
-def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the_memory(open_desk) -> None:  # noqa: F811
+def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the_memory(open_desk) -> None:
     desk = open_desk(*WHOLE, "search.max_restarts=0")
     first, second = desk.take(), desk.take()
     config = desk.study.config(first.number)
@@ -65,7 +64,7 @@ def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the
     assert desk.state(0) is TrialState.COMPLETE, "there is room now"
 
 
-def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:  # noqa: F811
+def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.printed(desk.take()).number)
     desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
@@ -79,7 +78,7 @@ def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:  # noqa:
     assert (other.cause or "").startswith("stage 'head': not tried, for 3 photos at once had no room on CPU, 512 MiB")
 
 
-def test_later_trials_and_later_drivers_know(open_desk) -> None:  # noqa: F811
+def test_later_trials_and_later_drivers_know(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.take().number)
     desk.dispatcher.segment_ended(0, no_room(config, 1, 8))
@@ -90,7 +89,7 @@ def test_later_trials_and_later_drivers_know(open_desk) -> None:  # noqa: F811
     assert again.take().refusals == known, "another trial"
 
 
-def test_a_segment_tells_in_which_stage_it_begins(open_desk) -> None:  # noqa: F811
+def test_a_segment_tells_in_which_stage_it_begins(open_desk) -> None:
     desk = open_desk()
     first = desk.take()
     desk.work(first)
@@ -108,7 +107,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
     from search.experiment.experiment import load
     from search.folder import StudyFolder
     from search.policy.policy import search_policy
-    from tests.search.cluster.test_dispatch import CPU
+    from tests.search.cluster.dispatch_desk import CPU
     from tests.search.tiny import write_tiny
 
     monkeypatch.chdir(tmp_path)
