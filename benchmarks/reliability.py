@@ -75,7 +75,7 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
         Row(
             "a trial's process killed, twice; then it raises at one epoch",
             "goes on from the last checkpoint: `test_faults.py`; deaths and errors are counted apart:"
-            " `cluster/test_dispatch.py`",
+            " `cluster/test_dispatch_failures.py`",
             stock_faults.worker_killed,
         ),
         Row(
@@ -85,8 +85,8 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
         ),
         Row(
             "no memory above a batch size",
-            "goes on with half as many photos at once, later trials begin so; what never fits is infeasible, and the"
-            " sampler is told: `cluster/test_out_of_memory.py`",
+            "goes on with half as many photos at once, later trials begin so; what does not fit with the"
+            " fewest photos, twice, is infeasible, and the sampler is told: `cluster/test_out_of_memory.py`",
             stock_faults.out_of_memory,
         ),
         Row(
@@ -96,7 +96,7 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
         ),
         Row(
             "every trial raises the same error",
-            "the search stops after 3 trials, with the error: `cluster/test_dispatch.py`",
+            "the search stops after 3 trials, with the error: `cluster/test_dispatch_failures.py`",
             stock_faults.every_trial_fails,
         ),
         Row(

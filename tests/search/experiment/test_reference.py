@@ -1,4 +1,4 @@
-"""docs/experiment-file.md names every key of the schemas with its default, and no other."""
+"""docs/experiment-file.md names every key of the schemas with its default, and what a study that exists may change."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from carcls.config import TrainConfig
+from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.schema import all_fields
 from search.experiment.settings import ExperimentSections
 
@@ -33,3 +34,10 @@ def test_the_reference_names_every_key_and_its_default():
     fields = {".".join(path): as_written(info) for path, info in all_fields(ExperimentSections)}
     fields |= {".".join(("train", *path)): as_written(info) for path, info in all_fields(TrainConfig)}
     assert documented() == fields
+
+
+def test_the_reference_names_what_a_study_that_exists_may_change():
+    text = REFERENCE.read_text(encoding="utf-8")
+    for command, keys in (("resume", RESUMABLE), ("retrain", RETRAINABLE)):
+        named = re.search(rf"^- `{command} --set`(.*?)\.$", text, re.MULTILINE | re.DOTALL)
+        assert tuple(re.findall(r"`([a-z_.]+)`", named[1])) == keys
