@@ -114,11 +114,13 @@ class FinalTraining:
     def _hear(self, message: Message) -> None:
         report, fallback, notice = read_report(message), read_fallback(message), read_notice(message)
         line = read_line(message)
+        # Asked while this epoch is recorded, the next one is already under way.
+        is_last = self._interrupts.asked
         if report is not None:
             self._deaths = 0
             self._log.add(report)
             self._say(epoch_line(report, self._config.total_epochs))
-            if self._interrupts.asked:
+            if is_last:
                 raise KeyboardInterrupt
         if line is not None:
             self._say(line)

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
@@ -74,6 +75,8 @@ def _main_module_hidden() -> Iterator[None]:
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """What starts here, server and child, never hears of a terminal's Ctrl-C: the supervisor decides what it means."""
+    # A fork server starts it where it does not run, and whoever starts it has SIGINT unblocked afterwards.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
