@@ -114,8 +114,7 @@ class FinalTraining:
     def _hear(self, message: Message) -> None:
         report, fallback, notice = read_report(message), read_fallback(message), read_notice(message)
         line = read_line(message)
-        # Asked while this epoch is recorded, the next one is already under way.
-        is_last = self._interrupts.asked
+        is_last = self._interrupts.asked  # before: asked while this epoch is recorded, the next one is under way
         if report is not None:
             self._deaths = 0
             self._log.add(report)
