@@ -19,13 +19,13 @@ class PhaseSeconds:
     """Photos, views and features read from the store, or built, or waited for while another process built them."""
     data_wait: float = 0.0
     """Training steps that waited for their batch."""
-    judge: float = 0.0
-    """Photos that judge, read and scored; what a training costs without them is `total` less this."""
+    holdout: float = 0.0
+    """Holdout photos, read and scored; what a training costs without them is `total` less this."""
 
     @property
     def total(self) -> float:
         """All phases together."""
-        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait + self.judge
+        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait + self.holdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ class EpochReport:
     """What the reader should know: a smaller micro-batch, an early stop."""
     store: StoreUse = field(default_factory=StoreUse)
     """What it took from the node's store; nothing in reports that are older than this field."""
-    judge_log_loss: float | None = None
+    holdout_log_loss: float | None = None
     """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
     where a probability was not finite: the training goes on, for validation alone decides."""
-    judge_accuracy: float | None = None
+    holdout_accuracy: float | None = None
     micro_batch: int | None = None
     """Photos that went through the model at once, where there was no room for whole batches; None: whole batches, and
     in reports that are older than this field."""
@@ -99,11 +99,12 @@ class EpochReport:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
-        """Inverse of `to_json`. Raises TypeError for a missing or unknown field."""
+        """Inverse of `to_json`, and reads older reports. Raises TypeError for a missing or unknown field."""
+        values = _with_new_names(values)
         return cls(
             **values
             | {
-                "seconds": PhaseSeconds(**values["seconds"]),
+                "seconds": PhaseSeconds(**_with_new_names(values["seconds"])),
                 "notes": tuple(values.get("notes", ())),
                 "store": StoreUse(**values.get("store", {})),
             }
@@ -113,3 +114,11 @@ class EpochReport:
     def rank(self) -> tuple[float, float]:
         """Sorts reports from worse to better: by accuracy, ties by smaller log-loss."""
         return (self.val_accuracy, -self.val_log_loss)
+
+
+_OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_log_loss": "holdout_log_loss"}
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a stored report under today's names."""
+    return {_OLD_NAMES.get(name, name): value for name, value in values.items()}

@@ -85,7 +85,7 @@ def _same_settings(
     """but_for: a tree without the settings that may differ."""
     same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
     # As it was created, or as a resume has changed it since.
-    there = (load(folder.experiment), open_experiment(folder))
+    there = (load(folder.experiment, stored=True), open_experiment(folder))
     if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
@@ -175,7 +175,9 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation
-    split = make_split(dataset, fraction=validation.fraction, seed=validation.seed, judge_fraction=data.judge_fraction)
+    split = make_split(
+        dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
+    )
     write_split(split, folder.split)
     write_quarantine(folder.quarantine, dataset.quarantined)
 

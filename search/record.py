@@ -65,11 +65,11 @@ class RecordingPolicy:
 def recording_policy(experiment: Experiment) -> RecordingPolicy:
     """For an experiment that can be recorded.
 
-    Raises CurvesError where it holds no photos back for a judge, or time for finals that a recording does not have.
+    Raises CurvesError where it holds no photos back as a holdout, or time for finals that a recording does not have.
     """
-    if experiment.data.judge is None:
+    if experiment.data.holdout is None:
         raise CurvesError(
-            f"{experiment.path}: data.judge: curves need photos that no policy sees; add `judge: {{fraction: 0.17}}`"
+            f"{experiment.path}: data.holdout: curves need unseen photos; add `holdout: {{fraction: 0.17}}`"
         )
     if experiment.search.finalists.count:
         raise CurvesError(
@@ -87,7 +87,7 @@ def write_table(folder: StudyFolder, path: Path) -> int:
 
 
 def curve_of(record: TrialRecord, seed: int) -> Curve:
-    """A trial as a curve. Raises CurvesError where an epoch was not judged."""
+    """A trial as a curve. Raises CurvesError where an epoch has no holdout score."""
     return Curve(
         params=record.params,
         seed=seed,

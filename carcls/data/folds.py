@@ -16,19 +16,20 @@ from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
 
 _COLUMNS = ("Id", "path", "Category", "digest", "fold")
-_TRAIN, _VALIDATION, _JUDGE = "train", "validation", "judge"
-_FOLDS = (_TRAIN, _VALIDATION, _JUDGE)
+_TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
+_FOLDS = (_TRAIN, _VALIDATION, _HOLDOUT)
+_OLD_NAMES = {"judge": _HOLDOUT}
+"""Of folds, in files that were written before they were renamed."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The photos that a study trains on, those it validates on, and those that judge; no photo, and no copy of one, is
-    in two of them."""
+    """A study's training, validation and holdout photos; no photo, and no copy of one, is in two of them."""
 
     class_names: tuple[str, ...]
     train: ImageTable
     validation: ImageTable
-    judge: ImageTable | None = None
+    holdout: ImageTable | None = None
     """Scored after each epoch, and never asked in any choice; None where no photos are held back for it."""
 
 
@@ -37,7 +38,7 @@ def make_split(
     *,
     fraction: float,
     seed: int,
-    judge_fraction: float = 0.0,
+    holdout_fraction: float = 0.0,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
     """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
@@ -45,19 +46,19 @@ def make_split(
     Every class with two different photos has at least one on each side; a class with one stays in training, and
     so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
     without near duplicates are split as by digests alone.
-    judge_fraction: the share of each class that is then held out in the same way, from what validation left, to judge;
-    0: no such part. Validation photos do not depend on it.
+    holdout_fraction: the share of each class that is then held out in the same way, from what validation left; 0: none.
+    Validation photos do not depend on it.
     groups: `train_groups(dataset)` where it is known already.
     Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
     """
-    _check_fractions(fraction, judge_fraction)
+    _check_fractions(fraction, holdout_fraction)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
     pure, contradictory = _groups_by_class(table, train_groups(dataset) if groups is None else groups)
     counts = np.bincount(table.labels, minlength=len(dataset.class_names))
-    # All classes give to validation before any gives to judge: the draws for validation are the same without judge.
+    # All classes give to validation before any gives to the holdout, so that validation is the same without one.
     held_out: list[set[int]] = []
-    for share in (fraction, judge_fraction)[: 2 if judge_fraction else 1]:
+    for share in (fraction, holdout_fraction)[: 2 if holdout_fraction else 1]:
         part: set[int] = set()
         for label, count in enumerate(counts.tolist()):
             left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
@@ -76,13 +77,13 @@ def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """split.csv, atomically: rows of training, of validation, of judge. `read_split` reads it back bit-equal.
+    """split.csv, atomically: rows of training, of validation, of the holdout. `read_split` reads it back bit-equal.
 
     Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
     """
     tables = [(_TRAIN, split.train), (_VALIDATION, split.validation)]
-    if split.judge is not None:
-        tables.append((_JUDGE, split.judge))
+    if split.holdout is not None:
+        tables.append((_HOLDOUT, split.holdout))
     found = sort_class_names({split.class_names[label] for _, table in tables for label in table.labels})
     if found != split.class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
@@ -110,9 +111,10 @@ def read_split(path: Path, root: Path) -> Split:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row)
+    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4])] for row in rows]
     class_names = sort_class_names({row[2] for row in rows})
-    train, validation, judge = (_read_table(root, class_names, rows, fold) for fold in _FOLDS)
-    return Split(class_names, train, validation, judge if len(judge) else None)
+    train, validation, holdout = (_read_table(root, class_names, rows, fold) for fold in _FOLDS)
+    return Split(class_names, train, validation, holdout if len(holdout) else None)
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
@@ -120,28 +122,28 @@ def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
 
 
-def _check_fractions(validation: float, judge: float) -> None:
+def _check_fractions(validation: float, holdout: float) -> None:
     if not 0.0 < validation < 1.0:
         raise DataError(f"validation fraction {validation}: expected a number between 0 and 1, such as 0.15")
-    if not 0.0 <= judge < 1.0:
-        raise DataError(f"judge fraction {judge}: expected 0, or a number between 0 and 1, such as 0.15")
-    if validation + judge >= 1.0:
+    if not 0.0 <= holdout < 1.0:
+        raise DataError(f"holdout fraction {holdout}: expected 0, or a number between 0 and 1, such as 0.15")
+    if validation + holdout >= 1.0:
         raise DataError(
-            f"validation fraction {validation} and judge fraction {judge} leave nothing to train on: expected a sum"
+            f"validation fraction {validation} and holdout fraction {holdout} leave nothing to train on: expected a sum"
             " below 1"
         )
 
 
 def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
-    """held_out: of validation, and of judge where it is asked for."""
+    """held_out: of validation, and of the holdout where one is asked for."""
     if not held_out[0]:
         raise DataError(
             f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
         )
     if not held_out[-1]:
         raise DataError(
-            f"{table.root}: no class has three different photos, so none can be held out to judge; add photos, or leave"
-            " out the judge fraction"
+            f"{table.root}: no class has three different photos, so none can be held out; add photos, or leave"
+            " out the holdout fraction"
         )
 
 
@@ -174,7 +176,7 @@ def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) ->
 
 
 def _check_row(path: Path, line: int, row: list[str]) -> None:
-    if len(row) != len(_COLUMNS) or row[4] not in _FOLDS:
+    if len(row) != len(_COLUMNS) or row[4] not in (*_FOLDS, *_OLD_NAMES):
         raise DataError(f"{path}:{line}: expected five fields, the last one of {', '.join(_FOLDS)}; found {row!r}")
     if not all(is_plain_name(part) for part in row[1].split("/")):
         raise DataError(f"{path}:{line}: the path {row[1]!r} leaves the data folder; the file was altered")

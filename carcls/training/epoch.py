@@ -1,4 +1,4 @@
-"""One epoch: trained, validated, judged where photos are held back for it, and its seconds shared out."""
+"""One epoch: trained, validated, scored on the holdout where there is one, and its seconds shared out."""
 
 import statistics
 import time
@@ -26,8 +26,8 @@ class Epoch:
     trained: Trained
     scores: Scores
     """On validation."""
-    judged: Scores | None
-    """On the photos that judge: for reports alone, nothing may follow from them. None where there are none."""
+    holdout: Scores | None
+    """On the holdout photos: for reports alone, nothing may follow from them. None where there are none."""
     seconds: PhaseSeconds
     store: StoreUse
     """Since the epoch before, by all threads of this process."""
@@ -43,7 +43,7 @@ def run_epoch(
     *,
     build_s: float,
 ) -> Epoch:
-    """Train, validate and judge the epoch after `position`; `split` is the one that `photos` shows.
+    """Train, validate and score the epoch after `position`; `split` is the one that `photos` shows.
 
     build_s: seconds that the learner took to enter the stage, 0 where it was in it already. Raises DivergedError.
     """
@@ -61,7 +61,7 @@ def run_epoch(
     wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
     trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
     validate_s = clock.lap()
-    judged = None if split.judge is None else score(learner.probabilities(photos.judge()), split.judge.labels)
+    held_out = None if split.holdout is None else score(learner.probabilities(photos.holdout()), split.holdout.labels)
     seconds = PhaseSeconds(
         train=training_s - wait_s - trace_s,
         validate=validate_s,
@@ -69,9 +69,9 @@ def run_epoch(
         trace=trace_s,
         store=store_s,
         data_wait=wait_s,
-        judge=0.0 if judged is None else clock.lap(),
+        holdout=0.0 if held_out is None else clock.lap(),
     )
-    return Epoch(trained, scores, judged, seconds, take_use(), learner.trainable_parameters)
+    return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters)
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:

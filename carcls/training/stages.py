@@ -52,7 +52,7 @@ def fine_tune(
     and not batches: then it is equal in expectation only. It may differ from attempt to attempt.
 
     Early stopping ends a stage, never the training. The best weights over all stages, by `EpochReport.rank`, are kept
-    with the image size at which they were validated: a later stage that does worse replaces nothing. Photos that judge
+    with the image size at which they were validated: a later stage that does worse replaces nothing. Holdout photos
     are scored after each epoch, and nothing follows from it.
 
     Raises WeightsError, CheckpointError and DataError before any training, ValueError for a micro-batch that cannot be;
@@ -164,8 +164,8 @@ def _check_parts(data: TrainingData) -> None:
             f"a training needs photos to train on and photos to validate on; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
-    if data.split.judge is not None and not len(data.split.judge):
-        raise DataError("the judge part of this split has no photos: expected some, or None in its place")
+    if data.split.holdout is not None and not len(data.split.holdout):
+        raise DataError("the holdout part of this split has no photos: expected some, or None in its place")
 
 
 def _report(
@@ -191,8 +191,8 @@ def _report(
         val_log_loss=epoch.scores.log_loss,
         val_accuracy=epoch.scores.accuracy,
         val_macro_f1=epoch.scores.macro_f1,
-        judge_log_loss=None if epoch.judged is None else epoch.judged.log_loss,
-        judge_accuracy=None if epoch.judged is None else epoch.judged.accuracy,
+        holdout_log_loss=None if epoch.holdout is None else epoch.holdout.log_loss,
+        holdout_accuracy=None if epoch.holdout is None else epoch.holdout.accuracy,
         learning_rate=epoch.trained.learning_rate,
         image_size=config.stage_image_size(position.stage),
         images_per_s=len(data.split.train) / epoch.seconds.train,

@@ -24,7 +24,7 @@ class ValidationSettings(_Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class JudgeSettings(_Frozen):
+class HoldoutSettings(_Frozen):
     """Photos that nothing sees but the score of each epoch: no training, no choice. Drawn by `validation.seed`."""
 
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -45,7 +45,7 @@ class DataSettings(_Frozen):
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
     validation: ValidationSettings = ValidationSettings()
-    judge: JudgeSettings | None = None
+    holdout: HoldoutSettings | None = None
     """Null: no photos are held back beside validation."""
 
     @field_validator("path_column", "label_column")
@@ -55,21 +55,21 @@ class DataSettings(_Frozen):
             raise ValueError("needs data.labels, the CSV file whose column this is")
         return column
 
-    @field_validator("judge")
+    @field_validator("holdout")
     @classmethod
-    def _photos_left_to_train_on(cls, judge: JudgeSettings | None, info: ValidationInfo) -> JudgeSettings | None:
+    def _photos_left_to_train_on(cls, holdout: HoldoutSettings | None, info: ValidationInfo) -> HoldoutSettings | None:
         validation = info.data.get("validation")  # missing where it was refused itself
-        if judge is not None and validation is not None and validation.fraction + judge.fraction >= 1.0:
+        if holdout is not None and validation is not None and validation.fraction + holdout.fraction >= 1.0:
             raise ValueError(
-                f"fraction: {judge.fraction:g} and data.validation.fraction {validation.fraction:g} leave no photos to"
-                " train on; expected a sum below 1"
+                f"fraction: {holdout.fraction:g} and data.validation.fraction {validation.fraction:g} leave no photos"
+                " to train on; expected a sum below 1"
             )
-        return judge
+        return holdout
 
     @property
-    def judge_fraction(self) -> float:
-        """Share of the labelled photos that judge; 0 where none are held back for it."""
-        return 0.0 if self.judge is None else self.judge.fraction
+    def holdout_fraction(self) -> float:
+        """Share of the labelled photos in the holdout; 0 without one."""
+        return 0.0 if self.holdout is None else self.holdout.fraction
 
     @property
     def layout(self) -> Layout:

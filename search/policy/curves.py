@@ -20,31 +20,33 @@ _FORMAT = "carsearch curves 1"
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One epoch. Validation is what a policy may see; the judge's figures are for whoever compares policies."""
+    """One epoch. Validation is what a policy may see; holdout figures are for comparing policies."""
 
     stage: int
     """Counted from 0."""
     stage_ended: bool
     val_accuracy: float
     val_log_loss: float
-    judge_accuracy: float
-    judge_log_loss: float
+    holdout_accuracy: float
+    holdout_log_loss: float
     seconds: float
-    """Training, validation, building and tracing; neither judging, nor what the store spends once for all trials."""
+    """Training, validation, building and tracing; not the holdout, nor what the store spends once for all trials."""
 
     @classmethod
     def of(cls, report: EpochReport) -> "CurvePoint":
-        """An epoch as reported. Raises CurvesError where there was no judge part."""
-        if report.judge_accuracy is None or report.judge_log_loss is None:
-            raise CurvesError(f"epoch {report.epoch} was not judged: set data.judge in the experiment and record anew")
+        """An epoch as reported. Raises CurvesError where there was no holdout part."""
+        if report.holdout_accuracy is None or report.holdout_log_loss is None:
+            raise CurvesError(
+                f"epoch {report.epoch} has no holdout score: set data.holdout in the experiment and record anew"
+            )
         spent = report.seconds
         return cls(
             stage=report.stage,
             stage_ended=report.stage_ended,
             val_accuracy=report.val_accuracy,
             val_log_loss=report.val_log_loss,
-            judge_accuracy=report.judge_accuracy,
-            judge_log_loss=report.judge_log_loss,
+            holdout_accuracy=report.holdout_accuracy,
+            holdout_log_loss=report.holdout_log_loss,
             seconds=spent.train + spent.data_wait + spent.validate + spent.build + spent.trace,
         )
 
@@ -55,6 +57,8 @@ class CurvePoint:
 
 
 _COLUMNS = tuple(field.name for field in fields(CurvePoint))
+_OLD_NAMES = {"judge_accuracy": "holdout_accuracy", "judge_log_loss": "holdout_log_loss"}
+"""Of columns, in tables that were written before they were renamed."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def _curve(path: Path, number: int, line: str) -> Curve:
     try:
         values = json.loads(line)
         columns = values.pop("epochs")
+        columns |= {new: columns[old] for old, new in _OLD_NAMES.items() if old in columns}
         rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
         return Curve(**values, points=tuple(CurvePoint(*row) for row in rows))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

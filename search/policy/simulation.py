@@ -41,7 +41,7 @@ class Winner:
     epoch: int
     """Its best by validation so far."""
     val_accuracy: float
-    judge_accuracy: float
+    holdout_accuracy: float
     """Of that epoch, on what no policy saw."""
     at_full_fidelity: bool
     """False: no trial had been trained to its end."""
@@ -134,6 +134,6 @@ class _Tally:
             number=number,
             epoch=best.epoch,
             val_accuracy=best.val_accuracy,
-            judge_accuracy=float("nan") if best.judge_accuracy is None else best.judge_accuracy,
+            holdout_accuracy=float("nan") if best.holdout_accuracy is None else best.holdout_accuracy,
             at_full_fidelity=self._of_full is not None,
         )

@@ -62,7 +62,7 @@ def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_fir
     assert asked.next_job([waiting], USED_UP) == Finished()
 
 
-def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
+def test_a_recording_needs_photos_for_a_holdout(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (
         "name: small\ndata: {root: photos}\n"
@@ -70,16 +70,16 @@ def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
         "[{name: head, unfreeze: 0, epochs: 1, learning_rate: 1e-3}]}\n"
     )
     (tmp_path / "small.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(CurvesError, match=r"small\.yaml: data\.judge: curves need photos that no policy sees; add"):
+    with pytest.raises(CurvesError, match=r"small\.yaml: data\.holdout: curves need unseen photos; add"):
         recording_policy(load(tmp_path / "small.yaml"))
-    judged = "data.judge={fraction: 0.2}"
+    held_out = "data.holdout={fraction: 0.2}"
     with pytest.raises(CurvesError, match=r"small\.yaml: search\.finalists: a recording repeats what"):
-        recording_policy(load(tmp_path / "small.yaml", [judged, "search.finalists.count=2"]))
-    assert recording_policy(load(tmp_path / "small.yaml", [judged])).total == 260
+        recording_policy(load(tmp_path / "small.yaml", [held_out, "search.finalists.count=2"]))
+    assert recording_policy(load(tmp_path / "small.yaml", [held_out])).total == 260
 
 
-def test_a_curve_has_every_epoch_with_its_judge() -> None:
-    report = replace(epoch_report(1, stage=0, accuracy=0.5, ended=True), judge_accuracy=0.25, judge_log_loss=2.0)
+def test_a_curve_has_every_epoch_with_its_holdout() -> None:
+    report = replace(epoch_report(1, stage=0, accuracy=0.5, ended=True), holdout_accuracy=0.25, holdout_log_loss=2.0)
     record = replace(trial(1, TrialState.FAIL), params={"x": 1}, reports=(report,), infeasible=True)
 
     curve = curve_of(record, seed=7)
@@ -91,13 +91,13 @@ def test_a_curve_has_every_epoch_with_its_judge() -> None:
         True,
         False,
     )
-    assert [(point.val_accuracy, point.judge_accuracy) for point in curve.points] == [(0.5, 0.25)]
+    assert [(point.val_accuracy, point.holdout_accuracy) for point in curve.points] == [(0.5, 0.25)]
 
 
 @pytest.mark.slow  # three trainings through Ray: half a minute
 def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, judge: {fraction: 0.25}}")
+    text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, holdout: {fraction: 0.25}}")
     file = write_tiny(tmp_path, f"{text}record: {{configurations: 2, repeated: 1, seeds: 2}}\n")
     command = [sys.executable, "-m", "search.cli"]
 
