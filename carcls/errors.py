@@ -7,6 +7,7 @@
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
+    ├── EvidenceError          probabilities of an epoch that are missing or damaged
     ├── DiskFullError          a file that found no room; an OSError too
     ├── SubmissionError        a submission that the sample does not match
     └── TrainingError          a training that cannot go on; a result, not a crash
@@ -44,6 +45,10 @@ class WeightsError(CarclsError):
 
 class CheckpointError(CarclsError):
     """A checkpoint that is missing, torn, or of another model."""
+
+
+class EvidenceError(CarclsError):
+    """Probabilities of an epoch that are missing or damaged."""
 
 
 class DiskFullError(CarclsError, OSError):

@@ -1,7 +1,9 @@
 """What a training tells the world: plain, frozen values that survive JSON."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from carcls.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,17 @@ class EpochReport:
     """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
     where a probability was not finite: the training goes on, for validation alone decides."""
     holdout_accuracy: float | None = None
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    """The probabilities behind the scores. Travels beside the report, not in its JSON; None once both are stored."""
     micro_batch: int | None = None
     """Photos that went through the model at once, where there was no room for whole batches; None: whole batches, and
     in reports that are older than this field."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` reads them back to an equal report."""
-        return asdict(self)
+        """Plain JSON values without the evidence; `from_json` reads them back to an equal report."""
+        values = asdict(replace(self, evidence=None))
+        del values["evidence"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":

@@ -106,7 +106,7 @@ def record(
         if not write_only:
             run_search(folder, frozen, address, policy)
     finally:
-        _say(f"{write_table(folder, table)} of {policy.total} trainings: {table}")
+        _say(f"{write_table(folder, table, experiment.data.root)} of {policy.total} trainings: {table}")
 
 
 @app.command()

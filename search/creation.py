@@ -13,6 +13,7 @@ from pathlib import Path
 from carcls.atomic import sync
 from carcls.data.augment import check_policy
 from carcls.data.folds import make_split, write_quarantine, write_split
+from carcls.data.k_folds import make_folds, write_folds
 from carcls.data.table import check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
@@ -179,6 +180,8 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
         dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
     )
     write_split(split, folder.split)
+    if experiment.record.folds is not None:
+        write_folds(make_folds(split, count=experiment.record.folds, seed=validation.seed), folder.folds)
     write_quarantine(folder.quarantine, dataset.quarantined)
 
 

@@ -140,6 +140,7 @@ class StudyStorage:
                 "stage_count": new.stage_count,
                 "is_baseline": new.is_baseline,
                 "repeats": new.repeats,
+                "fold": new.fold,
                 "status": new.status(),
             },
         )

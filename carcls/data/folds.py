@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,15 @@ from carcls.data.rows import is_plain_name
 from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
 
-_COLUMNS = ("Id", "path", "Category", "digest", "fold")
+_COLUMNS = ("Id", "path", "Category", "digest", "fold", "group")
 _TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
 _FOLDS = (_TRAIN, _VALIDATION, _HOLDOUT)
 _OLD_NAMES = {"judge": _HOLDOUT}
 """Of folds, in files that were written before they were renamed."""
+
+
+Groups = tuple[tuple[str, ...], ...]
+"""Paths of photos that must stay on one side, two or more in each group; sorted."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Split:
     validation: ImageTable
     holdout: ImageTable | None = None
     """Scored after each epoch, and never asked in any choice; None where no photos are held back for it."""
+    groups: Groups = ()
+    """Photos that are copies of one another, exact or near."""
 
 
 def make_split(
@@ -54,7 +60,8 @@ def make_split(
     _check_fractions(fraction, holdout_fraction)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
-    pure, contradictory = _groups_by_class(table, train_groups(dataset) if groups is None else groups)
+    groups = train_groups(dataset) if groups is None else groups
+    pure, contradictory = groups_by_class(table, groups)
     counts = np.bincount(table.labels, minlength=len(dataset.class_names))
     # All classes give to validation before any gives to the holdout, so that validation is the same without one.
     held_out: list[set[int]] = []
@@ -67,8 +74,9 @@ def make_split(
         held_out.append(part)
     _check_held_out(table, held_out)
     in_training = set(range(len(table))).difference(*held_out)
-    parts = [table.select(sorted(part)) for part in (in_training, *held_out)]
-    return Split(dataset.class_names, *parts)
+    train, validation, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
+    copies = sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1)
+    return Split(dataset.class_names, train, validation, holdout[0] if holdout else None, tuple(copies))
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
@@ -81,25 +89,41 @@ def write_split(split: Split, path: Path) -> None:
 
     Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
     """
-    tables = [(_TRAIN, split.train), (_VALIDATION, split.validation)]
+    tables = {_TRAIN: split.train, _VALIDATION: split.validation}
     if split.holdout is not None:
-        tables.append((_HOLDOUT, split.holdout))
-    found = sort_class_names({split.class_names[label] for _, table in tables for label in table.labels})
-    if found != split.class_names:
+        tables[_HOLDOUT] = split.holdout
+    write_parts(path, split.class_names, tables, split.groups)
+
+
+def read_split(path: Path, root: Path) -> Split:
+    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
+    class_names, parts, groups = read_parts(path, root, _FOLDS)
+    holdout = parts[_HOLDOUT]
+    return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
+
+
+def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
+    """A row for each photo of each part, atomically. Raises DataError as `write_split` does."""
+    found = sort_class_names({class_names[label] for table in parts.values() for label in table.labels})
+    if found != class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
+    group_of = {photo: str(number) for number, group in enumerate(groups) for photo in group}
     _write_csv(
         path,
         _COLUMNS,
         (
-            (id_, photo, split.class_names[label], digest, fold)
-            for fold, table in tables
+            (id_, photo, class_names[label], digest, part, group_of.get(photo, ""))
+            for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
     )
 
 
-def read_split(path: Path, root: Path) -> Split:
-    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
+def read_parts(path: Path, root: Path, names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
+    """What `write_parts` wrote: class names, a table for each of `names`, which may be empty, and the groups.
+
+    Files without groups are read as having none. Raises DataError naming file and line.
+    """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             header, *rows = csv.reader(file)
@@ -107,14 +131,20 @@ def read_split(path: Path, root: Path) -> Split:
         raise DataError(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error
-    if tuple(header) != _COLUMNS:
+    if tuple(header) == _COLUMNS[:-1]:
+        rows = [[*row, ""] for row in rows]
+    elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
     for line, row in enumerate(rows, start=2):
-        _check_row(path, line, row)
-    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4])] for row in rows]
+        _check_row(path, line, row, names)
+    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
     class_names = sort_class_names({row[2] for row in rows})
-    train, validation, holdout = (_read_table(root, class_names, rows, fold) for fold in _FOLDS)
-    return Split(class_names, train, validation, holdout if len(holdout) else None)
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row[5]:
+            grouped[row[5]].append(row[1])
+    groups = tuple(tuple(sorted(group)) for group in grouped.values())
+    return class_names, {name: _read_table(root, class_names, rows, name) for name in names}, tuple(sorted(groups))
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
@@ -147,7 +177,7 @@ def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
         )
 
 
-def _groups_by_class(
+def groups_by_class(
     table: ImageTable, groups: Sequence[tuple[int, ...]]
 ) -> tuple[dict[int, list[list[int]]], set[int]]:
     """Copies grouped, by label; and the labels of copies that carry more than one."""
@@ -175,9 +205,11 @@ def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) ->
     return held_out
 
 
-def _check_row(path: Path, line: int, row: list[str]) -> None:
-    if len(row) != len(_COLUMNS) or row[4] not in (*_FOLDS, *_OLD_NAMES):
-        raise DataError(f"{path}:{line}: expected five fields, the last one of {', '.join(_FOLDS)}; found {row!r}")
+def _check_row(path: Path, line: int, row: list[str], parts: Sequence[str]) -> None:
+    if len(row) != len(_COLUMNS) or _OLD_NAMES.get(row[4], row[4]) not in parts:
+        raise DataError(
+            f"{path}:{line}: expected {len(_COLUMNS)} fields, the fifth one of {', '.join(parts)}; found {row!r}"
+        )
     if not all(is_plain_name(part) for part in row[1].split("/")):
         raise DataError(f"{path}:{line}: the path {row[1]!r} leaves the data folder; the file was altered")
 

@@ -39,6 +39,7 @@ def fine_tune(
     resume: str | None = None,
     stop_after_stage: int | None = None,
     micro_batch: MicroBatch = None,
+    averages: bool = False,
 ) -> None:
     """Train a classifier through the stages of `config`; `on_epoch` hears of each epoch once its checkpoint is on disk.
 
@@ -50,6 +51,9 @@ def fine_tune(
     batch then goes through the model in parts, whose gradients are weighted by their photos, and is one step of the
     optimizer as ever: the same training but for rounding, unless BatchNorm trains or dropout draws, for these see parts
     and not batches: then it is equal in expectation only. It may differ from attempt to attempt.
+
+    `averages`: the last epoch's evidence also tells what averages of its stage's weights would have said, see
+    `WeightAverages`; nothing else changes. An interruption within that stage shortens them to what came after it.
 
     Early stopping ends a stage, never the training. The best weights over all stages, by `EpochReport.rank`, are kept
     with the image size at which they were validated: a later stage that does worse replaces nothing. Holdout photos
@@ -75,7 +79,7 @@ def fine_tune(
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.batch_size)
-                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut)
+                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
@@ -203,6 +207,7 @@ def _report(
         notes=(*notes, *_feature_note(config, position), *stopping_note(stage, position)),
         store=epoch.store,
         micro_batch=at_once,
+        evidence=epoch.evidence,
     )
 
 

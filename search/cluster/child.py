@@ -15,7 +15,8 @@ from pathlib import Path
 from carcls import devices
 from carcls.atomic import is_full_disk
 from carcls.data.feeding_worker import serve
-from carcls.data.folds import read_split
+from carcls.data.folds import Split, read_split
+from carcls.data.k_folds import read_folds
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import DamagedStoreError, OutOfMemoryError, TrainingError
@@ -107,7 +108,7 @@ def _redirect_output(path: Path) -> None:
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
-    split = read_split(study.split, Path(segment.data_root))
+    split = split_of(segment, study)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),
@@ -118,7 +119,15 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
         micro_batch=segment.micro_batch or None,
+        averages=segment.averages,
     )
+
+
+def split_of(segment: Segment, study: StudyFolder) -> Split:
+    """What the segment trains and validates on. Raises DataError."""
+    if segment.fold is None:
+        return read_split(study.split, Path(segment.data_root))
+    return read_folds(study.folds, Path(segment.data_root)).split(segment.fold)
 
 
 def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:

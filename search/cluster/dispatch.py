@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
@@ -127,6 +127,10 @@ class Dispatcher:
     def report(self, number: int, report: EpochReport) -> None:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
         self._room.wrote(number, report)
+        if report.evidence is not None and report.epoch > self._study.record(number).fidelity:
+            # Before the record: whatever is recorded has its evidence. After a kill in between it is written again.
+            report.evidence.write(self._folder.probabilities(number, report.epoch))
+            report = replace(report, evidence=None)
         if not self._study.report(number, report):
             prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
             return
@@ -193,7 +197,9 @@ class Dispatcher:
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)
         config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
-        return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
+        return self._study.add_trial(
+            new.params, config, space=self._experiment.space, is_baseline=new.is_baseline, fold=new.fold
+        )
 
     def _new_repeat(self, job: Repeat) -> int:
         """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
@@ -225,6 +231,8 @@ class Dispatcher:
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
+            fold=self._study.record(number).fold,
+            averages=self._study.is_recording and self._experiment.record.averages,
         )
 
 

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from carcls.events import EpochReport
+from carcls.evidence import Evidence
 
 EPOCH_REPORT = "epoch_report"
+EVIDENCE = "evidence"
 OUTCOME = "outcome"
 FALLBACK = "fallen_back"
 NOTICE = "notice"
 
 Message = dict[str, str]
-"""What a worker tells the driver: one of the four, by its name, as JSON text."""
+"""What a worker tells the driver: one of the four, by its name, as JSON text; beside an epoch its evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Segment:
     """What the worker takes its memory from, as it names it; the driver does not know."""
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
+    fold: int | None = None
+    """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    averages: bool = False
+    """Whether the last epoch also tells of averages of its stage's weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -75,12 +81,18 @@ class Outcome:
 
 def report_message(report: EpochReport) -> Message:
     """An epoch as Tune's result."""
-    return {EPOCH_REPORT: json.dumps(report.to_json())}
+    evidence = {} if report.evidence is None else {EVIDENCE: report.evidence.to_text()}
+    return {EPOCH_REPORT: json.dumps(report.to_json()), **evidence}
 
 
 def read_report(result: Mapping[str, Any]) -> EpochReport | None:
-    """The epoch in a Tune result; None where it is another message."""
+    """The epoch in a Tune result, without its evidence; None where it is another message."""
     return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+def read_evidence(result: Mapping[str, Any]) -> Evidence | None:
+    """The probabilities that came with an epoch; None without any. Raises EvidenceError where they are damaged."""
+    return Evidence.from_text(result[EVIDENCE]) if EVIDENCE in result else None
 
 
 @dataclass(frozen=True, slots=True)

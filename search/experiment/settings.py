@@ -206,6 +206,12 @@ class RecordSettings(_Frozen):
     """How many of them, from the first on, are trained with other seeds too: they tell the noise."""
     seeds: Annotated[int, Field(ge=1)] = 3
     """Trainings of each of those, the first included."""
+    first: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Number of the first configuration: a recording in blocks skips those of earlier blocks."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Each configuration once on each of so many folds, instead of repeats with other seeds; null: no folds."""
+    averages: bool = False
+    """Whether each training's last epoch is also scored with averages of its last stage's weights."""
 
 
 class StoreSettings(_Frozen):

@@ -77,6 +77,8 @@ class TrialRecord:
     """Where the traceback of its failure lies, relative to the study's folder."""
     repeats: int | None = None
     """Number of the trial that it repeats, whole and with another seed; None: it was proposed by the search."""
+    fold: int | None = None
+    """Number of the fold that validates; None: the study's own split."""
     fallbacks: tuple[int, ...] = ()
     """Each time that checkpoints were lost: the epoch after which it went on, 0 where it started again."""
 
@@ -84,7 +86,7 @@ class TrialRecord:
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
         """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each.
 
-        `repeats` and `fallbacks` may be missing, as in studies from before there were any.
+        `repeats`, `fold` and `fallbacks` may be missing, as in studies from before there were any.
         """
         status = attributes["status"]
         fallbacks = tuple(status.get("fallbacks", ()))
@@ -94,6 +96,7 @@ class TrialRecord:
             stage_count=attributes["stage_count"],
             is_baseline=attributes["is_baseline"],
             repeats=attributes.get("repeats"),
+            fold=attributes.get("fold"),
             reports=tuple(EpochReport.from_json(attributes[key]) for key in _standing(attributes, fallbacks)),
             **{
                 **status,

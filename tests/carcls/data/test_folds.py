@@ -252,9 +252,9 @@ def test_split_csv_is_plain(tmp_path):
     split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, seed=0)
     write_split(split, tmp_path / "split.csv")
     lines = (tmp_path / "split.csv").read_text().splitlines()
-    assert lines[0] == "Id,path,Category,digest,fold"
-    assert lines[1].endswith(",train")
-    assert lines[-1].endswith(",validation")
+    assert lines[0] == "Id,path,Category,digest,fold,group"
+    assert lines[1].endswith(",train,")
+    assert lines[-1].endswith(",validation,")
     assert len(lines) == 5
 
 
@@ -262,8 +262,8 @@ def test_a_split_file_that_says_judge_is_read(tmp_path):
     split = make_split(dataset([0, 0, 0, 1, 1, 1]), fraction=0.34, holdout_fraction=0.34, seed=0)
     write_split(split, tmp_path / "split.csv")
     text = (tmp_path / "split.csv").read_text()
-    assert text.count(",holdout\n") == 2
-    (tmp_path / "split.csv").write_text(text.replace(",holdout\n", ",judge\n"))
+    assert text.count(",holdout,\n") == 2
+    (tmp_path / "split.csv").write_text(text.replace(",holdout,\n", ",judge,\n"))
     assert read_split(tmp_path / "split.csv", Path("r")) == split
 
 
@@ -271,9 +271,9 @@ def test_a_split_without_holdout_is_written_as_it_always_was_and_read_back(tmp_p
     split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, holdout_fraction=0.0, seed=0)
     write_split(split, tmp_path / "split.csv")
     assert (tmp_path / "split.csv").read_bytes() == (
-        b"Id,path,Category,digest,fold\n"
-        b"1.jpg,train/0/1.jpg,0,1.jpg,train\n3.jpg,train/1/3.jpg,1,3.jpg,train\n"
-        b"0.jpg,train/0/0.jpg,0,0.jpg,validation\n2.jpg,train/1/2.jpg,1,2.jpg,validation\n"
+        b"Id,path,Category,digest,fold,group\n"
+        b"1.jpg,train/0/1.jpg,0,1.jpg,train,\n3.jpg,train/1/3.jpg,1,3.jpg,train,\n"
+        b"0.jpg,train/0/0.jpg,0,0.jpg,validation,\n2.jpg,train/1/2.jpg,1,2.jpg,validation,\n"
     )
     assert read_split(tmp_path / "split.csv", Path("r")) == split
 
@@ -283,8 +283,8 @@ def test_a_split_without_holdout_is_written_as_it_always_was_and_read_back(tmp_p
     [
         ("", "cannot be read as a split"),
         ("Id,path\n", "expected the columns Id,path,Category,digest,fold"),
-        ("Id,path,Category,digest,fold\na,train/0/a,0,ff,test\n", "split.csv:2: expected five fields"),
-        ("Id,path,Category,digest,fold\na,train/0/a,0\n", "split.csv:2: expected five fields"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0,ff,test\n", "split.csv:2: expected 6 fields"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0\n", "split.csv:2: expected 6 fields"),
         ("Id,path,Category,digest,fold\na,../a,0,ff,train\n", "split.csv:2: the path '../a' leaves"),
         ("Id,path,Category,digest,fold\na,/etc/a,0,ff,train\n", "split.csv:2: the path '/etc/a' leaves"),
     ],

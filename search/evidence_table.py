@@ -1,0 +1,113 @@
+"""A recording's probabilities in one small file, beside its curves: what rules of choice are replayed on.
+
+A .npz file, LZMA within: for each training, in the order of the curves, its probabilities after each epoch and those of
+averages of its weights, as square roots in 256 steps. That keeps a probability to 0.4 % at 1 and to 13 % at 0.001; what
+has to be exact, the scores, stands in the curves. Nothing in it names a path, a machine or a time.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls import atomic
+from carcls.evidence import Evidence
+from search.errors import CurvesError
+
+_STEPS = 255
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RecordedEvidence:
+    """One training's probabilities, each row summing to 1 up to rounding."""
+
+    fold: int
+    """Number of the fold that validated."""
+    validation: Floats
+    """(epochs, photos of the fold, classes)"""
+    holdout: Floats
+    """(epochs, holdout photos, classes)"""
+    averages: Mapping[str, tuple[Floats, Floats]]
+    """By name, validation and holdout (photos, classes), after the last epoch."""
+
+
+@dataclass(frozen=True)
+class EvidenceTable:
+    """A recording's evidence, and the classes that would have been right."""
+
+    validation_labels: tuple[NDArray[np.int64], ...]
+    """(photos,) of each fold."""
+    holdout_labels: NDArray[np.int64]
+    trainings: tuple[RecordedEvidence, ...]
+
+
+def recorded(fold: int, epochs: Sequence[Evidence]) -> RecordedEvidence:
+    """One training's evidence, epoch by epoch. Raises CurvesError where an epoch has none of the holdout."""
+    held_out = [epoch.holdout for epoch in epochs if epoch.holdout is not None]
+    if len(held_out) != len(epochs) or not epochs:
+        raise CurvesError("a training has epochs without holdout probabilities: record it anew with data.holdout")
+    averages = {
+        name: (average.validation.astype(np.float32), average.holdout.astype(np.float32))
+        for name, average in epochs[-1].averages.items()
+        if average.holdout is not None
+    }
+    validation = np.stack([epoch.validation for epoch in epochs]).astype(np.float32)
+    return RecordedEvidence(fold, validation, np.stack(held_out).astype(np.float32), averages)
+
+
+def write_evidence(path: Path, table: EvidenceTable) -> None:
+    """Atomically; equal tables make equal bytes."""
+    arrays: dict[str, NDArray[Any]] = {"holdout_labels": table.holdout_labels.astype(np.uint16)}
+    arrays |= {f"labels/{fold}": labels.astype(np.uint16) for fold, labels in enumerate(table.validation_labels)}
+    arrays["folds"] = np.array([training.fold for training in table.trainings], np.int32)
+    for number, training in enumerate(table.trainings):
+        arrays[f"{number}/validation"] = _coarse(training.validation)
+        arrays[f"{number}/holdout"] = _coarse(training.holdout)
+        for name, (validation, holdout) in training.averages.items():
+            arrays[f"{number}/{name}/validation"] = _coarse(validation)
+            arrays[f"{number}/{name}/holdout"] = _coarse(holdout)
+    with atomic.published(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
+
+
+def read_evidence_table(path: Path) -> EvidenceTable:
+    """What `write_evidence` wrote. Raises CurvesError."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        folds = arrays["folds"].tolist()
+        labels = tuple(arrays[f"labels/{fold}"].astype(np.int64) for fold in range(max(folds) + 1))
+        trainings = tuple(_training(arrays, number, fold) for number, fold in enumerate(folds))
+        return EvidenceTable(labels, arrays["holdout_labels"].astype(np.int64), trainings)
+    except _UNREADABLE as error:
+        raise CurvesError(f"{path}: no evidence of a recording ({error!r}); record it anew") from error
+
+
+def _training(arrays: Mapping[str, NDArray[Any]], number: int, fold: int) -> RecordedEvidence:
+    prefix = f"{number}/"
+    names = sorted({name.split("/")[1] for name in arrays if name.startswith(prefix) and name.count("/") == 2})
+    averages = {
+        name: (_fine(arrays[f"{prefix}{name}/validation"]), _fine(arrays[f"{prefix}{name}/holdout"])) for name in names
+    }
+    return RecordedEvidence(fold, _fine(arrays[f"{prefix}validation"]), _fine(arrays[f"{prefix}holdout"]), averages)
+
+
+def _coarse(probabilities: Floats) -> NDArray[np.uint8]:
+    """Transposed, so that equal classes stand together: photos last."""
+    return np.ascontiguousarray(np.rint(_STEPS * np.sqrt(probabilities)).astype(np.uint8).swapaxes(-1, -2))
+
+
+def _fine(coarse: NDArray[np.uint8]) -> Floats:
+    squared = (coarse.swapaxes(-1, -2).astype(np.float32) / _STEPS) ** 2
+    return squared / squared.sum(axis=-1, keepdims=True)
