@@ -22,11 +22,20 @@ def data_sample(
     seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
     train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
     test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
+    classes: Annotated[int, typer.Option(help="Car models; the more, the harder to tell apart.")] = 10,
+    family: Annotated[int, typer.Option(help="Another family, other car models.")] = 0,
 ) -> None:
-    """Draw the sample data: ten car models in the contest's layout."""
+    """Draw the sample data: car models in the contest's layout."""
     from carcls.data.sample import write_sample
 
-    write_sample(root, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class)
+    write_sample(
+        root,
+        seed=seed,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        classes=classes,
+        family=family,
+    )
     say(f"sample data: {root}")
 
 
