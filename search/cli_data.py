@@ -19,6 +19,7 @@ data_app = typer.Typer(help="Photos: check a folder, unpack archives, make the s
 @data_app.command("sample")
 def data_sample(
     root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    *,
     seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
     train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
     test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
