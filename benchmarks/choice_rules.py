@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from benchmarks.choice_tables import Floats, Training
-from carcls.choices import Candidate, is_as_good, replaces
+from benchmarks.choice_tables import Candidate, Floats, Training
+from carcls.choices import Kept, is_as_good, kept_epoch
 
 Rule = Callable[[Training], Floats]
 """What the kept weights say of the holdout, (photos, classes)."""
@@ -35,10 +35,7 @@ def _last(training: Training) -> Floats:
 
 def shipped_choice(candidates: Sequence[Candidate]) -> Candidate:
     """What a real training keeps, by the program's own comparison."""
-    kept = candidates[0]
-    for one in candidates[1:]:
-        kept = one if replaces(one, kept) else kept
-    return kept
+    return candidates[kept_epoch([Kept(one.ends_stage, one.scaled.losses) for one in candidates]) - 1]
 
 
 def _shipped(training: Training) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls import metrics
-from carcls.choices import Candidate, candidate
+from carcls.choices import Scaled, scaled
 from search.evidence_table import read_evidence_table
 from search.policy.curves import Curve, read_curves
 from search.record import evidence_path
@@ -18,6 +18,23 @@ from search.record import evidence_path
 TABLES = Path(__file__).parent / "tables"
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidate:
+    """The weights after one epoch, by what they say of the validation photos."""
+
+    epoch: int
+    """Counted from 1, over all stages."""
+    ends_stage: bool
+    accuracy: float
+    log_loss: float
+    scaled: Scaled
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """As `EpochReport.rank` where accuracy decides."""
+        return (self.accuracy, -self.log_loss)
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Training:
     def candidates(self) -> tuple[Candidate, ...]:
         """Its epochs as a rule sees them."""
         return tuple(
-            candidate(probabilities, self.validation_labels, epoch=epoch, ends_stage=point.stage_ended)
+            self._candidate(probabilities, epoch=epoch, ends_stage=point.stage_ended)
             for epoch, (probabilities, point) in enumerate(
                 zip(self.validation, self.curve.points, strict=True), start=1
             )
@@ -54,7 +71,12 @@ class Training:
     def average(self, name: str) -> Candidate:
         """An average of weights at the training's end, as a rule sees it."""
         validation, _ = self.averages[name]
-        return candidate(validation, self.validation_labels, epoch=len(self.validation), ends_stage=True)
+        return self._candidate(validation, epoch=len(self.validation), ends_stage=True)
+
+    def _candidate(self, probabilities: Floats, *, epoch: int, ends_stage: bool) -> Candidate:
+        labels = self.validation_labels
+        accuracy, log_loss = (score(probabilities, labels) for score in (metrics.accuracy, metrics.log_loss))
+        return Candidate(epoch, ends_stage, accuracy, log_loss, scaled(probabilities, labels))
 
 
 def load_trainings(folder: Path = TABLES) -> tuple[Training, ...]:

@@ -5,12 +5,12 @@ log-probabilities are multiplied by the one factor that fits the labels best, so
 not how sure it says it is. Photos are the same on both sides of each comparison, so that differences are paired.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import metrics
 from carcls.metrics import SMALLEST_PROBABILITY
 
 Floats = NDArray[np.float64]
@@ -21,6 +21,8 @@ _STEPS = 40
 """Halvings of the interval of its logarithm: 4.6 / 2**40 is below float64's noise in the losses."""
 NOISE = 1.0
 """Standard errors by which a later stage may be worse and still be taken for as good."""
+MOST_NOISE = 0.1
+"""Nats by which it may be worse at most. The noise of a dozen photos would cover the ruin of a model."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,7 +55,8 @@ def scaled(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
 def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
     """True where losses (n,) are not worse than others of the same photos by more than `noise` standard errors.
 
-    The standard error is that of the mean difference. NaN is never as good; anything is as good as NaN.
+    The standard error is that of the mean difference, and at most MOST_NOISE is allowed. NaN is never as good; anything
+    is as good as NaN.
     """
     if np.isnan(later).any():
         return False
@@ -61,7 +64,7 @@ def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
         return True
     difference = later - earlier
     error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return bool(difference.mean() <= noise * error)
+    return bool(difference.mean() <= min(noise * error, MOST_NOISE))
 
 
 def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
@@ -88,41 +91,28 @@ def _softmax(logits: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Candidate:
-    """The weights after one epoch, by what they say of the validation photos."""
+class Kept:
+    """Weights of a training, as far as it matters for whether others take their place."""
 
-    epoch: int
-    """Counted from 1, over all stages."""
     ends_stage: bool
-    accuracy: float
-    log_loss: float
-    scaled: Scaled
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Sorts from worse to better by accuracy, ties by log-loss: how weights of older studies are chosen."""
-        return (self.accuracy, -self.log_loss)
+    losses: Floats
+    """(n,) scaled, of each validation photo."""
 
 
-def candidate(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], *, epoch: int, ends_stage: bool
-) -> Candidate:
-    """Of softmax outputs (n, classes) for validation photos labelled (n,)."""
-    return Candidate(
-        epoch=epoch,
-        ends_stage=ends_stage,
-        accuracy=metrics.accuracy(probabilities, labels),
-        log_loss=metrics.log_loss(probabilities, labels),
-        scaled=scaled(probabilities, labels),
-    )
-
-
-def replaces(later: Candidate, kept: Candidate) -> bool:
-    """Whether later weights of a training take the place of those kept so far.
+def replaces(later: Kept, earlier: Kept) -> bool:
+    """Whether later weights of a training take the place of the earlier ones that were kept so far.
 
     The ends of stages are compared, since a stage's schedule anneals towards its end: a later one is kept unless it is
     worse beyond noise. Within the first stage the latest epoch is kept, since none has ended.
     """
     if not later.ends_stage:
-        return not kept.ends_stage
-    return not kept.ends_stage or is_as_good(later.scaled.losses, kept.scaled.losses)
+        return not earlier.ends_stage
+    return not earlier.ends_stage or is_as_good(later.losses, earlier.losses)
+
+
+def kept_epoch(epochs: Sequence[Kept]) -> int:
+    """Number, counted from 1, of the epoch whose weights a training keeps in the end, from all its epochs in order."""
+    kept = 0
+    for place in range(1, len(epochs)):
+        kept = place if replaces(epochs[place], epochs[kept]) else kept
+    return kept + 1

@@ -157,7 +157,8 @@ def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, record
             yield
         return
     draft.trials.mkdir()
-    with Study.create(draft.root, experiment.name, is_recording=recording):
+    ranking = experiment.search.ranking
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking):
         yield
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls import atomic
-from carcls.choices import candidate
+from carcls.choices import scaled
 from carcls.evidence import Evidence
+from carcls.metrics import accuracy, log_loss
 from search.errors import CurvesError
 
 _STEPS = 63
@@ -58,16 +59,12 @@ def recorded(
 
     stage_ends: epochs, counted from 1. Raises CurvesError where an epoch has no evidence of the holdout.
     """
-    candidates = [
-        candidate(epoch.validation.astype(np.float32), labels, epoch=number, ends_stage=number in stage_ends)
-        for number, epoch in enumerate(epochs, start=1)
-    ]
-    kept = {
-        *stage_ends,
-        max(candidates, key=lambda one: one.rank).epoch,
-        min(candidates, key=lambda one: one.log_loss).epoch,
-        min(candidates, key=lambda one: one.scaled.log_loss).epoch,
-    }
+    parts = [epoch.validation.astype(np.float32) for epoch in epochs]
+    accuracies, log_losses = ([score(part, labels) for part in parts] for score in (accuracy, log_loss))
+    ranks = list(zip(accuracies, [-one for one in log_losses], strict=True))
+    scaled_log_losses = [scaled(part, labels).log_loss for part in parts]
+    best = {ranks.index(max(ranks)), int(np.argmin(log_losses)), int(np.argmin(scaled_log_losses))}
+    kept = {*stage_ends, *(place + 1 for place in best)}
     held_out = {}
     for number in sorted(kept):
         probabilities = epochs[number - 1].holdout

@@ -119,6 +119,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
         micro_batch=segment.micro_batch or None,
+        rank_by=segment.rank_by,
         averages=segment.averages,
     )
 

@@ -232,6 +232,7 @@ class Dispatcher:
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
             fold=self._study.record(number).fold,
+            rank_by=self._study.rank_by,
             averages=self._study.is_recording and self._experiment.record.averages,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from carcls.config import RankBy
 from carcls.events import EpochReport
 from carcls.evidence import Evidence
 
@@ -54,6 +55,7 @@ class Segment:
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
     fold: int | None = None
     """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch also tells of averages of its stage's weights."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from carcls.catalog import nearest_name
+from carcls.config import RankBy
 from carcls.data.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -154,6 +155,9 @@ class SearchSettings(_Frozen):
     budget: BudgetSettings = BudgetSettings()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Governs what is proposed, and the views of the photos."""
+    rank_by: Literal["auto", "accuracy", "log_loss"] = "auto"
+    """What weights and trials are ranked by: accuracy on validation, or log-loss after temperature scaling, which has
+    less noise. auto: log_loss in new studies, accuracy in those from before there was a choice."""
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
     """`sobol`: points that fill the space evenly, whatever came of the others."""
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -172,6 +176,11 @@ class SearchSettings(_Frozen):
     TensorFlow has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
+
+    @property
+    def ranking(self) -> RankBy:
+        """What a new study ranks by."""
+        return "accuracy" if self.rank_by == "accuracy" else "log_loss"
 
 
 # The names of carcls.inference.tta.VIEWS, which would bring OpenCV; a test holds them equal.
