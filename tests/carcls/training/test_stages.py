@@ -166,6 +166,18 @@ def test_what_is_kept_follows_from_the_evidence(whole, data):
         assert report.kept_epoch == kept_epoch(so_far)
 
 
+def test_asking_for_averages_changes_no_number_and_scores_each(recipe, whole, data, tmp_path):
+    reports = []
+    fine_tune(recipe, data, reports.append, folder=tmp_path, averages=True)
+    assert [numbers(report) for report in reports] == [numbers(report) for report in whole.reports]
+    assert [sorted(report.evidence.averages) for report in reports[:-1]] == [[]] * 4
+    averages = reports[-1].evidence.averages
+    assert sorted(averages) == ["ema-0.96", "ema-0.99", "last-3", "last-5"]
+    # Of a stage of one epoch the average over epochs is that epoch.
+    np.testing.assert_array_equal(averages["last-3"].validation, reports[-1].evidence.validation)
+    assert not np.array_equal(averages["ema-0.99"].validation, reports[-1].evidence.validation)
+
+
 def test_only_the_attempts_own_files_are_written(whole):
     files = {str(path.relative_to(whole.folder)) for path in whole.folder.rglob("*") if path.is_file()}
     assert files == {r.checkpoint for r in whole.reports} | {r.best_weights for r in whole.reports}
