@@ -61,6 +61,8 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         fraction=chosen,
         warnings=tuple(_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes)),
         trouble=trouble,
+        sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
+        sample_problem=dataset.sample_problem,
     )
 
 

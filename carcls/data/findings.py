@@ -87,6 +87,10 @@ class Findings:
     warnings: tuple[str, ...]
     trouble: str
     """Why nothing can be trained; empty where something can."""
+    sample: str = ""
+    """Name of the sample submission that is followed; empty where there is none."""
+    sample_problem: str = ""
+    """Why no submission could follow it; empty where one can."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:

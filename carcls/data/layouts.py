@@ -4,7 +4,7 @@ contest          <root>/train.csv (Id,Category), <root>/train/<Category>/<Id>
 CSV              <root>/labels.csv, or the file that the layout names: a column of paths and one of labels
 class folders    <root>/train/<class>/<photo>, or <root>/<class>/<photo>
 to predict       <root>/test_upload or <root>/test, or the folder that the layout names; with or without folders inside
-their order      <root>/sample-submission.csv (Id first), where it exists
+their order      <root>/sample-submission.csv (Id first) in any spelling, or the file that the layout names
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class Layout:
     label_column: str | None = None
     test: Path | None = None
     """Folder of photos without labels."""
+    sample: Path | None = None
+    """Sample submission: which of them are asked for, and in what order."""
 
 
 class LayoutKind(StrEnum):

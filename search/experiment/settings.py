@@ -44,6 +44,8 @@ class DataSettings(_Frozen):
     """Its column of labels; null: the one with a usual name, such as `label` or `class`."""
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
+    sample: Path | None = None
+    """Sample submission; null: `sample-submission.csv` in `root`, in any spelling, if there is one and no `test`."""
     validation: ValidationSettings = ValidationSettings()
     judge: JudgeSettings | None = None
     """Null: no photos are held back beside validation."""
@@ -74,7 +76,7 @@ class DataSettings(_Frozen):
     @property
     def layout(self) -> Layout:
         """The same for carcls, which knows no experiment file."""
-        return Layout(self.labels, self.path_column, self.label_column, self.test)
+        return Layout(self.labels, self.path_column, self.label_column, self.test, self.sample)
 
 
 class BudgetSettings(_Frozen):

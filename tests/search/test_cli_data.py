@@ -9,6 +9,14 @@ import pytest
 from carcls.data.sample import write_sample
 from search.cli import main
 
+FIXED = """\
+name: x
+data: {root: cars, validation: {fraction: 0.34}}
+train:
+  {backbone: MobileNet, alpha: 0.25, weights: none, image_size: 32, batch_size: 16,
+   stages: [{name: head, unfreeze: 0.0, epochs: 1, learning_rate: 0.003}]}
+"""
+
 
 @pytest.fixture
 def carsearch(tmp_path, monkeypatch, capsys):
@@ -104,6 +112,23 @@ def test_check_of_no_data_folder_exits_2(carsearch):
     assert (code, out) == (2, "")
     assert err.startswith("carsearch: ")
     assert "absent" in err
+
+
+@pytest.mark.parametrize(("row", "told"), [(",0.5", "found 3"), (",", "found 3")])
+def test_check_and_train_refuse_a_sample_that_submit_could_not_follow(carsearch, tmp_path, row, told):
+    write_sample(tmp_path / "cars", train_per_class=4, test_per_class=1, classes=2)
+    sample = tmp_path / "cars" / "sample-submission.csv"
+    sample.write_text("".join(f"{line}{row}\n" for line in sample.read_text().splitlines()))
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 2
+    assert out.startswith("8 photos to train on, 2 classes")
+    assert err.splitlines()[-1].startswith("carsearch: cars/sample-submission.csv:1: expected 2 columns")
+    assert told in err
+    (tmp_path / "e.yaml").write_text(FIXED)
+    code, out, err = carsearch("train", "e.yaml")
+    assert (code, out) == (2, "")
+    assert "sample-submission.csv:1: expected 2 columns" in err
+    assert not (tmp_path / "results" / "x").exists()
 
 
 def test_unpack_then_check_the_contests_archives(carsearch, tmp_path):
