@@ -30,6 +30,7 @@ def data_sample(
     say(f"sample data: {root}")
 
 
+@data_app.command("report")
 @data_app.command("check")
 def data_check(
     root: Annotated[Path, typer.Argument(help="The data folder.", show_default=False)],
@@ -43,11 +44,28 @@ def data_check(
     labels: Annotated[Path | None, typer.Option(help="CSV file of paths and labels; else it is looked for.")] = None,
     test: Annotated[Path | None, typer.Option(help="Folder of photos to predict; else it is looked for.")] = None,
     sample: Annotated[Path | None, typer.Option(help="Sample submission; else it is looked for.")] = None,
+    path_column: Annotated[str | None, typer.Option(help="Column of paths in the CSV file.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels in the CSV file.")] = None,
+    extension: Annotated[
+        str | None, typer.Option(help="Ending of photos that the CSV file names without it, such as .jpg.")
+    ] = None,
+    nested: Annotated[bool, typer.Option("--nested", help="Class folders lie in folders: Audi/A4/1.jpg.")] = False,
 ) -> None:
-    """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 where nothing can be trained."""
+    """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 where `run` would refuse them.
+
+    Options name what the key of `data` with the same name does in an experiment file.
+    """
     from carcls.data.layouts import Layout
 
-    layout = Layout(labels=labels, test=test, sample=sample)
+    layout = Layout(
+        labels=labels,
+        path_column=path_column,
+        label_column=label_column,
+        test=test,
+        sample=sample,
+        extension=extension and f".{extension.removeprefix('.')}",
+        nested=nested,
+    )
     folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")
     trouble = _check(root, layout, folder, image_size=image_size, fraction=fraction, seed=seed)
     if trouble:

@@ -91,6 +91,8 @@ class Findings:
     """Name of the sample submission that is followed; empty where there is none."""
     sample_problem: str = ""
     """Why no submission could follow it; empty where one can."""
+    validation_folder: str = ""
+    """The folder whose photos are validated on; empty where a share is drawn."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carcls.data.layouts import SAMPLE_CSV, Layout
+from carcls.data.layouts import SAMPLE_CSV, Layout, is_sample_name
 from carcls.data.names import is_junk, natural_key, same_text
 from carcls.errors import SubmissionError
 
@@ -38,7 +38,7 @@ def find_sample(root: Path, layout: Layout) -> Path | None:
         return layout.sample
     if layout.test is not None:
         return None
-    found = [name for name in _files(root) if _is_sample(name)]
+    found = [name for name in _files(root) if is_sample_name(name)]
     if len(found) > 1:
         raise SubmissionError(
             f"{root}: which sample submission counts, {' or '.join(found)}? Name it by data.sample, or keep one"
@@ -51,11 +51,11 @@ def ignored_samples(root: Path, layout: Layout) -> Iterator[tuple[str, str]]:
     for name in _files(root):
         if layout.sample == root / name:
             continue
-        if _is_sample(name) and layout.sample is not None:
+        if is_sample_name(name) and layout.sample is not None:
             yield name, f"not followed: data.sample names {layout.sample.name}"
-        elif _is_sample(name) and layout.test is not None:
+        elif is_sample_name(name) and layout.test is not None:
             yield name, "not followed: data.test names the photos to predict; name this file by data.sample as well"
-        elif not _is_sample(name) and re.search("samplesub|submissionsample", _letters(name)):
+        elif not is_sample_name(name) and re.search("samplesub|submissionsample", _letters(name)):
             yield (
                 name,
                 f"not followed: a sample submission is called {SAMPLE_CSV}; rename it, or name it by data.sample",
@@ -146,11 +146,6 @@ def _files(root: Path) -> list[str]:
         )
     except OSError:  # told where the folder's layout is read
         return []
-
-
-def _is_sample(name: str) -> bool:
-    stem, _, ending = name.casefold().rpartition(".")
-    return ending == "csv" and _letters(stem) == "samplesubmission"
 
 
 def _letters(name: str) -> str:

@@ -15,6 +15,7 @@ from carcls.data.names import class_order, path_key
 from carcls.data.rows import Refused, Row
 from carcls.data.sample_submission import Sample, check_classes, find_sample, ignored_samples, read_sample
 from carcls.data.scan import Scan, scan_photos
+from carcls.data.tables_beside import UNREAD_TABLE
 from carcls.data.tree import join
 from carcls.data.unlabelled import only_to_predict, unlabelled_candidates
 from carcls.errors import DataError, SubmissionError
@@ -112,6 +113,8 @@ class Dataset:
     sample_problem: str = ""
     """Why no submission can follow the sample; the photos to predict are then all that are there. Empty where one can,
     and where there is no sample."""
+    validation: tuple[int, ...] = ()
+    """Positions in `train` of the photos that the data folder itself holds back, in `val`, `valid` or `validation`."""
 
 
 def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Dataset:
@@ -143,6 +146,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
         train_scans=tuple(scan for _, scan in train),
         test_scans=test.scans,
         sample_problem=sample_problem,
+        validation=_held_back([row.path for row, _ in train], found.validation),
     )
 
 
@@ -163,10 +167,16 @@ def check_trainable(dataset: Dataset) -> None:
         lost = f"; {len(dataset.quarantined)} photos, rows or classes cannot be used" if dataset.quarantined else ""
         raise DataError(
             f"{dataset.train.root}: every usable photo is of the class {dataset.class_names[0]!r}{lost};"
-            " expected photos of two classes at least"
+            f" expected photos of two classes at least{unread_tables(dataset)}"
         )
     if dataset.sample_problem:
         raise DataError(dataset.sample_problem)
+
+
+def unread_tables(dataset: Dataset) -> str:
+    """End of a message about too few classes: CSV files that may hold them; empty where there are none."""
+    found = [entry.path for entry in dataset.quarantined if entry.reason == UNREAD_TABLE]
+    return f". {found[0]} was {UNREAD_TABLE}" if found else ""
 
 
 def sort_class_names(names: set[str]) -> tuple[str, ...]:
@@ -183,6 +193,12 @@ def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tu
     readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
     broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     return readable, broken
+
+
+def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
+    """Positions of the photos in `folder`; none where that would be all."""
+    inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
+    return inside if len(inside) < len(paths) else ()
 
 
 def _sample(root: Path, layout: Layout) -> Sample | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from carcls.data.candidates import Candidates, by_line, located, stray
 from carcls.data.layouts import TEST_FOLDERS, Layout, find_test_folder
+from carcls.data.lookup import PhotoLookup
 from carcls.data.names import may_be_photo, same_text
 from carcls.data.rows import CsvFile, Refused, Row, path_rows
 from carcls.data.sample_submission import Sample
@@ -54,7 +55,7 @@ def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> 
         folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name)
     else:
         folder = _TestFolder(place, Tree(place), "")
-    return _all_in(folder) if sample is None else _as_listed(folder, sample)
+    return _all_in(folder) if sample is None else _as_listed(folder, sample, layout.extension)
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:
@@ -84,14 +85,15 @@ def _all_in(folder: _TestFolder) -> Candidates:
     return Candidates(folder.root, rows, tuple(entry for entry in found if entry[1]), {})
 
 
-def _as_listed(folder: _TestFolder, sample: Sample) -> Candidates:
+def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Candidates:
     # The submission repeats an id as it is written, with spaces around it; its photo is found without them.
     written = dict(zip(sample.lines, sample.ids, strict=True))
     table = CsvFile(sample.path, sample.header, tuple((line, [id_, ""]) for line, id_ in written.items()))
     rows, refused = path_rows(table, table.header[:1], folder.name)
     rows = [replace(row, id=written[row.line]) for row in rows]
     refused = [(replace(row, id=written[row.line]), reason) for row, reason in refused]
-    there, missing = located(folder.tree, rows)
+    lookup = PhotoLookup(folder.tree, extension=extension, below=folder.name)
+    there, missing = located(lookup, rows)
     out = by_line(refused + missing)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [

@@ -131,6 +131,50 @@ def test_check_and_train_refuse_a_sample_that_submit_could_not_follow(carsearch,
     assert not (tmp_path / "results" / "x").exists()
 
 
+@pytest.mark.parametrize("command", ["check", "report"])
+def test_columns_and_files_may_be_named_by_options(carsearch, tmp_path, command):
+    write_sample(tmp_path / "made", train_per_class=2, test_per_class=1, classes=2)
+    photos = sorted((tmp_path / "made" / "train").rglob("*.jpg"))
+    for number, photo in enumerate(photos):
+        photo.rename(tmp_path / "made" / f"{number}.jpg")
+    (tmp_path / "made" / "train.csv").unlink()
+    (tmp_path / "made" / "meta.csv").write_text("n,what,kind\n0,x,a\n1,x,a\n2,x,b\n3,x,b\n")
+    code, _, err = carsearch("data", command, "made")
+    assert (code, "meta.csv (its labels are read where data.labels names it)" in err) == (2, True)
+    options = (
+        "--labels",
+        "made/meta.csv",
+        "--path-column",
+        "n",
+        "--label-column",
+        "kind",
+        "--test",
+        "made/test_upload",
+    )
+    code, out, err = carsearch("data", command, "made", *options, "--extension", "jpg")
+    assert code == 0, err
+    assert out.startswith("4 photos to train on, 2 classes; 2 to predict\n")
+    assert "  a            2           1" in out.splitlines()
+
+
+def test_check_names_the_folder_that_is_validated_on(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=3, test_per_class=1, classes=2)
+    (tmp_path / "cars" / "train.csv").unlink()
+    for name in ("0", "1"):
+        (tmp_path / "cars" / "val" / name).mkdir(parents=True)
+        photo = min((tmp_path / "cars" / "train" / name).iterdir())
+        (tmp_path / "cars" / "val" / name / photo.name).write_bytes(photo.read_bytes())
+        photo = max((tmp_path / "cars" / "train" / name).iterdir())
+        photo.rename(tmp_path / "cars" / "val" / name / photo.name)
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 0, err
+    assert "split: 6 to train, 2 to validate: those in val, whatever data.validation says" in out.splitlines()
+    assert (
+        "warning: 2 of 4 photos in val are copies of photos to train on, or the only ones of their class; they are"
+        " trained on"
+    ) in err.splitlines()
+
+
 def test_unpack_then_check_the_contests_archives(carsearch, tmp_path):
     write_sample(tmp_path / "made", train_per_class=3, test_per_class=1, classes=2)
     files = {
