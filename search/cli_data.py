@@ -113,6 +113,10 @@ def data_unpack(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace files that stand there with other content.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of names that are not marked as UTF-8, such as cp1251; else one that fits them."),
+    ] = None,
 ) -> None:
     """Unpack archives, also those inside archives; nothing is ever written outside ROOT."""
     from rich.console import Console
@@ -122,6 +126,8 @@ def data_unpack(
 
     if len(paths) < 2:
         raise typer.BadParameter("expected one archive or more, then the folder to unpack to")
+    if encoding is not None and not _is_code_page(encoding):
+        raise typer.BadParameter(f"--encoding {encoding}: not a code page that Python knows, such as cp1251")
     *archives, root = paths
     console = Console(stderr=True)
     with Progress(
@@ -132,7 +138,18 @@ def data_unpack(
             archives,
             root,
             replace=replace,
+            encoding=encoding,
             on_bytes=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    for note in end.notes:
+        warn(f"warning: {note}")
     kept = f", {end.kept:,} were there already" if end.kept else ""
     say(f"unpacked: {end.written:,} files{kept}, {end.byte_count / 1e6:,.1f} MB: {root}")
+
+
+def _is_code_page(encoding: str) -> bool:
+    """Whether it is a coding of texts in which a letter of ASCII is its own byte."""
+    try:
+        return b"a/".decode(encoding) == "a/"
+    except (LookupError, ValueError):
+        return False
