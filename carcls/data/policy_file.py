@@ -6,9 +6,8 @@ because a view must keep type and size of its photo, and must come out the same 
 """
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -17,12 +16,12 @@ from typing import Any
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from carcls.catalog import nearest_name
-from carcls.errors import ConfigError
+from carcls.documents import MAX_BYTES, parse_json, parse_yaml
+from carcls.errors import ConfigError, DocumentError
 
 _PROBE_PX = (96, 128)
 """Sides of the photos of noise. Two, so that no transform of a fixed size passes."""
@@ -150,11 +149,17 @@ def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:
     """The file's mapping, with `transform` in it."""
-    read: Callable[[bytes], Any] = json.loads if path.endswith(".json") else yaml.safe_load
+    kind = Path(path).suffix[1:]
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: not {kind}: longer than {MAX_BYTES:,} bytes; is it an augmentation policy?")
     try:
-        tree = read(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not {Path(path).suffix[1:]}: {' '.join(str(error).split())}") from error
+        text = content.decode("utf-8")
+        tree = parse_json(text, path) if kind == "json" else parse_yaml(text, path)[0]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not {kind}: not UTF-8 text at byte {error.start}") from error
+    except DocumentError as error:
+        place = f"line {error.where.rpartition(':')[2]}: {error.key}"
+        raise ConfigError(f"{path}: not {kind}: {place}: {' '.join(error.message.split())}") from error
     if not isinstance(tree, dict) or "transform" not in tree:
         raise ConfigError(
             f"{path}: holds no augmentation policy: expected what albumentations' A.save(transform, path,"
