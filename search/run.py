@@ -27,6 +27,7 @@ from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
 from search.study import Study
+from search.study_files import check_files
 from search.tensorboard import TensorBoardWriter
 from search.watch import Progress, Watch
 
@@ -68,6 +69,7 @@ def search(
     """
     exits = _Exits(folder)
     with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
+        check_files(study, folder)
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (

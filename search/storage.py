@@ -121,7 +121,13 @@ class StudyStorage:
         """All trials in order of number. To be called before anything else that takes a trial's number."""
         trials = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
-        return [_record(trial) for trial in trials]
+        try:
+            return [_record(trial) for trial in trials]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # no checksum guards an older journal
+            raise StudyError(
+                f"study {self.name}: a trial cannot be read ({type(error).__name__}: {error}): put back a copy of"
+                " study.log, or start a new study"
+            ) from error
 
     def config(self, number: int) -> dict[str, Any]:
         """What the trial trains, as JSON."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from carcls import devices
 from carcls.atomic import is_full_disk
 from carcls.data.feeding_worker import serve
-from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import DamagedStoreError, OutOfMemoryError, TrainingError
@@ -36,6 +35,7 @@ from search.cluster.segment import (
 from search.cluster.segment_config import config_of
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
+from search.split import read_study_split
 from search.stores import open_store
 
 Work = Callable[[Outbox, Nursery | None], None]
@@ -107,7 +107,7 @@ def _redirect_output(path: Path) -> None:
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
-    split = read_split(study.split, Path(segment.data_root))
+    split = read_study_split(study, Path(segment.data_root), segment.split_digest)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),

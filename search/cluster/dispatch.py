@@ -20,6 +20,7 @@ from search.policy.policy import Policy, search_policy
 from search.policy.records import OUT_OF_TIME, TrialRecord
 from search.policy.scheduler import Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
+from search.study_files import split_digest
 
 _SEED_END = 2**31
 """No seed of a training is as large."""
@@ -223,6 +224,7 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=split_digest(self._study),
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
         )

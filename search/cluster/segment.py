@@ -48,6 +48,8 @@ class Segment:
     """What had no room before, with this backbone and on whichever device, as JSON."""
     device: str = ""
     """What the worker takes its memory from, as it names it; the driver does not know."""
+    split_digest: str = ""
+    """What the study's split.csv must be, see `search.study_files`; empty: not known."""
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
 
