@@ -11,6 +11,15 @@ from pathlib import Path
 from carcls.errors import DiskFullError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ENOLINK", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ENOENT", "ENOTDIR", "EISDIR", "ENODEV", "ENXIO", "EACCES", "EPERM", "EROFS"),
+    )
+    if hasattr(errno, name)
+)
+"""What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
 
 
 @contextmanager
@@ -51,6 +60,18 @@ def full_disk_behind(error: BaseException | None) -> OSError | None:
     """The full disk among an error and those that led to it; None where there is none."""
     while error is not None:
         if isinstance(error, OSError) and is_full_disk(error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def away_behind(error: BaseException | None) -> OSError | None:
+    """The file that could not be reached among an error and those that led to it, or None.
+
+    Such a fault may pass: a file that is being replaced, a network file system that is away, a folder that is closed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _AWAY:
             return error
         error = error.__cause__ or error.__context__
     return None

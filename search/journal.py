@@ -4,15 +4,14 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from carcls.atomic import naming_full_disk, sync
+from carcls.atomic import sync
 from search.errors import StudyError
+from search.journal_file import WAY_OUT, Patience, WholeLines
 from search.journal_lines import Chain, is_unfinished
 from search.logs import get_logger
 
@@ -22,107 +21,28 @@ LOCK_NAME = "driver.lock"
 """The file of a `WriterLock`, in the folder that it guards."""
 _APPEND_LOCK = ".lock"
 """What Optuna adds to the journal's name for the lock that it holds during one append."""
-_WAY_OUT = "put back a copy of this file, or start a new study"
 _PATIENCE_S = 0.5
 """Longer than another needs between taking the lock and writing its name, or than a look at the lock takes."""
 _RETRY_S = 0.02
 
 
-class _WholeLines(JournalFileBackend):
-    """Optuna's file, whose lines carry checksums, and of which half a line counts for nothing.
-
-    Half a line of a full disk would make one unreadable line with the next, so a failed append leaves none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and
-        whoever waits for it waits for ever."""
-        super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        self._path = path
-        self._read = Chain()
-        self._warned = False
-
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
-        """The entries from that one on, counted from 0, as far as they are whole.
-
-        A damaged last line is left out: it is being written, or was when its writer was killed or the power cut.
-        `cut_torn_line` takes it away, but a reader may change nothing. Raises StudyError, naming the line, for any
-        other damage.
-        """
-        if log_number_from != self._read.lines:  # never in Optuna 5, which reads on
-            self._read = Chain()
-        with self._path.open("rb") as file:
-            end = os.fstat(file.fileno()).st_size
-            file.seek(self._read.end)
-            for line in file:
-                entry = self._read.read(line)
-                if entry is None:
-                    self._meet_damage(line, is_last=self._read.end + len(line) >= end)
-                    return
-                if self._read.lines > log_number_from:
-                    yield entry
-
-    def _meet_damage(self, line: bytes, *, is_last: bool) -> None:
-        blamed = self._read.blames(line)
-        if not is_last or len(blamed) > 1:
-            raise StudyError(_damage_text(self._path, blamed))
-        if not is_unfinished(line) and not self._warned:
-            self._warned = True
-            _log.warning("%s, line %d: the last one is damaged and left out", self._path, self._read.lines + 1)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """On disk when it returns. Raises DiskFullError, and OSError where the disk refuses otherwise."""
-        self._lock.acquire()
-        try:
-            before = self._path.stat().st_size
-            try:
-                with naming_full_disk(self._path):
-                    self._append(logs)
-            except BaseException:  # a Ctrl-C between writing and returning too: what was not acknowledged is not there
-                os.truncate(self._path, before)
-                raise
-        finally:
-            self._lock.release()
-
-    def _append(self, logs: list[dict[str, Any]]) -> None:
-        with self._path.open("r+b") as file:
-            chain = self._read.copy()
-            file.seek(chain.end)
-            for line in file:  # what another program has appended, such as a note of optuna-dashboard
-                if chain.read(line) is None:
-                    raise StudyError(_damage_text(self._path, chain.blames(line)))
-            lines = []
-            for entry in logs:
-                lines.append(chain.sealed(entry))
-                chain.read(lines[-1])
-            file.seek(0, os.SEEK_END)
-            file.write(b"".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def open_journal(path: Path) -> JournalStorage:
+def open_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
     """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged before its last
     line."""
     try:
-        return JournalStorage(_WholeLines(path))
+        return JournalStorage(WholeLines(path, patience))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
     # What Optuna raises over whole lines that make no sense: of a version without checksums, or of a later one.
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StudyError(
-            f"{path}: damaged, or written by another version ({type(error).__name__}: {error}): {_WAY_OUT}"
+            f"{path}: damaged, or written by another version ({type(error).__name__}: {error}): {WAY_OUT}"
         ) from error
 
 
-def _damage_text(path: Path, lines: range) -> str:
-    where = f"line {lines[-1]}" if len(lines) == 1 else f"one of lines {lines[0]} to {lines[-1]}"
-    return f"{path}, {where}: damaged (not as it was written): {_WAY_OUT}"
-
-
-def create_journal(path: Path) -> JournalStorage:
+def create_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
     """A new, empty one, whose name survives a power cut."""
-    storage = open_journal(path)
+    storage = open_journal(path, patience)
     sync(path.parent)
     return storage
 

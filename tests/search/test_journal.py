@@ -318,10 +318,10 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
     whole = log.read_bytes()
     last = len(whole.splitlines())
     log.write_bytes(whole.replace(b'"value:n":3', b'"value:n":2'))
-    with caplog.at_level(logging.WARNING, "search.journal"):
+    with caplog.at_level(logging.WARNING):
         assert Study.open(tmp_path, read_only=True).get_value("n") == 2
         Study.open(tmp_path).close()
-    assert [record.getMessage() for record in caplog.records if record.name == "search.journal"] == [
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("search.journal")] == [
         f"{log}, line {last}: the last one is damaged and left out",
         f"{log}, line {last}: the last one was damaged, as by a power cut or a failing disk, and is cut off: what it"
         " recorded will be done again",
@@ -330,5 +330,5 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
     log.write_bytes(whole[:-20])
     assert Study.open(tmp_path, read_only=True).get_value("n") == 2
     Study.open(tmp_path).close()
-    assert not [record for record in caplog.records if record.name == "search.journal"]
+    assert not [record for record in caplog.records if record.name.startswith("search.journal")]
     assert log.read_bytes() == whole[: whole.rstrip().rindex(b"\n") + 1]
