@@ -9,7 +9,7 @@ from typing import IO, Self
 
 from optuna.storages import JournalStorage
 
-from carcls.atomic import sync
+from carcls.atomic import is_full_disk, sync
 from search.errors import StudyError
 from search.journal_file import WAY_OUT, Patience, WholeLines
 from search.journal_lines import Chain, is_unfinished
@@ -28,15 +28,20 @@ _RETRY_S = 0.02
 
 def open_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
     """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged before its last
-    line."""
+    line, and where it cannot be read; OSError where the disk has no room for it.
+    """
     try:
-        return JournalStorage(WholeLines(path, patience))
+        lines = WholeLines(path, patience)
+        return JournalStorage(lines)
     except OSError as error:
+        if is_full_disk(error):
+            raise
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
     # What Optuna raises over whole lines that make no sense: of a version without checksums, or of a later one.
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StudyError(
-            f"{path}: damaged, or written by another version ({type(error).__name__}: {error}): {WAY_OUT}"
+            f"{path}, line {lines.read_count}: damaged, or written by another version"
+            f" ({type(error).__name__}: {error}): {WAY_OUT}"
         ) from error
 
 

@@ -95,6 +95,11 @@ class WholeLines(JournalFileBackend):
             if self._read.lines > log_number_from:
                 yield entry
 
+    @property
+    def read_count(self) -> int:
+        """How many lines were read so far: the number of the last one."""
+        return self._read.lines
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """On disk when it returns. Raises DiskFullError, and OSError where the disk refuses otherwise."""
         self._patience.wait_for(lambda: self._append(logs), self._path)

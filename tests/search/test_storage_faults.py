@@ -1,7 +1,9 @@
 """What every trial needs goes away for a while under a real search: it waits, goes on, and decides as undisturbed."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,18 @@ from tests.search.tiny import EXPERIMENT, write_tiny
 
 pytestmark = pytest.mark.fault
 
+MOUNT = 'mount -t tmpfs -o size=64m none "$PWD/disk" && mkdir -p disk/results && mount --bind disk/results results'
+SESSION = f"""
+{MOUNT} || exit 99
+"$PYTHON" -m search.cli run tiny.yaml > output.txt 2>&1 &
+while [ ! -e take ]; do sleep 0.1; done
+umount --lazy results && touch taken
+while [ ! -e give ]; do sleep 0.1; done
+mount --bind disk/results results
+wait $!
+echo $? > code
+cp -a results/tiny kept
+"""
 IS_BACK = "what was missing is back, the search goes on"
 
 
@@ -88,6 +102,48 @@ def test_split_and_photos_that_go_away_interrupt_trials_and_fail_none(searching,
     records = read_records(search.folder)
     assert all(record.deaths == () for record in records)
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def test_storage_of_the_whole_study_that_goes_away_is_waited_for(finished: Ran, tmp_path: Path) -> None:
+    """As a network file system does: files that are open stay so, and no name leads there."""
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    write_tiny(tmp_path)
+    for name in ("results", "disk"):
+        (tmp_path / name).mkdir()
+    unshared = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*unshared, MOUNT], cwd=tmp_path, check=False).returncode:
+        pytest.skip("no filesystem can be mounted here")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHON": sys.executable}
+    session = subprocess.Popen([*unshared, SESSION], cwd=tmp_path, env=environment, start_new_session=True)
+    inside = tmp_path / "output.txt"
+    log = Path(f"/proc/{session.pid}/root") / tmp_path.relative_to("/") / "results" / "tiny" / "study.log"
+
+    def wait(condition: Callable[[], bool], what: str) -> None:
+        wait_until(lambda: condition() or _ended(session, inside), what)
+
+    try:
+        wait(lambda: log.exists() and log.read_text(encoding="utf-8").count('{"report:') >= 1, "an epoch")
+        (tmp_path / "take").touch()
+        wait(lambda: "the search waits for it" in inside.read_text(encoding="utf-8"), "a word about the journal")
+        assert list((tmp_path / "results").iterdir()) == [], "nothing is made in its place"
+        (tmp_path / "give").touch()
+        assert session.wait(timeout=WAIT_S) == 0
+    finally:
+        kill({session.pid, *descendants(session.pid)} if is_alive(session.pid) else ())
+        session.wait()
+
+    said = inside.read_text(encoding="utf-8")
+    assert (tmp_path / "code").read_text(encoding="utf-8").strip() == "0", said
+    assert "Traceback" not in said
+    assert f"{tmp_path / 'results' / 'tiny' / 'study.log'} is back, the search goes on" in said
+    records = read_records(StudyFolder(tmp_path / "kept"))
+    assert all(record.deaths == () for record in records)
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
+def _ended(session: "subprocess.Popen[bytes]", output: Path) -> bool:
+    assert session.poll() is None, output.read_text(encoding="utf-8")
+    return False
 
 
 def test_weights_that_go_away_are_waited_for(searching, tmp_path: Path) -> None:
