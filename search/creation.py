@@ -26,6 +26,7 @@ from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
 from search.study import Study
+from search.study_files import keep_files
 
 _RANDOM = "[a-z0-9_]{8}"
 """What mkdtemp adds to a name."""
@@ -138,8 +139,10 @@ def _create(
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
         # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
-        with _owner(draft, experiment, searched=searched, recording=recording):
+        with _owner(draft, experiment, searched=searched, recording=recording) as study:
             _fill(draft, experiment)
+            if study:
+                keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
             _sync_all(draft.root)
@@ -150,16 +153,16 @@ def _create(
 
 
 @contextmanager
-def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[None]:
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
     """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
     if not searched:
         with _held(draft.root):
-            yield
+            yield None
         return
     draft.trials.mkdir()
     ranking = experiment.search.ranking
-    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking):
-        yield
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
+        yield study
 
 
 @contextmanager

@@ -102,9 +102,24 @@ def write_split(split: Split, path: Path) -> None:
 
 def read_split(path: Path, root: Path) -> Split:
     """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
-    class_names, parts, groups = read_parts(path, root, _FOLDS)
+    return parse_split(read_bytes(path), path, root)
+
+
+def parse_split(content: bytes, path: Path, root: Path) -> Split:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _FOLDS)
     holdout = parts[_HOLDOUT]
     return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A split's file. Raises DataError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
+        ) from error
 
 
 def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
@@ -124,15 +139,18 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
     )
 
 
-def read_parts(path: Path, root: Path, names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
+def parse_parts(
+    content: bytes, path: Path, root: Path, names: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
     """What `write_parts` wrote: class names, a table for each of `names`, which may be empty, and the groups.
 
-    Files without groups are read as having none. Raises DataError naming file and line.
+    `path` is the file's name, for messages. Files without groups are read as having none. Raises DataError naming file
+    and line.
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        text = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline="")
+        header, *rows = csv.reader(text)
+    except (csv.Error, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error
