@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from carcls.data.archive_budget import Budget
 from carcls.data.archive_members import Member, Read, check_collisions, contents, read_members
 from carcls.data.placing import Flush, Placing, sync_filesystem
 from carcls.errors import DataError
@@ -66,7 +67,10 @@ def unpack(
         if not archive.is_file():
             raise DataError(f"{archive}: no such file; expected a zip or tar archive")
     with _staging(root) as staging:
-        plans = [plan for archive in archives for plan in _plan(archive, archive.name, "", staging, depth=1)]
+        plans: list[_Archive] = []
+        for number, archive in enumerate(archives):
+            inner = _Inner(staging, f"{number}-", Budget.of(archive))
+            plans += _plan(archive, archive.name, "", inner, depth=1)
         # Equal paths in two archives are not refused here: their content decides when they are written.
         targets = sorted({plan.folder + member.path for plan in plans for member in plan.members})
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
@@ -115,25 +119,37 @@ class _Writer:
         self.written += 1
 
 
-def _plan(archive: Path, name: str, folder: str, staging: Path, *, depth: int) -> list[_Archive]:
+@dataclass(slots=True)
+class _Inner:
+    """Where the archives inside an outermost one are copied to, and what is left of its budget."""
+
+    staging: Path
+    prefix: str
+    budget: Budget
+
+    def next_copy(self, name: str) -> Path:
+        return self.staging / f"{self.prefix}{self.budget.spend_archive(name)}"
+
+
+def _plan(archive: Path, name: str, folder: str, inside: _Inner, *, depth: int) -> list[_Archive]:
     """The archive and those inside it, which are copied to the staging folder."""
-    members = read_members(archive, name)
+    members = read_members(archive, name, inside.budget)
     inner = [member for member in members if member.is_archive]
     plain = tuple(member for member in members if not member.is_archive)
     if inner and depth == MAX_DEPTH:
         raise DataError(f"{name}: {inner[0].path!r} is archive number {depth + 1} inside another; unpack it by hand")
-    _check_room(staging, sum(member.byte_count for member in inner))
+    _check_room(inside.staging, sum(member.byte_count for member in inner))
     by_position = {member.position: member for member in inner}
     copies: list[tuple[Member, Path]] = []
     for position, read in contents(archive, name, set(by_position)):
-        copy = staging / f"{sum(1 for _ in staging.iterdir())}"
+        copy = inside.next_copy(name)
         _copy(read, copy, by_position[position], name)
         copies.append((by_position[position], copy))
     target = folder + _contest_folder(archive if depth == 1 else Path(name.rsplit("> ", 1)[-1]), members)
     plans = [_Archive(archive, name, target, plain)]
     for member, copy in copies:
         parent = "".join(f"{part}/" for part in member.path.split("/")[:-1])
-        plans += _plan(copy, f"{name} > {member.path}", target + parent, staging, depth=depth + 1)
+        plans += _plan(copy, f"{name} > {member.path}", target + parent, inside, depth=depth + 1)
     return plans
 
 
