@@ -18,9 +18,15 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
-        f"split: {total - held_out:,} to train, {held_out:,} to validate: data.validation.fraction={found.fraction:g}",
+        f"split: {total - held_out:,} to train, {held_out:,} to validate: "
+        + (
+            f"those in {found.validation_folder}, whatever data.validation says"
+            if found.validation_folder
+            else f"data.validation.fraction={found.fraction:g}"
+        ),
         "pixel store: "
         + ", ".join(f"{_bytes(pixel_store_bytes(total, size_px))} at {size_px} px" for size_px in sizes_px),
+        *([f"sample: {found.sample}, whose ids, order and header `submit` follows"] if found.sample else []),
         *_copy_lines(found.copies),
         *_unusable_lines(found),
     ]

@@ -14,7 +14,7 @@ from carcls.data.folds import make_split, train_groups
 from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Layout, find_layout
 from carcls.data.scan import Scan
-from carcls.data.table import Dataset, Quarantined, sort_class_names
+from carcls.data.table import Dataset, Quarantined, sort_class_names, unread_tables
 from carcls.errors import DataError
 
 _VALIDATION_PHOTOS = 1500
@@ -52,6 +52,7 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
     copies, sizes = _copies(dataset, everywhere), _sizes(dataset)
     if len(classes) < 2:
         trouble = f"every usable photo is of the class {classes[0].name!r}; photos of two classes at least are needed"
+        trouble += unread_tables(dataset)
     return Findings(
         classes=classes,
         test=len(dataset.test),
@@ -59,8 +60,14 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         quarantined=dataset.quarantined,
         copies=copies,
         fraction=chosen,
-        warnings=tuple(_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes)),
+        warnings=(
+            *_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes),
+            *_not_held_out(dataset, sum(held_out)),
+        ),
         trouble=trouble,
+        sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
+        sample_problem=dataset.sample_problem,
+        validation_folder=_validation_folder(dataset),
     )
 
 
@@ -113,6 +120,19 @@ def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tup
     except DataError as error:
         return [0] * len(dataset.class_names), str(error)
     return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""
+
+
+def _validation_folder(dataset: Dataset) -> str:
+    return dataset.train.paths[dataset.validation[0]].split("/")[0] if dataset.validation else ""
+
+
+def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
+    moved = len(dataset.validation) - held_out
+    if moved > 0 and held_out:
+        yield (
+            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of photos to"
+            " train on, or the only ones of their class; they are trained on"
+        )
 
 
 def _paths(dataset: Dataset) -> list[str]:

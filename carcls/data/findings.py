@@ -87,6 +87,12 @@ class Findings:
     warnings: tuple[str, ...]
     trouble: str
     """Why nothing can be trained; empty where something can."""
+    sample: str = ""
+    """Name of the sample submission that is followed; empty where there is none."""
+    sample_problem: str = ""
+    """Why no submission could follow it; empty where one can."""
+    validation_folder: str = ""
+    """The folder whose photos are validated on; empty where a share is drawn."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:

@@ -47,6 +47,8 @@ def make_split(
     without near duplicates are split as by digests alone.
     judge_fraction: the share of each class that is then held out in the same way, from what validation left, to judge;
     0: no such part. Validation photos do not depend on it.
+    Where the data folder itself holds photos back for validation, these are validated on, whatever `fraction` is, but
+    for copies of other photos and for classes without any other photo, which are trained on.
     groups: `train_groups(dataset)` where it is known already.
     Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
     """
@@ -58,6 +60,9 @@ def make_split(
     # All classes give to validation before any gives to judge: the draws for validation are the same without judge.
     held_out: list[set[int]] = []
     for share in (fraction, judge_fraction)[: 2 if judge_fraction else 1]:
+        if not held_out and dataset.validation:
+            held_out.append(_given(pure, contradictory, set(dataset.validation)))
+            continue
         part: set[int] = set()
         for label, count in enumerate(counts.tolist()):
             left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
@@ -158,6 +163,16 @@ def _groups_by_class(
         else:
             contradictory |= labels
     return pure, contradictory
+
+
+def _given(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
+    """Of the photos that the data folder holds back, those that can be: no copy is among the others."""
+    part: set[int] = set()
+    for label, groups in pure.items():
+        whole = [group for group in groups if held_back.issuperset(group)]
+        if len(whole) < len(groups) or label in contradictory:
+            part.update(*whole)
+    return part
 
 
 def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:

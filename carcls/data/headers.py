@@ -1,9 +1,9 @@
-"""What a file's first bytes tell before anything is decoded: format, size, transparency and orientation."""
+"""What a file's first bytes tell before anything is decoded: format, size and transparency."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from carcls.data.png import chunks
 from carcls.errors import DataError
 
 
@@ -15,8 +15,6 @@ class Header:
     """In px, before it is turned."""
     height: int
     has_alpha: bool
-    orientation: int = 1
-    """As EXIF counts, 1 to 8; told for photos with transparency only: for others OpenCV turns the pixels itself."""
 
 
 _OTHER_FORMATS = (
@@ -83,27 +81,14 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 def _png(data: bytes) -> Header:
     """PNG specification, 11.2: the colour type's third bit is alpha; a tRNS chunk makes a colour transparent."""
     width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
-    chunks = {name: body for name, body in _png_chunks(data) if name in (b"tRNS", b"eXIf")}
-    if not colour & 4 and b"tRNS" not in chunks:
-        return Header(width, height, has_alpha=False)
-    return Header(width, height, True, _orientation(chunks.get(b"eXIf", b"")))
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 8
-    while position + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        yield name, data[position + 8 : position + 8 + length] if name != b"IDAT" else b""
-        position += 12 + length
+    has_alpha = bool(colour & 4) or any(name == b"tRNS" for name, _, _ in chunks(data))
+    return Header(width, height, has_alpha)
 
 
 def _webp(data: bytes) -> Header:
     """Canvas and alpha of the three kinds of WebP files (RFC 9649, section 2)."""
     if data[12:16] == b"VP8X":
-        size = _uint24(data, 24) + 1, _uint24(data, 27) + 1
-        if not data[20] & 0x10:
-            return Header(*size, has_alpha=False)
-        return Header(*size, True, _orientation(_webp_exif(data)))
+        return Header(_uint24(data, 24) + 1, _uint24(data, 27) + 1, has_alpha=bool(data[20] & 0x10))
     if data[12:16] == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1))
@@ -111,34 +96,6 @@ def _webp(data: bytes) -> Header:
     return Header(width & 0x3FFF, height & 0x3FFF, has_alpha=False)
 
 
-def _webp_exif(data: bytes) -> bytes:
-    position = 12
-    while position + 8 <= len(data):
-        name, length = struct.unpack_from("<4sI", data, position)
-        if name == b"EXIF":
-            return data[position + 8 : position + 8 + length]
-        position += 8 + length + length % 2
-    return b""
-
-
 def _uint24(data: bytes, position: int) -> int:
     low, high = struct.unpack_from("<HB", data, position)
     return int(low | high << 16)
-
-
-def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory (TIFF 6.0, section 2); 1, upright, where there is none or it makes no sense."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, first)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1

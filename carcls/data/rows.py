@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -103,7 +103,7 @@ def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[l
         if not reason and not all(is_plain_name(name) for name in cells[1:]):
             reason = f"Category {_shown(cells[1])} is not a plain folder name"
         _put(row, reason, good, bad)
-    return _settled(good, bad, "Id")
+    return settled(good, bad, "Id")
 
 
 def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
@@ -127,7 +127,7 @@ def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list
         if not reason and not all(_is_printable(label) for label in cells[1:]):
             reason = f"{columns[1]} {_shown(cells[1])} is not a text of one line"
         _put(row, reason, good, bad)
-    return _settled(good, bad, columns[0])
+    return settled(good, bad, columns[0])
 
 
 def is_plain_name(name: str) -> bool:
@@ -155,17 +155,19 @@ def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
         good.append(row)
 
 
-def _settled(rows: list[Row], bad: list[Refused], what: str) -> tuple[list[Row], list[Refused]]:
-    """Each id once: the first of equal rows stays, and of rows with different labels none."""
-    by_id: dict[str, list[Row]] = defaultdict(list)
+def settled(
+    rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
+) -> tuple[list[Row], list[Refused]]:
+    """Each key once: the first of equal rows stays, and of rows with different labels none. `bad` gets the others."""
+    by_key: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_id[row.id].append(row)
+        by_key[key(row)].append(row)
     good: list[Row] = []
     for row in rows:
-        first, *others = by_id[row.id]
+        first, *others = by_key[key(row)]
         labels = {other.category for other in (first, *others)}
         if len(labels) > 1:
-            lines = _other_lines(row, by_id[row.id])
+            lines = _other_lines(row, by_key[key(row)])
             bad.append((row, f"{what} stands in {lines} with another label; which one is right is not known"))
         elif row is not first:
             bad.append((row, f"{what} stands in line {first.line} already"))

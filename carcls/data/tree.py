@@ -72,15 +72,19 @@ class Tree:
         one, tables the other.
         """
         folder, _, name = path.rpartition("/")
-        if folder not in self._located:
-            self._located[folder] = self._locate_folder(folder)
-        found, reason = self._located[folder]
+        found, reason = self.locate_folder(folder)
         if reason:
             return path, reason
         if is_junk(name):
             return path, "a hidden or system file"
         name = self._spelled(found, name)
         return join(found, name), str(self.listed(found).entries.get(name, Kind.MISSING))
+
+    def locate_folder(self, folder: str) -> tuple[str, str]:
+        """The same for a folder: how it is spelled, and why it cannot be looked into."""
+        if folder not in self._located:
+            self._located[folder] = self._locate_folder(folder)
+        return self._located[folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Kind]]:
         """Paths of everything below a folder but folders that can be listed, in natural order."""

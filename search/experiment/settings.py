@@ -44,16 +44,22 @@ class DataSettings(_Frozen):
     """Its column of labels; null: the one with a usual name, such as `label` or `class`."""
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
+    sample: Path | None = None
+    """Sample submission; null: `sample-submission.csv` in `root`, in any spelling, if there is one and no `test`."""
+    extension: str | None = None
+    """Ending of photos that CSV files name without it, such as .jpg; null: the one that fits."""
+    nested: bool = False
+    """Whether class folders lie in folders, `Audi/A4`: each folder with photos is then a class."""
     validation: ValidationSettings = ValidationSettings()
     judge: JudgeSettings | None = None
     """Null: no photos are held back beside validation."""
 
-    @field_validator("path_column", "label_column")
+    @field_validator("extension")
     @classmethod
-    def _columns_of_a_file(cls, column: str | None, info: ValidationInfo) -> str | None:
-        if column is not None and info.data.get("labels") is None:
-            raise ValueError("needs data.labels, the CSV file whose column this is")
-        return column
+    def _an_ending(cls, extension: str | None) -> str | None:
+        if extension is not None and not extension.removeprefix(".").isalnum():
+            raise ValueError(f"expected an ending such as .jpg, found {extension!r}")
+        return extension and f".{extension.removeprefix('.')}"
 
     @field_validator("judge")
     @classmethod
@@ -74,7 +80,15 @@ class DataSettings(_Frozen):
     @property
     def layout(self) -> Layout:
         """The same for carcls, which knows no experiment file."""
-        return Layout(self.labels, self.path_column, self.label_column, self.test)
+        return Layout(
+            labels=self.labels,
+            path_column=self.path_column,
+            label_column=self.label_column,
+            test=self.test,
+            sample=self.sample,
+            extension=self.extension,
+            nested=self.nested,
+        )
 
 
 class BudgetSettings(_Frozen):

@@ -10,6 +10,7 @@ from carcls.data.folds import make_split, read_split, write_split
 from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Layout, LayoutKind, find_layout
 from carcls.data.names import class_order, is_junk, may_be_photo, natural_key, path_key, same_text
+from carcls.data.sample_submission import read_sample
 from carcls.data.table import load_dataset, load_unlabelled, sort_class_names
 from carcls.data.tree import Kind, Tree
 from carcls.data.unlabelled import photos_below, unlabelled_candidates
@@ -201,7 +202,10 @@ def test_the_contests_tables_are_checked_without_photos(shared, tmp_path):
         (tmp_path / name).write_bytes((shared / "data" / "kaggle_csv" / name).read_bytes())
     found = find_layout(tmp_path, Layout())
     assert found.kind is LayoutKind.CONTEST
-    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(tmp_path, Layout())
+    labelled, unlabelled = (
+        labelled_candidates(found),
+        unlabelled_candidates(tmp_path, Layout(), read_sample(tmp_path / "sample-submission.csv")),
+    )
     assert (len(labelled.rows), len(labelled.refused)) == (0, 15_561)
     assert (len(unlabelled.rows), len(unlabelled.refused)) == (0, 6_675)
     assert {reason for _, reason in (*labelled.refused, *unlabelled.refused)} == {"no such file"}
