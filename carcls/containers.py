@@ -76,6 +76,9 @@ def opened_zip(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, zipfi
         entries = {info.filename: info for info in archive.infolist()}
         if len(entries) != len(archive.infolist()) or len(entries) > _MAX_ENTRIES:
             raise ValueError(f"a name stands in it twice, or it has more than {_MAX_ENTRIES:,} entries")
+        if archive.comment or any(info.comment for info in entries.values()):
+            # None is written; one bit of a comment's length makes a comment of the entries behind it.
+            raise ValueError("its list of entries is damaged")
         check_apart(archive, byte_count)
         yield archive, entries
 

@@ -2,6 +2,7 @@
 
     CarclsError
     ├── ConfigError            a configuration that cannot be trained
+    ├── DocumentError          YAML or JSON text that is no plain value
     ├── DataError              photos, tables or splits that cannot be used
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
@@ -23,6 +24,15 @@ class CarclsError(Exception):
 
 class ConfigError(CarclsError):
     """A configuration that cannot be trained."""
+
+
+class DocumentError(CarclsError):
+    """YAML or JSON text that is no plain value."""
+
+    def __init__(self, where: str, key: str, message: str) -> None:
+        """where: `file:line`. key: dotted path, or what the whole text is."""
+        super().__init__(f"{where}: {key}: {message}")
+        self.where, self.key, self.message = where, key, message
 
 
 class DataError(CarclsError):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from carcls.data.candidates import Candidates, stray
 from carcls.data.layouts import TRAIN_FOLDER, Found, not_classes
-from carcls.data.names import may_be_photo, same_text
+from carcls.data.names import is_class_name, same_text
 from carcls.data.rows import Refused, Row, is_plain_name
 from carcls.data.tree import Kind, Tree, join
 
@@ -50,14 +50,14 @@ def _loose(tree: Tree, top: str) -> list[Refused]:
     return [
         (stray(join(top, name)), str(kind) or "in no class folder")
         for name, kind in tree.listed(top).entries.items()
-        if not kind.is_folder and (kind is not Kind.FILE or may_be_photo(name))
+        if not kind.is_folder and (kind is not Kind.FILE or tree.may_be_photo(join(top, name), kind))
     ]
 
 
 def _class_folder(found: Found, folder: str, name: str, classes: dict[str, str], rows: list[Row]) -> list[Refused]:
     """Adds the folder to `classes` and its files to `rows`; returns what of it is not used."""
     class_name = "/".join(same_text(part) for part in name.split("/"))
-    if not all(class_name.split("/")) or not all(map(is_plain_name, name.split("/"))) or not _is_utf8(name):
+    if not all(is_class_name(same_text(part)) and is_plain_name(part) for part in name.split("/")):
         return [(stray(folder), "a name that cannot be a class; rename the folder")]
     refused: list[Refused] = []
     if class_name in classes:
@@ -68,7 +68,7 @@ def _class_folder(found: Found, folder: str, name: str, classes: dict[str, str],
         refused.append((stray(folder), listed.problem))
     for entry, kind in listed.entries.items():
         path = join(folder, entry)
-        reason = _why_unusable(entry, kind)
+        reason = _why_unusable(found.tree, path, kind)
         if found.layout.nested and kind is Kind.FOLDER:  # a class of its own
             continue
         if reason:
@@ -78,15 +78,15 @@ def _class_folder(found: Found, folder: str, name: str, classes: dict[str, str],
     return refused
 
 
-def _why_unusable(name: str, kind: Kind) -> str:
+def _why_unusable(tree: Tree, path: str, kind: Kind) -> str:
     """Empty for a file that may be a photo."""
     if kind.is_folder:
         return _NESTED_CLASS
     if kind is not Kind.FILE:
         return str(kind)
-    if not is_plain_name(name):
+    if not is_plain_name(path.rpartition("/")[2]):
         return "a name that cannot stand in a table; rename the file"
-    return "" if may_be_photo(name) else "by its name no photo"
+    return "" if tree.may_be_photo(path, kind) else "neither by its name nor by its first bytes a photo"
 
 
 def _beside_train(found: Found) -> list[Refused]:
@@ -97,7 +97,3 @@ def _beside_train(found: Found) -> list[Refused]:
         for name in found.tree.folders("")
         if name not in others and any(found.tree.folders(name))
     ]
-
-
-def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)

@@ -41,6 +41,11 @@ _OTHER_FORMATS = (
 """Place and value of first bytes, the first match counts; `ftyp` brands as in ISO/IEC 14496-12 and 23008-12."""
 
 
+_NO_PICTURES = ("a PDF file",)
+HEAD_BYTES = 32
+"""As many as these signs take."""
+
+
 def read_header(data: bytes) -> Header:
     """Raises DataError with the reason alone: nothing in it, another format, or a header that is cut short."""
     try:
@@ -53,6 +58,14 @@ def read_header(data: bytes) -> Header:
     except struct.error:
         raise DataError("the header is cut short") from None
     raise DataError(_what_it_is(data))
+
+
+def starts_like_a_photo(data: bytes) -> bool:
+    """Whether a file's first bytes are those of a picture, of a format that is read or of another."""
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return True
+    name = next((name for place, sign, name in _OTHER_FORMATS if data.startswith(sign, place)), "")
+    return name.endswith(" file") and name not in _NO_PICTURES and (name != "a BMP file" or data[6:10] == bytes(4))
 
 
 def _what_it_is(data: bytes) -> str:

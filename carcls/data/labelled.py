@@ -7,7 +7,7 @@ from carcls.data.class_folders import NESTED, from_class_folders
 from carcls.data.columns import path_and_label
 from carcls.data.layouts import CONTEST_COLUMNS, TRAIN_FOLDER, Found, LayoutKind, find_test_folder
 from carcls.data.lookup import PhotoLookup
-from carcls.data.names import may_be_photo, path_key, same_text
+from carcls.data.names import path_key, same_text
 from carcls.data.rows import CsvFile, Refused, Row, contest_rows, path_rows, read_csv, settled
 from carcls.data.tables_beside import labels_lookup, with_tables_beside
 from carcls.data.tree import join
@@ -67,7 +67,7 @@ def _in_no_row(found: Found, named: Container[str], folders: Iterable[str]) -> I
             path = join(folder, name)
             if path in named:
                 continue
-            if not kind.is_folder and may_be_photo(name):
+            if not kind.is_folder and found.tree.may_be_photo(path, kind):
                 yield stray(path), str(kind) or f"in no row of {table}"
             elif kind.is_folder and found.classes not in ("", folder):
                 yield stray(path), NESTED

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from carcls.data.names import may_be_photo
 from carcls.data.rows import read_csv
 from carcls.data.tree import Kind, Tree, join
 from carcls.errors import DataError
@@ -176,13 +175,14 @@ def is_sample_name(name: str) -> bool:
 
 def _holds_photos(tree: Tree, folder: str, nested: bool) -> bool:
     """nested: also in folders inside."""
-    entries = tree.walk(folder) if nested else tree.listed(folder).entries.items()
-    return any(kind is Kind.FILE and may_be_photo(name.rpartition("/")[2]) for name, kind in entries)
+    beside = ((join(folder, name), kind) for name, kind in tree.listed(folder).entries.items())
+    entries = tree.walk(folder) if nested else beside
+    return any(kind is Kind.FILE and tree.may_be_photo(path, kind) for path, kind in entries)
 
 
 def _nothing_fits(root: Path, tree: Tree, layout: Layout) -> str:
     entries = tree.listed("").entries
-    photos = sum(kind is Kind.FILE and may_be_photo(name) for name, kind in entries.items())
+    photos = sum(kind is Kind.FILE and tree.may_be_photo(name, kind) for name, kind in entries.items())
     found = [f"{name or 'a folder'} that {problem}" for name, problem in _closed(tree)]
     found += [f"{photos} photos without a class folder"] if photos else []
     inner = next(_nested(root, tree, layout), "")

@@ -27,6 +27,7 @@ class PhotoLookup:
         """
         self._tree, self._extension = tree, extension
         self._below, self._but_for = below, but_for
+        self._stems: dict[str, dict[str, list[str]]] = {}
         self._named: dict[str, list[str]] | None = None
 
     def locate(self, path: str, name: str = "") -> tuple[str, str]:
@@ -51,10 +52,15 @@ class PhotoLookup:
     def _with_an_ending(self, path: str) -> list[str]:
         """Photos beside it that are called so, but for their ending."""
         folder, _, name = path.rpartition("/")
-        folder, reason = self._tree.locate_folder(folder)
-        wanted = same_text(name)
-        entries = {} if reason else self._tree.listed(folder).entries
-        return [join(folder, entry) for entry, kind in entries.items() if kind is Kind.FILE and _stem(entry) == wanted]
+        if folder not in self._stems:
+            found, reason = self._tree.locate_folder(folder)
+            entries = {} if reason else self._tree.listed(found).entries
+            stems: dict[str, list[str]] = defaultdict(list)
+            for entry, kind in entries.items():
+                if kind is Kind.FILE and (stem := _stem(entry)):
+                    stems[stem].append(join(found, entry))
+            self._stems[folder] = stems
+        return self._stems[folder].get(same_text(name), [])
 
     def _anywhere(self, name: str) -> list[str]:
         if self._named is None:

@@ -6,9 +6,8 @@ because a view must keep type and size of its photo, and must come out the same 
 """
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
@@ -18,21 +17,18 @@ from typing import Any
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from carcls.catalog import nearest_name
 from carcls.containers import regular_size
-from carcls.errors import ConfigError
+from carcls.documents import MAX_BYTES, parse_json, parse_yaml
+from carcls.errors import ConfigError, DocumentError
 
 _PROBE_PX = (96, 128)
 """Sides of the photos of noise. Two, so that no transform of a fixed size passes."""
 _DRAWS = 3
 _MAX_DEPTH = 8
-_MAX_BYTES = 256 * 1024
-_MAX_NODES = 20_000
-"""Values of a file, each counted wherever an alias repeats it."""
 _MAX_VIEW_S = 5.0
 """Processor time for one view of a photo of noise; most transforms take a thousandth of it."""
 
@@ -115,8 +111,8 @@ def read_policy_file(path: str) -> PolicyFile:
 def _content(path: str) -> bytes:
     try:
         byte_count = regular_size(Path(path))
-        if byte_count > _MAX_BYTES:
-            raise ConfigError(f"{path}: has {byte_count:,} bytes; an augmentation policy has at most {_MAX_BYTES:,}")
+        if byte_count > MAX_BYTES:
+            raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes; is it an augmentation policy?")
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a pipe, or a name that no file can have
         reason = getattr(error, "strerror", None) or error
@@ -175,45 +171,21 @@ def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:
     """The file's mapping, with `transform` in it."""
-    read: Callable[[bytes], Any] = json.loads if path.endswith(".json") else yaml.safe_load
+    kind = Path(path).suffix[1:]
     try:
-        if read is yaml.safe_load:
-            _check_expansion(path, yaml.compose(content, yaml.SafeLoader))
-        tree = read(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not {Path(path).suffix[1:]}: {' '.join(str(error).split())}") from error
+        text = content.decode("utf-8")
+        tree = parse_json(text, path) if kind == "json" else parse_yaml(text, path)[0]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not {kind}: not UTF-8 text at byte {error.start}") from error
+    except DocumentError as error:
+        place = f"line {error.where.rpartition(':')[2]}: {error.key}"
+        raise ConfigError(f"{path}: not {kind}: {place}: {' '.join(error.message.split())}") from error
     if not isinstance(tree, dict) or "transform" not in tree:
         raise ConfigError(
             f"{path}: holds no augmentation policy: expected what albumentations' A.save(transform, path,"
             " data_format=...) writes, a mapping with `transform`"
         )
     return tree
-
-
-def _check_expansion(path: str, root: yaml.Node | None) -> None:
-    """A few aliases of aliases are millions of values, and so are merged keys. Raises ConfigError."""
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node, above: tuple[int, ...]) -> int:
-        if id(node) in above or len(above) > _MAX_NODES:
-            raise ConfigError(f"{path}:{node.start_mark.line + 1}: holds itself by an alias: write it flatter")
-        if id(node) not in sizes:
-            held = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
-            inner = held if isinstance(node, yaml.CollectionNode) else []
-            if any(part.tag == "tag:yaml.org,2002:merge" for part in inner):
-                raise ConfigError(
-                    f"{path}:{node.start_mark.line + 1}: merge keys (<<) are not read; write the keys out"
-                )
-            sizes[id(node)] = 1 + sum(size(part, (*above, id(node))) for part in inner)
-        if sizes[id(node)] > _MAX_NODES:
-            raise ConfigError(
-                f"{path}:{node.start_mark.line + 1}: its aliases expand to more than {_MAX_NODES:,} values: write it"
-                " shorter"
-            )
-        return sizes[id(node)]
-
-    if root is not None:
-        size(root, ())
 
 
 def _entry(tree: object, file: str, place: tuple[int, ...]) -> _Entry:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from carcls.data.names import same_text
+from carcls.data.names import is_class_name, same_text
 from carcls.errors import DataError
 
 DELIMITERS = ",;\t"
@@ -102,6 +102,7 @@ def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[l
             reason = f"Id {_shown(cells[0])} is not a plain file name"
         if not reason and not all(is_plain_name(name) for name in cells[1:]):
             reason = f"Category {_shown(cells[1])} is not a plain folder name"
+        reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
     return settled(good, bad, "Id")
 
@@ -124,8 +125,7 @@ def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list
             reason = f"{columns[0]} {_shown(cells[0])} is absolute; expected a path inside the data folder"
         if not reason and not (parts and all(is_plain_name(part) for part in parts)):
             reason = f"{columns[0]} {_shown(cells[0])} is not a path inside the data folder, with / between names"
-        if not reason and not all(_is_printable(label) for label in cells[1:]):
-            reason = f"{columns[1]} {_shown(cells[1])} is not a text of one line"
+        reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
     return settled(good, bad, columns[0])
 
@@ -135,9 +135,11 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0\n\r")
 
 
-def _is_printable(text: str) -> bool:
-    """No control character: a line break inside a cell reads differently from program to program."""
-    return text.isprintable() or not any(sign < " " or sign == "\x7f" for sign in text)
+def _why_no_class(columns: Sequence[str], cells: list[str]) -> str:
+    """Empty for a class, and for rows without one."""
+    if all(is_class_name(same_text(label)) for label in cells[1:]):
+        return ""
+    return f"{columns[1]} {_shown(cells[1])} is not a text of one line"
 
 
 def _why_empty(columns: Sequence[str], cells: list[str], is_longer: bool) -> str:

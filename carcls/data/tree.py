@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from carcls.data.names import is_junk, natural_key, same_text
+from carcls.data.headers import HEAD_BYTES, starts_like_a_photo
+from carcls.data.names import is_junk, may_be_photo, natural_key, same_text
 
 
 class Kind(StrEnum):
@@ -37,7 +38,7 @@ class Listed:
 
 
 class Tree:
-    """A data folder as its names tell; no file is opened. Paths are posix, relative to the root.
+    """A data folder as its names tell; only files with an odd ending are opened. Paths are posix, relative to the root.
 
     Links are followed where they lead to something in the root, or in a folder of `own` (such as `train`), which may
     itself be a link to wherever its owner keeps it.
@@ -64,6 +65,20 @@ class Tree:
         """True for a folder with nothing in it but what systems leave behind."""
         listed = self.listed(folder)
         return not listed.entries and not listed.problem
+
+    def may_be_photo(self, path: str, kind: Kind) -> bool:
+        """True for a name with the ending of a photo or without any, and for a file that begins as photos do: `1.jpg~`,
+        `1.jpg_large`, `st. 12`."""
+        if may_be_photo(path.rpartition("/")[2]):
+            return True
+        return kind is Kind.FILE and starts_like_a_photo(self._head(path))
+
+    def _head(self, path: str) -> bytes:
+        try:
+            with (self._root / path).open("rb") as file:
+                return file.read(HEAD_BYTES)
+        except OSError:  # by its name no photo, and closed to us
+            return b""
 
     def locate(self, path: str) -> tuple[str, str]:
         """The path as it is spelled on disk, and why no photo can be read there, or an empty text.

@@ -7,7 +7,7 @@ from pathlib import Path
 from carcls.data.candidates import Candidates, by_line, located, stray
 from carcls.data.layouts import TEST_FOLDERS, Layout, find_test_folder
 from carcls.data.lookup import PhotoLookup
-from carcls.data.names import may_be_photo, same_text
+from carcls.data.names import same_text
 from carcls.data.rows import CsvFile, Refused, Row, path_rows
 from carcls.data.sample_submission import Sample
 from carcls.data.tree import Kind, Tree, join
@@ -33,7 +33,7 @@ class _TestFolder:
                 found.append((path, self.tree.listed(path).problem))
             elif kind is Kind.LINKED_FOLDER:
                 found.append((path, "a link to a folder; its photos are not used"))
-            elif may_be_photo(path.rpartition("/")[2]):
+            elif self.tree.may_be_photo(path, kind):
                 found.append((path, str(kind)))
         return found
 
@@ -59,9 +59,17 @@ def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> 
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:
-    """Every file below a folder whose name may be a photo's, in natural order."""
-    found = _TestFolder(folder, Tree(folder), "").photos()
-    return tuple(folder / path for path, reason in found if not reason)
+    """Every file below a folder that may be a photo by its name or its first bytes, in natural order."""
+    return tuple(folder / path for path, reason in _below(folder) if not reason)
+
+
+def unusable_below(folder: Path) -> tuple[tuple[Path, str], ...]:
+    """What below a folder may hold photos and cannot be read, and why: links out of it, closed folders."""
+    return tuple((folder / path, reason) for path, reason in _below(folder) if reason)
+
+
+def _below(folder: Path) -> list[tuple[str, str]]:
+    return _TestFolder(folder, Tree(folder), "").photos()
 
 
 def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:

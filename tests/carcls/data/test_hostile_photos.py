@@ -198,7 +198,7 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
     ("the same with `data.nested: true`",
      ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "VW/2.jpg", "test/1.jpg"), {}, Layout(nested=True),
      "classes Audi/A4, Audi/A6, VW, VW/Passat; 4 to train on, 1 to predict"),
-    ("one class alone", ("a/1.jpg", "b/x.txt"), {}, Layout(),
+    ("one class alone", ("a/1.jpg", "b/x.txt:"), {}, Layout(),
      "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of two"
      " classes at least"),
     ("no readable photo", ("a/1.jpg:", "b/1.jpg:"), {}, Layout(),

@@ -11,10 +11,12 @@ import yaml
 
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
+from carcls.data import policy_file
 from carcls.data.augment import know_policy, policy_fingerprint, view, view_and_transforms
 from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import probe, read_policy_file
 from carcls.errors import ConfigError
+from search.experiment.yaml_source import parse_source
 
 NESTED = A.Compose(
     [
@@ -164,12 +166,34 @@ def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
     [
         ("a.yaml", "transform: [", "not yaml: "),
         ("a.json", "{'transform': 1}", "not json: "),
-        ("a.yaml", "!!python/object/apply:os.getcwd []", "not yaml: could not determine a constructor"),
+        (
+            "a.yaml",
+            "!!python/object/apply:os.getcwd []",
+            "not yaml: line 1: file: has the tag tag:yaml.org",
+        ),
         ("a.yaml", "", "holds no augmentation policy"),
         ("a.yaml", "- HorizontalFlip", "holds no augmentation policy"),
         ("a.yaml", "transform: HorizontalFlip", "`transform`: expected a mapping with `__class_fullname__`"),
         ("a.json", "[" * 100_000, "not json: "),
-        ("a.yaml", "transform: &a {__class_fullname__: Compose, transforms: [*a]}", "write it flatter"),
+        ("a.yaml", "transform: &a {__class_fullname__: Compose, transforms: [*a]}", "or 30 levels"),
+        (
+            "a.yaml",
+            "transform: {a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1], b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a],"
+            " c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b], d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c],"
+            " e: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]}",
+            "expands to more than 20000 values",
+        ),
+        (
+            "a.yaml",
+            "x: 1\ntransform: {__class_fullname__: Blur, p: 0.5, p: 0.1}",
+            "line 2: transform.p: is written twice",
+        ),
+        ("a.json", '{"transform":\n{"p": 0.5, "p": 0.1}}', "the key 'p' is written twice in one mapping"),
+        ("a.json", '{"transform": {"p": NaN}}', "NaN cannot stand here"),
+        ("a.json", '{"transform": {"p": 1e999}}', "1e999 cannot stand here"),
+        ("a.json", '{"a":' * 500 + "1" + "}" * 500, "nested too deeply"),
+        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' cannot stand here"),
+        ("a.yaml", "#" * 300_000, "longer than 262,144 bytes"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
@@ -179,6 +203,24 @@ def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
         know_policy(str(path))
     assert str(error.value).startswith(str(path))
     assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-1", 0.1),
+        ("011", 11),
+        ("0o17", 15),
+        ("12:30:45", "12:30:45"),
+        ("no", "no"),
+        ("2026-11-28", "2026-11-28"),
+    ],
+)
+def test_a_policy_reads_as_an_experiment_file_does(tmp_path, text, expected):
+    """One YAML for all: 1.2, where 1.1 has octal numbers, sexagesimal ones, dates, and `no` for false."""
+    (tmp_path / "a.yaml").write_text(f"transform: {{__class_fullname__: HorizontalFlip, p: 0.5, x: {text}}}")
+    tree = policy_file._parse("a.yaml", (tmp_path / "a.yaml").read_bytes())
+    assert tree["transform"]["x"] == expected == parse_source(f"x: {text}", "e.yaml").tree["x"]
 
 
 def test_a_missing_file_is_named():

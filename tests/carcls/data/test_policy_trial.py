@@ -35,11 +35,11 @@ COMPOSED = doubled(8, "a{number}: &a{number} {{__class_fullname__: OneOf, p: 0.5
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (LISTS, ":5: its aliases expand to more than 20,000 values"),
-        (COMPOSED, ":5: its aliases expand to more than 20,000 values"),
-        (MERGED, ":2: merge keys (<<) are not read; write the keys out"),
-        ("a: &a [*a]\ntransform: 1\n", ":1: holds itself by an alias"),
-        ("transform: 1\n" + "#" * 2**18, "has 262,157 bytes; an augmentation policy has at most 262,144"),
+        (LISTS, "expands to more than 20000 values"),
+        (COMPOSED, "expands to more than 20000 values"),
+        (MERGED, "merge keys (<<) are not supported"),
+        ("a: &a [*a]\ntransform: 1\n", "expands to more than 20000 values or 30 levels"),
+        ("transform: 1\n" + "#" * 2**18, "longer than 262,144 bytes"),
     ],
 )
 def test_a_file_is_no_larger_than_it_looks(tmp_path, text, reason):
