@@ -7,6 +7,7 @@
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── WeightsError           weights missing, for another backbone, or incomplete
+    │   └── MisfitError        weights that were read, and are another backbone's
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
     ├── DiskFullError          a file that found no room; an OSError too
     ├── SubmissionError        a submission that the sample does not match
@@ -50,6 +51,10 @@ class StoreError(CarclsError):
 
 class WeightsError(CarclsError):
     """Weights that are missing, for another backbone, or incomplete."""
+
+
+class MisfitError(WeightsError):
+    """Weights that were read, and do not fit this backbone: no second look would find others."""
 
 
 class CheckpointError(CarclsError):

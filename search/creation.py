@@ -25,6 +25,7 @@ from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
 from search.study import Study
+from search.study_files import keep_files
 
 _RANDOM = "[a-z0-9_]{8}"
 """What mkdtemp adds to a name."""
@@ -137,8 +138,10 @@ def _create(
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
         # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
-        with _owner(draft, experiment, searched=searched, recording=recording):
+        with _owner(draft, experiment, searched=searched, recording=recording) as study:
             _fill(draft, experiment)
+            if study:
+                keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
             _sync_all(draft.root)
@@ -149,15 +152,15 @@ def _create(
 
 
 @contextmanager
-def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[None]:
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
     """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
     if not searched:
         with _held(draft.root):
-            yield
+            yield None
         return
     draft.trials.mkdir()
-    with Study.create(draft.root, experiment.name, is_recording=recording):
-        yield
+    with Study.create(draft.root, experiment.name, is_recording=recording) as study:
+        yield study
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a study knows beside its trials: its name, its clock, what was changed of it, whether it is over."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -55,6 +55,13 @@ class StudyValues:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         made = [*self.changes, *(replace(change, time=now) for change in changes)]
         self.set_value(_CHANGES, json.dumps([asdict(change) for change in made]))
+
+    def be_patient(self, minutes: float, raise_if_due: Callable[[], None]) -> None:
+        """From now on a change waits so long for a file system that is away, where it would raise OSError.
+
+        raise_if_due: called while it waits; what it raises ends the wait.
+        """
+        self._storage.patience.minutes, self._storage.patience.raise_if_due = minutes, raise_if_due
 
     def get_value(self, key: str) -> Value:
         """A value kept with the study; None where there is none."""

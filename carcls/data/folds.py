@@ -106,9 +106,20 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path, root: Path) -> Split:
     """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
+        ) from error
+    return parse_split(content, path, root)
+
+
+def parse_split(content: bytes, path: Path, root: Path) -> Split:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    try:
+        text = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline="")
+        header, *rows = csv.reader(text)
+    except (csv.Error, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from carcls.catalog import BACKBONES, backbones_with
 from carcls.config import TrainConfig
 from carcls.containers import npy_entry, opened_zip
-from carcls.errors import WeightsError
+from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, settle_normalization
 from carcls.models.download import cached
 from carcls.models.hdf5 import names_in, plain_hdf5
@@ -114,7 +114,7 @@ def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, 
         )
         fits = variable is not None and array is not None and tuple(variable.shape) == array.shape
         if not fits or (by_name and variable.path != array.name):
-            raise WeightsError(_misfit(path, found, expected, weight_count))
+            raise MisfitError(_misfit(path, found, expected, weight_count))
 
 
 def _misfit(path: Path, found: str, expected: str, weight_count: int) -> str:
@@ -140,7 +140,7 @@ def _load_keras3(backbone: keras.Model, path: Path) -> None:
     weight_count = sum(math.prod(shape) for shape in found.values())
     for name in sorted(expected | found):
         if found.get(name) != expected.get(name):
-            raise WeightsError(_misfit(path, _shape_of(name, found), _shape_of(name, expected), weight_count))
+            raise MisfitError(_misfit(path, _shape_of(name, found), _shape_of(name, expected), weight_count))
     backbone.load_weights(path)
 
 

@@ -9,6 +9,7 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
 from search.cluster.failure_row import FailureRow
+from search.cluster.outage import Outage, missing
 from search.cluster.refusals import Refusals
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
@@ -20,6 +21,7 @@ from search.policy.policy import Policy, search_policy
 from search.policy.records import OUT_OF_TIME, TrialRecord
 from search.policy.scheduler import Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
+from search.study_files import split_digest
 
 _SEED_END = 2**31
 """No seed of a training is as large."""
@@ -66,6 +68,7 @@ class Dispatcher:
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
         room: CheckpointRoom | None = None,
+        outage: Outage | None = None,
     ) -> None:
         self._experiment = experiment
         self._study = study
@@ -75,6 +78,12 @@ class Dispatcher:
         self._listeners = listeners
         self._room = room or CheckpointRoom(
             folder, experiment.search.checkpoints, search_policy(experiment).ladder, clock_s=clock_s
+        )
+        self._outage = outage or Outage(
+            folder.root,
+            minutes=experiment.search.checkpoints.full_disk_minutes,
+            still_wrong=lambda: missing(experiment, study, folder),
+            clock_s=clock_s,
         )
         self._spending = Spending(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self.finished = False
@@ -101,16 +110,19 @@ class Dispatcher:
         if isinstance(job, Finished):
             self.finished = True
             return "finished"
-        if isinstance(job, Wait) or self._lacks_room(records):
+        if isinstance(job, Wait) or self._must_wait(records):
             return "finished" if self._stopping else "wait"
         return self._begin(job, records)
 
-    def _lacks_room(self, records: tuple[TrialRecord, ...]) -> bool:
-        """True where the disk is too full for another segment; stops the search where it has been so for too long."""
-        is_short = self._room.is_short(records)
-        if self._room.why_stop:
-            self.stop(self._room.why_stop)
-        return is_short or self._stopping is not None
+    def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
+        """True where the disk is too full for another segment, or what all need is not there; stops the search where it
+        has been so for too long."""
+        waits = True
+        with self._outage.noticed():
+            waits = self._room.is_short(records) or self._outage.lasts()
+        if why := self._room.why_stop or self._outage.why_stop:
+            self.stop(why)
+        return waits or self._stopping is not None
 
     def _begin(self, job: NewTrial | Repeat | Continue, records: tuple[TrialRecord, ...]) -> Segment:
         match job:
@@ -127,12 +139,15 @@ class Dispatcher:
     def report(self, number: int, report: EpochReport) -> None:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
         self._room.wrote(number, report)
+        self._outage.got_on(number)
         if not self._study.report(number, report):
-            prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
+            with self._outage.noticed():  # what is not deleted now is after a later epoch
+                prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
             return
         self._spending.save()
-        prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
-        self._room.keep_quota(self._study.records())
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
+            self._room.keep_quota(self._study.records())
         for listener in self._listeners:
             listener.reported(number, report)
 
@@ -170,6 +185,9 @@ class Dispatcher:
             case "disk_full":
                 self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
                 self._room.refused(number, outcome.cause)
+            case "unavailable":
+                self._study.interrupt(number, outcome.cause or "files that every trial needs", died=False)
+                self._outage.met(outcome.cause or outcome.kind, number)
             case _:
                 self._study.fail(
                     number,
@@ -177,10 +195,12 @@ class Dispatcher:
                     infeasible=outcome.kind in ("infeasible", "out_of_memory"),
                     traceback=self._output(number, record.attempts - 1),
                 )
+        self._outage.ended(number)
         if why := self._failures.ended(number):
             self.stop(why)
-        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
-        self._room.keep_quota(self._study.records())
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+            self._room.keep_quota(self._study.records())
         self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
@@ -204,7 +224,9 @@ class Dispatcher:
     def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
         """Records the segment before it starts."""
         config = self._study.config(number)
-        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+        self._outage.began(number)
         attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
         for listener in self._listeners:
             listener.started(number)
@@ -223,6 +245,7 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=split_digest(self._study),
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
         )
