@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from carcls.data.archive_budget import Budget
 from carcls.data.archive_members import Member, Read, check_collisions, contents, read_members
 from carcls.data.placing import Flush, Placing, sync_filesystem
 from carcls.errors import DataError
@@ -30,7 +31,7 @@ _PIECE_BYTES = 1 << 20
 
 OnBytes = Callable[[int, int], None]
 """Called as (bytes done, bytes in all)."""
-MembersOf = Callable[[Path, str], list[Member]]
+MembersOf = Callable[[Path, str, Budget], list[Member]]
 """What an archive holds, asked by its path and its name in messages."""
 
 
@@ -80,7 +81,10 @@ def unpack(
     with _staging(root) as staging:
         notes: list[str] = []
         members_of = partial(read_members, encoding=encoding, tell=notes.append)
-        plans = [plan for archive in archives for plan in _plan(archive, archive.name, "", staging, members_of)]
+        plans: list[_Archive] = []
+        for number, archive in enumerate(archives):
+            inner = _Inner(staging, f"{number}-", Budget.of(archive))
+            plans += _plan(archive, archive.name, "", inner, members_of, depth=1)
         # Equal paths in two archives are not refused here: their content decides when they are written.
         targets = sorted({plan.folder + member.path for plan in plans for member in plan.members})
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
@@ -129,27 +133,39 @@ class _Writer:
         self.written += 1
 
 
+@dataclass(slots=True)
+class _Inner:
+    """Where the archives inside an outermost one are copied to, and what is left of its budget."""
+
+    staging: Path
+    prefix: str
+    budget: Budget
+
+    def next_copy(self, name: str) -> Path:
+        return self.staging / f"{self.prefix}{self.budget.spend_archive(name)}"
+
+
 def _plan(
-    archive: Path, name: str, folder: str, staging: Path, members_of: MembersOf, *, depth: int = 1
+    archive: Path, name: str, folder: str, inside: _Inner, members_of: MembersOf, *, depth: int
 ) -> list[_Archive]:
     """The archive and those inside it, which are copied to the staging folder."""
-    members = members_of(archive, name)
+    members = members_of(archive, name, inside.budget)
     inner = [member for member in members if member.is_archive]
     plain = tuple(member for member in members if not member.is_archive)
     if inner and depth == MAX_DEPTH:
         raise DataError(f"{name}: {inner[0].path!r} is archive number {depth + 1} inside another; unpack it by hand")
-    _check_room(staging, sum(member.byte_count for member in inner))
+    _check_room(inside.staging, sum(member.byte_count for member in inner))
     by_position = {member.position: member for member in inner}
     copies: list[tuple[Member, Path]] = []
     for position, read in contents(archive, name, set(by_position)):
-        copy = staging / f"{sum(1 for _ in staging.iterdir())}"
+        copy = inside.next_copy(name)
         _copy(read, copy, by_position[position], name)
         copies.append((by_position[position], copy))
     target = folder + _contest_folder(archive if depth == 1 else Path(name.rsplit("> ", 1)[-1]), members)
     plans = [_Archive(archive, name, target, plain)]
     for member, copy in copies:
         parent = "".join(f"{part}/" for part in member.path.split("/")[:-1])
-        plans += _plan(copy, f"{name} > {member.path}", target + parent, staging, members_of, depth=depth + 1)
+        plans += _plan(copy, f"{name} > {member.path}", target + parent, inside, members_of, depth=depth + 1)
     return plans
 
 

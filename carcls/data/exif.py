@@ -11,6 +11,9 @@ _TAG = 0x0112
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 """Whole numbers as TIFF codes them. The standard asks for 3, a short; some programs write a long."""
 _APP1, _SOS = 0xE1, 0xDA
+_MAX_CHUNKS = 1_000
+"""Of a WebP file that are looked at; a still one has about five, and an animation has its note before the frames or
+after them."""
 _PREFIX = b"Exif\0"
 """Before the TIFF header in a JPEG, with one more byte of any value; some programs write it to WebP and PNG files."""
 
@@ -31,7 +34,9 @@ def orientation_of(data: bytes) -> int:
 
 def _webp_exif(data: bytes) -> bytes:
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            break
         name, length = struct.unpack_from("<4sI", data, position)
         if name == b"EXIF":
             return data[position + 8 : position + 8 + length]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcls import atomic
+from carcls.data.cells import harmless
 from carcls.data.table import Quarantined
 
 
@@ -120,5 +121,6 @@ def write_lists(findings: Findings, folder: Path) -> None:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    shown = ([harmless(str(cell)) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([header, *shown])
     atomic.write_text(path, text.getvalue())

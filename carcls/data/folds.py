@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from carcls import atomic
+from carcls.data.cells import guarded, harmless, unguarded
 from carcls.data.duplicates import linked_groups
 from carcls.data.rows import is_plain_name
 from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
@@ -132,7 +133,7 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
         path,
         _COLUMNS,
         (
-            (id_, photo, class_names[label], digest, part, group_of.get(photo, ""))
+            map(guarded, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
             for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
@@ -158,6 +159,7 @@ def parse_parts(
         rows = [[*row, ""] for row in rows]
     elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
+    rows = [[unguarded(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row, names)
     rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
@@ -172,7 +174,8 @@ def parse_parts(
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
-    _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
+    rows = (map(harmless, (entry.id, entry.path, entry.reason)) for entry in quarantined)
+    _write_csv(path, ("Id", "path", "reason"), rows)
 
 
 def _check_fractions(validation: float, holdout: float) -> None:
@@ -259,7 +262,7 @@ def _read_table(root: Path, class_names: tuple[str, ...], rows: list[list[str]],
     )
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -3,8 +3,12 @@
 import struct
 from dataclasses import dataclass
 
+from carcls.data import jpeg
 from carcls.data.png import chunks
 from carcls.errors import DataError
+
+_MAX_CHUNKS = 100_000
+"""Of a PNG file: at 8 KB of pixels each, as encoders write them, the largest photo has 75,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,8 @@ class Header:
     """In px, before it is turned."""
     height: int
     has_alpha: bool
+    is_deep: bool = False
+    """16 bits a channel."""
 
 
 _OTHER_FORMATS = (
@@ -44,7 +50,7 @@ def read_header(data: bytes) -> Header:
     """Raises DataError with the reason alone: nothing in it, another format, or a header that is cut short."""
     try:
         if data[:2] == b"\xff\xd8":
-            return Header(*_jpeg_size(data), has_alpha=False)
+            return _jpeg(data)
         if data[:8] == b"\x89PNG\r\n\x1a\n":
             return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -74,28 +80,24 @@ def _what_it_is(data: bytes) -> str:
     return "not a JPEG, PNG or WebP file"
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the segments to the frame header (ITU T.81, B.2.2); thumbnails inside other segments are skipped."""
-    position = 2
-    while True:
-        lead, marker = struct.unpack_from(">BB", data, position)
-        if lead != 0xFF:
-            raise DataError("does not decode: broken JPEG segments")
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not a table
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return width, height
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        position += 2 + length
+def _jpeg(data: bytes) -> Header:
+    found = jpeg.size(data)
+    if found is not None:
+        return Header(*found, has_alpha=False)
+    if data[2:3] in (b"", b"\xff"):
+        raise DataError("the header is cut short")
+    raise DataError("does not decode: broken JPEG segments")
 
 
 def _png(data: bytes) -> Header:
     """PNG specification, 11.2: the colour type's third bit is alpha; a tRNS chunk makes a colour transparent."""
-    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
-    has_alpha = bool(colour & 4) or any(name == b"tRNS" for name, _, _ in chunks(data))
-    return Header(width, height, has_alpha)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    has_alpha = bool(colour & 4)
+    for number, (name, _, _) in enumerate(chunks(data)):
+        has_alpha = has_alpha or name == b"tRNS"
+        if number == _MAX_CHUNKS:
+            raise DataError(f"more than {_MAX_CHUNKS:,} chunks")
+    return Header(width, height, has_alpha, is_deep=depth == 16)
 
 
 def _webp(data: bytes) -> Header:

@@ -19,8 +19,11 @@ _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _RST0, _EOI, _SOS = 0xD0, 0xD9, 0xDA
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 """Frames coded by Huffman. Arithmetic coders may leave out bytes at a scan's end, so that nothing can be told of it."""
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""The end of a scan's data: a marker that is no stuffed byte and no restart."""
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+"""The end of a scan's data: a marker that is no stuffed byte and no restart. It may have any number of 0xFF before it;
+a pattern that took them too would try each of them as the first."""
+_MAX_MARKERS = 10_000
+"""Of one file that is walked: cameras write under a hundred."""
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MID_GREY = (127, 129)
 """Luma of blocks that are missing, and one step of rounding on either side."""
@@ -54,10 +57,14 @@ class _Frame:
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and stop of the content of each segment up to the end of the image; a scan's data are passed over.
 
-    Ends without an error where the file does.
+    libjpeg's own walk: bytes between segments are passed over, and markers of no length have no content. Ends without
+    an error where the file does, and after 10,000 markers.
     """
     position = 2
-    while (found := _MARKER.search(data, position)) is not None:
+    for _ in range(_MAX_MARKERS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
         marker, position = found[1][0], found.end()
         if marker == _EOI:
             return
@@ -68,6 +75,26 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         stop = position + struct.unpack_from(">H", data, position)[0]
         yield marker, position + 2, stop
         position = stop
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of the first frame, as libjpeg finds it; None where it finds none."""
+    for marker, start, _ in segments(data):
+        if marker == _SOS:
+            return None
+        if _is_frame(marker):
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            return width, height
+    return None
+
+
+def scan_count(data: bytes) -> int:
+    """How many scans a decoder reads: 1 where the first has all components, since it stops there."""
+    return 1 if _has_one_scan(data) else sum(marker == _SOS for marker, _, _ in segments(data))
+
+
+def _is_frame(marker: int) -> bool:
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)  # those are tables
 
 
 def is_cut_short(data: bytes, image: NDArray[np.uint8]) -> bool:
@@ -128,7 +155,7 @@ def _frame(data: bytes) -> _Frame | None:
     for marker, start, stop in segments(data):
         if stop > len(data):
             return None
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if _is_frame(marker):
             if marker not in (*_SEQUENTIAL, _PROGRESSIVE) or stop - start < 6:
                 return None
             frame.kind = marker
@@ -147,7 +174,10 @@ def _scan(data: bytes, start: int, stop: int) -> _Scan | None:
     if stop - start < 4 + 2 * count or after is None:
         return None
     first, last, bits = data[stop - 3 : stop]
-    return _Scan(tuple(data[start + 1 : start + 1 + 2 * count : 2]), first, last, bits & 15, stop, after.start())
+    end = after.start()
+    while data[end - 1] == 0xFF:  # fill bytes belong to the marker
+        end -= 1
+    return _Scan(tuple(data[start + 1 : start + 1 + 2 * count : 2]), first, last, bits & 15, stop, end)
 
 
 def _lacks_scans(frame: _Frame) -> bool:

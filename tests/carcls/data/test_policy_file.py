@@ -12,7 +12,7 @@ import yaml
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
 from carcls.data import policy_file
-from carcls.data.augment import check_policy, policy_fingerprint, view, view_and_transforms
+from carcls.data.augment import know_policy, policy_fingerprint, view, view_and_transforms
 from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import probe, read_policy_file
 from carcls.errors import ConfigError
@@ -138,7 +138,7 @@ FLIP = {"HorizontalFlip": {"p": 0.5}}
 def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, transforms, parts):
     policy = written(tmp_path / "mine.yaml", *transforms)
     with pytest.raises(ConfigError) as error:
-        check_policy(policy)
+        know_policy(policy)
     assert str(error.value).startswith(f"{policy}: ")
     assert "\n" not in str(error.value)
     for part in parts:
@@ -148,7 +148,7 @@ def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, tr
 def test_a_nested_transform_is_named_by_its_place(tmp_path):
     policy = saved(tmp_path / "mine.json", A.Compose([A.Blur(), A.OneOf([A.Blur(), A.Sequential([A.ToFloat()])])]))
     with pytest.raises(ConfigError, match=r"transform 2\.2\.1 \(ToFloat\): pixels must stay"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_nested_transform_is_named_by_its_place(tmp_path):
 def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
     policy = written(tmp_path / "mine.yaml", FLIP, **{target: value})
     with pytest.raises(ConfigError, match=rf"`transform` \(Compose\): {target}: there are photos only"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        check_policy(str(path))
+        know_policy(str(path))
     assert str(error.value).startswith(str(path))
     assert part in str(error.value)
 
@@ -225,7 +225,7 @@ def test_a_policy_reads_as_an_experiment_file_does(tmp_path, text, expected):
 
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read this augmentation policy: No such file"):
-        check_policy("nowhere.yaml")
+        know_policy("nowhere.yaml")
 
 
 def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
@@ -233,7 +233,7 @@ def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
     transform = {"__class_fullname__": "albumentations.augmentations.transforms.Cutout", "p": 0.5}
     path.write_text(json.dumps({"__version__": "0.4.6", "transform": transform}))
     with pytest.raises(ConfigError, match=rf"old\.json \(of albumentations 0\.4\.6, read by {A.__version__}\): "):
-        check_policy(str(path))
+        know_policy(str(path))
 
 
 class Unseeded(A.ImageOnlyTransform):
@@ -262,7 +262,7 @@ def test_a_transform_that_does_not_repeat_itself_is_refused(transform):
 def test_a_class_that_is_not_albumentations_own_is_not_read(tmp_path):
     policy = saved(tmp_path / "mine.yaml", A.Compose([Unseeded(p=1.0)]))
     with pytest.raises(ConfigError, match=r"Unseeded\): is no class of albumentations"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 SLOW = {"PiecewiseAffine", "Superpixels"}
@@ -304,7 +304,7 @@ def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(t
 @pytest.mark.parametrize("name", ["RGBShift", "MedianBlur", "RandomRotate90", "HorizontalFlip", "ToSepia"])
 def test_arguments_that_a_transform_does_not_know_are_refused_with_or_without_its_own_constructor(tmp_path, name):
     with pytest.raises(ConfigError, match=rf"\({name}\): .*nonsense"):
-        check_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
+        know_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
 
 
 def test_what_a_saved_transform_says_is_what_it_does(tmp_path):
@@ -334,7 +334,7 @@ def test_the_examples_of_the_documentation_are_sound(tmp_path, monkeypatch, lang
         exec(example, {})  # noqa: S102  # what our own documentation tells a reader to run
     else:
         Path("mine.yaml").write_text(example, encoding="utf-8")
-    check_policy(str(tmp_path / "mine.yaml"))
+    know_policy(str(tmp_path / "mine.yaml"))
     assert {type(t).__name__ for t in read_policy_file(str(tmp_path / "mine.yaml")).compose()} >= {
         "HorizontalFlip",
         "OneOf",
