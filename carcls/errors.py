@@ -5,6 +5,7 @@
     ├── DataError              photos, tables or splits that cannot be used
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
+    ├── FrameworkError         Keras or its backend cannot be loaded
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
     ├── DiskFullError          a file that found no room; an OSError too
@@ -36,6 +37,10 @@ class DamagedStoreError(DataError):
 
 class StoreError(CarclsError):
     """The store is off or unusable; what it would share can be computed without it."""
+
+
+class FrameworkError(CarclsError):
+    """Keras or its backend cannot be loaded in this process."""
 
 
 class WeightsError(CarclsError):

@@ -1,21 +1,26 @@
 """carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from carcls.own_path import leave_current_folder_out
 from search.cli_actions import knock_at, open_study, run_retrain, run_search, run_submit, show_status, winner_of
 from search.cli_backbones import backbones
 from search.cli_data import data_app
+from search.cli_errors import Commands, message_of
 from search.cli_simulate import simulate
 from search.cli_store import store_app
+from search.terminal import is_heard, lost_output, outlast_readers
 from search.terminal import say as _say
 from search.terminal import warn as _warn
 
 app = typer.Typer(
+    cls=Commands,
     help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,6 +31,9 @@ app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 app.command()(backbones)
 app.command()(simulate)
+
+_NOT_HEARD = 128 + signal.SIGPIPE
+"""Exit code where results have no reader any more, as shells know it."""
 
 File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
@@ -175,6 +183,8 @@ def predict(
         raise typer.Exit(1)
     failed = False
     for found in load_model(model).predict_files(photos):
+        if not is_heard():
+            raise typer.Exit(_NOT_HEARD)
         if found.error:
             failed = True
             _warn(f"{found.path}: {found.error}")
@@ -201,24 +211,24 @@ def demo() -> None:
 
 def main() -> None:
     """The console script: errors meant for the user are one message and exit 2, never a traceback."""
-    from carcls.atomic import is_full_disk
+    leave_current_folder_out()
+    outlast_readers()
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, where TensorFlow listens
+    code: str | int | None = 2
     try:
         app()
-    except (CarclsError, SearchError) as error:
-        _warn(f"carsearch: {error}")
-        sys.exit(2)
-    except OSError as error:
-        if is_full_disk(error):
-            _warn(f"carsearch: {error}: free some space there, then run the same command again")
-        elif error.filename is not None:  # closed to us, or a name too long: not our fault
-            _warn(f"carsearch: {os.fsdecode(error.filename)}: {error.strerror}")
-        else:
-            raise
-        sys.exit(2)
+    except SystemExit as end:
+        code = end.code
+    except (CarclsError, SearchError, ImportError) as error:
+        _warn(f"carsearch: {message_of(error)}")
+    sys.stdout.flush()
+    if lost := lost_output():
+        _warn(f"carsearch: standard output: {lost.strerror}: what is missing there was not written")
+        code = code or 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from search.terminal import say, warn
+from search.terminal import console, say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from search.experiment.experiment import Experiment
     from search.folder import StudyFolder
     from search.policy.policy import Policy
+    from search.policy.records import TrialRecord
     from search.study import Study
 
 _SHOWN = 10
@@ -50,8 +53,6 @@ def run_search(
     A study that is finished already is said to be, and Ray is not even loaded. Raises StudyError where another process
     is at work in it, ExperimentError where photos or weights are not where they were.
     """
-    from rich.console import Console
-
     from search.errors import ExperimentError
     from search.page import write_study_report
     from search.progress import open_progress
@@ -66,7 +67,7 @@ def run_search(
         raise ExperimentError(missing)
     from search.run import search
 
-    progress = open_progress(Console(), folder.name, known)
+    progress = open_progress(console(), folder.name, known)
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
         write_study_report(folder, experiment)
@@ -75,6 +76,21 @@ def run_search(
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
         warn(f"{why}: go on by 'carsearch resume {folder.root}'")
         raise typer.Exit(130 if end.by_user else 2)
+    if not end.trained:
+        with Study.open(folder.root, read_only=True) as study:
+            _warn_untrained(folder, study.records())
+        raise typer.Exit(2)
+
+
+def _warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> None:
+    """Says that a finished search has no epoch of any trial, and the first cause that one gave."""
+    from search.wording import one_line
+
+    cause = next((record.cause for record in records if record.cause), "no trial was started")
+    warn(
+        f"carsearch: {folder.root} is finished, but no trial was trained ({one_line(cause)}):"
+        " mend that, then start over by 'carsearch run ... --replace'"
+    )
 
 
 def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
@@ -84,8 +100,11 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
     from search.tensorboard import TensorBoardWriter
 
     records = study.records()
+    if not any(record.reports for record in records):
+        _warn_untrained(folder, records)
+        raise typer.Exit(2)
     reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
-    if not reported and any(record.reports for record in records):
+    if not reported:
         events = TensorBoardWriter(folder.root)
         for record in records:
             events.catch_up(record)
@@ -98,8 +117,6 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
 
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
-    from rich.console import Console
-
     from search.journal import is_held
     from search.progress import print_status
     from search.study import Study
@@ -110,7 +127,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     alive = is_held(folder.root)
     records = study.records() if alive else left_behind(study.records())
     used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
-    print_status(Console(), folder.name, records, used)
+    print_status(console(), folder.name, records, used)
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     if not alive and not study.is_finished:

@@ -21,13 +21,14 @@ from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
-from search.cluster.warmup import checking_weights, distinct_weights
+from search.cluster.warmup import checking_start, distinct_weights
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
 from search.study import Study
 from search.tensorboard import TensorBoardWriter
+from search.terminal import last_words
 from search.watch import Progress, Watch
 
 _GAVE_UP = 2
@@ -71,13 +72,13 @@ def search(
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (
-            checking_weights(distinct_weights(_some_configs(experiment)), here=address is None) as check_weights,
+            checking_start(distinct_weights(_some_configs(experiment)), here=address is None) as check_start,
             connected(address) as joined,
             cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
         ):
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
-            check_weights(nodes)
+            check_start(nodes)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
                 dispatcher = Dispatcher(
@@ -116,7 +117,7 @@ class _Exits:
             self.interrupts.end_by(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
-            os.write(2, f"carsearch: {self._lost(why)}\n".encode())
+            last_words(f"carsearch: {self._lost(why)}")
             os._exit(_GAVE_UP)
 
         return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)

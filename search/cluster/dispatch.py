@@ -167,6 +167,9 @@ class Dispatcher:
                 self._study.interrupt(number, outcome.cause or "out of memory", died=False)
             case "out_of_time":
                 self._study.interrupt(number, OUT_OF_TIME, died=False)
+            case "unable":  # nor can any other trial
+                self._study.interrupt(number, outcome.cause or "its process cannot begin", died=False)
+                self.stop(f"no trial can be trained here: {outcome.cause}")
             case "disk_full":
                 self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
                 self._room.refused(number, outcome.cause)
