@@ -4,9 +4,10 @@ import contextlib
 import os
 import select
 import sys
+import termios
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -32,27 +33,30 @@ class LiveView:
     def __init__(self, console: Console, view: Callable[[], RenderableType]) -> None:
         self._console = console
         self._live = _SizeAware(console=console, refresh_per_second=_REFRESHES_PER_S, get_renderable=view)
-        self._capture: _Capture | None = None
+        self._opened = contextlib.ExitStack()
 
     def say(self, line: str) -> None:
         """One line above the view. Thread-safe."""
         self._live.say(line)
 
     def __enter__(self) -> Self:
-        self._live.start()
-        if _is_on(self._console, descriptor=1):
-            self._capture = _Capture(self.say)
-            # What the console itself writes must not come back to it.
-            self._console.file = outlet(os.fdopen(self._capture.terminal, "w", encoding="utf-8", closefd=False))
+        with contextlib.ExitStack() as opened:
+            if _is_on(self._console, descriptor=1):
+                opened.enter_context(_without_echo(1))
+                capture = opened.enter_context(contextlib.closing(_Capture(self.say)))
+                # What the console itself writes must not come back to it.
+                self._console.file = outlet(os.fdopen(capture.terminal, "w", encoding="utf-8", closefd=False))
+                opened.callback(setattr, self._console, "file", sys.stdout)
+                opened.callback(self._live.stop)
+                opened.callback(capture.end)
+            else:
+                opened.callback(self._live.stop)
+            self._live.start()
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._capture is not None:
-            self._capture.end()
-        self._live.stop()
-        if self._capture is not None:
-            self._console.file = sys.stdout
-            self._capture.close()
+        self._opened.close()
 
 
 def _is_on(console: Console, *, descriptor: int) -> bool:
@@ -99,6 +103,31 @@ class _SizeAware(Live):
 
 def _ended(lines: Sequence[Text]) -> list[ConsoleRenderable]:
     return [text for line in lines for text in (line, Text("\n", end=""))]
+
+
+@contextlib.contextmanager
+def _without_echo(terminal: int) -> Iterator[None]:
+    """Keys pressed meanwhile are not shown: an echoed `^C` or end of line would move the table from under its redraws.
+
+    Shells put a terminal right again whose job was killed.
+    """
+    before = termios.tcgetattr(terminal) if _is_in_front(terminal) else None
+    if before is not None:
+        quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        if before is not None and _is_in_front(terminal):
+            with contextlib.suppress(termios.error):  # hung up
+                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _is_in_front(terminal: int) -> bool:
+    """False for a job in the background, which would be stopped for changing the terminal."""
+    with contextlib.suppress(OSError):
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    return False
 
 
 class _Capture:
