@@ -11,6 +11,8 @@ from pathlib import Path
 from carcls.errors import DiskFullError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a filesystem answers that does not have the operation at all."""
 
 
 @contextmanager
@@ -72,9 +74,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """A file's content, or a folder's names, reach the disk before this returns."""
+    """A file's content, or a folder's names, reach the disk before this returns.
+
+    Some network shares and FUSE mounts sync no folders, and say so: that is passed over, for there is no other way to
+    ask for it. Raises OSError naming the path where the disk refuses otherwise.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED or not path.is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

@@ -6,6 +6,7 @@
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
     ├── FrameworkError         Keras or its backend cannot be loaded
+    ├── HomeError              the user's home folder is needed and not known
     ├── WeightsError           weights missing, for another backbone, or incomplete
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
     ├── DiskFullError          a file that found no room; an OSError too
@@ -41,6 +42,10 @@ class StoreError(CarclsError):
 
 class FrameworkError(CarclsError):
     """Keras or its backend cannot be loaded in this process."""
+
+
+class HomeError(CarclsError):
+    """The user's home folder is needed and not known."""
 
 
 class WeightsError(CarclsError):

@@ -19,8 +19,8 @@ def _settings_file() -> Path:
     """Where Keras looks for it; asked of Keras only by those who have it."""
     home = os.environ.get("KERAS_HOME")
     if home is not None:
-        return Path(home).expanduser() / "keras.json"
-    user = os.path.expanduser("~")  # noqa: PTH111 - Path raises where no home folder is known, Keras does not
+        return Path(os.path.expanduser(home)) / "keras.json"  # noqa: PTH111 - as Keras has it, which never raises
+    user = os.path.expanduser("~")  # noqa: PTH111 - the same
     return Path(user if os.access(user, os.W_OK) else "/tmp") / ".keras" / "keras.json"  # noqa: S108 - Keras's choice
 
 

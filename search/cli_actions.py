@@ -33,11 +33,14 @@ def open_study(
 
 
 def knock_at(address: str | None) -> None:
-    """Before anything is written: whether the cluster that a search is to join lets it in.
+    """Before anything is written: whether Ray can start here, and the cluster that a search is to join lets it in.
 
-    Raises ClusterError, in one line and within seconds, where it does not. Without an address nothing is asked, and
+    Raises HomeError, or ClusterError within seconds, where it does not. Without an address no cluster is asked, and
     nothing loaded.
     """
+    from carcls.home import home_folder
+
+    home_folder()  # Ray has a folder of results there, even where it is told of another
     if address is not None:
         from search.cluster.knock import knock
 
@@ -56,6 +59,7 @@ def run_search(
     from search.errors import ExperimentError
     from search.page import write_study_report
     from search.progress import open_progress
+    from search.stores import open_store
     from search.study import Study
 
     with Study.open(folder.root) as study:
@@ -65,6 +69,7 @@ def run_search(
             return
     if missing := experiment.missing_files():
         raise ExperimentError(missing)
+    open_store(experiment.store)
     from search.run import search
 
     progress = open_progress(console(), folder.name, known)
@@ -154,7 +159,9 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     from search.page import write_study_report
     from search.retrain import final_config, retrain
     from search.scores import score_lines
+    from search.stores import open_store
 
+    open_store(experiment.store)
     config = final_config(folder, experiment, trial)
     scores = retrain(folder, experiment, config, trial=trial, say=say)
     for line in score_lines(scores):

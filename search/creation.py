@@ -24,6 +24,7 @@ from search.final_patience import without_patience
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
+from search.stores import open_store
 from search.study import Study
 
 _RANDOM = "[a-z0-9_]{8}"
@@ -131,6 +132,7 @@ def _create(
     missing = experiment.missing_files()
     if missing:
         raise ExperimentError(missing)
+    open_store(experiment.store)
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)

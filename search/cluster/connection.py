@@ -4,13 +4,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import ray_constants
 from ray.job_config import JobConfig
 
+from carcls.home import home_folder
 from carcls.own_path import current_folder_left_out
 from search.cluster.private_folder import private_folder
 from search.cluster.resources import Node
@@ -79,7 +79,7 @@ def _started_here() -> Iterator[None]:
 def _joined(address: str) -> Iterator[None]:
     from search.cluster.knock import address_of, admission  # noqa: PLC0415 - gRPC, which only joining needs
 
-    close_default_file(Path.home())
+    close_default_file(home_folder())
     place = address_of(address)
     with presented(admission(place)):
         _init(f"joining the Ray cluster at {place}", place, {})
