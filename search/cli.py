@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from carcls.own_path import leave_current_folder_out
-from search.cli_actions import knock_at, open_study, run_retrain, run_search, run_submit, show_status, winner_of
+from search.cli_actions import (
+    knock_at,
+    open_study,
+    resume_search,
+    run_retrain,
+    run_search,
+    run_submit,
+    show_status,
+    winner_of,
+)
 from search.cli_backbones import backbones
 from search.cli_data import data_app
 from search.cli_errors import Commands, message_of
@@ -58,14 +67,30 @@ def check(file: File, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def run(file: File, overrides: Overrides = None, address: Address = None, replace: Replace = False) -> None:
+def run(
+    file: File,
+    overrides: Overrides = None,
+    address: Address = None,
+    replace: Replace = False,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the study where it stands; create it where there is none.")
+    ] = False,
+) -> None:
     """Search: train, compare and stop configurations until the budget is used."""
     from search import logs
-    from search.creation import create_study
+    from search.creation import create_study, study_of
     from search.experiment.experiment import load
 
+    if replace and or_resume:
+        raise typer.BadParameter("--replace starts over, and --or-resume goes on: give one of them")
     experiment = load(file, overrides or [])
     logs.setup()
+    there = study_of(experiment) if or_resume else None
+    if there is not None:
+        from search.frozen import changes_asked
+
+        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        return
     knock_at(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
     run_search(folder, frozen, address)
@@ -75,19 +100,9 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
     """Go on with a search that was interrupted, from its last checkpoints; or give it more: --set search.trials=64."""
     from search import logs
-    from search.experiment.changes import RESUMABLE
-    from search.frozen import keep_changes
-    from search.record import recording_policy
-    from search.study import Study
 
     logs.setup()
-    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
-    if overrides or not Study.open(folder.root, read_only=True).is_finished:
-        knock_at(address)
-    for change in keep_changes(folder, experiment):
-        _say(f"changed {change}")
-    recording = Study.open(folder.root, read_only=True).is_recording
-    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
+    resume_search(study, overrides, address)
 
 
 @app.command()

@@ -47,6 +47,22 @@ def knock_at(address: str | None) -> None:
         knock(address)
 
 
+def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
+    """Goes on with a search or a recording, with what overrides change of it. Raises what `run_search` raises."""
+    from search.experiment.changes import RESUMABLE
+    from search.frozen import keep_changes
+    from search.record import recording_policy
+    from search.study import Study
+
+    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
+    if overrides or not Study.open(folder.root, read_only=True).is_finished:
+        knock_at(address)
+    for change in keep_changes(folder, experiment):
+        say(f"changed {change}")
+    recording = Study.open(folder.root, read_only=True).is_recording
+    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
+
+
 def run_search(
     folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
 ) -> None:
@@ -77,14 +93,23 @@ def run_search(
     if end.trained:
         write_study_report(folder, experiment)
         say(f"report: {folder.report}")
+    if end.finished and end.trained:
+        _say_closing(folder, experiment)
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
         warn(f"{why}: go on by 'carsearch resume {folder.root}'")
         raise typer.Exit(130 if end.by_user else 2)
     if not end.trained:
-        with Study.open(folder.root, read_only=True) as study:
-            _warn_untrained(folder, study.records())
+        _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
         raise typer.Exit(2)
+
+
+def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
+    from search.closing import search_closing
+    from search.study import Study
+
+    for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True)):
+        say(line)
 
 
 def _warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> None:
@@ -101,7 +126,7 @@ def _warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> 
 def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
     """Says so. What a driver that was killed at the very end did not get to tell is told now."""
     from search.page import write_study_report
-    from search.summary import best_line, counts_line
+    from search.summary import counts_line
     from search.tensorboard import TensorBoardWriter
 
     records = study.records()
@@ -114,10 +139,10 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
         for record in records:
             events.catch_up(record)
         write_study_report(folder, experiment)
-    more = "" if study.is_recording else f"; more of it: 'carsearch resume {folder.root} --set search.trials=...'"
-    say(f"{folder.root} is finished: {counts_line(records)}; {best_line(records)}{more}")
+    say(f"{folder.root} is finished: {counts_line(records)}")
     if folder.report.exists():
         say(f"report: {folder.report}")
+    _say_closing(folder, experiment)
 
 
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
@@ -156,6 +181,7 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
         clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
     keep_native_output(folder.retrain_output)
+    from search.closing import next_after_training, retrain_closing
     from search.page import write_study_report
     from search.retrain import final_config, retrain
     from search.scores import score_lines
@@ -167,8 +193,11 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     for line in score_lines(scores):
         say(line)
     write_study_report(folder, experiment)
+    for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):
+        say(line)
     say(f"model: {folder.model}")
     say(f"report: {folder.report}")
+    say(next_after_training(folder, experiment))
 
 
 def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
@@ -176,6 +205,8 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.logs import keep_native_output
 
     keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
+    from search.closing import submit_closing
+    from search.scores import read_scores
     from search.submit import submit as write
 
     end = write(folder, experiment, say=say)
@@ -184,3 +215,6 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     if len(end.fallback_ids) > _SHOWN:
         warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
+    scores = read_scores(folder.scores) if folder.scores.exists() else None
+    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):
+        say(line)

@@ -44,8 +44,24 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     """
     folder = _place(experiment)
     if folder.root.exists() and not replace:
-        raise _exists(folder)
+        if not is_untouched(folder):
+            raise _exists(folder)
+        replace = True
     return _create(folder, experiment, searched=True, replace=replace)
+
+
+def is_untouched(folder: StudyFolder) -> bool:
+    """True for a study of which nothing would be lost: no trial of it was begun. Its first run failed before."""
+    if not folder.log.is_file() or folder.retrain.exists():
+        return False
+    study = Study.open(folder.root, read_only=True)
+    return not study.records() and not study.is_recording
+
+
+def study_of(experiment: Experiment) -> StudyFolder | None:
+    """The experiment's study, where one stands there that is more than untouched; None where it is to be created."""
+    folder = _place(experiment)
+    return None if not folder.root.exists() or is_untouched(folder) else folder
 
 
 def open_recording(experiment: Experiment) -> StudyFolder:
