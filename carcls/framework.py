@@ -5,6 +5,7 @@ backend cannot be imported.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from carcls.errors import FrameworkError
@@ -25,11 +26,13 @@ def _settings_file() -> Path:
 
 
 def _chosen_by() -> str:
-    """Which backend was asked for, and where, as a clause; empty where nothing names one."""
-    named, file = os.environ.get("KERAS_BACKEND"), _settings_file()
-    if named:
-        return f" (KERAS_BACKEND is {named!r})"
-    return f" (its settings are those of {file})" if file.exists() else ""
+    """Which backend was asked for, and where, as a clause; empty where nothing says."""
+    read = sys.modules.get("keras.src.backend.config")  # left there where only the backend failed
+    backend = f"backend {read.backend()!r}, " if read is not None else ""
+    if os.environ.get("KERAS_BACKEND"):
+        return f" ({backend}by the environment's KERAS_BACKEND)"
+    file = _settings_file()
+    return f" ({backend}by {file})" if file.exists() else ""
 
 
 try:
@@ -41,7 +44,7 @@ except Exception as error:  # Keras and its backends raise nearly anything: Valu
     ) from error
 
 if keras.backend.backend() not in BACKENDS:
-    raise FrameworkError(f"Keras's backend is {keras.backend.backend()!r}{_chosen_by()}: {_ADVICE}")
+    raise FrameworkError(f"Keras has a backend that carsearch does not train on{_chosen_by()}: {_ADVICE}")
 
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)

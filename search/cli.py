@@ -20,6 +20,7 @@ from search.cli_actions import (
     winner_of,
 )
 from search.cli_backbones import backbones
+from search.cli_check import File, Overrides, check
 from search.cli_data import data_app
 from search.cli_errors import Commands, message_of
 from search.cli_simulate import simulate
@@ -38,32 +39,16 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+app.command()(check)
 app.command()(backbones)
 app.command()(simulate)
 
 _NOT_HEARD = 128 + signal.SIGPIPE
 """Exit code where results have no reader any more, as shells know it."""
 
-File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
-]
 Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
-
-
-@app.command()
-def check(file: File, overrides: Overrides = None) -> None:
-    """Check an experiment file: every problem with its line, and what the search would do."""
-    from search.experiment.experiment import load
-
-    experiment = load(file, overrides or [])
-    _say(f"{file}: ok")
-    for line in experiment.summary_lines():
-        _say(f"  {line}")
-    for problem in experiment.missing_files():
-        _warn(f"warning: {problem}")
 
 
 @app.command()

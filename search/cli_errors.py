@@ -38,7 +38,7 @@ def refusal_text(error: EOFError | OSError) -> str:
     if _is_without_folder(error):
         return "the current folder no longer exists: change to one that does"
     name = f" ({type(error).__name__})" if type(error) is not OSError else ""
-    return f"the system refused something, and not where: {error.strerror or error or 'no cause'}{name}"
+    return f"the system refused an operation and named no file: {error.strerror or str(error) or 'no cause'}{name}"
 
 
 def _is_without_folder(error: OSError) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from carcls.atomic import sync
 from carcls.data.augment import check_policy
-from carcls.data.folds import make_split, write_quarantine, write_split
-from carcls.data.table import check_trainable, load_dataset
+from carcls.data.folds import Split, make_split, write_quarantine, write_split
+from carcls.data.table import Dataset, check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
@@ -45,7 +45,7 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     folder = _place(experiment)
     if folder.root.exists() and not replace:
         if not is_untouched(folder):
-            raise _exists(folder)
+            raise exists_already(folder)
         replace = True
     return _create(folder, experiment, searched=True, replace=replace)
 
@@ -110,7 +110,8 @@ def _same_settings(
         )
 
 
-def _exists(folder: StudyFolder) -> StudyError:
+def exists_already(folder: StudyFolder) -> StudyError:
+    """What `run` says of a study that stands there."""
     return StudyError(
         f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
         " or start over by '--replace', which deletes it"
@@ -188,14 +189,20 @@ def _held(root: Path) -> Iterator[None]:
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+    dataset, split = scan_and_split(experiment)
+    write_split(split, folder.split)
+    write_quarantine(folder.quarantine, dataset.quarantined)
+
+
+def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
+    """Every photo read once, and the one split made. Raises DataError where nothing can be trained of them."""
     with guarded():
         data = experiment.data
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation
     split = make_split(dataset, fraction=validation.fraction, seed=validation.seed, judge_fraction=data.judge_fraction)
-    write_split(split, folder.split)
-    write_quarantine(folder.quarantine, dataset.quarantined)
+    return dataset, split
 
 
 def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
@@ -222,7 +229,7 @@ def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
         _rename(draft.root, folder.root)
         return
     if not replace:
-        raise _exists(folder)
+        raise exists_already(folder)
     old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
     with _held(folder.root), retraining(folder):
         _rename(folder.root, old)

@@ -2,16 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
 from ray import tune
 from ray.tune.error import TuneError
 
 from carcls.atomic import full_disk_behind
-from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.connection import connected
@@ -21,7 +19,7 @@ from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
-from search.cluster.warmup import checking_start, distinct_weights
+from search.cluster.warmup import checking_start, distinct_weights, some_configs
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
@@ -33,9 +31,6 @@ from search.watch import Progress, Watch
 
 _GAVE_UP = 2
 """Exit code, as of any other error that is told in one line."""
-_WEIGHTS_SAMPLES = 256
-"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
-
 INTERRUPTED = "interrupted"
 
 ProgressContext = AbstractContextManager[Progress]
@@ -72,7 +67,7 @@ def search(
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (
-            checking_start(distinct_weights(_some_configs(experiment)), here=address is None) as check_start,
+            checking_start(distinct_weights(some_configs(experiment)), here=address is None) as check_start,
             connected(address) as joined,
             cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
         ):
@@ -124,14 +119,6 @@ class _Exits:
 
     def _lost(self, why: str) -> str:
         return f"{why}; {self._how}, there or, with --address, elsewhere"
-
-
-def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
-    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
-    yield experiment.bind(experiment.baseline)
-    rng = np.random.default_rng(0)
-    for _ in range(_WEIGHTS_SAMPLES):
-        yield experiment.bind(experiment.space.sample(rng))
 
 
 def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:

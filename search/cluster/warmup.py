@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, cast
 
+import numpy as np
 import ray
 
 from carcls.config import TrainConfig
@@ -20,13 +21,24 @@ from carcls.own_path import current_folder_left_out
 from search.cluster.resources import Node, answer_of, on_node
 from search.cluster.weights_check import Found, start_problems
 from search.errors import ClusterError
+from search.experiment.experiment import Experiment
 
 _TIMEOUT_S = 3600
 """Of one node's answer: it may download half a gigabyte of weights first."""
+_WEIGHTS_SAMPLES = 256
+"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
 _HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 Check = Callable[[Sequence[Node]], None]
 """Returns once the weights are known to be right on those nodes. Raises ClusterError with every problem, by node."""
+
+
+def some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
+    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
+    yield experiment.bind(experiment.baseline)
+    rng = np.random.default_rng(0)
+    for _ in range(_WEIGHTS_SAMPLES):
+        yield experiment.bind(experiment.space.sample(rng))
 
 
 def distinct_weights(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:

@@ -38,7 +38,7 @@ def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest
     with pytest.raises(ClusterError) as caught, checking_start((), here=True) as check:
         check([HERE])
     assert str(caught.value).startswith("here: Keras cannot be loaded: ValueError: Unable to import backend : theano")
-    assert "KERAS_BACKEND is 'theano'" in str(caught.value)
+    assert "(backend 'theano', by the environment's KERAS_BACKEND)" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
