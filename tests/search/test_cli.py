@@ -226,3 +226,32 @@ def test_train_goes_through_all_stages_and_knows_when_it_is_finished(tmp_path: P
     assert len(scores) == STAGES
     assert [line for line in again.stdout.splitlines() if line.startswith("validation")] == scores
     refused(other, "other settings", "--replace")
+
+
+def test_run_or_resume_of_a_finished_study_says_so_and_succeeds(finished: Ran) -> None:
+    before = finished.records
+    done = run_cli("run", finished.file.name, "--or-resume", cwd=finished.cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{finished.folder.root} is finished: ")
+    assert done.stdout.splitlines()[-1] == f"next: carsearch retrain {finished.folder.root}"
+    assert finished.records == before
+
+
+def test_run_or_resume_refuses_another_search_and_a_contradiction(finished: Ran) -> None:
+    other = run_cli("run", finished.file.name, "--or-resume", "--set", "train.batch_size=4", cwd=finished.cwd)
+    refused(other, "train.batch_size: 8 -> 4", "--replace")
+    both = run_cli("run", finished.file.name, "--or-resume", "--replace", cwd=finished.cwd)
+    assert both.returncode == 2
+    assert "give one of them" in both.stderr
+
+
+def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> None:
+    """Following the advice of before, more trials, trained nothing once the hours were used up."""
+    root = tmp_path / "tiny"
+    shutil.copytree(finished.folder.root, root)
+    done = run_cli("resume", str(root), "--set", "search.trials=8", "--set", "search.budget.hours=1e-6", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "ended: search.budget.hours (1e-06) are used up" in lines
+    assert f"more of it: carsearch resume {root} --set search.budget.hours=..." in lines
+    assert not any("started" in line for line in lines)
