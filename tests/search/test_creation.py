@@ -23,6 +23,14 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     return load(write_tiny(tmp_path))
 
 
+def begin(experiment: Experiment) -> StudyFolder:
+    """The experiment's study, with the trial that makes it worth keeping."""
+    folder = create_study(experiment)
+    with Study.open(folder.root) as study:
+        study.add_trial(experiment.baseline, experiment.bind(experiment.baseline), is_baseline=True)
+    return folder
+
+
 def names(results: Path) -> list[str]:
     return sorted(path.name for path in results.iterdir())
 
@@ -76,7 +84,7 @@ def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experimen
     draft.mkdir(parents=True)
     if has_lock:
         (draft / "driver.lock").touch()
-    create_study(experiment)
+    begin(experiment)
     assert names(experiment.results) == [".tiny-justborn", "tiny"]
 
     os.utime(draft, (OLD_S, OLD_S))
@@ -86,7 +94,7 @@ def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experimen
 
 
 def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study(experiment: Experiment) -> None:
-    folder = create_study(experiment)
+    folder = begin(experiment)
     mark = folder.root / "mark"
     mark.touch()
     folder.root.rename(experiment.results / ".tiny.old-dead0000")
@@ -97,7 +105,7 @@ def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study
 
 
 def test_a_replacement_killed_after_its_renames_leaves_the_new_one(experiment: Experiment) -> None:
-    folder = create_study(experiment)
+    folder = begin(experiment)
     (experiment.results / ".tiny.old-dead0000" / "trials").mkdir(parents=True)
     with pytest.raises(StudyError, match="exists already"):
         create_study(experiment)
@@ -141,10 +149,9 @@ def test_a_study_without_a_trial_is_made_anew_from_the_file_of_now(experiment: E
 
 
 def test_a_study_with_a_trial_is_not(experiment: Experiment) -> None:
-    folder = create_study(experiment)
+    create_study(experiment)
     assert study_of(experiment) is None
-    with Study.open(folder.root) as study:
-        study.add_trial(experiment.baseline, experiment.bind(experiment.baseline), is_baseline=True)
+    folder = begin(experiment)
     assert study_of(experiment) == folder
     with pytest.raises(StudyError, match="exists already"):
         create_study(experiment)
