@@ -6,6 +6,8 @@
     ├── DataError              photos, tables or splits that cannot be used
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
+    ├── FrameworkError         Keras or its backend cannot be loaded
+    ├── HomeError              the user's home folder is needed and not known
     ├── WeightsError           weights missing, for another backbone, or incomplete
     │   └── MisfitError        weights that were read, and are another backbone's
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
@@ -48,6 +50,14 @@ class DamagedStoreError(DataError):
 
 class StoreError(CarclsError):
     """The store is off or unusable; what it would share can be computed without it."""
+
+
+class FrameworkError(CarclsError):
+    """Keras or its backend cannot be loaded in this process."""
+
+
+class HomeError(CarclsError):
+    """The user's home folder is needed and not known."""
 
 
 class WeightsError(CarclsError):

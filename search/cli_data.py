@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.terminal import say, warn
+from search.terminal import console, say, warn
 
 if TYPE_CHECKING:
     from carcls.data.layouts import Layout
@@ -129,7 +129,6 @@ def data_unpack(
     ] = None,
 ) -> None:
     """Unpack archives, also those inside archives; nothing is ever written outside ROOT."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     from carcls.data.archives import unpack
@@ -139,9 +138,9 @@ def data_unpack(
     if encoding is not None and not _is_code_page(encoding):
         raise typer.BadParameter(f"--encoding {encoding}: not a code page that Python knows, such as cp1251")
     *archives, root = paths
-    console = Console(stderr=True)
+    shown = console(stderr=True)
     with Progress(
-        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=shown, disable=not shown.is_terminal
     ) as bar:
         task = bar.add_task("unpack")
         end = unpack(

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +19,7 @@ from carcls.atomic import published
 from carcls.config import TrainConfig
 from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError, DataError
+from carcls.framework import keras
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.models.classifier import Classifier

@@ -175,30 +175,8 @@ class Dispatcher:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
         record = self._study.record(number)
         outcome = _checked(outcome, record)
-        match outcome.kind:
-            case "ended" if record.next_stage is None:
-                self._study.complete(number)
-            case "ended":
-                self._study.pause(number)
-            case "killed" if may_restart(record, self._experiment.search.max_restarts):
-                self._study.interrupt(number, outcome.cause or "killed")
-            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
-                self._study.interrupt(number, outcome.cause or "out of memory", died=False)
-            case "out_of_time":
-                self._study.interrupt(number, OUT_OF_TIME, died=False)
-            case "disk_full":
-                self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
-                self._room.refused(number, outcome.cause)
-            case "unavailable":
-                self._study.interrupt(number, outcome.cause or "files that every trial needs", died=False)
-                self._outage.met(outcome.cause or outcome.kind, number)
-            case _:
-                self._study.fail(
-                    number,
-                    outcome.cause or outcome.kind,
-                    infeasible=outcome.kind in ("infeasible", "out_of_memory"),
-                    traceback=self._output(number, record.attempts - 1),
-                )
+        if not self._interrupted(record, outcome):
+            self._over(record, outcome)
         self._outage.ended(number)
         if why := self._failures.ended(number):
             self.stop(why)
@@ -208,6 +186,43 @@ class Dispatcher:
         self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
+
+    def _interrupted(self, record: TrialRecord, outcome: Outcome) -> bool:
+        """True where the trial is to be started again, for what ended it may pass or is not its own."""
+        number, cause = record.number, outcome.cause
+        match outcome.kind:
+            case "killed" if may_restart(record, self._experiment.search.max_restarts):
+                self._study.interrupt(number, cause or "killed")
+            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+                self._study.interrupt(number, cause or "out of memory", died=False)
+            case "out_of_time":
+                self._study.interrupt(number, OUT_OF_TIME, died=False)
+            case "unable":  # nor can any other trial
+                self._study.interrupt(number, cause or "its process cannot begin", died=False)
+                self.stop(f"no trial can be trained here: {cause}")
+            case "disk_full":
+                self._study.interrupt(number, cause or "no room left on a disk", died=False)
+                self._room.refused(number, cause)
+            case "unavailable":
+                self._study.interrupt(number, cause or "files that every trial needs", died=False)
+                self._outage.met(cause or outcome.kind, number)
+            case _:
+                return False
+        return True
+
+    def _over(self, record: TrialRecord, outcome: Outcome) -> None:
+        """Its segment reached its rung, or the trial failed for good."""
+        if outcome.kind == "ended" and record.next_stage is None:
+            self._study.complete(record.number)
+        elif outcome.kind == "ended":
+            self._study.pause(record.number)
+        else:
+            self._study.fail(
+                record.number,
+                outcome.cause or outcome.kind,
+                infeasible=outcome.kind in ("infeasible", "out_of_memory"),
+                traceback=self._output(record.number, record.attempts - 1),
+            )
 
     def _output(self, number: int, attempt: int) -> str | None:
         """What an attempt printed, relative to the study's folder; None where no process of it came to that."""

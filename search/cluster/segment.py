@@ -70,10 +70,21 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full", "unavailable", "out_of_memory", "out_of_time"]
+    kind: Literal[
+        "ended",
+        "infeasible",
+        "failed",
+        "killed",
+        "disk_full",
+        "unavailable",
+        "out_of_memory",
+        "out_of_time",
+        "unable",
+    ]
     """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
     write; a file that every trial needs (split, photos, weights, the study's folder) could not be read or written; no
-    room for so many photos at once; told to end with its epoch, the search's hours being used up."""
+    room for so many photos at once; told to end with its epoch, the search's hours being used up; could not even import
+    what trains."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
     stage: int | None = None
