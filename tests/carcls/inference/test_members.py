@@ -73,7 +73,7 @@ def _member_outputs(member, photos):
     """Of one member alone; where it is smaller, of photos that Keras's layer resizes."""
     if member.size_px != photos.shape[1]:
         side = member.size_px
-        photos = keras.layers.Resizing(side, side, interpolation="bicubic", dtype="float32")(photos.astype(np.float32))
+        photos = keras.layers.Resizing(side, side, interpolation="bilinear", dtype="float32")(photos.astype(np.float32))
     return _outputs(member.classifier.model, photos)
 
 
@@ -146,6 +146,14 @@ def test_trunks_that_differ_in_anything_are_not_shared(other):
 def test_one_member_is_its_own_model():
     member = _tiny(0, 0, 6)
     assert averaged([member]) is member.classifier.model
+
+
+def test_members_of_several_sizes_can_be_compiled_by_xla_as_on_a_gpu(rng):
+    members, photos = [_tiny(0, 0, 6), _tiny(1, 2, 9)], _photos(rng, 2, 9)
+    model = averaged(members)
+    model.jit_compile = True
+    expected = np.mean([_member_outputs(member, photos) for member in members], axis=0)
+    np.testing.assert_allclose(model.predict_on_batch(photos), expected, rtol=0, atol=1e-6)
 
 
 def test_averaging_leaves_the_members_as_they_were(rng):
