@@ -23,7 +23,7 @@ from carcls.errors import CheckpointError
 
 _META = "meta.json"
 _PIECE_BYTES = 1 << 20
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What zipfile, json and numpy raise over bytes that they cannot make sense of."""
 
 
@@ -40,7 +40,7 @@ def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str
 def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """What `save_state` wrote: the arrays by key, and the JSON values. Raises CheckpointError where missing or torn."""
     with _reading(path), zipfile.ZipFile(path) as archive:
-        entries = {info.filename: _read_entry(archive, info) for info in archive.infolist()}
+        entries = {info.filename: _read_entry(archive, info) for info in _entries(archive)}
         meta = _parsed(entries.pop(_META))
         return {name.removesuffix(".npy"): _read_array(content) for name, content in entries.items()}, meta
 
@@ -48,7 +48,7 @@ def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 def read_meta(path: Path) -> dict[str, Any]:
     """The JSON values alone, after every byte of the file was checked. Raises CheckpointError where missing or torn."""
     with _reading(path), zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
+        for info in _entries(archive):
             with archive.open(info) as entry:
                 while entry.read(_PIECE_BYTES):
                     pass  # the end of an entry compares its CRC
@@ -124,6 +124,15 @@ def _write_zip(handle: IO[bytes], arrays: Mapping[str, NDArray[Any]], meta: Mapp
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
+
+
+def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """All of them. Raises ValueError for one with a comment: we write none, and a damaged length makes the list of the
+    entries behind it one."""
+    entries = archive.infolist()
+    if any(info.comment for info in entries):
+        raise ValueError("its list of entries is damaged")
+    return entries
 
 
 def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
