@@ -28,12 +28,13 @@ NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
-    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, but not
-    the one above: on a file system that is away, whole trees would appear in its place. Raises DiskFullError where
-    there is no room for it, and OSError where the disk refuses otherwise.
+    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, and the
+    one above it. Raises DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
     """
     with naming_full_disk(path):
-        path.parent.mkdir(exist_ok=True)
+        # No more than two: where a file system is away, a whole tree would appear in its place.
+        for folder in (path.parent.parent, path.parent):
+            folder.mkdir(exist_ok=True)
     # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     with naming_full_disk(path):

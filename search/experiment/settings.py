@@ -149,7 +149,8 @@ class CheckpointSettings(_Frozen):
     quota_gb: Annotated[float, Field(gt=0.0)] | None = None
     """What all checkpoints of the study may take, in 10^9 bytes: beyond it the least useful go; null: no limit."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for room on a full disk before it stops, to be resumed."""
+    """How long a search waits for room on a full disk, or for files that every trial needs, before it stops, to be
+    resumed."""
 
 
 class FinalistSettings(_Frozen):

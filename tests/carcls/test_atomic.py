@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from carcls.atomic import is_full_disk, published, write_text
+from carcls.atomic import away_behind, is_full_disk, published, write_text
+from carcls.errors import DataError
 from tests.small_disk import run_on_a_small_disk
 
 
@@ -113,3 +114,28 @@ def test_a_file_that_does_not_sync_is_named(tmp_path, monkeypatch) -> None:
         write_text(tmp_path / "a", "whole")
     assert caught.value.filename is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_tree_is_made_where_a_file_system_is_away(tmp_path):
+    with pytest.raises(FileNotFoundError), published(tmp_path / "away" / "0000" / "attempt-0" / "a.npz") as temporary:
+        temporary.write_bytes(b"lost")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (OSError(errno.ESTALE, "stale"), True),
+        (FileNotFoundError(errno.ENOENT, "gone"), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (OSError(errno.ENOMEM, "no memory"), False),
+        (OSError("no number"), False),
+        (ValueError("no file"), False),
+        (None, False),
+    ],
+)
+def test_what_may_come_back_is_told_from_what_is_wrong(error, found):
+    assert away_behind(error) is (error if found else None)
+    later = DataError("cannot be read")
+    later.__cause__ = error
+    assert away_behind(later) is (error if found else None), "also behind an error of ours"
