@@ -93,7 +93,9 @@ def _png(data: bytes) -> Header:
     """PNG specification, 11.2: the colour type's third bit is alpha; a tRNS chunk makes a colour transparent."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     has_alpha = bool(colour & 4)
-    for number, (name, _, _) in enumerate(chunks(data)):
+    for number, (name, _, stop) in enumerate(chunks(data)):
+        if stop > len(data):  # OpenCV takes as much memory as a chunk claims before it reads: up to 2 GB
+            raise DataError("does not decode: the content is broken or cut short")
         has_alpha = has_alpha or name == b"tRNS"
         if number == _MAX_CHUNKS:
             raise DataError(f"more than {_MAX_CHUNKS:,} chunks")

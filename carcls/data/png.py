@@ -10,11 +10,13 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and stop of each chunk's content; ends without an error where the file does."""
+    """Name, start and stop of each chunk's content, up to the last, IEND; ends without an error where the file does."""
     position = len(SIGNATURE)
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
         yield name, position + 8, position + 8 + length
+        if name == b"IEND":
+            return
         position += 12 + length
 
 

@@ -152,6 +152,22 @@ def test_chunks_are_counted():
     assert decode_bytes(png(1, 1, 8, 2, chunk(b"prIv", b"") * 1000, pixels=pixels)).shape == (1, 1, 3)
 
 
+@pytest.mark.parametrize("length", [100, 0x7F000000, 0xFFFFFFFF])
+def test_a_chunk_that_claims_more_than_the_file_is_refused_unread(length, monkeypatch):
+    """OpenCV would take 2 GB first."""
+    whole = png(1, 1, 8, 2, pixels=zlib.compress(bytes(4)))
+    at = whole.index(b"IDAT") - 4
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(DataError, match="broken or cut short"):
+        decode_bytes(whole[:at] + struct.pack(">I", length) + whole[at + 4 :])
+
+
+def test_bytes_behind_the_last_chunk_are_no_chunks():
+    whole = png(1, 1, 8, 2, pixels=zlib.compress(bytes(4)))
+    assert decode_bytes(whole + struct.pack(">I", 0x7F000000) + b"tRNS").shape == (1, 1, 3)
+    assert not read_header(whole + chunk(b"tRNS", bytes(6))).has_alpha
+
+
 def test_transparency_is_mixed_with_white_in_every_row():
     image = np.random.default_rng(1).integers(0, 256, (700, 50, 4), dtype=np.uint8)
     expected = np.round((image[..., :3].astype(float) * image[..., 3:] + 255.0 * (255 - image[..., 3:])) / 255)
