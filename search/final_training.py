@@ -15,7 +15,7 @@ from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.cluster.interrupts import Interrupts
-from search.cluster.memory import has_gpu
+from search.cluster.memory import gpu_count
 from search.cluster.segment import Message, Outcome, Segment, read_fallback, read_notice, read_outcome, read_report
 from search.cluster.supervisor import segment_messages
 from search.errors import StudyError
@@ -148,7 +148,7 @@ class FinalTraining:
             store=self._experiment.store.model_dump(mode="json"),
             threads=len(os.sched_getaffinity(0)),
             # A whole one, as a trial has it that asks for one: what had no room there has none here.
-            gpu_share=1.0 if has_gpu() else None,
+            gpu_share=1.0 if gpu_count() else None,
             deterministic=self._experiment.search.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             first_stage=min(reports[-1].stage + reports[-1].stage_ended, last_stage) if reports else 0,

@@ -19,7 +19,7 @@ from carcls.data.folds import Split, read_split
 from carcls.data.k_folds import read_folds
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
-from carcls.errors import DamagedStoreError, OutOfMemoryError, TrainingError
+from carcls.errors import CarclsError, DamagedStoreError, OutOfMemoryError, TrainingError
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
@@ -35,6 +35,7 @@ from search.cluster.segment import (
     report_message,
 )
 from search.cluster.segment_config import config_of
+from search.errors import SearchError
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
 from search.stores import open_store
@@ -107,7 +108,12 @@ def _redirect_output(path: Path) -> None:
 
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
-    devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
+    devices.configure(
+        threads=segment.threads,
+        deterministic=segment.deterministic,
+        gpu_memory_share=segment.gpu_share,
+        gpu=segment.gpu,
+    )
     split = split_of(segment, study)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
@@ -137,7 +143,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     """
     if segment.resume is None:
         return None
-    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
+    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
@@ -151,10 +157,11 @@ def outcome_of(error: Exception) -> Outcome:
     """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
     can do better than, or a failure of program or data."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    in_full = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
-        return Outcome("disk_full", cause)
+        return Outcome("disk_full", cause, in_full=in_full)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
-        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
+        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), in_full=in_full)
     if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
-        return Outcome("killed", cause)
-    return Outcome("infeasible" if isinstance(error, TrainingError) else "failed", cause)
+        return Outcome("killed", cause, in_full=in_full)
+    return Outcome("infeasible" if isinstance(error, TrainingError) else "failed", cause, in_full=in_full)

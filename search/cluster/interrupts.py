@@ -15,6 +15,8 @@ FINISHING = (
     "\ncarsearch: each running trial ends its epoch, writes its checkpoint and stops; press Ctrl-C again to stop now"
     " (the epochs under way are then lost)\n"
 )
+INTERRUPTED = "interrupted"
+"""Why a dispatcher was told to stop by the user."""
 STOPPING = "\ncarsearch: stopping now\n"
 
 _OURS = (signal.SIGINT, signal.SIGTERM)

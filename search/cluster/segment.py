@@ -54,6 +54,10 @@ class Segment:
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
     fold: int | None = None
     """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    needs_best: bool = False
+    """Whether a checkpoint counts as lost where the best weights that it names are."""
+    gpu: int | None = None
+    """Number of the one visible GPU that the worker may use, as its executor decides; None: all that it sees."""
     averages: bool = False
     """Whether the last epoch also tells of averages of its stage's weights."""
 
@@ -77,6 +81,12 @@ class Outcome:
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""
+    in_full: str | None = None
+    """All lines of an error that is meant for the user; None for any other."""
+
+
+LOST = Outcome("killed", "the worker or its node was lost")
+"""Of a segment whose worker is gone without a word."""
 
 
 def report_message(report: EpochReport) -> Message:
