@@ -5,7 +5,7 @@ Messages to the driver are Tune results. Tune flattens nested results, so each c
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from carcls.events import EpochReport
@@ -83,6 +83,15 @@ class Outcome:
     """Killed for saying nothing: the setting by which that was too long."""
     in_full: str | None = None
     """All lines of an error that is meant for the user; None for any other."""
+
+    def told(self, traceback: str | None) -> "Outcome":
+        """With the words for its user as its cause: an error meant for users in full, for any other failure where
+        its traceback lies, as a clause."""
+        if self.in_full is not None:
+            return replace(self, cause=self.in_full)
+        if self.kind == "failed" and traceback is not None:
+            return replace(self, cause=f"{self.cause}; {traceback}")
+        return self
 
 
 LOST = Outcome("killed", "the worker or its node was lost")

@@ -29,8 +29,8 @@ STAGES = (0, 0, 1)
 EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
 
 Script = Mapping[str, Sequence[str]]
-"""By `number/attempt`, what a segment's child does before it trains to its rung: `epoch`, `notice`, `die`, `hang`, `fail`,
-`no room`."""
+"""By `number/attempt`, what a segment's child does before it trains to its rung: `epoch`, `notice`, `die`, `hang`,
+`fail`, `no room`."""
 
 
 def write_script(root: Path, script: Script) -> None:
