@@ -127,8 +127,8 @@ def _fold_lines(scores: Scores) -> tuple[str, ...]:
         f" {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"out-of-fold, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {saved_low:+.4f} to {saved_high:+.4f} per photo",
-        f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was predicted by"
-        " the one that did not train on it",
+        f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was predicted"
+        " by the one that did not train on it",
     )
 
 

@@ -78,9 +78,9 @@ def retrain(
 ) -> Scores:
     """Trains, or goes on where an earlier call was cut off; scores; exports. Returns at once where all is done.
 
-    Raises StudyError where another configuration's training stands there or another process is at work on it, StudyError
-    and DiskFullError with the cause where it cannot go on, KeyboardInterrupt where its user ended it; every epoch that
-    was recorded is kept.
+    Raises StudyError where another configuration's training stands there or another process is at work on it,
+    StudyError and DiskFullError with the cause where it cannot go on, KeyboardInterrupt where its user ended it; every
+    epoch that was recorded is kept.
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:

@@ -7,11 +7,10 @@ that it did not train on, so that every photo has one prediction; the exported m
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replaced
-from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
-from carcls.inference.members import Member, averaged
 from numpy.typing import NDArray
 
 from carcls import atomic, devices, metrics
@@ -20,8 +19,8 @@ from carcls.data.pixels import Pixels
 from carcls.data.source import TrainingData
 from carcls.events import EpochReport
 from carcls.inference.export import export_model
+from carcls.inference.members import Member, averaged
 from carcls.inference.tta import PLAIN, TtaChoice, choose_views, predict_view
-from carcls.models.classifier import Classifier
 from carcls.training.stages import load_best
 from search.efficiency import Efficiency, peak_memory_bytes, stage_costs
 from search.experiment.experiment import Experiment
@@ -76,7 +75,8 @@ def score(
     predicted = []
     for number, (data, reports) in enumerate(zip(parts, members, strict=True)):
         own = folder.retrain_study.trial(number)
-        predicted.append(_predicted(own, config, data, reports, views, batch_size))
+        member = Member(*load_best(config, own, reports[-1], class_count=len(data.split.class_names)))
+        predicted.append(_predicted(member, data, reports, views, batch_size))
         scored(number)
     by_view = {view: np.concatenate([one.by_view[view] for one in predicted]) for view in views}
     labels = np.concatenate([one.labels for one in predicted])
@@ -84,10 +84,15 @@ def score(
         choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
     else:
         choice = plain_only(by_view[PLAIN], labels)
-    classifier, size_px = _joined([one.member for one in predicted])
-    class_names = parts[0].split.class_names
+    model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
     export_model(
-        folder.model, classifier, class_names=class_names, config=config, size_px=size_px, tta_views=choice.views
+        folder.model,
+        model,
+        class_names=parts[0].split.class_names,
+        config=config,
+        size_px=size_px,
+        tta_views=choice.views,
+        members=len(parts),
     )
     if len(parts) > 1:
         _write_out_of_fold(folder, predicted, by_view)
@@ -108,7 +113,7 @@ def score(
         device=devices.describe(),
         trial=trial,
         tta_note=None if choosable else f"no TTA: {count} validation photo cannot choose views",
-        efficiency=_efficiency(folder, classifier, size_px, predicted, choice.views, batch_size),
+        efficiency=_efficiency(folder, predicted, model, views=choice.views, batch_size=batch_size),
         folds=len(parts),
         out_of_fold=len(parts) > 1,
         members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
@@ -130,24 +135,11 @@ def plain_only(plain: NDArray[np.float32], labels: NDArray[np.int64]) -> TtaChoi
 
 
 def _predicted(
-    own: Path,
-    config: TrainConfig,
-    data: TrainingData,
-    reports: Sequence[EpochReport],
-    views: Sequence[str],
-    batch_size: int,
+    member: Member, data: TrainingData, reports: Sequence[EpochReport], views: Sequence[str], batch_size: int
 ) -> _Predicted:
-    classifier, size_px = load_best(config, own, reports[-1], class_count=len(data.split.class_names))
-    by_view, seconds = _timed_views(classifier, data.pixels("validation", size_px), views, batch_size)
-    return _Predicted(Member(classifier, size_px), by_view, seconds, data, reports)
-
-
-def _joined(members: Sequence[Member]) -> tuple[Classifier, int]:
-    """What is exported, and its image size in px: the largest at which a member was validated."""
-    if len(members) == 1:
-        return members[0].classifier, members[0].size_px
-    size_px = max(member.size_px for member in members)
-    return replaced(members[0].classifier, model=averaged(members, size_px=size_px)), size_px
+    pixels = data.pixels("validation", member.size_px)
+    by_view, seconds = _timed_views(member.classifier.model, pixels, views, batch_size)
+    return _Predicted(member, by_view, seconds, data, reports)
 
 
 def _member_score(one: _Predicted) -> MemberScore:
@@ -163,22 +155,17 @@ def _member_score(one: _Predicted) -> MemberScore:
 
 
 def _efficiency(
-    folder: StudyFolder,
-    classifier: Classifier,
-    size_px: int,
-    predicted: Sequence[_Predicted],
-    views: Sequence[str],
-    batch_size: int,
+    folder: StudyFolder, predicted: Sequence[_Predicted], model: keras.Model, *, views: Sequence[str], batch_size: int
 ) -> Efficiency:
     """Of the model that is exported; trained stages are those of the first training."""
     first = predicted[0]
     seconds, photos = first.seconds, len(first.labels)
     if len(predicted) > 1:
-        some = first.data.pixels("validation", size_px)[: _TIMED_BATCHES * batch_size]
-        _, seconds = _timed_views(classifier, some, views, batch_size)
+        some = first.data.pixels("validation", model.input_shape[1])[: _TIMED_BATCHES * batch_size]
+        _, seconds = _timed_views(model, some, views, batch_size)
         photos = len(some)
     return Efficiency(
-        parameters=classifier.model.count_params(),
+        parameters=model.count_params(),
         model_bytes=folder.model.stat().st_size,
         peak_memory_bytes=peak_memory_bytes(),
         batch_size=min(batch_size, photos),
@@ -189,22 +176,22 @@ def _efficiency(
 
 
 def _timed_views(
-    classifier: Classifier, pixels: Pixels, views: Sequence[str], batch_size: int
+    model: keras.Model, pixels: Pixels, views: Sequence[str], batch_size: int
 ) -> tuple[ByView, Mapping[str, float]]:
     """Probabilities (n, classes) of each view, and the seconds that it took."""
     # The first batch traces the model; that is paid once and belongs to no view.
-    predict_view(classifier.model, pixels[:batch_size], PLAIN, batch_size=batch_size)
+    predict_view(model, pixels[:batch_size], PLAIN, batch_size=batch_size)
     by_view, seconds = {}, {}
     for view in views:
         started = time.perf_counter()
-        by_view[view] = predict_view(classifier.model, pixels, view, batch_size=batch_size)
+        by_view[view] = predict_view(model, pixels, view, batch_size=batch_size)
         seconds[view] = time.perf_counter() - started
     return by_view, seconds
 
 
 def _write_out_of_fold(folder: StudyFolder, predicted: Sequence[_Predicted], by_view: ByView) -> None:
     """`ids`, `labels`, `folds` (n,), `class_names`, and (n, classes) float32 of each `view/<name>`."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "ids": np.array([id_ for one in predicted for id_ in one.data.split.validation.ids]),
         "labels": np.concatenate([one.labels for one in predicted]),
         "folds": np.concatenate([np.full(len(one.labels), fold) for fold, one in enumerate(predicted)]),
