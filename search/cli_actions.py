@@ -177,7 +177,7 @@ def winner_of(folder: "StudyFolder", trial: int | None) -> int:
 
 def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
     """The final training with its scores and the report."""
-    from search.final_lock import clear_retrain
+    from search.final.lock import clear_retrain
     from search.logs import keep_native_output
 
     if replace:
@@ -185,8 +185,8 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     folder.retrain.mkdir(exist_ok=True)
     keep_native_output(folder.retrain_output)
     from search.closing import next_after_training, retrain_closing
+    from search.final.retrain import final_config, retrain
     from search.page import write_study_report
-    from search.retrain import final_config, retrain
     from search.scores import score_lines
     from search.stores import open_store
     from search.study_files import check_folder

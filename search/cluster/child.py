@@ -18,6 +18,7 @@ from carcls.data.feeding_worker import serve
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import (
+    CarclsError,
     CheckpointError,
     DamagedStoreError,
     DataError,
@@ -41,6 +42,7 @@ from search.cluster.segment import (
     report_message,
 )
 from search.cluster.segment_config import config_of
+from search.errors import SearchError
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
 from search.split import read_study_split
@@ -118,7 +120,12 @@ def _redirect_output(path: Path) -> None:
 
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
-    devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
+    devices.configure(
+        threads=segment.threads,
+        deterministic=segment.deterministic,
+        gpu_memory_share=segment.gpu_share,
+        gpu=segment.gpu,
+    )
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
@@ -146,7 +153,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     with contextlib.suppress(FileNotFoundError), (study.trial(segment.number) / segment.resume).open("rb") as file:
         while file.read(_PIECE_BYTES):
             pass
-    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
+    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
@@ -160,15 +167,16 @@ def outcome_of(error: Exception) -> Outcome:
     """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
     can do better than, files that no trial could do without, or a failure of the program."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    in_full = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
-        return Outcome("disk_full", cause)
+        return Outcome("disk_full", cause, in_full=in_full)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
-        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
+        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), in_full=in_full)
     if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
-        return Outcome("killed", cause)
+        return Outcome("killed", cause, in_full=in_full)
     if isinstance(error, TrainingError):
-        return Outcome("infeasible", cause)
-    return Outcome("unavailable" if _concerns_all(error) else "failed", cause)
+        return Outcome("infeasible", cause, in_full=in_full)
+    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, in_full=in_full)
 
 
 def _concerns_all(error: Exception) -> bool:

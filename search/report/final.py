@@ -6,6 +6,7 @@ from typing import Any
 
 from search.efficiency import Efficiency
 from search.report.scores import Interval, wilson_interval
+from search.scores import MemberScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Retrain:
     seconds: float
     device: str
     efficiency: Efficiency | None
+    folds: int = 1
+    members: tuple[MemberScore, ...] = ()
+    """Each of several trainings on the photos of its fold; the scores above are then out-of-fold."""
 
 
 def final_training(scores: Mapping[str, Any]) -> Retrain:
@@ -57,4 +61,6 @@ def final_training(scores: Mapping[str, Any]) -> Retrain:
         seconds=scores["seconds"],
         device=scores["device"],
         efficiency=Efficiency.from_json(scores["efficiency"]) if scores.get("efficiency") else None,
+        folds=scores.get("folds", 1),
+        members=tuple(MemberScore(**member) for member in scores.get("members", ())),
     )

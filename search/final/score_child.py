@@ -1,0 +1,61 @@
+"""The process that scores a final training and exports its model."""
+
+import logging
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from carcls import devices
+from carcls.data.folds import Split
+from carcls.data.nursery import Nursery
+from carcls.data.source import TrainingData
+from search.cluster.child import live, outcome_of
+from search.cluster.outbox import Outbox
+from search.cluster.segment import Notice, Segment, notice_message
+from search.cluster.segment_config import config_of
+from search.final.score_job import ScoreJob, scores_message
+from search.final.scoring import score
+from search.folder import StudyFolder
+from search.split import read_study_split
+from search.stores import open_store
+
+
+def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """The child's whole life."""
+    folder = StudyFolder(Path(job.root))
+    live(
+        partial(_score, job, segment, folder),
+        messages,
+        lifeline,
+        threads=segment.threads,
+        output=folder.retrain_output,
+        meaning=outcome_of,
+    )
+
+
+def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
+    # It has the machine to itself: threads and the GPU's memory are the framework's own choice.
+    devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
+    store = open_store(job.experiment.store)
+    parts = [
+        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery)
+        for split in _splits(folder.retrain_study, segment, len(job.members))
+    ]
+    scores = score(
+        folder,
+        job.experiment,
+        config_of(segment),
+        parts,
+        job.members,
+        trial=job.trial,
+        at_once=segment.micro_batch[-1] if segment.micro_batch else None,
+        # Each is a sign of life too: with many photos, all folds together take long.
+        scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),
+    )
+    outbox.send(scores_message(scores))
+
+
+def _splits(own: StudyFolder, segment: Segment, count: int) -> list[Split]:
+    """What each training trained and validated on, in order of folds. Raises DataError."""
+    numbers = [None] if segment.fold is None else range(count)
+    return [read_study_split(own, Path(segment.data_root), segment.split_digest, fold=number) for number in numbers]
