@@ -81,8 +81,8 @@ class Outcome:
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""
-    in_full: str | None = None
-    """All lines of an error that is meant for the user; None for any other."""
+    in_full: str | None = field(default=None, compare=False)
+    """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
 
     def told(self, traceback: str | None) -> "Outcome":
         """With the words for its user as its cause: an error meant for users in full, for any other failure where

@@ -166,7 +166,7 @@ def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undis
         trained = final_reports(folder)
         return len(trained[1]) if trained else 0
 
-    process = start_cli("train", "tiny.yaml", "--set", "search.resources.cpus_per_trial=1", cwd=tmp_path)
+    process = start_cli("train", "tiny.yaml", cwd=tmp_path)
     below: set[int] = set()
     try:
         wait_until(lambda: process.poll() is not None or had_of_fold_2() > 0, "an epoch of fold 2")
@@ -183,7 +183,7 @@ def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undis
     finally:
         kill({process.pid} | {pid for pid in below if is_alive(pid)})
         process.wait()
-    again = run_cli("train", "tiny.yaml", "--set", "search.resources.cpus_per_trial=1", cwd=tmp_path)
+    again = run_cli("train", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
     mine, theirs = (Study.open(one.retrain, read_only=True).records() for one in (folder, whole))
