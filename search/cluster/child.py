@@ -23,6 +23,7 @@ from carcls.errors import CarclsError, DamagedStoreError, OutOfMemoryError, Trai
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
+from search.cluster.memory import peak_memory_bytes
 from search.cluster.outbox import Outbox, send_notices
 from search.cluster.segment import (
     Fallback,
@@ -86,7 +87,7 @@ def live(
             traceback.print_exc()
         outbox.send(outcome_message(meaning(error)))
     else:
-        outbox.send(outcome_message(Outcome("ended")))
+        outbox.send(outcome_message(Outcome("ended", peak_memory_bytes=peak_memory_bytes())))
     outbox.close()
 
 

@@ -84,6 +84,9 @@ class Outcome:
     in_full: str | None = field(default=None, compare=False)
     """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
 
+    peak_memory_bytes: int | None = field(default=None, compare=False)
+    """Ended: most main memory that its process held; None where the system does not tell."""
+
     def told(self, traceback: str | None) -> "Outcome":
         """With the words for its user as its cause: an error meant for users in full, for any other failure where
         its traceback lies, as a clause."""

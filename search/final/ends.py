@@ -44,6 +44,8 @@ class FinalEnds:
     def ended(self, number: int, outcome: Outcome) -> str | None:
         """Says how it goes on, or keeps the error with which the run ends."""
         record = self._study.record(number)
+        if outcome.kind == "ended" and outcome.peak_memory_bytes is not None:
+            self._study.set_value(peak_key(number), outcome.peak_memory_bytes)
         if record.state is TrialState.COMPLETE or self.error is not None:
             return None
         if record.state is TrialState.FAIL and record.infeasible:
@@ -71,6 +73,11 @@ class FinalEnds:
 
     def _traceback(self, record: TrialRecord) -> str | None:
         return record.traceback and f"the traceback is in {self._folder.root / record.traceback}"
+
+
+def peak_key(number: int) -> str:
+    """Under which the study keeps the most main memory, in bytes, that a training's last process held."""
+    return f"peak_memory_bytes:{number}"
 
 
 def named(record: TrialRecord, count: int) -> str:

@@ -48,6 +48,7 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
         parts,
         job.members,
         trial=job.trial,
+        trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Each is a sign of life too: with many photos, all folds together take long.
         scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),

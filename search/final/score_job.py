@@ -26,6 +26,8 @@ class ScoreJob:
     """The trial that is repeated; None for a fixed recipe."""
     members: tuple[tuple[EpochReport, ...], ...]
     """All epochs of each training, in order of folds."""
+    trained_in_bytes: int
+    """Most main memory that a process which trained held; 0 where the system did not tell."""
 
 
 def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:

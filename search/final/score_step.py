@@ -12,7 +12,7 @@ from search.cluster.supervisor import segment_messages
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.ends import line_or_error
+from search.final.ends import line_or_error, peak_key
 from search.final.score_job import ScoreJob, read_scores_message, score_main
 from search.folder import StudyFolder
 from search.logs import get_logger
@@ -41,7 +41,10 @@ class ScoreStep:
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._refusals = Refusals(study)
-        self._job = ScoreJob(str(folder.root), experiment, trial, tuple(one.reports for one in study.records()))
+        records = study.records()
+        peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
+        reports = tuple(record.reports for record in records)
+        self._job = ScoreJob(str(folder.root), experiment, trial, reports, max(peaks))
         self._main = partial(main, self._job)
         self._folder = folder
         self._slots = slots

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from carcls.data.k_folds import read_folds
+from search.final.ends import peak_key
 from search.final.study import final_reports
 from search.folder import StudyFolder
 from search.policy.records import TrialState
@@ -73,6 +74,10 @@ def test_each_fold_is_trained_and_told(folded: tuple[StudyFolder, str]) -> None:
         assert own == ["1/3", "2/3", "3/3"]
     for line in score_lines(read_scores(folder.scores)):
         assert line in printed.splitlines()
+    cost = read_scores(folder.scores).efficiency
+    assert cost is not None
+    study = Study.open(folder.retrain, read_only=True)
+    assert (cost.peak_memory_bytes or 0) >= max(int(study.get_value(peak_key(number))) for number in range(FOLDS)) > 0
     page = folder.report.read_text(encoding="utf-8")
     assert f"{FOLDS} trainings on as many folds, averaged at 32 px; {LABELLED} out-of-fold photos" in page
     assert page.count("<td>head</td>") + page.count("<td>top</td>") >= FOLDS
