@@ -12,8 +12,6 @@ import keras
 
 from carcls.models.classifier import HEAD_POOL, Classifier, clean_names
 
-_INTERPOLATION = "bicubic"
-
 
 @dataclass(frozen=True)
 class Member:
@@ -59,11 +57,18 @@ def averaged(members: Sequence[Member]) -> keras.Model:
 
 
 def _resized(pixels: keras.KerasTensor, size_px: int) -> keras.KerasTensor:
-    """Float pixels (b, S, S, 3) -> (b, size_px, size_px, 3), size_px < S."""
+    """Float pixels (b, S, S, 3) -> (b, size_px, size_px, 3), size_px < S.
+
+    Bilinear, without antialiasing. Predictions of MobileNetV2-1.0 (a linear head on 361 photos of cars10, 361 others
+    asked) against those for photos that were decoded at the size, total variation distance and photos with the same
+    label: 224 -> 128 px 0.047 and 95 %, 224 -> 160 0.049 and 94 %, 224 -> 192 0.073 and 93 %, 256 -> 224 0.061 and
+    94 %; log-loss rises by 0.001 to 0.019. Antialiased it blurs: 0.118, 0.098, 0.096, 0.075. Bicubic moves them 0.071,
+    0.040, 0.045, 0.040, but TensorFlow has no XLA kernel for it, nor for Lanczos: a GPU could not predict.
+    """
     resizing = keras.layers.Resizing(
         size_px,
         size_px,
-        interpolation=_INTERPOLATION,
+        interpolation="bilinear",
         data_format="channels_last",
         dtype="float32",
         name=f"resized_{size_px}",

@@ -9,14 +9,14 @@ from typing import Any
 from ray import tune
 from ray.tune.error import TuneError
 
-from carcls.atomic import full_disk_behind
+from carcls.atomic import away_behind, full_disk_behind
 from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.dispatch import Dispatcher
 from search.cluster.interrupts import INTERRUPTED, Interrupts
 from search.cluster.resources import ResourcePlan
 from search.cluster.trial import run_segment
-from search.errors import ClusterError
+from search.errors import ClusterError, StudyError
 from search.experiment.settings import DeadlineSettings
 from search.folder import StudyFolder
 
@@ -55,10 +55,13 @@ class RayExecutor:
         except RuntimeError as error:
             raise ClusterError(f"Ray gave up: {error}; {how}") from error
         except (OSError, TuneError) as error:
-            full = full_disk_behind(error)
-            if full is None:
+            full, away = full_disk_behind(error), away_behind(error)
+            if full is not None:
+                raise DiskFullError(f"{full}; then {how}") from error
+            if away is None:
                 raise
-            raise DiskFullError(f"{full}; then {how}") from error
+            where = away.filename or self._folder.root
+            raise StudyError(f"{where}: {away.strerror}; put it back, then {how}") from error
         finally:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 

@@ -12,6 +12,9 @@ from search.policy.memory import Place, Refusal, has_next, micro_batch, smallest
 from search.policy.records import TrialRecord, TrialState
 from search.study import Study
 
+_WAITED_FOR = ("disk_full", "unavailable")
+"""The dispatcher says so itself, and goes on once there is room or the files are back."""
+
 
 class FinalEnds:
     """The failures of a final training, see `search.cluster.dispatch.Failures`: a process that died or had no room is
@@ -46,7 +49,7 @@ class FinalEnds:
         record = self._study.record(number)
         if outcome.kind == "ended" and outcome.peak_memory_bytes is not None:
             self._study.set_value(peak_key(number), outcome.peak_memory_bytes)
-        if record.state is TrialState.COMPLETE or self.error is not None:
+        if record.state is TrialState.COMPLETE or self.error is not None or outcome.kind in _WAITED_FOR:
             return None
         if record.state is TrialState.FAIL and record.infeasible:
             self.error = StudyError(f"{self.what(record)}: {record.cause}; begin it anew by '--replace'")

@@ -6,8 +6,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls import devices
-from carcls.data.folds import Split, read_split
-from carcls.data.k_folds import read_folds
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from search.cluster.child import live, outcome_of
@@ -17,6 +15,7 @@ from search.cluster.segment_config import config_of
 from search.final.score_job import ScoreJob, scores_message
 from search.final.scoring import score
 from search.folder import StudyFolder
+from search.split import read_study_split, shared_tables
 from search.stores import open_store
 
 
@@ -37,9 +36,18 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
     # It has the machine to itself: threads and the GPU's memory are the framework's own choice.
     devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
     store = open_store(job.experiment.store)
+    own, data_root = folder.retrain_study, Path(segment.data_root)
+    folds = range(len(job.members)) if len(job.members) > 1 else (None,)
     parts = [
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery)
-        for split in _splits(folder.retrain_study, Path(segment.data_root))
+        TrainingData(
+            split=read_study_split(own, data_root, segment.split_digest, fold=fold),
+            store=store,
+            view_seed=segment.view_seed,
+            processes=segment.threads,
+            nursery=nursery,
+            shared=shared_tables(own, data_root, fold=fold),
+        )
+        for fold in folds
     ]
     scores = score(
         folder,
@@ -54,11 +62,3 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
         scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),
     )
     outbox.send(scores_message(scores))
-
-
-def _splits(own: StudyFolder, data_root: Path) -> list[Split]:
-    """What each training trained and validated on, in order of folds."""
-    if not own.folds.is_file():
-        return [read_split(own.split, data_root)]
-    folds = read_folds(own.folds, data_root)
-    return [folds.split(number) for number in range(folds.count)]

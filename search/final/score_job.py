@@ -4,10 +4,12 @@ Apart from what runs there: the command must not load a framework, and a child i
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 
 from carcls.events import EpochReport
+from search.cluster.entry import imported
 from search.cluster.segment import Message, Segment
 from search.experiment.experiment import Experiment
 from search.scores import Scores, scores_from_json
@@ -32,9 +34,15 @@ class ScoreJob:
 
 def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's main function; see `search.final.score_child`."""
+    run_scoring = imported(_run_scoring, messages)
+    if run_scoring is not None:
+        run_scoring(job, segment, messages, lifeline)
+
+
+def _run_scoring() -> Callable[[ScoreJob, Segment, Connection, Connection], None]:
     from search.final.score_child import run_scoring  # noqa: PLC0415 - brings TensorFlow, which the command must not load
 
-    run_scoring(job, segment, messages, lifeline)
+    return run_scoring
 
 
 def scores_message(scores: Scores) -> Message:

@@ -18,6 +18,7 @@ from search.folder import StudyFolder
 from search.logs import get_logger
 from search.scores import Scores
 from search.study import Study
+from search.study_files import split_digest
 
 _log = get_logger(__name__)
 
@@ -41,6 +42,8 @@ class ScoreStep:
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._refusals = Refusals(study)
+        self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
+        self._rank_by = study.rank_by
         records = study.records()
         peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
         reports = tuple(record.reports for record in records)
@@ -102,6 +105,8 @@ class ScoreStep:
             gpu_share=self._slots.gpu_share,
             deterministic=self._experiment.search.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=self._split_digest,
+            rank_by=self._rank_by,
             # What scoring has no room for, the last stage has none for either.
             first_stage=last_stage,
             refusals=self._refusals.known(self._config),

@@ -17,7 +17,7 @@ from carcls import atomic, devices, metrics
 from carcls.config import TrainConfig
 from carcls.data.pixels import Pixels
 from carcls.data.source import TrainingData
-from carcls.events import EpochReport
+from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.tta import PLAIN, TtaChoice, choose_views, predict_view
@@ -98,7 +98,7 @@ def score(
     )
     if len(parts) > 1:
         _write_out_of_fold(folder, predicted, by_view)
-    best = max(members[0], key=lambda report: report.rank)
+    best = best_report(members[0]) or members[0][-1]
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,
@@ -152,7 +152,7 @@ def _predicted(
 
 
 def _member_score(one: _Predicted) -> MemberScore:
-    best = max(one.reports, key=lambda report: report.rank)
+    best = best_report(one.reports) or one.reports[-1]
     return MemberScore(
         photos=len(one.labels),
         best_epoch=best.epoch,

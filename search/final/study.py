@@ -24,6 +24,7 @@ from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.scores import read_reports, read_scores
 from search.study import Study
+from search.study_files import keep_files
 
 _NAME_LENGTH = 57
 """What a recipe's name keeps of its study's, so that with its ending it is a valid name again."""
@@ -117,15 +118,17 @@ def _clear(own: StudyFolder) -> None:
 
 def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
     own = folder.retrain_study
-    study = Study.create(own.root, f"{experiment.name}-retrain")
+    is_searched = folder.log.exists()
+    rank_by = Study.open(folder.root, read_only=True).rank_by if is_searched else experiment.search.ranking
+    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by)
     try:
         own.trials.mkdir()
         split = read_split(folder.split, experiment.data.root)
-        if experiment.folds == 1:
-            write_split(split, own.split)
-        else:
+        write_split(split, own.split)  # with folds too: their pixels are those of its photos
+        if experiment.folds > 1:
             folds = make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
             write_folds(folds, own.folds)
+        keep_files(study, own)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)
         for fold in range(experiment.folds):

@@ -18,8 +18,8 @@ from carcls.inference.export import Card, export_model, load_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.tta import predict_view
 from carcls.models.classifier import Classifier, build_classifier
+from tests.carcls.inference.tiny_members import NAMES, tiny_member
 
-NAMES = ("a", "b", "c")
 SIZES = (6, 9)
 
 # Loads a model as a stranger does: Keras alone, whatever the process's own dtype policy.
@@ -46,21 +46,6 @@ class Counted(keras.layers.GlobalAveragePooling2D):
         return super().call(inputs)
 
 
-def _tiny(trunk_seed, head_seed, size_px, *, policy="float32", pooling=keras.layers.GlobalAveragePooling2D):
-    """A classifier of two layers: equal trunk seeds and sizes give equal trunks."""
-    trunk_rng, head_rng = np.random.default_rng(trunk_seed), np.random.default_rng(head_seed)
-    pixels = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
-    scaled = keras.Input((size_px, size_px, 3))
-    features = keras.layers.Conv2D(4, 3, activation="relu", dtype=policy, name="conv")(scaled)
-    backbone = keras.Model(scaled, features, name="backbone")
-    pooled = pooling(name="head_pool", dtype=policy)(backbone(pixels / 255.0))
-    logits = keras.layers.Dense(len(NAMES), dtype="float32", name="head_logits")(pooled)
-    model = keras.Model(pixels, keras.layers.Softmax(dtype="float32", name="head_softmax")(logits), name="classifier")
-    for variable, rng in zip(model.weights, (trunk_rng, trunk_rng, head_rng, head_rng), strict=True):
-        variable.assign(rng.normal(scale=0.7, size=variable.shape))
-    return Member(Classifier(model, backbone, "MobileNet"), size_px)
-
-
 def _photos(rng, count, size_px):
     return rng.integers(0, 256, (count, size_px, size_px, 3), dtype=np.uint8)
 
@@ -73,13 +58,13 @@ def _member_outputs(member, photos):
     """Of one member alone; where it is smaller, of photos that Keras's layer resizes."""
     if member.size_px != photos.shape[1]:
         side = member.size_px
-        photos = keras.layers.Resizing(side, side, interpolation="bicubic", dtype="float32")(photos.astype(np.float32))
+        photos = keras.layers.Resizing(side, side, interpolation="bilinear", dtype="float32")(photos.astype(np.float32))
     return _outputs(member.classifier.model, photos)
 
 
 members_of_any_kind = st.lists(
     st.builds(
-        _tiny,
+        tiny_member,
         trunk_seed=st.integers(0, 2),
         head_seed=st.integers(0, 50),
         size_px=st.sampled_from(SIZES),
@@ -109,7 +94,7 @@ def test_it_is_the_mean_of_its_members_in_any_order(members, seed):
 @given(heads=st.lists(st.integers(0, 50), min_size=2, max_size=4), seed=st.integers(0, 100))
 def test_members_that_share_a_trunk_equal_the_unshared_model_and_trace_it_once(heads, seed):
     photos = _photos(np.random.default_rng(seed), 2, 6)
-    members, others = ([_tiny(0, head, 6, pooling=Counted) for head in heads] for _ in range(2))
+    members, others = ([tiny_member(0, head, 6, pooling=Counted) for head in heads] for _ in range(2))
     for number, (member, other) in enumerate(zip(members, others, strict=True)):
         member.classifier.backbone.get_layer("conv").bias.assign(np.zeros(4))
         signs = [-1.0 if number >> bit & 1 else 1.0 for bit in range(4)]  # -0.0 is 0.0, but for its bits
@@ -132,24 +117,32 @@ def _traced_trunks(model, photos):
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(_tiny(0, 1, 9), id="another size"),
-        pytest.param(_tiny(1, 1, 6), id="other weights"),
-        pytest.param(_tiny(0, 1, 6, policy="mixed_float16"), id="another precision"),
-        pytest.param(_tiny(0, 1, 6, pooling=keras.layers.GlobalMaxPooling2D), id="another pooling"),
+        pytest.param(tiny_member(0, 1, 9), id="another size"),
+        pytest.param(tiny_member(1, 1, 6), id="other weights"),
+        pytest.param(tiny_member(0, 1, 6, policy="mixed_float16"), id="another precision"),
+        pytest.param(tiny_member(0, 1, 6, pooling=keras.layers.GlobalMaxPooling2D), id="another pooling"),
     ],
 )
 def test_trunks_that_differ_in_anything_are_not_shared(other):
-    model = averaged([_tiny(0, 0, 6), other])
+    model = averaged([tiny_member(0, 0, 6), other])
     assert [layer.name for layer in model.layers if layer.name.startswith("trunk")] == ["trunk_0", "trunk_1"]
 
 
 def test_one_member_is_its_own_model():
-    member = _tiny(0, 0, 6)
+    member = tiny_member(0, 0, 6)
     assert averaged([member]) is member.classifier.model
 
 
+def test_members_of_several_sizes_can_be_compiled_by_xla_as_on_a_gpu(rng):
+    members, photos = [tiny_member(0, 0, 6), tiny_member(1, 2, 9)], _photos(rng, 2, 9)
+    model = averaged(members)
+    model.jit_compile = True
+    expected = np.mean([_member_outputs(member, photos) for member in members], axis=0)
+    np.testing.assert_allclose(model.predict_on_batch(photos), expected, rtol=0, atol=1e-6)
+
+
 def test_averaging_leaves_the_members_as_they_were(rng):
-    members, photos = [_tiny(0, 0, 6), _tiny(0, 1, 6), _tiny(1, 2, 9)], _photos(rng, 2, 9)
+    members, photos = [tiny_member(0, 0, 6), tiny_member(0, 1, 6), tiny_member(1, 2, 9)], _photos(rng, 2, 9)
     before = [member.classifier.model.get_config() for member in members]
     first = _outputs(averaged(members), photos)
     assert [member.classifier.model.get_config() for member in members] == before
@@ -160,7 +153,7 @@ def test_averaging_leaves_the_members_as_they_were(rng):
     ("members", "message"),
     [
         ([], "members: none to average; expected at least one"),
-        ([Member(_tiny(0, 0, 6).classifier, 9)], r"members\[0\]: its model maps \(None, 6, 6, 3\)"),
+        ([Member(tiny_member(0, 0, 6).classifier, 9)], r"members\[0\]: its model maps \(None, 6, 6, 3\)"),
     ],
 )
 def test_members_that_do_not_fit_are_told(members, message):
@@ -240,7 +233,7 @@ def _export(path, model, **changed):
 
 
 def test_what_is_exported_comes_back_with_its_card_and_predicts_files(tmp_path, rng):
-    members = [_tiny(0, 0, 6), _tiny(1, 1, 6), _tiny(1, 2, 9)]
+    members = [tiny_member(0, 0, 6), tiny_member(1, 1, 6), tiny_member(1, 2, 9)]
     model = averaged(members)
     exported = load_model(_export(tmp_path / "model.keras", model, size_px=9, members=3, tta_views=("plain", "flip")))
     assert (exported.card.members, exported.card.size_px) == (3, 9)
@@ -256,7 +249,7 @@ def test_what_is_exported_comes_back_with_its_card_and_predicts_files(tmp_path, 
 
 
 def test_a_card_of_before_members_were_counted_is_of_one(tmp_path):
-    path = _export(tmp_path / "model.keras", _tiny(0, 0, 6).classifier, size_px=6)
+    path = _export(tmp_path / "model.keras", tiny_member(0, 0, 6).classifier, size_px=6)
     card = json.loads(load_model(path).card.model_dump_json())
     assert card.pop("members") == 1
     assert Card.model_validate(card).members == 1

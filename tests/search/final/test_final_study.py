@@ -64,6 +64,7 @@ def test_of_several_each_photo_validates_once(loaded) -> None:
     experiment = loaded("retrain.folds=3")
     folder = folder_of(experiment)
     begin(folder, experiment)
+    assert folder.retrain_study.split.read_bytes() == folder.split.read_bytes(), "its pixels are shared"
     folds = read_folds(folder.retrain_study.folds, experiment.data.root)
     validating = [id_ for number in range(3) for id_ in folds.split(number).validation.ids]
     split = read_split(folder.split, experiment.data.root)
