@@ -93,8 +93,13 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     """After a final training: its end, and what it trained."""
     whose = "the file's recipe" if trial is None else f"trial {trial:04d}"
     params = Study.open(folder.root, read_only=True).record(trial).params if trial is not None else {}
+    best = f"the best was epoch {scores.best_epoch}"
+    on = ""
+    if scores.members:
+        on = f" on each of {scores.folds} folds"
+        best = f"the best were epochs {', '.join(str(member.best_epoch) for member in scores.members)}"
     return (
-        f"ended: all {epochs} epochs of {whose} are trained; the best was epoch {scores.best_epoch}",
+        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}",
         *([f"its settings: {settings_text(params)}"] if params else []),
     )
 

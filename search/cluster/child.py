@@ -30,6 +30,7 @@ from carcls.errors import (
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
+from search.cluster.memory import peak_memory_bytes
 from search.cluster.outbox import Outbox, send_notices
 from search.cluster.segment import (
     Fallback,
@@ -45,7 +46,7 @@ from search.cluster.segment_config import config_of
 from search.errors import SearchError
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
-from search.split import read_study_split
+from search.split import read_study_split, shared_tables
 from search.stores import open_store
 
 _PIECE_BYTES = 1 << 20
@@ -96,7 +97,7 @@ def live(
             traceback.print_exc()
         outbox.send(outcome_message(meaning(error)))
     else:
-        outbox.send(outcome_message(Outcome("ended")))
+        outbox.send(outcome_message(Outcome("ended", peak_memory_bytes=peak_memory_bytes())))
     outbox.close()
 
 
@@ -130,7 +131,14 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery),
+        TrainingData(
+            split=split,
+            store=store,
+            view_seed=segment.view_seed,
+            processes=segment.threads,
+            nursery=nursery,
+            shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+        ),
         lambda report: outbox.send(report_message(report)),
         folder=study.trial(segment.number),
         attempt=segment.attempt,

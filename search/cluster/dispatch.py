@@ -80,8 +80,8 @@ class Dispatcher:
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
         room: CheckpointRoom | None = None,
-        outage: Outage | None = None,
         failures: Failures | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """failures: by default those of a search, see `FailureRow`."""
         self._experiment = experiment
@@ -284,8 +284,8 @@ class Dispatcher:
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
             fold=self._study.record(number).fold,
-            rank_by=self._study.rank_by,
             needs_best=self._worker.needs_best,
+            rank_by=self._study.rank_by,
             averages=self._study.is_recording and self._experiment.record.averages,
         )
 

@@ -129,3 +129,16 @@ def own_bytes(pid: int, proc: Path = _PROC) -> int:
     """Memory that only this process holds, files that it has mapped left out; 0 once it is gone."""
     lines = _lines(proc / str(pid) / "status")
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int | None:
+    """Most main memory that this process has held; None where the system does not tell.
+
+    Not getrusage's: that is inherited from whoever started the process, were it larger.
+    """
+    try:
+        lines = status.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(found[0]) if found else None

@@ -57,11 +57,11 @@ class Segment:
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
     fold: int | None = None
     """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
-    rank_by: RankBy = "accuracy"
     needs_best: bool = False
     """Whether a checkpoint counts as lost where the best weights that it names are."""
     gpu: int | None = None
     """Number of the one visible GPU that the worker may use, as its executor decides; None: all that it sees."""
+    rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch also tells of averages of its stage's weights."""
 
@@ -97,8 +97,11 @@ class Outcome:
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""
-    in_full: str | None = None
-    """All lines of an error that is meant for the user; None for any other."""
+    in_full: str | None = field(default=None, compare=False)
+    """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
+
+    peak_memory_bytes: int | None = field(default=None, compare=False)
+    """Ended: most main memory that its process held; None where the system does not tell."""
 
     def told(self, traceback: str | None) -> "Outcome":
         """With the words for its user as its cause: an error meant for users in full, for any other failure where

@@ -19,8 +19,8 @@ class Executor(Protocol):
     interrupts it.
 
     Ends: `run` returns once the dispatcher has said `finished` and no worker is left, and after a user's interrupt;
-    then `dispatcher.stopping` says so. It raises what the dispatcher raised, and ClusterError or DiskFullError where
-    its own machinery gave up. No worker outlives the call, however it ends.
+    then `dispatcher.stopping` says so. It raises what the dispatcher raised, and ClusterError, DiskFullError or
+    StudyError where its own machinery gave up. No worker outlives the call, however it ends.
     """
 
     def run(self, dispatcher: Dispatcher) -> None:

@@ -12,6 +12,9 @@ from search.policy.memory import Place, Refusal, has_next, micro_batch, smallest
 from search.policy.records import TrialRecord, TrialState
 from search.study import Study
 
+_WAITED_FOR = ("disk_full", "unavailable")
+"""The dispatcher says so itself, and goes on once there is room or the files are back."""
+
 
 class FinalEnds:
     """The failures of a final training, see `search.cluster.dispatch.Failures`: a process that died or had no room is
@@ -44,7 +47,9 @@ class FinalEnds:
     def ended(self, number: int, outcome: Outcome) -> str | None:
         """Says how it goes on, or keeps the error with which the run ends."""
         record = self._study.record(number)
-        if record.state is TrialState.COMPLETE or self.error is not None:
+        if outcome.kind == "ended" and outcome.peak_memory_bytes is not None:
+            self._study.set_value(peak_key(number), outcome.peak_memory_bytes)
+        if record.state is TrialState.COMPLETE or self.error is not None or outcome.kind in _WAITED_FOR:
             return None
         if record.state is TrialState.FAIL and record.infeasible:
             self.error = StudyError(f"{self.what(record)}: {record.cause}; begin it anew by '--replace'")
@@ -71,6 +76,11 @@ class FinalEnds:
 
     def _traceback(self, record: TrialRecord) -> str | None:
         return record.traceback and f"the traceback is in {self._folder.root / record.traceback}"
+
+
+def peak_key(number: int) -> str:
+    """Under which the study keeps the most main memory, in bytes, that a training's last process held."""
+    return f"peak_memory_bytes:{number}"
 
 
 def named(record: TrialRecord, count: int) -> str:

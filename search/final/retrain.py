@@ -18,7 +18,6 @@ from dataclasses import replace as replaced
 
 from carcls import atomic
 from carcls.config import TrainConfig
-from carcls.errors import DiskFullError
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.entry import child_main
 from search.cluster.interrupts import Interrupts
@@ -41,6 +40,7 @@ from search.policy.finals import NO_FINALS
 from search.policy.records import TrialState
 from search.scores import Scores, read_scores
 from search.study import Study
+from search.study_files import check_files
 from search.tensorboard import TensorBoardWriter
 from search.terminal import warn
 from search.watch import Watch
@@ -119,6 +119,8 @@ class _FinalTraining:
     def train(self) -> None:
         """Every training to its end."""
         own, study = self._folder.retrain_study, self._study
+        check_files(study, own)
+        study.be_patient(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
         self._begin_again()
         experiment = _without_limits(self._experiment)
         watch = Watch(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
@@ -203,7 +205,7 @@ class _FinalTraining:
         if self._interrupts.asked:
             raise KeyboardInterrupt
         if not dispatcher.finished:
-            raise DiskFullError(f"{dispatcher.stopping}: free some space there, then call the same command again")
+            raise StudyError(f"{dispatcher.stopping}: mend that, then call the same command again")
 
 
 def _without_limits(experiment: Experiment) -> Experiment:

@@ -6,7 +6,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls import devices
-from carcls.data.folds import Split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from search.cluster.child import live, outcome_of
@@ -16,7 +15,7 @@ from search.cluster.segment_config import config_of
 from search.final.score_job import ScoreJob, scores_message
 from search.final.scoring import score
 from search.folder import StudyFolder
-from search.split import read_study_split
+from search.split import read_study_split, shared_tables
 from search.stores import open_store
 
 
@@ -37,9 +36,18 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
     # It has the machine to itself: threads and the GPU's memory are the framework's own choice.
     devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
     store = open_store(job.experiment.store)
+    own, data_root = folder.retrain_study, Path(segment.data_root)
+    folds = range(len(job.members)) if len(job.members) > 1 else (None,)
     parts = [
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery)
-        for split in _splits(folder.retrain_study, segment, len(job.members))
+        TrainingData(
+            split=read_study_split(own, data_root, segment.split_digest, fold=fold),
+            store=store,
+            view_seed=segment.view_seed,
+            processes=segment.threads,
+            nursery=nursery,
+            shared=shared_tables(own, data_root, fold=fold),
+        )
+        for fold in folds
     ]
     scores = score(
         folder,
@@ -48,14 +56,9 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
         parts,
         job.members,
         trial=job.trial,
+        trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Each is a sign of life too: with many photos, all folds together take long.
         scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),
     )
     outbox.send(scores_message(scores))
-
-
-def _splits(own: StudyFolder, segment: Segment, count: int) -> list[Split]:
-    """What each training trained and validated on, in order of folds. Raises DataError."""
-    numbers = [None] if segment.fold is None else range(count)
-    return [read_study_split(own, Path(segment.data_root), segment.split_digest, fold=number) for number in numbers]

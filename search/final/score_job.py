@@ -28,6 +28,8 @@ class ScoreJob:
     """The trial that is repeated; None for a fixed recipe."""
     members: tuple[tuple[EpochReport, ...], ...]
     """All epochs of each training, in order of folds."""
+    trained_in_bytes: int
+    """Most main memory that a process which trained held; 0 where the system did not tell."""
 
 
 def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
@@ -37,7 +39,7 @@ def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: 
         run_scoring(job, segment, messages, lifeline)
 
 
-def _run_scoring() -> Callable[..., None]:
+def _run_scoring() -> Callable[[ScoreJob, Segment, Connection, Connection], None]:
     from search.final.score_child import run_scoring  # noqa: PLC0415 - brings TensorFlow, which the command must not load
 
     return run_scoring

@@ -12,7 +12,7 @@ from search.cluster.supervisor import segment_messages
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.ends import line_or_error
+from search.final.ends import line_or_error, peak_key
 from search.final.score_job import ScoreJob, read_scores_message, score_main
 from search.folder import StudyFolder
 from search.logs import get_logger
@@ -42,9 +42,12 @@ class ScoreStep:
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._refusals = Refusals(study)
-        self._fold = study.record(0).fold
-        self._split_digest = split_digest(study, of_folds=self._fold is not None)
-        self._job = ScoreJob(str(folder.root), experiment, trial, tuple(one.reports for one in study.records()))
+        self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
+        self._rank_by = study.rank_by
+        records = study.records()
+        peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
+        reports = tuple(record.reports for record in records)
+        self._job = ScoreJob(str(folder.root), experiment, trial, reports, max(peaks))
         self._main = partial(main, self._job)
         self._folder = folder
         self._slots = slots
@@ -102,11 +105,11 @@ class ScoreStep:
             gpu_share=self._slots.gpu_share,
             deterministic=self._experiment.search.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=self._split_digest,
+            rank_by=self._rank_by,
             # What scoring has no room for, the last stage has none for either.
             first_stage=last_stage,
             refusals=self._refusals.known(self._config),
-            fold=self._fold,
-            split_digest=self._split_digest,
             gpu=self._slots.gpus[0],
         )
 

@@ -17,7 +17,7 @@ from carcls import atomic, devices, metrics
 from carcls.config import TrainConfig
 from carcls.data.pixels import Pixels
 from carcls.data.source import TrainingData
-from carcls.events import EpochReport
+from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.tta import PLAIN, TtaChoice, choose_views, predict_view
@@ -61,12 +61,14 @@ def score(
     *,
     trial: int | None,
     at_once: int | None = None,
+    trained_in_bytes: int = 0,
     scored: Callable[[int], None] = lambda _: None,
 ) -> Scores:
     """Scores the best weights of finished trainings, and writes the exported model.
 
     parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
-    at_once: photos that there is room for, where that is less than a batch. scored: told of each training once it is.
+    at_once: photos that there is room for, where that is less than a batch. trained_in_bytes: main memory that training
+    took. scored: told of each training once it is.
     """
     batch_size = min(config.batch_size, at_once or config.batch_size)
     count = sum(len(data.split.validation) for data in parts)
@@ -96,7 +98,7 @@ def score(
     )
     if len(parts) > 1:
         _write_out_of_fold(folder, predicted, by_view)
-    best = max(members[0], key=lambda report: report.rank)
+    best = best_report(members[0]) or members[0][-1]
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,
@@ -113,7 +115,14 @@ def score(
         device=devices.describe(),
         trial=trial,
         tta_note=None if choosable else f"no TTA: {count} validation photo cannot choose views",
-        efficiency=_efficiency(folder, predicted, model, views=choice.views, batch_size=batch_size),
+        efficiency=_efficiency(
+            folder,
+            predicted,
+            model,
+            views=choice.views,
+            batch_size=batch_size,
+            peak_bytes=max(trained_in_bytes, peak_memory_bytes() or 0) or None,
+        ),
         folds=len(parts),
         out_of_fold=len(parts) > 1,
         members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
@@ -143,7 +152,7 @@ def _predicted(
 
 
 def _member_score(one: _Predicted) -> MemberScore:
-    best = max(one.reports, key=lambda report: report.rank)
+    best = best_report(one.reports) or one.reports[-1]
     return MemberScore(
         photos=len(one.labels),
         best_epoch=best.epoch,
@@ -155,7 +164,13 @@ def _member_score(one: _Predicted) -> MemberScore:
 
 
 def _efficiency(
-    folder: StudyFolder, predicted: Sequence[_Predicted], model: keras.Model, *, views: Sequence[str], batch_size: int
+    folder: StudyFolder,
+    predicted: Sequence[_Predicted],
+    model: keras.Model,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    peak_bytes: int | None,
 ) -> Efficiency:
     """Of the model that is exported; trained stages are those of the first training."""
     first = predicted[0]
@@ -167,7 +182,7 @@ def _efficiency(
     return Efficiency(
         parameters=model.count_params(),
         model_bytes=folder.model.stat().st_size,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_bytes,
         batch_size=min(batch_size, photos),
         plain_s_per_photo=seconds[PLAIN] / photos,
         views_s_per_photo=sum(seconds[view] for view in views) / photos,

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from ruamel.yaml import YAML
 
 from carcls import atomic
-from carcls.config import RankBy, TrainConfig
+from carcls.config import TrainConfig
 from carcls.data.folds import read_split, write_split
 from carcls.data.k_folds import make_folds, write_folds
 from carcls.events import EpochReport
@@ -118,13 +118,14 @@ def _clear(own: StudyFolder) -> None:
 
 def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
     own = folder.retrain_study
-    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=_rank_by(folder, experiment))
+    is_searched = folder.log.exists()
+    rank_by = Study.open(folder.root, read_only=True).rank_by if is_searched else experiment.search.ranking
+    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by)
     try:
         own.trials.mkdir()
         split = read_split(folder.split, experiment.data.root)
-        if experiment.folds == 1:
-            write_split(split, own.split)
-        else:
+        write_split(split, own.split)  # with folds too: their pixels are those of its photos
+        if experiment.folds > 1:
             folds = make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
             write_folds(folds, own.folds)
         keep_files(study, own)
@@ -143,11 +144,6 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         study.close()
         raise
     return study
-
-
-def _rank_by(folder: StudyFolder, experiment: Experiment) -> RankBy:
-    """As the search ranked, or, without one, as the file says."""
-    return Study.open(folder.root, read_only=True).rank_by if folder.log.exists() else experiment.search.ranking
 
 
 def _config_file(folder: StudyFolder) -> Path:

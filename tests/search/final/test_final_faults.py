@@ -82,9 +82,8 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: St
 
     had = len(final_reports(folder)[0])
     assert 1 < had < 4, "the epoch under way is recorded, and no other is begun"
-    assert [path.name for path in folder.retrain_study.trial(0).glob("attempt-*")] == ["attempt-0"], (
-        "by the process that had begun it"
-    )
+    attempts = [path.name for path in folder.retrain_study.trial(0).glob("attempt-*")]
+    assert attempts == ["attempt-0"], "by the process that had begun it"
     assert "Ctrl-C again stops now" in output(tmp_path)
     assert f"interrupted after {had} epochs: the same command goes on from there" in output(tmp_path)
     assert "Traceback" not in output(tmp_path)

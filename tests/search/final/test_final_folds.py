@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from carcls.data.k_folds import read_folds
+from search.final.ends import peak_key
 from search.final.study import final_reports
 from search.folder import StudyFolder
 from search.policy.records import TrialState
@@ -73,6 +74,10 @@ def test_each_fold_is_trained_and_told(folded: tuple[StudyFolder, str]) -> None:
         assert own == ["1/3", "2/3", "3/3"]
     for line in score_lines(read_scores(folder.scores)):
         assert line in printed.splitlines()
+    cost = read_scores(folder.scores).efficiency
+    assert cost is not None
+    study = Study.open(folder.retrain, read_only=True)
+    assert (cost.peak_memory_bytes or 0) >= max(int(study.get_value(peak_key(number))) for number in range(FOLDS)) > 0
     page = folder.report.read_text(encoding="utf-8")
     assert f"{FOLDS} trainings on as many folds, averaged at 32 px; {LABELLED} out-of-fold photos" in page
     assert page.count("<td>head</td>") + page.count("<td>top</td>") >= FOLDS
@@ -166,7 +171,7 @@ def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undis
         trained = final_reports(folder)
         return len(trained[1]) if trained else 0
 
-    process = start_cli("train", "tiny.yaml", "--set", "search.resources.cpus_per_trial=1", cwd=tmp_path)
+    process = start_cli("train", "tiny.yaml", cwd=tmp_path)
     below: set[int] = set()
     try:
         wait_until(lambda: process.poll() is not None or had_of_fold_2() > 0, "an epoch of fold 2")
@@ -183,7 +188,7 @@ def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undis
     finally:
         kill({process.pid} | {pid for pid in below if is_alive(pid)})
         process.wait()
-    again = run_cli("train", "tiny.yaml", "--set", "search.resources.cpus_per_trial=1", cwd=tmp_path)
+    again = run_cli("train", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
     mine, theirs = (Study.open(one.retrain, read_only=True).records() for one in (folder, whole))

@@ -1,6 +1,7 @@
 """What a final training's study holds, and where it may stand."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from carcls.data.k_folds import read_folds
 from search.creation import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
+from search.final.retrain import retrain
 from search.final.study import GivenPolicy, final_reports, open_final
 from search.folder import StudyFolder
+from search.page import write_study_report
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
+from tests.search.final.hanging_final import SCORES
 from tests.search.tiny import FIXED, write_tiny
 from tests.search.trial_builders import climb, trial
 
@@ -60,6 +64,7 @@ def test_of_several_each_photo_validates_once(loaded) -> None:
     experiment = loaded("retrain.folds=3")
     folder = folder_of(experiment)
     begin(folder, experiment)
+    assert folder.retrain_study.split.read_bytes() == folder.split.read_bytes(), "its pixels are shared"
     folds = read_folds(folder.retrain_study.folds, experiment.data.root)
     validating = [id_ for number in range(3) for id_ in folds.split(number).validation.ids]
     split = read_split(folder.split, experiment.data.root)
@@ -106,3 +111,25 @@ def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_s
         " it and trains anew"
     )
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
+
+
+def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
+    experiment = loaded()
+    folder = folder_of(experiment)
+    folder.retrain.mkdir()
+    (folder.retrain / "config.json").write_text(experiment.bind({}).model_dump_json(indent=2), encoding="utf-8")
+    told = climb([0.5, 0.75])
+    lines = "".join(json.dumps(report.to_json()) + "\n" for report in told)
+    folder.retrain_reports.write_text(lines, encoding="utf-8")
+    newer = ("folds", "out_of_fold", "members", "efficiency", "tta_note")
+    older = {key: value for key, value in asdict(SCORES).items() if key not in newer}
+    folder.scores.write_text(json.dumps(older), encoding="utf-8")
+    folder.model.write_bytes(b"a model")
+    said: list[str] = []
+    assert retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append) == SCORES
+    assert said == [f"{folder.retrain} is finished already; '--replace' trains anew"]
+    assert final_reports(folder) == (told,)
+    write_study_report(folder, experiment)
+    assert "Final training" in folder.report.read_text(encoding="utf-8")
+    with pytest.raises(StudyError, match="another configuration"):
+        retrain(folder, loaded("retrain.folds=2"), experiment.bind({}), trial=None, say=said.append)

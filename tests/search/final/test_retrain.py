@@ -13,6 +13,7 @@ from carcls.data.folds import read_split
 from carcls.data.pixels import decode
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
+from carcls.events import best_report
 from carcls.inference.export import load_model
 from search.errors import StudyError
 from search.experiment.experiment import load
@@ -82,7 +83,8 @@ def test_the_scores_say_how_good_the_exported_model_is(retrained: Ran) -> None:
     assert scores.image_size == 32
     assert scores.tta_interval[0] <= scores.tta_interval[1]
     (reports,) = final_reports(folder)
-    best = max(reports, key=lambda report: (report.val_accuracy, -report.val_log_loss))
+    best = best_report(reports)
+    assert best is not None
     assert (scores.best_epoch, scores.best_stage) == (best.epoch, best.stage_name)
     assert scores.plain_accuracy == pytest.approx(best.val_accuracy)
     assert scores.plain_log_loss == pytest.approx(best.val_log_loss, abs=1e-5)
