@@ -11,17 +11,30 @@ from pathlib import Path
 from carcls.errors import DiskFullError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ENOLINK", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ENOENT", "ENOTDIR", "EISDIR", "ENODEV", "ENXIO", "EACCES", "EPERM", "EROFS"),
+    )
+    if hasattr(errno, name)
+)
+"""What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a filesystem answers that does not have the operation at all."""
 
 
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
-    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing. Raises
-    DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
+    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, and the
+    one above it. Raises DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
     """
     with naming_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # No more than two: where a file system is away, a whole tree would appear in its place.
+        for folder in (path.parent.parent, path.parent):
+            folder.mkdir(exist_ok=True)
     # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     with naming_full_disk(path):
@@ -56,6 +69,18 @@ def full_disk_behind(error: BaseException | None) -> OSError | None:
     return None
 
 
+def away_behind(error: BaseException | None) -> OSError | None:
+    """The file that could not be reached among an error and those that led to it, or None.
+
+    Such a fault may pass: a file that is being replaced, a network file system that is away, a folder that is closed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _AWAY:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
     """Turns the system's word for it into a DiskFullError that names the file and what is free there now."""
@@ -72,9 +97,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """A file's content, or a folder's names, reach the disk before this returns."""
+    """A file's content, or a folder's names, reach the disk before this returns.
+
+    Some network shares and FUSE mounts sync no folders, and say so: that is passed over, for there is no other way to
+    ask for it. Raises OSError naming the path where the disk refuses otherwise.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED or not path.is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

@@ -1,5 +1,7 @@
 """What a training tells the world: plain, frozen values that survive JSON."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -91,6 +93,11 @@ class EpochReport:
     """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
     where a probability was not finite: the training goes on, for validation alone decides."""
     holdout_accuracy: float | None = None
+    val_scaled_log_loss: float | None = None
+    """After temperature scaling, see `carcls.choices`: ranks weights and trials. None where accuracy ranks them, and in
+    reports that are older than this field."""
+    kept_epoch: int | None = None
+    """The epoch whose weights `best_weights` holds; None where that is the best one by `rank`."""
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
     """The probabilities behind the scores. Travels beside the report, not in its JSON; None once both are stored."""
     micro_batch: int | None = None
@@ -118,8 +125,36 @@ class EpochReport:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts reports from worse to better: by accuracy, ties by smaller log-loss."""
+        """Sorts from worse to better by scaled log-loss, ties by accuracy; without it by accuracy, ties by log-loss."""
+        if self.val_scaled_log_loss is not None:
+            return (-self.val_scaled_log_loss, self.val_accuracy)
         return (self.val_accuracy, -self.val_log_loss)
+
+
+def is_finite(report: EpochReport) -> bool:
+    """False for an epoch with a NaN or infinite validation score: it never counts."""
+    return all(math.isfinite(part) for part in report.rank)
+
+
+def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
+    """Of a training's epochs from the first on, the one whose weights are kept; None without a finite one.
+
+    The one that the last report names, or else the best by `rank`, the earlier of equals.
+    """
+    if reports and reports[-1].kept_epoch is not None:
+        return reports[reports[-1].kept_epoch - 1]
+    return max(filter(is_finite, reports), key=lambda report: report.rank, default=None)
+
+
+def deciding_report(reports: Sequence[EpochReport]) -> EpochReport | None:
+    """Of the epochs of one stage, in order, the one by which trainings are compared there; None without a finite one.
+
+    The latest where epochs have a scaled log-loss: a maximum over epochs would be their luck. Else the best by `rank`.
+    """
+    finite = [report for report in reports if is_finite(report)]
+    if finite and finite[-1].val_scaled_log_loss is not None:
+        return finite[-1]
+    return max(finite, key=lambda report: report.rank, default=None)
 
 
 _OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_log_loss": "holdout_log_loss"}

@@ -99,7 +99,7 @@ def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
             )
     if not found:
         raise CurvesError(f"{curves}: holds no curve; record some with `carsearch record {experiment.path}`")
-    return RecordedCurves(experiment.space, found)
+    return RecordedCurves(experiment.space, [curve.ranked_by(experiment.search.ranking) for curve in found])
 
 
 def table(found: "dict[str, Forecast]") -> "Table":

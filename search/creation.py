@@ -12,9 +12,9 @@ from pathlib import Path
 
 from carcls.atomic import sync
 from carcls.data.augment import check_policy
-from carcls.data.folds import make_split, write_quarantine, write_split
+from carcls.data.folds import Split, make_split, write_quarantine, write_split
 from carcls.data.k_folds import make_folds, write_folds
-from carcls.data.table import check_trainable, load_dataset
+from carcls.data.table import Dataset, check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
@@ -25,7 +25,9 @@ from search.final_patience import without_patience
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
+from search.stores import open_store
 from search.study import Study
+from search.study_files import keep_files
 
 _RANDOM = "[a-z0-9_]{8}"
 """What mkdtemp adds to a name."""
@@ -44,8 +46,24 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     """
     folder = _place(experiment)
     if folder.root.exists() and not replace:
-        raise _exists(folder)
+        if not is_untouched(folder):
+            raise exists_already(folder)
+        replace = True
     return _create(folder, experiment, searched=True, replace=replace)
+
+
+def is_untouched(folder: StudyFolder) -> bool:
+    """True for a study of which nothing would be lost: no trial of it was begun. Its first run failed before."""
+    if not folder.log.is_file() or folder.retrain.exists():
+        return False
+    study = Study.open(folder.root, read_only=True)
+    return not study.records() and not study.is_recording
+
+
+def study_of(experiment: Experiment) -> StudyFolder | None:
+    """The experiment's study, where one stands there that is more than untouched; None where it is to be created."""
+    folder = _place(experiment)
+    return None if not folder.root.exists() or is_untouched(folder) else folder
 
 
 def open_recording(experiment: Experiment) -> StudyFolder:
@@ -94,7 +112,8 @@ def _same_settings(
         )
 
 
-def _exists(folder: StudyFolder) -> StudyError:
+def exists_already(folder: StudyFolder) -> StudyError:
+    """What `run` says of a study that stands there."""
     return StudyError(
         f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
         " or start over by '--replace', which deletes it"
@@ -132,14 +151,17 @@ def _create(
     missing = experiment.missing_files()
     if missing:
         raise ExperimentError(missing)
+    open_store(experiment.store)
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
         # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
-        with _owner(draft, experiment, searched=searched, recording=recording):
+        with _owner(draft, experiment, searched=searched, recording=recording) as study:
             _fill(draft, experiment)
+            if study:
+                keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
             _sync_all(draft.root)
@@ -150,15 +172,16 @@ def _create(
 
 
 @contextmanager
-def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[None]:
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
     """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
     if not searched:
         with _held(draft.root):
-            yield
+            yield None
         return
     draft.trials.mkdir()
-    with Study.create(draft.root, experiment.name, is_recording=recording):
-        yield
+    ranking = experiment.search.ranking
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
+        yield study
 
 
 @contextmanager
@@ -171,6 +194,16 @@ def _held(root: Path) -> Iterator[None]:
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+    dataset, split = scan_and_split(experiment)
+    write_split(split, folder.split)
+    if experiment.record.folds is not None:
+        seed = experiment.data.validation.seed
+        write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
+    write_quarantine(folder.quarantine, dataset.quarantined)
+
+
+def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
+    """Every photo read once, and the one split made. Raises DataError where nothing can be trained of them."""
     with guarded():
         data = experiment.data
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
@@ -179,10 +212,7 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
     split = make_split(
         dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
     )
-    write_split(split, folder.split)
-    if experiment.record.folds is not None:
-        write_folds(make_folds(split, count=experiment.record.folds, seed=validation.seed), folder.folds)
-    write_quarantine(folder.quarantine, dataset.quarantined)
+    return dataset, split
 
 
 def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
@@ -209,7 +239,7 @@ def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
         _rename(draft.root, folder.root)
         return
     if not replace:
-        raise _exists(folder)
+        raise exists_already(folder)
     old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
     with _held(folder.root), retraining(folder):
         _rename(folder.root, old)

@@ -117,12 +117,14 @@ def _evidence(folder: StudyFolder, records: Sequence[TrialRecord], folds: Folds)
     held_out = folds.holdout
     if held_out is None:
         raise CurvesError(f"{folder.folds}: has no holdout; record anew with data.holdout")
+    classes = len(folds.class_names)
+    labels = tuple(evidence_labels(folds.split(number).validation.labels, classes) for number in range(folds.count))
     trainings = []
     for record in records:
         epochs = [Evidence.read(folder.probabilities(record.number, report.epoch)) for report in record.reports]
-        trainings.append(recorded(record.fold or 0, epochs))
-    classes = len(folds.class_names)
-    labels = tuple(evidence_labels(folds.split(number).validation.labels, classes) for number in range(folds.count))
+        ends = [report.epoch for report in record.reports if report.stage_ended]
+        fold = record.fold or 0
+        trainings.append(recorded(fold, epochs, labels[fold], ends))
     return EvidenceTable(labels, evidence_labels(held_out.labels, classes), tuple(trainings))
 
 

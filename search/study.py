@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from carcls.config import TrainConfig
+from carcls.config import RankBy, TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
@@ -31,9 +31,10 @@ class Study(StudyValues):
         self._records = storage.load()
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, is_recording: bool = False) -> Self:
+    def create(cls, folder: Path, name: str, *, is_recording: bool = False, rank_by: RankBy = "log_loss") -> Self:
         """A new, empty study in an existing folder. Raises StudyError where there is one already."""
         study = cls(StudyStorage.create(folder, name))
+        study.set_rank_by(rank_by)
         if is_recording:
             study.set_recording()
         return study

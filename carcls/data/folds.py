@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from carcls import atomic
+from carcls.data.cells import guarded, harmless, unguarded
 from carcls.data.duplicates import linked_groups
 from carcls.data.rows import is_plain_name
 from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
@@ -54,6 +55,8 @@ def make_split(
     without near duplicates are split as by digests alone.
     holdout_fraction: the share of each class that is then held out in the same way, from what validation left; 0: none.
     Validation photos do not depend on it.
+    Where the data folder itself holds photos back for validation, these are validated on, whatever `fraction` is, but
+    for copies of other photos and for classes without any other photo, which are trained on.
     groups: `train_groups(dataset)` where it is known already.
     Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
     """
@@ -66,6 +69,9 @@ def make_split(
     # All classes give to validation before any gives to the holdout, so that validation is the same without one.
     held_out: list[set[int]] = []
     for share in (fraction, holdout_fraction)[: 2 if holdout_fraction else 1]:
+        if not held_out and dataset.validation:
+            held_out.append(_given(pure, contradictory, set(dataset.validation)))
+            continue
         part: set[int] = set()
         for label, count in enumerate(counts.tolist()):
             left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
@@ -97,9 +103,24 @@ def write_split(split: Split, path: Path) -> None:
 
 def read_split(path: Path, root: Path) -> Split:
     """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
-    class_names, parts, groups = read_parts(path, root, _FOLDS)
+    return parse_split(read_bytes(path), path, root)
+
+
+def parse_split(content: bytes, path: Path, root: Path) -> Split:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _FOLDS)
     holdout = parts[_HOLDOUT]
     return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A split's file. Raises DataError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
+        ) from error
 
 
 def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
@@ -112,22 +133,25 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
         path,
         _COLUMNS,
         (
-            (id_, photo, class_names[label], digest, part, group_of.get(photo, ""))
+            map(guarded, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
             for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
     )
 
 
-def read_parts(path: Path, root: Path, names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
+def parse_parts(
+    content: bytes, path: Path, root: Path, names: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
     """What `write_parts` wrote: class names, a table for each of `names`, which may be empty, and the groups.
 
-    Files without groups are read as having none. Raises DataError naming file and line.
+    `path` is the file's name, for messages. Files without groups are read as having none. Raises DataError naming file
+    and line.
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        text = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline="")
+        header, *rows = csv.reader(text)
+    except (csv.Error, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error
@@ -135,6 +159,7 @@ def read_parts(path: Path, root: Path, names: Sequence[str]) -> tuple[tuple[str,
         rows = [[*row, ""] for row in rows]
     elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
+    rows = [[unguarded(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row, names)
     rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
@@ -149,7 +174,8 @@ def read_parts(path: Path, root: Path, names: Sequence[str]) -> tuple[tuple[str,
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
-    _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
+    rows = (map(harmless, (entry.id, entry.path, entry.reason)) for entry in quarantined)
+    _write_csv(path, ("Id", "path", "reason"), rows)
 
 
 def _check_fractions(validation: float, holdout: float) -> None:
@@ -192,6 +218,16 @@ def groups_by_class(
     return pure, contradictory
 
 
+def _given(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
+    """Of the photos that the data folder holds back, those that can be: no copy is among the others."""
+    part: set[int] = set()
+    for label, groups in pure.items():
+        whole = [group for group in groups if held_back.issuperset(group)]
+        if len(whole) < len(groups) or label in contradictory:
+            part.update(*whole)
+    return part
+
+
 def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
     """Whole groups, first come, up to `wanted` photos; at least one group where another stays in training."""
     spare = len(groups) - (0 if has_other_training else 1)
@@ -226,7 +262,7 @@ def _read_table(root: Path, class_names: tuple[str, ...], rows: list[list[str]],
     )
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

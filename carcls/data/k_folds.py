@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.duplicates import exact_groups
-from carcls.data.folds import Split, groups_by_class, read_parts, write_parts
+from carcls.data.folds import Split, groups_by_class, parse_parts, read_bytes, write_parts
 from carcls.data.table import ImageTable
 from carcls.errors import DataError
 
@@ -79,7 +79,12 @@ def write_folds(folds: Folds, path: Path) -> None:
 
 def read_folds(path: Path, root: Path) -> Folds:
     """What `write_folds` wrote, the photos in the order of the file. Raises DataError."""
-    class_names, parts, groups = read_parts(path, root, _names(_MOST))
+    return parse_folds(read_bytes(path), path, root)
+
+
+def parse_folds(content: bytes, path: Path, root: Path) -> Folds:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _names(_MOST))
     numbered = {name: table for name, table in parts.items() if name != _HOLDOUT and len(table)}
     numbers = [np.full(len(table), _number(name)) for name, table in numbered.items()]
     photos = _joined(*numbered.values())

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls import metrics
+from carcls.choices import Scaled, scaled
 from carcls.config import TrainConfig
 from carcls.data.folds import Split
 from carcls.data.store import take_use
@@ -34,6 +35,8 @@ class Epoch:
     """Since the epoch before, by all threads of this process."""
     trainable_parameters: int
     evidence: Evidence
+    scaled: Scaled
+    """What weights are compared by."""
 
 
 def run_epoch(
@@ -63,6 +66,7 @@ def run_epoch(
     check_finite(scores.log_loss, "validation log-loss", config, position)
     wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
     trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
+    compared = scaled(probabilities, split.validation.labels)
     validate_s = clock.lap()
     held_out, evidence = _scored_holdout(learner, photos, split, as_evidence(probabilities, split.validation.labels))
     if learner.averages is not None and _is_last(config, position):
@@ -76,7 +80,7 @@ def run_epoch(
         data_wait=wait_s,
         holdout=0.0 if held_out is None else clock.lap(),
     )
-    return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters, evidence)
+    return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters, evidence, compared)
 
 
 def _scored_holdout(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from carcls.config import RankBy
 from carcls.events import EpochReport
 from carcls.evidence import Evidence
 
@@ -50,10 +51,13 @@ class Segment:
     """What had no room before, with this backbone and on whichever device, as JSON."""
     device: str = ""
     """What the worker takes its memory from, as it names it; the driver does not know."""
+    split_digest: str = ""
+    """What the study's split.csv must be, see `search.study_files`; empty: not known."""
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
     fold: int | None = None
     """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch also tells of averages of its stage's weights."""
 
@@ -66,9 +70,21 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full", "out_of_memory", "out_of_time"]
+    kind: Literal[
+        "ended",
+        "infeasible",
+        "failed",
+        "killed",
+        "disk_full",
+        "unavailable",
+        "out_of_memory",
+        "out_of_time",
+        "unable",
+    ]
     """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
-    write; no room for so many photos at once; told to end with its epoch, the search's hours being used up."""
+    write; a file that every trial needs (split, photos, weights, the study's folder) could not be read or written; no
+    room for so many photos at once; told to end with its epoch, the search's hours being used up; could not even import
+    what trains."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
     stage: int | None = None

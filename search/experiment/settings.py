@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from carcls.catalog import nearest_name
+from carcls.config import RankBy
 from carcls.data.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -44,16 +45,22 @@ class DataSettings(_Frozen):
     """Its column of labels; null: the one with a usual name, such as `label` or `class`."""
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
+    sample: Path | None = None
+    """Sample submission; null: `sample-submission.csv` in `root`, in any spelling, if there is one and no `test`."""
+    extension: str | None = None
+    """Ending of photos that CSV files name without it, such as .jpg; null: the one that fits."""
+    nested: bool = False
+    """Whether class folders lie in folders, `Audi/A4`: each folder with photos is then a class."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
     """Null: no photos are held back beside validation."""
 
-    @field_validator("path_column", "label_column")
+    @field_validator("extension")
     @classmethod
-    def _columns_of_a_file(cls, column: str | None, info: ValidationInfo) -> str | None:
-        if column is not None and info.data.get("labels") is None:
-            raise ValueError("needs data.labels, the CSV file whose column this is")
-        return column
+    def _an_ending(cls, extension: str | None) -> str | None:
+        if extension is not None and not extension.removeprefix(".").isalnum():
+            raise ValueError(f"expected an ending such as .jpg, found {extension!r}")
+        return extension and f".{extension.removeprefix('.')}"
 
     @field_validator("holdout")
     @classmethod
@@ -74,7 +81,15 @@ class DataSettings(_Frozen):
     @property
     def layout(self) -> Layout:
         """The same for carcls, which knows no experiment file."""
-        return Layout(self.labels, self.path_column, self.label_column, self.test)
+        return Layout(
+            labels=self.labels,
+            path_column=self.path_column,
+            label_column=self.label_column,
+            test=self.test,
+            sample=self.sample,
+            extension=self.extension,
+            nested=self.nested,
+        )
 
 
 class BudgetSettings(_Frozen):
@@ -134,7 +149,8 @@ class CheckpointSettings(_Frozen):
     quota_gb: Annotated[float, Field(gt=0.0)] | None = None
     """What all checkpoints of the study may take, in 10^9 bytes: beyond it the least useful go; null: no limit."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for room on a full disk before it stops, to be resumed."""
+    """How long a search waits for room on a full disk, or for files that every trial needs, before it stops, to be
+    resumed."""
 
 
 class FinalistSettings(_Frozen):
@@ -154,6 +170,9 @@ class SearchSettings(_Frozen):
     budget: BudgetSettings = BudgetSettings()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Governs what is proposed, and the views of the photos."""
+    rank_by: Literal["auto", "accuracy", "log_loss"] = "auto"
+    """What weights and trials are ranked by: accuracy on validation, or log-loss after temperature scaling, which has
+    less noise. auto: log_loss in new studies, accuracy in those from before there was a choice."""
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
     """`sobol`: points that fill the space evenly, whatever came of the others."""
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -172,6 +191,11 @@ class SearchSettings(_Frozen):
     TensorFlow has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
+
+    @property
+    def ranking(self) -> RankBy:
+        """What a new study ranks by."""
+        return "accuracy" if self.rank_by == "accuracy" else "log_loss"
 
 
 # The names of carcls.inference.tta.VIEWS, which would bring OpenCV; a test holds them equal.

@@ -130,4 +130,6 @@ def report_of(point: CurvePoint, *, epoch: int, stage_epoch: int) -> EpochReport
         best_weights=f"best-{epoch:04d}.npz",
         holdout_accuracy=point.holdout_accuracy,
         holdout_log_loss=point.holdout_log_loss,
+        val_scaled_log_loss=point.val_scaled_log_loss,
+        kept_epoch=point.kept_epoch,
     )

@@ -214,8 +214,8 @@ def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photo
 
 
 def _leaderboard_order(record: TrialRecord) -> tuple[bool, bool, float, float, int]:
-    accuracy, minus_log_loss = record.best_rank or (0.0, 0.0)
-    return (record.state is TrialState.FAIL, record.best_rank is None, -accuracy, -minus_log_loss, record.number)
+    first, second = record.best_rank or (0.0, 0.0)
+    return (record.state is TrialState.FAIL, record.best_rank is None, -first, -second, record.number)
 
 
 def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:

@@ -50,6 +50,24 @@ def test_more_are_not_repeated_than_there_are() -> None:
     assert policy(configurations=2, repeated=0, seeds=3).total == 2
 
 
+def test_on_folds_each_configuration_comes_on_every_fold_before_the_next() -> None:
+    settings = RecordSettings(configurations=2, folds=3)
+    asked = RecordingPolicy(SPACE, BASELINE, settings, seed=0)
+    assert asked.total == 6
+    proposals = [asked.propose(ended(count)) for count in range(6)]
+    assert [proposal.fold for proposal in proposals] == [0, 1, 2, 0, 1, 2]
+    assert [proposal.is_baseline for proposal in proposals] == [True] * 3 + [False] * 3
+    assert proposals[3].params == proposals[5].params == policy().propose(ended(1)).params
+    assert {proposal.repetition for proposal in proposals} == {0}
+
+
+def test_a_block_begins_where_the_one_before_ended() -> None:
+    whole = [policy(configurations=4).propose(ended(count)).params for count in range(4)]
+    block = RecordingPolicy(SPACE, BASELINE, RecordSettings(configurations=2, repeated=0, first=2), seed=0)
+    assert [block.propose(ended(count)).params for count in range(2)] == whole[2:]
+    assert not block.propose([]).is_baseline
+
+
 def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_first() -> None:
     waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
     asked = policy()

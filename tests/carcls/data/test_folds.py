@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,42 @@ def test_every_photo_is_held_out_under_some_seed():
     data = dataset([0] * 10 + [1] * 20)
     seen = {id_ for seed in range(60) for id_ in make_split(data, fraction=0.3, seed=seed).validation.ids}
     assert seen == set(data.train.ids)
+
+
+@given(datasets(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_photos_that_the_folder_holds_back_are_validated_on(data, draw):
+    """All of them but copies of photos to train on, and those of a class that would have none left."""
+    given_back = draw.draw(st.sets(st.integers(0, len(data.train) - 1)))
+    data = replace(data, validation=tuple(sorted(given_back)))
+    rest = {data.train.digests[at] for at in range(len(data.train)) if at not in given_back}
+    labels_of = {digest: set() for digest in data.train.digests}
+    for digest, label in zip(data.train.digests, data.train.labels.tolist(), strict=True):
+        labels_of[digest].add(label)
+    free = {
+        at for at in given_back if data.train.digests[at] not in rest and len(labels_of[data.train.digests[at]]) == 1
+    }
+    trained = {int(data.train.labels[at]) for at in range(len(data.train)) if at not in free}
+    expected = [data.train.ids[at] for at in sorted(free) if int(data.train.labels[at]) in trained]
+    if not given_back:
+        return
+    if not expected:
+        with pytest.raises(DataError, match="none can be held out"):
+            make_split(data, fraction=0.5, seed=0)
+        return
+    split = make_split(data, fraction=0.9, seed=0)
+    assert list(split.validation.ids) == expected
+    assert set(split.train.ids) | set(split.validation.ids) == set(data.train.ids)
+    assert len(split.train) + len(split.validation) == len(data.train)
+
+
+def test_a_folder_of_photos_to_validate_on_is_the_split(tmp_path, write_photo):
+    for seed, name in enumerate(("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/7.jpg")):
+        write_photo(tmp_path / name, seed)
+    write_photo(tmp_path / "val" / "b" / "copy.jpg", 2)  # of train/b/1.jpg
+    split = make_split(load_dataset(tmp_path, processes=1), fraction=0.15, seed=3)
+    assert split.validation.paths == ("val/a/1.jpg", "val/b/7.jpg")
+    assert split.train.paths == ("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "val/b/copy.jpg")
 
 
 def test_contradictory_copies_stay_in_training():

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from carcls.errors import DamagedStoreError, DataError, DiskFullError, DivergedError
+from carcls.errors import (
+    CheckpointError,
+    ConfigError,
+    DamagedStoreError,
+    DataError,
+    DiskFullError,
+    DivergedError,
+    MisfitError,
+    WeightsError,
+)
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
-from search.cluster.child import _resumable, outcome_of
+from search.cluster.child import _redirect_output, _resumable, outcome_of
 from search.cluster.outbox import Outbox
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
@@ -38,16 +47,32 @@ SEGMENT = Segment(
 )
 
 
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
         (DiskFullError("a.npz: no room"), Outcome("disk_full", "DiskFullError: a.npz: no room")),
         (OSError(errno.EDQUOT, "over quota"), Outcome("disk_full", "OSError: [Errno 122] over quota")),
         (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
-        (DataError("1.jpg is gone"), Outcome("failed", "DataError: 1.jpg is gone")),
+        (ValueError("odd"), Outcome("failed", "ValueError: odd")),
+        (MisfitError("of another backbone"), Outcome("failed", "MisfitError: of another backbone")),
         # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
         (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),
-        (OSError(errno.EIO, "bad block"), Outcome("failed", "OSError: [Errno 5] bad block")),
+        # What all trials share is no fault of this one.
+        (DataError("1.jpg is gone"), Outcome("unavailable", "DataError: 1.jpg is gone")),
+        (WeightsError("w.h5: no such file"), Outcome("unavailable", "WeightsError: w.h5: no such file")),
+        (CheckpointError("torn"), Outcome("unavailable", "CheckpointError: torn")),
+        (OSError(errno.EIO, "bad block"), Outcome("unavailable", "OSError: [Errno 5] bad block")),
+        (OSError(errno.ESTALE, "stale"), Outcome("unavailable", "OSError: [Errno 116] stale")),
+        (OSError(errno.ENOMEM, "no memory"), Outcome("failed", "OSError: [Errno 12] no memory")),
+        (
+            caused(ConfigError("p.yaml cannot be read"), OSError(errno.EACCES, "closed")),
+            Outcome("unavailable", "ConfigError: p.yaml cannot be read"),
+        ),
     ],
 )
 def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcome) -> None:
@@ -58,6 +83,7 @@ def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcom
 def place(tmp_path: Path) -> tuple[StudyFolder, Segment, Outbox, Connection]:
     """A study with two checkpoints of trial 3, and a segment that is to go on from the second."""
     study = StudyFolder(tmp_path)
+    study.trials.mkdir()
     for epoch in (1, 2):
         position = Position(epoch=epoch, log_losses=(1.0,) * epoch).to_json()
         save_state(study.trial(3) / f"attempt-0/epoch-{epoch:04d}.npz", {}, {"position": position})
@@ -99,6 +125,23 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     assert notice is not None
     assert notice.text.endswith(": starts again")
     assert fell_back(driver) == Fallback(epoch=0, stage=0)
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_lost(place) -> None:
+    study, segment, outbox, driver = place
+    newest = study.trial(3) / "attempt-0" / "epoch-0002.npz"
+    newest.unlink()
+    newest.mkdir()  # as root reads whatever is closed to others: a name that cannot be read as a file
+    with pytest.raises(IsADirectoryError):
+        _resumable(segment, study, outbox)
+    assert told(driver) is None, "no epoch is given up"
+
+
+def test_a_trial_makes_no_study_where_there_is_none(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / "results" / "away")
+    with pytest.raises(FileNotFoundError):
+        _redirect_output(study.root / study.output_name(3, 0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:

@@ -253,5 +253,6 @@ class TestShippedExperiments:
 
 def test_the_shipped_experiments_are_these():
     assert [path.stem for path in SHIPPED] == [
-        "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "xception_stages",
+        "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "lab_full",
+        "lab_short", "xception_stages",
     ]  # fmt: skip
