@@ -16,8 +16,8 @@ from benchmarks.page import Run, render, replaced, section, sections, split_outp
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-OWN_PAGES = {"reliability": ROOT / "docs" / "reliability.md"}
-"""Pages written by hand, with a benchmark's table as their last section; the other benchmarks share `PAGE`."""
+OWN_PAGES = dict.fromkeys(("reliability", "bit_flips"), ROOT / "docs" / "reliability.md")
+"""Pages written by hand, with benchmarks' tables as their last sections; the other benchmarks share `PAGE`."""
 
 TITLES = {
     "input": "augmented batches against a tf.data pipeline and against albumentations alone",
@@ -26,10 +26,12 @@ TITLES = {
     "head_stage": "32 head trials with and without the store",
     "full_size": "the contest's 15,561 photos",
     "data_check": "the contest's full layout checked",
+    "members": "averaged models against one of their members",
     "policy": "the search policy against Ray's and Optuna's own objects, simulated",
     "real_search": "whole searches in the flesh, equally long",
     "sample_baseline": "how far colours carry on the sample data",
     "reliability": "beside stock Ray Tune, measured",
+    "bit_flips": "single bits flipped in what is kept",
 }
 """In the page's order."""
 

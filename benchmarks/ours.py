@@ -22,7 +22,7 @@ from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher
 from search.cluster.guard import guarded
 from search.cluster.segment import Outcome, Segment
-from search.cluster.warmup import checking_weights, distinct_weights
+from search.cluster.warmup import checking_start, distinct_weights
 from search.creation import create_study
 from search.experiment.experiment import load
 from search.folder import StudyFolder
@@ -122,9 +122,9 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     events = EventLog(folder.root / EVENTS)
     with Study.open(folder.root) as study, guarded(), _timed():
         weights = distinct_weights(entry.config for entry in entries)
-        with checking_weights(weights, here=True) as check_weights, connected(None) as nodes:
+        with checking_start(weights, here=True) as check_start, connected(None) as nodes:
             resources = run._plan(experiment, nodes)
-            check_weights(nodes)
+            check_start(nodes)
             worker = run._worker_settings(experiment, resources)
             policy = search_policy(experiment)
             dispatcher = ListDispatcher(

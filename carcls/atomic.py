@@ -20,18 +20,21 @@ _AWAY = frozenset(
     if hasattr(errno, name)
 )
 """What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a filesystem answers that does not have the operation at all."""
 
 
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
-    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, but not
-    the one above: on a file system that is away, whole trees would appear in its place. Raises DiskFullError where
-    there is no room for it, and OSError where the disk refuses otherwise.
+    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, and the
+    one above it. Raises DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
     """
     with naming_full_disk(path):
-        path.parent.mkdir(exist_ok=True)
+        # No more than two: where a file system is away, a whole tree would appear in its place.
+        for folder in (path.parent.parent, path.parent):
+            folder.mkdir(exist_ok=True)
     # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     with naming_full_disk(path):
@@ -94,9 +97,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """A file's content, or a folder's names, reach the disk before this returns."""
+    """A file's content, or a folder's names, reach the disk before this returns.
+
+    Some network shares and FUSE mounts sync no folders, and say so: that is passed over, for there is no other way to
+    ask for it. Raises OSError naming the path where the disk refuses otherwise.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED or not path.is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

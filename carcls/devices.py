@@ -13,9 +13,8 @@ from importlib.metadata import version
 from shutil import which
 from typing import Any, cast
 
-import keras
-
 from carcls.config import Precision
+from carcls.framework import keras
 
 _RUNTIME_ERRORS = {"XlaRuntimeError", "JaxRuntimeError", "OpError", "InternalError"}
 """What JAX raises, and from what TensorFlow's errors descend, whatever their kind."""

@@ -6,9 +6,12 @@
     ├── DataError              photos, tables or splits that cannot be used
     │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
     ├── StoreError             the store is off or unusable; what it would share can be computed without it
+    ├── FrameworkError         Keras or its backend cannot be loaded
+    ├── HomeError              the user's home folder is needed and not known
     ├── WeightsError           weights missing, for another backbone, or incomplete
     │   └── MisfitError        weights that were read, and are another backbone's
     ├── CheckpointError        a checkpoint that is missing, torn or of another model
+    ├── EvidenceError          probabilities of an epoch that are missing or damaged
     ├── DiskFullError          a file that found no room; an OSError too
     ├── SubmissionError        a submission that the sample does not match
     └── TrainingError          a training that cannot go on; a result, not a crash
@@ -49,6 +52,14 @@ class StoreError(CarclsError):
     """The store is off or unusable; what it would share can be computed without it."""
 
 
+class FrameworkError(CarclsError):
+    """Keras or its backend cannot be loaded in this process."""
+
+
+class HomeError(CarclsError):
+    """The user's home folder is needed and not known."""
+
+
 class WeightsError(CarclsError):
     """Weights that are missing, for another backbone, or incomplete."""
 
@@ -59,6 +70,10 @@ class MisfitError(WeightsError):
 
 class CheckpointError(CarclsError):
     """A checkpoint that is missing, torn, or of another model."""
+
+
+class EvidenceError(CarclsError):
+    """Probabilities of an epoch that are missing or damaged."""
 
 
 class DiskFullError(CarclsError, OSError):

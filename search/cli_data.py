@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.terminal import say, warn
+from search.terminal import console, say, warn
 
 if TYPE_CHECKING:
     from carcls.data.layouts import Layout
@@ -19,14 +19,24 @@ data_app = typer.Typer(help="Photos: check a folder, unpack archives, make the s
 @data_app.command("sample")
 def data_sample(
     root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    *,
     seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
     train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
     test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
+    classes: Annotated[int, typer.Option(help="Car models; the more, the harder to tell apart.")] = 10,
+    family: Annotated[int, typer.Option(help="Another family, other car models.")] = 0,
 ) -> None:
-    """Draw the sample data: ten car models in the contest's layout."""
+    """Draw the sample data: car models in the contest's layout."""
     from carcls.data.sample import write_sample
 
-    write_sample(root, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class)
+    write_sample(
+        root,
+        seed=seed,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        classes=classes,
+        family=family,
+    )
     say(f"sample data: {root}")
 
 
@@ -113,26 +123,42 @@ def data_unpack(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace files that stand there with other content.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of names that are not marked as UTF-8, such as cp1251; else one that fits them."),
+    ] = None,
 ) -> None:
     """Unpack archives, also those inside archives; nothing is ever written outside ROOT."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     from carcls.data.archives import unpack
 
     if len(paths) < 2:
         raise typer.BadParameter("expected one archive or more, then the folder to unpack to")
+    if encoding is not None and not _is_code_page(encoding):
+        raise typer.BadParameter(f"--encoding {encoding}: not a code page that Python knows, such as cp1251")
     *archives, root = paths
-    console = Console(stderr=True)
+    shown = console(stderr=True)
     with Progress(
-        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=shown, disable=not shown.is_terminal
     ) as bar:
         task = bar.add_task("unpack")
         end = unpack(
             archives,
             root,
             replace=replace,
+            encoding=encoding,
             on_bytes=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    for note in end.notes:
+        warn(f"warning: {note}")
     kept = f", {end.kept:,} were there already" if end.kept else ""
     say(f"unpacked: {end.written:,} files{kept}, {end.byte_count / 1e6:,.1f} MB: {root}")
+
+
+def _is_code_page(encoding: str) -> bool:
+    """Whether it is a coding of texts in which a letter of ASCII is its own byte."""
+    try:
+        return b"a/".decode(encoding) == "a/"
+    except (LookupError, ValueError):
+        return False

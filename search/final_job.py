@@ -4,12 +4,13 @@ Apart from what runs there: the command must not load a framework, and a child i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
+from search.cluster.entry import imported
 from search.cluster.segment import Message, Segment
 from search.experiment.experiment import Experiment
 from search.scores import Scores, scores_from_json
@@ -32,9 +33,15 @@ class FinalJob:
 
 def final_main(job: FinalJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's main function; see `search.final_child`."""
+    run_final = imported(_run_final, messages)
+    if run_final is not None:
+        run_final(job, segment, messages, lifeline)
+
+
+def _run_final() -> Callable[[FinalJob, Segment, Connection, Connection], None]:
     from search.final_child import run_final  # noqa: PLC0415 - brings TensorFlow, which the command must not load
 
-    run_final(job, segment, messages, lifeline)
+    return run_final
 
 
 def is_done(reports: Sequence[EpochReport], config: TrainConfig) -> bool:

@@ -30,10 +30,7 @@ from search.policy.memory import Place, Refusal, has_next, micro_batch, smallest
 from search.scores import Scores
 from search.terminal import warn
 
-FINISHING = (
-    "\ncarsearch: the epoch under way ends with its checkpoint, then the final training stops; press Ctrl-C again to"
-    " stop now (that epoch is then lost)\n"
-)
+FINISHING = "\ncarsearch: stopping after this epoch; Ctrl-C again stops now (that epoch is then lost)\n"
 _NO_TRIAL = -1
 
 _log = get_logger(__name__)

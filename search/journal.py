@@ -72,8 +72,8 @@ def cut_torn_line(path: Path) -> int:
         os.fsync(journal.fileno())
     if not is_unfinished(torn):
         _log.warning(
-            "%s, line %d: the last one was damaged, as by a power cut or a failing disk, and is cut off: what it"
-            " recorded will be done again",
+            "%s, line %d: damaged, as by a power cut or a failing disk, and cut off as the last one: what it recorded"
+            " will be done again",
             path,
             chain.lines + 1,
         )

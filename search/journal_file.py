@@ -21,6 +21,9 @@ WAY_OUT = "put back a copy of this file, or start a new study"
 _LOOK_S = 1.0
 """Between two looks at a file system that is away."""
 
+_said: set[tuple[Path, bytes]] = set()
+"""Damaged last lines of which this process has told: a command opens its study several times."""
+
 _Result = TypeVar("_Result")
 
 
@@ -74,7 +77,6 @@ class WholeLines(JournalFileBackend):
         self._read = Chain()
         self._cut_to: int | None = None
         """Where a failed append began that could not be taken back."""
-        self._warned = False
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
         """The entries from that one on, counted from 0, as far as they are whole.
@@ -146,9 +148,13 @@ class WholeLines(JournalFileBackend):
         blamed = self._read.blames(line)
         if not is_last or len(blamed) > 1:
             raise StudyError(_damage_text(self._path, blamed))
-        if not is_unfinished(line) and not self._warned:
-            self._warned = True
-            _log.warning("%s, line %d: the last one is damaged and left out", self._path, self._read.lines + 1)
+        if not is_unfinished(line) and (self._path, line) not in _said:
+            _said.add((self._path, line))
+            _log.warning(
+                "%s, line %d: damaged, and left out as the last one: the next 'carsearch resume' cuts it off",
+                self._path,
+                self._read.lines + 1,
+            )
 
 
 def _write(descriptor: int, content: bytes) -> None:

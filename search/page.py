@@ -30,7 +30,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         experiment_text=changes + experiment.resolved_yaml(),
         records=records if is_held(folder.root) else left_behind(records),
         validation_photos=_photos(folder, "validation"),
-        judge_photos=_photos(folder, "judge"),
+        holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
         retrain_reports=read_reports(folder.retrain_reports),

@@ -2,16 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
 from ray import tune
 from ray.tune.error import TuneError
 
 from carcls.atomic import away_behind, full_disk_behind
-from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.connection import connected
@@ -21,7 +19,7 @@ from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
-from search.cluster.warmup import checking_weights, distinct_weights
+from search.cluster.warmup import checking_start, distinct_weights, some_configs
 from search.errors import ClusterError, StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
@@ -29,13 +27,11 @@ from search.policy.policy import Policy, search_policy
 from search.study import Study
 from search.study_files import check_files
 from search.tensorboard import TensorBoardWriter
+from search.terminal import last_words
 from search.watch import Progress, Watch
 
 _GAVE_UP = 2
 """Exit code, as of any other error that is told in one line."""
-_WEIGHTS_SAMPLES = 256
-"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
-
 INTERRUPTED = "interrupted"
 
 ProgressContext = AbstractContextManager[Progress]
@@ -74,13 +70,13 @@ def search(
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (
-            checking_weights(distinct_weights(_some_configs(experiment)), here=address is None) as check_weights,
+            checking_start(distinct_weights(some_configs(experiment)), here=address is None) as check_start,
             connected(address) as joined,
             cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
         ):
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
-            check_weights(nodes)
+            check_start(nodes)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
                 dispatcher = Dispatcher(
@@ -119,21 +115,13 @@ class _Exits:
             self.interrupts.end_by(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
-            os.write(2, f"carsearch: {self._lost(why)}\n".encode())
+            last_words(f"carsearch: {self._lost(why)}")
             os._exit(_GAVE_UP)
 
         return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)
 
     def _lost(self, why: str) -> str:
         return f"{why}; {self._how}, there or, with --address, elsewhere"
-
-
-def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
-    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
-    yield experiment.bind(experiment.baseline)
-    rng = np.random.default_rng(0)
-    for _ in range(_WEIGHTS_SAMPLES):
-        yield experiment.bind(experiment.space.sample(rng))
 
 
 def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:

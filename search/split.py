@@ -3,20 +3,23 @@
 from pathlib import Path
 
 from carcls.data.folds import Split, parse_split
+from carcls.data.k_folds import parse_folds
 from carcls.errors import DataError
 from search.fingerprint import digest_of
 from search.folder import StudyFolder
 
 
-def read_study_split(folder: StudyFolder, data_root: Path, digest: str) -> Split:
-    """The split in a study's folder. Raises DataError where it cannot be read, or its BLAKE2b-128 is not `digest`.
+def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:
+    """The split in a study's folder, or what one of its folds trains and validates on.
 
-    digest: in hex; empty where the study does not know it.
+    digest: BLAKE2b-128 of the file, in hex; empty where the study does not know it. Raises DataError where the file
+    cannot be read, or has another one.
     """
+    path = folder.split if fold is None else folder.folds
     try:
-        content = folder.split.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{folder.split}: cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if digest and digest_of(content) != digest:
-        raise DataError(f"{folder.split}: damaged (not as the study made it): put back a copy of this file")
-    return parse_split(content, folder.split, data_root)
+        raise DataError(f"{path}: damaged (not as the study made it): put back a copy of this file")
+    return parse_split(content, path, data_root) if fold is None else parse_folds(content, path, data_root).split(fold)

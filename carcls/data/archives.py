@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,6 +31,8 @@ _PIECE_BYTES = 1 << 20
 
 OnBytes = Callable[[int, int], None]
 """Called as (bytes done, bytes in all)."""
+MembersOf = Callable[[Path, str, Budget], list[Member]]
+"""What an archive holds, asked by its path and its name in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Unpacked:
     """Files that stood there already with the same content."""
     byte_count: int
     """Of both."""
+    notes: tuple[str, ...] = ()
+    """How names were read whose code page the archive does not note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,31 @@ class _Archive:
 
 
 def unpack(
-    archives: Sequence[Path], root: Path, *, replace: bool, on_bytes: OnBytes, flush: Flush = sync_filesystem
+    archives: Sequence[Path],
+    root: Path,
+    *,
+    replace: bool,
+    on_bytes: OnBytes,
+    flush: Flush = sync_filesystem,
+    encoding: str | None = None,
 ) -> Unpacked:
     """Unpacks zip and tar archives, and archives inside them, to `root`; see `read_members` for what is refused.
 
     replace: whether a file that stands there with other content is replaced; else it is an error. When it returns, all
-    is on the disk to stay: `flush` has seen to it.
+    is on the disk to stay: `flush` has seen to it. encoding: of names whose code page an archive does not note; None:
+    one is chosen for each archive, see `read_names`.
     Raises DataError naming archive, entry and reason; OSError where the disk refuses.
     """
     for archive in archives:
         if not archive.is_file():
             raise DataError(f"{archive}: no such file; expected a zip or tar archive")
     with _staging(root) as staging:
+        notes: list[str] = []
+        members_of = partial(read_members, encoding=encoding, tell=notes.append)
         plans: list[_Archive] = []
         for number, archive in enumerate(archives):
             inner = _Inner(staging, f"{number}-", Budget.of(archive))
-            plans += _plan(archive, archive.name, "", inner, depth=1)
+            plans += _plan(archive, archive.name, "", inner, members_of, depth=1)
         # Equal paths in two archives are not refused here: their content decides when they are written.
         targets = sorted({plan.folder + member.path for plan in plans for member in plan.members})
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
@@ -80,7 +94,7 @@ def unpack(
             writer = _Writer(root, placing, replace, on_bytes, total)
             for plan in plans:
                 writer.unpack(plan)
-    return Unpacked(writer.written, writer.kept, total)
+    return Unpacked(writer.written, writer.kept, total, tuple(notes))
 
 
 class _Writer:
@@ -131,9 +145,11 @@ class _Inner:
         return self.staging / f"{self.prefix}{self.budget.spend_archive(name)}"
 
 
-def _plan(archive: Path, name: str, folder: str, inside: _Inner, *, depth: int) -> list[_Archive]:
+def _plan(
+    archive: Path, name: str, folder: str, inside: _Inner, members_of: MembersOf, *, depth: int
+) -> list[_Archive]:
     """The archive and those inside it, which are copied to the staging folder."""
-    members = read_members(archive, name, inside.budget)
+    members = members_of(archive, name, inside.budget)
     inner = [member for member in members if member.is_archive]
     plain = tuple(member for member in members if not member.is_archive)
     if inner and depth == MAX_DEPTH:
@@ -149,7 +165,7 @@ def _plan(archive: Path, name: str, folder: str, inside: _Inner, *, depth: int) 
     plans = [_Archive(archive, name, target, plain)]
     for member, copy in copies:
         parent = "".join(f"{part}/" for part in member.path.split("/")[:-1])
-        plans += _plan(copy, f"{name} > {member.path}", target + parent, inside, depth=depth + 1)
+        plans += _plan(copy, f"{name} > {member.path}", target + parent, inside, members_of, depth=depth + 1)
     return plans
 
 

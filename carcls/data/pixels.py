@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.data.photo import decode_again, decode_bytes, digest_of, read_photo_bytes
+from carcls.data.pixel_rows import PixelRows
 from carcls.data.store import Blank, Json, Progress, Store
 from carcls.data.table import ImageTable
 from carcls.errors import DataError, StoreError
@@ -74,8 +75,9 @@ class PhotosOnDemand:
         return out
 
 
-Pixels = NDArray[np.uint8] | PhotosOnDemand
-"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, or photos decoded as they are asked for."""
+Pixels = NDArray[np.uint8] | PhotosOnDemand | PixelRows
+"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, photos decoded as they are asked for, or
+rows of such."""
 
 
 def pixels_key(table: ImageTable, size_px: int) -> dict[str, Json]:

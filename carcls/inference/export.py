@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +19,7 @@ from carcls.atomic import published
 from carcls.config import TrainConfig
 from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError, DataError
+from carcls.framework import keras
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.models.classifier import Classifier
@@ -49,6 +49,8 @@ class Card(BaseModel):
     config: dict[str, Any]
     """The training's configuration, told and not used: plain values, so that a file outlives changes of the schema."""
     scores: dict[str, float]
+    members: Annotated[int, Field(ge=1)] = 1
+    """Trainings whose probabilities the model averages."""
     carsearch: str
     """Version that wrote the file."""
 
@@ -108,16 +110,18 @@ class ExportedModel:
 
 def export_model(
     path: Path,
-    classifier: Classifier,
+    classifier: Classifier | keras.Model,
     *,
     class_names: Sequence[str],
     config: TrainConfig,
     size_px: int,
     tta_views: Sequence[str],
     scores: Mapping[str, float] | None = None,
+    members: int = 1,
 ) -> None:
     """Write model and card to `path` (*.keras), whole or not at all.
 
+    members: how many trainings the model averages, see `members.averaged`; `config` is then what they have in common.
     The model goes as it stands; one that is compiled takes its optimizer along, at three times the size. Raises
     CheckpointError where model and card do not fit each other or the suffix is another, ConfigError for an unknown
     view, OSError where the disk refuses.
@@ -130,11 +134,13 @@ def export_model(
         tta_views=tuple(tta_views),
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),
+        members=members,
         carsearch=_version(),
     )
-    _check_fit(path, classifier.model, card)
+    model = classifier.model if isinstance(classifier, Classifier) else classifier
+    _check_fit(path, model, card)
     with published(path) as temporary:
-        keras.saving.save_model(classifier.model, temporary)
+        keras.saving.save_model(model, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, card.model_dump_json(indent=2))
 

@@ -24,12 +24,12 @@ from carcls.inference.model_values import (
     shown,
 )
 
-MAX_CONFIG_BYTES = 8 * 2**20
-"""The largest of all backbones has 1.2 MB."""
-_MAX_LAYERS = 5_000
+MAX_CONFIG_BYTES = 32 * 2**20
+"""The largest of all backbones has 1.2 MB, and an average up to 20 of them."""
+_MAX_LAYERS = 25_000
 """NASNetLarge has 1,041."""
-_MAX_DEPTH = 3
-"""Models in each other: the classifier, its backbone, a Sequential inside."""
+_MAX_DEPTH = 4
+"""Models in each other: an average, a trunk in it, its backbone, a Sequential inside."""
 
 _LAYERS = "keras.layers"
 _OPERATIONS = "keras.src.ops.numpy"
@@ -44,7 +44,7 @@ _KINDS: dict[str, set[tuple[str, str]]] = {
             *("InputLayer", "Activation", "ReLU", "Softmax", "Dropout", "Rescaling", "Normalization", "Reshape"),
             *("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization", "LayerNormalization"),
             *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D"),
-            *("ZeroPadding2D", "Cropping2D", "Add", "Multiply", "Concatenate"),
+            *("ZeroPadding2D", "Cropping2D", "Add", "Multiply", "Concatenate", "Average", "Resizing"),
         )
     }
     | {(_OPERATIONS, name) for name in ("Add", "Subtract", "Multiply", "TrueDivide", "Flip")}

@@ -18,6 +18,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "data_format": ("channels_last",),
     "mode": ("fan_in", "fan_out", "fan_avg"),
     "distribution": ("uniform", "normal", "truncated_normal", "untruncated_normal"),
+    "interpolation": ("bilinear",),
+    "fill_mode": ("constant",),
     "dtype": (*_TYPES, "uint8"),
     "policy": (*_TYPES, "mixed_float16", "mixed_bfloat16"),
 }
@@ -151,14 +153,15 @@ SETTINGS: dict[str, Callable[[object, str], None]] = {
     **dict.fromkeys(
         ("trainable", "sparse", "ragged", "optional", "center", "use_bias", "synchronized", "renorm"), _flag
     ),
-    **dict.fromkeys(("rms_scaling", "invert", "keepdims"), _flag),
-    **dict.fromkeys(("filters", "units", "groups", "depth_multiplier", "projection_dim"), _width),
+    **dict.fromkeys(("rms_scaling", "invert", "keepdims", "antialias"), _flag),
+    **dict.fromkeys(("crop_to_aspect_ratio", "pad_to_aspect_ratio"), _flag),
+    **dict.fromkeys(("filters", "units", "groups", "depth_multiplier", "projection_dim", "height", "width"), _width),
     **dict.fromkeys(("kernel_size", "strides", "dilation_rate", "pool_size", "cropping"), check_sides),
     **dict.fromkeys(("axis", "input_axes", "output_axes"), _axes),
     **dict.fromkeys(
         ("momentum", "epsilon", "renorm_momentum", "rate", "seed", "max_value", "negative_slope"), check_number
     ),
-    **dict.fromkeys(("threshold", "offset", "scale", "init_values", "l2"), check_number),
+    **dict.fromkeys(("threshold", "offset", "scale", "init_values", "l2", "fill_value"), check_number),
     **dict.fromkeys(("mean", "variance"), check_numbers),
     **dict.fromkeys(("renorm_clipping", "quantization_config"), check_nothing),
 }

@@ -119,7 +119,7 @@ def _redirect_output(path: Path) -> None:
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
-    split = read_study_split(study, Path(segment.data_root), segment.split_digest)
+    split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),
@@ -130,6 +130,8 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
         micro_batch=segment.micro_batch or None,
+        rank_by=segment.rank_by,
+        averages=segment.averages,
     )
 
 

@@ -12,6 +12,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
+from carcls.own_path import current_folder_left_out
 from search.cluster.deadlines import Deadline
 from search.cluster.fitting import MemoryTold, fitted
 from search.cluster.memory import oom_kills
@@ -44,7 +45,7 @@ def segment_messages(
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
     child = context.Process(target=main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
-    with _main_module_hidden(), _deaf_to_ctrl_c():
+    with _main_module_hidden(), current_folder_left_out(), _deaf_to_ctrl_c():
         child.start()
     child_messages.close()
     child_lifeline.close()

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.home import home_folder
 from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 
@@ -89,5 +90,5 @@ def _is_file_of_training(path: KeyPath, value: str) -> bool:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    expanded = Path.home() / path[2:] if path.startswith("~/") else Path(path)
+    expanded = home_folder() / path[2:] if path.startswith("~/") else Path(path)
     return str(folder / expanded)  # `..` stays: taking it out by text would be wrong behind a symbolic link

@@ -1,9 +1,11 @@
+import errno
 import os
 import stat
 
 import pytest
 
-from carcls.atomic import is_full_disk, published, write_text
+from carcls.atomic import away_behind, is_full_disk, published, write_text
+from carcls.errors import DataError
 from tests.small_disk import run_on_a_small_disk
 
 
@@ -79,3 +81,61 @@ def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
     with pytest.raises(FileExistsError) as caught, published(tmp_path / "file" / "a.csv"):
         pass
     assert not is_full_disk(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_share_that_syncs_no_folders_is_passed_over(tmp_path, monkeypatch, number) -> None:
+    """Some network shares say that they cannot; a disk that fails is another matter."""
+    fsync, files = os.fsync, []
+
+    def refusing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        files.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            write_text(tmp_path / "a", "whole")
+        assert caught.value.filename == str(tmp_path)
+    else:
+        write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole"
+    assert len(files) == 1
+
+
+def test_a_file_that_does_not_sync_is_named(tmp_path, monkeypatch) -> None:
+    def refusing(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    with pytest.raises(OSError, match="Invalid argument") as caught:
+        write_text(tmp_path / "a", "whole")
+    assert caught.value.filename is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_tree_is_made_where_a_file_system_is_away(tmp_path):
+    with pytest.raises(FileNotFoundError), published(tmp_path / "away" / "0000" / "attempt-0" / "a.npz") as temporary:
+        temporary.write_bytes(b"lost")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (OSError(errno.ESTALE, "stale"), True),
+        (FileNotFoundError(errno.ENOENT, "gone"), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (OSError(errno.ENOMEM, "no memory"), False),
+        (OSError("no number"), False),
+        (ValueError("no file"), False),
+        (None, False),
+    ],
+)
+def test_what_may_come_back_is_told_from_what_is_wrong(error, found):
+    assert away_behind(error) is (error if found else None)
+    later = DataError("cannot be read")
+    later.__cause__ = error
+    assert away_behind(later) is (error if found else None), "also behind an error of ours"

@@ -202,6 +202,17 @@ def test_unpack_refuses_in_one_line(carsearch, tmp_path):
     assert listing(tmp_path) == {"bad.zip"}
 
 
+def test_unpack_tells_how_names_were_read_and_takes_a_code_page(carsearch, tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"XXXX": b"1"}).replace(b"XXXX", "Нива".encode("cp1251")))
+    code, _, err = carsearch("data", "unpack", "a.zip", "one")
+    assert (code, listing(tmp_path / "one")) == (0, {"Нива"})
+    assert err == "warning: a.zip: its names are read as cp1251, such as 'Нива'; name another code page by --encoding\n"
+    code, _, err = carsearch("data", "unpack", "a.zip", "two", "--encoding", "cp1252")
+    assert (code, err, listing(tmp_path / "two")) == (0, "", {"Íèâà"})
+    code, _, err = carsearch("data", "unpack", "a.zip", "three", "--encoding", "rot13")
+    assert (code, "not a code page that Python knows" in err) == (2, True)
+
+
 def test_unpack_needs_a_folder(carsearch):
     code, _, err = carsearch("data", "unpack", "bad.zip")
     assert code == 2

@@ -322,8 +322,8 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
         assert Study.open(tmp_path, read_only=True).get_value("n") == 2
         Study.open(tmp_path).close()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("search.journal")] == [
-        f"{log}, line {last}: the last one is damaged and left out",
-        f"{log}, line {last}: the last one was damaged, as by a power cut or a failing disk, and is cut off: what it"
+        f"{log}, line {last}: damaged, and left out as the last one: the next 'carsearch resume' cuts it off",
+        f"{log}, line {last}: damaged, as by a power cut or a failing disk, and cut off as the last one: what it"
         " recorded will be done again",
     ]
     caplog.clear()

@@ -174,3 +174,25 @@ def test_bfloat16_survives_as_float32():
     variable.assign([0.0, 0.0])
     restore_variables({"model/half": variable}, arrays)
     np.testing.assert_array_equal(variable_arrays({"model/half": variable})["model/half"], [1.5, -2.0])
+
+
+def test_no_bit_of_a_checkpoints_list_of_entries_hides_one(tmp_path):
+    path = tmp_path / "epoch-0001.npz"
+    save_state(path, ARRAYS, META)
+    content = path.read_bytes()
+    first = content.index(b"PK\x01\x02")
+    hidden, refused = [], 0
+    for place in range(first, len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                arrays, meta = load_state(path)
+            except CheckpointError:
+                refused += 1
+            else:
+                if arrays.keys() != ARRAYS.keys() or meta != META:
+                    hidden.append((place, bit))
+    assert hidden == []
+    assert refused > (len(content) - first) * 4, "the rest are times and attributes"

@@ -21,7 +21,7 @@ from carcls.errors import (
 )
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
-from search.cluster.child import _resumable, outcome_of
+from search.cluster.child import _redirect_output, _resumable, outcome_of
 from search.cluster.outbox import Outbox
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
@@ -83,6 +83,7 @@ def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcom
 def place(tmp_path: Path) -> tuple[StudyFolder, Segment, Outbox, Connection]:
     """A study with two checkpoints of trial 3, and a segment that is to go on from the second."""
     study = StudyFolder(tmp_path)
+    study.trials.mkdir()
     for epoch in (1, 2):
         position = Position(epoch=epoch, log_losses=(1.0,) * epoch).to_json()
         save_state(study.trial(3) / f"attempt-0/epoch-{epoch:04d}.npz", {}, {"position": position})
@@ -124,6 +125,23 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     assert notice is not None
     assert notice.text.endswith(": starts again")
     assert fell_back(driver) == Fallback(epoch=0, stage=0)
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_lost(place) -> None:
+    study, segment, outbox, driver = place
+    newest = study.trial(3) / "attempt-0" / "epoch-0002.npz"
+    newest.unlink()
+    newest.mkdir()  # as root reads whatever is closed to others: a name that cannot be read as a file
+    with pytest.raises(IsADirectoryError):
+        _resumable(segment, study, outbox)
+    assert told(driver) is None, "no epoch is given up"
+
+
+def test_a_trial_makes_no_study_where_there_is_none(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / "results" / "away")
+    with pytest.raises(FileNotFoundError):
+        _redirect_output(study.root / study.output_name(3, 0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:
