@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JAX_VENV := .venv-jax
 JAX_STAMP := $(JAX_VENV)/.installed
 # carsearch without its search half and without TensorFlow: what carcls needs to train on JAX.
-JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-headless scikit-learn \
+JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-headless pillow ruamel.yaml scikit-learn \
 	pytest pytest-timeout
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -11,6 +11,15 @@ from pathlib import Path
 from carcls.errors import DiskFullError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ENOLINK", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ENOENT", "ENOTDIR", "EISDIR", "ENODEV", "ENXIO", "EACCES", "EPERM", "EROFS"),
+    )
+    if hasattr(errno, name)
+)
+"""What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
 NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a filesystem answers that does not have the operation at all."""
 
@@ -19,11 +28,12 @@ NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
-    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing. Raises
-    DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
+    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, but not
+    the one above: on a file system that is away, whole trees would appear in its place. Raises DiskFullError where
+    there is no room for it, and OSError where the disk refuses otherwise.
     """
     with naming_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     with naming_full_disk(path):
@@ -53,6 +63,18 @@ def full_disk_behind(error: BaseException | None) -> OSError | None:
     """The full disk among an error and those that led to it; None where there is none."""
     while error is not None:
         if isinstance(error, OSError) and is_full_disk(error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def away_behind(error: BaseException | None) -> OSError | None:
+    """The file that could not be reached among an error and those that led to it, or None.
+
+    Such a fault may pass: a file that is being replaced, a network file system that is away, a folder that is closed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _AWAY:
             return error
         error = error.__cause__ or error.__context__
     return None

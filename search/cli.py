@@ -25,6 +25,7 @@ from search.cli_data import data_app
 from search.cli_errors import Commands, message_of
 from search.cli_simulate import simulate
 from search.cli_store import store_app
+from search.terminal import field as _field
 from search.terminal import is_heard, lost_output, outlast_readers
 from search.terminal import say as _say
 from search.terminal import warn as _warn
@@ -114,7 +115,7 @@ def record(
         if not write_only:
             run_search(folder, frozen, address, policy)
     finally:
-        _say(f"{write_table(folder, table)} of {policy.total} trainings: {table}")
+        _say(f"{write_table(folder, table, experiment.data.root)} of {policy.total} trainings: {table}")
 
 
 @app.command()
@@ -170,26 +171,33 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
     files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
 ) -> None:
-    """Classify photos: one line each, tab-separated: file, class, probability."""
+    """Classify photos: one line each, tab-separated: file, class, probability.
+
+    Tabs, ends of lines and control characters in names are written as \\t, \\n and so on, a backslash as two.
+    """
     from search.logs import keep_native_output
 
     keep_native_output(Path(os.devnull))
-    from carcls.data.unlabelled import photos_below
+    from carcls.data.unlabelled import photos_below, unusable_below
     from carcls.inference.export import load_model
 
     photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
     if not photos:
         _warn(f"no photos below {', '.join(str(path) for path in files)}")
         raise typer.Exit(1)
-    failed = False
+    unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
+    for place, reason in unusable:
+        _warn(f"{_field(str(place))}: {reason}")
+    failed = bool(unusable)
     for found in load_model(model).predict_files(photos):
         if not is_heard():
             raise typer.Exit(_NOT_HEARD)
+        path = _field(str(found.path))
         if found.error:
             failed = True
-            _warn(f"{found.path}: {found.error}")
+            _warn(f"{path}: {_field(found.error)}")
         else:
-            _say(f"{found.path}\t{found.label}\t{found.probability:.4f}")
+            _say(f"{path}\t{_field(found.label or '')}\t{found.probability:.4f}")
     if failed:
         raise typer.Exit(1)
 

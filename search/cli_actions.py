@@ -150,10 +150,13 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.journal import is_held
     from search.progress import print_status
     from search.study import Study
+    from search.study_files import problems
     from search.summary import left_behind
     from search.watch import spent
 
     study = Study.open(folder.root, read_only=True)
+    for problem in problems(study, folder):
+        warn(f"warning: {problem}")
     alive = is_held(folder.root)
     records = study.records() if alive else left_behind(study.records())
     used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
@@ -186,7 +189,9 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     from search.retrain import final_config, retrain
     from search.scores import score_lines
     from search.stores import open_store
+    from search.study_files import check_folder
 
+    check_folder(folder)
     open_store(experiment.store)
     config = final_config(folder, experiment, trial)
     scores = retrain(folder, experiment, config, trial=trial, say=say)

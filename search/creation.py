@@ -13,6 +13,7 @@ from pathlib import Path
 from carcls.atomic import sync
 from carcls.data.augment import check_policy
 from carcls.data.folds import Split, make_split, write_quarantine, write_split
+from carcls.data.k_folds import make_folds, write_folds
 from carcls.data.table import Dataset, check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
@@ -26,6 +27,7 @@ from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
 from search.stores import open_store
 from search.study import Study
+from search.study_files import keep_files
 
 _RANDOM = "[a-z0-9_]{8}"
 """What mkdtemp adds to a name."""
@@ -102,7 +104,7 @@ def _same_settings(
     """but_for: a tree without the settings that may differ."""
     same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
     # As it was created, or as a resume has changed it since.
-    there = (load(folder.experiment), open_experiment(folder))
+    there = (load(folder.experiment, stored=True), open_experiment(folder))
     if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
@@ -156,8 +158,10 @@ def _create(
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
         # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
-        with _owner(draft, experiment, searched=searched, recording=recording):
+        with _owner(draft, experiment, searched=searched, recording=recording) as study:
             _fill(draft, experiment)
+            if study:
+                keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
             _sync_all(draft.root)
@@ -168,15 +172,16 @@ def _create(
 
 
 @contextmanager
-def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[None]:
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
     """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
     if not searched:
         with _held(draft.root):
-            yield
+            yield None
         return
     draft.trials.mkdir()
-    with Study.create(draft.root, experiment.name, is_recording=recording):
-        yield
+    ranking = experiment.search.ranking
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
+        yield study
 
 
 @contextmanager
@@ -191,6 +196,9 @@ def _held(root: Path) -> Iterator[None]:
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
     dataset, split = scan_and_split(experiment)
     write_split(split, folder.split)
+    if experiment.record.folds is not None:
+        seed = experiment.data.validation.seed
+        write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
     write_quarantine(folder.quarantine, dataset.quarantined)
 
 
@@ -201,7 +209,9 @@ def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation
-    split = make_split(dataset, fraction=validation.fraction, seed=validation.seed, judge_fraction=data.judge_fraction)
+    split = make_split(
+        dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
+    )
     return dataset, split
 
 

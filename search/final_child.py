@@ -6,7 +6,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls import devices
-from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import CarclsError
@@ -23,6 +22,7 @@ from search.errors import SearchError
 from search.final_job import FinalJob, is_done, line_message, scores_message
 from search.folder import StudyFolder
 from search.scoring import score
+from search.split import read_study_split
 from search.stores import open_store
 
 
@@ -46,7 +46,7 @@ def _train_and_score(
     devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None)
     config = config_of(segment)
     data = TrainingData(
-        split=read_split(folder.split, Path(segment.data_root)),
+        split=read_study_split(folder, Path(segment.data_root), segment.split_digest),
         store=open_store(job.experiment.store),
         view_seed=segment.view_seed,
         processes=segment.threads,

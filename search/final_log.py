@@ -7,7 +7,7 @@ from typing import Any
 
 from carcls import atomic
 from carcls.config import TrainConfig
-from carcls.events import EpochReport
+from carcls.events import EpochReport, best_report
 from carcls.training.retention import prune_checkpoints
 from search.final_job import is_done
 from search.folder import StudyFolder
@@ -46,7 +46,7 @@ class FinalLog:
         prune_checkpoints(self._folder.retrain, self._reports)
         self._events.epoch(report)
         if self.is_done:
-            self._events.end(self.reports, failed=False)
+            self._events.end(best_report(self.reports), failed=False)
 
     def forget_beyond(self, epoch: int) -> None:
         """Takes back the epochs after that one; 0: all of them."""

@@ -31,6 +31,11 @@ class StudyFolder:
         return self.root / "split.csv"
 
     @property
+    def folds(self) -> Path:
+        """Which photo validates in which fold; absent where nothing is trained on folds."""
+        return self.root / "folds.csv"
+
+    @property
     def quarantine(self) -> Path:
         """Photos that cannot be used, each with its reason."""
         return self.root / "quarantine.csv"
@@ -48,6 +53,10 @@ class StudyFolder:
     def trial(self, number: int) -> Path:
         """One trial's folder: configuration, attempts, TensorBoard events."""
         return self.trials / f"{number:04d}"
+
+    def probabilities(self, number: int, epoch: int) -> Path:
+        """What a trial said of the validation and holdout photos after an epoch, counted from 1."""
+        return self.trial(number) / "probabilities" / f"epoch-{epoch:04d}.npz"
 
     def output_name(self, number: int, attempt: int) -> str:
         """What a trial's attempt printed, its traceback included; relative to the study's folder."""

@@ -73,7 +73,9 @@ def open_experiment(
     refused = [text for override in overrides if (text := refusal(override, changeable))]
     if refused:
         raise StudyError("\n".join(refused))
-    experiment = load(folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides])
+    experiment = load(
+        folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides], stored=True
+    )
     # The tree alone: space and baseline keep the values by which finished trials are known.
     return replace(experiment, tree=at_home(experiment.tree, folder.policies))
 

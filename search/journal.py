@@ -1,19 +1,18 @@
 """Optuna's journal file, made safe: one writer, and whatever a killed writer left is repaired before anybody reads."""
 
 import fcntl
-import json
 import os
 import socket
 import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from carcls.atomic import naming_full_disk, sync
+from carcls.atomic import is_full_disk, sync
 from search.errors import StudyError
+from search.journal_file import WAY_OUT, Patience, WholeLines
+from search.journal_lines import Chain, is_unfinished
 from search.logs import get_logger
 
 _log = get_logger(__name__)
@@ -22,71 +21,33 @@ LOCK_NAME = "driver.lock"
 """The file of a `WriterLock`, in the folder that it guards."""
 _APPEND_LOCK = ".lock"
 """What Optuna adds to the journal's name for the lock that it holds during one append."""
-_ENTRY = {"op_code", "worker_id"}
-"""What every entry of Optuna's has: what to do, and for whom."""
 _PATIENCE_S = 0.5
 """Longer than another needs between taking the lock and writing its name, or than a look at the lock takes."""
 _RETRY_S = 0.02
 
 
-class _WholeLines(JournalFileBackend):
-    """Optuna's file, of which half a line counts for nothing.
-
-    Half a line of a full disk would make one unreadable line with the next, so a failed append leaves none. Optuna
-    itself calls fsync in each append.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and
-        whoever waits for it waits for ever."""
-        super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        self._begins = {0: 0}
-
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
-        """The entries from that one on, which is the first or was read before, as far as they are whole.
-
-        A last line that is no entry is being written, or was when its writer was killed or the power cut, and is not
-        there: `cut_torn_line` takes it away, but a reader may change nothing. Raises ValueError at any other.
-        """
-        with Path(self._file_path).open("rb") as file:
-            end = os.fstat(file.fileno()).st_size
-            at = file.seek(self._begins[log_number_from])
-            for number, line in enumerate(file, start=log_number_from + 1):
-                at += len(line)
-                entry = _entry(line)
-                if entry is None and at >= end:
-                    return
-                if entry is None:
-                    raise ValueError("no entry of a journal")
-                self._begins[number] = at
-                yield entry
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        before = Path(self._file_path).stat().st_size
-        try:
-            with naming_full_disk(Path(self._file_path)):
-                super().append_logs(logs)
-        except BaseException:  # a Ctrl-C between writing and returning too: what was not acknowledged is not there
-            os.truncate(self._file_path, before)
-            raise
-
-
-def open_journal(path: Path) -> JournalStorage:
+def open_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
     """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged before its last
-    line."""
+    line, and where it cannot be read; OSError where the disk has no room for it.
+    """
     try:
-        return JournalStorage(_WholeLines(path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # what Optuna raises over lines not its own
-        where = _first_damaged_line(path)
+        lines = WholeLines(path, patience)
+        return JournalStorage(lines)
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+        raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
+    # What Optuna raises over whole lines that make no sense: of a version without checksums, or of a later one.
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StudyError(
-            f"{path}{f', line {where}' if where else ''}: damaged ({type(error).__name__}: {error}):"
-            " put back a copy of this file, or start a new study"
+            f"{path}, line {lines.read_count}: damaged, or written by another version"
+            f" ({type(error).__name__}: {error}): {WAY_OUT}"
         ) from error
 
 
-def create_journal(path: Path) -> JournalStorage:
+def create_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
     """A new, empty one, whose name survives a power cut."""
-    storage = open_journal(path)
+    storage = open_journal(path, patience)
     sync(path.parent)
     return storage
 
@@ -94,38 +55,34 @@ def create_journal(path: Path) -> JournalStorage:
 def cut_torn_line(path: Path) -> int:
     """Removes what the last append left unfinished, and returns how many bytes that were. Only for the one writer.
 
-    That is what stands after the last newline, to which the next append would be added; and a last line that is no
-    entry: a power cut may leave parts of an append that were never written.
+    That is what stands after the last newline, to which the next append would be added; and a last line that is
+    damaged, of which is told: a power cut may leave parts of an append that were never written.
     """
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    begin = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
-    if whole and _entry(content[begin:whole]) is None:
-        whole = begin
-    if whole < len(content):
-        with path.open("r+b") as journal:
-            journal.truncate(whole)
-            os.fsync(journal.fileno())
-    return len(content) - whole
+    chain, torn = Chain(), b""
+    with path.open("rb") as file:
+        for line in file:
+            if torn:  # damage before the last line, which whoever reads it tells of
+                return 0
+            if chain.read(line) is None:
+                torn = line
+    if not torn or len(chain.blames(torn)) > 1:
+        return 0
+    with path.open("r+b") as journal:
+        journal.truncate(chain.end)
+        os.fsync(journal.fileno())
+    if not is_unfinished(torn):
+        _log.warning(
+            "%s, line %d: the last one was damaged, as by a power cut or a failing disk, and is cut off: what it"
+            " recorded will be done again",
+            path,
+            chain.lines + 1,
+        )
+    return len(torn)
 
 
 def free_stale_lock(path: Path) -> None:
     """Removes the append lock of a writer that was killed. Only for the one writer: nobody else can be appending."""
     path.with_name(path.name + _APPEND_LOCK).unlink(missing_ok=True)
-
-
-def _entry(line: bytes) -> dict[str, Any] | None:
-    """What Optuna wrote in one append; None where the line is none, or not to its end."""
-    try:
-        entry = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:  # not JSON, or no text at all
-        return None
-    return entry if isinstance(entry, dict) and entry.keys() >= _ENTRY else None
-
-
-def _first_damaged_line(path: Path) -> int | None:
-    with path.open("rb") as file:
-        return next((number for number, line in enumerate(file, start=1) if _entry(line) is None), None)
 
 
 class WriterLock:

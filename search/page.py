@@ -10,15 +10,18 @@ from search.policy.records import trained_s
 from search.report import report_data, write_report
 from search.scores import read_reports, read_scores
 from search.study import Study
+from search.study_files import check_files
 from search.summary import left_behind
 
 
 def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
     """Writes report.html from what lies in the folder: a study at any point of its life, or a fixed recipe's training.
 
-    Raises StudyError where the folder's study cannot be read.
+    Raises StudyError where the folder's study, or a file of it, cannot be read or was changed.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
+    if study:
+        check_files(study, folder)
     records = study.records() if study else ()
     trained = sum(trained_s(record.reports) for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
@@ -27,7 +30,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         experiment_text=changes + experiment.resolved_yaml(),
         records=records if is_held(folder.root) else left_behind(records),
         validation_photos=_photos(folder, "validation"),
-        judge_photos=_photos(folder, "judge"),
+        holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
         retrain_reports=read_reports(folder.retrain_reports),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ray import tune
 from ray.tune.error import TuneError
 
-from carcls.atomic import full_disk_behind
+from carcls.atomic import away_behind, full_disk_behind
 from carcls.errors import DiskFullError
 from search.cluster.adapters import adapters
 from search.cluster.connection import connected
@@ -20,11 +20,12 @@ from search.cluster.lost import ClusterWatch, bound_health_checks
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
 from search.cluster.trial import run_segment
 from search.cluster.warmup import checking_start, distinct_weights, some_configs
-from search.errors import ClusterError
+from search.errors import ClusterError, StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
 from search.study import Study
+from search.study_files import check_files
 from search.tensorboard import TensorBoardWriter
 from search.terminal import last_words
 from search.watch import Progress, Watch
@@ -64,6 +65,8 @@ def search(
     """
     exits = _Exits(folder)
     with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
+        check_files(study, folder)
+        study.be_patient(experiment.search.checkpoints.full_disk_minutes, exits.interrupts.raise_if_due)
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (
@@ -174,9 +177,14 @@ def _tune(
     except RuntimeError as error:
         raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
     except (OSError, TuneError) as error:
-        full = full_disk_behind(error)
-        if full is None:
+        full, away = full_disk_behind(error), away_behind(error)
+        if full is not None:
+            raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
+        if away is None:
             raise
-        raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
+        where = away.filename or folder.root
+        raise StudyError(
+            f"{where}: {away.strerror}; put it back, then go on by 'carsearch resume {folder.root}'"
+        ) from error
     finally:
         shutil.rmtree(folder.root / ".ray", ignore_errors=True)

@@ -10,7 +10,7 @@ from carcls import devices, metrics
 from carcls.config import TrainConfig
 from carcls.data.pixels import Pixels
 from carcls.data.source import TrainingData
-from carcls.events import EpochReport
+from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, TtaChoice, choose_views, predict_view
 from carcls.models.classifier import Classifier
@@ -54,7 +54,7 @@ def score(
     export_model(
         folder.model, classifier, class_names=class_names, config=config, size_px=size_px, tta_views=choice.views
     )
-    best = max(reports, key=lambda report: report.rank)
+    best = best_report(reports) or reports[-1]
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,

@@ -19,6 +19,7 @@ from search.errors import StudyError
 from search.experiment.domains import Value
 from search.folder import StudyFolder
 from search.journal import WriterLock, create_journal, cut_torn_line, free_stale_lock, open_journal
+from search.journal_file import Patience
 from search.policy.records import TrialRecord, TrialState, report_attribute
 
 INFEASIBLE = "infeasible"
@@ -41,7 +42,11 @@ class StudyStorage:
     any Optuna sampler avoids its like. When it is told of an end, the study decides.
     """
 
-    def __init__(self, storage: BaseStorage, study: optuna.Study, lock: WriterLock | None) -> None:
+    def __init__(
+        self, storage: BaseStorage, study: optuna.Study, lock: WriterLock | None, patience: Patience | None = None
+    ) -> None:
+        self.patience = patience or Patience()
+        """With a file system that is away."""
         self._storage = storage
         self._study = study
         self._lock = lock
@@ -53,9 +58,9 @@ class StudyStorage:
         log = _log(folder)
         if log.exists():
             raise StudyError(f"{log} exists already: open it, or choose another name for the study")
-        lock = WriterLock.acquire(folder)
+        lock, patience = WriterLock.acquire(folder), Patience()
         try:
-            storage = create_journal(log)
+            storage = create_journal(log, patience)
             study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
             )
@@ -64,7 +69,7 @@ class StudyStorage:
         except BaseException:
             lock.release()
             raise
-        return cls(storage, study, lock)
+        return cls(storage, study, lock, patience)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool) -> Self:
@@ -80,7 +85,8 @@ class StudyStorage:
             if lock:
                 free_stale_lock(log)
                 cut_torn_line(log)
-            return cls(*_load(log), lock)
+            patience = Patience()
+            return cls(*_load(log, patience), lock, patience)
         except BaseException:
             if lock:
                 lock.release()
@@ -121,7 +127,13 @@ class StudyStorage:
         """All trials in order of number. To be called before anything else that takes a trial's number."""
         trials = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
-        return [_record(trial) for trial in trials]
+        try:
+            return [_record(trial) for trial in trials]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # no checksum guards an older journal
+            raise StudyError(
+                f"study {self.name}: a trial cannot be read ({type(error).__name__}: {error}): put back a copy of"
+                " study.log, or start a new study"
+            ) from error
 
     def config(self, number: int) -> dict[str, Any]:
         """What the trial trains, as JSON."""
@@ -140,6 +152,7 @@ class StudyStorage:
                 "stage_count": new.stage_count,
                 "is_baseline": new.is_baseline,
                 "repeats": new.repeats,
+                "fold": new.fold,
                 "status": new.status(),
             },
         )
@@ -177,15 +190,15 @@ class StudyStorage:
             if INFEASIBLE not in known.constraints:  # told by a driver that was killed before the next line
                 optuna.Trial(self._study, trial_id).set_constraint(INFEASIBLE, 1.0)
             state = optuna.trial.TrialState.PRUNED  # Optuna's samplers leave FAIL out, and would propose its like again
-        values = [record.best_rank[0]] if record.best_rank and state is not optuna.trial.TrialState.FAIL else None
+        values = [record.best.val_accuracy] if record.best and state is not optuna.trial.TrialState.FAIL else None
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._ids[number])
 
 
-def _load(log: Path) -> tuple[BaseStorage, optuna.Study]:
-    storage = open_journal(log)
+def _load(log: Path, patience: Patience) -> tuple[BaseStorage, optuna.Study]:
+    storage = open_journal(log, patience)
     names = optuna.get_all_study_names(storage)
     if not names:
         raise StudyError(f"{log} holds no study: its creation was cut off; delete the folder and start again")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.folds import read_split
+from carcls.data.folds import Split, read_split
 from carcls.data.layouts import TEST_FOLDERS, find_test_folder
 from carcls.data.pixels import pixels
 from carcls.data.table import Unlabelled, load_unlabelled
@@ -19,6 +19,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.stores import open_store
+from search.study_files import check_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,16 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
     by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
     probabilities = average(by_view, exported.card.tta_views)
-    split = read_split(folder.split, experiment.data.root)
+    split = _split(folder, experiment)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
     fallback_ids = _write(folder, exported.card, found, probabilities, fallback=split.class_names[frequent])
     return SubmissionEnd(rows=len(found.photos) + len(fallback_ids), fallback_ids=fallback_ids)
+
+
+def _split(folder: StudyFolder, experiment: Experiment) -> Split:
+    """The study's, or a fixed recipe's. Raises StudyError where it was changed since."""
+    check_folder(folder)
+    return read_split(folder.split, experiment.data.root)
 
 
 def _write(

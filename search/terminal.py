@@ -147,10 +147,22 @@ def printable(text: str) -> str:
     return "".join(_shown(char) for char in text)
 
 
+def field(text: str) -> str:
+    r"""The text as one field of one line: as `printable`, and tabs and ends of lines are escaped too; pure.
+
+    A backslash is doubled, so that two names never read alike.
+    """
+    return "".join(_escaped(char) if char in "\n\t\\" else _shown(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
 def _shown(char: str) -> str:
     if char in "\n\t" or unicodedata.category(char) not in _OBEYED:
         return char
-    return char.encode("unicode_escape").decode("ascii")
+    return _escaped(char)
 
 
 def _write(stream: TextIO, line: str) -> None:

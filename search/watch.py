@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from carcls.atomic import is_full_disk
+from carcls.atomic import away_behind, is_full_disk
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
@@ -16,12 +16,12 @@ from search.tensorboard import TensorBoardWriter
 
 
 @contextmanager
-def _without_full_disks() -> Iterator[None]:
-    """What TensorBoard was not told for want of room, it is told when the search ends or goes on."""
+def _without_disk_faults() -> Iterator[None]:
+    """What TensorBoard was not told for want of room or of the folder, it is told when the search ends or goes on."""
     try:
         yield
     except OSError as error:
-        if not is_full_disk(error):
+        if not is_full_disk(error) and away_behind(error) is None:
             raise
 
 
@@ -60,19 +60,19 @@ class Watch:
         """A segment was handed out; a trial's first one enters it in TensorBoard's table."""
         record = self._study.record(number)
         if record.attempts == 1:
-            with _without_full_disks():
+            with _without_disk_faults():
                 self._events.trial_started(number, record.params)
         self._show()
 
     def reported(self, number: int, report: EpochReport) -> None:
         """An epoch was recorded."""
-        with _without_full_disks():
+        with _without_disk_faults():
             self._events.epoch(number, report)
         self._show()
 
     def fell_back(self, number: int) -> None:
         """Epochs were taken back: its curves end where it goes on."""
-        with _without_full_disks():
+        with _without_disk_faults():
             self._events.catch_up(self._study.record(number))
         self._show()
 
@@ -84,7 +84,7 @@ class Watch:
         record = self._study.record(number)
         is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
         if is_over and not may_be_tried_again(record):
-            with _without_full_disks():
+            with _without_disk_faults():
                 self._events.trial_ended(record)
         self._show()
 
@@ -95,7 +95,7 @@ class Watch:
 
     def _catch_up(self) -> None:
         for record in self._study.records():
-            with _without_full_disks():
+            with _without_disk_faults():
                 self._events.catch_up(record)
 
     def _show(self) -> None:

@@ -10,7 +10,7 @@ from carcls.data.store import Json, Store
 from carcls.data.table import ImageTable
 from carcls.errors import DataError
 
-Part = Literal["train", "validation", "judge"]
+Part = Literal["train", "validation", "holdout"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class TrainingData:
     """Where processes that prepare batches come from; None: a training that needs some starts a nursery of its own."""
 
     def table(self, part: Part) -> ImageTable:
-        """The photos of one part. Raises DataError for the judge part of a split that has none."""
-        table = {"train": self.split.train, "validation": self.split.validation, "judge": self.split.judge}[part]
+        """The photos of one part. Raises DataError for the holdout part of a split that has none."""
+        table = {"train": self.split.train, "validation": self.split.validation, "holdout": self.split.holdout}[part]
         if table is None:
-            raise DataError("this split holds no photos back to judge: set data.judge.fraction in a new study")
+            raise DataError("this split has no holdout: set data.holdout.fraction in a new study")
         return table
 
     def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:

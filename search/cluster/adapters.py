@@ -5,7 +5,7 @@ promotion and recovery are segments that the searcher hands out. Tune calls both
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from carcls.events import EpochReport
 from search.cluster.deadlines import Deadline, driver_patience_s
 from search.cluster.dispatch import Dispatcher
-from search.cluster.segment import Notice, Outcome, read_fallback, read_notice, read_outcome, read_report
+from search.cluster.segment import Notice, Outcome, read_evidence, read_fallback, read_notice, read_outcome, read_report
 from search.experiment.settings import DeadlineSettings
 from search.logs import get_logger
 
@@ -182,7 +182,8 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         if fallback:
             self._dispatcher.fell_back(trial.config["segment"]["number"], fallback.epoch)
         if report:
-            self._dispatcher.report(trial.config["segment"]["number"], report)
+            told = replace(report, evidence=read_evidence(result))
+            self._dispatcher.report(trial.config["segment"]["number"], told)
         notice = read_notice(result)
         if notice is not None and notice not in self._noticed:  # once, however many trials of a node say the same
             self._noticed.add(notice)

@@ -13,12 +13,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls import devices
-from carcls.atomic import is_full_disk
+from carcls.atomic import away_behind, is_full_disk
 from carcls.data.feeding_worker import serve
-from carcls.data.folds import read_split
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
-from carcls.errors import DamagedStoreError, OutOfMemoryError, TrainingError
+from carcls.errors import (
+    CheckpointError,
+    DamagedStoreError,
+    DataError,
+    MisfitError,
+    OutOfMemoryError,
+    TrainingError,
+    WeightsError,
+)
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
@@ -36,7 +43,10 @@ from search.cluster.segment import (
 from search.cluster.segment_config import config_of
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
+from search.split import read_study_split
 from search.stores import open_store
+
+_PIECE_BYTES = 1 << 20
 
 Work = Callable[[Outbox, Nursery | None], None]
 """What a child is for: it tells the outbox, and takes the processes that prepare its batches from the nursery."""
@@ -97,7 +107,9 @@ def _exit_with_actor(lifeline: Connection) -> None:
 
 def _redirect_output(path: Path) -> None:
     """Sends stdout and stderr, of C++ too, to the trial's folder. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # No more than the trial's own two folders: a study whose file system is away must not appear anew without it.
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(exist_ok=True)
     with path.open("ab", buffering=0) as log:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -107,7 +119,7 @@ def _redirect_output(path: Path) -> None:
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
     devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
-    split = read_split(study.split, Path(segment.data_root))
+    split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),
@@ -118,16 +130,22 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
         resume=_resumable(segment, study, outbox),
         stop_after_stage=segment.stop_after_stage,
         micro_batch=segment.micro_batch or None,
+        rank_by=segment.rank_by,
+        averages=segment.averages,
     )
 
 
 def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:
     """The segment's checkpoint or, where that is lost, one from before it; says so to the driver and in the output.
 
-    The driver takes back what it has recorded of the epochs since.
+    The driver takes back what it has recorded of the epochs since. Raises OSError where the checkpoint is there but
+    cannot be read at this moment: it is not lost, and no finished epoch is given up for it.
     """
     if segment.resume is None:
         return None
+    with contextlib.suppress(FileNotFoundError), (study.trial(segment.number) / segment.resume).open("rb") as file:
+        while file.read(_PIECE_BYTES):
+            pass
     name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
@@ -140,7 +158,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 def outcome_of(error: Exception) -> Outcome:
     """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
-    can do better than, or a failure of program or data."""
+    can do better than, files that no trial could do without, or a failure of the program."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     if is_full_disk(error):
         return Outcome("disk_full", cause)
@@ -148,4 +166,13 @@ def outcome_of(error: Exception) -> Outcome:
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
     if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
         return Outcome("killed", cause)
-    return Outcome("infeasible" if isinstance(error, TrainingError) else "failed", cause)
+    if isinstance(error, TrainingError):
+        return Outcome("infeasible", cause)
+    return Outcome("unavailable" if _concerns_all(error) else "failed", cause)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """True where photos, split, weights or storage are at fault, which every trial shares."""
+    if isinstance(error, MisfitError):
+        return False
+    return isinstance(error, DataError | WeightsError | CheckpointError) or away_behind(error) is not None

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
 from search.cluster.failure_row import FailureRow
+from search.cluster.outage import Outage, missing
 from search.cluster.refusals import Refusals
 from search.cluster.room import CheckpointRoom
 from search.cluster.segment import Outcome, Segment
@@ -20,6 +21,7 @@ from search.policy.policy import Policy, search_policy
 from search.policy.records import OUT_OF_TIME, TrialRecord
 from search.policy.scheduler import Continue, Finished, NewTrial, Repeat, Wait
 from search.study import Study
+from search.study_files import split_digest
 
 _SEED_END = 2**31
 """No seed of a training is as large."""
@@ -66,6 +68,7 @@ class Dispatcher:
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
         room: CheckpointRoom | None = None,
+        outage: Outage | None = None,
     ) -> None:
         self._experiment = experiment
         self._study = study
@@ -75,6 +78,12 @@ class Dispatcher:
         self._listeners = listeners
         self._room = room or CheckpointRoom(
             folder, experiment.search.checkpoints, search_policy(experiment).ladder, clock_s=clock_s
+        )
+        self._outage = outage or Outage(
+            folder.root,
+            minutes=experiment.search.checkpoints.full_disk_minutes,
+            still_wrong=lambda: missing(experiment, study, folder),
+            clock_s=clock_s,
         )
         self._spending = Spending(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self.finished = False
@@ -101,16 +110,19 @@ class Dispatcher:
         if isinstance(job, Finished):
             self.finished = True
             return "finished"
-        if isinstance(job, Wait) or self._lacks_room(records):
+        if isinstance(job, Wait) or self._must_wait(records):
             return "finished" if self._stopping else "wait"
         return self._begin(job, records)
 
-    def _lacks_room(self, records: tuple[TrialRecord, ...]) -> bool:
-        """True where the disk is too full for another segment; stops the search where it has been so for too long."""
-        is_short = self._room.is_short(records)
-        if self._room.why_stop:
-            self.stop(self._room.why_stop)
-        return is_short or self._stopping is not None
+    def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
+        """True where the disk is too full for another segment, or what all need is not there; stops the search where it
+        has been so for too long."""
+        waits = True
+        with self._outage.noticed():
+            waits = self._room.is_short(records) or self._outage.lasts()
+        if why := self._room.why_stop or self._outage.why_stop:
+            self.stop(why)
+        return waits or self._stopping is not None
 
     def _begin(self, job: NewTrial | Repeat | Continue, records: tuple[TrialRecord, ...]) -> Segment:
         match job:
@@ -127,12 +139,19 @@ class Dispatcher:
     def report(self, number: int, report: EpochReport) -> None:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
         self._room.wrote(number, report)
+        self._outage.got_on(number)
+        if report.evidence is not None and report.epoch > self._study.record(number).fidelity:
+            # Before the record: whatever is recorded has its evidence. After a kill in between it is written again.
+            report.evidence.write(self._folder.probabilities(number, report.epoch))
+            report = replace(report, evidence=None)
         if not self._study.report(number, report):
-            prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
+            with self._outage.noticed():  # what is not deleted now is after a later epoch
+                prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
             return
         self._spending.save()
-        prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
-        self._room.keep_quota(self._study.records())
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
+            self._room.keep_quota(self._study.records())
         for listener in self._listeners:
             listener.reported(number, report)
 
@@ -156,37 +175,54 @@ class Dispatcher:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
         record = self._study.record(number)
         outcome = _checked(outcome, record)
-        match outcome.kind:
-            case "ended" if record.next_stage is None:
-                self._study.complete(number)
-            case "ended":
-                self._study.pause(number)
-            case "killed" if may_restart(record, self._experiment.search.max_restarts):
-                self._study.interrupt(number, outcome.cause or "killed")
-            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
-                self._study.interrupt(number, outcome.cause or "out of memory", died=False)
-            case "out_of_time":
-                self._study.interrupt(number, OUT_OF_TIME, died=False)
-            case "unable":  # nor can any other trial
-                self._study.interrupt(number, outcome.cause or "its process cannot begin", died=False)
-                self.stop(f"no trial can be trained here: {outcome.cause}")
-            case "disk_full":
-                self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
-                self._room.refused(number, outcome.cause)
-            case _:
-                self._study.fail(
-                    number,
-                    outcome.cause or outcome.kind,
-                    infeasible=outcome.kind in ("infeasible", "out_of_memory"),
-                    traceback=self._output(number, record.attempts - 1),
-                )
+        if not self._interrupted(record, outcome):
+            self._over(record, outcome)
+        self._outage.ended(number)
         if why := self._failures.ended(number):
             self.stop(why)
-        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
-        self._room.keep_quota(self._study.records())
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+            self._room.keep_quota(self._study.records())
         self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
+
+    def _interrupted(self, record: TrialRecord, outcome: Outcome) -> bool:
+        """True where the trial is to be started again, for what ended it may pass or is not its own."""
+        number, cause = record.number, outcome.cause
+        match outcome.kind:
+            case "killed" if may_restart(record, self._experiment.search.max_restarts):
+                self._study.interrupt(number, cause or "killed")
+            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+                self._study.interrupt(number, cause or "out of memory", died=False)
+            case "out_of_time":
+                self._study.interrupt(number, OUT_OF_TIME, died=False)
+            case "unable":  # nor can any other trial
+                self._study.interrupt(number, cause or "its process cannot begin", died=False)
+                self.stop(f"no trial can be trained here: {cause}")
+            case "disk_full":
+                self._study.interrupt(number, cause or "no room left on a disk", died=False)
+                self._room.refused(number, cause)
+            case "unavailable":
+                self._study.interrupt(number, cause or "files that every trial needs", died=False)
+                self._outage.met(cause or outcome.kind, number)
+            case _:
+                return False
+        return True
+
+    def _over(self, record: TrialRecord, outcome: Outcome) -> None:
+        """Its segment reached its rung, or the trial failed for good."""
+        if outcome.kind == "ended" and record.next_stage is None:
+            self._study.complete(record.number)
+        elif outcome.kind == "ended":
+            self._study.pause(record.number)
+        else:
+            self._study.fail(
+                record.number,
+                outcome.cause or outcome.kind,
+                infeasible=outcome.kind in ("infeasible", "out_of_memory"),
+                traceback=self._output(record.number, record.attempts - 1),
+            )
 
     def _output(self, number: int, attempt: int) -> str | None:
         """What an attempt printed, relative to the study's folder; None where no process of it came to that."""
@@ -196,7 +232,9 @@ class Dispatcher:
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)
         config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
-        return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
+        return self._study.add_trial(
+            new.params, config, space=self._experiment.space, is_baseline=new.is_baseline, fold=new.fold
+        )
 
     def _new_repeat(self, job: Repeat) -> int:
         """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
@@ -207,7 +245,9 @@ class Dispatcher:
     def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
         """Records the segment before it starts."""
         config = self._study.config(number)
-        remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+        with self._outage.noticed():  # what is not deleted now is after a later epoch
+            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+        self._outage.began(number)
         attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
         for listener in self._listeners:
             listener.started(number)
@@ -226,8 +266,12 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=split_digest(self._study, of_folds=self._study.record(number).fold is not None),
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
+            fold=self._study.record(number).fold,
+            rank_by=self._study.rank_by,
+            averages=self._study.is_recording and self._experiment.record.averages,
         )
 
 

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from carcls.config import RankBy
 from carcls.events import EpochReport
+from carcls.evidence import Evidence
 
 EPOCH_REPORT = "epoch_report"
+EVIDENCE = "evidence"
 OUTCOME = "outcome"
 FALLBACK = "fallen_back"
 NOTICE = "notice"
 
 Message = dict[str, str]
-"""What a worker tells the driver: one of the four, by its name, as JSON text."""
+"""What a worker tells the driver: one of the four, by its name, as JSON text; beside an epoch its evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,15 @@ class Segment:
     """What had no room before, with this backbone and on whichever device, as JSON."""
     device: str = ""
     """What the worker takes its memory from, as it names it; the driver does not know."""
+    split_digest: str = ""
+    """What the study's split.csv must be, see `search.study_files`; empty: not known."""
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
+    fold: int | None = None
+    """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    rank_by: RankBy = "accuracy"
+    averages: bool = False
+    """Whether the last epoch also tells of averages of its stage's weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -60,10 +70,21 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full", "out_of_memory", "out_of_time", "unable"]
+    kind: Literal[
+        "ended",
+        "infeasible",
+        "failed",
+        "killed",
+        "disk_full",
+        "unavailable",
+        "out_of_memory",
+        "out_of_time",
+        "unable",
+    ]
     """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
-    write; no room for so many photos at once; told to end with its epoch, the search's hours being used up;
-    could not even import what trains."""
+    write; a file that every trial needs (split, photos, weights, the study's folder) could not be read or written; no
+    room for so many photos at once; told to end with its epoch, the search's hours being used up; could not even import
+    what trains."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
     stage: int | None = None
@@ -76,12 +97,18 @@ class Outcome:
 
 def report_message(report: EpochReport) -> Message:
     """An epoch as Tune's result."""
-    return {EPOCH_REPORT: json.dumps(report.to_json())}
+    evidence = {} if report.evidence is None else {EVIDENCE: report.evidence.to_text()}
+    return {EPOCH_REPORT: json.dumps(report.to_json()), **evidence}
 
 
 def read_report(result: Mapping[str, Any]) -> EpochReport | None:
-    """The epoch in a Tune result; None where it is another message."""
+    """The epoch in a Tune result, without its evidence; None where it is another message."""
     return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+def read_evidence(result: Mapping[str, Any]) -> Evidence | None:
+    """The probabilities that came with an epoch; None without any. Raises EvidenceError where they are damaged."""
+    return Evidence.from_text(result[EVIDENCE]) if EVIDENCE in result else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,14 +122,14 @@ def report_data(
     device: str = "",
     finalists: FinalistSettings = NO_FINALS,
     finals_exhausted: bool = False,
-    judge_photos: int | None = None,
+    holdout_photos: int | None = None,
 ) -> ReportData:
     """Decides all that the page says; pure.
 
     `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
     the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
     `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
-    machine. Without `validation_photos` or `judge_photos` their scores have no interval. `finals_exhausted`: the
+    machine. Without `validation_photos` or `holdout_photos` their scores have no interval. `finals_exhausted`: the
     budget has no room for more repeats of `finalists`. Raises KeyError where `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
@@ -144,7 +144,7 @@ def report_data(
         trained_s=sum(trained_s(record.reports) for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
-        winner=_winner(best, trials, (validation_photos, judge_photos), finals) if best else None,
+        winner=_winner(best, trials, (validation_photos, holdout_photos), finals) if best else None,
         finals=finals,
         leaderboard=_leaderboard(trials, best, validation_photos),
         curves=tuple(_curve(record, best) for record in trials if record.reports),
@@ -214,8 +214,8 @@ def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photo
 
 
 def _leaderboard_order(record: TrialRecord) -> tuple[bool, bool, float, float, int]:
-    accuracy, minus_log_loss = record.best_rank or (0.0, 0.0)
-    return (record.state is TrialState.FAIL, record.best_rank is None, -accuracy, -minus_log_loss, record.number)
+    first, second = record.best_rank or (0.0, 0.0)
+    return (record.state is TrialState.FAIL, record.best_rank is None, -first, -second, record.number)
 
 
 def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:

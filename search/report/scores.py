@@ -24,18 +24,18 @@ class Score:
     epoch: int
     stage_name: str
     image_size: int
-    judge_accuracy: float | None = None
+    holdout_accuracy: float | None = None
     """On photos that chose nothing, at that epoch; None where the study holds none back."""
-    judge_interval: Interval | None = None
-    """95 % of the judge accuracy; None where there is none, or the number of photos is not known."""
+    holdout_interval: Interval | None = None
+    """95 % of the holdout accuracy; None where there is none, or the number of photos is not known."""
 
 
-def trial_score(record: TrialRecord, photos: int | None, judge_photos: int | None = None) -> Score | None:
+def trial_score(record: TrialRecord, photos: int | None, holdout_photos: int | None = None) -> Score | None:
     """The trial's best epoch, its intervals by the number of photos in each part; None without a finite epoch."""
     best = record.best
     if best is None:
         return None
-    judged = best.judge_accuracy
+    held_out = best.holdout_accuracy
     return Score(
         accuracy=best.val_accuracy,
         interval=wilson_interval(best.val_accuracy, photos) if photos else None,
@@ -44,8 +44,8 @@ def trial_score(record: TrialRecord, photos: int | None, judge_photos: int | Non
         epoch=best.epoch,
         stage_name=best.stage_name,
         image_size=best.image_size,
-        judge_accuracy=judged,
-        judge_interval=wilson_interval(judged, judge_photos) if judged is not None and judge_photos else None,
+        holdout_accuracy=held_out,
+        holdout_interval=wilson_interval(held_out, holdout_photos) if held_out is not None and holdout_photos else None,
     )
 
 

@@ -196,6 +196,25 @@ def test_predict_prints_a_line_for_each_photo_and_fails_where_one_did(retrained:
     assert any(line.startswith(f"{broken}: ") for line in bad.stderr.splitlines())
 
 
+def test_no_name_can_forge_a_line_of_predict(retrained: Ran) -> None:
+    photo = min((retrained.cwd / "data" / "test_upload").iterdir()).read_bytes()
+    folder = retrained.cwd / "odd"
+    folder.mkdir()
+    for name in ("a\tb.jpg", "c\n/x.jpg\t0\t1.0000".replace("/", "_"), "d.jpg_large", "e\x1b.jpg"):
+        (folder / name).write_bytes(photo)
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    done = run_cli("predict", str(retrained.folder.model), str(folder), cwd=retrained.cwd)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0].removeprefix(f"{folder}/") for line in lines] == [
+        "a\\tb.jpg",
+        "c\\n_x.jpg\\t0\\t1.0000",
+        "d.jpg_large",
+        "e\\x1b.jpg",
+    ]
+    assert {len(line) for line in lines} == {3}
+    assert (done.returncode, f"{folder}/gone.jpg: a link to nothing" in done.stderr.splitlines()) == (1, True)
+
+
 def test_resume_of_a_finished_study_trains_nothing_more(finished: Ran) -> None:
     before = finished.records
     done = run_cli("resume", str(finished.folder.root), cwd=finished.cwd)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import StudyError
+from search.errors import ExperimentError, StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.experiment import load
 from search.folder import StudyFolder
@@ -168,6 +168,14 @@ def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
 def test_a_folder_without_a_study_is_named(tmp_path):
     with pytest.raises(StudyError, match="holds no study"):
         open_experiment(StudyFolder(tmp_path / "nothing"))
+
+
+def test_a_study_whose_file_says_judge_is_opened(folder: StudyFolder) -> None:
+    new = load(folder.experiment, ["data.holdout={fraction: 0.25}"])
+    folder.experiment.write_text(new.resolved_yaml().replace("holdout:", "judge:"), encoding="utf-8")
+    assert open_experiment(folder).data.holdout_fraction == 0.25
+    with pytest.raises(ExperimentError, match=r"data\.judge: was renamed: write `data\.holdout`"):
+        load(folder.experiment)
 
 
 def _file(folder: StudyFolder, text: str = EXPERIMENT) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import socket
@@ -9,11 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search.errors import StudyError
 from search.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
 from search.storage import StudyStorage
+from search.study import Study
 
 HERE = socket.gethostname()
 
@@ -233,3 +238,97 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="absent cannot be written to: No such file"):
         WriterLock.acquire(tmp_path / "absent")
+
+
+def two_epochs(folder: Path) -> Path:
+    """A journal of a few lines, closed; its path."""
+    with Study.create(folder, "cars") as study:
+        for value in (1, 2, 3):
+            study.set_value("n", value)
+    return folder / "study.log"
+
+
+def test_each_line_carries_a_checksum_that_optuna_ignores(tmp_path: Path) -> None:
+    log = two_epochs(tmp_path)
+    entries = [json.loads(line) for line in log.read_bytes().splitlines()]
+    assert all(list(entry)[-1] == "check" and len(entry["check"]) == 16 for entry in entries)
+    storage = JournalStorage(JournalFileBackend(str(log)))
+    assert storage.get_study_user_attrs(0)["value:n"] == 3
+
+
+@pytest.mark.parametrize("removed", [0, 2])
+def test_a_line_that_was_taken_out_is_missed(tmp_path: Path, removed: int) -> None:
+    log = two_epochs(tmp_path)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
+    with pytest.raises(StudyError, match=rf"study\.log, line {removed + 1}: damaged"):
+        Study.open(tmp_path)
+
+
+def test_lines_in_another_order_are_noticed(tmp_path: Path) -> None:
+    log = two_epochs(tmp_path)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
+    with pytest.raises(StudyError, match=r"study\.log, line 4: damaged"):
+        Study.open(tmp_path)
+
+
+def test_what_optuna_adds_is_read_and_covered_by_the_next_line(tmp_path: Path) -> None:
+    log = two_epochs(tmp_path)
+    with Study.open(tmp_path) as study:
+        study.set_value("n", 4)
+        # As optuna-dashboard does with a note, while a driver has the study open.
+        optuna.load_study(study_name="cars", storage=JournalStorage(JournalFileBackend(str(log)))).set_user_attr(
+            "by", 7
+        )
+        study.set_value("n", 5)
+    assert Study.open(tmp_path, read_only=True).get_value("n") == 5
+    whole = log.read_bytes()
+    foreign = whole.splitlines().index(next(line for line in whole.splitlines() if b'"check"' not in line)) + 1
+    log.write_bytes(whole.replace(b'{"by":7}', b'{"by":6}'))
+    with pytest.raises(StudyError, match=rf"study\.log, one of lines {foreign} to {foreign + 1}: damaged"):
+        Study.open(tmp_path)
+
+
+def without_checksums(log: Path) -> bytes:
+    """As the version before wrote the same."""
+    entries = [json.loads(line) for line in log.read_bytes().splitlines()]
+    bare = [{key: value for key, value in entry.items() if key != "check"} for entry in entries]
+    return b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in bare)
+
+
+def test_a_journal_of_before_is_read_and_guarded_from_its_next_line_on(tmp_path: Path) -> None:
+    log = two_epochs(tmp_path)
+    log.write_bytes(without_checksums(log))
+    old = log.read_bytes()
+    assert Study.open(tmp_path, read_only=True).get_value("n") == 3
+    with Study.open(tmp_path) as study:
+        study.set_value("n", 4)
+    assert Study.open(tmp_path, read_only=True).get_value("n") == 4
+    assert log.read_bytes().startswith(old)
+    log.write_bytes(log.read_bytes().replace(b'"value:n":2', b'"value:n":6'))
+    with pytest.raises(StudyError, match=rf"study\.log, one of lines 1 to {len(old.splitlines()) + 1}: damaged"):
+        Study.open(tmp_path)
+
+
+def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = two_epochs(tmp_path)
+    whole = log.read_bytes()
+    last = len(whole.splitlines())
+    log.write_bytes(whole.replace(b'"value:n":3', b'"value:n":2'))
+    with caplog.at_level(logging.WARNING):
+        assert Study.open(tmp_path, read_only=True).get_value("n") == 2
+        Study.open(tmp_path).close()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("search.journal")] == [
+        f"{log}, line {last}: the last one is damaged and left out",
+        f"{log}, line {last}: the last one was damaged, as by a power cut or a failing disk, and is cut off: what it"
+        " recorded will be done again",
+    ]
+    caplog.clear()
+    log.write_bytes(whole[:-20])
+    assert Study.open(tmp_path, read_only=True).get_value("n") == 2
+    Study.open(tmp_path).close()
+    assert not [record for record in caplog.records if record.name.startswith("search.journal")]
+    assert log.read_bytes() == whole[: whole.rstrip().rindex(b"\n") + 1]

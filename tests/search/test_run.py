@@ -111,29 +111,35 @@ def test_two_trials_at_once_keep_to_the_ladder_and_nan_is_infeasible(tmp_path: P
     assert most == 2
 
 
-def test_a_lost_photo_fails_each_trial_with_its_cause_and_the_search_ends(
+def test_a_lost_photo_stops_the_search_with_its_cause_and_put_back_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CARSEARCH_STORE", str(tmp_path / "store"))  # the photo's pixels must not be known already
     folder = create_study(load(write_tiny(tmp_path), ["search.trials=2"]))
     lost = sorted((tmp_path / "data" / "train" / "0").iterdir())[0]
-    lost.unlink()
+    elsewhere = lost.rename(tmp_path / "elsewhere.jpg")
 
-    done = run_cli("resume", str(folder.root), cwd=tmp_path)
+    done = run_cli("resume", str(folder.root), "--set", "search.checkpoints.full_disk_minutes=0.05", cwd=tmp_path)
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    records = read_records(folder)
-    assert [record.state for record in records] == [TrialState.FAIL, TrialState.FAIL]
-    for record in records:
-        assert not record.infeasible, "the photos are at fault, not the configuration"
-        assert record.cause is not None
-        assert record.cause.startswith("DataError")
-        assert lost.name in record.cause
-        log = (folder.trial(record.number) / "attempt-0" / "output.log").read_text(encoding="utf-8")
-        assert "Traceback (most recent call last)" in log
-        assert lost.name in log
+    assert done.stderr.count(" waits: DataError") == 1
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last.startswith("carsearch: DataError")
+    assert last.endswith(f"so for 0.05 minutes: go on by 'carsearch resume {folder.root}'")
+    (record,) = read_records(folder)
+    assert (record.state, record.deaths, record.reports) == (TrialState.WAITING, (), ())
+    assert record.cause is not None
+    assert lost.name in record.cause
+    log = (folder.trial(0) / "attempt-0" / "output.log").read_text(encoding="utf-8")
+    assert "Traceback (most recent call last)" in log
+    assert lost.name in log
+
+    elsewhere.rename(lost)
+    done = run_cli("resume", str(folder.root), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {record.state for record in read_records(folder)} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
 def test_a_study_appears_whole_with_its_split_and_frozen_experiment(

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from carcls.errors import DamagedStoreError, DataError, DiskFullError, DivergedError
+from carcls.errors import (
+    CheckpointError,
+    ConfigError,
+    DamagedStoreError,
+    DataError,
+    DiskFullError,
+    DivergedError,
+    MisfitError,
+    WeightsError,
+)
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
 from search.cluster.child import _resumable, outcome_of
@@ -38,16 +47,32 @@ SEGMENT = Segment(
 )
 
 
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
         (DiskFullError("a.npz: no room"), Outcome("disk_full", "DiskFullError: a.npz: no room")),
         (OSError(errno.EDQUOT, "over quota"), Outcome("disk_full", "OSError: [Errno 122] over quota")),
         (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
-        (DataError("1.jpg is gone"), Outcome("failed", "DataError: 1.jpg is gone")),
+        (ValueError("odd"), Outcome("failed", "ValueError: odd")),
+        (MisfitError("of another backbone"), Outcome("failed", "MisfitError: of another backbone")),
         # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
         (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),
-        (OSError(errno.EIO, "bad block"), Outcome("failed", "OSError: [Errno 5] bad block")),
+        # What all trials share is no fault of this one.
+        (DataError("1.jpg is gone"), Outcome("unavailable", "DataError: 1.jpg is gone")),
+        (WeightsError("w.h5: no such file"), Outcome("unavailable", "WeightsError: w.h5: no such file")),
+        (CheckpointError("torn"), Outcome("unavailable", "CheckpointError: torn")),
+        (OSError(errno.EIO, "bad block"), Outcome("unavailable", "OSError: [Errno 5] bad block")),
+        (OSError(errno.ESTALE, "stale"), Outcome("unavailable", "OSError: [Errno 116] stale")),
+        (OSError(errno.ENOMEM, "no memory"), Outcome("failed", "OSError: [Errno 12] no memory")),
+        (
+            caused(ConfigError("p.yaml cannot be read"), OSError(errno.EACCES, "closed")),
+            Outcome("unavailable", "ConfigError: p.yaml cannot be read"),
+        ),
     ],
 )
 def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""A fixed recipe with photos held back to judge, from its split to its answer."""
+"""A fixed recipe with a holdout, from its split to its answer."""
 
 import csv
 from collections import Counter
@@ -14,7 +14,7 @@ from search.scores import read_reports, read_scores
 from tests.search.processes import run_cli
 from tests.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, VALIDATION_PHOTOS, write_tiny
 
-JUDGED = FIXED.replace("seed: 0}}", "seed: 0}, judge: {fraction: 0.17}}")
+HELD_OUT = FIXED.replace("seed: 0}}", "seed: 0}, holdout: {fraction: 0.17}}")
 JUDGES = CLASSES * 2
 """0.17 of 12 a class, rounded."""
 
@@ -22,13 +22,13 @@ JUDGES = CLASSES * 2
 def test_a_study_holds_back_what_its_file_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plain = create_recipe_folder(load(write_tiny(tmp_path, FIXED)))
-    judged = create_recipe_folder(load(write_tiny(tmp_path, JUDGED.replace("name: tiny", "name: judged"))))
-    alone, split = (read_split(folder.split, tmp_path / "data") for folder in (plain, judged))
-    assert alone.judge is None
+    held_out = create_recipe_folder(load(write_tiny(tmp_path, HELD_OUT.replace("name: tiny", "name: held_out"))))
+    alone, split = (read_split(folder.split, tmp_path / "data") for folder in (plain, held_out))
+    assert alone.holdout is None
     assert split.validation == alone.validation
-    assert split.judge is not None
-    assert len(split.judge) == JUDGES
-    assert sorted(split.train.ids + split.judge.ids) == sorted(alone.train.ids)
+    assert split.holdout is not None
+    assert len(split.holdout) == JUDGES
+    assert sorted(split.train.ids + split.holdout.ids) == sorted(alone.train.ids)
 
 
 def ran(cwd: Path, *arguments: str) -> None:
@@ -37,20 +37,20 @@ def ran(cwd: Path, *arguments: str) -> None:
 
 
 @pytest.mark.slow
-def test_judges_stay_out_of_the_final_training_and_of_its_scores(tmp_path: Path) -> None:
-    write_tiny(tmp_path, JUDGED)
+def test_the_holdout_stays_out_of_the_final_training_and_of_its_scores(tmp_path: Path) -> None:
+    write_tiny(tmp_path, HELD_OUT)
     ran(tmp_path, "train", "tiny.yaml")
     folder = StudyFolder(tmp_path / "results" / "tiny")
     with folder.split.open(encoding="utf-8", newline="") as rows:
         assert Counter(row["fold"] for row in csv.DictReader(rows)) == {
             "train": 36 - VALIDATION_PHOTOS - JUDGES,
             "validation": VALIDATION_PHOTOS,
-            "judge": JUDGES,
+            "holdout": JUDGES,
         }
     reports, scores = read_reports(folder.retrain_reports), read_scores(folder.scores)
     for report in reports:
-        assert report.judge_accuracy is not None
-        correct = report.judge_accuracy * JUDGES
+        assert report.holdout_accuracy is not None
+        correct = report.holdout_accuracy * JUDGES
         assert correct == pytest.approx(round(correct), abs=1e-6)
         trained = report.images_per_s * report.seconds.train
         assert trained == pytest.approx(36 - VALIDATION_PHOTOS - JUDGES)
@@ -59,4 +59,4 @@ def test_judges_stay_out_of_the_final_training_and_of_its_scores(tmp_path: Path)
     ran(tmp_path, "submit", "results/tiny")
     assert len(folder.submission.read_text(encoding="utf-8").splitlines()) == 1 + CLASSES * TEST_PER_CLASS
     recipe = load(folder.recipe)
-    assert recipe.data.judge_fraction == 0.17
+    assert recipe.data.holdout_fraction == 0.17

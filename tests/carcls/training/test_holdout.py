@@ -1,4 +1,4 @@
-"""Photos that judge are scored by the model as it stands, and leave no other trace in a training."""
+"""Holdout photos are scored by the model as it stands, and leave no other trace in a training."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ HEAD = {
     "early_stopping": {"patience_epochs": 1},
 }
 TOP = {"name": "top", "unfreeze": 0.2, "epochs": 2, "learning_rate": 0.003, "image_scale": 1.5}
-JUDGES = 5
+HELD_OUT = 5
 """More than half a batch, less than a whole one: their last batch is filled up."""
 
 
@@ -43,12 +43,12 @@ def recipe(weights) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def both(data, tmp_path_factory) -> tuple[TrainingData, TrainingData]:
-    """One training part and one validation part: with judges, and without."""
+    """One training part and one validation part: with a holdout, and without."""
     train = data.split.train
-    split = replace(data.split, train=train.select(range(len(train) - JUDGES)))
-    judge = train.select(range(len(train) - JUDGES, len(train)))
-    judged = replace(data, split=replace(split, judge=judge), store=Store(tmp_path_factory.mktemp("store")))
-    return judged, replace(judged, split=split)
+    split = replace(data.split, train=train.select(range(len(train) - HELD_OUT)))
+    holdout = train.select(range(len(train) - HELD_OUT, len(train)))
+    with_holdout = replace(data, split=replace(split, holdout=holdout), store=Store(tmp_path_factory.mktemp("store")))
+    return with_holdout, replace(with_holdout, split=split)
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,16 @@ def runs(recipe, both, tmp_path_factory):
 
 
 def numbers(report: EpochReport) -> EpochReport:
-    """A report without clock, store and judges."""
+    """A report without clock, store and holdout."""
     bare = replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0), store=StoreUse())
-    return replace(bare, judge_log_loss=None, judge_accuracy=None)
+    return replace(bare, holdout_log_loss=None, holdout_accuracy=None)
 
 
-def test_a_training_is_bit_equal_with_judges_and_without(runs):
-    (folder, judged), (other_folder, alone) = runs
-    assert [numbers(report) for report in judged] == alone_numbers(alone)
-    assert judged[-1].stage_name == "top"
-    for one, other in zip(judged, alone, strict=True):
+def test_a_training_is_bit_equal_with_a_holdout_and_without(runs):
+    (folder, with_holdout), (other_folder, alone) = runs
+    assert [numbers(report) for report in with_holdout] == alone_numbers(alone)
+    assert with_holdout[-1].stage_name == "top"
+    for one, other in zip(with_holdout, alone, strict=True):
         (arrays, meta), (expected, expected_meta) = (
             load_state(folder / one.checkpoint),
             load_state(other_folder / other.checkpoint),
@@ -84,41 +84,42 @@ def test_a_training_is_bit_equal_with_judges_and_without(runs):
 
 
 def alone_numbers(reports: list[EpochReport]) -> list[EpochReport]:
-    """Of a training without judges, which must tell none of theirs."""
+    """Of a training without a holdout, which must have no score on one."""
     assert all(
-        (report.judge_log_loss, report.judge_accuracy, report.seconds.judge) == (None, None, 0.0) for report in reports
+        (report.holdout_log_loss, report.holdout_accuracy, report.seconds.holdout) == (None, None, 0.0)
+        for report in reports
     )
     return [numbers(report) for report in reports]
 
 
-def test_judge_scores_are_those_of_the_model_after_each_epoch(recipe, weights, both, runs):
+def test_holdout_scores_are_those_of_the_model_after_each_epoch(recipe, weights, both, runs):
     (data, _), ((folder, reports), _) = both, runs
     for report in reports:
         arrays, meta = load_state(folder / report.checkpoint)
         classifier = build_classifier(recipe, size_px=report.image_size, class_count=3, weights=weights)
         of_model = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
         InitialWeights(classifier).restore(model_variables(classifier.model), of_model, read_left_out(meta)[1])
-        pixels = np.asarray(data.pixels("judge", report.image_size)[:])
+        pixels = np.asarray(data.pixels("holdout", report.image_size)[:])
         probabilities = np.asarray(classifier.model.predict_on_batch(pixels))
-        labels = data.split.judge.labels
-        assert report.judge_accuracy == metrics.accuracy(probabilities, labels)
+        labels = data.split.holdout.labels
+        assert report.holdout_accuracy == metrics.accuracy(probabilities, labels)
         # Frozen stages see features in float16.
-        assert report.judge_log_loss == pytest.approx(float(metrics.log_loss(probabilities, labels)), rel=5e-3)
-        assert report.seconds.judge > 0
-    assert len({report.judge_log_loss for report in reports}) == len(reports)
+        assert report.holdout_log_loss == pytest.approx(float(metrics.log_loss(probabilities, labels)), rel=5e-3)
+        assert report.seconds.holdout > 0
+    assert len({report.holdout_log_loss for report in reports}) == len(reports)
 
 
-def test_judges_are_in_no_other_table(both):
+def test_holdout_photos_are_in_no_other_table(both):
     split = both[0].split
-    assert not set(split.judge.digests) & (set(split.train.digests) | set(split.validation.digests))
-    assert both[0].table("judge") is split.judge
+    assert not set(split.holdout.digests) & (set(split.train.digests) | set(split.validation.digests))
+    assert both[0].table("holdout") is split.holdout
 
 
 def test_a_part_that_is_not_there_is_named(recipe, both, tmp_path):
-    judged, alone = both
-    with pytest.raises(DataError, match="this split holds no photos back to judge"):
-        alone.pixels("judge", 32)
-    empty = replace(judged, split=replace(judged.split, judge=judged.split.judge.select([])))
-    with pytest.raises(DataError, match="the judge part of this split has no photos"):
+    with_holdout, alone = both
+    with pytest.raises(DataError, match="this split has no holdout"):
+        alone.pixels("holdout", 32)
+    empty = replace(with_holdout, split=replace(with_holdout.split, holdout=with_holdout.split.holdout.select([])))
+    with pytest.raises(DataError, match="the holdout part of this split has no photos"):
         fine_tune(recipe, empty, print, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []

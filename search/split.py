@@ -1,0 +1,25 @@
+"""A study's split, compared with what the study knows of it. Light: every trial's process reads it."""
+
+from pathlib import Path
+
+from carcls.data.folds import Split, parse_split
+from carcls.data.k_folds import parse_folds
+from carcls.errors import DataError
+from search.fingerprint import digest_of
+from search.folder import StudyFolder
+
+
+def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:
+    """The split in a study's folder, or what one of its folds trains and validates on.
+
+    digest: BLAKE2b-128 of the file, in hex; empty where the study does not know it. Raises DataError where the file
+    cannot be read, or has another one.
+    """
+    path = folder.split if fold is None else folder.folds
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if digest and digest_of(content) != digest:
+        raise DataError(f"{path}: damaged (not as the study made it): put back a copy of this file")
+    return parse_split(content, path, data_root) if fold is None else parse_folds(content, path, data_root).split(fold)
