@@ -114,16 +114,22 @@ def _link(large: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[int]:
     images = large.reshape(-1, _SIDE, 2, _SIDE, 2).mean(axis=(2, 4), dtype=np.float32)
     pairs = _likely_pairs(_hashes(images), _spectra(images, _COARSE_FREQUENCIES))
     swapped = pairs[np.argsort(pairs[:, 1], kind="stable")][:, ::-1]
-    same = [
-        pair
-        for cut, whole in (pairs.T, swapped.T)
-        for pair in _alike_in_every_part(large, classes, _matching_crops(images, cut, whole))
-    ]
     first = list(range(len(images)))
-    for one, other in same:
-        low, high = sorted((_first(first, one), _first(first, other)))
-        first[high] = low
+    for ordered in (pairs, swapped):
+        matches = _matching_crops(images, *_not_linked(first, ordered).T)
+        for start in range(0, len(matches), _PAIRS_AT_ONCE):
+            # Of many copies of one picture few pairs are left to compare, once the first of them are linked.
+            left = _not_linked(first, matches[start : start + _PAIRS_AT_ONCE])
+            for one, other in _alike_in_every_part(large, classes, left):
+                low, high = sorted((_first(first, one), _first(first, other)))
+                first[high] = low
     return [_first(first, position) for position in range(len(first))]
+
+
+def _not_linked(first: list[int], pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of the rows, those whose first two photos are in different groups."""
+    apart = [_first(first, one) != _first(first, other) for one, other in pairs[:, :2].tolist()]
+    return pairs[np.array(apart, dtype=np.bool_)]
 
 
 def _first(first: list[int], position: int) -> int:
@@ -153,16 +159,13 @@ def _alike_in_every_part(
     large: NDArray[np.uint8], classes: NDArray[np.int64], matches: NDArray[np.intp]
 ) -> list[tuple[int, int]]:
     """Of the matches, as `_matching_crops` gives them, the pairs whose crops are alike in every part but a few."""
-    found: list[tuple[int, int]] = []
-    for start in range(0, len(matches), _PAIRS_AT_ONCE):
-        cut, whole, rows, columns = matches[start : start + _PAIRS_AT_ONCE].T
-        crops = _LARGE_CROPS[rows] @ large[cut].astype(np.float32) @ _LARGE_CROPS[columns].swapaxes(-1, -2)
-        one, other = classes[cut], classes[whole]
-        contradicts = (one >= 0) & (other >= 0) & (one != other)
-        allowed = np.where(contradicts, _OTHER_PARTS_OTHER_CLASS, _OTHER_PARTS)
-        alike = share_of_other_parts(crops, large[whole].astype(np.float32)) <= allowed
-        found += zip(cut[alike].tolist(), whole[alike].tolist(), strict=True)
-    return found
+    cut, whole, rows, columns = matches.T
+    crops = _LARGE_CROPS[rows] @ large[cut].astype(np.float32) @ _LARGE_CROPS[columns].swapaxes(-1, -2)
+    one, other = classes[cut], classes[whole]
+    contradicts = (one >= 0) & (other >= 0) & (one != other)
+    allowed = np.where(contradicts, _OTHER_PARTS_OTHER_CLASS, _OTHER_PARTS)
+    alike = share_of_other_parts(crops, large[whole].astype(np.float32)) <= allowed
+    return list(zip(cut[alike].tolist(), whole[alike].tolist(), strict=True))
 
 
 def _matching_crops(images: Floats, cut: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.intp]:
