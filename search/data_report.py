@@ -60,15 +60,15 @@ def _size_lines(found: Findings) -> list[str]:
 
 def _copy_lines(copies: Sequence[Copies]) -> list[str]:
     if not copies:
-        return ["copies: none, exact or near"]
-    places = Counter(("exact" if group.exact else "near", group.place.split(":")[0]) for group in copies)
+        return ["copies and look-alikes: none"]
+    places = Counter((group.kind, group.place.split(":")[0]) for group in copies)
     told = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
     lines = [
-        f"  {'exact' if group.exact else 'near'}, {group.place}: {', '.join(map(field, group.paths[:3]))}"
+        f"  {group.kind}, {group.place}: {', '.join(map(field, group.paths[:3]))}"
         + (f" and {len(group.paths) - 3} more" if len(group.paths) > 3 else "")
         for group in copies
     ]
-    return [f"copies: {len(copies):,} groups: {told}", *_cut(lines)]
+    return [f"copies and look-alikes: {len(copies):,} groups: {told}", *_cut(lines)]
 
 
 def _unusable_lines(found: Findings) -> list[str]:

@@ -92,12 +92,13 @@ def _groups(dataset: Dataset) -> tuple[list[tuple[int, ...]], list[tuple[int, ..
     scans = (*dataset.train_scans, *dataset.test_scans)
     digests = [scan.digest for scan in scans]
     with ThreadPoolExecutor(2) as pool:  # NumPy lets go of the interpreter while it counts bits
-        everywhere = pool.submit(linked_groups, digests, [scan.look for scan in scans])
+        labels = [*dataset.train.labels.tolist(), *dataset.test.labels.tolist()]
+        everywhere = pool.submit(linked_groups, digests, [scan.look for scan in scans], labels)
         return train_groups(dataset), everywhere.result()
 
 
 def _copies(dataset: Dataset, groups: Sequence[tuple[int, ...]]) -> tuple[Copies, ...]:
-    """Exact and near duplicates over training and test photos together, the worst kind first."""
+    """Exact copies and look-alikes over training and test photos together, the worst kind first."""
     tables, paths = (dataset.train, dataset.test), _paths(dataset)
     labels = [int(label) for table in tables for label in table.labels]
     digests = [digest for table in tables for digest in table.digests]
@@ -198,12 +199,17 @@ def _warnings(
         yield f"{len(few)} of {len(classes)} classes have under {_FEW_VALIDATION} photos to validate on: {_some(few)}"
     if max(counts) > _UNEQUAL * min(counts):
         yield f"the largest class has {max(counts) / min(counts):.0f} times the photos of the smallest"
-    for groups, what in (
-        ([group for group in copies if len(group.classes) > 1], "copies with two labels; they are never validated on"),
-        ([group for group in copies if group.training and group.test], "copies across training and test"),
-    ):
-        if groups:
-            yield f"{len(groups):,} groups of {what}"
+    for kind in sorted({group.kind for group in copies}):
+        alike = [group for group in copies if group.kind == kind]
+        contradictory = sum(len(group.classes) > 1 for group in alike)
+        across = sum(bool(group.training and group.test) for group in alike)
+        if contradictory:
+            why = (
+                "" if kind == "exact copies" else ": different cars before one background, or one photo labelled twice"
+            )
+            yield f"{contradictory:,} groups of {kind} with two labels{why}; they are never validated on"
+        if across:
+            yield f"{across:,} groups of {kind} across training and test"
     if sizes.odd:
         yield f"{len(sizes.odd):,} photos are under {_SMALL_PX} px on a side or over {_LONG_ASPECT:g} times as long"
     if not test:

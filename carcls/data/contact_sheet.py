@@ -50,8 +50,7 @@ def sheet_rows(dataset: Dataset, findings: Findings, *, seed: int) -> list[Sheet
         chosen = sorted(rng.choice(one.photos, min(_PER_ROW, one.photos), replace=False).tolist())
         rows.append(SheetRow(f"{one.name}: {one.photos:,} photos", tuple(of_class[label][at] for at in chosen)))
     for group in findings.copies[:_MOST_COPIES]:
-        kind = "exact" if group.exact else "near"
-        rows.append(SheetRow(f"{kind} copies, {group.place}", group.paths[:_PER_ROW]))
+        rows.append(SheetRow(f"{group.kind}, {group.place}", group.paths[:_PER_ROW]))
     if findings.sizes.odd:
         rows.append(SheetRow(f"odd sizes: {len(findings.sizes.odd):,} photos", findings.sizes.odd[:_PER_ROW]))
     return rows

@@ -13,16 +13,21 @@ from carcls.data.table import Quarantined
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Photos that are copies of each other."""
+    """Photos that are copies of each other, or look alike."""
 
     paths: tuple[str, ...]
     """Relative to the data folder, absolute outside it; training photos first."""
     classes: tuple[str, ...]
     """Of the training photos among them, each once."""
     exact: bool
-    """All of them are the same bytes."""
+    """All of them are the same bytes; else some only look alike, and may be different photos after all."""
     training: int
     test: int
+
+    @property
+    def kind(self) -> str:
+        """What they are called."""
+        return "exact copies" if self.exact else "look-alikes"
 
     @property
     def place(self) -> str:
@@ -107,7 +112,7 @@ def write_lists(findings: Findings, folder: Path) -> None:
         folder / "duplicates.csv",
         ("group", "kind", "place", "path"),
         [
-            (number, "exact" if group.exact else "near", group.place, path)
+            (number, group.kind, group.place, path)
             for number, group in enumerate(findings.copies)
             for path in group.paths
         ],

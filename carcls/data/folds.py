@@ -48,11 +48,11 @@ def make_split(
     holdout_fraction: float = 0.0,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
-    """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
+    """A share of each class, rounded, goes to validation; copies (equal digests, look-alikes) stay on one side.
 
     Every class with two different photos has at least one on each side; a class with one stays in training, and
     so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
-    without near duplicates are split as by digests alone.
+    without look-alikes are split as by digests alone.
     holdout_fraction: the share of each class that is then held out in the same way, from what validation left; 0: none.
     Validation photos do not depend on it.
     Where the data folder itself holds photos back for validation, these are validated on, whatever `fraction` is, but
@@ -87,7 +87,8 @@ def make_split(
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
     """Positions of training photos, each group copies of one another; every photo is in one."""
-    return linked_groups(dataset.train.digests, [scan.look for scan in dataset.train_scans])
+    looks = [scan.look for scan in dataset.train_scans]
+    return linked_groups(dataset.train.digests, looks, dataset.train.labels.tolist())
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -163,14 +163,23 @@ def tables_beside(tree: Tree) -> list[str]:
         join(folder, name)
         for folder in ("", TRAIN_FOLDER)
         for name, kind in tree.listed(folder).entries.items()
-        if kind is Kind.FILE and name.lower().endswith((".csv", ".tsv")) and not is_sample_name(name)
+        if kind is Kind.FILE and name.lower().endswith((".csv", ".tsv")) and not reads_like_a_sample(name)
     ]
 
 
 def is_sample_name(name: str) -> bool:
     """True for `sample-submission.csv` in any spelling, such as `SampleSubmission.csv`."""
     stem, _, ending = name.casefold().rpartition(".")
-    return ending == "csv" and "".join(sign for sign in stem if sign.isalnum()) == "samplesubmission"
+    return ending == "csv" and _letters(stem) == "samplesubmission"
+
+
+def reads_like_a_sample(name: str) -> bool:
+    """True for names that somebody may take for the sample's, such as `sample_submission.csv.txt`."""
+    return any(word in _letters(name) for word in ("samplesub", "submission"))
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
 
 
 def _holds_photos(tree: Tree, folder: str, nested: bool) -> bool:

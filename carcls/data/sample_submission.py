@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carcls.data.layouts import SAMPLE_CSV, Layout, is_sample_name
+from carcls.data.layouts import SAMPLE_CSV, Layout, is_sample_name, reads_like_a_sample
 from carcls.data.names import is_junk, natural_key, same_text
 from carcls.errors import SubmissionError
 
@@ -55,7 +55,7 @@ def ignored_samples(root: Path, layout: Layout) -> Iterator[tuple[str, str]]:
             yield name, f"not followed: data.sample names {layout.sample.name}"
         elif is_sample_name(name) and layout.test is not None:
             yield name, "not followed: data.test names the photos to predict; name this file by data.sample as well"
-        elif not is_sample_name(name) and re.search("samplesub|submissionsample", _letters(name)):
+        elif not is_sample_name(name) and reads_like_a_sample(name):
             yield (
                 name,
                 f"not followed: a sample submission is called {SAMPLE_CSV}; rename it, or name it by data.sample",
@@ -146,10 +146,6 @@ def _files(root: Path) -> list[str]:
         )
     except OSError:  # told where the folder's layout is read
         return []
-
-
-def _letters(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.casefold())
 
 
 def _some(names: Sequence[str]) -> str:

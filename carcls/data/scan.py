@@ -26,7 +26,7 @@ class Scan:
     height: int = 0
     byte_count: int = 0
     look: bytes = b""
-    """Of `look_of`, 1,024 bytes: what near duplicates are found by."""
+    """Of `look_of`, 4,096 bytes: what look-alikes are found by."""
 
 
 _CHUNK = 128

@@ -61,7 +61,7 @@ def test_check_reports_and_writes_nothing_into_the_data_folder(carsearch, tmp_pa
     ]
     assert "split: 9 to train, 3 to validate: data.validation.fraction=0.25" in lines
     assert f"pixel store: {(12 * 96 * 96 * 3 + 128) / 1e6:.1f} MB at 96 px" in lines
-    assert "copies: none, exact or near" in lines
+    assert "copies and look-alikes: none" in lines
     assert "unusable: none" in lines
     assert lines[-1] == "lists and contact sheet: data-check-cars"
     assert "warning: 3 of 3 classes have under 10 photos to validate on: 0, 1, 2" in err.splitlines()

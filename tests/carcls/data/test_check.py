@@ -80,8 +80,8 @@ def test_warnings(findings):
     assert findings.warnings == (
         "1 photos, rows or classes cannot be used as they are",
         "2 of 2 classes have under 10 photos to validate on: Лада Приора, Нива",
-        "1 groups of copies with two labels; they are never validated on",
-        "1 groups of copies across training and test",
+        "1 groups of exact copies with two labels; they are never validated on",
+        "1 groups of look-alikes across training and test",
     )
 
 
@@ -136,8 +136,8 @@ def test_sheet_shows_each_class_then_copies(root, findings):
         ("Лада Приора: 12 photos", 8),
         ("Нива: 4 photos", 4),
         ("exact copies, two labels: Лада Приора, Нива", 2),
-        ("near copies, across training and test", 2),
-        ("near copies, within training", 2),
+        ("look-alikes, across training and test", 2),
+        ("look-alikes, within training", 2),
     ]
 
 

@@ -8,53 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from carcls.data.drawn.cars import car_models
 from carcls.data.duplicates import exact_groups, linked_groups, look_of, near_groups
+from carcls.data.local_likeness import share_of_other_parts
 from carcls.data.photo import decode_bytes, read_photo_bytes
 from carcls.data.sample import sample_photo
-
-Image = NDArray[np.uint8]
-
-
-def again(image: Image, quality: int = 90) -> Image:
-    """Saved as JPEG and read."""
-    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
-
-
-def cut(image: Image, share: float) -> Image:
-    """Cropped on two sides."""
-    height, width = image.shape[:2]
-    return image[int(share * height) :, : width - int(share * width)]
-
-
-def scaled(image: Image, factor: float) -> Image:
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def stamped(image: Image) -> Image:
-    height, width = image.shape[:2]
-    place = (int(width * 0.55), int(height * 0.95))
-    return cv2.putText(image.copy(), "avito.ru", place, 0, width / 400, (255, 255, 255), 3)
-
-
-EDITS: dict[str, tuple[Callable[[Image], Image], float]] = {
-    "quality 10": (lambda image: again(image, 10), 0.99),
-    "half the size": (lambda image: scaled(image, 0.5), 0.99),
-    "a quarter of the size": (lambda image: scaled(image, 0.25), 0.99),
-    "larger": (lambda image: scaled(image, 1.5), 0.99),
-    "square": (lambda image: cv2.resize(image, (224, 224)), 0.99),
-    "brighter": (lambda image: np.clip(image * 1.2 + 15, 0, 255).astype(np.uint8), 0.99),
-    "darker": (lambda image: (image * 0.7).astype(np.uint8), 0.99),
-    "grey": (lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), 0.99),
-    "cut by 3 %": (lambda image: cut(image, 0.03), 0.97),
-    "cut by 5 %": (lambda image: cut(image, 0.05), 0.9),
-    "stamped": (stamped, 0.95),
-    "all at once": (lambda image: again(scaled(np.clip(cut(image, 0.02) * 1.1, 0, 255).astype(np.uint8), 0.5)), 0.97),
-}
-"""What people do to photos, and the share of 300 real photos that must be found again."""
+from tests.carcls.data.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below
 
 
 def share_found(originals: list[Image], edit: Callable[[Image], Image]) -> float:
@@ -90,9 +50,7 @@ def test_copies_of_real_photos_are_found_and_nothing_else(different_real_photos,
 
 @pytest.fixture(scope="module")
 def different_real_photos(shared: Path) -> list[Image]:
-    paths = sorted((shared / "data" / "cars10" / "test_upload").iterdir())
-    paths += sorted((shared / "data" / "cars10" / "train" / "0").iterdir())
-    return [decode_bytes(read_photo_bytes(path)) for path in paths]
+    return photos_below(shared / "data" / "cars10" / "test_upload", shared / "data" / "cars10" / "train" / "0")
 
 
 @pytest.mark.real
@@ -106,6 +64,48 @@ def test_the_real_photos_hold_three_pairs(shared: Path):
         {"126183", "207757"},
         {"21494", "281726"},
     ]
+
+
+@pytest.mark.real
+def test_other_cars_before_one_background_are_no_look_alikes(shared: Path):
+    """The whole is alike, the part with the car is not. As a whole, 14 % of such pairs are alike enough for copies."""
+    photos = photos_below(shared / "data" / "cars10")
+    pairs = list(before_one_background(cars_cut_out(photos), photos[:60], seed=0))
+    assert len(pairs) > 300
+    looks = [(look_of(one), look_of(other)) for one, other in pairs]
+    assert sum(bool(near_groups(pair)) for pair in looks) <= 0.03 * len(pairs)
+    assert sum(bool(near_groups(pair, (0, 1))) for pair in looks) <= 0.01 * len(pairs)
+
+
+def test_one_part_that_differs_makes_another_picture():
+    """Also where all around it is the same: a twelfth of the picture."""
+    rng = np.random.default_rng(0)
+
+    def texture(side: int) -> Image:
+        return cv2.resize(rng.integers(0, 256, (side // 12, side // 12), dtype=np.uint8), (side, side))
+
+    wall = texture(256)
+    same, other, stamped = wall.copy(), wall.copy(), wall.copy()
+    other[96:168, 80:152] = texture(72)
+    stamped[224:248, 160:250] = 255
+    looks = [look_of(image) for image in (wall, same, other, stamped)]
+    assert near_groups(looks[:2]) == near_groups(looks[:2], [0, 1]) == [(0, 1)]
+    assert near_groups([looks[0], looks[2]]) == []
+    assert near_groups([looks[0], looks[3]]) == [(0, 1)]
+
+
+@given(st.integers(0, 9), st.floats(0.3, 1.5), st.floats(-40, 40))
+@settings(max_examples=40, deadline=None)
+def test_parts_are_compared_whatever_the_brightness(seed, contrast, brightness):
+    rng = np.random.default_rng(seed)
+    pictures = rng.normal(0, 40, (3, 64, 64)).astype(np.float32)
+    others = (pictures * contrast + brightness).astype(np.float32)
+    assert share_of_other_parts(pictures, others).max() == 0
+    assert (
+        share_of_other_parts(pictures, np.roll(pictures, 1, axis=2)).max() < 0.2
+    )  # met to the pixel but for the frame
+    assert share_of_other_parts(pictures, rng.permutation(pictures, axis=1)).min() > 0.5
+    assert share_of_other_parts(np.zeros_like(pictures), pictures).tolist() == [0, 0, 0]
 
 
 def test_photos_that_show_nothing_are_not_compared():
@@ -133,7 +133,7 @@ def test_equal_digests_are_exact_copies():
 @settings(max_examples=60, deadline=None)
 def test_every_photo_is_in_one_group_with_all_that_it_is_linked_to(photos):
     """A picture is drawn by its number; files of equal bytes show equal pictures."""
-    pictures = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (7, 64, 64), dtype=np.uint8)
     looks = [np.clip(pictures[picture], version, 255).astype(np.uint8).tobytes() for picture, version in photos]
     groups = linked_groups([f"{photo}" for photo in photos], looks)
     assert sorted(position for group in groups for position in group) == list(range(len(photos)))

@@ -12,7 +12,7 @@ from carcls.data.scan import Scan
 from carcls.data.table import Dataset, ImageTable, Quarantined, load_dataset, sort_class_names
 from carcls.errors import DataError
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (40, 32, 32), dtype=np.uint8)
+PICTURES = np.random.default_rng(0).integers(0, 256, (40, 64, 64), dtype=np.uint8)
 """Looks of 40 photos that have nothing in common."""
 NOTHING = ImageTable(Path("r"), (), (), np.array([], dtype=np.int64), ())
 

@@ -42,7 +42,8 @@ def test_two_spellings_are_refused_and_a_key_decides(make_root):
 
 
 @pytest.mark.parametrize(
-    "name", ["sample_submission.csv.txt", "sample_submission_stage2.csv", "sample_submission.csv.zip"]
+    "name",
+    ["sample_submission.csv.txt", "sample_submission_stage2.csv", "sample_submission.csv.zip", "submission_format.csv"],
 )
 def test_what_reads_like_a_sample_is_named(make_root, name):
     root = make_root({"0": 2, "1": 2}, test=1)
