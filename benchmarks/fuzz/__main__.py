@@ -2,8 +2,8 @@
 
 `refused`: an error that names what is wrong. `harmless`: read, and nothing that was promised of it is broken; where the
 file has a checksum, read as the sound one. `silent`: read as something else, or something was done that must not be.
-`traceback`: an error that is not for a user, the reader's death, or a try that does not end within two minutes. What was
-silent or a traceback is printed with its number, and makes the exit code 1.
+`traceback`: an error that is not for a user, the reader's death, or a try that does not end within two minutes. What
+was silent or a traceback is printed with its number, and makes the exit code 1.
 """
 
 import argparse
