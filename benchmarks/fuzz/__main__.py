@@ -23,6 +23,14 @@ _START_S = 900.0
 """For a worker's imports, and its sound files."""
 
 
+_NOTES = """
+*Worst MB* is memory beyond what the process had before. Policies are read here without the bounds of the process that
+tries them before a study begins (5 s a view, 2 GB). An .h5 has no checksum: of its damage, what fits the backbone is
+harmless here and is other weights. Of a journal one bit is turned over at a time. A try is told by its number: the same
+seed makes the same file.
+"""
+
+
 def group_figures(group: str, *, count: int, seconds: float, seed: int) -> list[Figures]:
     """Of one group, in order. A worker that dies or stalls is a traceback; another goes on after it."""
     figures: dict[str, Figures] = {}
@@ -93,7 +101,7 @@ def main() -> int:
         for group in arguments.groups or GROUPS
         for one in group_figures(group, count=arguments.count, seconds=arguments.seconds, seed=arguments.seed)
     ]
-    print(table(figures))
+    print(table(figures) + "\n" + _NOTES)
     for one in figures:
         for text in one.bad:
             print(text, file=sys.stderr)
