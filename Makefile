@@ -43,7 +43,7 @@ kills: $(STAMP)
 slow: $(STAMP)
 	nice -n 19 $(BIN)/python -m pytest -m "fault or slow" tests/carcls
 
-# About eight minutes: damaged files of every kind, and what becomes of them (docs/reliability.md has the figures).
+# About six minutes: damaged files of every kind, and what becomes of them (docs/reliability.md has the figures).
 fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz
 

@@ -16,7 +16,7 @@ from benchmarks.page import Run, render, replaced, section, sections, split_outp
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-OWN_PAGES = dict.fromkeys(("reliability", "bit_flips"), ROOT / "docs" / "reliability.md")
+OWN_PAGES = dict.fromkeys(("reliability", "bit_flips", "fuzz"), ROOT / "docs" / "reliability.md")
 """Pages written by hand, with benchmarks' tables as their last sections; the other benchmarks share `PAGE`."""
 
 TITLES = {
@@ -32,6 +32,7 @@ TITLES = {
     "sample_baseline": "how far colours carry on the sample data",
     "reliability": "beside stock Ray Tune, measured",
     "bit_flips": "single bits flipped in what is kept",
+    "fuzz": "damaged files of every kind",
 }
 """In the page's order."""
 

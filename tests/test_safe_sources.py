@@ -67,7 +67,7 @@ def test_models_and_arrays_are_loaded_in_safe_mode() -> None:
                     told = {one.arg: ast.unparse(one.value) for one in node.keywords}
                     assert told.get(argument) == str(wanted), f"{path}:{node.lineno}"
                     seen.add(name)
-    assert seen == {"np.lib.format.read_array", "keras.saving.deserialize_keras_object"}
+    assert {"np.lib.format.read_array", "keras.saving.deserialize_keras_object"} <= seen
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from carcls.data.policy_file import read_policy_file
 from carcls.errors import ConfigError
+from carcls.own_path import current_folder_left_out
 
 DEADLINE_S = 90.0
 """Of a whole file, the import of albumentations included; a policy of 20 transforms takes 3."""
@@ -22,13 +23,14 @@ _MEMORY_BYTES = 2 * 2**30
 def try_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Raises ConfigError where the file is no policy, or none that can be tried within `deadline_s` and 2 GB."""
     try:
-        ran = subprocess.run(  # noqa: S603  # our own program, and a path that it opens
-            [sys.executable, "-P", "-m", "carcls.data.policy_trial", path],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=deadline_s,
-            check=False,
-        )
+        with current_folder_left_out():
+            ran = subprocess.run(  # noqa: S603  # our own program, and a path that it opens
+                [sys.executable, "-P", "-m", "carcls.data.policy_trial", path],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=deadline_s,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise ConfigError(
             f"{path}: could not be tried on a few photos of 128 px within {deadline_s:g} s: take out the transform that"

@@ -15,7 +15,7 @@ from benchmarks.fuzz.study_kinds import study_kinds
 from carcls.errors import DataError
 
 TRIES = 30
-"""`make fuzz` makes 2,000 of each kind, or as many as half a minute has room for."""
+"""`make fuzz` makes 2,000 of each kind, or as many as 20 s have room for."""
 SEED = 3
 
 DATA = ("experiment files", "tables of labels", "photos", "archives", "policies, bytes", "policies, values")

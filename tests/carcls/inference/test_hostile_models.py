@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import CheckpointError
 from carcls.inference.export import export_model, load_model
-from carcls.inference.model_config import _KINDS, checked_config
+from carcls.inference.model_config import _KINDS, MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_file import CARD
 from carcls.inference.model_values import ForeignConfigError
 from carcls.models.classifier import Classifier, build_classifier
@@ -219,7 +219,10 @@ def test_weights_inside_are_plain_and_all_there(tmp_path, members, change, messa
         ({"card": lambda card: card.update(class_names=["a"] * 70_000)}, "at most 65536 items"),
         ({"members": lambda held: held.update({CARD: b"[" * 10**5})}, "carsearch.json cannot be used: .*recursion"),
         ({"members": lambda held: held.update({"config.json": b"[" * 10**5})}, "is no JSON"),
-        ({"members": lambda held: held.update({"config.json": b" " * (2**23 + 1)})}, "expected at most 8,388,608"),
+        (
+            {"members": lambda held: held.update({"config.json": b" " * (MAX_CONFIG_BYTES + 1)})},
+            "; expected at most 33,5",
+        ),
         ({"members": lambda held: held.update({"assets/x": b""})}, "uncompressed and alone; found 'assets/x'"),
         ({"members": lambda held: held.pop("model.weights.h5")}, "expected .*model.weights.h5"),
     ],
