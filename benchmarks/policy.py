@@ -1,14 +1,14 @@
 """Our search policy against the stock stack's own objects, simulated: python -m benchmarks.policy, about 20 minutes.
 
 Whole searches on a virtual clock over recorded trainings (half of the configurations: the policy was chosen on the
-other half) and over three landscapes by formula. Figures are the judge accuracy of the winner, on photos that no policy
+other half) and over three landscapes by formula. Figures are the winner's holdout accuracy, on photos that no policy
 saw, at budgets counted in full trainings; their means over seeds, with standard errors. Peers: Ray's
 AsyncHyperBandScheduler and OptunaSearch with the default grace period and with the best of all, TPE and random search
 without stopping, random search with stopping.
 
 The winner is chosen by one rule for all: the best by validation among trainings that came to their end. The stock stack
 with its best grace is given the better of that rule and Ray's own, the best epoch of any trial; and its grace is the
-best of all by the judge itself, in each place anew.
+best of all by the holdout itself, in each place anew.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
         )
     )
     for name in arguments.arenas:
-        print(f"\n{name}: judge accuracy in points, mean and standard error")
+        print(f"\n{name}: holdout accuracy in points, mean and standard error")
         print(accuracies([place for place in places if place.arena == name]))
     if arguments.no_peers:
         return

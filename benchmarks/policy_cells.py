@@ -47,7 +47,7 @@ class Cell:
     """Which grace period, in epochs, and which rule for the winner are best here; empty without peers."""
 
     def at_budget(self, method: str) -> Floats:
-        """(seeds,) judge accuracies."""
+        """(seeds,) holdout accuracies."""
         return self.curves[method][:, round(self.budget / STEP) - 1]
 
     def mean(self, method: str) -> float:
@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def best_peer(self) -> str:
-        """By mean judge accuracy at the budget. Raises ValueError without peers."""
+        """By mean holdout accuracy at the budget. Raises ValueError without peers."""
         return max((name for name in self.curves if name not in self.candidates), key=self.mean)
 
     def against_best_peer(self) -> Comparison:

@@ -116,13 +116,13 @@ def half_of(curves: Sequence[Curve], half: Half) -> tuple[Curve, ...]:
 
 
 def play(task: Task) -> Floats:
-    """(2, costs): judge accuracy of the winner by each of `RULES` at each cost of `costs`; 0 before the first epoch."""
+    """(2, costs): the winner's holdout accuracy by each of `RULES` at each of `costs`; 0 before the first epoch."""
     # Each study says on standard error that it was made, and ours are made anew for each question.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Ray takes a second of a busy machine for a training inside of its search space.
     warnings.filterwarnings("ignore", message="Define-by-run function")
     at = arena(task.arena)
-    return judged(search(at, task), costs(task.budget) * at.full_training_s)
+    return holdout_accuracies(search(at, task), costs(task.budget) * at.full_training_s)
 
 
 def search(at: Arena, task: Task) -> Simulation:
@@ -149,10 +149,12 @@ def costs(budget: float) -> Floats:
     return np.arange(1, round(budget / STEP) + 1, dtype=np.float64) * STEP
 
 
-def judged(simulation: Simulation, costs_s: Floats) -> Floats:
+def holdout_accuracies(simulation: Simulation, costs_s: Floats) -> Floats:
     """(2, costs): see `play`; `costs_s` ascends."""
     full = [simulation.winner_at(cost_s) for cost_s in costs_s]
-    return np.array([[0.0 if winner is None else winner.judge_accuracy for winner in full], _any(simulation, costs_s)])
+    return np.array(
+        [[0.0 if winner is None else winner.holdout_accuracy for winner in full], _any(simulation, costs_s)]
+    )
 
 
 def play_all(tasks: Sequence[Task], *, processes: int) -> Iterator[Floats]:
@@ -164,15 +166,15 @@ def play_all(tasks: Sequence[Task], *, processes: int) -> Iterator[Floats]:
 
 def _any(simulation: Simulation, costs_s: Floats) -> list[float]:
     """Ray compares the metric alone: the first of equals stays."""
-    best, judge, answers, moments = -1.0, 0.0, [], iter(simulation.history)
+    best, holdout, answers, moments = -1.0, 0.0, [], iter(simulation.history)
     moment = next(moments, None)
     for cost_s in costs_s:
         while moment is not None and moment.cost_s <= cost_s:
             report = simulation.records[moment.number].reports[moment.epoch - 1]
             if report.val_accuracy > best:
-                best, judge = report.val_accuracy, report.judge_accuracy or 0.0
+                best, holdout = report.val_accuracy, report.holdout_accuracy or 0.0
             moment = next(moments, None)
-        answers.append(judge)
+        answers.append(holdout)
     return answers
 
 

@@ -23,7 +23,7 @@ def cost_to_reach(mean: Floats, costs: Floats, goal: float, *, by: float) -> flo
     """The smallest cost from which a mean curve is at the goal or above it up to cost `by`; None if never.
 
     A curve that is below the goal at `by` is looked at beyond, up to the first cost at which it is reached. `mean` and
-    `costs`: (costs,), costs ascending. A winner is chosen by validation, so that its mean judge accuracy may fall
+    `costs`: (costs,), costs ascending. A winner is chosen by validation, so that its mean holdout accuracy may fall
     again: what was reached by luck of one moment does not count.
     """
     reached = mean >= goal - 1e-12

@@ -20,6 +20,8 @@ _AWAY = frozenset(
     if hasattr(errno, name)
 )
 """What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a filesystem answers that does not have the operation at all."""
 
 
 @contextmanager
@@ -95,9 +97,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """A file's content, or a folder's names, reach the disk before this returns."""
+    """A file's content, or a folder's names, reach the disk before this returns.
+
+    Some network shares and FUSE mounts sync no folders, and say so: that is passed over, for there is no other way to
+    ask for it. Raises OSError naming the path where the disk refuses otherwise.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED or not path.is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

@@ -118,6 +118,10 @@ class StageConfig(_Frozen):
     early_stopping: EarlyStoppingConfig | None = None
 
 
+RankBy = Literal["accuracy", "log_loss"]
+"""What weights and trainings are ranked by: accuracy on validation, or log-loss after temperature scaling."""
+
+
 class TrainConfig(_Frozen):
     """One trial's whole configuration: concrete values only."""
 

@@ -1,7 +1,11 @@
 """What a training tells the world: plain, frozen values that survive JSON."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from carcls.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +23,13 @@ class PhaseSeconds:
     """Photos, views and features read from the store, or built, or waited for while another process built them."""
     data_wait: float = 0.0
     """Training steps that waited for their batch."""
-    judge: float = 0.0
-    """Photos that judge, read and scored; what a training costs without them is `total` less this."""
+    holdout: float = 0.0
+    """Holdout photos, read and scored; what a training costs without them is `total` less this."""
 
     @property
     def total(self) -> float:
         """All phases together."""
-        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait + self.judge
+        return self.train + self.validate + self.build + self.trace + self.store + self.data_wait + self.holdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +89,35 @@ class EpochReport:
     """What the reader should know: a smaller micro-batch, an early stop."""
     store: StoreUse = field(default_factory=StoreUse)
     """What it took from the node's store; nothing in reports that are older than this field."""
-    judge_log_loss: float | None = None
+    holdout_log_loss: float | None = None
     """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
     where a probability was not finite: the training goes on, for validation alone decides."""
-    judge_accuracy: float | None = None
+    holdout_accuracy: float | None = None
+    val_scaled_log_loss: float | None = None
+    """After temperature scaling, see `carcls.choices`: ranks weights and trials. None where accuracy ranks them, and in
+    reports that are older than this field."""
+    kept_epoch: int | None = None
+    """The epoch whose weights `best_weights` holds; None where that is the best one by `rank`."""
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    """The probabilities behind the scores. Travels beside the report, not in its JSON; None once both are stored."""
     micro_batch: int | None = None
     """Photos that went through the model at once, where there was no room for whole batches; None: whole batches, and
     in reports that are older than this field."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` reads them back to an equal report."""
-        return asdict(self)
+        """Plain JSON values without the evidence; `from_json` reads them back to an equal report."""
+        values = asdict(replace(self, evidence=None))
+        del values["evidence"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
-        """Inverse of `to_json`. Raises TypeError for a missing or unknown field."""
+        """Inverse of `to_json`, and reads older reports. Raises TypeError for a missing or unknown field."""
+        values = _with_new_names(values)
         return cls(
             **values
             | {
-                "seconds": PhaseSeconds(**values["seconds"]),
+                "seconds": PhaseSeconds(**_with_new_names(values["seconds"])),
                 "notes": tuple(values.get("notes", ())),
                 "store": StoreUse(**values.get("store", {})),
             }
@@ -111,5 +125,41 @@ class EpochReport:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts reports from worse to better: by accuracy, ties by smaller log-loss."""
+        """Sorts from worse to better by scaled log-loss, ties by accuracy; without it by accuracy, ties by log-loss."""
+        if self.val_scaled_log_loss is not None:
+            return (-self.val_scaled_log_loss, self.val_accuracy)
         return (self.val_accuracy, -self.val_log_loss)
+
+
+def is_finite(report: EpochReport) -> bool:
+    """False for an epoch with a NaN or infinite validation score: it never counts."""
+    return all(math.isfinite(part) for part in report.rank)
+
+
+def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
+    """Of a training's epochs from the first on, the one whose weights are kept; None without a finite one.
+
+    The one that the last report names, or else the best by `rank`, the earlier of equals.
+    """
+    if reports and reports[-1].kept_epoch is not None:
+        return reports[reports[-1].kept_epoch - 1]
+    return max(filter(is_finite, reports), key=lambda report: report.rank, default=None)
+
+
+def deciding_report(reports: Sequence[EpochReport]) -> EpochReport | None:
+    """Of the epochs of one stage, in order, the one by which trainings are compared there; None without a finite one.
+
+    The latest where epochs have a scaled log-loss: a maximum over epochs would be their luck. Else the best by `rank`.
+    """
+    finite = [report for report in reports if is_finite(report)]
+    if finite and finite[-1].val_scaled_log_loss is not None:
+        return finite[-1]
+    return max(finite, key=lambda report: report.rank, default=None)
+
+
+_OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_log_loss": "holdout_log_loss"}
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a stored report under today's names."""
+    return {_OLD_NAMES.get(name, name): value for name, value in values.items()}

@@ -1,21 +1,37 @@
 """carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search.cli_actions import knock_at, open_study, run_retrain, run_search, run_submit, show_status, winner_of
+from carcls.own_path import leave_current_folder_out
+from search.cli_actions import (
+    knock_at,
+    open_study,
+    resume_search,
+    run_retrain,
+    run_search,
+    run_submit,
+    show_status,
+    winner_of,
+)
 from search.cli_backbones import backbones
+from search.cli_check import File, Overrides, check
 from search.cli_data import data_app
+from search.cli_errors import Commands, message_of
 from search.cli_simulate import simulate
 from search.cli_store import store_app
+from search.terminal import field as _field
+from search.terminal import is_heard, lost_output, outlast_readers
 from search.terminal import say as _say
 from search.terminal import warn as _warn
 
 app = typer.Typer(
+    cls=Commands,
     help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,40 +40,43 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+app.command()(check)
 app.command()(backbones)
 app.command()(simulate)
 
-File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
+_NOT_HEARD = 128 + signal.SIGPIPE
+"""Exit code where results have no reader any more, as shells know it."""
+
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
-]
 Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
 
 
 @app.command()
-def check(file: File, overrides: Overrides = None) -> None:
-    """Check an experiment file: every problem with its line, and what the search would do."""
-    from search.experiment.experiment import load
-
-    experiment = load(file, overrides or [])
-    _say(f"{file}: ok")
-    for line in experiment.summary_lines():
-        _say(f"  {line}")
-    for problem in experiment.missing_files():
-        _warn(f"warning: {problem}")
-
-
-@app.command()
-def run(file: File, overrides: Overrides = None, address: Address = None, replace: Replace = False) -> None:
+def run(
+    file: File,
+    overrides: Overrides = None,
+    address: Address = None,
+    replace: Replace = False,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the study where it stands; create it where there is none.")
+    ] = False,
+) -> None:
     """Search: train, compare and stop configurations until the budget is used."""
     from search import logs
-    from search.creation import create_study
+    from search.creation import create_study, study_of
     from search.experiment.experiment import load
 
+    if replace and or_resume:
+        raise typer.BadParameter("--replace starts over, and --or-resume goes on: give one of them")
     experiment = load(file, overrides or [])
     logs.setup()
+    there = study_of(experiment) if or_resume else None
+    if there is not None:
+        from search.frozen import changes_asked
+
+        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        return
     knock_at(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
     run_search(folder, frozen, address)
@@ -67,19 +86,9 @@ def run(file: File, overrides: Overrides = None, address: Address = None, replac
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
     """Go on with a search that was interrupted, from its last checkpoints; or give it more: --set search.trials=64."""
     from search import logs
-    from search.experiment.changes import RESUMABLE
-    from search.frozen import keep_changes
-    from search.record import recording_policy
-    from search.study import Study
 
     logs.setup()
-    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
-    if overrides or not Study.open(folder.root, read_only=True).is_finished:
-        knock_at(address)
-    for change in keep_changes(folder, experiment):
-        _say(f"changed {change}")
-    recording = Study.open(folder.root, read_only=True).is_recording
-    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
+    resume_search(study, overrides, address)
 
 
 @app.command()
@@ -106,7 +115,7 @@ def record(
         if not write_only:
             run_search(folder, frozen, address, policy)
     finally:
-        _say(f"{write_table(folder, table)} of {policy.total} trainings: {table}")
+        _say(f"{write_table(folder, table, experiment.data.root)} of {policy.total} trainings: {table}")
 
 
 @app.command()
@@ -130,7 +139,7 @@ def train(file: File, overrides: Overrides = None, replace: Replace = False) -> 
     """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
     from search.creation import create_recipe_folder
     from search.experiment.experiment import load
-    from search.final_patience import with_patience_of
+    from search.final.patience import with_patience_of
 
     experiment = load(file, overrides or [])
     folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
@@ -162,24 +171,33 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
     files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
 ) -> None:
-    """Classify photos: one line each, tab-separated: file, class, probability."""
+    """Classify photos: one line each, tab-separated: file, class, probability.
+
+    Tabs, ends of lines and control characters in names are written as \\t, \\n and so on, a backslash as two.
+    """
     from search.logs import keep_native_output
 
     keep_native_output(Path(os.devnull))
-    from carcls.data.unlabelled import photos_below
+    from carcls.data.unlabelled import photos_below, unusable_below
     from carcls.inference.export import load_model
 
     photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
     if not photos:
         _warn(f"no photos below {', '.join(str(path) for path in files)}")
         raise typer.Exit(1)
-    failed = False
+    unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
+    for place, reason in unusable:
+        _warn(f"{_field(str(place))}: {reason}")
+    failed = bool(unusable)
     for found in load_model(model).predict_files(photos):
+        if not is_heard():
+            raise typer.Exit(_NOT_HEARD)
+        path = _field(str(found.path))
         if found.error:
             failed = True
-            _warn(f"{found.path}: {found.error}")
+            _warn(f"{path}: {_field(found.error)}")
         else:
-            _say(f"{found.path}\t{found.label}\t{found.probability:.4f}")
+            _say(f"{path}\t{_field(found.label or '')}\t{found.probability:.4f}")
     if failed:
         raise typer.Exit(1)
 
@@ -201,24 +219,24 @@ def demo() -> None:
 
 def main() -> None:
     """The console script: errors meant for the user are one message and exit 2, never a traceback."""
-    from carcls.atomic import is_full_disk
+    leave_current_folder_out()
+    outlast_readers()
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, where TensorFlow listens
+    code: str | int | None = 2
     try:
         app()
-    except (CarclsError, SearchError) as error:
-        _warn(f"carsearch: {error}")
-        sys.exit(2)
-    except OSError as error:
-        if is_full_disk(error):
-            _warn(f"carsearch: {error}: free some space there, then run the same command again")
-        elif error.filename is not None:  # closed to us, or a name too long: not our fault
-            _warn(f"carsearch: {os.fsdecode(error.filename)}: {error.strerror}")
-        else:
-            raise
-        sys.exit(2)
+    except SystemExit as end:
+        code = end.code
+    except (CarclsError, SearchError, ImportError) as error:
+        _warn(f"carsearch: {message_of(error)}")
+    sys.stdout.flush()
+    if lost := lost_output():
+        _warn(f"carsearch: standard output: {lost.strerror}: what is missing there was not written")
+        code = code or 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
             )
     if not found:
         raise CurvesError(f"{curves}: holds no curve; record some with `carsearch record {experiment.path}`")
-    return RecordedCurves(experiment.space, found)
+    return RecordedCurves(experiment.space, [curve.ranked_by(experiment.search.ranking) for curve in found])
 
 
 def table(found: "dict[str, Forecast]") -> "Table":
@@ -107,7 +107,7 @@ def table(found: "dict[str, Forecast]") -> "Table":
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
-    for title in ("rungs", "judge accuracy", "± s.e.", "started", "finished", "cost", "best at"):
+    for title in ("rungs", "holdout accuracy", "± s.e.", "started", "finished", "cost", "best at"):
         shown.add_column(title, justify="right", no_wrap=True)
     for name, one in found.items():
         shown.add_row(name, *_cells(one))
@@ -118,7 +118,7 @@ def _cells(one: "Forecast") -> Sequence[str]:
     from search.wording import duration_text
 
     return (
-        "-" if one.judge_accuracy is None else f"{one.judge_accuracy:.4f}",
+        "-" if one.holdout_accuracy is None else f"{one.holdout_accuracy:.4f}",
         "-" if one.standard_error is None else f"{one.standard_error:.4f}",
         f"{one.started:.1f}",
         f"{one.finished:.1f}",

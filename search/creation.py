@@ -12,18 +12,20 @@ from pathlib import Path
 
 from carcls.atomic import sync
 from carcls.data.augment import check_policy
-from carcls.data.folds import make_split, write_quarantine, write_split
-from carcls.data.table import check_trainable, load_dataset
+from carcls.data.folds import Split, make_split, write_quarantine, write_split
+from carcls.data.k_folds import make_folds, write_folds
+from carcls.data.table import Dataset, check_trainable, load_dataset
 from search.cluster.guard import guarded
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.paths import policy_files
 from search.experiment.yaml_source import Plain
-from search.final_lock import retraining
-from search.final_patience import without_patience
+from search.final.lock import retraining
+from search.final.patience import without_patience
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock
+from search.stores import open_store
 from search.study import Study
 from search.study_files import keep_files
 
@@ -44,8 +46,24 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     """
     folder = _place(experiment)
     if folder.root.exists() and not replace:
-        raise _exists(folder)
+        if not is_untouched(folder):
+            raise exists_already(folder)
+        replace = True
     return _create(folder, experiment, searched=True, replace=replace)
+
+
+def is_untouched(folder: StudyFolder) -> bool:
+    """True for a study of which nothing would be lost: no trial of it was begun. Its first run failed before."""
+    if not folder.log.is_file() or folder.retrain.exists():
+        return False
+    study = Study.open(folder.root, read_only=True)
+    return not study.records() and not study.is_recording
+
+
+def study_of(experiment: Experiment) -> StudyFolder | None:
+    """The experiment's study, where one stands there that is more than untouched; None where it is to be created."""
+    folder = _place(experiment)
+    return None if not folder.root.exists() or is_untouched(folder) else folder
 
 
 def open_recording(experiment: Experiment) -> StudyFolder:
@@ -86,7 +104,7 @@ def _same_settings(
     """but_for: a tree without the settings that may differ."""
     same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
     # As it was created, or as a resume has changed it since.
-    there = (load(folder.experiment), open_experiment(folder))
+    there = (load(folder.experiment, stored=True), open_experiment(folder))
     if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
         raise StudyError(
             f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
@@ -94,7 +112,8 @@ def _same_settings(
         )
 
 
-def _exists(folder: StudyFolder) -> StudyError:
+def exists_already(folder: StudyFolder) -> StudyError:
+    """What `run` says of a study that stands there."""
     return StudyError(
         f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
         " or start over by '--replace', which deletes it"
@@ -132,6 +151,7 @@ def _create(
     missing = experiment.missing_files()
     if missing:
         raise ExperimentError(missing)
+    open_store(experiment.store)
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
@@ -159,7 +179,8 @@ def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, record
             yield None
         return
     draft.trials.mkdir()
-    with Study.create(draft.root, experiment.name, is_recording=recording) as study:
+    ranking = experiment.search.ranking
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
         yield study
 
 
@@ -173,14 +194,25 @@ def _held(root: Path) -> Iterator[None]:
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+    dataset, split = scan_and_split(experiment)
+    write_split(split, folder.split)
+    if experiment.record.folds is not None:
+        seed = experiment.data.validation.seed
+        write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
+    write_quarantine(folder.quarantine, dataset.quarantined)
+
+
+def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
+    """Every photo read once, and the one split made. Raises DataError where nothing can be trained of them."""
     with guarded():
         data = experiment.data
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation
-    split = make_split(dataset, fraction=validation.fraction, seed=validation.seed, judge_fraction=data.judge_fraction)
-    write_split(split, folder.split)
-    write_quarantine(folder.quarantine, dataset.quarantined)
+    split = make_split(
+        dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
+    )
+    return dataset, split
 
 
 def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
@@ -207,7 +239,7 @@ def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
         _rename(draft.root, folder.root)
         return
     if not replace:
-        raise _exists(folder)
+        raise exists_already(folder)
     old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
     with _held(folder.root), retraining(folder):
         _rename(folder.root, old)

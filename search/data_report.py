@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from carcls.data.check import pixel_store_bytes
 from carcls.data.findings import Copies, Findings, Quantiles
+from search.terminal import field
 
 _SHOWN = 10
 _SHOWN_CLASSES = 40
@@ -18,9 +19,15 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
-        f"split: {total - held_out:,} to train, {held_out:,} to validate: data.validation.fraction={found.fraction:g}",
+        f"split: {total - held_out:,} to train, {held_out:,} to validate: "
+        + (
+            f"those in {found.validation_folder}, whatever data.validation says"
+            if found.validation_folder
+            else f"data.validation.fraction={found.fraction:g}"
+        ),
         "pixel store: "
         + ", ".join(f"{_bytes(pixel_store_bytes(total, size_px))} at {size_px} px" for size_px in sizes_px),
+        *([f"sample: {found.sample}, whose ids, order and header `submit` follows"] if found.sample else []),
         *_copy_lines(found.copies),
         *_unusable_lines(found),
     ]
@@ -47,7 +54,7 @@ def _size_lines(found: Findings) -> list[str]:
         f" most frequent {common}; {_bytes(sizes.byte_count)} in all",
         f"aspect: {_spread(sizes.aspect, 2)}; {sizes.landscape:,} landscape, {sizes.portrait:,} portrait,"
         f" {sizes.square:,} square",
-        *([f"odd: {len(sizes.odd):,}", *_cut([f"  {path}" for path in sizes.odd])] if sizes.odd else []),
+        *([f"odd: {len(sizes.odd):,}", *_cut([f"  {field(path)}" for path in sizes.odd])] if sizes.odd else []),
     ]
 
 
@@ -57,7 +64,7 @@ def _copy_lines(copies: Sequence[Copies]) -> list[str]:
     places = Counter(("exact" if group.exact else "near", group.place.split(":")[0]) for group in copies)
     told = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
     lines = [
-        f"  {'exact' if group.exact else 'near'}, {group.place}: {', '.join(group.paths[:3])}"
+        f"  {'exact' if group.exact else 'near'}, {group.place}: {', '.join(map(field, group.paths[:3]))}"
         + (f" and {len(group.paths) - 3} more" if len(group.paths) > 3 else "")
         for group in copies
     ]
@@ -69,7 +76,7 @@ def _unusable_lines(found: Findings) -> list[str]:
         return ["unusable: none"]
     return [
         f"unusable: {len(found.quarantined):,}",
-        *_cut([f"  {entry.path or entry.id}: {entry.reason}" for entry in found.quarantined]),
+        *_cut([f"  {field(entry.path or entry.id)}: {entry.reason}" for entry in found.quarantined]),
     ]
 
 

@@ -31,6 +31,11 @@ class StudyFolder:
         return self.root / "split.csv"
 
     @property
+    def folds(self) -> Path:
+        """Which photo validates in which fold; absent where nothing is trained on folds."""
+        return self.root / "folds.csv"
+
+    @property
     def quarantine(self) -> Path:
         """Photos that cannot be used, each with its reason."""
         return self.root / "quarantine.csv"
@@ -49,6 +54,10 @@ class StudyFolder:
         """One trial's folder: configuration, attempts, TensorBoard events."""
         return self.trials / f"{number:04d}"
 
+    def probabilities(self, number: int, epoch: int) -> Path:
+        """What a trial said of the validation and holdout photos after an epoch, counted from 1."""
+        return self.trial(number) / "probabilities" / f"epoch-{epoch:04d}.npz"
+
     def output_name(self, number: int, attempt: int) -> str:
         """What a trial's attempt printed, its traceback included; relative to the study's folder."""
         return f"{self.trials.name}/{number:04d}/attempt-{attempt}/output.log"
@@ -59,8 +68,18 @@ class StudyFolder:
         return self.root / "retrain"
 
     @property
+    def retrain_study(self) -> "StudyFolder":
+        """The same as a study of its own: its log, its split or folds, its trials."""
+        return StudyFolder(self.retrain)
+
+    @property
+    def out_of_fold(self) -> Path:
+        """What the models of several folds said of the photos that each did not train on."""
+        return self.retrain / "out_of_fold.npz"
+
+    @property
     def retrain_output(self) -> Path:
-        """What TensorFlow had to say during the final training."""
+        """What the process printed that scored the final training."""
         return self.retrain / "output.log"
 
     @property
@@ -70,13 +89,8 @@ class StudyFolder:
 
     @property
     def retrain_reports(self) -> Path:
-        """The final training's epochs, one JSON object a line."""
+        """The final training's epochs, one JSON object a line, as carsearch wrote them before it had a study."""
         return self.retrain / "reports.jsonl"
-
-    @property
-    def retrain_memory(self) -> Path:
-        """How many photos at once had no room in the final training."""
-        return self.retrain / "memory.json"
 
     @property
     def scores(self) -> Path:

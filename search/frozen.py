@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.errors import ExperimentError, Problem, StudyError
-from search.experiment.changes import Change, differences, refusal
+from search.experiment.changes import RESUMABLE, Change, differences, refusal
 from search.experiment.experiment import Experiment, load
 from search.experiment.paths import at_home, copy_name, policy_files, put
 from search.experiment.problems import dotted
@@ -22,6 +22,11 @@ def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mappi
 
     Raises ExperimentError where a file cannot be read.
     """
+    frozen, copies = _with_copies(experiment, folder)
+    return frozen.resolved_yaml(), copies
+
+
+def _with_copies(experiment: Experiment, folder: StudyFolder) -> tuple[Experiment, Mapping[str, bytes]]:
     tree, copies = deepcopy(dict(experiment.tree)), {}
     for place, path in list(policy_files(tree)):
         source = Path(path)
@@ -33,7 +38,26 @@ def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mappi
         name = copy_name(source, content)
         copies[name] = content
         put(tree, place, str(folder.policies / name))
-    return replace(experiment, tree=tree).resolved_yaml(), copies
+    return replace(experiment, tree=tree), copies
+
+
+def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...]:
+    """What a file asks for otherwise than it did when its study was created, as overrides for `open_experiment`.
+
+    What a resume has changed since stays, unless the file changed it too. Raises StudyError where more changed than a
+    resumed search may change, or no search stands there.
+    """
+    open_experiment(folder)  # that there is a study
+    if not folder.log.is_file() or Study.open(folder.root, read_only=True).is_recording:
+        raise StudyError(f"{folder.root} holds no search, but a recording or a recipe: choose another '--set name=...'")
+    changes = differences(load(folder.experiment, stored=True).tree, _with_copies(experiment, folder)[0].tree)
+    wrong = [change for change in changes if refusal(change.override, RESUMABLE)]
+    if wrong:
+        raise StudyError(
+            f"{folder.root} holds the results of other settings ({'; '.join(map(str, wrong[:3]))}): choose another name"
+            " by '--set name=...', or start over by '--replace', which deletes them"
+        )
+    return tuple(change.override for change in changes)
 
 
 def open_experiment(
@@ -49,7 +73,9 @@ def open_experiment(
     refused = [text for override in overrides if (text := refusal(override, changeable))]
     if refused:
         raise StudyError("\n".join(refused))
-    experiment = load(folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides])
+    experiment = load(
+        folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides], stored=True
+    )
     # The tree alone: space and baseline keep the values by which finished trials are known.
     return replace(experiment, tree=at_home(experiment.tree, folder.policies))
 

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 import optuna
 
-from search.terminal import printable
+from search.terminal import outlet, printable
 
 _ROOTS = ("search", "carcls")
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s:/@]*):[^\s/@]+@")
@@ -72,7 +73,15 @@ def keep_native_output(path: Path) -> None:
 
     TensorFlow greets every process with a page of notices that no setting silences, written before it reads any.
     """
-    terminal = os.dup(2)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    # Python's own, not descriptor 2: where this was called before, that leads to a file already.
+    terminal = os.dup(_descriptor(sys.stderr))
+    sys.stderr = outlet(os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace"))
     with path.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 2)
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # replaced by something that is no file
+        return 2

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderResult
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from carcls.events import EpochReport
+from search.live import LiveView
 from search.policy.records import TrialRecord, TrialState
 from search.summary import (
     Spent,
@@ -31,39 +31,38 @@ from search.summary import (
 )
 from search.wording import count_text, one_line, params_text
 
-REFRESHES_PER_S = 3
-
 _NARROW = 64
 """Columns below which the table leaves out what matters less."""
 
 
 def open_progress(console: Console, name: str, known: Sequence[TrialRecord] = ()) -> "LiveProgress | PlainProgress":
-    """A context manager with `update(records, spent)`: live where the console is a terminal, else plain lines.
+    """A context manager with `update(records, spent)`: live where the console is a terminal that can move its
+    cursor, else plain lines.
 
     `known` are the records of a resumed study: the lines tell only what happens from there on.
     """
-    return LiveProgress(console, name) if console.is_terminal else PlainProgress(console, name, known)
+    return LiveProgress(console, name) if console.is_interactive else PlainProgress(console, name, known)
 
 
 class LiveProgress:
-    """A table that redraws itself at most `REFRESHES_PER_S` times a second, in rich's own thread."""
+    """A table that redraws itself a few times a second, with all that is said meanwhile above it."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._name = name
         self._view = StatusView(name, (), Spent())
-        # Only get_renderable is asked, so that an update costs the driver one assignment.
-        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_S, get_renderable=lambda: self._view)
+        # Only the view is asked for, so that an update costs the driver one assignment.
+        self._live = LiveView(console, lambda: self._view)
 
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
         """What the next refresh shows."""
         self._view = StatusView(self._name, tuple(records), spent)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._live.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+        self._live.__exit__(kind, error, at)
 
 
 class PlainProgress:

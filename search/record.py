@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from carcls.data.k_folds import Folds, read_folds
+from carcls.evidence import Evidence, evidence_labels
 from search.errors import CurvesError
+from search.evidence_table import EvidenceTable, recorded, write_evidence
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.experiment.settings import RecordSettings
@@ -34,8 +37,10 @@ class RecordingPolicy:
     @property
     def total(self) -> int:
         """Trainings in all."""
-        repeated = min(self.settings.repeated, self.settings.configurations)
-        return self.settings.configurations + repeated * (self.settings.seeds - 1)
+        record = self.settings
+        if record.folds is not None:
+            return record.configurations * record.folds
+        return record.configurations + min(record.repeated, record.configurations) * (record.seeds - 1)
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
         """What was interrupted, then what is new; an exhausted budget ends both."""
@@ -47,15 +52,25 @@ class RecordingPolicy:
         return Wait() if any(trial.state is TrialState.RUNNING for trial in trials) else Finished()
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """Trial 0 is the baseline, trial n of the first ones is point n - 1; then they come again, with other seeds."""
-        number, repetition = len(trials), 0
-        if number >= self.settings.configurations:
-            repeated = min(self.settings.repeated, self.settings.configurations)
-            repetition, number = divmod(number - self.settings.configurations, repeated)
-            repetition += 1
+        """Configuration 0 is the baseline, configuration n is point n - 1 of those that fill the space.
+
+        With folds, each comes on every fold before the next one does; else the first ones come again in the end, with
+        other seeds.
+        """
+        number, record = len(trials), self.settings
+        if record.folds is not None:
+            number, fold = divmod(number, record.folds)
+            return self._configuration(record.first + number, fold=fold)
+        if number < record.configurations:
+            return self._configuration(record.first + number)
+        repetition, number = divmod(number - record.configurations, min(record.repeated, record.configurations))
+        return self._configuration(record.first + number, repetition=repetition + 1)
+
+    def _configuration(self, number: int, *, repetition: int = 0, fold: int | None = None) -> Proposal:
         if number == 0:
-            return Proposal(dict(self.baseline), is_baseline=True, repetition=repetition)
-        return Proposal(spread_out(self.space, number=number - 1, seed=self.seed), repetition=repetition)
+            return Proposal(dict(self.baseline), is_baseline=True, repetition=repetition, fold=fold)
+        point = spread_out(self.space, number=number - 1, seed=self.seed)
+        return Proposal(point, repetition=repetition, fold=fold)
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         """The last stage: nobody is stopped."""
@@ -65,11 +80,11 @@ class RecordingPolicy:
 def recording_policy(experiment: Experiment) -> RecordingPolicy:
     """For an experiment that can be recorded.
 
-    Raises CurvesError where it holds no photos back for a judge, or time for finals that a recording does not have.
+    Raises CurvesError where it holds no photos back as a holdout, or time for finals that a recording does not have.
     """
-    if experiment.data.judge is None:
+    if experiment.data.holdout is None:
         raise CurvesError(
-            f"{experiment.path}: data.judge: curves need photos that no policy sees; add `judge: {{fraction: 0.17}}`"
+            f"{experiment.path}: data.holdout: curves need unseen photos; add `holdout: {{fraction: 0.17}}`"
         )
     if experiment.search.finalists.count:
         raise CurvesError(
@@ -78,16 +93,43 @@ def recording_policy(experiment: Experiment) -> RecordingPolicy:
     return RecordingPolicy(experiment.space, experiment.baseline, experiment.record, experiment.search.seed)
 
 
-def write_table(folder: StudyFolder, path: Path) -> int:
-    """All trainings that have ended, in order of their numbers; returns how many. A recording may run meanwhile."""
+def write_table(folder: StudyFolder, path: Path, data_root: Path) -> int:
+    """All trainings that have ended, in order of their numbers; returns how many. A recording may run meanwhile.
+
+    Where they were trained on folds, the probabilities of those that reached their ends go into a second file,
+    `evidence_path(path)`.
+    """
     study = Study.open(folder.root, read_only=True)
     ended = [record for record in study.records() if record.state is TrialState.COMPLETE or record.infeasible]
     write_curves(path, [curve_of(record, study.config(record.number).seed) for record in ended], name=study.name)
+    if folder.folds.is_file():
+        whole = [record for record in ended if record.state is TrialState.COMPLETE]
+        write_evidence(evidence_path(path), _evidence(folder, whole, read_folds(folder.folds, data_root)))
     return len(ended)
 
 
+def evidence_path(table: Path) -> Path:
+    """Where the probabilities of a table's trainings lie."""
+    return table.with_name(f"{table.name.removesuffix('.gz').removesuffix('.jsonl')}.npz")
+
+
+def _evidence(folder: StudyFolder, records: Sequence[TrialRecord], folds: Folds) -> EvidenceTable:
+    held_out = folds.holdout
+    if held_out is None:
+        raise CurvesError(f"{folder.folds}: has no holdout; record anew with data.holdout")
+    classes = len(folds.class_names)
+    labels = tuple(evidence_labels(folds.split(number).validation.labels, classes) for number in range(folds.count))
+    trainings = []
+    for record in records:
+        epochs = [Evidence.read(folder.probabilities(record.number, report.epoch)) for report in record.reports]
+        ends = [report.epoch for report in record.reports if report.stage_ended]
+        fold = record.fold or 0
+        trainings.append(recorded(fold, epochs, labels[fold], ends))
+    return EvidenceTable(labels, evidence_labels(held_out.labels, classes), tuple(trainings))
+
+
 def curve_of(record: TrialRecord, seed: int) -> Curve:
-    """A trial as a curve. Raises CurvesError where an epoch was not judged."""
+    """A trial as a curve. Raises CurvesError where an epoch has no holdout score."""
     return Curve(
         params=record.params,
         seed=seed,

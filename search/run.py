@@ -1,42 +1,31 @@
 """A search, from wherever its study stands to its end: begun and resumed by the same code."""
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
-from ray import tune
-from ray.tune.error import TuneError
-
-from carcls.atomic import away_behind, full_disk_behind
-from carcls.config import TrainConfig
-from carcls.errors import DiskFullError
-from search.cluster.adapters import adapters
 from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import Guard, guarded
 from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
+from search.cluster.ray_executor import RayExecutor
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
-from search.cluster.trial import run_segment
-from search.cluster.warmup import checking_weights, distinct_weights
-from search.errors import ClusterError, StudyError
+from search.cluster.warmup import checking_start, distinct_weights, some_configs
+from search.driver.executor import Executor
+from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
 from search.study import Study
 from search.study_files import check_files
 from search.tensorboard import TensorBoardWriter
+from search.terminal import last_words
 from search.watch import Progress, Watch
 
 _GAVE_UP = 2
 """Exit code, as of any other error that is told in one line."""
-_WEIGHTS_SAMPLES = 256
-"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
-
-INTERRUPTED = "interrupted"
 
 ProgressContext = AbstractContextManager[Progress]
 
@@ -74,13 +63,13 @@ def search(
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (
-            checking_weights(distinct_weights(_some_configs(experiment)), here=address is None) as check_weights,
+            checking_start(distinct_weights(some_configs(experiment)), here=address is None) as check_start,
             connected(address) as joined,
             cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
         ):
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
-            check_weights(nodes)
+            check_start(nodes)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
                 dispatcher = Dispatcher(
@@ -91,7 +80,10 @@ def search(
                     worker=_worker_settings(experiment, resources),
                     listeners=(watch,),
                 )
-                _tune(folder, experiment, dispatcher, resources, exits)
+                executor: Executor = RayExecutor(
+                    folder, resources, deadline=experiment.search.deadline, interrupts=exits.interrupts
+                )
+                executor.run(dispatcher)
                 if exits.interrupts.now:
                     guard.take_all()
                 if dispatcher.finished:
@@ -119,21 +111,13 @@ class _Exits:
             self.interrupts.end_by(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
-            os.write(2, f"carsearch: {self._lost(why)}\n".encode())
+            last_words(f"carsearch: {self._lost(why)}")
             os._exit(_GAVE_UP)
 
         return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)
 
     def _lost(self, why: str) -> str:
         return f"{why}; {self._how}, there or, with --address, elsewhere"
-
-
-def _some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
-    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
-    yield experiment.bind(experiment.baseline)
-    rng = np.random.default_rng(0)
-    for _ in range(_WEIGHTS_SAMPLES):
-        yield experiment.bind(experiment.space.sample(rng))
 
 
 def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:
@@ -158,45 +142,3 @@ def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerS
         store=experiment.store.model_dump(mode="json"),
         deterministic=experiment.search.deterministic,
     )
-
-
-def _tune(
-    folder: StudyFolder, experiment: Experiment, dispatcher: Dispatcher, resources: ResourcePlan, exits: _Exits
-) -> None:
-    """Returns at the search's end, and where it was told to end before. Raises ClusterError, DiskFullError."""
-    interrupts = exits.interrupts
-    searcher, scheduler = adapters(
-        dispatcher,
-        concurrent=resources.concurrent,
-        deadline=experiment.search.deadline,
-        raise_if_due=interrupts.raise_if_due,
-    )
-    tuner = tune.Tuner(
-        tune.with_resources(run_segment, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
-        run_config=tune.RunConfig(
-            name=".ray", storage_path=str(folder.root), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
-        ),
-    )
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
-    try:
-        with interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
-            tuner.fit()
-    except KeyboardInterrupt:
-        dispatcher.stop(INTERRUPTED)
-        if interrupts.error is not None:
-            raise interrupts.error from None
-    except RuntimeError as error:
-        raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
-    except (OSError, TuneError) as error:
-        full, away = full_disk_behind(error), away_behind(error)
-        if full is not None:
-            raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
-        if away is None:
-            raise
-        where = away.filename or folder.root
-        raise StudyError(
-            f"{where}: {away.strerror}; put it back, then go on by 'carsearch resume {folder.root}'"
-        ) from error
-    finally:
-        shutil.rmtree(folder.root / ".ray", ignore_errors=True)

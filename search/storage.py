@@ -152,6 +152,7 @@ class StudyStorage:
                 "stage_count": new.stage_count,
                 "is_baseline": new.is_baseline,
                 "repeats": new.repeats,
+                "fold": new.fold,
                 "status": new.status(),
             },
         )
@@ -189,7 +190,7 @@ class StudyStorage:
             if INFEASIBLE not in known.constraints:  # told by a driver that was killed before the next line
                 optuna.Trial(self._study, trial_id).set_constraint(INFEASIBLE, 1.0)
             state = optuna.trial.TrialState.PRUNED  # Optuna's samplers leave FAIL out, and would propose its like again
-        values = [record.best_rank[0]] if record.best_rank and state is not optuna.trial.TrialState.FAIL else None
+        values = [record.best.val_accuracy] if record.best and state is not optuna.trial.TrialState.FAIL else None
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _trial(self, number: int) -> FrozenTrial:

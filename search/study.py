@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from carcls.config import TrainConfig
+from carcls.config import RankBy, TrainConfig
 from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
@@ -31,9 +31,10 @@ class Study(StudyValues):
         self._records = storage.load()
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, is_recording: bool = False) -> Self:
+    def create(cls, folder: Path, name: str, *, is_recording: bool = False, rank_by: RankBy = "log_loss") -> Self:
         """A new, empty study in an existing folder. Raises StudyError where there is one already."""
         study = cls(StudyStorage.create(folder, name))
+        study.set_rank_by(rank_by)
         if is_recording:
             study.set_recording()
         return study
@@ -88,12 +89,14 @@ class Study(StudyValues):
         space: Space | None = None,
         is_baseline: bool = False,
         repeats: int | None = None,
+        fold: int | None = None,
     ) -> int:
         """Records a new trial, WAITING, and returns its number, counted from 0.
 
         With `space`, Optuna's own view has the parameters too, each with its domain; a value outside of its domain
         (the baseline's may be) is in our record alone, for Optuna cannot hold it. `repeats`: the trial that this one
-        is to repeat; StudyError where there is none of that number, or it is a repeat itself.
+        is to repeat; StudyError where there is none of that number, or it is a repeat itself. `fold`: number of the
+        fold that validates, in place of the study's own split.
         """
         self._writable()
         if self.is_finished:
@@ -111,6 +114,7 @@ class Study(StudyValues):
             cause=None,
             is_baseline=is_baseline,
             repeats=repeats,
+            fold=fold,
         )
         domains = distributions(space, params) if space else {}
         self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))

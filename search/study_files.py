@@ -13,8 +13,8 @@ _KEY = "file:"
 
 
 def keep_files(study: Study, folder: StudyFolder) -> None:
-    """Notes what split.csv and quarantine.csv hold, as they were just written. Raises OSError."""
-    for path in _files(folder):
+    """Notes what split.csv, quarantine.csv and folds.csv hold, as they were just written. Raises OSError."""
+    for path in filter(Path.exists, _files(folder)):
         study.set_value(f"{_KEY}{path.name}", Fingerprint.of(path.read_bytes()).to_text())
 
 
@@ -43,9 +43,9 @@ def check_files(study: Study, folder: StudyFolder) -> None:
         raise StudyError("\n".join(found))
 
 
-def split_digest(study: Study) -> str:
-    """What `search.split` compares split.csv with; empty for a study of an earlier version."""
-    kept = study.get_value(f"{_KEY}split.csv")
+def split_digest(study: Study, *, of_folds: bool = False) -> str:
+    """What `search.split` compares split.csv or folds.csv with; empty for a study of an earlier version."""
+    kept = study.get_value(f"{_KEY}{'folds' if of_folds else 'split'}.csv")
     return "" if kept is None else Fingerprint.from_text(str(kept)).whole
 
 
@@ -56,4 +56,4 @@ def check_folder(folder: StudyFolder) -> None:
 
 
 def _files(folder: StudyFolder) -> tuple[Path, ...]:
-    return folder.split, folder.quarantine
+    return folder.split, folder.quarantine, folder.folds

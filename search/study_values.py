@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+from carcls.config import RankBy
 from search.errors import StudyError
 from search.experiment.changes import Change
 from search.experiment.domains import Value
@@ -12,6 +13,7 @@ from search.policy.budget import GpuMeter
 from search.storage import StudyStorage
 
 _IS_RECORDING = "is_recording"
+_RANK_BY = "rank_by"
 _CHANGES = "changes"
 _GPU_METER = "gpu_meter"
 _GPUS_PER_TRIAL = "gpus_per_trial"
@@ -80,6 +82,15 @@ class StudyValues:
     def set_recording(self) -> None:
         """Every trial of this study is to be trained to its end."""
         self.set_value(_IS_RECORDING, True)
+
+    @property
+    def rank_by(self) -> RankBy:
+        """What its weights and trials are ranked by; accuracy in studies from before there was a choice."""
+        return "log_loss" if self.get_value(_RANK_BY) == "log_loss" else "accuracy"
+
+    def set_rank_by(self, rank_by: RankBy) -> None:
+        """Once, before the first trial."""
+        self.set_value(_RANK_BY, rank_by)
 
     @property
     def elapsed_s(self) -> float:

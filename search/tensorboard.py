@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,10 +120,10 @@ class EventLog:
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._append(event_pb2.Event(step=epoch + 1, session_log=start))
 
-    def end(self, reports: Sequence[EpochReport], *, failed: bool) -> None:
+    def end(self, best: EpochReport | None, *, failed: bool) -> None:
         """The metrics of the best epoch, where there was one, and how the run ended."""
-        if reports:
-            self.best(max(reports, key=lambda report: report.rank))
+        if best is not None:
+            self.best(best)
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         self._append_summary(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
@@ -162,13 +162,15 @@ def _append(path: Path, event: event_pb2.Event) -> None:
 class TensorBoardWriter:
     """The event files of a study: one run per trial, under `<results_folder>/trials/<nnnn>/`."""
 
-    def __init__(self, results_folder: Path) -> None:
+    def __init__(self, results_folder: Path, *, prefix: str = "") -> None:
+        """prefix: of each trial's name in the HParams table, which holds those of several studies in one folder."""
         self._folder = StudyFolder(results_folder)
+        self._prefix = prefix
         self._logs: dict[int, EventLog] = {}
 
     def trial_started(self, number: int, params: Mapping[str, object]) -> None:
         """The trial's row in the HParams table; for a continued trial it may be called again."""
-        self._log(number).start(f"{number:04d}", params)
+        self._log(number).start(f"{self._prefix}{number:04d}", params)
 
     def epoch(self, number: int, report: EpochReport) -> None:
         """One point on each of the trial's curves."""
@@ -178,7 +180,7 @@ class TensorBoardWriter:
         """The trial's metrics and, unless it is only paused, its end: TensorBoard keeps the first it is told."""
         log = self._log(record.number)
         if record.state in _ENDED:
-            log.end((record.best,) if record.best else (), failed=record.state is TrialState.FAIL)
+            log.end(record.best, failed=record.state is TrialState.FAIL)
         elif record.best:
             log.best(record.best)
 

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carcls.containers import check_apart
+from carcls.data.archive_budget import Budget
+from carcls.data.archive_names import name_of, read_names
 from carcls.data.archive_tar import Tar
 from carcls.errors import DataError
 
-MAX_MEMBERS = 1_000_000
 MAX_NAME_BYTES = 255
 """Of one part of a path: what the usual file systems store."""
 MAX_PATH_BYTES = 1024
-MAX_RATIO = 100
-"""Unpacked bytes for one byte of the archive. Photos reach 1.1, tables 20; bombs 1,000."""
-_RATIO_FROM_BYTES = 64 * 2**20
-"""Less than this is no bomb, whatever its ratio."""
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Python unpacks the others in pieces without bound: 4 KB of bzip2 may be 4 GB."""
+_TAR_HEADER_BYTES = 512
 
 _BROKEN = (
     zipfile.BadZipFile,
@@ -64,29 +65,54 @@ class Member:
         return self.path.lower().endswith(_NESTED)
 
 
-def read_members(archive: Path, name: str) -> list[Member]:
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One file as the archive names it."""
+
+    position: int
+    name: str
+    raw: bytes | None
+    """The name's bytes where the archive does not say how they are coded."""
+    byte_count: int
+    crc: int | None
+
+
+def read_members(
+    archive: Path,
+    name: str,
+    budget: Budget | None = None,
+    *,
+    encoding: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Member]:
     """The files of a zip or tar archive; folders and what macOS and Windows leave behind are passed over.
 
-    name: what messages call the archive. Raises DataError for an archive that is broken, encrypted, or claims more than
-    MAX_RATIO times its size, and for an entry that is a link or a device, or has a name that leaves the folder, that no
-    file can have, that stands there twice, or that differs from another only by case or Unicode form.
+    name: what messages call the archive. budget: what is left of the outermost archive's; without one, it is that.
+    encoding: of names whose coding the archive does not note; None: one that makes sense of all of them, which is told.
+    Raises DataError for an archive that is broken, encrypted, or claims more than its budget, and for an entry that is
+    a link or a device, or has a name that leaves the folder, that no file can have, that stands there twice, or that
+    differs from another only by case or Unicode form.
     """
-    members: list[Member] = []
-    total, allowed = 0, max(_RATIO_FROM_BYTES, MAX_RATIO * archive.stat().st_size)
-    for member in _entries(archive, name):
-        total += member.byte_count
-        if total > allowed:
-            raise DataError(
-                f"{name}: claims to unpack to more than {allowed:,} bytes, {MAX_RATIO} times its size, at"
-                f" {member.path!r}: a decompression bomb; unpack it by hand if you trust it"
-            )
-        if _LITTER.search(member.path):
-            continue
-        if len(members) == MAX_MEMBERS:
-            raise DataError(f"{name}: more than {MAX_MEMBERS:,} files; unpack it by hand if you trust it")
-        members.append(member)
+    found = _entries(archive, name, budget or Budget.of(archive))
+    entries = [entry for entry in found if not _LITTER.search(entry.name)]
+    members = [
+        Member(entry.position, checked_path(text, name), entry.byte_count, entry.crc)
+        for entry, text in zip(entries, _names(entries, name, encoding, tell), strict=True)
+    ]
     check_collisions([member.path for member in members], name)
     return members
+
+
+def _names(entries: list[_Entry], name: str, encoding: str | None, tell: Callable[[str], None]) -> list[str]:
+    """Of all entries, those that need it read in one coding."""
+    try:
+        read, note = read_names([entry.raw for entry in entries if entry.raw is not None], encoding)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    if note:
+        tell(f"{name}: {note}")
+    found = iter(read)
+    return [entry.name if entry.raw is None else next(found) for entry in entries]
 
 
 def check_collisions(paths: list[str], name: str) -> None:
@@ -181,35 +207,44 @@ def _reader(opened: zipfile.ZipFile | Tar, info: Any, name: str) -> Read:  # noq
     return read
 
 
-def _entries(archive: Path, name: str) -> Iterator[Member]:
+def _entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
     with _told(name):
-        entries = _zip_entries(archive, name) if _is_zip(archive) else _tar_entries(archive, name)
+        entries = _zip_entries(archive, name, budget) if _is_zip(archive) else _tar_entries(archive, name, budget)
         yield from entries
 
 
-def _zip_entries(archive: Path, name: str) -> Iterator[Member]:
+def _zip_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
     with zipfile.ZipFile(archive) as zipped:
         for position, info in enumerate(zipped.infolist()):
-            path = checked_path(_zip_name(info), name)
+            budget.spend(name, info.filename, info.file_size)
+            text, raw = name_of(info)
+            if raw is None:
+                checked_path(text, name)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _special(name, path)
+                raise _special(name, text)
             if info.flag_bits & 0x1:
-                raise DataError(f"{name}: {path!r} is encrypted; unpack it by hand with its password")
+                raise DataError(f"{name}: {text!r} is encrypted; unpack it by hand with its password")
+            if info.compress_type not in _ZIP_METHODS:
+                raise NotImplementedError(f"{text!r} is compressed by method {info.compress_type}, not by deflate")
             if not info.is_dir():
-                yield Member(position, path, info.file_size, info.CRC)
+                yield _Entry(position, text, raw, info.file_size, info.CRC)
+        check_apart(zipped, archive.stat().st_size)
 
 
-def _tar_entries(archive: Path, name: str) -> Iterator[Member]:
+def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
     with Tar(archive, name) as tarred:
         for position, info in enumerate(tarred):
+            budget.spend(name, info.name, info.size + _TAR_HEADER_BYTES)
             if info.isdir() and info.name in (".", ""):
                 continue
-            path = checked_path(info.name, name)
+            text, raw = name_of(info)
+            if raw is None:
+                checked_path(text, name)
             if info.isreg():
-                yield Member(position, path, info.size, None)
+                yield _Entry(position, text, raw, info.size, None)
             elif not info.isdir():
-                raise _special(name, path)
+                raise _special(name, text)
 
 
 def _special(name: str, path: str) -> DataError:
@@ -217,19 +252,6 @@ def _special(name: str, path: str) -> DataError:
         f"{name}: refused for its entry {path!r}: a link, pipe or device, and no plain file; nothing of it was"
         " unpacked. Pack it again with plain files"
     )
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The name as its maker meant it. Without the UTF-8 flag the format says cp437; programs write what they like."""
-    name = info.orig_filename  # `filename` ends at the first NUL
-    if info.flag_bits & 0x800 or name.isascii():
-        return name
-    raw = name.encode("cp437")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        # Windows in Russian writes cp866. Three of its letters in a row are a Cyrillic word more often than not.
-        return raw.decode("cp866") if re.search(rb"[\x80-\xaf\xe0-\xf1]{3}", raw) else name
 
 
 def _is_zip(archive: Path) -> bool:

@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from carcls.data.archive_budget import Budget
 from carcls.data.archive_members import Member, Read, check_collisions, contents, read_members
 from carcls.data.placing import Flush, Placing, sync_filesystem
 from carcls.errors import DataError
@@ -29,6 +31,8 @@ _PIECE_BYTES = 1 << 20
 
 OnBytes = Callable[[int, int], None]
 """Called as (bytes done, bytes in all)."""
+MembersOf = Callable[[Path, str, Budget], list[Member]]
+"""What an archive holds, asked by its path and its name in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Unpacked:
     """Files that stood there already with the same content."""
     byte_count: int
     """Of both."""
+    notes: tuple[str, ...] = ()
+    """How names were read whose code page the archive does not note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +60,31 @@ class _Archive:
 
 
 def unpack(
-    archives: Sequence[Path], root: Path, *, replace: bool, on_bytes: OnBytes, flush: Flush = sync_filesystem
+    archives: Sequence[Path],
+    root: Path,
+    *,
+    replace: bool,
+    on_bytes: OnBytes,
+    flush: Flush = sync_filesystem,
+    encoding: str | None = None,
 ) -> Unpacked:
     """Unpacks zip and tar archives, and archives inside them, to `root`; see `read_members` for what is refused.
 
     replace: whether a file that stands there with other content is replaced; else it is an error. When it returns, all
-    is on the disk to stay: `flush` has seen to it.
+    is on the disk to stay: `flush` has seen to it. encoding: of names whose code page an archive does not note; None:
+    one is chosen for each archive, see `read_names`.
     Raises DataError naming archive, entry and reason; OSError where the disk refuses.
     """
     for archive in archives:
         if not archive.is_file():
             raise DataError(f"{archive}: no such file; expected a zip or tar archive")
     with _staging(root) as staging:
-        plans = [plan for archive in archives for plan in _plan(archive, archive.name, "", staging, depth=1)]
+        notes: list[str] = []
+        members_of = partial(read_members, encoding=encoding, tell=notes.append)
+        plans: list[_Archive] = []
+        for number, archive in enumerate(archives):
+            inner = _Inner(staging, f"{number}-", Budget.of(archive))
+            plans += _plan(archive, archive.name, "", inner, members_of, depth=1)
         # Equal paths in two archives are not refused here: their content decides when they are written.
         targets = sorted({plan.folder + member.path for plan in plans for member in plan.members})
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
@@ -76,7 +94,7 @@ def unpack(
             writer = _Writer(root, placing, replace, on_bytes, total)
             for plan in plans:
                 writer.unpack(plan)
-    return Unpacked(writer.written, writer.kept, total)
+    return Unpacked(writer.written, writer.kept, total, tuple(notes))
 
 
 class _Writer:
@@ -115,25 +133,39 @@ class _Writer:
         self.written += 1
 
 
-def _plan(archive: Path, name: str, folder: str, staging: Path, *, depth: int) -> list[_Archive]:
+@dataclass(slots=True)
+class _Inner:
+    """Where the archives inside an outermost one are copied to, and what is left of its budget."""
+
+    staging: Path
+    prefix: str
+    budget: Budget
+
+    def next_copy(self, name: str) -> Path:
+        return self.staging / f"{self.prefix}{self.budget.spend_archive(name)}"
+
+
+def _plan(
+    archive: Path, name: str, folder: str, inside: _Inner, members_of: MembersOf, *, depth: int
+) -> list[_Archive]:
     """The archive and those inside it, which are copied to the staging folder."""
-    members = read_members(archive, name)
+    members = members_of(archive, name, inside.budget)
     inner = [member for member in members if member.is_archive]
     plain = tuple(member for member in members if not member.is_archive)
     if inner and depth == MAX_DEPTH:
         raise DataError(f"{name}: {inner[0].path!r} is archive number {depth + 1} inside another; unpack it by hand")
-    _check_room(staging, sum(member.byte_count for member in inner))
+    _check_room(inside.staging, sum(member.byte_count for member in inner))
     by_position = {member.position: member for member in inner}
     copies: list[tuple[Member, Path]] = []
     for position, read in contents(archive, name, set(by_position)):
-        copy = staging / f"{sum(1 for _ in staging.iterdir())}"
+        copy = inside.next_copy(name)
         _copy(read, copy, by_position[position], name)
         copies.append((by_position[position], copy))
     target = folder + _contest_folder(archive if depth == 1 else Path(name.rsplit("> ", 1)[-1]), members)
     plans = [_Archive(archive, name, target, plain)]
     for member, copy in copies:
         parent = "".join(f"{part}/" for part in member.path.split("/")[:-1])
-        plans += _plan(copy, f"{name} > {member.path}", target + parent, staging, depth=depth + 1)
+        plans += _plan(copy, f"{name} > {member.path}", target + parent, inside, members_of, depth=depth + 1)
     return plans
 
 

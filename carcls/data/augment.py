@@ -18,6 +18,7 @@ import carcls.data.photo  # noqa: F401  # for its cv2.setNumThreads(0), which ho
 from carcls.catalog import POLICY_FILE_SUFFIXES
 from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import read_policy_file
+from carcls.data.policy_trial import try_policy_file
 from carcls.errors import ConfigError
 
 POLICIES_VERSION = 2
@@ -149,7 +150,18 @@ def transforms(policy: str) -> list[A.BasicTransform]:
 
 
 def check_policy(policy: str) -> None:
-    """Raises KeyError for an unknown policy, ConfigError for a file that cannot be one; a second call is free."""
+    """Raises KeyError for an unknown policy, ConfigError for a file that cannot be one.
+
+    A file is first tried in a process of its own, which takes seconds: for the start of a study. What trains asks
+    `know_policy`.
+    """
+    if _is_file(policy):
+        try_policy_file(policy)
+    know_policy(policy)
+
+
+def know_policy(policy: str) -> None:
+    """Raises as `check_policy`, for what was checked before; a second call is free."""
     if _is_file(policy):
         read_policy_file(policy)
     elif policy not in _POLICIES:
@@ -159,9 +171,9 @@ def check_policy(policy: str) -> None:
 def policy_fingerprint(policy: str) -> str:
     """What views depend on beside (seed, view, index): equal where equal photos make equal views. For store keys.
 
-    Names content, never a path. Raises as `check_policy`.
+    Names content, never a path. Raises as `know_policy`.
     """
-    check_policy(policy)
+    know_policy(policy)
     what = f"file {read_policy_file(policy).digest}" if _is_file(policy) else policy
     return f"{what} {POLICIES_VERSION}, albumentations {A.__version__}, opencv {cv2.__version__}"
 

@@ -1,7 +1,7 @@
 """(photos, configuration, epoch) -> that epoch's training batches."""
 
 from carcls.config import TrainConfig
-from carcls.data.augment import check_policy
+from carcls.data.augment import know_policy
 from carcls.data.epoch_plan import EpochPlan, epoch_order
 from carcls.data.feeder import Feeder
 from carcls.data.mixing import Mixing
@@ -18,7 +18,7 @@ def training_batches(
     feeder: by whose processes they are made, one for each thread; None: by the threads.
     Raises DataError, and ConfigError where the policy is a file that cannot be one.
     """
-    check_policy(config.augment.policy)
+    know_policy(config.augment.policy)
     augment = config.augment
     labels = data.split.train.labels
     photos, views = epoch_order(config, labels, epoch)

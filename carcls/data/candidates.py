@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from carcls.data.lookup import PhotoLookup
 from carcls.data.rows import Refused, Row
-from carcls.data.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Candidates:
     """Every class that a row or a folder names -> its folder, relative to the root; empty for photos to predict."""
 
 
-def located(tree: Tree, rows: Iterable[Row]) -> tuple[list[Row], list[Refused]]:
+def located(lookup: PhotoLookup, rows: Iterable[Row]) -> tuple[list[Row], list[Refused]]:
     """Rows whose file is there, and the others, each with its path as it is spelled on disk."""
     there: list[Row] = []
     missing: list[Refused] = []
     for row in rows:
-        path, reason = tree.locate(row.path)
+        path, reason = lookup.locate(row.path, "" if "/" in row.id.strip("/") else row.id.strip())
         placed = row if path == row.path else replace(row, path=path)
         if reason:
             missing.append((placed, reason))

@@ -1,6 +1,6 @@
 """What a data folder holds: counts, sizes, copies, what is unusable, and the split that would be made."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +13,9 @@ from carcls.data.findings import ClassCount, Copies, Findings, Quantiles, Sizes
 from carcls.data.folds import make_split, train_groups
 from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Layout, find_layout
+from carcls.data.names import look
 from carcls.data.scan import Scan
-from carcls.data.table import Dataset, Quarantined, sort_class_names
+from carcls.data.table import Dataset, Quarantined, sort_class_names, unread_tables
 from carcls.errors import DataError
 
 _VALIDATION_PHOTOS = 1500
@@ -26,6 +27,7 @@ _UNEQUAL = 5.0
 _SMALL_PX = 64
 _LONG_ASPECT = 3.0
 _NPY_HEADER_BYTES = 128
+_SHOWN_ALIKE = 5
 
 
 def class_rows(root: Path, layout: Layout) -> dict[str, int]:
@@ -52,6 +54,7 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
     copies, sizes = _copies(dataset, everywhere), _sizes(dataset)
     if len(classes) < 2:
         trouble = f"every usable photo is of the class {classes[0].name!r}; photos of two classes at least are needed"
+        trouble += unread_tables(dataset)
     return Findings(
         classes=classes,
         test=len(dataset.test),
@@ -59,8 +62,15 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         quarantined=dataset.quarantined,
         copies=copies,
         fraction=chosen,
-        warnings=tuple(_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes)),
+        warnings=(
+            *_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes),
+            *_not_held_out(dataset, sum(held_out)),
+            *_look_alike(dataset.class_names),
+        ),
         trouble=trouble,
+        sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
+        sample_problem=dataset.sample_problem,
+        validation_folder=_validation_folder(dataset),
     )
 
 
@@ -113,6 +123,33 @@ def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tup
     except DataError as error:
         return [0] * len(dataset.class_names), str(error)
     return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""
+
+
+def _validation_folder(dataset: Dataset) -> str:
+    return dataset.train.paths[dataset.validation[0]].split("/")[0] if dataset.validation else ""
+
+
+def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
+    moved = len(dataset.validation) - held_out
+    if moved > 0 and held_out:
+        yield (
+            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of photos to"
+            " train on, or the only ones of their class; they are trained on"
+        )
+
+
+def _look_alike(names: Sequence[str]) -> Iterable[str]:
+    """Names as Python writes them: that shows what has no shape, and how many spaces there are."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[look(name)].append(name)
+    alike = [group for group in groups.values() if len(group) > 1]
+    for group in alike[:_SHOWN_ALIKE]:
+        letters = len({look(name, one_alphabet=False) for name in group}) > 1
+        why = "letters of two alphabets" if letters else "case, spaces or signs without a shape"
+        yield f"class names that look alike and differ only by {why}: {_some([repr(name) for name in group])}"
+    if len(alike) > _SHOWN_ALIKE:
+        yield f"and {len(alike) - _SHOWN_ALIKE:,} more groups of class names that look alike"
 
 
 def _paths(dataset: Dataset) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcls import atomic
+from carcls.data.cells import harmless
 from carcls.data.table import Quarantined
 
 
@@ -87,6 +88,12 @@ class Findings:
     warnings: tuple[str, ...]
     trouble: str
     """Why nothing can be trained; empty where something can."""
+    sample: str = ""
+    """Name of the sample submission that is followed; empty where there is none."""
+    sample_problem: str = ""
+    """Why no submission could follow it; empty where one can."""
+    validation_folder: str = ""
+    """The folder whose photos are validated on; empty where a share is drawn."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:
@@ -114,5 +121,6 @@ def write_lists(findings: Findings, folder: Path) -> None:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    shown = ([harmless(str(cell)) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([header, *shown])
     atomic.write_text(path, text.getvalue())

@@ -3,33 +3,41 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from carcls import atomic
+from carcls.data.cells import guarded, harmless, unguarded
 from carcls.data.duplicates import linked_groups
 from carcls.data.rows import is_plain_name
 from carcls.data.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
 
-_COLUMNS = ("Id", "path", "Category", "digest", "fold")
-_TRAIN, _VALIDATION, _JUDGE = "train", "validation", "judge"
-_FOLDS = (_TRAIN, _VALIDATION, _JUDGE)
+_COLUMNS = ("Id", "path", "Category", "digest", "fold", "group")
+_TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
+_FOLDS = (_TRAIN, _VALIDATION, _HOLDOUT)
+_OLD_NAMES = {"judge": _HOLDOUT}
+"""Of folds, in files that were written before they were renamed."""
+
+
+Groups = tuple[tuple[str, ...], ...]
+"""Paths of photos that must stay on one side, two or more in each group; sorted."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The photos that a study trains on, those it validates on, and those that judge; no photo, and no copy of one, is
-    in two of them."""
+    """A study's training, validation and holdout photos; no photo, and no copy of one, is in two of them."""
 
     class_names: tuple[str, ...]
     train: ImageTable
     validation: ImageTable
-    judge: ImageTable | None = None
+    holdout: ImageTable | None = None
     """Scored after each epoch, and never asked in any choice; None where no photos are held back for it."""
+    groups: Groups = ()
+    """Photos that are copies of one another, exact or near."""
 
 
 def make_split(
@@ -37,7 +45,7 @@ def make_split(
     *,
     fraction: float,
     seed: int,
-    judge_fraction: float = 0.0,
+    holdout_fraction: float = 0.0,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
     """A share of each class, rounded, goes to validation; copies (equal digests, near duplicates) stay on one side.
@@ -45,19 +53,25 @@ def make_split(
     Every class with two different photos has at least one on each side; a class with one stays in training, and
     so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
     without near duplicates are split as by digests alone.
-    judge_fraction: the share of each class that is then held out in the same way, from what validation left, to judge;
-    0: no such part. Validation photos do not depend on it.
+    holdout_fraction: the share of each class that is then held out in the same way, from what validation left; 0: none.
+    Validation photos do not depend on it.
+    Where the data folder itself holds photos back for validation, these are validated on, whatever `fraction` is, but
+    for copies of other photos and for classes without any other photo, which are trained on.
     groups: `train_groups(dataset)` where it is known already.
     Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
     """
-    _check_fractions(fraction, judge_fraction)
+    _check_fractions(fraction, holdout_fraction)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
-    pure, contradictory = _groups_by_class(table, train_groups(dataset) if groups is None else groups)
+    groups = train_groups(dataset) if groups is None else groups
+    pure, contradictory = groups_by_class(table, groups)
     counts = np.bincount(table.labels, minlength=len(dataset.class_names))
-    # All classes give to validation before any gives to judge: the draws for validation are the same without judge.
+    # All classes give to validation before any gives to the holdout, so that validation is the same without one.
     held_out: list[set[int]] = []
-    for share in (fraction, judge_fraction)[: 2 if judge_fraction else 1]:
+    for share in (fraction, holdout_fraction)[: 2 if holdout_fraction else 1]:
+        if not held_out and dataset.validation:
+            held_out.append(_given(pure, contradictory, set(dataset.validation)))
+            continue
         part: set[int] = set()
         for label, count in enumerate(counts.tolist()):
             left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
@@ -66,8 +80,9 @@ def make_split(
         held_out.append(part)
     _check_held_out(table, held_out)
     in_training = set(range(len(table))).difference(*held_out)
-    parts = [table.select(sorted(part)) for part in (in_training, *held_out)]
-    return Split(dataset.class_names, *parts)
+    train, validation, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
+    copies = sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1)
+    return Split(dataset.class_names, train, validation, holdout[0] if holdout else None, tuple(copies))
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
@@ -76,40 +91,63 @@ def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """split.csv, atomically: rows of training, of validation, of judge. `read_split` reads it back bit-equal.
+    """split.csv, atomically: rows of training, of validation, of the holdout. `read_split` reads it back bit-equal.
 
     Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
     """
-    tables = [(_TRAIN, split.train), (_VALIDATION, split.validation)]
-    if split.judge is not None:
-        tables.append((_JUDGE, split.judge))
-    found = sort_class_names({split.class_names[label] for _, table in tables for label in table.labels})
-    if found != split.class_names:
+    tables = {_TRAIN: split.train, _VALIDATION: split.validation}
+    if split.holdout is not None:
+        tables[_HOLDOUT] = split.holdout
+    write_parts(path, split.class_names, tables, split.groups)
+
+
+def read_split(path: Path, root: Path) -> Split:
+    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
+    return parse_split(read_bytes(path), path, root)
+
+
+def parse_split(content: bytes, path: Path, root: Path) -> Split:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _FOLDS)
+    holdout = parts[_HOLDOUT]
+    return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A split's file. Raises DataError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
+        ) from error
+
+
+def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
+    """A row for each photo of each part, atomically. Raises DataError as `write_split` does."""
+    found = sort_class_names({class_names[label] for table in parts.values() for label in table.labels})
+    if found != class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
+    group_of = {photo: str(number) for number, group in enumerate(groups) for photo in group}
     _write_csv(
         path,
         _COLUMNS,
         (
-            (id_, photo, split.class_names[label], digest, fold)
-            for fold, table in tables
+            map(guarded, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
+            for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
     )
 
 
-def read_split(path: Path, root: Path) -> Split:
-    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
-        ) from error
-    return parse_split(content, path, root)
+def parse_parts(
+    content: bytes, path: Path, root: Path, names: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
+    """What `write_parts` wrote: class names, a table for each of `names`, which may be empty, and the groups.
 
-
-def parse_split(content: bytes, path: Path, root: Path) -> Split:
-    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    `path` is the file's name, for messages. Files without groups are read as having none. Raises DataError naming file
+    and line.
+    """
     try:
         text = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline="")
         header, *rows = csv.reader(text)
@@ -117,46 +155,55 @@ def parse_split(content: bytes, path: Path, root: Path) -> Split:
         raise DataError(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error
-    if tuple(header) != _COLUMNS:
+    if tuple(header) == _COLUMNS[:-1]:
+        rows = [[*row, ""] for row in rows]
+    elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
+    rows = [[unguarded(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
-        _check_row(path, line, row)
+        _check_row(path, line, row, names)
+    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
     class_names = sort_class_names({row[2] for row in rows})
-    train, validation, judge = (_read_table(root, class_names, rows, fold) for fold in _FOLDS)
-    return Split(class_names, train, validation, judge if len(judge) else None)
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row[5]:
+            grouped[row[5]].append(row[1])
+    groups = tuple(tuple(sorted(group)) for group in grouped.values())
+    return class_names, {name: _read_table(root, class_names, rows, name) for name in names}, tuple(sorted(groups))
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
-    _write_csv(path, ("Id", "path", "reason"), ((entry.id, entry.path, entry.reason) for entry in quarantined))
+    rows = (map(harmless, (entry.id, entry.path, entry.reason)) for entry in quarantined)
+    _write_csv(path, ("Id", "path", "reason"), rows)
 
 
-def _check_fractions(validation: float, judge: float) -> None:
+def _check_fractions(validation: float, holdout: float) -> None:
     if not 0.0 < validation < 1.0:
         raise DataError(f"validation fraction {validation}: expected a number between 0 and 1, such as 0.15")
-    if not 0.0 <= judge < 1.0:
-        raise DataError(f"judge fraction {judge}: expected 0, or a number between 0 and 1, such as 0.15")
-    if validation + judge >= 1.0:
+    if not 0.0 <= holdout < 1.0:
+        raise DataError(f"holdout fraction {holdout}: expected 0, or a number between 0 and 1, such as 0.15")
+    if validation + holdout >= 1.0:
         raise DataError(
-            f"validation fraction {validation} and judge fraction {judge} leave nothing to train on: expected a sum"
+            f"validation fraction {validation} and holdout fraction {holdout} leave nothing to train on: expected a sum"
             " below 1"
         )
 
 
 def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
-    """held_out: of validation, and of judge where it is asked for."""
+    """held_out: of validation, and of the holdout where one is asked for."""
     if not held_out[0]:
         raise DataError(
             f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
         )
     if not held_out[-1]:
         raise DataError(
-            f"{table.root}: no class has three different photos, so none can be held out to judge; add photos, or leave"
-            " out the judge fraction"
+            f"{table.root}: no class has three different photos, so none can be held out; add photos, or leave"
+            " out the holdout fraction"
         )
 
 
-def _groups_by_class(
+def groups_by_class(
     table: ImageTable, groups: Sequence[tuple[int, ...]]
 ) -> tuple[dict[int, list[list[int]]], set[int]]:
     """Copies grouped, by label; and the labels of copies that carry more than one."""
@@ -169,6 +216,16 @@ def _groups_by_class(
         else:
             contradictory |= labels
     return pure, contradictory
+
+
+def _given(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
+    """Of the photos that the data folder holds back, those that can be: no copy is among the others."""
+    part: set[int] = set()
+    for label, groups in pure.items():
+        whole = [group for group in groups if held_back.issuperset(group)]
+        if len(whole) < len(groups) or label in contradictory:
+            part.update(*whole)
+    return part
 
 
 def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
@@ -184,9 +241,11 @@ def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) ->
     return held_out
 
 
-def _check_row(path: Path, line: int, row: list[str]) -> None:
-    if len(row) != len(_COLUMNS) or row[4] not in _FOLDS:
-        raise DataError(f"{path}:{line}: expected five fields, the last one of {', '.join(_FOLDS)}; found {row!r}")
+def _check_row(path: Path, line: int, row: list[str], parts: Sequence[str]) -> None:
+    if len(row) != len(_COLUMNS) or _OLD_NAMES.get(row[4], row[4]) not in parts:
+        raise DataError(
+            f"{path}:{line}: expected {len(_COLUMNS)} fields, the fifth one of {', '.join(parts)}; found {row!r}"
+        )
     if not all(is_plain_name(part) for part in row[1].split("/")):
         raise DataError(f"{path}:{line}: the path {row[1]!r} leaves the data folder; the file was altered")
 
@@ -203,7 +262,7 @@ def _read_table(root: Path, class_names: tuple[str, ...], rows: list[list[str]],
     )
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

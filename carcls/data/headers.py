@@ -1,10 +1,14 @@
-"""What a file's first bytes tell before anything is decoded: format, size, transparency and orientation."""
+"""What a file's first bytes tell before anything is decoded: format, size and transparency."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from carcls.data import jpeg
+from carcls.data.png import chunks
 from carcls.errors import DataError
+
+_MAX_CHUNKS = 100_000
+"""Of a PNG file: at 8 KB of pixels each, as encoders write them, the largest photo has 75,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +19,8 @@ class Header:
     """In px, before it is turned."""
     height: int
     has_alpha: bool
-    orientation: int = 1
-    """As EXIF counts, 1 to 8; told for photos with transparency only: for others OpenCV turns the pixels itself."""
+    is_deep: bool = False
+    """16 bits a channel."""
 
 
 _OTHER_FORMATS = (
@@ -37,11 +41,16 @@ _OTHER_FORMATS = (
 """Place and value of first bytes, the first match counts; `ftyp` brands as in ISO/IEC 14496-12 and 23008-12."""
 
 
+_NO_PICTURES = ("a PDF file",)
+HEAD_BYTES = 32
+"""As many as these signs take."""
+
+
 def read_header(data: bytes) -> Header:
     """Raises DataError with the reason alone: nothing in it, another format, or a header that is cut short."""
     try:
         if data[:2] == b"\xff\xd8":
-            return Header(*_jpeg_size(data), has_alpha=False)
+            return _jpeg(data)
         if data[:8] == b"\x89PNG\r\n\x1a\n":
             return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -49,6 +58,14 @@ def read_header(data: bytes) -> Header:
     except struct.error:
         raise DataError("the header is cut short") from None
     raise DataError(_what_it_is(data))
+
+
+def starts_like_a_photo(data: bytes) -> bool:
+    """Whether a file's first bytes are those of a picture, of a format that is read or of another."""
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return True
+    name = next((name for place, sign, name in _OTHER_FORMATS if data.startswith(sign, place)), "")
+    return name.endswith(" file") and name not in _NO_PICTURES and (name != "a BMP file" or data[6:10] == bytes(4))
 
 
 def _what_it_is(data: bytes) -> str:
@@ -63,47 +80,32 @@ def _what_it_is(data: bytes) -> str:
     return "not a JPEG, PNG or WebP file"
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the segments to the frame header (ITU T.81, B.2.2); thumbnails inside other segments are skipped."""
-    position = 2
-    while True:
-        lead, marker = struct.unpack_from(">BB", data, position)
-        if lead != 0xFF:
-            raise DataError("does not decode: broken JPEG segments")
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not a table
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return width, height
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        position += 2 + length
+def _jpeg(data: bytes) -> Header:
+    found = jpeg.size(data)
+    if found is not None:
+        return Header(*found, has_alpha=False)
+    if data[2:3] in (b"", b"\xff"):
+        raise DataError("the header is cut short")
+    raise DataError("does not decode: broken JPEG segments")
 
 
 def _png(data: bytes) -> Header:
     """PNG specification, 11.2: the colour type's third bit is alpha; a tRNS chunk makes a colour transparent."""
-    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
-    chunks = {name: body for name, body in _png_chunks(data) if name in (b"tRNS", b"eXIf")}
-    if not colour & 4 and b"tRNS" not in chunks:
-        return Header(width, height, has_alpha=False)
-    return Header(width, height, True, _orientation(chunks.get(b"eXIf", b"")))
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 8
-    while position + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        yield name, data[position + 8 : position + 8 + length] if name != b"IDAT" else b""
-        position += 12 + length
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    has_alpha = bool(colour & 4)
+    for number, (name, _, stop) in enumerate(chunks(data)):
+        if stop > len(data):  # OpenCV takes as much memory as a chunk claims before it reads: up to 2 GB
+            raise DataError("does not decode: the content is broken or cut short")
+        has_alpha = has_alpha or name == b"tRNS"
+        if number == _MAX_CHUNKS:
+            raise DataError(f"more than {_MAX_CHUNKS:,} chunks")
+    return Header(width, height, has_alpha, is_deep=depth == 16)
 
 
 def _webp(data: bytes) -> Header:
     """Canvas and alpha of the three kinds of WebP files (RFC 9649, section 2)."""
     if data[12:16] == b"VP8X":
-        size = _uint24(data, 24) + 1, _uint24(data, 27) + 1
-        if not data[20] & 0x10:
-            return Header(*size, has_alpha=False)
-        return Header(*size, True, _orientation(_webp_exif(data)))
+        return Header(_uint24(data, 24) + 1, _uint24(data, 27) + 1, has_alpha=bool(data[20] & 0x10))
     if data[12:16] == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1))
@@ -111,34 +113,6 @@ def _webp(data: bytes) -> Header:
     return Header(width & 0x3FFF, height & 0x3FFF, has_alpha=False)
 
 
-def _webp_exif(data: bytes) -> bytes:
-    position = 12
-    while position + 8 <= len(data):
-        name, length = struct.unpack_from("<4sI", data, position)
-        if name == b"EXIF":
-            return data[position + 8 : position + 8 + length]
-        position += 8 + length + length % 2
-    return b""
-
-
 def _uint24(data: bytes, position: int) -> int:
     low, high = struct.unpack_from("<HB", data, position)
     return int(low | high << 16)
-
-
-def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory (TIFF 6.0, section 2); 1, upright, where there is none or it makes no sense."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, first)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1

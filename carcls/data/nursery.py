@@ -16,6 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from carcls.own_path import current_folder_left_out
+
 Serve = Callable[[socket.socket, int], None]
 """A worker's life: its socket to the trainer, and the descriptor of the memory that they share."""
 
@@ -50,7 +52,7 @@ class Nursery:
     def spawned(cls) -> "Nursery":
         """Starts a fresh interpreter, which has imported albumentations after a second; from any process."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, current_folder_left_out():
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-c", _MAIN, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],

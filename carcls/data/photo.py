@@ -10,13 +10,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.headers import read_header
+from carcls.data import jpeg
+from carcls.data.exif import orientation_of
+from carcls.data.headers import Header, read_header
+from carcls.data.png import still
 from carcls.errors import DataError
 
 MAX_PIXELS = 100_000_000
-"""A photo that claims more is taken for a decompression bomb; decoded, this many are 300 MB."""
+"""A photo that claims more is taken for a decompression bomb."""
+_MAX_DEEP_PIXELS = MAX_PIXELS // 2
+"""With transparency and 16 bits a channel: OpenCV keeps two copies of 8 bytes a pixel. So no photo takes more than
+1.2 GB while it is decoded; three channels of 8 bits take 0.6 GB at the most."""
+_MAX_SCANS, _FEW_SCANS, _SCANNED_PIXELS = 100, 20, 2_000_000_000
+"""Of a progressive JPEG: a usual one has 10. Each costs a millisecond a megapixel, whatever it holds, so that large
+photos may have fewer: as many as pass over so many pixels in all, but 20 in any case."""
+_ROWS_AT_ONCE = 256
 MAX_FILE_BYTES = 256 * 2**20
-_JPEG = b"\xff\xd8"
 _PREVIEW_PX = 256
 """Sides from which on half of a photo is enough for its thumbnail."""
 
@@ -63,20 +72,52 @@ def decode_bytes(data: bytes) -> NDArray[np.uint8]:
     """Bytes of a JPEG, PNG or WebP file -> uint8 (height, width, 3) RGB, turned as its EXIF orientation says.
 
     By content, whatever the file is called. Transparent parts are white, as a viewer shows them: the colours that the
-    file keeps under them were never meant to be seen. Of an animation the first frame counts; 16 bits become 8.
-    Raises DataError with the reason alone: another format, more than MAX_PIXELS, or content that does not decode.
+    file keeps under them were never meant to be seen. Of an animation the picture counts that a still viewer shows; 16
+    bits become 8.
+    Raises DataError with the reason alone: another format, more than MAX_PIXELS, or content that does not decode to
+    the whole photo.
     """
+    image = _as_it_lies(data, _checked_header(data))
+    _check_whole(data, image)
+    return _upright(image, data)
+
+
+def decode_again(data: bytes) -> NDArray[np.uint8]:
+    """The same of bytes that were checked before: whether a part of the photo is missing is not asked again."""
+    return _upright(_as_it_lies(data, _checked_header(data)), data)
+
+
+def _checked_header(data: bytes) -> Header:
     header = read_header(data)
-    if header.width * header.height > MAX_PIXELS:
-        raise DataError(
-            f"claims {header.width} x {header.height} px; at most {MAX_PIXELS // 10**6} megapixels are decoded"
-        )
+    pixels, most = header.width * header.height, MAX_PIXELS
+    if header.has_alpha and header.is_deep:
+        most = _MAX_DEEP_PIXELS
+    if pixels > most:
+        raise DataError(f"claims {header.width} x {header.height} px; at most {most // 10**6} megapixels are decoded")
+    if data.startswith(jpeg.SIGNATURE):
+        scans, allowed = jpeg.scan_count(data), min(_MAX_SCANS, max(_FEW_SCANS, _SCANNED_PIXELS // max(1, pixels)))
+        if scans > allowed:
+            raise DataError(
+                f"has {scans:,} scans; at most {allowed} are decoded at {header.width} x {header.height} px"
+            )
+    return header
+
+
+def _as_it_lies(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """RGB, not turned."""
+    data = still(data) if data.startswith(b"\x89PNG") else data
     if not header.has_alpha:
-        return _imdecode(data, cv2.IMREAD_COLOR_RGB)
-    image = _imdecode(data, cv2.IMREAD_UNCHANGED)
+        return _imdecode(data, cv2.IMREAD_COLOR_RGB, header)
+    image = _imdecode(data, cv2.IMREAD_UNCHANGED, header)
     if image.ndim == 2 or image.shape[2] != 4:  # OpenCV passes over a grey PNG's transparent shade
-        return _imdecode(data, cv2.IMREAD_COLOR_RGB)
-    return np.ascontiguousarray(_turned(_on_white(image), header.orientation))
+        return _imdecode(data, cv2.IMREAD_COLOR_RGB, header)
+    return _on_white(image)
+
+
+def _check_whole(data: bytes, image: NDArray[np.uint8]) -> None:
+    """image: as it lies in the file, at any size. Raises DataError for a JPEG that was cut short and closed again."""
+    if data.startswith(jpeg.SIGNATURE) and jpeg.is_cut_short(data, image):
+        raise DataError("cut short: a part of the photo is missing, and would be grey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +137,52 @@ def preview_bytes(data: bytes) -> Preview:
     Such a one is decoded to grey at half its size: every bit of it is still read, and only the transform to pixels is
     cheaper. Raises DataError as `decode_bytes`.
     """
-    header = read_header(data)
-    is_large = min(header.width, header.height) >= _PREVIEW_PX and header.width * header.height <= MAX_PIXELS
-    if not (data.startswith(_JPEG) and is_large):
+    header = _checked_header(data)
+    is_large = min(header.width, header.height) >= _PREVIEW_PX
+    if not (data.startswith(jpeg.SIGNATURE) and is_large):
         image = decode_bytes(data)
         return Preview(image, width=image.shape[1], height=image.shape[0])
-    half = _imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    on_its_side = half.shape != (-(-header.height // 2), -(-header.width // 2))
+    half = _imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_2, header)
+    _check_whole(data, half)
+    on_its_side = orientation_of(data) >= 5
     width, height = (header.height, header.width) if on_its_side else (header.width, header.height)
-    return Preview(half, width=width, height=height)
+    return Preview(_upright(half, data), width=width, height=height)
 
 
-def _imdecode(data: bytes, flags: int) -> NDArray[Any]:
+def _upright(image: NDArray[np.uint8], data: bytes) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(_turned(image, orientation_of(data)))
+
+
+def _imdecode(data: bytes, flags: int, header: Header) -> NDArray[Any]:
+    """Not turned: OpenCV finds an orientation in some places only."""
+    shrunk = 2 if flags == cv2.IMREAD_REDUCED_GRAYSCALE_2 else 1
+    if flags != cv2.IMREAD_UNCHANGED:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
-        raise DataError(f"does not decode: {error}") from error
+        raise DataError(f"does not decode: {' '.join(str(error).split())}") from error
     if image is None:
         raise DataError("does not decode: the content is broken or cut short")
+    if image.shape[:2] != (-(-header.height // shrunk), -(-header.width // shrunk)):
+        raise DataError(
+            f"decodes to {image.shape[1] * shrunk} x {image.shape[0] * shrunk} px; its header says"
+            f" {header.width} x {header.height}"
+        )
     return image
 
 
 def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
     """BGRA (h, w, 4) of 8 or 16 bits -> RGB (h, w, 3)."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    photo: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    alpha = image[..., 3]
-    if alpha.min() == 255:
-        return photo
-    alpha = alpha.astype(np.uint16)
-    for channel in range(3):  # one at a time: all three would be 600 MB more for the largest photo
-        mixed = photo[..., channel] * alpha + 255 * (255 - alpha)  # at most 255 * 255: uint16 holds it
-        photo[..., channel] = (mixed + 127) // 255
+    photo = np.empty((*image.shape[:2], 3), np.uint8)
+    for start in range(0, len(image), _ROWS_AT_ONCE):  # all at once, what is computed on the way would be gigabytes
+        rows = image[start : start + _ROWS_AT_ONCE]
+        if rows.dtype == np.uint16:
+            rows = (rows >> 8).astype(np.uint8)
+        opaque = cv2.cvtColor(rows, cv2.COLOR_BGRA2RGB)
+        alpha = rows[..., 3:].astype(np.uint16)
+        mixed = opaque * alpha + 255 * (255 - alpha)  # at most 255 * 255: uint16 holds it
+        photo[start : start + len(rows)] = (mixed + 127) // 255
     return photo
 
 

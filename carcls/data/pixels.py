@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.photo import decode_bytes, digest_of, read_photo_bytes
+from carcls.data.photo import decode_again, decode_bytes, digest_of, read_photo_bytes
+from carcls.data.pixel_rows import PixelRows
 from carcls.data.store import Blank, Json, Progress, Store
 from carcls.data.table import ImageTable
 from carcls.errors import DataError, StoreError
 
 _INTERPOLATION = "area down, cubic up"
 """Part of the artefact's key: what `resize` does."""
-_DECODING = "upright, alpha on white"
+_DECODING = "upright, alpha on white, still"
 """Part of the artefact's key: what `decode_bytes` does beyond OpenCV."""
 _PHOTOS_A_TASK = 8
 
@@ -74,8 +75,9 @@ class PhotosOnDemand:
         return out
 
 
-Pixels = NDArray[np.uint8] | PhotosOnDemand
-"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, or photos decoded as they are asked for."""
+Pixels = NDArray[np.uint8] | PhotosOnDemand | PixelRows
+"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, photos decoded as they are asked for, or
+rows of such."""
 
 
 def pixels_key(table: ImageTable, size_px: int) -> dict[str, Json]:
@@ -118,7 +120,7 @@ def _checked(table: ImageTable, index: int, size_px: int) -> NDArray[np.uint8]:
         data = read_photo_bytes(path)
         if digest_of(data) != table.digests[index]:
             raise DataError("has changed since the data folder was checked")
-        return resize(decode_bytes(data), size_px)
+        return resize(decode_again(data), size_px)
     except DataError as error:
         raise DataError(f"{path}: {error}; restore the photo, or start a new study on the folder as it is") from error
 

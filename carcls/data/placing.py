@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from carcls.atomic import NOT_OFFERED
+
 FILES_AT_ONCE = 1024
 BYTES_AT_ONCE = 256 * 2**20
 """Whichever comes first: what a call that is cut off has to unpack again."""
@@ -19,8 +21,8 @@ def sync_filesystem(folder: Path) -> None:
     """Everything written to the folder's filesystem, content and names, is on its disk when this returns.
 
     One `syncfs` in place of an `fsync` for each file: that would be one flush of the disk for each of many thousand
-    small photos, and would wait for each before the next is written. Where the system has none, all filesystems are
-    synced. Raises OSError where the disk refuses.
+    small photos, and would wait for each before the next is written. Where system or filesystem has none, all
+    filesystems are synced. Raises OSError where the disk refuses.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
@@ -30,6 +32,9 @@ def sync_filesystem(folder: Path) -> None:
     try:
         if syncfs(descriptor):
             number = ctypes.get_errno()
+            if number in NOT_OFFERED:
+                os.sync()
+                return
             raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(descriptor)

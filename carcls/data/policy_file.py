@@ -6,28 +6,31 @@ because a view must keep type and size of its photo, and must come out the same 
 """
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from carcls.catalog import nearest_name
-from carcls.errors import ConfigError
+from carcls.containers import regular_size
+from carcls.documents import MAX_BYTES, parse_json, parse_yaml
+from carcls.errors import ConfigError, DocumentError
 
 _PROBE_PX = (96, 128)
 """Sides of the photos of noise. Two, so that no transform of a fixed size passes."""
 _DRAWS = 3
 _MAX_DEPTH = 8
+_MAX_VIEW_S = 5.0
+"""Processor time for one view of a photo of noise; most transforms take a thousandth of it."""
 
 _PIXELS = "pixels must stay whole numbers 0..255, which are scaled as each backbone expects: take it out"
 _REFUSED = {
@@ -94,10 +97,7 @@ def read_policy_file(path: str) -> PolicyFile:
     Raises ConfigError naming the file, the transform's place in it (from 1; `2.1` is the first inside the second), its
     class, and what to do.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this augmentation policy: {error.strerror}") from error
+    content = _content(path)
     tree = _parse(path, content)
     version = tree.get("__version__", A.__version__)
     name = path if version == A.__version__ else f"{path} (of albumentations {version}, read by {A.__version__})"
@@ -108,18 +108,39 @@ def read_policy_file(path: str) -> PolicyFile:
     return policy
 
 
+def _content(path: str) -> bytes:
+    try:
+        byte_count = regular_size(Path(path))
+        if byte_count > MAX_BYTES:
+            raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes; is it an augmentation policy?")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a pipe, or a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot read this augmentation policy: {reason}") from error
+
+
 def probe(transform: Any, where: str) -> None:  # noqa: ANN401  # albumentations ships no types
-    """Applies a transform to noise. Raises ConfigError where it cannot, where type or size change, or where equal
-    generators do not make equal pixels.
+    """Applies a transform to noise. Raises ConfigError where it cannot, where type or size change, where equal
+    generators do not make equal pixels, or where one view takes longer than `_MAX_VIEW_S`.
     """
     compose = A.Compose([transform])
     for side in _PROBE_PX:
         photo = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
         photo.setflags(write=False)  # as the pixel store hands it out
         try:
-            first = [_drawn(compose, photo, seed) for seed in range(_DRAWS)]
+            began = process_time()
+            first = [_drawn(compose, photo, 0)]
+            taken = process_time() - began
+            if taken > _MAX_VIEW_S:
+                raise ConfigError(
+                    f"{where}: takes {taken:.0f} s for a photo of {side} x {side} px; at most {_MAX_VIEW_S:g} s are"
+                    " bearable: take it out, or lessen its parameters"
+                )
+            first += [_drawn(compose, photo, seed) for seed in range(1, _DRAWS)]
             # In another order, so that what one call leaves behind for the next is found too.
             again = [_drawn(compose, photo, seed) for seed in reversed(range(_DRAWS))][::-1]
+        except ConfigError:
+            raise
         except Exception as error:  # whatever a transform raises is about the file
             raise ConfigError(f"{where}: cannot be applied to a photo of {side} x {side} px: {_why(error)}") from error
         for out in first:
@@ -150,11 +171,15 @@ def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:
     """The file's mapping, with `transform` in it."""
-    read: Callable[[bytes], Any] = json.loads if path.endswith(".json") else yaml.safe_load
+    kind = Path(path).suffix[1:]
     try:
-        tree = read(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not {Path(path).suffix[1:]}: {' '.join(str(error).split())}") from error
+        text = content.decode("utf-8")
+        tree = parse_json(text, path) if kind == "json" else parse_yaml(text, path)[0]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not {kind}: not UTF-8 text at byte {error.start}") from error
+    except DocumentError as error:
+        place = f"line {error.where.rpartition(':')[2]}: {error.key}"
+        raise ConfigError(f"{path}: not {kind}: {place}: {' '.join(error.message.split())}") from error
     if not isinstance(tree, dict) or "transform" not in tree:
         raise ConfigError(
             f"{path}: holds no augmentation policy: expected what albumentations' A.save(transform, path,"

@@ -7,9 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-import keras
-
 from carcls.data.epoch_plan import Batch, Plan
+from carcls.framework import keras
 
 _AHEAD = 3
 """Batches prepared ahead of the one asked for, at least: enough to even out slow batches, little memory."""

@@ -2,12 +2,12 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from carcls.data.names import same_text
+from carcls.data.names import is_class_name, same_text
 from carcls.errors import DataError
 
 DELIMITERS = ",;\t"
@@ -102,8 +102,9 @@ def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[l
             reason = f"Id {_shown(cells[0])} is not a plain file name"
         if not reason and not all(is_plain_name(name) for name in cells[1:]):
             reason = f"Category {_shown(cells[1])} is not a plain folder name"
+        reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
-    return _settled(good, bad, "Id")
+    return settled(good, bad, "Id")
 
 
 def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
@@ -124,10 +125,9 @@ def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list
             reason = f"{columns[0]} {_shown(cells[0])} is absolute; expected a path inside the data folder"
         if not reason and not (parts and all(is_plain_name(part) for part in parts)):
             reason = f"{columns[0]} {_shown(cells[0])} is not a path inside the data folder, with / between names"
-        if not reason and not all(_is_printable(label) for label in cells[1:]):
-            reason = f"{columns[1]} {_shown(cells[1])} is not a text of one line"
+        reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
-    return _settled(good, bad, columns[0])
+    return settled(good, bad, columns[0])
 
 
 def is_plain_name(name: str) -> bool:
@@ -135,9 +135,11 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0\n\r")
 
 
-def _is_printable(text: str) -> bool:
-    """No control character: a line break inside a cell reads differently from program to program."""
-    return text.isprintable() or not any(sign < " " or sign == "\x7f" for sign in text)
+def _why_no_class(columns: Sequence[str], cells: list[str]) -> str:
+    """Empty for a class, and for rows without one."""
+    if all(is_class_name(same_text(label)) for label in cells[1:]):
+        return ""
+    return f"{columns[1]} {_shown(cells[1])} is not a text of one line"
 
 
 def _why_empty(columns: Sequence[str], cells: list[str], is_longer: bool) -> str:
@@ -155,17 +157,19 @@ def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
         good.append(row)
 
 
-def _settled(rows: list[Row], bad: list[Refused], what: str) -> tuple[list[Row], list[Refused]]:
-    """Each id once: the first of equal rows stays, and of rows with different labels none."""
-    by_id: dict[str, list[Row]] = defaultdict(list)
+def settled(
+    rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
+) -> tuple[list[Row], list[Refused]]:
+    """Each key once: the first of equal rows stays, and of rows with different labels none. `bad` gets the others."""
+    by_key: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_id[row.id].append(row)
+        by_key[key(row)].append(row)
     good: list[Row] = []
     for row in rows:
-        first, *others = by_id[row.id]
+        first, *others = by_key[key(row)]
         labels = {other.category for other in (first, *others)}
         if len(labels) > 1:
-            lines = _other_lines(row, by_id[row.id])
+            lines = _other_lines(row, by_key[key(row)])
             bad.append((row, f"{what} stands in {lines} with another label; which one is right is not known"))
         elif row is not first:
             bad.append((row, f"{what} stands in line {first.line} already"))

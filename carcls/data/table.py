@@ -13,10 +13,12 @@ from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Found, Layout, LayoutKind, find_layout
 from carcls.data.names import class_order, path_key
 from carcls.data.rows import Refused, Row
+from carcls.data.sample_submission import Sample, check_classes, find_sample, ignored_samples, read_sample
 from carcls.data.scan import Scan, scan_photos
+from carcls.data.tables_beside import UNREAD_TABLE
 from carcls.data.tree import join
-from carcls.data.unlabelled import find_sample, only_to_predict, unlabelled_candidates
-from carcls.errors import DataError
+from carcls.data.unlabelled import only_to_predict, unlabelled_candidates
+from carcls.errors import DataError, SubmissionError
 
 _LOOKED_FOR = Layout()
 _SHOWN_REASONS = 3
@@ -108,6 +110,11 @@ class Dataset:
     """One a photo of `train`."""
     test_scans: tuple[Scan, ...]
     """One a photo of `test`."""
+    sample_problem: str = ""
+    """Why no submission can follow the sample; the photos to predict are then all that are there. Empty where one can,
+    and where there is no sample."""
+    validation: tuple[int, ...] = ()
+    """Positions in `train` of the photos that the data folder itself holds back, in `val`, `valid` or `validation`."""
 
 
 def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Dataset:
@@ -118,7 +125,8 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
     Raises DataError where no layout fits, or not one photo with a label can be used.
     """
     found = find_layout(root, layout)
-    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout)
+    sample, sample_problem = _sample_or_problem(root, layout)
+    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout, sample)
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
     refused = _in_order((*labelled.refused, *broken))
@@ -126,7 +134,8 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
         raise DataError(_nothing_to_train(found, labelled, refused))
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
-    test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], find_sample(root, layout))
+    sample_problem = sample_problem or _why_not_answered(sample, class_names)
+    test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
     without = _quarantine(_outside(root, unlabelled), only_to_predict(unlabelled, class_names))
     return Dataset(
         class_names=class_names,
@@ -136,23 +145,38 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
         quarantined=(*_quarantine("", refused), *lost, *test.quarantined, *without),
         train_scans=tuple(scan for _, scan in train),
         test_scans=test.scans,
+        sample_problem=sample_problem,
+        validation=_held_back([row.path for row, _ in train], found.validation),
     )
 
 
 def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Unlabelled:
-    """The photos to predict alone, decoded once as `load_dataset` does. Raises DataError."""
-    candidates = unlabelled_candidates(root, layout)
-    return _unlabelled(root, candidates, _scan((candidates,), processes), find_sample(root, layout))
+    """The photos to predict alone, decoded once as `load_dataset` does.
+
+    Raises DataError where their folder cannot be used, SubmissionError where the sample cannot be followed.
+    """
+    sample = _sample(root, layout)
+    candidates = unlabelled_candidates(root, layout, sample)
+    return _unlabelled(root, candidates, _scan((candidates,), processes), sample, layout)
 
 
 def check_trainable(dataset: Dataset) -> None:
-    """Raises DataError where the usable photos are all of one class: there is nothing to tell apart."""
+    """Raises DataError where the usable photos are all of one class, so that there is nothing to tell apart, and where
+    no submission could follow the sample: better now than after the search."""
     if len(dataset.class_names) < 2:
         lost = f"; {len(dataset.quarantined)} photos, rows or classes cannot be used" if dataset.quarantined else ""
         raise DataError(
             f"{dataset.train.root}: every usable photo is of the class {dataset.class_names[0]!r}{lost};"
-            " expected photos of two classes at least"
+            f" expected photos of two classes at least{unread_tables(dataset)}"
         )
+    if dataset.sample_problem:
+        raise DataError(dataset.sample_problem)
+
+
+def unread_tables(dataset: Dataset) -> str:
+    """End of a message about too few classes: CSV files that may hold them; empty where there are none."""
+    found = [entry.path for entry in dataset.quarantined if entry.reason == UNREAD_TABLE]
+    return f". {found[0]} was {UNREAD_TABLE}" if found else ""
 
 
 def sort_class_names(names: set[str]) -> tuple[str, ...]:
@@ -171,13 +195,46 @@ def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tu
     return readable, broken
 
 
-def _unlabelled(root: Path, candidates: Candidates, scans: Sequence[Scan], sample: Path | None) -> Unlabelled:
+def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
+    """Positions of the photos in `folder`; none where that would be all."""
+    inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
+    return inside if len(inside) < len(paths) else ()
+
+
+def _sample(root: Path, layout: Layout) -> Sample | None:
+    path = find_sample(root, layout)
+    return None if path is None else read_sample(path)
+
+
+def _sample_or_problem(root: Path, layout: Layout) -> tuple[Sample | None, str]:
+    try:
+        return _sample(root, layout), ""
+    except SubmissionError as error:
+        return None, str(error)
+
+
+def _why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
+    """Empty where the classes to train on are those that the sample asks for."""
+    try:
+        if sample is not None:
+            check_classes(sample, class_names)
+    except SubmissionError as error:
+        return str(error)
+    return ""
+
+
+def _unlabelled(
+    root: Path, candidates: Candidates, scans: Sequence[Scan], sample: Sample | None, layout: Layout
+) -> Unlabelled:
     readable, broken = _split_readable(candidates.rows, scans)
     return Unlabelled(
         photos=_table(candidates.root, readable, ()),
         ids=tuple(row.id for row in candidates.rows),
-        sample_submission=sample,
-        quarantined=_quarantine(_outside(root, candidates), _in_order((*candidates.refused, *broken))),
+        sample_submission=None if sample is None else sample.path,
+        quarantined=(
+            *_quarantine(_outside(root, candidates), _in_order((*candidates.refused, *broken))),
+            *(Quarantined(name, name, reason) for name, reason in ignored_samples(root, layout)),
+        ),
         scans=tuple(scan for _, scan in readable),
     )
 

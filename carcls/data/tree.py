@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from carcls.data.names import is_junk, natural_key, same_text
+from carcls.data.headers import HEAD_BYTES, starts_like_a_photo
+from carcls.data.names import is_junk, may_be_photo, natural_key, same_text
 
 
 class Kind(StrEnum):
@@ -37,7 +38,7 @@ class Listed:
 
 
 class Tree:
-    """A data folder as its names tell; no file is opened. Paths are posix, relative to the root.
+    """A data folder as its names tell; only files with an odd ending are opened. Paths are posix, relative to the root.
 
     Links are followed where they lead to something in the root, or in a folder of `own` (such as `train`), which may
     itself be a link to wherever its owner keeps it.
@@ -65,6 +66,20 @@ class Tree:
         listed = self.listed(folder)
         return not listed.entries and not listed.problem
 
+    def may_be_photo(self, path: str, kind: Kind) -> bool:
+        """True for a name with the ending of a photo or without any, and for a file that begins as photos do: `1.jpg~`,
+        `1.jpg_large`, `st. 12`."""
+        if may_be_photo(path.rpartition("/")[2]):
+            return True
+        return kind is Kind.FILE and starts_like_a_photo(self._head(path))
+
+    def _head(self, path: str) -> bytes:
+        try:
+            with (self._root / path).open("rb") as file:
+                return file.read(HEAD_BYTES)
+        except OSError:  # by its name no photo, and closed to us
+            return b""
+
     def locate(self, path: str) -> tuple[str, str]:
         """The path as it is spelled on disk, and why no photo can be read there, or an empty text.
 
@@ -72,15 +87,19 @@ class Tree:
         one, tables the other.
         """
         folder, _, name = path.rpartition("/")
-        if folder not in self._located:
-            self._located[folder] = self._locate_folder(folder)
-        found, reason = self._located[folder]
+        found, reason = self.locate_folder(folder)
         if reason:
             return path, reason
         if is_junk(name):
             return path, "a hidden or system file"
         name = self._spelled(found, name)
         return join(found, name), str(self.listed(found).entries.get(name, Kind.MISSING))
+
+    def locate_folder(self, folder: str) -> tuple[str, str]:
+        """The same for a folder: how it is spelled, and why it cannot be looked into."""
+        if folder not in self._located:
+            self._located[folder] = self._locate_folder(folder)
+        return self._located[folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Kind]]:
         """Paths of everything below a folder but folders that can be listed, in natural order."""

@@ -1,15 +1,16 @@
 """Photos to predict: a folder, in the order of a sample submission or of their names."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carcls.data.candidates import Candidates, by_line, located, stray
-from carcls.data.layouts import SAMPLE_CSV, TEST_FOLDERS, Layout, find_test_folder
-from carcls.data.names import may_be_photo, same_text
-from carcls.data.rows import Refused, Row, path_rows, read_csv
+from carcls.data.layouts import TEST_FOLDERS, Layout, find_test_folder
+from carcls.data.lookup import PhotoLookup
+from carcls.data.names import same_text
+from carcls.data.rows import CsvFile, Refused, Row, path_rows
+from carcls.data.sample_submission import Sample
 from carcls.data.tree import Kind, Tree, join
-from carcls.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class _TestFolder:
                 found.append((path, self.tree.listed(path).problem))
             elif kind is Kind.LINKED_FOLDER:
                 found.append((path, "a link to a folder; its photos are not used"))
-            elif may_be_photo(path.rpartition("/")[2]):
+            elif self.tree.may_be_photo(path, kind):
                 found.append((path, str(kind)))
         return found
 
@@ -41,13 +42,12 @@ class _TestFolder:
         return path.removeprefix(f"{self.name}/") if self.name else path
 
 
-def unlabelled_candidates(root: Path, layout: Layout) -> Candidates:
+def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> Candidates:
     """Files to predict: those that the sample lists, in its order; without one all in the folder, in natural order.
 
-    The sample counts where the layout names no folder. Raises DataError where a folder or the sample cannot be used.
+    Raises DataError where the folder cannot be used.
     """
     place = find_test_folder(root, layout)
-    sample = find_sample(root, layout)
     if place is None and sample is None:
         return Candidates(root, (), (), {})
     if place is None or place.parent == root:
@@ -55,19 +55,21 @@ def unlabelled_candidates(root: Path, layout: Layout) -> Candidates:
         folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name)
     else:
         folder = _TestFolder(place, Tree(place), "")
-    return _all_in(folder) if sample is None else _as_listed(folder, sample)
-
-
-def find_sample(root: Path, layout: Layout) -> Path | None:
-    """The sample submission that says which photos are to be predicted, where it counts."""
-    sample = root / SAMPLE_CSV
-    return sample if layout.test is None and sample.is_file() else None
+    return _all_in(folder) if sample is None else _as_listed(folder, sample, layout.extension)
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:
-    """Every file below a folder whose name may be a photo's, in natural order."""
-    found = _TestFolder(folder, Tree(folder), "").photos()
-    return tuple(folder / path for path, reason in found if not reason)
+    """Every file below a folder that may be a photo by its name or its first bytes, in natural order."""
+    return tuple(folder / path for path, reason in _below(folder) if not reason)
+
+
+def unusable_below(folder: Path) -> tuple[tuple[Path, str], ...]:
+    """What below a folder may hold photos and cannot be read, and why: links out of it, closed folders."""
+    return tuple((folder / path, reason) for path, reason in _below(folder) if reason)
+
+
+def _below(folder: Path) -> list[tuple[str, str]]:
+    return _TestFolder(folder, Tree(folder), "").photos()
 
 
 def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:
@@ -91,17 +93,19 @@ def _all_in(folder: _TestFolder) -> Candidates:
     return Candidates(folder.root, rows, tuple(entry for entry in found if entry[1]), {})
 
 
-def _as_listed(folder: _TestFolder, sample: Path) -> Candidates:
-    # A comma alone: others read the submission too, and it has to look like its sample.
-    table = read_csv(sample, delimiters=",")
-    if not table.header:
-        raise DataError(f"{sample}: its first line names no columns; expected Id,Category and a row for each photo")
+def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Candidates:
+    # The submission repeats an id as it is written, with spaces around it; its photo is found without them.
+    written = dict(zip(sample.lines, sample.ids, strict=True))
+    table = CsvFile(sample.path, sample.header, tuple((line, [id_, ""]) for line, id_ in written.items()))
     rows, refused = path_rows(table, table.header[:1], folder.name)
-    there, missing = located(folder.tree, rows)
+    rows = [replace(row, id=written[row.line]) for row in rows]
+    refused = [(replace(row, id=written[row.line]), reason) for row, reason in refused]
+    lookup = PhotoLookup(folder.tree, extension=extension, below=folder.name)
+    there, missing = located(lookup, rows)
     out = by_line(refused + missing)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [
-        (Row(0, folder.id_of(path), "", path), reason or f"in no row of {sample.name}")
+        (Row(0, folder.id_of(path), "", path), reason or f"in no row of {sample.path.name}")
         for path, reason in folder.photos()
         if path not in named
     ]

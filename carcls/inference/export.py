@@ -5,14 +5,12 @@ opens with `keras.saving.load_model` alone, in safe mode, without carsearch.
 """
 
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,13 +19,18 @@ from carcls.atomic import published
 from carcls.config import TrainConfig
 from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError, DataError
-from carcls.inference.tta import average, check_views, predict_view
+from carcls.framework import keras
+from carcls.inference.model_file import CARD, ModelFile
+from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.models.classifier import Classifier
 
-CARD = "carsearch.json"
 BATCH_SIZE = 32
-_MAX_CARD_BYTES = 2**20
-_NOT_AN_ARCHIVE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_BATCH_BYTES = 64 * 2**20
+"""Of pixels: a batch holds fewer photos where they are over 800 px a side."""
+_MAX_SIZE_PX = 8192
+"""The largest image_size at the largest image_scale."""
+_MAX_CLASSES = 2**16
+_MAX_NAME_LETTERS = 1000
 
 
 class Card(BaseModel):
@@ -36,13 +39,18 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    class_names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=_MAX_NAME_LETTERS)], ...],
+        Field(min_length=1, max_length=_MAX_CLASSES),
+    ]
     """In the order of the model's outputs."""
-    size_px: Annotated[int, Field(ge=1)]
-    tta_views: Annotated[tuple[str, ...], Field(min_length=1)]
+    size_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)]
+    tta_views: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(VIEWS))]
     config: dict[str, Any]
     """The training's configuration, told and not used: plain values, so that a file outlives changes of the schema."""
     scores: dict[str, float]
+    members: Annotated[int, Field(ge=1)] = 1
+    """Trainings whose probabilities the model averages."""
     carsearch: str
     """Version that wrote the file."""
 
@@ -70,7 +78,7 @@ class ExportedModel:
         A file that cannot be read or decoded gives a Prediction with its error, and the others go on. Memory holds the
         pixels of one batch.
         """
-        batch_size = max(1, min(batch_size, len(paths)))
+        batch_size = max(1, min(batch_size, len(paths), _BATCH_BYTES // (3 * self.card.size_px**2)))
         predictions: list[Prediction] = []
         for start in range(0, len(paths), batch_size):
             predictions += self._predict(paths[start : start + batch_size], batch_size)
@@ -102,16 +110,18 @@ class ExportedModel:
 
 def export_model(
     path: Path,
-    classifier: Classifier,
+    classifier: Classifier | keras.Model,
     *,
     class_names: Sequence[str],
     config: TrainConfig,
     size_px: int,
     tta_views: Sequence[str],
     scores: Mapping[str, float] | None = None,
+    members: int = 1,
 ) -> None:
     """Write model and card to `path` (*.keras), whole or not at all.
 
+    members: how many trainings the model averages, see `members.averaged`; `config` is then what they have in common.
     The model goes as it stands; one that is compiled takes its optimizer along, at three times the size. Raises
     CheckpointError where model and card do not fit each other or the suffix is another, ConfigError for an unknown
     view, OSError where the disk refuses.
@@ -124,63 +134,36 @@ def export_model(
         tta_views=tuple(tta_views),
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),
+        members=members,
         carsearch=_version(),
     )
-    _check_fit(path, classifier.model, card)
+    model = classifier.model if isinstance(classifier, Classifier) else classifier
+    _check_fit(path, model, card)
     with published(path) as temporary:
-        keras.saving.save_model(classifier.model, temporary)
+        keras.saving.save_model(model, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, card.model_dump_json(indent=2))
 
 
 def load_model(path: Path) -> ExportedModel:
-    """What `export_model` wrote. Safe to call on a stranger's file: no code from it is run, and bombs are refused.
+    """What `export_model` wrote. Safe to call on a stranger's file: no code from it is run, and nothing is made that is
+    larger than the file or of a kind that carsearch does not export.
 
     Raises CheckpointError where the file is missing, torn, no archive, without a card, or with one that does not fit.
     """
     _check_suffix(path)
-    card = _read_card(path)
+    file = ModelFile(path)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # over a stranger's configuration Keras and its backend raise nearly everything
-        raise CheckpointError(f"{path}: not a model that Keras can load: {error}; export it again") from error
+        card = Card.model_validate_json(file.card)
+        check_views(card.tta_views)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {told}; written by a newer carsearch?") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
+    model = file.model(size_px=card.size_px)
     _check_fit(path, model, card)
     return ExportedModel(model, card)
-
-
-def _read_card(path: Path) -> Card:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such model; `carsearch retrain` writes one")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = _checked_member(path, archive)
-    except _NOT_AN_ARCHIVE as error:
-        raise CheckpointError(f"{path}: torn, or not a .keras file: {error}; export or copy it again") from error
-    try:
-        card = Card.model_validate_json(content)
-        check_views(card.tta_views)
-    except (ValidationError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
-    return card
-
-
-def _checked_member(path: Path, archive: zipfile.ZipFile) -> bytes:
-    """The card's bytes, once every member has proved whole. Keras does not compress: what claims more is a bomb."""
-    members = archive.infolist()
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise CheckpointError(f"{path}: claims to unpack to more than it holds; a .keras file is not compressed")
-    torn = archive.testzip()
-    if torn is not None:
-        raise CheckpointError(f"{path}: {torn} is damaged; export or copy the file again")
-    sizes = {member.filename: member.file_size for member in members}
-    if CARD not in sizes:
-        raise CheckpointError(
-            f"{path}: a Keras model without {CARD}; expected one that carsearch exported, since class names and image"
-            " size are told there"
-        )
-    if sizes[CARD] > _MAX_CARD_BYTES:
-        raise CheckpointError(f"{path}: {CARD} has {sizes[CARD]:,} bytes; expected at most {_MAX_CARD_BYTES:,}")
-    return archive.read(CARD)
 
 
 def _check_suffix(path: Path) -> None:

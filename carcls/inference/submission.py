@@ -2,34 +2,18 @@
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carcls.atomic import write_text
+from carcls.data.sample_submission import Sample, check_classes, read_sample
 from carcls.errors import SubmissionError
 
-MAX_SAMPLE_BYTES = 64 * 2**20
-"""About three million rows; what is larger is another file."""
 _SHOWN = 5
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break inside an id reads differently from program to program
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The contest's sample submission: what a valid one looks like."""
-
-    path: Path
-    header: tuple[str, str]
-    ids: tuple[str, ...]
-    labels: tuple[str, ...]
-    lines: tuple[int, ...]
-    """Line in the file of each id, counted from 1."""
 
 
 def write_submission(
@@ -48,7 +32,9 @@ def write_submission(
     nothing written, where sample and predictions do not fit each other.
     """
     read = read_sample(sample)
-    _check_labels(read, class_names, fallback)
+    check_classes(read, class_names)
+    if fallback not in class_names:
+        raise SubmissionError(f"fallback: {fallback!r} is not a class; expected one of {', '.join(class_names)}")
     _check_predictions(probabilities, ids, class_names)
     _check_ids(read, ids)
     if path.resolve() == sample.resolve():
@@ -82,71 +68,6 @@ def _write(
     writer.writerows((id_, labels.get(id_, fallback)) for id_ in asked)
     write_text(path, text.getvalue())
     return tuple(id_ for id_ in asked if id_ not in labels)
-
-
-def read_sample(path: Path) -> Sample:
-    """The sample as it stands: two columns under a header, unique ids. Raises SubmissionError with file and line."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        rows.extend((reader.line_num, row) for row in reader if row)
-    except csv.Error as error:
-        raise SubmissionError(f"{path}:{reader.line_num}: not CSV: {error}") from None
-    if not rows:
-        raise SubmissionError(f"{path}:1: empty; expected a header such as Id,Category and a row for each photo")
-    for line, row in rows:
-        if len(row) != 2:
-            raise SubmissionError(f"{path}:{line}: expected 2 columns, an id and a class, found {len(row)}")
-        if any(_CONTROL.search(cell) for cell in row):
-            raise SubmissionError(f"{path}:{line}: control character in {row!r}; expected plain ids and classes")
-    if len(rows) == 1:
-        raise SubmissionError(f"{path}:{rows[0][0]}: no rows under the header {','.join(rows[0][1])}")
-    (_, (id_name, label_name)), *body = rows
-    lines, (ids, labels) = tuple(line for line, _ in body), zip(*(row for _, row in body), strict=True)
-    sample = Sample(path, (id_name, label_name), ids, labels, lines)
-    _check_unique(sample)
-    return sample
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if not path.is_file():  # a pipe would make us wait for ever
-            raise SubmissionError(f"{path}: no such file; expected the contest's sample submission")
-        with path.open("rb") as handle:
-            content = handle.read(MAX_SAMPLE_BYTES + 1)
-    except OSError as error:
-        raise SubmissionError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_SAMPLE_BYTES:
-        raise SubmissionError(f"{path}: over {MAX_SAMPLE_BYTES // 2**20} MiB; expected a table of ids and classes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SubmissionError(f"{path}:{line}: not UTF-8 ({error.reason}); save the sample as UTF-8") from None
-
-
-def _check_unique(sample: Sample) -> None:
-    first_lines: dict[str, int] = {}
-    for id_, line in zip(sample.ids, sample.lines, strict=True):
-        if not id_:
-            raise SubmissionError(f"{sample.path}:{line}: empty id")
-        if id_ in first_lines:
-            raise SubmissionError(f"{sample.path}:{line}: id {id_!r} stands in line {first_lines[id_]} already")
-        first_lines[id_] = line
-
-
-def _check_labels(sample: Sample, class_names: Sequence[str], fallback: str) -> None:
-    """Some contests leave the sample's classes blank, and some classes may be without a photo to train on."""
-    known = ", ".join(class_names)
-    if fallback not in class_names:
-        raise SubmissionError(f"fallback: {fallback!r} is not a class; expected one of {known}")
-    named = [(label, line) for label, line in zip(sample.labels, sample.lines, strict=True) if label]
-    if named and not any(label in class_names for label, _ in named):
-        label, line = named[0]
-        raise SubmissionError(
-            f"{sample.path}:{line}: class {label!r} is not in the training data, and no other of the sample's is;"
-            f" expected {known} (is this the sample of another contest?)"
-        )
 
 
 def _check_predictions(probabilities: NDArray[np.floating], ids: Sequence[str], class_names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.catalog import nearest_name
-from carcls.data.pixels import PhotosOnDemand
+from carcls.data.pixels import Pixels as StoredPixels
 from carcls.errors import ConfigError
 from carcls.metrics import SMALLEST_PROBABILITY, accuracy
 
@@ -88,9 +88,7 @@ def check_views(names: Sequence[str]) -> None:
             raise ConfigError(f"tta: unknown view {name!r}; {hint}")
 
 
-def predict_view(
-    model: "keras.Model", pixels: Pixels | PhotosOnDemand, view: str, *, batch_size: int
-) -> NDArray[np.float32]:
+def predict_view(model: "keras.Model", pixels: StoredPixels, view: str, *, batch_size: int) -> NDArray[np.float32]:
     """Probabilities (n, classes) float32 of one view of all photos.
 
     `pixels` (n, side, side, 3) may be a read-only memory map larger than memory: it is read in slices of `batch_size`.

@@ -45,7 +45,7 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
     process. Precision is `config.precision` on this machine's device; the softmax is always float32. Raises
     WeightsError.
     """
-    with _clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
+    with clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
         backbone = build_backbone(config.backbone, config.alpha, size_px)
         if weights is not None:
             _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
@@ -61,7 +61,7 @@ def check_weights(config: TrainConfig) -> None:
     """Finds or downloads the configuration's weights and loads them once, to see that they fit. Raises WeightsError."""
     weights = resolve_weights(config)
     if weights is not None:
-        with _clean_names():
+        with clean_names():
             backbone = build_backbone(config.backbone, config.alpha, BACKBONES[config.backbone].min_size_px)
         _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
 
@@ -92,7 +92,7 @@ def _penalty(l2: float) -> keras.Regularizer | None:
 
 
 @contextmanager
-def _clean_names() -> Iterator[None]:
+def clean_names() -> Iterator[None]:
     """Automatic layer names (`conv2d_3`) count from zero inside, whatever the process built before."""
     outer = global_state.get_global_attribute("object_name_uids")
     global_state.set_global_attribute("object_name_uids", defaultdict(int))

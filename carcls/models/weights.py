@@ -6,9 +6,11 @@ loaded before all of it was checked.
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,24 @@ from numpy.typing import NDArray
 
 from carcls.catalog import BACKBONES, backbones_with
 from carcls.config import TrainConfig
+from carcls.containers import npy_entry, opened_zip
 from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, settle_normalization
 from carcls.models.download import cached
+from carcls.models.hdf5 import names_in, plain_hdf5
 
 _SUFFIXES = (".h5", ".npz")
+_MAX_PATHS_BYTES = 16 * 2**20
+"""Of the names in an .npz file: NASNetLarge's take 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """One array of a weights file."""
+    """One array of a weights file, not read yet."""
 
     name: str
-    values: NDArray[Any]
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray[Any]]
 
 
 def resolve_weights(config: TrainConfig) -> Path | None:
@@ -52,6 +59,8 @@ def resolve_weights(config: TrainConfig) -> Path | None:
     path = Path(config.weights)
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"weights: {path}: expected a .h5, .weights.h5 or .npz file, or imagenet, none, sample")
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"weights: {path}: not a regular file")
     if not path.is_file():
         raise WeightsError(f"weights: {path}: no such file (looked from {Path.cwd()})")
     return path
@@ -66,11 +75,13 @@ def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
     the first array that does not fit.
     """
     if path.suffix == ".npz":
-        _fill(backbone.weights, _read_npz(path), path, by_name=True)
+        with _reading(path), opened_zip(path) as (archive, entries):
+            _fill(backbone.weights, _npz_arrays(archive, entries), path, by_name=True)
     elif path.name.endswith(".weights.h5"):
         _load_keras3(backbone, path)
     else:
-        _fill(list(_legacy_order(backbone)), _read_legacy(path), path, by_name=False)
+        with _reading(path), plain_hdf5(path) as (file, arrays):
+            _fill(list(_legacy_order(backbone)), _legacy_arrays(file, arrays), path, by_name=False)
     settle_normalization(backbone)
 
 
@@ -79,25 +90,29 @@ def _reading(path: Path) -> Iterator[None]:
     """Torn and foreign files become WeightsError: over such bytes NumPy, zipfile and HDF5 raise nearly everything."""
     try:
         yield
+    except WeightsError:
+        raise
     except Exception as error:
         raise WeightsError(f"{path} cannot be read as weights: {error}; expected .h5, .weights.h5 or .npz") from error
 
 
 def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
+    """Shapes are compared before any array is read: memory is then bounded by the backbone's own."""
     _check_fit(variables, stored, path, by_name=by_name)
-    for variable, array in zip(variables, stored, strict=True):
-        variable.assign(array.values.astype(variable.dtype))
+    arrays = [array.read() for array in stored]
+    for variable, values in zip(variables, arrays, strict=True):
+        variable.assign(values.astype(variable.dtype))
 
 
 def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
     """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
-    weight_count = sum(array.values.size for array in stored)
+    weight_count = sum(math.prod(array.shape) for array in stored)
     for variable, array in zip_longest(variables, stored):
-        found = "the end of the file" if array is None else f"{array.name} of shape {array.values.shape}"
+        found = "the end of the file" if array is None else f"{array.name} of shape {array.shape}"
         expected = (
             "the end of the backbone" if variable is None else f"{variable.path} of shape {tuple(variable.shape)}"
         )
-        fits = variable is not None and array is not None and tuple(variable.shape) == array.values.shape
+        fits = variable is not None and array is not None and tuple(variable.shape) == array.shape
         if not fits or (by_name and variable.path != array.name):
             raise MisfitError(_misfit(path, found, expected, weight_count))
 
@@ -135,44 +150,41 @@ def _shape_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Name in the file -> shape of each array."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            shapes[name] = item.shape
-
-    with _reading(path), h5py.File(path, "r") as file:
-        file.visititems(note)
-    return shapes
+    with _reading(path), plain_hdf5(path) as (_, arrays):
+        return {name: array.shape for name, array in arrays.items()}
 
 
-def _read_npz(path: Path) -> list[_Stored]:
+def _npz_arrays(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> list[_Stored]:
     """Arrays '0000', '0001', ... named by `paths`; half precision is fine, the variable's own follows on assignment."""
-    with _reading(path), np.load(path, allow_pickle=False) as archive:
-        stored = [_Stored(str(name), archive[f"{number:04d}"]) for number, name in enumerate(archive["paths"])]
-        for array in stored:
-            if array.values.dtype.kind not in "biuf":
-                raise ValueError(f"{array.name} holds {array.values.dtype}, not numbers")
-        return stored
+    paths = npy_entry(archive, entries["paths.npy"])
+    if paths.byte_count > _MAX_PATHS_BYTES or paths.dtype.kind != "U" or len(paths.shape) != 1:
+        raise ValueError(f"`paths` is {paths.dtype} of shape {paths.shape}, no list of names")
+    stored = []
+    for number, name in enumerate(paths.read().tolist()):
+        entry = npy_entry(archive, entries[f"{number:04d}.npy"])
+        if entry.dtype.kind not in "biuf":
+            raise ValueError(f"{name} holds {entry.dtype}, not numbers")
+        stored.append(_Stored(name, entry.shape, entry.read))
+    return stored
 
 
-def _read_legacy(path: Path) -> list[_Stored]:
+def _legacy_arrays(file: h5py.File, arrays: Mapping[str, h5py.Dataset]) -> list[_Stored]:
     """The layers' arrays in the file's order, as Keras 1 and 2 saved them."""
-    with _reading(path), h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)
-        return [
-            _Stored(weight, np.asarray(root[layer][weight]))
-            for layer in _attribute(root, "layer_names")
-            for weight in _attribute(root[layer], "weight_names")
-        ]
+    top = "model_weights" if "model_weights" in file else ""
+    root = file[top or "/"]
+    stored = []
+    for layer in _attribute(root, "layer_names"):
+        for weight in _attribute(root[layer], "weight_names"):
+            array = arrays["/".join(part for part in (top, layer, weight) if part)]
+            stored.append(_Stored(weight, array.shape, partial(np.asarray, array)))
+    return stored
 
 
 def _attribute(group: h5py.Group, name: str) -> Iterator[str]:
     """A list of strings; one too long for an HDF5 header is spread over `name0`, `name1`, ..."""
     chunks = (f"{name}{number}" for number in count())
     for chunk in [name] if name in group.attrs else takewhile(group.attrs.__contains__, chunks):
-        for value in group.attrs[chunk]:
-            yield value.decode() if isinstance(value, bytes) else str(value)
+        yield from names_in(group, chunk)
 
 
 def _legacy_order(backbone: keras.Model) -> Iterator[Any]:

@@ -5,8 +5,8 @@ A checkpoint is a .npz file: one stored .npy entry for each array and `meta.json
 making and optimizer variables after whatever they belong to: neither name outlives the process, a position does.
 """
 
-import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.atomic import published
+from carcls.containers import NpyEntry, npy_entry, opened_zip
 from carcls.errors import CheckpointError
 
 _META = "meta.json"
 _PIECE_BYTES = 1 << 20
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, OverflowError, struct.error),
+    *(RuntimeError, RecursionError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
 """What zipfile, json and numpy raise over bytes that they cannot make sense of."""
 
 
@@ -39,20 +43,19 @@ def save_state(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str
 
 def load_state(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """What `save_state` wrote: the arrays by key, and the JSON values. Raises CheckpointError where missing or torn."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        entries = {info.filename: _read_entry(archive, info) for info in _entries(archive)}
-        meta = _parsed(entries.pop(_META))
-        return {name.removesuffix(".npy"): _read_array(content) for name, content in entries.items()}, meta
+    with _reading(path), opened_zip(path) as (archive, entries):
+        found = {name: _numbers(archive, info) for name, info in entries.items() if name != _META}
+        return {name.removesuffix(".npy"): entry.read() for name, entry in found.items()}, _meta(archive, entries)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """The JSON values alone, after every byte of the file was checked. Raises CheckpointError where missing or torn."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        for info in _entries(archive):
-            with archive.open(info) as entry:
+    with _reading(path), opened_zip(path) as (archive, entries):
+        for info in entries.values():
+            with archive.open(_stored(info)) as entry:
                 while entry.read(_PIECE_BYTES):
                     pass  # the end of an entry compares its CRC
-        return _parsed(archive.read(_META))
+        return _meta(archive, entries)
 
 
 @contextmanager
@@ -126,28 +129,22 @@ def _write_zip(handle: IO[bytes], arrays: Mapping[str, NDArray[Any]], meta: Mapp
                 np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
-def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """All of them. Raises ValueError for one with a comment: we write none, and a damaged length makes the list of the
-    entries behind it one."""
-    entries = archive.infolist()
-    if any(info.comment for info in entries):
-        raise ValueError("its list of entries is damaged")
-    return entries
-
-
-def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    # Stored entries cannot grow beyond the file, so that no checkpoint is a bomb; `read` checks the CRC.
+def _stored(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    # Stored entries cannot grow beyond the file, so that no checkpoint is a bomb.
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"entry {info.filename} is compressed")
-    return archive.read(info)
+    return info
 
 
-def _parsed(content: bytes) -> dict[str, Any]:
-    meta = json.loads(content)
+def _numbers(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NpyEntry:
+    entry = npy_entry(archive, _stored(info))
+    if entry.dtype.kind not in "biuf":
+        raise ValueError(f"entry {info.filename} holds {entry.dtype}, not numbers")
+    return entry
+
+
+def _meta(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    meta = json.loads(archive.read(_stored(entries[_META])))
     if not isinstance(meta, dict):
         raise ValueError(f"{_META} holds no values by name")
     return meta
-
-
-def _read_array(content: bytes) -> NDArray[Any]:
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)

@@ -1,18 +1,20 @@
-"""One epoch: trained, validated, judged where photos are held back for it, and its seconds shared out."""
+"""One epoch: trained, validated, scored on the holdout where there is one, and its seconds shared out."""
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carcls import metrics
+from carcls.choices import Scaled, scaled
 from carcls.config import TrainConfig
 from carcls.data.folds import Split
 from carcls.data.store import take_use
 from carcls.events import PhaseSeconds, StoreUse
+from carcls.evidence import Evidence, as_evidence
 from carcls.training.failures import check_finite
 from carcls.training.inputs import StageInput
 from carcls.training.learner import Learner, Trained
@@ -26,12 +28,15 @@ class Epoch:
     trained: Trained
     scores: Scores
     """On validation."""
-    judged: Scores | None
-    """On the photos that judge: for reports alone, nothing may follow from them. None where there are none."""
+    holdout: Scores | None
+    """On the holdout photos: for reports alone, nothing may follow from them. None where there are none."""
     seconds: PhaseSeconds
     store: StoreUse
     """Since the epoch before, by all threads of this process."""
     trainable_parameters: int
+    evidence: Evidence
+    scaled: Scaled
+    """What weights are compared by."""
 
 
 def run_epoch(
@@ -43,7 +48,7 @@ def run_epoch(
     *,
     build_s: float,
 ) -> Epoch:
-    """Train, validate and judge the epoch after `position`; `split` is the one that `photos` shows.
+    """Train, validate and score the epoch after `position`; `split` is the one that `photos` shows.
 
     build_s: seconds that the learner took to enter the stage, 0 where it was in it already. Raises DivergedError.
     """
@@ -57,12 +62,16 @@ def run_epoch(
     check_finite(trained.loss, "training loss", config, position)
     validation = photos.validation()
     store_s += clock.lap()
-    scores = score(learner.probabilities(validation), split.validation.labels)
+    probabilities = learner.probabilities(validation)
+    scores = score(probabilities, split.validation.labels)
     check_finite(scores.log_loss, "validation log-loss", config, position)
     wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
     trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
+    compared = scaled(probabilities, split.validation.labels)
     validate_s = clock.lap()
-    judged = None if split.judge is None else score(learner.probabilities(photos.judge()), split.judge.labels)
+    held_out, evidence = _scored_holdout(learner, photos, split, as_evidence(probabilities, split.validation.labels))
+    if learner.averages is not None and _is_last(config, position):
+        evidence = replace(evidence, averages=dict(_averaged(learner, photos, split)))
     seconds = PhaseSeconds(
         train=training_s - wait_s - trace_s,
         validate=validate_s,
@@ -70,9 +79,33 @@ def run_epoch(
         trace=trace_s,
         store=store_s,
         data_wait=wait_s,
-        judge=0.0 if judged is None else clock.lap(),
+        holdout=0.0 if held_out is None else clock.lap(),
     )
-    return Epoch(trained, scores, judged, seconds, take_use(), learner.trainable_parameters)
+    return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters, evidence, compared)
+
+
+def _scored_holdout(
+    learner: Learner, photos: StageInput, split: Split, validation: NDArray[np.float16]
+) -> tuple[Scores | None, Evidence]:
+    if split.holdout is None:
+        return None, Evidence(validation)
+    probabilities = learner.probabilities(photos.holdout())
+    return score(probabilities, split.holdout.labels), Evidence(
+        validation, as_evidence(probabilities, split.holdout.labels)
+    )
+
+
+def _is_last(config: TrainConfig, position: Position) -> bool:
+    """True of the training's last epoch as planned; `position` is the one before it."""
+    return position.epoch + 1 == config.total_epochs
+
+
+def _averaged(learner: Learner, photos: StageInput, split: Split) -> Iterator[tuple[str, Evidence]]:
+    """What each average of the stage's weights says of the same photos."""
+    for name, weights in learner.averages.by_name().items() if learner.averages else ():
+        with learner.averaged(weights):
+            validation = as_evidence(learner.probabilities(photos.validation()), split.validation.labels)
+            yield name, _scored_holdout(learner, photos, split, validation)[1]
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:

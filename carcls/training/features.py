@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from carcls import devices
 from carcls.config import TrainConfig
 from carcls.data.augment import policy_fingerprint
+from carcls.data.pixels import pixels_key
 from carcls.data.prefetch import EpochBatches
 from carcls.data.source import Part, TrainingData
 from carcls.data.store import Blank, Json, Progress, leave_out
+from carcls.data.table import ImageTable
 from carcls.data.views import in_table_order
 from carcls.errors import StoreError
 
@@ -71,38 +73,68 @@ def stored_features(
 ) -> NDArray[np.float16]:
     """float16 (n, d), row i of photo i of that part's table: plain, or augmented in one view.
 
-    From the store where the backbone is one that others may share, else computed for this call. Raises DataError.
+    From the store where the backbone is one that others may share, else computed for this call; plain ones are rows of
+    those of the tables that `data` shares. Raises DataError.
     """
-    shape = (len(data.table(part)), backbone.width)
-
-    def build(rows: Blank | NDArray[np.float16]) -> None:
-        done, took_s = 0, []
-        progress = Progress(f"features of {config.backbone} at {backbone.size_px} px", len(rows))
-        for pixels in _pixels(backbone, config, data, part, view):
-            started = time.perf_counter()
-            rows[done : done + len(pixels)] = backbone.features(pixels)
-            took_s.append(time.perf_counter() - started)
-            done += len(pixels)
-            progress.add(len(pixels))
-        leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
-
+    table = data.table(part)
     if backbone.identity is not None:
         with contextlib.suppress(StoreError):  # off, or unusable, as it has said
-            return data.store.get_or_build(feature_key(backbone, config, data, part, view), shape, np.float16, build)
-    own = np.empty(shape, np.float16)
-    build(own)
+            return _from_store(backbone, config, data, table, view)
+    own = np.empty((len(table), backbone.width), np.float16)
+    _compute(own, backbone, config, data, table, view=view)
     return own
 
 
+def _from_store(
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, table: ImageTable, view: int | None
+) -> NDArray[np.float16]:
+    """Raises StoreError."""
+    shared = data.shared_rows(table) if view is None else None
+
+    def whole(table: ImageTable) -> NDArray[np.float16]:
+        return data.store.get_or_build(
+            feature_key(backbone, config, data, table, view),
+            (len(table), backbone.width),
+            np.float16,
+            lambda blank: _compute(blank, backbone, config, data, table, view=view),
+        )
+
+    if shared is None:
+        return whole(table)
+    wholes = [whole(one) for one in shared.tables]
+    return wholes[0] if shared.is_one_table else np.concatenate(wholes)[shared.rows]
+
+
+def _compute(
+    rows: Blank | NDArray[np.float16],
+    backbone: FrozenBackbone,
+    config: TrainConfig,
+    data: TrainingData,
+    table: ImageTable,
+    *,
+    view: int | None,
+) -> None:
+    """Features of a whole table -> rows."""
+    done, took_s = 0, []
+    progress = Progress(f"features of {config.backbone} at {backbone.size_px} px", len(rows))
+    for pixels in _pixels(backbone, config, data, table, view):
+        started = time.perf_counter()
+        rows[done : done + len(pixels)] = backbone.features(pixels)
+        took_s.append(time.perf_counter() - started)
+        done += len(pixels)
+        progress.add(len(pixels))
+    leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
+
+
 def feature_key(
-    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, table: ImageTable, view: int | None
 ) -> dict[str, Json]:
     """Everything that the features depend on."""
     augmented: Json = None if view is None else [policy_fingerprint(config.augment.policy), data.view_seed, view]
     return {
         "kind": "features",
         "version": _VERSION,
-        "pixels": data.pixels_key(part, backbone.size_px),
+        "pixels": pixels_key(table, backbone.size_px),
         "size_px": backbone.size_px,
         "view": augmented,
         "backbone": config.backbone,
@@ -130,11 +162,11 @@ def as_stored(features: NDArray[np.floating]) -> NDArray[np.float16]:
 
 
 def _pixels(
-    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
+    backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, table: ImageTable, view: int | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """All photos of a part in the table's order, some at a time."""
+    """All photos of a table in the table's order, some at a time."""
     if view is None:
-        whole, some = data.pixels(part, backbone.size_px), backbone.photos_at_once
+        whole, some = data.pixels_of(table, backbone.size_px), backbone.photos_at_once
         for start in range(0, len(whole), some):
             yield whole[start : start + some]
         return

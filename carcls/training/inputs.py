@@ -25,8 +25,8 @@ class StageInput(Protocol):
     def validation(self) -> NDArray[Any] | Pixels:
         """All validation photos, plain, in the table's order. Raises DataError."""
 
-    def judge(self) -> NDArray[Any] | Pixels:
-        """All photos that judge, in the same form. Raises DataError, also where the split has none."""
+    def holdout(self) -> NDArray[Any] | Pixels:
+        """All holdout photos, in the same form. Raises DataError, also where the split has none."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class PixelInput:
         """uint8 (n, size, size, 3)."""
         return self.data.pixels("validation", self.size_px)
 
-    def judge(self) -> Pixels:
+    def holdout(self) -> Pixels:
         """uint8 (n, size, size, 3)."""
-        return self.data.pixels("judge", self.size_px)
+        return self.data.pixels("holdout", self.size_px)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class FeatureInput:
         """float16 (n, d)."""
         return stored_features(self.backbone, self.config, self.data, "validation", None)
 
-    def judge(self) -> NDArray[np.float16]:
+    def holdout(self) -> NDArray[np.float16]:
         """float16 (n, d)."""
-        return stored_features(self.backbone, self.config, self.data, "judge", None)
+        return stored_features(self.backbone, self.config, self.data, "holdout", None)
 
     def _stored(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         labels = self.data.split.train.labels

@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import set_trainable
 from carcls.models.parts import Parts, split
 from carcls.training.accumulation import accumulating, counting_batches
+from carcls.training.averages import WeightAverages, Weights
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.initial import NOTHING, InitialWeights, LeftOut
 from carcls.training.losses import training_loss
@@ -74,6 +76,8 @@ class Learner:
     _initial: InitialWeights
     _trained: keras.Model
     """The classifier's model, or its head alone."""
+    averages: WeightAverages | None
+    """Of the current stage's weights, where they are asked for."""
     _predictors: dict[bool, keras.Model]
     """For the whole model (False) and for the head (True): never compiled, because compile throws a model's traced
     functions away, so that each is traced once for an image size."""
@@ -85,10 +89,13 @@ class Learner:
         self._weights = weights
         self._size_px = 0
 
-    def enter_stage(self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None) -> None:
+    def enter_stage(
+        self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None, averages: bool = False
+    ) -> None:
         """Build or rebuild for the stage's image size, freeze, and compile with a fresh optimizer.
 
         cut: how its batches go through the model; None: whole. `steps_per_epoch` counts whole batches either way.
+        averages: whether to keep averages of the stage's weights.
         """
         stage, size_px = self._config.stages[number], self._config.stage_image_size(number)
         if size_px != self._size_px:
@@ -118,6 +125,24 @@ class Learner:
         gc.collect()  # the stage before's optimizer, which is held by cycles too
         # Now and not in the first step, so that a checkpoint finds the variables that it fills.
         self._trained.optimizer.build(self._trained.trainable_variables)
+        self.averages = WeightAverages(self._changing_weights) if averages else None
+
+    @property
+    def _changing_weights(self) -> list[keras.Variable]:
+        """What the stage's steps change: trainable variables, and statistics of BatchNorm that trains."""
+        layers = (*self._parts.head.layers, *self._classifier.backbone.layers)
+        return [weight for layer in layers if layer.trainable for weight in layer.weights]
+
+    @contextmanager
+    def averaged(self, weights: Weights) -> Iterator[None]:
+        """Within the block the model has these values of one of `averages` in place of its own."""
+        variables = self._changing_weights
+        own = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        try:
+            _assign(variables, weights)
+            yield
+        finally:
+            _assign(variables, own)
 
     @property
     def _keeps_statistics(self) -> bool:
@@ -144,7 +169,10 @@ class Learner:
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
         clock, shown = StepClock(), batches if self._cut is None else MicroBatches(batches, self._cut)
-        history = self._trained.fit(devices.fed(shown), epochs=1, shuffle=False, verbose=0, callbacks=[clock]).history
+        callbacks = [clock, *([self.averages] if self.averages else [])]
+        history = self._trained.fit(devices.fed(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks).history
+        if self.averages:
+            self.averages.end_epoch()
         ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)
         return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock, ready_s)
 
@@ -236,6 +264,11 @@ class Learner:
         """After each change of the backbone's variables from outside, and before anything is traced."""
         if self._keeps_statistics:
             fold_batch_norm(self._classifier.backbone)
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:

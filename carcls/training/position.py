@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from carcls.choices import Kept, Scaled, replaces
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import CheckpointError
 from carcls.training.retention import best_name
@@ -31,10 +34,13 @@ class Best:
     """Side in px at which it was validated."""
     accuracy: float
     log_loss: float
+    ends_stage: bool = False
+    losses: tuple[float, ...] = ()
+    """Scaled, of each validation photo, for comparing later epochs with it; empty where accuracy decides."""
 
     @property
     def rank(self) -> tuple[float, float]:
-        """As `EpochReport.rank`: worse to better."""
+        """Sorts from worse to better by accuracy, ties by log-loss."""
         return (self.accuracy, -self.log_loss)
 
 
@@ -74,22 +80,31 @@ class Position:
             return self
         return replace(self, stage=stage, stage_ended=False, log_losses=())
 
-    def after_epoch(self, config: TrainConfig, scores: Scores, *, attempt: int) -> "Position":
-        """One epoch on. A new best takes the old one's place only where it ranks strictly higher."""
+    def after_epoch(
+        self, config: TrainConfig, scores: Scores, scaled: Scaled | None = None, *, attempt: int
+    ) -> "Position":
+        """One epoch on, with its weights kept or not.
+
+        scaled: by which the weights kept are chosen, see `choices.replaces`; None: by accuracy, where only a strictly
+        higher rank takes the place of an earlier one.
+        """
         stage, epoch, log_losses = config.stages[self.stage], self.epoch + 1, (*self.log_losses, scores.log_loss)
-        candidate = Best(
+        stage_ended = len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses)
+        new = Best(
             epoch=epoch,
             path=best_name(attempt, epoch),
             image_size=config.stage_image_size(self.stage),
             accuracy=scores.accuracy,
             log_loss=scores.log_loss,
+            ends_stage=stage_ended,
+            losses=() if scaled is None else tuple(scaled.losses.tolist()),
         )
         return replace(
             self,
             epoch=epoch,
             log_losses=log_losses,
-            stage_ended=len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses),
-            best=candidate if self.best is None or candidate.rank > self.best.rank else self.best,
+            stage_ended=stage_ended,
+            best=new if self.best is None or _replaces(new, self.best) else self.best,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -101,9 +116,18 @@ class Position:
         """Inverse of `to_json`. Raises CheckpointError for values that are not a position."""
         try:
             best = None if values["best"] is None else Best(**values["best"])
+            best = best and replace(best, losses=tuple(best.losses))
             return cls(**{**values, "best": best, "log_losses": tuple(values["log_losses"])})
         except (TypeError, KeyError) as error:
             raise CheckpointError(f"not the position of a training: {values!r} ({error})") from error
+
+
+def _replaces(new: Best, kept: Best) -> bool:
+    if not new.losses:
+        return new.rank > kept.rank
+    return replaces(
+        Kept(new.ends_stage, np.array(new.losses)), Kept(kept.ends_stage, np.array(kept.losses or [np.nan]))
+    )
 
 
 def stopping_note(stage: StageConfig, position: Position) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.config import TrainConfig
+from carcls.choices import Scaled
+from carcls.config import RankBy, TrainConfig
 from carcls.data.epoch_plan import batch_count
 from carcls.data.feeder import Feeder
 from carcls.data.source import TrainingData
@@ -39,6 +40,8 @@ def fine_tune(
     resume: str | None = None,
     stop_after_stage: int | None = None,
     micro_batch: MicroBatch = None,
+    rank_by: RankBy = "log_loss",
+    averages: bool = False,
 ) -> None:
     """Train a classifier through the stages of `config`; `on_epoch` hears of each epoch once its checkpoint is on disk.
 
@@ -51,8 +54,12 @@ def fine_tune(
     optimizer as ever: the same training but for rounding, unless BatchNorm trains or dropout draws, for these see parts
     and not batches: then it is equal in expectation only. It may differ from attempt to attempt.
 
-    Early stopping ends a stage, never the training. The best weights over all stages, by `EpochReport.rank`, are kept
-    with the image size at which they were validated: a later stage that does worse replaces nothing. Photos that judge
+    `averages`: the last epoch's evidence also tells what averages of its stage's weights would have said, see
+    `WeightAverages`; nothing else changes. An interruption within that stage shortens them to what came after it.
+
+    Early stopping ends a stage, never the training. The weights kept, with the image size at which they were validated,
+    are those of the latest stage's end that is as good as the ones before, see `choices.replaces`; with `rank_by`
+    "accuracy" those of the most accurate epoch. A later stage that does worse replaces nothing. Holdout photos
     are scored after each epoch, and nothing follows from it.
 
     Raises WeightsError, CheckpointError and DataError before any training, ValueError for a micro-batch that cannot be;
@@ -75,7 +82,7 @@ def fine_tune(
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.batch_size)
-                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut)
+                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
@@ -89,10 +96,13 @@ def fine_tune(
             while not position.stage_ended:
                 with naming_out_of_memory(config, number, at_once):
                     epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
-                position = position.after_epoch(config, epoch.scores, attempt=attempt)
+                compared = epoch.scaled if rank_by == "log_loss" else None
+                position = position.after_epoch(config, epoch.scores, compared, attempt=attempt)
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
                 notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
-                on_epoch(_report(config, data, position, epoch, attempt, at_once=at_once, notes=notes))
+                on_epoch(
+                    _report(config, data, position, epoch, attempt, compared=compared, at_once=at_once, notes=notes)
+                )
                 build_s = 0.0
 
 
@@ -164,8 +174,8 @@ def _check_parts(data: TrainingData) -> None:
             f"a training needs photos to train on and photos to validate on; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
-    if data.split.judge is not None and not len(data.split.judge):
-        raise DataError("the judge part of this split has no photos: expected some, or None in its place")
+    if data.split.holdout is not None and not len(data.split.holdout):
+        raise DataError("the holdout part of this split has no photos: expected some, or None in its place")
 
 
 def _report(
@@ -175,6 +185,7 @@ def _report(
     epoch: Epoch,
     attempt: int,
     *,
+    compared: Scaled | None,
     at_once: int | None,
     notes: tuple[str, ...],
 ) -> EpochReport:
@@ -191,8 +202,8 @@ def _report(
         val_log_loss=epoch.scores.log_loss,
         val_accuracy=epoch.scores.accuracy,
         val_macro_f1=epoch.scores.macro_f1,
-        judge_log_loss=None if epoch.judged is None else epoch.judged.log_loss,
-        judge_accuracy=None if epoch.judged is None else epoch.judged.accuracy,
+        holdout_log_loss=None if epoch.holdout is None else epoch.holdout.log_loss,
+        holdout_accuracy=None if epoch.holdout is None else epoch.holdout.accuracy,
         learning_rate=epoch.trained.learning_rate,
         image_size=config.stage_image_size(position.stage),
         images_per_s=len(data.split.train) / epoch.seconds.train,
@@ -203,6 +214,9 @@ def _report(
         notes=(*notes, *_feature_note(config, position), *stopping_note(stage, position)),
         store=epoch.store,
         micro_batch=at_once,
+        val_scaled_log_loss=None if compared is None else compared.log_loss,
+        kept_epoch=None if compared is None else position.best_so_far.epoch,
+        evidence=epoch.evidence,
     )
 
 

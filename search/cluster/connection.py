@@ -4,12 +4,14 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray.job_config import JobConfig
 
+from carcls.home import home_folder
+from carcls.own_path import current_folder_left_out
 from search.cluster.private_folder import private_folder
 from search.cluster.resources import Node
 from search.cluster.server import SOCKETS
@@ -31,8 +33,17 @@ _WORKER_ENV = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # read in the worker; below it a slow cleanup loses the next trial
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "NO_ALBUMENTATIONS_UPDATE": "1",
+    "PYTHONSAFEPATH": "1",  # the folder in which a node's Ray was started is no place to import from
 }
 _HANDED_ON = ("KERAS_BACKEND", "KERAS_HOME", "CARSEARCH_STORE")
+
+
+class _JobOfOurModules(JobConfig):
+    """Workers import carsearch from where it is installed. Ray would put the driver's current folder, and that of its
+    script, first on their module path, unless the job brought a working directory of its own."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 @contextlib.contextmanager
@@ -68,7 +79,7 @@ def _started_here() -> Iterator[None]:
 def _joined(address: str) -> Iterator[None]:
     from search.cluster.knock import address_of, admission  # noqa: PLC0415 - gRPC, which only joining needs
 
-    close_default_file(Path.home())
+    close_default_file(home_folder())
     place = address_of(address)
     with presented(admission(place)):
         _init(f"joining the Ray cluster at {place}", place, {})
@@ -92,7 +103,15 @@ def _init(
     handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
     environment = {"env_vars": {**_WORKER_ENV, **handed_on, **worker_env}}
     try:
-        ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **more)
+        with current_folder_left_out():
+            ray.init(
+                address=address,
+                runtime_env=environment,
+                job_config=_JobOfOurModules(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **more,
+            )
     except Exception as error:  # Ray raises everything here, Exception itself included
         _leave()
         raise ClusterError(f"{what} failed: {error}") from error

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
@@ -43,6 +43,16 @@ class Listener(Protocol):
         """A segment ended: the trial is paused, complete, waiting again, or failed."""
 
 
+class Failures(Protocol):
+    """What failed trainings mean for the whole run; see `FailureRow`, which is a search's."""
+
+    def blames_configuration(self, outcome: Outcome) -> bool:
+        """True where a failure is the configuration's own: its trial is infeasible then, and never tried again."""
+
+    def ended(self, number: int, outcome: Outcome) -> str | None:
+        """A segment ended, and the study has it: why the run should stop, or None where it should go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """What every segment of this run needs to know of its place."""
@@ -52,6 +62,8 @@ class WorkerSettings:
     store: dict[str, Any]
     """The experiment's store settings, as JSON."""
     deterministic: bool
+    needs_best: bool = False
+    """Whether a trial goes on from a checkpoint only where the best weights that it names are whole too."""
 
 
 class Dispatcher:
@@ -68,8 +80,10 @@ class Dispatcher:
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
         room: CheckpointRoom | None = None,
+        failures: Failures | None = None,
         outage: Outage | None = None,
     ) -> None:
+        """failures: by default those of a search, see `FailureRow`."""
         self._experiment = experiment
         self._study = study
         self._folder = folder
@@ -89,7 +103,7 @@ class Dispatcher:
         self.finished = False
         """True once the policy has said that nothing is left to do."""
         self._refusals = Refusals(study)
-        self._failures = FailureRow(study, folder)
+        self._failures = failures or FailureRow(study, folder)
         self._stopping: str | None = None
 
     @property
@@ -140,6 +154,10 @@ class Dispatcher:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
         self._room.wrote(number, report)
         self._outage.got_on(number)
+        if report.evidence is not None and report.epoch > self._study.record(number).fidelity:
+            # Before the record: whatever is recorded has its evidence. After a kill in between it is written again.
+            report.evidence.write(self._folder.probabilities(number, report.epoch))
+            report = replace(report, evidence=None)
         if not self._study.report(number, report):
             with self._outage.noticed():  # what is not deleted now is after a later epoch
                 prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
@@ -171,32 +189,10 @@ class Dispatcher:
         """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
         record = self._study.record(number)
         outcome = _checked(outcome, record)
-        match outcome.kind:
-            case "ended" if record.next_stage is None:
-                self._study.complete(number)
-            case "ended":
-                self._study.pause(number)
-            case "killed" if may_restart(record, self._experiment.search.max_restarts):
-                self._study.interrupt(number, outcome.cause or "killed")
-            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
-                self._study.interrupt(number, outcome.cause or "out of memory", died=False)
-            case "out_of_time":
-                self._study.interrupt(number, OUT_OF_TIME, died=False)
-            case "disk_full":
-                self._study.interrupt(number, outcome.cause or "no room left on a disk", died=False)
-                self._room.refused(number, outcome.cause)
-            case "unavailable":
-                self._study.interrupt(number, outcome.cause or "files that every trial needs", died=False)
-                self._outage.met(outcome.cause or outcome.kind, number)
-            case _:
-                self._study.fail(
-                    number,
-                    outcome.cause or outcome.kind,
-                    infeasible=outcome.kind in ("infeasible", "out_of_memory"),
-                    traceback=self._output(number, record.attempts - 1),
-                )
+        if not self._interrupted(record, outcome):
+            self._over(record, outcome)
         self._outage.ended(number)
-        if why := self._failures.ended(number):
+        if why := self._failures.ended(number, outcome):
             self.stop(why)
         with self._outage.noticed():  # what is not deleted now is after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
@@ -204,6 +200,43 @@ class Dispatcher:
         self._spending.save()
         for listener in self._listeners:
             listener.ended(number)
+
+    def _interrupted(self, record: TrialRecord, outcome: Outcome) -> bool:
+        """True where the trial is to be started again, for what ended it may pass or is not its own."""
+        number, cause = record.number, outcome.cause
+        match outcome.kind:
+            case "killed" if may_restart(record, self._experiment.search.max_restarts):
+                self._study.interrupt(number, cause or "killed")
+            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+                self._study.interrupt(number, cause or "out of memory", died=False)
+            case "out_of_time":
+                self._study.interrupt(number, OUT_OF_TIME, died=False)
+            case "unable":  # nor can any other trial
+                self._study.interrupt(number, cause or "its process cannot begin", died=False)
+                self.stop(f"no trial can be trained here: {cause}")
+            case "disk_full":
+                self._study.interrupt(number, cause or "no room left on a disk", died=False)
+                self._room.refused(number, cause)
+            case "unavailable":
+                self._study.interrupt(number, cause or "files that every trial needs", died=False)
+                self._outage.met(cause or outcome.kind, number)
+            case _:
+                return False
+        return True
+
+    def _over(self, record: TrialRecord, outcome: Outcome) -> None:
+        """Its segment reached its rung, or the trial failed for good."""
+        if outcome.kind == "ended" and record.next_stage is None:
+            self._study.complete(record.number)
+        elif outcome.kind == "ended":
+            self._study.pause(record.number)
+        else:
+            self._study.fail(
+                record.number,
+                outcome.cause or outcome.kind,
+                infeasible=self._failures.blames_configuration(outcome),
+                traceback=self._output(record.number, record.attempts - 1),
+            )
 
     def _output(self, number: int, attempt: int) -> str | None:
         """What an attempt printed, relative to the study's folder; None where no process of it came to that."""
@@ -213,7 +246,9 @@ class Dispatcher:
     def _new_trial(self, records: tuple[TrialRecord, ...]) -> int:
         new = self._policy.propose(records)
         config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
-        return self._study.add_trial(new.params, config, space=self._experiment.space, is_baseline=new.is_baseline)
+        return self._study.add_trial(
+            new.params, config, space=self._experiment.space, is_baseline=new.is_baseline, fold=new.fold
+        )
 
     def _new_repeat(self, job: Repeat) -> int:
         """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
@@ -245,9 +280,13 @@ class Dispatcher:
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
-            split_digest=split_digest(self._study),
+            split_digest=split_digest(self._study, of_folds=self._study.record(number).fold is not None),
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
+            fold=self._study.record(number).fold,
+            needs_best=self._worker.needs_best,
+            rank_by=self._study.rank_by,
+            averages=self._study.is_recording and self._experiment.record.averages,
         )
 
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-FINISHING = (
-    "\ncarsearch: each running trial ends its epoch, writes its checkpoint and stops; press Ctrl-C again to stop now"
-    " (the epochs under way are then lost)\n"
-)
+FINISHING = "\ncarsearch: stopping after this epoch; Ctrl-C again stops now (the epochs under way are then lost)\n"
+INTERRUPTED = "interrupted"
+"""Why a dispatcher was told to stop by the user."""
 STOPPING = "\ncarsearch: stopping now\n"
 
 _OURS = (signal.SIGINT, signal.SIGTERM)

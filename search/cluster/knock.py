@@ -2,12 +2,12 @@
 
 import enum
 import os
-from pathlib import Path
 
 import grpc
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 
+from carcls.home import home_folder
 from search.cluster.token import DEFAULT_FILE, MODE, PATH, VALUE, Token, find_token, presented
 from search.errors import ClusterError
 from search.logs import get_logger
@@ -84,11 +84,12 @@ def _token_for(address: str) -> str | None:
             f"no Ray cluster answers at {address} within {_TIMEOUT_S:g} s: check host, port (6379 unless 'ray start"
             " --port' says otherwise) and firewall"
         )
-    token = find_token(os.environ, Path.home())
+    home = home_folder()
+    token = find_token(os.environ, home)
     if token is None:
         raise ClusterError(
             f"the Ray cluster at {address} asks for a token, and there is none: copy the head node's"
-            f" ~/{DEFAULT_FILE} to {Path.home() / DEFAULT_FILE} (chmod 600), or set {PATH} to its file or {VALUE} to it"
+            f" ~/{DEFAULT_FILE} to {home / DEFAULT_FILE} (chmod 600), or set {PATH} to its file or {VALUE} to it"
         )
     if ask(address, token) is not Answer.WELCOME:
         raise ClusterError(

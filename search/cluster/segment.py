@@ -5,18 +5,21 @@ Messages to the driver are Tune results. Tune flattens nested results, so each c
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from carcls.config import RankBy
 from carcls.events import EpochReport
+from carcls.evidence import Evidence
 
 EPOCH_REPORT = "epoch_report"
+EVIDENCE = "evidence"
 OUTCOME = "outcome"
 FALLBACK = "fallen_back"
 NOTICE = "notice"
 
 Message = dict[str, str]
-"""What a worker tells the driver: one of the four, by its name, as JSON text."""
+"""What a worker tells the driver: one of the four, by its name, as JSON text; beside an epoch its evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,15 @@ class Segment:
     """What the study's split.csv must be, see `search.study_files`; empty: not known."""
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
+    fold: int | None = None
+    """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    needs_best: bool = False
+    """Whether a checkpoint counts as lost where the best weights that it names are."""
+    gpu: int | None = None
+    """Number of the one visible GPU that the worker may use, as its executor decides; None: all that it sees."""
+    rank_by: RankBy = "accuracy"
+    averages: bool = False
+    """Whether the last epoch also tells of averages of its stage's weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -62,10 +74,21 @@ class Segment:
 class Outcome:
     """How a segment ended, as told by the worker."""
 
-    kind: Literal["ended", "infeasible", "failed", "killed", "disk_full", "unavailable", "out_of_memory", "out_of_time"]
+    kind: Literal[
+        "ended",
+        "infeasible",
+        "failed",
+        "killed",
+        "disk_full",
+        "unavailable",
+        "out_of_memory",
+        "out_of_time",
+        "unable",
+    ]
     """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
     write; a file that every trial needs (split, photos, weights, the study's folder) could not be read or written; no
-    room for so many photos at once; told to end with its epoch, the search's hours being used up."""
+    room for so many photos at once; told to end with its epoch, the search's hours being used up; could not even import
+    what trains."""
     cause: str | None = None
     """One line for the study and the report; None where it ended well."""
     stage: int | None = None
@@ -74,16 +97,40 @@ class Outcome:
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""
+    in_full: str | None = field(default=None, compare=False)
+    """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
+
+    peak_memory_bytes: int | None = field(default=None, compare=False)
+    """Ended: most main memory that its process held; None where the system does not tell."""
+
+    def told(self, traceback: str | None) -> "Outcome":
+        """With the words for its user as its cause: an error meant for users in full, for any other failure where
+        its traceback lies, as a clause."""
+        if self.in_full is not None:
+            return replace(self, cause=self.in_full)
+        if self.kind == "failed" and traceback is not None:
+            return replace(self, cause=f"{self.cause}; {traceback}")
+        return self
+
+
+LOST = Outcome("killed", "the worker or its node was lost")
+"""Of a segment whose worker is gone without a word."""
 
 
 def report_message(report: EpochReport) -> Message:
     """An epoch as Tune's result."""
-    return {EPOCH_REPORT: json.dumps(report.to_json())}
+    evidence = {} if report.evidence is None else {EVIDENCE: report.evidence.to_text()}
+    return {EPOCH_REPORT: json.dumps(report.to_json()), **evidence}
 
 
 def read_report(result: Mapping[str, Any]) -> EpochReport | None:
-    """The epoch in a Tune result; None where it is another message."""
+    """The epoch in a Tune result, without its evidence; None where it is another message."""
     return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
+
+
+def read_evidence(result: Mapping[str, Any]) -> Evidence | None:
+    """The probabilities that came with an epoch; None without any. Raises EvidenceError where they are damaged."""
+    return Evidence.from_text(result[EVIDENCE]) if EVIDENCE in result else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,15 @@ RESUMABLE = (
 )
 """Keys that a resumed search may change: how much and where, never what the finished trials mean."""
 
-RETRAINABLE = ("retrain", "tta", "store", "search.deterministic", "search.max_restarts", "search.deadline")
+RETRAINABLE = (
+    "retrain",
+    "tta",
+    "store",
+    "search.resources",
+    "search.deterministic",
+    "search.max_restarts",
+    "search.deadline",
+)
 """Keys that a final training may change."""
 
 FIXED: Mapping[str, str] = {
@@ -28,6 +36,7 @@ FIXED: Mapping[str, str] = {
     "data": "finished trials were trained and scored on these photos, in this split",
     "train": "finished trials were proposed and trained within this space",
     "search.seed": "it drew the finished trials and the views of their photos",
+    "search.rank_by": "it ranked the finished trials",
     "search.sampler": "it proposed the finished trials, from its first points on",
     "search.scheduler": "its rungs have decided who went on",
     "search.baseline": "trial 0 was trained with it",

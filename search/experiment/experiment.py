@@ -1,7 +1,7 @@
 """load(file, overrides) -> Experiment: one file read, checked as a whole, and frozen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from carcls.config import TrainConfig
@@ -13,11 +13,13 @@ from search.experiment.overlay import overlay
 from search.experiment.overrides import apply_overrides
 from search.experiment.paths import make_absolute, missing_files
 from search.experiment.problems import Problems, dotted
+from search.experiment.renamed import with_new_names
 from search.experiment.schema import Wrong, check
 from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
     RecordSettings,
+    RetrainSettings,
     SearchSettings,
     StoreSettings,
     TtaSettings,
@@ -46,6 +48,8 @@ class Experiment:
     """A value for every parameter active in the default recipe."""
     retrain: Mapping[str, Plain]
     """What the final training changes, a tree like `train`."""
+    folds: int
+    """Final trainings, each with another part of the labelled photos as validation; 1: one, on the study's split."""
     tree: Mapping[str, Plain] = field(repr=False)
     """The whole file as plain values: overrides applied, paths absolute."""
 
@@ -121,16 +125,19 @@ class Experiment:
 
     def _held_back(self) -> str:
         text = f"{self.data.validation.fraction:.0%} held back for validation"
-        return text if self.data.judge is None else f"{text}, {self.data.judge.fraction:.0%} for judging"
+        return text if self.data.holdout is None else f"{text}, {self.data.holdout.fraction:.0%} as holdout"
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+def load(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> Experiment:
     """Read and check an experiment file; `overrides` are `path=value` texts, applied in order.
 
-    Relative paths in the file are taken from the current folder; photos and weights need not exist. Raises
-    ExperimentError with every problem found: file and line, key, what was expected, and the nearest valid name.
+    Relative paths in the file are taken from the current folder; photos and weights need not exist. `stored`: the file
+    is a study's own, and may use old names of keys. Raises ExperimentError with every problem found: file and line,
+    key, what was expected, and the nearest valid name.
     """
     source = read_source(path)
+    if stored:
+        source = replace(source, tree=with_new_names(source.tree))
     drop_fixed(source.tree, apply_overrides(source, overrides))
     source.tree.setdefault("results", str(ExperimentSections.model_fields["results"].default))
     make_absolute(source.tree, Path.cwd())
@@ -144,7 +151,9 @@ def _build(source: Source, path: Path) -> Experiment:
     baseline = read_baseline(source.tree, space, problems)
     if isinstance(source.tree.get("train"), dict):
         retrain = source.tree.get("retrain")
-        check_space(space, baseline, retrain if isinstance(retrain, dict) else {}, problems)
+        changes = retrain if isinstance(retrain, dict) else {}
+        own = RetrainSettings.model_fields
+        check_space(space, baseline, {key: value for key, value in changes.items() if key not in own}, problems)
     problems.raise_any()
     if sections is None:
         raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
@@ -159,7 +168,8 @@ def _build(source: Source, path: Path) -> Experiment:
         results=sections.results,
         space=space,
         baseline=baseline,
-        retrain=sections.retrain,
+        retrain=sections.retrain.changes,
+        folds=sections.retrain.folds,
         tree=source.tree,
     )
 

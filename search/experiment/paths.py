@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.home import home_folder
 from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 
@@ -19,7 +20,8 @@ _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """Name of a copy, see `copy_name`."""
 
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
-_PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, ("data", "labels"), ("results",), ("store", "root"))
+_FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"))
+_PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
 
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
@@ -67,7 +69,7 @@ def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     for place, value in _paths(tree):
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"
-        if (place == ("data", "labels") or _is_file_of_training(place, value)) and not Path(value).is_file():
+        if (place in _FILES_READ or _is_file_of_training(place, value)) and not Path(value).is_file():
             yield place, f"no such file: {value}"
 
 
@@ -88,5 +90,5 @@ def _is_file_of_training(path: KeyPath, value: str) -> bool:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    expanded = Path.home() / path[2:] if path.startswith("~/") else Path(path)
+    expanded = home_folder() / path[2:] if path.startswith("~/") else Path(path)
     return str(folder / expanded)  # `..` stays: taking it out by text would be wrong behind a symbolic link

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from carcls.catalog import nearest_name
 from search.experiment.domain_syntax import DOMAIN_KEYS
+from search.experiment.renamed import RENAMED
 from search.experiment.yaml_source import KeyPath, Plain, describe
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -126,6 +127,8 @@ def _refused(model: type[BaseModel], path: KeyPath, message: str) -> Wrong:
 
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
+    if path in RENAMED:
+        return f"was renamed: write `{'.'.join((*map(str, path[:-1]), RENAMED[path]))}`"
     owner = _model_at(model, path[:-1])
     names = tuple(owner.model_fields) if owner else ()
     wrong = str(path[-1])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from carcls.catalog import nearest_name
+from carcls.config import RankBy
 from carcls.data.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -24,7 +25,7 @@ class ValidationSettings(_Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class JudgeSettings(_Frozen):
+class HoldoutSettings(_Frozen):
     """Photos that nothing sees but the score of each epoch: no training, no choice. Drawn by `validation.seed`."""
 
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -44,37 +45,51 @@ class DataSettings(_Frozen):
     """Its column of labels; null: the one with a usual name, such as `label` or `class`."""
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
+    sample: Path | None = None
+    """Sample submission; null: `sample-submission.csv` in `root`, in any spelling, if there is one and no `test`."""
+    extension: str | None = None
+    """Ending of photos that CSV files name without it, such as .jpg; null: the one that fits."""
+    nested: bool = False
+    """Whether class folders lie in folders, `Audi/A4`: each folder with photos is then a class."""
     validation: ValidationSettings = ValidationSettings()
-    judge: JudgeSettings | None = None
+    holdout: HoldoutSettings | None = None
     """Null: no photos are held back beside validation."""
 
-    @field_validator("path_column", "label_column")
+    @field_validator("extension")
     @classmethod
-    def _columns_of_a_file(cls, column: str | None, info: ValidationInfo) -> str | None:
-        if column is not None and info.data.get("labels") is None:
-            raise ValueError("needs data.labels, the CSV file whose column this is")
-        return column
+    def _an_ending(cls, extension: str | None) -> str | None:
+        if extension is not None and not extension.removeprefix(".").isalnum():
+            raise ValueError(f"expected an ending such as .jpg, found {extension!r}")
+        return extension and f".{extension.removeprefix('.')}"
 
-    @field_validator("judge")
+    @field_validator("holdout")
     @classmethod
-    def _photos_left_to_train_on(cls, judge: JudgeSettings | None, info: ValidationInfo) -> JudgeSettings | None:
+    def _photos_left_to_train_on(cls, holdout: HoldoutSettings | None, info: ValidationInfo) -> HoldoutSettings | None:
         validation = info.data.get("validation")  # missing where it was refused itself
-        if judge is not None and validation is not None and validation.fraction + judge.fraction >= 1.0:
+        if holdout is not None and validation is not None and validation.fraction + holdout.fraction >= 1.0:
             raise ValueError(
-                f"fraction: {judge.fraction:g} and data.validation.fraction {validation.fraction:g} leave no photos to"
-                " train on; expected a sum below 1"
+                f"fraction: {holdout.fraction:g} and data.validation.fraction {validation.fraction:g} leave no photos"
+                " to train on; expected a sum below 1"
             )
-        return judge
+        return holdout
 
     @property
-    def judge_fraction(self) -> float:
-        """Share of the labelled photos that judge; 0 where none are held back for it."""
-        return 0.0 if self.judge is None else self.judge.fraction
+    def holdout_fraction(self) -> float:
+        """Share of the labelled photos in the holdout; 0 without one."""
+        return 0.0 if self.holdout is None else self.holdout.fraction
 
     @property
     def layout(self) -> Layout:
         """The same for carcls, which knows no experiment file."""
-        return Layout(self.labels, self.path_column, self.label_column, self.test)
+        return Layout(
+            labels=self.labels,
+            path_column=self.path_column,
+            label_column=self.label_column,
+            test=self.test,
+            sample=self.sample,
+            extension=self.extension,
+            nested=self.nested,
+        )
 
 
 class BudgetSettings(_Frozen):
@@ -155,6 +170,9 @@ class SearchSettings(_Frozen):
     budget: BudgetSettings = BudgetSettings()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Governs what is proposed, and the views of the photos."""
+    rank_by: Literal["auto", "accuracy", "log_loss"] = "auto"
+    """What weights and trials are ranked by: accuracy on validation, or log-loss after temperature scaling, which has
+    less noise. auto: log_loss in new studies, accuracy in those from before there was a choice."""
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
     """`sobol`: points that fill the space evenly, whatever came of the others."""
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -173,6 +191,11 @@ class SearchSettings(_Frozen):
     TensorFlow has no such kernel for every operation (depthwise convolution's gradient) and then refuses to run."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, a tree like `train` with stages by name; others take their default."""
+
+    @property
+    def ranking(self) -> RankBy:
+        """What a new study ranks by."""
+        return "accuracy" if self.rank_by == "accuracy" else "log_loss"
 
 
 # The names of carcls.inference.tta.VIEWS, which would bring OpenCV; a test holds them equal.
@@ -198,6 +221,21 @@ class TtaSettings(_Frozen):
         return views
 
 
+class RetrainSettings(_Frozen):
+    """The final training. All other keys are a tree like `train`, laid over the winner's configuration."""
+
+    model_config = ConfigDict(extra="allow")
+
+    folds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings, each with another part of the labelled photos as validation; the exported model averages them. 1: one
+    training, on the study's own split."""
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """What the final training changes of a configuration."""
+        return self.model_extra or {}
+
+
 class RecordSettings(_Frozen):
     """What `carsearch record` trains to the end: points that fill the space, some of them several times."""
 
@@ -207,6 +245,12 @@ class RecordSettings(_Frozen):
     """How many of them, from the first on, are trained with other seeds too: they tell the noise."""
     seeds: Annotated[int, Field(ge=1)] = 3
     """Trainings of each of those, the first included."""
+    first: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Number of the first configuration: a recording in blocks skips those of earlier blocks."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Each configuration once on each of so many folds, instead of repeats with other seeds; null: no folds."""
+    averages: bool = False
+    """Whether each training's last epoch is also scored with averages of its last stage's weights."""
 
 
 class StoreSettings(_Frozen):
@@ -221,7 +265,7 @@ class StoreSettings(_Frozen):
 
 
 class ExperimentSections(_Frozen):
-    """The whole file; `train` and `retrain` are trees that only a chosen configuration can fill."""
+    """The whole file; `train` and the changes in `retrain` are trees that only a chosen configuration can fill."""
 
     name: Name
     """Name of the study and of its folder under `results`."""
@@ -229,8 +273,8 @@ class ExperimentSections(_Frozen):
     train: Mapping[str, Any]
     """One training, with domains in place of values."""
     search: SearchSettings = SearchSettings()
-    retrain: Mapping[str, Any] = {}
-    """What the final training changes: a tree like `train`; stages by name, or a whole new list."""
+    retrain: RetrainSettings = RetrainSettings()
+    """The final training: folds, and a tree like `train`; stages by name, or a whole new list."""
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")

@@ -41,17 +41,27 @@ class Finalist:
     def ranks(self) -> tuple[Rank | None, ...]:
         """The value of each repeat. A configuration that could not be trained again gets nothing right; what failed
         for another reason says nothing: None."""
-        return tuple(_repeat_rank(repeat) for repeat in self.repeats)
+        return tuple(_repeat_rank(repeat, self.trial) for repeat in self.repeats)
 
     @property
     def selected_accuracy(self) -> float:
         """The trial's own, by which it became a finalist: picked as one of the best, and too high for that reason."""
-        return self.trial.best_rank[0] if self.trial.best_rank else 0.0
+        return self.trial.best.val_accuracy if self.trial.best else 0.0
 
     @property
     def repeated_accuracy(self) -> float:
         """Mean of the repeats alone, none of which was picked for its score."""
-        return _mean_rank(self._valued)[0]
+        return _mean([accuracy for accuracy in self.accuracies if accuracy is not None])
+
+    @property
+    def accuracies(self) -> tuple[float | None, ...]:
+        """Of each repeat; 0 where it could not be trained, None where a machine failed."""
+        return tuple(_repeat_accuracy(repeat) for repeat in self.repeats)
+
+    @property
+    def overall_accuracy(self) -> float:
+        """Mean over the trial's own and its repeats'."""
+        return _mean([self.selected_accuracy, *(one for one in self.accuracies if one is not None)])
 
     @property
     def repeat_count(self) -> int:
@@ -129,12 +139,23 @@ def _rounds_over(repeats: Sequence[TrialRecord]) -> int:
     return next(unfinished, len(repeats))
 
 
-def _repeat_rank(repeat: TrialRecord) -> Rank | None:
+def _repeat_rank(repeat: TrialRecord, finalist: TrialRecord) -> Rank | None:
     if repeat.infeasible:
-        return (0.0, -inf)
+        is_scaled = finalist.best is not None and finalist.best.val_scaled_log_loss is not None
+        return (-inf, 0.0) if is_scaled else (0.0, -inf)
     return None if repeat.state is TrialState.FAIL else repeat.best_rank
 
 
+def _repeat_accuracy(repeat: TrialRecord) -> float | None:
+    if repeat.infeasible:
+        return 0.0
+    return None if repeat.state is TrialState.FAIL or repeat.best is None else repeat.best.val_accuracy
+
+
 def _mean_rank(ranks: Sequence[Rank]) -> Rank:
-    accuracy = fsum(accuracy for accuracy, _ in ranks) / len(ranks)
-    return (round(accuracy, _MEAN_DIGITS), fsum(minus_log_loss for _, minus_log_loss in ranks) / len(ranks))
+    return (_mean([first for first, _ in ranks]), fsum(second for _, second in ranks) / len(ranks))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Rounded, so that equal values in another order are equal."""
+    return round(fsum(values) / len(values), _MEAN_DIGITS)

@@ -19,7 +19,7 @@ _UNLIMITED = 1_000_000
 class Forecast:
     """Means over seeds."""
 
-    judge_accuracy: float | None
+    holdout_accuracy: float | None
     """Of the winner, on photos that took part in no choice; None where no search of them found one."""
     standard_error: float | None
     """Of that mean, over the seeds of the sampler; None for a single one."""
@@ -61,11 +61,11 @@ def forecast(
 
 def summed_up(found: Sequence[Simulation], *, size: int | None) -> Forecast:
     """The means of some searches; `size`: rows of their landscape. Pure."""
-    judged = [one.winner.judge_accuracy for one in found if one.winner]
+    held_out = [one.winner.holdout_accuracy for one in found if one.winner]
     improved = [one.last_improvement.cost_s for one in found if one.last_improvement]
     return Forecast(
-        judge_accuracy=fmean(judged) if judged else None,
-        standard_error=stdev(judged) / math.sqrt(len(judged)) if len(judged) > 1 else None,
+        holdout_accuracy=fmean(held_out) if held_out else None,
+        standard_error=stdev(held_out) / math.sqrt(len(held_out)) if len(held_out) > 1 else None,
         started=fmean(len(one.records) for one in found),
         finished=fmean(one.finished for one in found),
         cost_s=fmean(one.cost_s for one in found),

@@ -105,7 +105,7 @@ class FormulaLandscape:
         return lost if stage == 0 else lost + 0.2 * (float(params["train.stages.half.unfreeze"] or 0.0) - 0.5) ** 2
 
     def _point(self, truth: float, rng: np.random.Generator, stage: int, ended: bool, seconds: float) -> CurvePoint:
-        """Validation sees chance; the judge has so many photos that it does not."""
+        """Validation sees chance; the holdout has so many photos that it does not."""
         wandered = _clipped(truth + self.noise * rng.standard_normal())
         seen = wandered if self.photos is None else int(rng.binomial(self.photos, wandered)) / self.photos
         return CurvePoint(
@@ -113,8 +113,8 @@ class FormulaLandscape:
             stage_ended=ended,
             val_accuracy=seen,
             val_log_loss=-math.log(wandered) * math.exp(0.1 * rng.standard_normal()),
-            judge_accuracy=wandered,
-            judge_log_loss=-math.log(wandered),
+            holdout_accuracy=wandered,
+            holdout_log_loss=-math.log(wandered),
             seconds=seconds,
         )
 

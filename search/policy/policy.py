@@ -24,6 +24,8 @@ class Proposal:
     is_baseline: bool = False
     repetition: int = 0
     """Added to the configuration's seed: the same configuration once more, with another beginning and order."""
+    fold: int | None = None
+    """Number of the fold that validates; None: the study's own split."""
 
 
 class Policy(Protocol):

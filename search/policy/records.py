@@ -1,17 +1,16 @@
 """What a study remembers of a trial, as plain frozen values: all that sampler, scheduler and report ever see."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Self
 
-from carcls.events import EpochReport
+from carcls.events import EpochReport, best_report, deciding_report
 from search.experiment.domains import Value
 
 Rank = tuple[float, float]
-"""Sorts from worse to better: (validation accuracy, minus validation log-loss)."""
+"""Sorts from worse to better, see `EpochReport.rank`."""
 
 
 class TrialState(StrEnum):
@@ -77,6 +76,8 @@ class TrialRecord:
     """Where the traceback of its failure lies, relative to the study's folder."""
     repeats: int | None = None
     """Number of the trial that it repeats, whole and with another seed; None: it was proposed by the search."""
+    fold: int | None = None
+    """Number of the fold that validates; None: the study's own split."""
     fallbacks: tuple[int, ...] = ()
     """Each time that checkpoints were lost: the epoch after which it went on, 0 where it started again."""
 
@@ -84,7 +85,7 @@ class TrialRecord:
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
         """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each.
 
-        `repeats` and `fallbacks` may be missing, as in studies from before there were any.
+        `repeats`, `fold` and `fallbacks` may be missing, as in studies from before there were any.
         """
         status = attributes["status"]
         fallbacks = tuple(status.get("fallbacks", ()))
@@ -94,6 +95,7 @@ class TrialRecord:
             stage_count=attributes["stage_count"],
             is_baseline=attributes["is_baseline"],
             repeats=attributes.get("repeats"),
+            fold=attributes.get("fold"),
             reports=tuple(EpochReport.from_json(attributes[key]) for key in _standing(attributes, fallbacks)),
             **{
                 **status,
@@ -130,8 +132,8 @@ class TrialRecord:
 
     @cached_property
     def best(self) -> EpochReport | None:
-        """The best epoch over all stages, the earlier of equals; None without a finite one."""
-        return _best(self.reports)
+        """The epoch whose weights are kept, over all stages; None without a finite one."""
+        return best_report(self.reports)
 
     @property
     def best_rank(self) -> Rank | None:
@@ -154,15 +156,17 @@ class TrialRecord:
         return self.rung is not None and self.rung >= stage
 
     def rung_rank(self, stage: int) -> Rank | None:
-        """The best epoch within one stage; None where the stage has no finite one."""
+        """The value of the epoch that decides within one stage; None where the stage has no finite one."""
         return self._rung_ranks.get(stage)
 
     @cached_property
     def _rung_ranks(self) -> dict[int, Rank]:
         # The scheduler asks for these at each decision, of every trial of the study.
         stages = {report.stage for report in self.reports}
-        best = {stage: _best(report for report in self.reports if report.stage == stage) for stage in stages}
-        return {stage: report.rank for stage, report in best.items() if report}
+        deciding = {
+            stage: deciding_report([report for report in self.reports if report.stage == stage]) for stage in stages
+        }
+        return {stage: report.rank for stage, report in deciding.items() if report}
 
 
 def _standing(attributes: Iterable[str], fallbacks: Sequence[int]) -> list[str]:
@@ -184,12 +188,3 @@ def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 def trained_s(reports: Iterable[EpochReport]) -> float:
     """Seconds that a worker spent on these epochs: building, training and validating."""
     return sum(report.seconds.total for report in reports)
-
-
-def is_finite(report: EpochReport) -> bool:
-    """False for an epoch with a NaN or infinite validation score: it never counts."""
-    return all(math.isfinite(part) for part in report.rank)
-
-
-def _best(reports: Iterable[EpochReport]) -> EpochReport | None:
-    return max(filter(is_finite, reports), key=lambda report: report.rank, default=None)

@@ -15,9 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, create_trial
 
+from carcls.events import deciding_report
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.records import Rank, TrialRecord, TrialState, is_finite, searched
+from search.policy.records import Rank, TrialRecord, TrialState, searched
 from search.policy.rungs import earned_rung, ordinary_trials
 
 STARTUP_TRIALS = 10
@@ -30,8 +31,8 @@ _DRAWS = 25
 _STAGE_STRIDE = 1_000_000
 """More than any stage has epochs: a step of the stage's number times this sorts by rung first, by epoch second."""
 
-_LOG_LOSS_WEIGHT = 1e-7
-"""Small enough that one photo more right among 100,000 outweighs any log-loss."""
+_TIE_WEIGHT = 1e-7
+"""Of the second part of a rank: one photo more right among 100,000 outweighs any log-loss."""
 
 
 def ask(space: Space, trials: Sequence[TrialRecord], *, number: int, seed: int, sampler: str) -> dict[str, Value]:
@@ -126,22 +127,20 @@ def _completed_by_merit(trial: TrialRecord, ordinary: Mapping[int, TrialRecord])
 
 
 def _steps(trial: TrialRecord, deepest: int) -> dict[int, float]:
-    """Step to the best value so far within the stage, for stages up to `deepest`; NaN, TPE's worst, before any."""
+    """Step to the value so far within the stage, for stages up to `deepest`; NaN, TPE's worst, before any."""
     steps: dict[int, float] = {}
-    best: dict[int, Rank] = {}
-    for report in trial.reports:
+    for place, report in enumerate(trial.reports):
         if report.stage <= deepest:
-            if is_finite(report):
-                best[report.stage] = max(best.get(report.stage, report.rank), report.rank)
+            so_far = [other for other in trial.reports[: place + 1] if other.stage == report.stage]
+            decides = deciding_report(so_far)
             at = (report.stage + 1, 0) if report.stage_ended else (report.stage, report.stage_epoch)
-            value = _score(best[report.stage]) if report.stage in best else math.nan
-            steps[at[0] * _STAGE_STRIDE + at[1]] = value
+            steps[at[0] * _STAGE_STRIDE + at[1]] = _score(decides.rank) if decides else math.nan
     return steps
 
 
 def _score(rank: Rank) -> float:
-    accuracy, minus_log_loss = rank
-    return accuracy + _LOG_LOSS_WEIGHT * minus_log_loss
+    first, tie_breaker = rank
+    return first + _TIE_WEIGHT * tie_breaker
 
 
 def _propose(space: Space, seen: Sequence[FrozenTrial], seed: int) -> dict[str, Value]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from carcls.events import EpochReport
-from search.policy.records import Rank, TrialRecord, TrialState, is_finite, searched
+from carcls.events import EpochReport, is_finite
+from search.policy.records import Rank, TrialRecord, TrialState, searched
 from search.policy.scheduler import Continue, NewTrial, Repeat
 
 
@@ -41,7 +41,7 @@ class Winner:
     epoch: int
     """Its best by validation so far."""
     val_accuracy: float
-    judge_accuracy: float
+    holdout_accuracy: float
     """Of that epoch, on what no policy saw."""
     at_full_fidelity: bool
     """False: no trial had been trained to its end."""
@@ -115,7 +115,9 @@ class _Tally:
 
     def count(self, record: TrialRecord, report: EpochReport) -> None:
         best = self._best.get(record.number)
-        if is_finite(report) and (best is None or report.rank > best.rank):
+        if report.kept_epoch is not None:
+            best = self._best[record.number] = record.reports[report.kept_epoch - 1]
+        elif is_finite(report) and (best is None or report.rank > best.rank):
             best = self._best[record.number] = report
         if best is None:
             return
@@ -134,6 +136,6 @@ class _Tally:
             number=number,
             epoch=best.epoch,
             val_accuracy=best.val_accuracy,
-            judge_accuracy=float("nan") if best.judge_accuracy is None else best.judge_accuracy,
+            holdout_accuracy=float("nan") if best.holdout_accuracy is None else best.holdout_accuracy,
             at_full_fidelity=self._of_full is not None,
         )

@@ -128,6 +128,8 @@ def report_of(point: CurvePoint, *, epoch: int, stage_epoch: int) -> EpochReport
         seconds=PhaseSeconds(train=point.seconds, validate=0.0),
         checkpoint=f"epoch-{epoch:04d}.npz",
         best_weights=f"best-{epoch:04d}.npz",
-        judge_accuracy=point.judge_accuracy,
-        judge_log_loss=point.judge_log_loss,
+        holdout_accuracy=point.holdout_accuracy,
+        holdout_log_loss=point.holdout_log_loss,
+        val_scaled_log_loss=point.val_scaled_log_loss,
+        kept_epoch=point.kept_epoch,
     )

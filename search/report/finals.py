@@ -28,7 +28,7 @@ class FinalRow:
     repeated_interval: Interval | None
     """95 % of that by the number of validation photos; None where it is not known."""
     overall: float
-    """Mean over all seeds, the first included: what the winner was chosen by."""
+    """Mean over all seeds, the first included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ def _row(finalist: Finalist, winner: TrialRecord, photos: int | None) -> FinalRo
         number=finalist.trial.number,
         role=role_of(finalist.trial, winner),
         selected=finalist.selected_accuracy,
-        repeats=tuple(rank[0] if rank else None for rank in finalist.ranks),
+        repeats=finalist.accuracies,
         repeated=finalist.repeated_accuracy,
         repeated_interval=wilson_interval(finalist.repeated_accuracy, photos) if photos else None,
-        overall=finalist.mean_rank[0],
+        overall=finalist.overall_accuracy,
     )
 
 
@@ -121,8 +121,8 @@ def _noise_text(gain: Interval, by_photos: Sequence[Interval] | None) -> str:
 
 def _gain_interval(standing: Sequence[Finalist], best: Finalist, baseline: Finalist) -> Interval | None:
     """From all finalists of which every repeat came to its end; None where one of the two is not among these."""
-    whole = [one for one in standing if all(rank is not None and isfinite(rank[1]) for rank in one.ranks)]
+    whole = [one for one in standing if all(rank is not None and all(map(isfinite, rank)) for rank in one.ranks)]
     if best not in whole or baseline not in whole:
         return None
-    table = [[rank[0] for rank in one.ranks if rank] for one in whole]
+    table = [[accuracy for accuracy in one.accuracies if accuracy is not None] for one in whole]
     return repeated_gain(table, whole.index(best), whole.index(baseline))[1]

@@ -14,7 +14,7 @@ _PHASES = {
     "build": "Building models",
     "store": "Store",
     "data_wait": "Waiting for batches",
-    "judge": "Judging",
+    "holdout": "Judging",
 }
 """Each field of PhaseSeconds, and what the page calls it."""
 

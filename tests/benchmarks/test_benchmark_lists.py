@@ -37,7 +37,9 @@ def test_configurations_have_as_many_stages_as_epochs(net):
     assert (config.backbone, config.alpha) == (net.backbone, net.alpha)
 
 
-@pytest.mark.parametrize("name", ["input", "startup", "search_cost", "head_stage", "full_size", "peers.stock"])
+@pytest.mark.parametrize(
+    "name", ["input", "startup", "search_cost", "head_stage", "full_size", "members", "peers.stock"]
+)
 def test_every_benchmark_tells_its_arguments(name, monkeypatch, capsys):
     benchmark = importlib.import_module(f"benchmarks.{name}")
     monkeypatch.setattr(sys, "argv", [name, "--help"])

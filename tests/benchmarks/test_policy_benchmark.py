@@ -19,7 +19,7 @@ from benchmarks.policy_cells import (
     shown_not_worse,
     worse,
 )
-from benchmarks.policy_runs import EXPERIMENT, RECORDED, STEP, arena_of, costs, half_of, judged
+from benchmarks.policy_runs import EXPERIMENT, RECORDED, STEP, arena_of, costs, half_of, holdout_accuracies
 from search.experiment.experiment import load
 from search.policy.curves import Curve, CurvePoint, write_curves
 from search.policy.formulas import FORMULAS
@@ -69,14 +69,14 @@ def test_winners_by_both_rules():
     )
     ends = [moment for moment in simulation.history if moment.epoch == 11]
     first, last = ends[0].cost_s, simulation.cost_s
-    full, anyone = judged(simulation, np.array([0.0, first - 1e-6, first, last]))
+    full, anyone = holdout_accuracies(simulation, np.array([0.0, first - 1e-6, first, last]))
     assert (full[0], anyone[0]) == (0.0, 0.0)
     reports = [
         simulation.records[m.number].reports[m.epoch - 1] for m in simulation.history if m.cost_s <= first - 1e-6
     ]
-    assert anyone[1] == max(reports, key=lambda report: report.val_accuracy).judge_accuracy
-    assert full[2] == simulation.records[ends[0].number].best.judge_accuracy
-    assert full[3] == simulation.winner.judge_accuracy
+    assert anyone[1] == max(reports, key=lambda report: report.val_accuracy).holdout_accuracy
+    assert full[2] == simulation.records[ends[0].number].best.holdout_accuracy
+    assert full[3] == simulation.winner.holdout_accuracy
 
 
 def test_peers_are_every_grace_period_and_three_others():

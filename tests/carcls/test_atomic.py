@@ -83,6 +83,39 @@ def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
     assert not is_full_disk(caught.value)
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_share_that_syncs_no_folders_is_passed_over(tmp_path, monkeypatch, number) -> None:
+    """Some network shares say that they cannot; a disk that fails is another matter."""
+    fsync, files = os.fsync, []
+
+    def refusing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        files.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            write_text(tmp_path / "a", "whole")
+        assert caught.value.filename == str(tmp_path)
+    else:
+        write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole"
+    assert len(files) == 1
+
+
+def test_a_file_that_does_not_sync_is_named(tmp_path, monkeypatch) -> None:
+    def refusing(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    with pytest.raises(OSError, match="Invalid argument") as caught:
+        write_text(tmp_path / "a", "whole")
+    assert caught.value.filename is not None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_tree_is_made_where_a_file_system_is_away(tmp_path):
     with pytest.raises(FileNotFoundError), published(tmp_path / "away" / "0000" / "attempt-0" / "a.npz") as temporary:
         temporary.write_bytes(b"lost")

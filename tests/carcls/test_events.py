@@ -41,11 +41,19 @@ def test_a_report_from_before_the_store_was_counted_used_none():
     assert (read.store, read.notes, read.val_accuracy) == (StoreUse(), (), 0.875)
 
 
-def test_a_report_from_before_there_were_judges_has_no_score_of_theirs():
-    old = {key: value for key, value in REPORT.to_json().items() if not key.startswith("judge_")}
-    old["seconds"] = {key: value for key, value in old["seconds"].items() if key != "judge"}
+def test_a_report_from_before_there_was_a_holdout_has_no_score_on_it():
+    old = {key: value for key, value in REPORT.to_json().items() if not key.startswith("holdout_")}
+    old["seconds"] = {key: value for key, value in old["seconds"].items() if key != "holdout"}
     assert EpochReport.from_json(old) == REPORT
-    assert (REPORT.judge_log_loss, REPORT.judge_accuracy, REPORT.seconds.judge) == (None, None, 0.0)
+    assert (REPORT.holdout_log_loss, REPORT.holdout_accuracy, REPORT.seconds.holdout) == (None, None, 0.0)
+
+
+def test_a_report_that_says_judge_is_read():
+    scored = replace(REPORT, holdout_log_loss=0.1, holdout_accuracy=1.0, seconds=replace(REPORT.seconds, holdout=0.5))
+    old = json.loads(json.dumps(scored.to_json()).replace("holdout", "judge"))
+    assert old["judge_accuracy"] == 1.0
+    assert old["seconds"]["judge"] == 0.5
+    assert EpochReport.from_json(old) == scored
 
 
 def test_a_report_from_before_batches_were_cut_had_whole_ones():
@@ -56,11 +64,11 @@ def test_a_report_from_before_batches_were_cut_had_whole_ones():
     assert EpochReport.from_json(json.loads(json.dumps(cut.to_json()))) == cut
 
 
-def test_judging_counts_among_the_seconds_and_not_in_the_rank():
-    judged = replace(REPORT, judge_log_loss=0.1, judge_accuracy=1.0, seconds=replace(REPORT.seconds, judge=0.5))
-    assert EpochReport.from_json(json.loads(json.dumps(judged.to_json()))) == judged
-    assert judged.seconds.total == REPORT.seconds.total + 0.5
-    assert judged.rank == REPORT.rank
+def test_holdout_counts_among_the_seconds_and_not_in_the_rank():
+    scored = replace(REPORT, holdout_log_loss=0.1, holdout_accuracy=1.0, seconds=replace(REPORT.seconds, holdout=0.5))
+    assert EpochReport.from_json(json.loads(json.dumps(scored.to_json()))) == scored
+    assert scored.seconds.total == REPORT.seconds.total + 0.5
+    assert scored.rank == REPORT.rank
 
 
 def test_a_report_with_a_field_missing_or_unknown_is_refused():

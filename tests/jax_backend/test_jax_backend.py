@@ -29,8 +29,10 @@ from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
 from carcls.inference.export import export_model, load_model
+from carcls.inference.members import Member, averaged
 from carcls.inference.submission import write_submission
 from carcls.inference.tta import VIEWS, average, choose_views, predict_view
+from carcls.models.classifier import build_classifier
 from carcls.training.accumulation import accumulating
 from carcls.training.checkpoint import load_state
 from carcls.training.losses import WeightedCrossentropy, class_weights
@@ -217,6 +219,21 @@ def test_prediction_tta_export_and_submission(trained, data, tmp_path):
     )
     assert fallen == ()
     assert len((tmp_path / "submission.csv").read_text().splitlines()) == len(table) + 1
+
+
+def test_an_averaged_model_is_the_mean_of_members_of_two_sizes_before_and_after_export(trained, data, tmp_path):
+    folder, reports = trained
+    large, size_px = load_best(CONFIG, folder, reports[-1], class_count=len(KINDS))
+    small = build_classifier(CONFIG, size_px=SIZE, class_count=len(KINDS), weights=None)
+    small.model.get_layer("head_logits").bias.assign([0.0, 1.0, 2.0])
+    pixels = data.pixels("validation", size_px)[:5]
+    resized = keras.layers.Resizing(SIZE, SIZE, interpolation="bilinear")(pixels.astype(np.float32))
+    outputs = large.model.predict_on_batch(pixels), small.model.predict_on_batch(resized)
+    model = averaged([Member(large, size_px), Member(small, SIZE)])
+    path = tmp_path / "model.keras"
+    export_model(path, model, class_names=tuple(KINDS), config=CONFIG, size_px=size_px, tta_views=("plain",), members=2)
+    for found in (model, load_model(path).model):
+        np.testing.assert_allclose(found.predict_on_batch(pixels), np.mean(outputs, axis=0), rtol=0, atol=1e-5)
 
 
 @pytest.mark.real

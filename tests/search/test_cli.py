@@ -51,9 +51,9 @@ def test_check_takes_less_than_a_second_of_cpu(tmp_path: Path) -> None:
 def test_check_warns_of_photos_that_are_not_here(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
     done = run_cli("check", "tiny.yaml", cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stderr.startswith("warning: ")
-    assert str(tmp_path / "data") in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    missing = f"data.root (no such folder: {tmp_path / 'data'})"
+    assert done.stdout.splitlines()[0] == f"tiny.yaml: the file is right, but not here: {missing}"
 
 
 @pytest.mark.parametrize("command", ["check", "run", "train"])
@@ -109,7 +109,15 @@ def test_a_folder_that_holds_no_study(
 def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     assert "trial 0000 started (baseline)" in finished.output
     assert "trial 0000 complete after 3 epochs" in finished.output
-    assert finished.output.rstrip().endswith(f"report: {finished.folder.report}")
+    root = finished.folder.root
+    assert f"report: {finished.folder.report}\n" in finished.output
+    closing = finished.output.splitlines()[-5:]
+    assert closing[0] == "ended: all 4 trials of search.trials were tried"
+    assert closing[1].startswith("winner: trial 000")
+    assert "log-loss" in closing[1]
+    assert closing[2].startswith("its settings: train.head.dropout=")
+    assert closing[3] == f"more of it: carsearch resume {root} --set search.trials=..."
+    assert closing[4] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
     assert "A new study created" not in finished.output, "Optuna's own lines are for nobody"
 
@@ -154,7 +162,12 @@ def test_submit_answers_in_the_samples_order_and_names_what_it_could_not_read(re
     assert done.returncode == 0, done.stderr
     rows = len(ids)
     assert rows == CLASSES * TEST_PER_CLASS
-    assert done.stdout.splitlines()[-1] == f"submission: {retrained.folder.submission} ({rows} rows)"
+    told = done.stdout.splitlines()[-4:]
+    assert told[0] == f"submission: {retrained.folder.submission} ({rows} rows)"
+    assert told[1] == f"ended: all {rows} rows are answered, 1 of them by the most frequent class"
+    assert told[2].startswith("by: trial 000")
+    assert "log-loss" in told[2]
+    assert told[3].startswith(f"next: hand in {retrained.folder.submission}")
     assert f"warning: {ids[1]} cannot be read: it got the most frequent class" in done.stderr.splitlines()
     with retrained.folder.submission.open(encoding="utf-8") as written:
         answers = list(csv.DictReader(written))
@@ -181,6 +194,25 @@ def test_predict_prints_a_line_for_each_photo_and_fails_where_one_did(retrained:
     assert bad.returncode == 1
     assert bad.stdout.splitlines() == good.stdout.splitlines()[:1]
     assert any(line.startswith(f"{broken}: ") for line in bad.stderr.splitlines())
+
+
+def test_no_name_can_forge_a_line_of_predict(retrained: Ran) -> None:
+    photo = min((retrained.cwd / "data" / "test_upload").iterdir()).read_bytes()
+    folder = retrained.cwd / "odd"
+    folder.mkdir()
+    for name in ("a\tb.jpg", "c\n/x.jpg\t0\t1.0000".replace("/", "_"), "d.jpg_large", "e\x1b.jpg"):
+        (folder / name).write_bytes(photo)
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    done = run_cli("predict", str(retrained.folder.model), str(folder), cwd=retrained.cwd)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0].removeprefix(f"{folder}/") for line in lines] == [
+        "a\\tb.jpg",
+        "c\\n_x.jpg\\t0\\t1.0000",
+        "d.jpg_large",
+        "e\\x1b.jpg",
+    ]
+    assert {len(line) for line in lines} == {3}
+    assert (done.returncode, f"{folder}/gone.jpg: a link to nothing" in done.stderr.splitlines()) == (1, True)
 
 
 def test_resume_of_a_finished_study_trains_nothing_more(finished: Ran) -> None:
@@ -213,3 +245,32 @@ def test_train_goes_through_all_stages_and_knows_when_it_is_finished(tmp_path: P
     assert len(scores) == STAGES
     assert [line for line in again.stdout.splitlines() if line.startswith("validation")] == scores
     refused(other, "other settings", "--replace")
+
+
+def test_run_or_resume_of_a_finished_study_says_so_and_succeeds(finished: Ran) -> None:
+    before = finished.records
+    done = run_cli("run", finished.file.name, "--or-resume", cwd=finished.cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{finished.folder.root} is finished: ")
+    assert done.stdout.splitlines()[-1] == f"next: carsearch retrain {finished.folder.root}"
+    assert finished.records == before
+
+
+def test_run_or_resume_refuses_another_search_and_a_contradiction(finished: Ran) -> None:
+    other = run_cli("run", finished.file.name, "--or-resume", "--set", "train.batch_size=4", cwd=finished.cwd)
+    refused(other, "train.batch_size: 8 -> 4", "--replace")
+    both = run_cli("run", finished.file.name, "--or-resume", "--replace", cwd=finished.cwd)
+    assert both.returncode == 2
+    assert "give one of them" in both.stderr
+
+
+def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> None:
+    """Following the advice of before, more trials, trained nothing once the hours were used up."""
+    root = tmp_path / "tiny"
+    shutil.copytree(finished.folder.root, root)
+    done = run_cli("resume", str(root), "--set", "search.trials=8", "--set", "search.budget.hours=1e-6", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "ended: search.budget.hours (1e-06) are used up" in lines
+    assert f"more of it: carsearch resume {root} --set search.budget.hours=..." in lines
+    assert not any("started" in line for line in lines)

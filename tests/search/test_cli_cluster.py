@@ -16,7 +16,7 @@ from search.study import Study
 from tests.search.door import standing_door
 from tests.search.tiny import write_tiny
 
-JUDGED = ("--set", "data.judge={fraction: 0.17}")
+JUDGED = ("--set", "data.holdout={fraction: 0.17}")
 
 
 @pytest.fixture

@@ -9,6 +9,14 @@ import pytest
 from carcls.data.sample import write_sample
 from search.cli import main
 
+FIXED = """\
+name: x
+data: {root: cars, validation: {fraction: 0.34}}
+train:
+  {backbone: MobileNet, alpha: 0.25, weights: none, image_size: 32, batch_size: 16,
+   stages: [{name: head, unfreeze: 0.0, epochs: 1, learning_rate: 0.003}]}
+"""
+
 
 @pytest.fixture
 def carsearch(tmp_path, monkeypatch, capsys):
@@ -106,6 +114,67 @@ def test_check_of_no_data_folder_exits_2(carsearch):
     assert "absent" in err
 
 
+@pytest.mark.parametrize(("row", "told"), [(",0.5", "found 3"), (",", "found 3")])
+def test_check_and_train_refuse_a_sample_that_submit_could_not_follow(carsearch, tmp_path, row, told):
+    write_sample(tmp_path / "cars", train_per_class=4, test_per_class=1, classes=2)
+    sample = tmp_path / "cars" / "sample-submission.csv"
+    sample.write_text("".join(f"{line}{row}\n" for line in sample.read_text().splitlines()))
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 2
+    assert out.startswith("8 photos to train on, 2 classes")
+    assert err.splitlines()[-1].startswith("carsearch: cars/sample-submission.csv:1: expected 2 columns")
+    assert told in err
+    (tmp_path / "e.yaml").write_text(FIXED)
+    code, out, err = carsearch("train", "e.yaml")
+    assert (code, out) == (2, "")
+    assert "sample-submission.csv:1: expected 2 columns" in err
+    assert not (tmp_path / "results" / "x").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "report"])
+def test_columns_and_files_may_be_named_by_options(carsearch, tmp_path, command):
+    write_sample(tmp_path / "made", train_per_class=2, test_per_class=1, classes=2)
+    photos = sorted((tmp_path / "made" / "train").rglob("*.jpg"))
+    for number, photo in enumerate(photos):
+        photo.rename(tmp_path / "made" / f"{number}.jpg")
+    (tmp_path / "made" / "train.csv").unlink()
+    (tmp_path / "made" / "meta.csv").write_text("n,what,kind\n0,x,a\n1,x,a\n2,x,b\n3,x,b\n")
+    code, _, err = carsearch("data", command, "made")
+    assert (code, "meta.csv (its labels are read where data.labels names it)" in err) == (2, True)
+    options = (
+        "--labels",
+        "made/meta.csv",
+        "--path-column",
+        "n",
+        "--label-column",
+        "kind",
+        "--test",
+        "made/test_upload",
+    )
+    code, out, err = carsearch("data", command, "made", *options, "--extension", "jpg")
+    assert code == 0, err
+    assert out.startswith("4 photos to train on, 2 classes; 2 to predict\n")
+    assert "  a            2           1" in out.splitlines()
+
+
+def test_check_names_the_folder_that_is_validated_on(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=3, test_per_class=1, classes=2)
+    (tmp_path / "cars" / "train.csv").unlink()
+    for name in ("0", "1"):
+        (tmp_path / "cars" / "val" / name).mkdir(parents=True)
+        photo = min((tmp_path / "cars" / "train" / name).iterdir())
+        (tmp_path / "cars" / "val" / name / photo.name).write_bytes(photo.read_bytes())
+        photo = max((tmp_path / "cars" / "train" / name).iterdir())
+        photo.rename(tmp_path / "cars" / "val" / name / photo.name)
+    code, out, err = carsearch("data", "check", "cars")
+    assert code == 0, err
+    assert "split: 6 to train, 2 to validate: those in val, whatever data.validation says" in out.splitlines()
+    assert (
+        "warning: 2 of 4 photos in val are copies of photos to train on, or the only ones of their class; they are"
+        " trained on"
+    ) in err.splitlines()
+
+
 def test_unpack_then_check_the_contests_archives(carsearch, tmp_path):
     write_sample(tmp_path / "made", train_per_class=3, test_per_class=1, classes=2)
     files = {
@@ -131,6 +200,17 @@ def test_unpack_refuses_in_one_line(carsearch, tmp_path):
         " nothing of it was unpacked\n"
     )
     assert listing(tmp_path) == {"bad.zip"}
+
+
+def test_unpack_tells_how_names_were_read_and_takes_a_code_page(carsearch, tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"XXXX": b"1"}).replace(b"XXXX", "Нива".encode("cp1251")))
+    code, _, err = carsearch("data", "unpack", "a.zip", "one")
+    assert (code, listing(tmp_path / "one")) == (0, {"Нива"})
+    assert err == "warning: a.zip: its names are read as cp1251, such as 'Нива'; name another code page by --encoding\n"
+    code, _, err = carsearch("data", "unpack", "a.zip", "two", "--encoding", "cp1252")
+    assert (code, err, listing(tmp_path / "two")) == (0, "", {"Íèâà"})
+    code, _, err = carsearch("data", "unpack", "a.zip", "three", "--encoding", "rot13")
+    assert (code, "not a code page that Python knows" in err) == (2, True)
 
 
 def test_unpack_needs_a_folder(carsearch):

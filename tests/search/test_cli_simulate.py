@@ -42,7 +42,7 @@ def simulate(*arguments: str):
 
 def rows(stdout: str) -> dict[str, list[str]]:
     lines = stdout.splitlines()
-    title = next(at for at, line in enumerate(lines) if line.split()[:2] == ["rungs", "judge"])
+    title = next(at for at, line in enumerate(lines) if line.split()[:2] == ["rungs", "holdout"])
     return {line.split()[0]: line.split()[1:] for line in lines[title + 1 :]}
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from search.creation import create_study
+from search.creation import create_study, study_of
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.folder import StudyFolder
+from search.frozen import open_experiment
 from search.journal import WriterLock
 from search.study import Study
 from tests.search.tiny import write_tiny
@@ -20,6 +21,14 @@ OLD_S = 1_000_000_000
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
     return load(write_tiny(tmp_path))
+
+
+def begin(experiment: Experiment) -> StudyFolder:
+    """The experiment's study, with the trial that makes it worth keeping."""
+    folder = create_study(experiment)
+    with Study.open(folder.root) as study:
+        study.add_trial(experiment.baseline, experiment.bind(experiment.baseline), is_baseline=True)
+    return folder
 
 
 def names(results: Path) -> list[str]:
@@ -75,7 +84,7 @@ def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experimen
     draft.mkdir(parents=True)
     if has_lock:
         (draft / "driver.lock").touch()
-    create_study(experiment)
+    begin(experiment)
     assert names(experiment.results) == [".tiny-justborn", "tiny"]
 
     os.utime(draft, (OLD_S, OLD_S))
@@ -85,7 +94,7 @@ def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experimen
 
 
 def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study(experiment: Experiment) -> None:
-    folder = create_study(experiment)
+    folder = begin(experiment)
     mark = folder.root / "mark"
     mark.touch()
     folder.root.rename(experiment.results / ".tiny.old-dead0000")
@@ -96,7 +105,7 @@ def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study
 
 
 def test_a_replacement_killed_after_its_renames_leaves_the_new_one(experiment: Experiment) -> None:
-    folder = create_study(experiment)
+    folder = begin(experiment)
     (experiment.results / ".tiny.old-dead0000" / "trials").mkdir(parents=True)
     with pytest.raises(StudyError, match="exists already"):
         create_study(experiment)
@@ -128,3 +137,30 @@ def test_a_new_study_is_nobodys_yet(experiment: Experiment) -> None:
     assert (folder.root / "driver.lock").read_text(encoding="utf-8") == ""
     with Study.open(folder.root) as study:
         assert (study.records(), study.changes, study.is_finished) == ((), (), False)
+
+
+def test_a_study_without_a_trial_is_made_anew_from_the_file_of_now(experiment: Experiment) -> None:
+    """Its first run failed before: no weights, no GPU. What it had frozen is nobody's result."""
+    create_study(experiment)
+    changed = load(experiment.path, ["train.batch_size=4"])
+    folder = create_study(changed)
+    assert open_experiment(folder).bind(changed.baseline).batch_size == 4
+    assert names(folder.root.parent) == ["tiny"]
+
+
+def test_a_study_with_a_trial_is_not(experiment: Experiment) -> None:
+    create_study(experiment)
+    assert study_of(experiment) is None
+    folder = begin(experiment)
+    assert study_of(experiment) == folder
+    with pytest.raises(StudyError, match="exists already"):
+        create_study(experiment)
+
+
+def test_a_study_whose_driver_is_at_work_is_not_made_anew(experiment: Experiment) -> None:
+    folder = create_study(experiment)
+    mark = folder.root / "mark"
+    mark.touch()
+    with Study.open(folder.root), pytest.raises(StudyError):
+        create_study(experiment)
+    assert mark.exists()

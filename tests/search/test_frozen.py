@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import StudyError
+from search.errors import ExperimentError, StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.experiment import load
 from search.folder import StudyFolder
-from search.frozen import frozen_copy, keep_changes, open_experiment, recorded_changes
+from search.frozen import changes_asked, frozen_copy, keep_changes, open_experiment, recorded_changes
 from search.study import Study
 
 EXPERIMENT = """\
@@ -168,3 +168,51 @@ def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
 def test_a_folder_without_a_study_is_named(tmp_path):
     with pytest.raises(StudyError, match="holds no study"):
         open_experiment(StudyFolder(tmp_path / "nothing"))
+
+
+def test_a_study_whose_file_says_judge_is_opened(folder: StudyFolder) -> None:
+    new = load(folder.experiment, ["data.holdout={fraction: 0.25}"])
+    folder.experiment.write_text(new.resolved_yaml().replace("holdout:", "judge:"), encoding="utf-8")
+    assert open_experiment(folder).data.holdout_fraction == 0.25
+    with pytest.raises(ExperimentError, match=r"data\.judge: was renamed: write `data\.holdout`"):
+        load(folder.experiment)
+
+
+def _file(folder: StudyFolder, text: str = EXPERIMENT) -> Path:
+    file = folder.root.parent / "frozen.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked"),
+    [
+        ("", "", ()),
+        ("trials: 4", "trials: 16", ("search.trials=16",)),
+        ("hours: 1.0", "hours: 3", ("search.budget.hours=3",)),
+        ("budget: {hours: 1.0}", "budget: {hours: 1.0}, max_concurrent: 2", ("search.max_concurrent=2",)),
+    ],
+)
+def test_what_a_file_asks_for_since(folder, old: str, new: str, asked: tuple[str, ...]) -> None:
+    assert changes_asked(folder, load(_file(folder, EXPERIMENT.replace(old, new)))) == asked
+
+
+def test_a_file_that_means_another_search_is_refused(folder) -> None:
+    text = EXPERIMENT.replace("epochs: 1", "epochs: 2").replace("trials: 4", "trials: 16")
+    with pytest.raises(StudyError, match=r"other settings \(train\.stages: .*\): .*--replace"):
+        changes_asked(folder, load(_file(folder, text)))
+
+
+def test_what_a_resume_raised_stays_where_the_file_did_not_change(folder) -> None:
+    """The same command, called again by a script, does not take back what its user gave by hand."""
+    keep_changes(folder, open_experiment(folder, ["search.trials=64"], changeable=RESUMABLE))
+    asked = changes_asked(folder, load(_file(folder)))
+    assert asked == ()
+    assert open_experiment(folder, asked, changeable=RESUMABLE).search.trials == 64
+
+
+def test_a_recording_is_no_search(folder) -> None:
+    with Study.open(folder.root) as study:
+        study.set_recording()
+    with pytest.raises(StudyError, match="a recording or a recipe"):
+        changes_asked(folder, load(_file(folder)))

@@ -50,6 +50,24 @@ def test_more_are_not_repeated_than_there_are() -> None:
     assert policy(configurations=2, repeated=0, seeds=3).total == 2
 
 
+def test_on_folds_each_configuration_comes_on_every_fold_before_the_next() -> None:
+    settings = RecordSettings(configurations=2, folds=3)
+    asked = RecordingPolicy(SPACE, BASELINE, settings, seed=0)
+    assert asked.total == 6
+    proposals = [asked.propose(ended(count)) for count in range(6)]
+    assert [proposal.fold for proposal in proposals] == [0, 1, 2, 0, 1, 2]
+    assert [proposal.is_baseline for proposal in proposals] == [True] * 3 + [False] * 3
+    assert proposals[3].params == proposals[5].params == policy().propose(ended(1)).params
+    assert {proposal.repetition for proposal in proposals} == {0}
+
+
+def test_a_block_begins_where_the_one_before_ended() -> None:
+    whole = [policy(configurations=4).propose(ended(count)).params for count in range(4)]
+    block = RecordingPolicy(SPACE, BASELINE, RecordSettings(configurations=2, repeated=0, first=2), seed=0)
+    assert [block.propose(ended(count)).params for count in range(2)] == whole[2:]
+    assert not block.propose([]).is_baseline
+
+
 def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_first() -> None:
     waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
     asked = policy()
@@ -62,7 +80,7 @@ def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_fir
     assert asked.next_job([waiting], USED_UP) == Finished()
 
 
-def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
+def test_a_recording_needs_photos_for_a_holdout(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (
         "name: small\ndata: {root: photos}\n"
@@ -70,16 +88,16 @@ def test_a_recording_needs_photos_for_a_judge(tmp_path, monkeypatch) -> None:
         "[{name: head, unfreeze: 0, epochs: 1, learning_rate: 1e-3}]}\n"
     )
     (tmp_path / "small.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(CurvesError, match=r"small\.yaml: data\.judge: curves need photos that no policy sees; add"):
+    with pytest.raises(CurvesError, match=r"small\.yaml: data\.holdout: curves need unseen photos; add"):
         recording_policy(load(tmp_path / "small.yaml"))
-    judged = "data.judge={fraction: 0.2}"
+    held_out = "data.holdout={fraction: 0.2}"
     with pytest.raises(CurvesError, match=r"small\.yaml: search\.finalists: a recording repeats what"):
-        recording_policy(load(tmp_path / "small.yaml", [judged, "search.finalists.count=2"]))
-    assert recording_policy(load(tmp_path / "small.yaml", [judged])).total == 260
+        recording_policy(load(tmp_path / "small.yaml", [held_out, "search.finalists.count=2"]))
+    assert recording_policy(load(tmp_path / "small.yaml", [held_out])).total == 260
 
 
-def test_a_curve_has_every_epoch_with_its_judge() -> None:
-    report = replace(epoch_report(1, stage=0, accuracy=0.5, ended=True), judge_accuracy=0.25, judge_log_loss=2.0)
+def test_a_curve_has_every_epoch_with_its_holdout() -> None:
+    report = replace(epoch_report(1, stage=0, accuracy=0.5, ended=True), holdout_accuracy=0.25, holdout_log_loss=2.0)
     record = replace(trial(1, TrialState.FAIL), params={"x": 1}, reports=(report,), infeasible=True)
 
     curve = curve_of(record, seed=7)
@@ -91,13 +109,13 @@ def test_a_curve_has_every_epoch_with_its_judge() -> None:
         True,
         False,
     )
-    assert [(point.val_accuracy, point.judge_accuracy) for point in curve.points] == [(0.5, 0.25)]
+    assert [(point.val_accuracy, point.holdout_accuracy) for point in curve.points] == [(0.5, 0.25)]
 
 
 @pytest.mark.slow  # three trainings through Ray: half a minute
 def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, judge: {fraction: 0.25}}")
+    text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, holdout: {fraction: 0.25}}")
     file = write_tiny(tmp_path, f"{text}record: {{configurations: 2, repeated: 1, seeds: 2}}\n")
     command = [sys.executable, "-m", "search.cli"]
 

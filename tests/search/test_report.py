@@ -78,24 +78,24 @@ def test_before_any_trial_is_complete_the_best_so_far_is_shown_as_that():
 
 
 def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_are_some():
-    def judged(record, accuracies):
+    def scored(record, accuracies):
         reports = zip(record.reports, accuracies, strict=True)
-        return replace(record, reports=tuple(replace(one, judge_accuracy=value) for one, value in reports))
+        return replace(record, reports=tuple(replace(one, holdout_accuracy=value) for one, value in reports))
 
-    report = data([judged(BASELINE, [0.9, 0.8, 0.6875]), judged(BEST, [1.0, 0.9, 0.8, 0.7656])])
+    report = data([scored(BASELINE, [0.9, 0.8, 0.6875]), scored(BEST, [1.0, 0.9, 0.8, 0.7656])])
     winner = report.winner
-    assert (winner.number, winner.score.judge_accuracy, winner.baseline.judge_accuracy) == (1, 0.7656, 0.6875)
+    assert (winner.number, winner.score.holdout_accuracy, winner.baseline.holdout_accuracy) == (1, 0.7656, 0.6875)
 
     def text(shown):
         return re.sub(r"\s+", " ", " ".join(Page(render(shown)).texts))
 
     page = text(report)
-    assert "Winner, judged 0.7656 on photos held back from training and from every choice; baseline 0.6875" in page
-    counted = data([judged(BASELINE, [0.9, 0.8, 0.6875]), judged(BEST, [1.0, 0.9, 0.8, 0.7656])], judge_photos=128)
-    assert counted.winner.score.judge_interval == wilson_interval(0.7656, 128)
-    assert "Winner, judged 0.7656 95 %: 0.6851 – 0.8306, on photos held back" in text(counted)
-    assert data().winner.score.judge_accuracy is None
-    assert "judged" not in render(data())
+    assert "Winner, holdout 0.7656 on photos held back from training and from every choice; baseline 0.6875" in page
+    counted = data([scored(BASELINE, [0.9, 0.8, 0.6875]), scored(BEST, [1.0, 0.9, 0.8, 0.7656])], holdout_photos=128)
+    assert counted.winner.score.holdout_interval == wilson_interval(0.7656, 128)
+    assert "Winner, holdout 0.7656 95 %: 0.6851 – 0.8306, on photos held back" in text(counted)
+    assert data().winner.score.holdout_accuracy is None
+    assert "holdout" not in render(data())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_phases_that_no_epoch_had_and_a_store_that_was_not_used_are_not_shown():
 
 def test_every_phase_is_on_the_page():
     """A phase that the table forgets would be missing from its sum."""
-    spent = replace(SPENT, judge=4.0)
+    spent = replace(SPENT, holdout=4.0)
     record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
     assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase that nobody timed would be left out"

@@ -167,6 +167,8 @@ def test_a_study_that_exists_is_kept_unless_replaced(tmp_path: Path, monkeypatch
     folder = create_study(experiment)
     mark = folder.root / "mark"
     mark.touch()
+    with Study.open(folder.root) as study:
+        study.add_trial(experiment.baseline, experiment.bind(experiment.baseline), is_baseline=True)
 
     with pytest.raises(StudyError, match=r"carsearch resume.*--replace"):
         create_study(experiment)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.logs import PlainLines
-from search.terminal import printable, say, warn
+from search.terminal import field, printable, say, warn
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
@@ -46,3 +46,15 @@ def test_nothing_is_left_to_obey(text: str) -> None:
 def test_a_logged_name_is_one_too() -> None:
     record = logging.LogRecord("search.run", logging.WARNING, __file__, 1, "class %s", (HOSTILE,), None)
     assert PlainLines().format(record).endswith(f"WARNING search.run: class {SHOWN}")
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_a_field_is_one_cell_of_one_line_and_tells_names_apart(one, other):
+    assert not any(sign in field(one) for sign in "\n\t\r\x1b\u2028")
+    assert field(one) == printable(field(one))
+    assert (field(one) == field(other)) == (one == other)
+
+
+def test_a_plain_name_is_its_own_field():
+    assert field("новые/st. 12.jpg") == "новые/st. 12.jpg"
+    assert field("a\tb\nc\\d\x1b") == "a\\tb\\nc\\\\d\\x1b"

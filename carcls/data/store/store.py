@@ -16,7 +16,8 @@ from carcls.data.store.disk import network_filesystem_of
 from carcls.data.store.progress import waiting_for
 from carcls.data.store.room import QuotaError, reserve
 from carcls.data.store.usage import Stopwatch
-from carcls.errors import StoreError
+from carcls.errors import HomeError, StoreError
+from carcls.home import home_folder
 
 Build = Callable[[files.Blank], None]
 
@@ -26,9 +27,16 @@ _said: set[tuple[Path, str]] = set()
 
 
 def default_store_root() -> Path:
-    """$CARSEARCH_STORE, else ~/.cache/carsearch/store. It should be on a disk of this node."""
+    """$CARSEARCH_STORE, else ~/.cache/carsearch/store. It should be on a disk of this node. Raises HomeError."""
     named = os.environ.get("CARSEARCH_STORE")
-    return Path(named) if named else Path.home() / ".cache" / "carsearch" / "store"
+    return Path(named) if named else _below_home()
+
+
+def _below_home() -> Path:
+    try:
+        return home_folder() / ".cache" / "carsearch" / "store"
+    except HomeError as error:
+        raise HomeError(f"{error}; or set CARSEARCH_STORE to a folder for the store") from error
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ JPEG = photo("JPEG")
 _TRAINED, _SIDEWAYS = f"trained, {WIDTH} × {HEIGHT} px", f"trained, {HEIGHT} × {WIDTH} px"
 _EXPECTED = "expected a JPEG, PNG or WebP file"
 _BROKEN = "does not decode: the content is broken or cut short"
+_CUT = "cut short: a part of the photo is missing, and would be grey"
 _NO_FILE = "no such file"
 _BESIDES = "in no row of train.csv"
 _OUTSIDE = "a link that leaves the data folder"
@@ -126,6 +127,13 @@ PHOTOS = (
     _read("bytes after the end", "tail.jpg", JPEG + b"sent by a camera", _TRAINED),
     _read("name in Cyrillic, with spaces", "Лада Калина.jpg", JPEG),
     _left("truncated JPEG", "cut.jpg", JPEG[: len(JPEG) * 2 // 3], _BROKEN),
+    _left("JPEG cut off and closed again", "closed-cut.jpg", JPEG[: len(JPEG) * 2 // 3] + b"\xff\xd9", _CUT),
+    _left(
+        "progressive JPEG cut off and closed again",
+        "progressive-cut.jpg",
+        photo("JPEG", progressive=True)[:-60] + b"\xff\xd9",
+        _CUT,
+    ),
     _left("truncated PNG", "cut.png", photo("PNG")[:-100], _BROKEN),
     _left("truncated WebP", "cut.webp", photo("WEBP")[:-100], _BROKEN),
     _left("JPEG that ends in zeros", "zerotail.jpg", JPEG[: len(JPEG) // 2] + bytes(len(JPEG) // 2), _BROKEN),

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.data import archives, placing
+from carcls.data import archive_budget, archives, placing
 from carcls.data.archives import Unpacked, unpack
 from carcls.errors import DataError
+from tests.carcls.test_containers import overlapping
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
@@ -215,6 +216,51 @@ def test_bombs_are_refused(root):
     refused(root, "a.tar.gz", tarred({"zeros": bytes(80 * 2**20)}), "decompression bomb")
     nested = zipped({"a.zip": zipped({"zeros": bytes(80 * 2**20)})})
     refused(root, "b.zip", nested, "b.zip > a.zip", "decompression bomb")
+
+
+def test_archives_inside_share_the_budget_of_the_outermost(root):
+    """Each by itself is under the 64 MB from which on ratios count; together they are no longer."""
+    inner = zipped({"zeros": bytes(30 * 2**20)})
+    several = zipped({f"{number}.zip": inner for number in range(3)})
+    assert len(several) < 100_000
+    refused(root, "a.zip", several, "a.zip > 2.zip", "outermost archive", "decompression bomb")
+    deeper = zipped({f"{number}.zip": zipped({"in.zip": inner}) for number in range(3)})
+    refused(root, "b.zip", deeper, "b.zip > 2.zip > in.zip", "decompression bomb")
+    two = zipped({f"{number}.zip": zipped({f"{number}.txt": bytes(30 * 2**20)}) for number in range(2)})
+    assert unpacked(root, ("c.zip", two), ("d.zip", two)).written == 2
+
+
+def test_folders_and_litter_count_too(root, monkeypatch):
+    monkeypatch.setattr(archive_budget, "MAX_ENTRIES", 50)
+    for names in ([f"{number}/" for number in range(51)], [f"__MACOSX/{number}" for number in range(51)]):
+        refused(root, "a.zip", zipped(dict.fromkeys(names, b"")), "more than 50 files and folders")
+    inner = zipped({f"{number}.jpg": b"" for number in range(20)})
+    refused(root, "b.zip", zipped({f"{number}/in.zip": inner for number in range(3)}), "more than 50", "2/in.zip")
+
+
+def test_archives_inside_are_copied_under_numbers_of_their_own(root, monkeypatch):
+    files = {f"{number}/in.zip": zipped({f"{number}.jpg": b"%d" % number}) for number in range(300)}
+    assert (
+        unpacked(root, ("a.zip", zipped(files)), ("b.zip", zipped({"in.zip": zipped({"x.jpg": b"x"})}))).written == 301
+    )
+    assert found(root) == {f"{n}/{n}.jpg": b"%d" % n for n in range(300)} | {"x.jpg": b"x"}
+    monkeypatch.setattr(archive_budget, "MAX_ARCHIVES", 299)
+    with pytest.raises(DataError, match=r"a\.zip: more than 299 archives inside it"):
+        unpacked(root, ("a.zip", zipped(files)))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_python_unpacks_without_bound_is_refused(root, method):
+    """40 bytes of bzip2 are 45 MB, whatever the entry claims, and Python unpacks 4 KB at once."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("a.jpg", bytes(10**6))
+    refused(root, "a.zip", buffer.getvalue(), "'a.jpg' is compressed by method", "unpack it by hand")
+
+
+def test_entries_that_share_their_bytes_are_refused(root, tmp_path):
+    shared = overlapping(tmp_path / "shared", 50, bytes(1000)).read_bytes()
+    refused(root, "a.zip", shared, "shares its bytes with another")
 
 
 def test_more_than_the_disk_holds_is_refused(root, monkeypatch):

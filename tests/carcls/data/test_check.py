@@ -85,6 +85,18 @@ def test_warnings(findings):
     )
 
 
+def test_class_names_that_look_alike_are_warned_of(tmp_path, write_photo):
+    names = ("BMW X5", "bmw x5", "BMW\xa0X5", "BMW  X5", "BMW X5\u200b", "Kalina", "Кalina", "Niva")
+    for seed, name in enumerate(names):
+        write_photo(tmp_path / name / "1.jpg", seed)
+    found = examine(load_dataset(tmp_path, processes=1), seed=0)
+    assert [line for line in found.warnings if "alike" in line] == [
+        "class names that look alike and differ only by case, spaces or signs without a shape:"
+        " 'BMW  X5', 'BMW X5', 'BMW X5\\u200b', 'BMW\\xa0X5', 'bmw x5'",
+        "class names that look alike and differ only by letters of two alphabets: 'Kalina', 'Кalina'",
+    ]
+
+
 def test_lists_hold_everything(findings, tmp_path):
     write_lists(findings, tmp_path / "out")
     rows = {}

@@ -20,6 +20,7 @@ from carcls.data.feeder import Feeder, feeds_by_processes
 from carcls.data.feeding_worker import pack_plan
 from carcls.data.mixing import Mixing
 from carcls.data.nursery import Nursery
+from carcls.data.pixel_rows import PixelRows
 from carcls.data.pixels import PhotosOnDemand
 from carcls.data.prefetch import EpochBatches, batches_held
 from carcls.data.table import load_dataset
@@ -146,6 +147,23 @@ def test_photos_on_demand_reach_the_processes(feeder, tmp_path, make_root):
     table = load_dataset(make_root({"0": 9, "1": 6}), processes=1).train
     wanted = plan(tmp_path, len(table), pixels=PhotosOnDemand(table, SIZE_PX, processes=1))
     assert_equal_batches(fed(feeder, wanted), by_hand(wanted))
+
+
+def test_rows_of_several_maps_reach_the_processes_by_the_maps_names(feeder, tmp_path):
+    sources = [np.load(tmp_path / name, mmap_mode="r") for name in _saved(tmp_path, counts=(30, 60))]
+    rows = np.random.default_rng(2).permutation(90)[:41]
+    wanted = plan(tmp_path, pixels=PixelRows(sources, rows))
+    assert len(pack_plan(wanted)) < 5000 < sources[0].nbytes
+    assert_equal_batches(fed(feeder, wanted), by_hand(wanted))
+    joined = plan(tmp_path, pixels=np.concatenate(sources)[rows])
+    assert_equal_batches(by_hand(joined), by_hand(wanted))
+
+
+def _saved(folder, *, counts):
+    rng = np.random.default_rng(3)
+    for count in counts:
+        np.save(folder / f"{count}.npy", rng.integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8))
+        yield f"{count}.npy"
 
 
 def test_batches_keep_their_pixels_while_anyone_holds_any_part_of_them(feeder, tmp_path):

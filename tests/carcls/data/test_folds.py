@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_splits_of_data_without_near_duplicates_are_what_they_always_were():
 
 @given(datasets(), st.floats(0.05, 0.6), st.floats(0.05, 0.6), st.integers(0, 3))
 @settings(max_examples=200, deadline=None)
-def test_judge_is_held_out_as_validation_is_and_moves_none_of_it(data, fraction, judge_fraction, seed):
+def test_holdout_is_held_out_as_validation_is_and_moves_none_of_it(data, fraction, holdout_fraction, seed):
     labels_of: dict[str, set[int]] = {}
     for digest, label in zip(data.train.digests, data.train.labels, strict=True):
         labels_of.setdefault(digest, set()).add(int(label))
@@ -124,21 +125,21 @@ def test_judge_is_held_out_as_validation_is_and_moves_none_of_it(data, fraction,
     # A part takes pure photos alone; training keeps one photo, pure or not.
     spare = [min(different(label, 1), different(label, 9) - 1) for label in range(len(data.class_names))]
     try:
-        split = make_split(data, fraction=fraction, judge_fraction=judge_fraction, seed=seed)
+        split = make_split(data, fraction=fraction, holdout_fraction=holdout_fraction, seed=seed)
     except DataError:
-        assert fraction + judge_fraction >= 1.0 or not any(
+        assert fraction + holdout_fraction >= 1.0 or not any(
             left > len(different_held_out(data, fraction, seed, label)) for label, left in enumerate(spare)
         )
         return
     alone = make_split(data, fraction=fraction, seed=seed)
-    assert (alone.judge, alone.validation) == (None, split.validation)
-    parts = (split.train, split.validation, split.judge)
+    assert (alone.holdout, alone.validation) == (None, split.validation)
+    parts = (split.train, split.validation, split.holdout)
     assert sum((Counter(part.ids) for part in parts), Counter()) == Counter(data.train.ids)
     assert sum((Counter(set(part.digests)) for part in parts), Counter()) == Counter(set(data.train.digests))
     assert set(split.train.labels.tolist()) == set(range(len(data.class_names)))
     for label, left in enumerate(spare):
-        judges = bool((split.judge.labels == label).any())
-        assert judges == (left > len(different_held_out(data, fraction, seed, label)))
+        is_in_holdout = bool((split.holdout.labels == label).any())
+        assert is_in_holdout == (left > len(different_held_out(data, fraction, seed, label)))
 
 
 def different_held_out(data: Dataset, fraction: float, seed: int, label: int) -> set[str]:
@@ -152,45 +153,45 @@ def different_held_out(data: Dataset, fraction: float, seed: int, label: int) ->
 
 @given(st.lists(st.integers(3, 60), min_size=1, max_size=5), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
 @settings(max_examples=50, deadline=None)
-def test_without_copies_each_class_gives_its_rounded_share_to_judge_too(sizes, fraction, judge_fraction):
+def test_without_copies_each_class_gives_its_rounded_share_to_the_holdout_too(sizes, fraction, holdout_fraction):
     data = dataset([label for label, size in enumerate(sizes) for _ in range(size)])
-    split = make_split(data, fraction=fraction, judge_fraction=judge_fraction, seed=0)
-    validation, judge = (np.bincount(part.labels, minlength=len(sizes)) for part in (split.validation, split.judge))
+    split = make_split(data, fraction=fraction, holdout_fraction=holdout_fraction, seed=0)
+    validation, holdout = (np.bincount(part.labels, minlength=len(sizes)) for part in (split.validation, split.holdout))
     left = [size - held_out for size, held_out in zip(sizes, validation.tolist(), strict=True)]
-    expected = [min(max(round(judge_fraction * size), 1), most - 1) for size, most in zip(sizes, left, strict=True)]
-    assert judge.tolist() == expected
+    expected = [min(max(round(holdout_fraction * size), 1), most - 1) for size, most in zip(sizes, left, strict=True)]
+    assert holdout.tolist() == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_near_duplicates_never_cross_any_two_of_three_parts(seed):
     pictures = np.random.default_rng(seed).integers(0, 25, 60).tolist()
     data = dataset([picture % 2 for picture in pictures], pictures=pictures)
-    split = make_split(data, fraction=0.2, judge_fraction=0.2, seed=seed)
+    split = make_split(data, fraction=0.2, holdout_fraction=0.2, seed=seed)
     shown = [
         {pictures[int(id_.removesuffix(".jpg"))] for id_ in part.ids}
-        for part in (split.train, split.validation, split.judge)
+        for part in (split.train, split.validation, split.holdout)
     ]
     assert sum(len(part) for part in shown) == len(set(pictures)) == len(set().union(*shown))
     assert all(shown)
 
 
 @pytest.mark.parametrize(
-    ("judge_fraction", "message"),
+    ("holdout_fraction", "message"),
     [
-        (-0.1, "judge fraction -0.1: expected 0, or a number between"),
-        (float("nan"), "judge fraction nan"),
-        (1.0, "judge fraction 1.0"),
-        (0.5, "validation fraction 0.5 and judge fraction 0.5 leave nothing to train on"),
+        (-0.1, "holdout fraction -0.1: expected 0, or a number between"),
+        (float("nan"), "holdout fraction nan"),
+        (1.0, "holdout fraction 1.0"),
+        (0.5, "validation fraction 0.5 and holdout fraction 0.5 leave nothing to train on"),
     ],
 )
-def test_judge_fractions_that_leave_no_training_are_refused(judge_fraction, message):
+def test_holdout_fractions_that_leave_no_training_are_refused(holdout_fraction, message):
     with pytest.raises(DataError, match=message):
-        make_split(dataset([0, 0, 0, 1, 1, 1]), fraction=0.5, judge_fraction=judge_fraction, seed=0)
+        make_split(dataset([0, 0, 0, 1, 1, 1]), fraction=0.5, holdout_fraction=holdout_fraction, seed=0)
 
 
-def test_nothing_to_judge_by_is_refused():
-    with pytest.raises(DataError, match="no class has three different photos, so none can be held out to judge"):
-        make_split(dataset([0, 0, 1, 1]), fraction=0.3, judge_fraction=0.3, seed=0)
+def test_a_holdout_without_photos_is_refused():
+    with pytest.raises(DataError, match="no class has three different photos, so none can be held out"):
+        make_split(dataset([0, 0, 1, 1]), fraction=0.3, holdout_fraction=0.3, seed=0)
 
 
 def test_split_is_pure_in_the_seed_and_keeps_file_order():
@@ -208,6 +209,42 @@ def test_every_photo_is_held_out_under_some_seed():
     data = dataset([0] * 10 + [1] * 20)
     seen = {id_ for seed in range(60) for id_ in make_split(data, fraction=0.3, seed=seed).validation.ids}
     assert seen == set(data.train.ids)
+
+
+@given(datasets(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_photos_that_the_folder_holds_back_are_validated_on(data, draw):
+    """All of them but copies of photos to train on, and those of a class that would have none left."""
+    given_back = draw.draw(st.sets(st.integers(0, len(data.train) - 1)))
+    data = replace(data, validation=tuple(sorted(given_back)))
+    rest = {data.train.digests[at] for at in range(len(data.train)) if at not in given_back}
+    labels_of = {digest: set() for digest in data.train.digests}
+    for digest, label in zip(data.train.digests, data.train.labels.tolist(), strict=True):
+        labels_of[digest].add(label)
+    free = {
+        at for at in given_back if data.train.digests[at] not in rest and len(labels_of[data.train.digests[at]]) == 1
+    }
+    trained = {int(data.train.labels[at]) for at in range(len(data.train)) if at not in free}
+    expected = [data.train.ids[at] for at in sorted(free) if int(data.train.labels[at]) in trained]
+    if not given_back:
+        return
+    if not expected:
+        with pytest.raises(DataError, match="none can be held out"):
+            make_split(data, fraction=0.5, seed=0)
+        return
+    split = make_split(data, fraction=0.9, seed=0)
+    assert list(split.validation.ids) == expected
+    assert set(split.train.ids) | set(split.validation.ids) == set(data.train.ids)
+    assert len(split.train) + len(split.validation) == len(data.train)
+
+
+def test_a_folder_of_photos_to_validate_on_is_the_split(tmp_path, write_photo):
+    for seed, name in enumerate(("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/7.jpg")):
+        write_photo(tmp_path / name, seed)
+    write_photo(tmp_path / "val" / "b" / "copy.jpg", 2)  # of train/b/1.jpg
+    split = make_split(load_dataset(tmp_path, processes=1), fraction=0.15, seed=3)
+    assert split.validation.paths == ("val/a/1.jpg", "val/b/7.jpg")
+    assert split.train.paths == ("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "val/b/copy.jpg")
 
 
 def test_contradictory_copies_stay_in_training():
@@ -240,8 +277,8 @@ def test_a_split_reads_back_bit_equal(tmp_path_factory, ids, data):
     table = ImageTable(Path("r"), tuple(ids), paths, labels, tuple(f"{number:032x}" for number in range(len(ids))))
     cut = data.draw(st.integers(1, len(ids) - 1))
     end = data.draw(st.integers(cut, len(ids)))
-    judge = table.select(range(end, len(ids))) if end < len(ids) else None
-    split = Split(names, table.select(range(cut)), table.select(range(cut, end)), judge)
+    holdout = table.select(range(end, len(ids))) if end < len(ids) else None
+    split = Split(names, table.select(range(cut)), table.select(range(cut, end)), holdout)
     path = tmp_path_factory.mktemp("split") / "split.csv"
     write_split(split, path)
     assert read_split(path, Path("r")) == split
@@ -252,19 +289,28 @@ def test_split_csv_is_plain(tmp_path):
     split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, seed=0)
     write_split(split, tmp_path / "split.csv")
     lines = (tmp_path / "split.csv").read_text().splitlines()
-    assert lines[0] == "Id,path,Category,digest,fold"
-    assert lines[1].endswith(",train")
-    assert lines[-1].endswith(",validation")
+    assert lines[0] == "Id,path,Category,digest,fold,group"
+    assert lines[1].endswith(",train,")
+    assert lines[-1].endswith(",validation,")
     assert len(lines) == 5
 
 
-def test_a_split_without_judge_is_written_as_it_always_was_and_read_back(tmp_path):
-    split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, judge_fraction=0.0, seed=0)
+def test_a_split_file_that_says_judge_is_read(tmp_path):
+    split = make_split(dataset([0, 0, 0, 1, 1, 1]), fraction=0.34, holdout_fraction=0.34, seed=0)
+    write_split(split, tmp_path / "split.csv")
+    text = (tmp_path / "split.csv").read_text()
+    assert text.count(",holdout,\n") == 2
+    (tmp_path / "split.csv").write_text(text.replace(",holdout,\n", ",judge,\n"))
+    assert read_split(tmp_path / "split.csv", Path("r")) == split
+
+
+def test_a_split_without_holdout_is_written_as_it_always_was_and_read_back(tmp_path):
+    split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, holdout_fraction=0.0, seed=0)
     write_split(split, tmp_path / "split.csv")
     assert (tmp_path / "split.csv").read_bytes() == (
-        b"Id,path,Category,digest,fold\n"
-        b"1.jpg,train/0/1.jpg,0,1.jpg,train\n3.jpg,train/1/3.jpg,1,3.jpg,train\n"
-        b"0.jpg,train/0/0.jpg,0,0.jpg,validation\n2.jpg,train/1/2.jpg,1,2.jpg,validation\n"
+        b"Id,path,Category,digest,fold,group\n"
+        b"1.jpg,train/0/1.jpg,0,1.jpg,train,\n3.jpg,train/1/3.jpg,1,3.jpg,train,\n"
+        b"0.jpg,train/0/0.jpg,0,0.jpg,validation,\n2.jpg,train/1/2.jpg,1,2.jpg,validation,\n"
     )
     assert read_split(tmp_path / "split.csv", Path("r")) == split
 
@@ -274,8 +320,8 @@ def test_a_split_without_judge_is_written_as_it_always_was_and_read_back(tmp_pat
     [
         ("", "cannot be read as a split"),
         ("Id,path\n", "expected the columns Id,path,Category,digest,fold"),
-        ("Id,path,Category,digest,fold\na,train/0/a,0,ff,test\n", "split.csv:2: expected five fields"),
-        ("Id,path,Category,digest,fold\na,train/0/a,0\n", "split.csv:2: expected five fields"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0,ff,test\n", "split.csv:2: expected 6 fields"),
+        ("Id,path,Category,digest,fold\na,train/0/a,0\n", "split.csv:2: expected 6 fields"),
         ("Id,path,Category,digest,fold\na,../a,0,ff,train\n", "split.csv:2: the path '../a' leaves"),
         ("Id,path,Category,digest,fold\na,/etc/a,0,ff,train\n", "split.csv:2: the path '/etc/a' leaves"),
     ],

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,11 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
     ("`<class>/<photo>`", ("Niva/1.jpg", "Лада Калина/1.jpg", "bmw 10/1.jpg", "bmw 9/1.jpg", "test/a/1.jpg"),
      {}, Layout(), "classes Niva, bmw 9, bmw 10, Лада Калина; 4 to train on, 1 to predict"),
     ("`train/<class>/<photo>` without train.csv", ("train/10/1.jpg", "train/2/1.jpg", "val/2/1.jpg"),
-     {}, Layout(), "classes 2, 10; 2 to train on, 0 to predict; val: a folder beside train; its photos are not used"),
+     {}, Layout(), "classes 2, 10; 3 to train on (1 of them to validate on), 0 to predict"),
+    ("`old` beside `train`", ("train/10/1.jpg", "train/2/1.jpg", "old/2/1.jpg"),
+     {}, Layout(), "classes 2, 10; 2 to train on, 0 to predict; old: a folder beside train; its photos are not used"),
+    ("two folders to validate on", ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"), {}, Layout(),
+     "ROOT: holds both val and valid; keep the one whose photos are to be validated on"),
     ("labels.csv", ("p/1.jpg", "p/2.jpg", "p/3.jpg"),
      {"labels.csv": "\ufefffile;class\n./p/1.jpg;Niva\np/2.jpg; Ока \n"}, Layout(),
      "classes Niva, Ока; 2 to train on, 0 to predict; p/3.jpg: in no row of labels.csv"),
@@ -161,10 +166,39 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
     ("a CSV with two columns of paths", ("1.jpg",), {"labels.csv": "path,file,label\n"}, Layout(),
      "ROOT/labels.csv: which column holds the paths? more than one could (path, file); name it by data.path_column."
      " Columns: path,file,label"),
-    ("a train.csv of another kind", ("1.jpg",), {"train.csv": "path,label\n1.jpg,a\n"}, Layout(),
-     "ROOT/train.csv: no columns Id and Category as in the contest's layout; found `path,label`. If it holds paths and"
-     " labels, name it by data.labels"),
-    ("one class alone", ("a/1.jpg", "b/x.txt"), {}, Layout(),
+    ("a train.csv with other columns: ids without ending or folder", ("train/1.jpg", "train/2.png", "test/1.jpg"),
+     {"train.csv": "image_id,Model\n1,a\n2,b\n"}, Layout(), "classes a, b; 2 to train on, 1 to predict"),
+    ("an id that fits two photos", ("p/1.jpg", "p/1.png", "p/2.jpg", "p/3.jpg"),
+     {"labels.csv": "id,label\n1,a\n2,a\n3,b\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict; 1: labels.csv"
+     " line 2: more than one photo could be meant (p/1.jpg, p/1.png); write its path, or name the ending by"
+     " data.extension; p/1.jpg: in no row of labels.csv; p/1.png: in no row of labels.csv"),
+    ("the same with its ending named", ("p/1.jpg", "p/1.png", "p/2.jpg", "p/3.jpg"),
+     {"labels.csv": "id,label\n1,a\n2,a\n3,b\n"}, Layout(extension=".jpg"),
+     "classes a, b; 3 to train on, 0 to predict; p/1.png: in no row of labels.csv"),
+    ("two rows that name one photo", ("1.jpg", "2.jpg", "3.jpg"),
+     {"labels.csv": "id,label\n1,a\n1.jpg,b\n2,a\n2.jpg,a\n3,b\n"}, Layout(),
+     "classes a, b; 2 to train on, 0 to predict; 1.jpg: labels.csv line 2: its photo stands in line 3 with another"
+     " label; which one is right is not known; 1.jpg: labels.csv line 3: its photo stands in line 2 with another label;"
+     " which one is right is not known; 2.jpg: labels.csv line 5: its photo stands in line 4 already"),
+    ("a CSV that nobody named beside class folders", ("a/1.jpg", "b/1.jpg"),
+     {"meta.csv": "file,label\na/1.jpg,7\nb/1.jpg,8\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict;"
+     " meta.csv: not read, since the photos lie in class folders; if it holds their labels, name it by data.labels"),
+    ("one that labels photos otherwise than folders do", ("img/1.jpg", "img/2.jpg", "more/3.jpg"),
+     {"meta.csv": "image,breed\n1.jpg,x\n2.jpg,y\n3.jpg,y\n"}, Layout(),
+     "ROOT/meta.csv: labels photos otherwise than their folders do ('x' and 'y' are one class by the one and two by the"
+     " other); name the file by data.labels to use its labels, or move it away"),
+    ("one whose columns are unknown, beside one folder", ("img/1.jpg", "img/2.jpg"),
+     {"meta.csv": "a,b\n1.jpg,x\n2.jpg,y\n"}, Layout(),
+     "ROOT: every usable photo is of the class 'img'; 1 photos, rows or classes cannot be used; expected photos of two"
+     " classes at least. meta.csv was not read, since the photos lie in class folders; if it holds their labels, name"
+     " it by data.labels"),
+    ("folders inside folders", ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "test/1.jpg"), {}, Layout(),
+     "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>; found"
+     " folders inside folders, such as Audi/A4 (data.nested: true makes each of them a class, 'Audi/A4')"),
+    ("the same with `data.nested: true`",
+     ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "VW/2.jpg", "test/1.jpg"), {}, Layout(nested=True),
+     "classes Audi/A4, Audi/A6, VW, VW/Passat; 4 to train on, 1 to predict"),
+    ("one class alone", ("a/1.jpg", "b/x.txt:"), {}, Layout(),
      "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of two"
      " classes at least"),
     ("no readable photo", ("a/1.jpg:", "b/1.jpg:"), {}, Layout(),
@@ -178,12 +212,7 @@ def layout_outcome(root: Path, files: tuple[str, ...], texts: dict[str, str], la
         make(root / name.rstrip(":"), b"" if name.endswith(":") else photo("JPEG", quality=30 + number))
     for name, text in texts.items():
         (root / name).write_text(text, encoding="utf-8")
-    placed = Layout(
-        layout.labels and root / layout.labels,
-        layout.path_column,
-        layout.label_column,
-        layout.test and root / layout.test,
-    )
+    placed = replace(layout, labels=layout.labels and root / layout.labels, test=layout.test and root / layout.test)
     try:
         found = load_dataset(root, processes=1, layout=placed)
         check_trainable(found)
@@ -191,7 +220,9 @@ def layout_outcome(root: Path, files: tuple[str, ...], texts: dict[str, str], la
         return str(error).replace(str(root), "ROOT")
     assert load_unlabelled(root, processes=1, layout=placed).photos == found.test
     told = "".join(f"; {entry.path}: {entry.reason}" for entry in found.quarantined)
-    return f"classes {', '.join(found.class_names)}; {len(found.train)} to train on, {len(found.test)} to predict{told}"
+    held = f" ({len(found.validation)} of them to validate on)" if found.validation else ""
+    counts = f"{len(found.train)} to train on{held}, {len(found.test)} to predict"
+    return f"classes {', '.join(found.class_names)}; {counts}{told}"
 
 
 @pytest.mark.parametrize("case", LAYOUTS, ids=[case[0] for case in LAYOUTS])

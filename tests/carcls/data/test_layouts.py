@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from carcls.data.folds import make_split, read_split, write_split
 from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Layout, LayoutKind, find_layout
-from carcls.data.names import class_order, is_junk, may_be_photo, natural_key, path_key, same_text
+from carcls.data.names import class_order, is_junk, look, may_be_photo, natural_key, path_key, same_text
+from carcls.data.sample_submission import read_sample
 from carcls.data.table import load_dataset, load_unlabelled, sort_class_names
 from carcls.data.tree import Kind, Tree
-from carcls.data.unlabelled import photos_below, unlabelled_candidates
+from carcls.data.unlabelled import photos_below, unlabelled_candidates, unusable_below
 from carcls.errors import DataError
 
 NAMES = ["Лада Калина", "bmw 10", "bmw 9", "10", "9", "\u0439", "VW, Passat"]
@@ -139,6 +140,84 @@ def test_names_that_are_no_text_are_used_for_photos_and_refused_for_classes(tmp_
     assert [entry.reason for entry in dataset.quarantined] == ["a name that cannot be a class; rename the folder"]
 
 
+ODD = ("1.jpg", "2.jpg_large", "st. 12", "4.jpg?w=800", "5.jpg.1", "6.pjpeg", "7.jpg~")
+
+
+def test_photos_with_odd_endings_are_told_by_their_first_bytes(tmp_path, write_photo):
+    """Wherever photos may lie: to predict, in class folders, beside rows of a table."""
+    root = tmp_path / "root"
+    for seed, (folder, name) in enumerate((folder, name) for folder in ("a", "b", "test") for name in ODD):
+        write_photo(tmp_path / "photo.jpg", seed)
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder / name).write_bytes((tmp_path / "photo.jpg").read_bytes())
+    for place in ("a/notes.txt", "test/notes.txt", "test/BMW.md"):
+        (root / place).write_text("BMW, no photo")
+    (root / "test" / "moving.gif1").write_bytes(b"GIF89a and more")
+    found = load_dataset(root, processes=1)
+    assert sorted(found.test.ids) == sorted(ODD)
+    assert sorted(found.train.ids) == sorted(f"{folder}/{name}" for folder in "ab" for name in ODD)
+    assert [(entry.path, entry.reason.partition(";")[0]) for entry in found.quarantined] == [
+        ("a/notes.txt", "neither by its name nor by its first bytes a photo"),
+        ("test/moving.gif1", "a GIF file"),
+    ]
+    assert {path.name for path in photos_below(root / "test")} == {*ODD, "moving.gif1"}
+    (root / "labels.csv").write_text("path,label\na/1.jpg,a\nb/1.jpg,b\n")
+    strays = {entry.path for entry in load_dataset(root, processes=1).quarantined if "in no row" in entry.reason}
+    assert strays == {f"{folder}/{name}" for folder in "ab" for name in ODD[1:]}
+
+
+def test_class_folders_may_hold_photos_with_odd_endings_alone(tmp_path, write_photo):
+    for name in ("a", "b"):
+        write_photo(tmp_path / name / "1.jpg", ord(name))
+        (tmp_path / name / "1.jpg").rename(tmp_path / name / "1.jpg_large")
+    assert load_dataset(tmp_path, processes=1).class_names == ("a", "b")
+
+
+def test_what_cannot_be_read_below_a_folder_is_told(tmp_path, write_photo):
+    write_photo(tmp_path / "new" / "1.jpg", 0)
+    (tmp_path / "new" / "2.jpg").symlink_to("gone.jpg")
+    (tmp_path / "new" / "loop").symlink_to(tmp_path / "new")
+    assert unusable_below(tmp_path / "new") == (
+        (tmp_path / "new" / "2.jpg", "a link to nothing"),
+        (tmp_path / "new" / "loop", "a link to a folder; its photos are not used"),
+    )
+
+
+@pytest.mark.parametrize("sign", ["\t", "\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u2029"])
+def test_folders_and_tables_refuse_the_same_class_names(tmp_path, write_photo, sign):
+    for seed, name in enumerate((f"a{sign}b", "c", "d")):
+        write_photo(tmp_path / name / "1.jpg", seed)
+    by_folder = load_dataset(tmp_path, processes=1)
+    assert by_folder.class_names == ("c", "d")
+    assert [entry.reason for entry in by_folder.quarantined] == ["a name that cannot be a class; rename the folder"]
+    write_photo(tmp_path / "other" / "train" / f"a{sign}b" / "1.jpg", 1)
+    write_photo(tmp_path / "other" / "train" / "c" / "2.jpg", 2)
+    rows = [("1.jpg", f"a{sign}b"), ("2.jpg", "c")]
+    for name, prefix in (("train.csv", ""), ("labels.csv", "train/")):
+        columns = "Id,Category" if name == "train.csv" else "path,label"
+        lines = [f'{prefix + (label + "/" if prefix else "")}{id_},"{label}"' for id_, label in rows]
+        (tmp_path / "other" / name).write_text("\n".join((columns, *lines)) + "\n", encoding="utf-8", newline="")
+        layout = Layout(labels=tmp_path / "other" / name if prefix else None)
+        by_table = load_dataset(tmp_path / "other", processes=1, layout=layout)
+        assert by_table.class_names == ("c",)
+        reasons = [entry.reason for entry in by_table.quarantined if entry.reason.startswith(f"{name} line")]
+        assert [reason.endswith("is not a text of one line") for reason in reasons] == [True]
+
+
+@given(st.text(min_size=1, max_size=5), st.sampled_from(["\u200b", "\u00ad", "\ufe0f", " ", "\xa0", "\u2009"]))
+def test_names_look_the_same_whatever_cannot_be_seen(name, sign):
+    assert look(name.upper()) == look(look(name.upper()))
+    assert look(f"{sign}{name}{sign}") == look(name)
+    assert look(f"{name} {sign} x") == look(f"{name} x")
+
+
+def test_names_that_look_different_are_not_alike():
+    names = ["BMW X5", "BMW X6", "BMWX5", "9", "09", "Лада", "Лаба", "e", "ё", "X-5", "X 5"]
+    assert len({look(name) for name in names}) == len(names)
+    assert look("Кalina") == look("Kаlina") == look("kalina")
+    assert look("Кalina", one_alphabet=False) != look("Kalina", one_alphabet=False)
+
+
 def test_a_folder_is_listed_once_and_tells_what_stands_in_it(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("10.jpg", "9.jpg", ".hidden", "b/c.jpg"):
@@ -201,7 +280,10 @@ def test_the_contests_tables_are_checked_without_photos(shared, tmp_path):
         (tmp_path / name).write_bytes((shared / "data" / "kaggle_csv" / name).read_bytes())
     found = find_layout(tmp_path, Layout())
     assert found.kind is LayoutKind.CONTEST
-    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(tmp_path, Layout())
+    labelled, unlabelled = (
+        labelled_candidates(found),
+        unlabelled_candidates(tmp_path, Layout(), read_sample(tmp_path / "sample-submission.csv")),
+    )
     assert (len(labelled.rows), len(labelled.refused)) == (0, 15_561)
     assert (len(unlabelled.rows), len(unlabelled.refused)) == (0, 6_675)
     assert {reason for _, reason in (*labelled.refused, *unlabelled.refused)} == {"no such file"}

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from carcls.data import headers, photo
+from carcls.data import photo
+from carcls.data.exif import _orientation as exif_orientation
 from carcls.data.headers import read_header
 from carcls.data.photo import decode_bytes, digest_of, preview_bytes, read_photo_bytes
 from carcls.errors import DataError
@@ -204,7 +205,7 @@ def test_the_first_frame_of_an_animation_counts(kind):
 
 @pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff", b"Exif\0\0II"])
 def test_a_broken_orientation_is_none(exif):
-    assert headers._orientation(exif) == 1
+    assert exif_orientation(exif) == 1
 
 
 @given(

@@ -11,10 +11,12 @@ import yaml
 
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
-from carcls.data.augment import check_policy, policy_fingerprint, view, view_and_transforms
+from carcls.data import policy_file
+from carcls.data.augment import know_policy, policy_fingerprint, view, view_and_transforms
 from carcls.data.generators import ViewGenerators
 from carcls.data.policy_file import probe, read_policy_file
 from carcls.errors import ConfigError
+from search.experiment.yaml_source import parse_source
 
 NESTED = A.Compose(
     [
@@ -136,7 +138,7 @@ FLIP = {"HorizontalFlip": {"p": 0.5}}
 def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, transforms, parts):
     policy = written(tmp_path / "mine.yaml", *transforms)
     with pytest.raises(ConfigError) as error:
-        check_policy(policy)
+        know_policy(policy)
     assert str(error.value).startswith(f"{policy}: ")
     assert "\n" not in str(error.value)
     for part in parts:
@@ -146,7 +148,7 @@ def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, tr
 def test_a_nested_transform_is_named_by_its_place(tmp_path):
     policy = saved(tmp_path / "mine.json", A.Compose([A.Blur(), A.OneOf([A.Blur(), A.Sequential([A.ToFloat()])])]))
     with pytest.raises(ConfigError, match=r"transform 2\.2\.1 \(ToFloat\): pixels must stay"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_a_nested_transform_is_named_by_its_place(tmp_path):
 def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
     policy = written(tmp_path / "mine.yaml", FLIP, **{target: value})
     with pytest.raises(ConfigError, match=rf"`transform` \(Compose\): {target}: there are photos only"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -164,26 +166,66 @@ def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
     [
         ("a.yaml", "transform: [", "not yaml: "),
         ("a.json", "{'transform': 1}", "not json: "),
-        ("a.yaml", "!!python/object/apply:os.getcwd []", "not yaml: could not determine a constructor"),
+        (
+            "a.yaml",
+            "!!python/object/apply:os.getcwd []",
+            "not yaml: line 1: file: has the tag tag:yaml.org",
+        ),
         ("a.yaml", "", "holds no augmentation policy"),
         ("a.yaml", "- HorizontalFlip", "holds no augmentation policy"),
         ("a.yaml", "transform: HorizontalFlip", "`transform`: expected a mapping with `__class_fullname__`"),
         ("a.json", "[" * 100_000, "not json: "),
-        ("a.yaml", "transform: &a {__class_fullname__: Compose, transforms: [*a]}", "write it flatter"),
+        ("a.yaml", "transform: &a {__class_fullname__: Compose, transforms: [*a]}", "or 30 levels"),
+        (
+            "a.yaml",
+            "transform: {a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1], b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a],"
+            " c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b], d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c],"
+            " e: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]}",
+            "expands to more than 20000 values",
+        ),
+        (
+            "a.yaml",
+            "x: 1\ntransform: {__class_fullname__: Blur, p: 0.5, p: 0.1}",
+            "line 2: transform.p: is written twice",
+        ),
+        ("a.json", '{"transform":\n{"p": 0.5, "p": 0.1}}', "the key 'p' is written twice in one mapping"),
+        ("a.json", '{"transform": {"p": NaN}}', "NaN cannot stand here"),
+        ("a.json", '{"transform": {"p": 1e999}}', "1e999 cannot stand here"),
+        ("a.json", '{"a":' * 500 + "1" + "}" * 500, "nested too deeply"),
+        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' cannot stand here"),
+        ("a.yaml", "#" * 300_000, "longer than 262,144 bytes"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        check_policy(str(path))
+        know_policy(str(path))
     assert str(error.value).startswith(str(path))
     assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-1", 0.1),
+        ("011", 11),
+        ("0o17", 15),
+        ("12:30:45", "12:30:45"),
+        ("no", "no"),
+        ("2026-11-28", "2026-11-28"),
+    ],
+)
+def test_a_policy_reads_as_an_experiment_file_does(tmp_path, text, expected):
+    """One YAML for all: 1.2, where 1.1 has octal numbers, sexagesimal ones, dates, and `no` for false."""
+    (tmp_path / "a.yaml").write_text(f"transform: {{__class_fullname__: HorizontalFlip, p: 0.5, x: {text}}}")
+    tree = policy_file._parse("a.yaml", (tmp_path / "a.yaml").read_bytes())
+    assert tree["transform"]["x"] == expected == parse_source(f"x: {text}", "e.yaml").tree["x"]
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read this augmentation policy: No such file"):
-        check_policy("nowhere.yaml")
+        know_policy("nowhere.yaml")
 
 
 def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
@@ -191,7 +233,7 @@ def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
     transform = {"__class_fullname__": "albumentations.augmentations.transforms.Cutout", "p": 0.5}
     path.write_text(json.dumps({"__version__": "0.4.6", "transform": transform}))
     with pytest.raises(ConfigError, match=rf"old\.json \(of albumentations 0\.4\.6, read by {A.__version__}\): "):
-        check_policy(str(path))
+        know_policy(str(path))
 
 
 class Unseeded(A.ImageOnlyTransform):
@@ -220,7 +262,7 @@ def test_a_transform_that_does_not_repeat_itself_is_refused(transform):
 def test_a_class_that_is_not_albumentations_own_is_not_read(tmp_path):
     policy = saved(tmp_path / "mine.yaml", A.Compose([Unseeded(p=1.0)]))
     with pytest.raises(ConfigError, match=r"Unseeded\): is no class of albumentations"):
-        check_policy(policy)
+        know_policy(policy)
 
 
 SLOW = {"PiecewiseAffine", "Superpixels"}
@@ -262,7 +304,7 @@ def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(t
 @pytest.mark.parametrize("name", ["RGBShift", "MedianBlur", "RandomRotate90", "HorizontalFlip", "ToSepia"])
 def test_arguments_that_a_transform_does_not_know_are_refused_with_or_without_its_own_constructor(tmp_path, name):
     with pytest.raises(ConfigError, match=rf"\({name}\): .*nonsense"):
-        check_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
+        know_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
 
 
 def test_what_a_saved_transform_says_is_what_it_does(tmp_path):
@@ -292,7 +334,7 @@ def test_the_examples_of_the_documentation_are_sound(tmp_path, monkeypatch, lang
         exec(example, {})  # noqa: S102  # what our own documentation tells a reader to run
     else:
         Path("mine.yaml").write_text(example, encoding="utf-8")
-    check_policy(str(tmp_path / "mine.yaml"))
+    know_policy(str(tmp_path / "mine.yaml"))
     assert {type(t).__name__ for t in read_policy_file(str(tmp_path / "mine.yaml")).compose()} >= {
         "HorizontalFlip",
         "OneOf",

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carcls.data import sample_submission
+from carcls.data.sample_submission import read_sample
 from carcls.errors import SubmissionError
-from carcls.inference import submission
-from carcls.inference.submission import read_sample, write_answers, write_submission
+from carcls.inference.submission import write_answers, write_submission
 from tests.mutations import mutated, refusal
 
 SHARED = Path(__file__).parents[3].parent / "shared"
@@ -166,7 +167,7 @@ def test_a_missing_or_huge_sample_is_refused(tmp_path, monkeypatch):
         read_sample(tmp_path / "nowhere.csv")
     with pytest.raises(SubmissionError, match="no such file"):
         read_sample(tmp_path)
-    monkeypatch.setattr(submission, "MAX_SAMPLE_BYTES", 10)
+    monkeypatch.setattr(sample_submission, "MAX_SAMPLE_BYTES", 10)
     with pytest.raises(SubmissionError, match="over 0 MiB"):
         read_sample(_sample(tmp_path, "Id,Category\na.jpg,0\n"))
 

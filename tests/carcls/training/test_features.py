@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from carcls.config import TrainConfig
+from carcls.data.k_folds import make_folds
 from carcls.data.store import Store
 from carcls.data.store.inventory import survey
 from carcls.events import PhaseSeconds, StoreUse
@@ -83,6 +84,64 @@ def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials
     assert kinds(fresh.store)["features"] == 3
     train(config(weights, HEAD, head={"pooling": "max"}), fresh, tmp_path / "other")
     assert kinds(fresh.store)["features"] == 6
+
+
+def by_rows(size_px):
+    """A frozen backbone whose features tell photos apart, and the photos that it saw."""
+    seen = []
+
+    def trunk(pixels, at_once):
+        seen.append(len(pixels))
+        return pixels.reshape(len(pixels), -1)[:, :24].astype(np.float32)
+
+    return FrozenBackbone(trunk, width=24, size_px=size_px, identity="fake"), seen
+
+
+def test_folds_share_the_plain_features_of_the_studys_photos(weights, fresh):
+    study, recipe = fresh.split, config(weights, HEAD)
+    backbone, seen = by_rows(32)
+    for part in ("train", "validation"):
+        stored_features(backbone, recipe, fresh, part, None)
+    folds = make_folds(study, count=3, seed=0)
+    for number in range(3):
+        fold = replace(fresh, split=folds.split(number), shared=(study.train, study.validation))
+        alone = replace(fold, shared=(), store=Store(fresh.store.root / "alone"))
+        for part in ("train", "validation"):
+            asked, own = by_rows(32), by_rows(32)
+            found = stored_features(asked[0], recipe, fold, part, None)
+            np.testing.assert_array_equal(found, stored_features(own[0], recipe, alone, part, None))
+            assert (sum(asked[1]), sum(own[1])) == (0, len(fold.table(part)))
+            view = stored_features(asked[0], recipe, fold, "train", 0)
+            np.testing.assert_array_equal(view, stored_features(own[0], recipe, alone, "train", 0))
+    assert sum(seen) == 24
+    assert kinds(fresh.store) == {"pixels": 2, "features": 2 + 3}, "and a view of each fold's training photos"
+
+
+def test_without_a_store_a_fold_computes_its_own_features_alone(weights, fresh):
+    study = fresh.split
+    split = make_folds(study, count=3, seed=0).split(1)
+    off = Store(fresh.store.root / "unused", enabled=False)
+    data = replace(fresh, split=split, store=off, shared=(study.train, study.validation))
+    for part in ("train", "validation"):
+        backbone, seen = by_rows(32)
+        found = stored_features(backbone, config(weights, HEAD), data, part, None)
+        expected = data.pixels(part, 32)[:].reshape(len(found), -1)[:, :24]
+        np.testing.assert_array_equal(found, expected.astype(np.float16))
+        assert sum(seen) == len(data.table(part))
+
+
+@pytest.mark.parametrize("policy", ["none", pytest.param("light", marks=pytest.mark.slow)])
+def test_a_fold_trains_to_the_same_numbers_on_shared_photos(weights, fresh, tmp_path, policy):
+    study = fresh.split
+    recipe = config(weights, HEAD, TOP, augment={"policy": policy, "views": 2})
+    split = make_folds(study, count=3, seed=0).split(0)
+    fold = replace(fresh, split=split, shared=(study.train, study.validation))
+    shared = told(train(recipe, fold, tmp_path / "shared"))
+    alone = told(train(recipe, replace(fold, shared=(), store=Store(tmp_path / "own")), tmp_path / "alone"))
+    for one, other in zip(shared, alone, strict=True):
+        # Features are computed in other groups of photos: rounding may differ before they become float16.
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+        assert one.val_log_loss == pytest.approx(other.val_log_loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": {"policy": "light", "views": 2, "cache_views": True}}])

@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carcls.choices import Scaled
 from carcls.config import EarlyStoppingConfig, StageConfig, TrainConfig
 from carcls.errors import CheckpointError
 from carcls.training.position import Best, Position, Scores, stopping_note
@@ -28,11 +30,12 @@ CONFIG = TrainConfig(
 )
 
 
-def walk(scores: list[Scores], *, attempt: int = 0) -> list[Position]:
+def walk(scores: list[Scores], *, attempt: int = 0, losses: list[list[float]] | None = None) -> list[Position]:
     positions = [Position()]
-    for score in scores:
+    for at, score in enumerate(scores):
         here = positions[-1].entering(positions[-1].next_stage)
-        positions.append(here.after_epoch(CONFIG, score, attempt=attempt))
+        compared = None if losses is None else Scaled(np.array(losses[at]), 1.0)
+        positions.append(here.after_epoch(CONFIG, score, compared, attempt=attempt))
     return positions[1:]
 
 
@@ -60,8 +63,23 @@ def test_stages_follow_each_other_and_early_stopping_ends_only_its_own():
 def test_the_best_is_kept_over_stages_with_its_size_and_ties_keep_the_earlier():
     walked = walk([scores(0.5, 1.0), scores(0.5, 0.9), scores(0.5, 0.9), scores(0.6, 2.0)], attempt=3)
     assert [p.best_so_far.epoch for p in walked] == [1, 2, 2, 4]
-    assert walked[2].best == Best(2, "attempt-3/best-0002.npz", image_size=32, accuracy=0.5, log_loss=0.9)
+    assert walked[2].best == Best(2, "attempt-3/best-0002.npz", 32, accuracy=0.5, log_loss=0.9, ends_stage=True)
     assert walked[3].best_so_far.image_size == 64
+
+
+@pytest.mark.parametrize(("last", "expected"), [([0.4, 1.7], 4), ([1.4, 1.6], 2)])
+def test_with_losses_the_latest_stage_end_within_noise_is_kept(last, expected):
+    told = [scores(0.5, 1.0), scores(0.9, 1.0), scores(0.6, 0.9), scores(0.1, 1.5)]
+    walked = walk(told, losses=[[3.0, 3.0], [1.0, 1.0], [0.1, 0.1], last])
+    assert [p.stage_ended for p in walked] == [False, True, False, True]
+    assert [p.best_so_far.epoch for p in walked] == [1, 2, 2, expected]
+    assert Position.from_json(json.loads(json.dumps(walked[-1].to_json()))) == walked[-1]
+
+
+def test_a_position_from_before_losses_were_kept_is_read():
+    old = walk([scores(0.5, 1.0)])[0].to_json()
+    del old["best"]["losses"], old["best"]["ends_stage"]
+    assert Position.from_json(old).best == Best(1, "attempt-0/best-0001.npz", 32, accuracy=0.5, log_loss=1.0)
 
 
 def test_entering_the_stage_under_way_changes_nothing():

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from carcls import devices, metrics
+from carcls.choices import Kept, kept_epoch, scaled
 from carcls.config import TrainConfig
 from carcls.data.batches import training_batches
 from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError, DivergedError, WeightsError
-from carcls.events import EpochReport, PhaseSeconds, StoreUse
+from carcls.events import EpochReport, PhaseSeconds, StoreUse, best_report
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import build_classifier
 from carcls.training.checkpoint import load_state, model_variables, save_state, variable_arrays
@@ -140,8 +141,9 @@ def test_training_reproduces_its_recorded_curve(whole):
 
 
 def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
-    best = max(whole.reports[:4], key=lambda report: report.rank)
+    best = best_report(whole.reports)
     assert whole.reports[4].rank < best.rank, "the last stage was meant to ruin the model"
+    assert best.epoch == 4, "the end of the stage before"
     assert whole.reports[4].best_weights == f"attempt-0/best-{best.epoch:04d}.npz"
 
     not_best = replace(whole.reports[4], best_weights=whole.reports[4].checkpoint)
@@ -153,6 +155,27 @@ def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
     log_loss = metrics.log_loss(np.asarray(probabilities), data.split.validation.labels)
     # To rounding: training has the frozen scale of each BatchNorm in the kernel before it (models.folding).
     assert log_loss == pytest.approx(best.val_log_loss, rel=2e-4)
+
+
+def test_what_is_kept_follows_from_the_evidence(whole, data):
+    labels = data.split.validation.labels
+    epochs = [scaled(report.evidence.validation.astype(np.float64), labels) for report in whole.reports]
+    for report, epoch in zip(whole.reports, epochs, strict=True):
+        assert report.val_scaled_log_loss == pytest.approx(epoch.log_loss, abs=2e-3)  # evidence is float16
+        so_far = [Kept(r.stage_ended, e.losses) for r, e in zip(whole.reports, epochs, strict=True)][: report.epoch]
+        assert report.kept_epoch == kept_epoch(so_far)
+
+
+def test_asking_for_averages_changes_no_number_and_scores_each(recipe, whole, data, tmp_path):
+    reports = []
+    fine_tune(recipe, data, reports.append, folder=tmp_path, averages=True)
+    assert [numbers(report) for report in reports] == [numbers(report) for report in whole.reports]
+    assert [sorted(report.evidence.averages) for report in reports[:-1]] == [[]] * 4
+    averages = reports[-1].evidence.averages
+    assert sorted(averages) == ["ema-0.96", "ema-0.99", "last-3", "last-5"]
+    # Of a stage of one epoch the average over epochs is that epoch.
+    np.testing.assert_array_equal(averages["last-3"].validation, reports[-1].evidence.validation)
+    assert not np.array_equal(averages["ema-0.99"].validation, reports[-1].evidence.validation)
 
 
 def test_only_the_attempts_own_files_are_written(whole):

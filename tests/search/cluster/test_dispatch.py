@@ -29,6 +29,7 @@ def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
         gpu_share=0.5,
         deterministic=False,
         deadline={"epoch_factor": 4.0, "shortest_minutes": 10.0, "first_epoch_minutes": 120.0},
+        rank_by="log_loss",
     )
     assert desk.state(0) is TrialState.RUNNING, "recorded before anybody starts"
     assert desk.study.record(0).params == desk.experiment.baseline

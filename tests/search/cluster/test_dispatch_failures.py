@@ -198,3 +198,13 @@ def test_a_row_goes_on_in_the_next_driver_and_begins_anew_once_it_was_said(open_
     for _ in range(FAILURES_IN_A_ROW - 1):
         fail(resumed, "OSError: disk")
     assert resumed.dispatcher.stopping is None
+
+
+def test_a_framework_that_does_not_load_stops_the_search_and_blames_no_trial(open_desk) -> None:
+    desk = open_desk("search.trials=3", "search.max_restarts=5")
+    desk.dispatcher.segment_ended(desk.take().number, Outcome("unable", "Keras cannot be loaded"))
+    record = desk.study.record(0)
+    assert (record.state, record.deaths, record.traceback) == (TrialState.WAITING, (), None)
+    assert desk.dispatcher.stopping == "no trial can be trained here: Keras cannot be loaded"
+    assert desk.dispatcher.next_segment() == "finished"
+    assert not desk.dispatcher.finished, "resumed, it goes on"

@@ -5,7 +5,7 @@ import pytest
 from carcls.config import TrainConfig
 from search.cluster.guard import descendants
 from search.cluster.resources import Node
-from search.cluster.warmup import checking_weights, distinct_weights
+from search.cluster.warmup import checking_start, distinct_weights
 from search.errors import ClusterError
 
 HERE = Node("0", "here", 1.0, 0.0)
@@ -32,22 +32,21 @@ def test_random_weights_need_no_file() -> None:
     assert distinct_weights([config("MobileNet", "none")]) == ()
 
 
-def test_without_files_to_check_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a process was made")
-
-    monkeypatch.setattr("ray.remote", refuse)
-    monkeypatch.setattr("subprocess.Popen", refuse)
-    for here in (True, False):
-        with checking_weights((), here=here) as check:
-            check([HERE])
+def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """A backend that is not there would have each trial die; here it is one line, before the first."""
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(ClusterError) as caught, checking_start((), here=True) as check:
+        check([HERE])
+    assert str(caught.value).startswith("here: Keras cannot be loaded: ValueError: Unable to import backend : theano")
+    assert "(backend 'theano', by the environment's KERAS_BACKEND)" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_every_problem_is_told_by_node(tmp_path) -> None:
     """By a process of its own, which begins before it is asked."""
     (tmp_path / "torn.h5").write_bytes(b"torn")
     configs = [config("MobileNet", str(tmp_path / name)) for name in ("missing.h5", "torn.h5")]
-    with pytest.raises(ClusterError) as caught, checking_weights(configs, here=True) as check:
+    with pytest.raises(ClusterError) as caught, checking_start(configs, here=True) as check:
         check([HERE])
     first, *problems = str(caught.value).splitlines()
     assert first == "the backbones' weights cannot be used:"
@@ -58,14 +57,14 @@ def test_every_problem_is_told_by_node(tmp_path) -> None:
 def test_a_check_that_dies_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with (
-        pytest.raises(ClusterError, match="here: the check ended by exit status 1: no word"),
-        checking_weights([config("MobileNet", "/weights.h5")], here=True) as check,
+        pytest.raises(ClusterError, match=r"^here: loading framework and weights ended by exit status 1: no word$"),
+        checking_start([config("MobileNet", "/weights.h5")], here=True) as check,
     ):
         check([HERE])
 
 
 def test_a_check_that_nobody_waits_for_is_ended() -> None:
     before = descendants(os.getpid())
-    with checking_weights([config("MobileNet", "/weights.h5")], here=True):
+    with checking_start([config("MobileNet", "/weights.h5")], here=True):
         assert len(descendants(os.getpid()) - before) == 1
     assert descendants(os.getpid()) <= before

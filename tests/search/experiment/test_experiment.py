@@ -208,10 +208,10 @@ def test_the_summary_says_what_a_search_would_do(file):
 def test_the_summary_says_what_is_held_back(file):
     [photos, *_] = load(file).summary_lines()
     assert photos.endswith(", 15% held back for validation")
-    judged = load(file, ["data.judge={fraction: 0.17}"])
-    assert judged.summary_lines()[0] == f"{photos}, 17% for judging"
-    assert (judged.data.judge_fraction, load(file).data.judge_fraction) == (0.17, 0.0)
-    assert judged != load(file)
+    held_out = load(file, ["data.holdout={fraction: 0.17}"])
+    assert held_out.summary_lines()[0] == f"{photos}, 17% as holdout"
+    assert (held_out.data.holdout_fraction, load(file).data.holdout_fraction) == (0.17, 0.0)
+    assert held_out != load(file)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -253,5 +253,6 @@ class TestShippedExperiments:
 
 def test_the_shipped_experiments_are_these():
     assert [path.stem for path in SHIPPED] == [
-        "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "xception_stages",
+        "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "lab_full",
+        "lab_short", "xception_stages",
     ]  # fmt: skip

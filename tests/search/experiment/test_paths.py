@@ -52,9 +52,11 @@ def test_what_of_the_layout_is_not_here_is_named(file, tmp_path):
     ]
 
 
-def test_a_column_needs_its_file(file):
-    with pytest.raises(ExperimentError, match=r"data.label_column: .*needs data.labels, the CSV file"):
-        load(file, ["data.labels=null", "data.path_column=null"])
+def test_columns_and_endings_may_be_named_without_the_file(file):
+    layout = load(file, ["data.labels=null", "data.path_column=a", "data.extension=jpg"]).data.layout
+    assert (layout.labels, layout.path_column, layout.extension) == (None, "a", ".jpg")
+    with pytest.raises(ExperimentError, match=r"data.extension: .*expected an ending such as .jpg, found 'a/b'"):
+        load(file, ["data.extension=a/b"])
 
 
 @pytest.mark.parametrize(

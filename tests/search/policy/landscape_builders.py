@@ -23,15 +23,15 @@ def curve(
     params: Mapping[str, Value] | None = None,
     seed: int = 0,
 ) -> Curve:
-    """From validation accuracies by stage and epoch; the judge's are smaller by an eighth."""
+    """From validation accuracies by stage and epoch; holdout accuracies are smaller by an eighth."""
     points = tuple(
         CurvePoint(
             stage=stage,
             stage_ended=at == len(values),
             val_accuracy=value,
             val_log_loss=1.0,
-            judge_accuracy=value - 0.125,
-            judge_log_loss=1.0,
+            holdout_accuracy=value - 0.125,
+            holdout_log_loss=1.0,
             seconds=seconds,
         )
         for stage, values in enumerate(stages)

@@ -23,7 +23,7 @@ def test_means_by_hand() -> None:
     # Of three, trial 1 is promoted and trial 2 carried to its end: 6 epochs. The second search is the baseline alone.
     found = summed_up([play(*GOOD), play(GOOD[0])], size=3)
 
-    assert found.judge_accuracy == pytest.approx((0.675 + 0.475) / 2)
+    assert found.holdout_accuracy == pytest.approx((0.675 + 0.475) / 2)
     assert found.standard_error == pytest.approx(0.1)  # |a - b| / 2 of two
     assert (found.started, found.finished) == (2.0, 2.0)
     assert found.cost_s == (6 + 2) / 2
@@ -43,9 +43,9 @@ def test_more_budget_finds_more_on_crossing_curves() -> None:
         return forecast(CROSSING, Ladder(3), sampler="random", workers=2, budget_s=trainings * 30.0, seeds=range(6))
 
     small, large = at(2), at(20)
-    assert small.judge_accuracy is not None
-    assert large.judge_accuracy is not None
-    assert small.judge_accuracy < large.judge_accuracy
+    assert small.holdout_accuracy is not None
+    assert large.holdout_accuracy is not None
+    assert small.holdout_accuracy < large.holdout_accuracy
     assert small.started < large.started
     assert not large.ran_out
 

@@ -1,0 +1,146 @@
+"""A .keras file of a stranger -> its model: what it claims is checked before anything of that size is made."""
+
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+# Keras makes variables without their values inside a stateless scope; the names for that are private.
+from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import initialize_all_variables
+
+from carcls.containers import opened_zip
+from carcls.errors import CheckpointError
+from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
+from carcls.inference.model_values import ForeignConfigError
+from carcls.models.hdf5 import plain_hdf5
+
+CARD = "carsearch.json"
+MAX_CARD_BYTES = 2**20
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_MEMBERS = {CARD, _CONFIG, _WEIGHTS, "metadata.json"}
+_MAX_OUTPUTS = 128
+"""Numbers that a layer may make of each pixel of the photo; VGG makes 64."""
+_FREE_OUTPUTS = 2**20
+"""So many it may make of the smallest photo."""
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, OverflowError, MemoryError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
+_ERROR_LETTERS = 200
+_UNINITIALISED = "uninitialized_variables"
+
+
+class ModelFile:
+    """A .keras file whose members are whole, few, uncompressed, and as long as they say."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CheckpointError."""
+        self._path = path
+        try:
+            with opened_zip(path) as (archive, entries):
+                self._check(archive, entries)
+                self.card = archive.read(CARD)
+                self._config = archive.read(_CONFIG)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such model; `carsearch retrain` writes one") from None
+        except _UNREADABLE as error:
+            raise CheckpointError(
+                f"{path}: torn, or not a .keras file: {_brief(error)}; export or copy it again"
+            ) from error
+
+    def _check(self, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> None:
+        if sum(info.file_size for info in entries.values()) > self._path.stat().st_size:
+            raise CheckpointError(
+                f"{self._path}: claims to unpack to more than it holds; a .keras file is not compressed"
+            )
+        if CARD not in entries:
+            raise CheckpointError(
+                f"{self._path}: a Keras model without {CARD}; expected one that carsearch exported, since class names"
+                " and image size are told there"
+            )
+        others = sorted(name for name, info in entries.items() if name not in _MEMBERS or info.compress_type)
+        if others or len(entries) < len(_MEMBERS):
+            raise CheckpointError(
+                f"{self._path}: expected {', '.join(sorted(_MEMBERS))}, uncompressed and alone; found"
+                f" {', '.join(map(repr, others or entries))[:200]}; export it again"
+            )
+        for name, limit in ((CARD, MAX_CARD_BYTES), (_CONFIG, MAX_CONFIG_BYTES)):
+            if entries[name].file_size > limit:
+                raise CheckpointError(
+                    f"{self._path}: {name} has {entries[name].file_size:,} bytes; expected at most {limit:,}"
+                )
+        torn = archive.testzip()
+        if torn is not None:
+            raise CheckpointError(f"{self._path}: {torn} is damaged; export or copy the file again")
+
+    def model(self, *, size_px: int) -> keras.Model:
+        """The model, not compiled, once its configuration is found to be one that `export_model` writes.
+
+        size_px: side of the photos; bounds what layers may make of them. Raises CheckpointError.
+        """
+        try:
+            return self._loaded(size_px)
+        except ForeignConfigError as error:
+            raise CheckpointError(
+                f"{self._path}: not a model that Keras can load safely: {_CONFIG}: {error}; expected one that this"
+                " carsearch exported"
+            ) from error
+        except Exception as error:  # over a stranger's configuration Keras and its backend raise nearly everything
+            raise CheckpointError(
+                f"{self._path}: not a model that Keras can load: {_brief(error)}; export it again"
+            ) from error
+
+    def _loaded(self, size_px: int) -> keras.Model:
+        held, config = self._count_weights(), checked_config(self._config)
+        with _deferred_values():
+            with keras.StatelessScope(initialize_variables=False):
+                model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            wanted = sum(math.prod(variable.shape) for variable in model.weights)
+            if wanted > held:
+                raise ForeignConfigError(f"its layers have {wanted:,} weights, the file holds {held:,}")
+            _check_outputs(model, max(_FREE_OUTPUTS, _MAX_OUTPUTS * size_px**2))
+            initialize_all_variables()
+        model.load_weights(self._path)
+        return model
+
+    def _count_weights(self) -> int:
+        """Numbers in the HDF5 file inside, once it holds plain arrays alone. Keras reads it again."""
+        with zipfile.ZipFile(self._path) as archive, plain_hdf5(io.BytesIO(archive.read(_WEIGHTS))) as (_, arrays):
+            return sum(array.size for array in arrays.values())
+
+
+def _brief(error: Exception) -> str:
+    """In one line: Keras's errors quote the whole configuration, and tell the cause at their end."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 2 * _ERROR_LETTERS else f"{text[:_ERROR_LETTERS]} … {text[-_ERROR_LETTERS:]}"
+
+
+@contextmanager
+def _deferred_values() -> Iterator[None]:
+    """Variables made inside, in a stateless scope, wait for their values; those that never get any are forgotten."""
+    outer = global_state.get_global_attribute(_UNINITIALISED)
+    global_state.set_global_attribute(_UNINITIALISED, [])
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_UNINITIALISED, outer)
+
+
+def _check_outputs(model: keras.Model, limit: int) -> None:
+    """Raises ForeignConfigError where a layer makes more numbers of one photo than any that is exported."""
+    for operation in getattr(model, "operations", model.layers):  # a Sequential has layers alone
+        if isinstance(operation, keras.Model):
+            _check_outputs(operation, limit)
+        for output in keras.tree.flatten(operation.output):
+            made = math.prod(side for side in output.shape if side is not None)
+            if made > limit:
+                raise ForeignConfigError(
+                    f"layer {operation.name!r} makes {made:,} numbers of a photo; {limit:,} at most"
+                )

@@ -1,0 +1,88 @@
+"""HDF5 files of strangers: opened only where they hold plain arrays that are all there.
+
+HDF5 can do much more than hold arrays: links to other files, arrays kept in them, arrays that claim gigabytes and
+store nothing, filters that unpack without bound. Keras uses none of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py  # type: ignore[import-untyped]  # ships no types
+import numpy as np
+
+from carcls.containers import regular_size
+
+_MAX_OBJECTS = 100_000
+_MAX_DEPTH = 50
+_MAX_NAMES = 4_096
+"""In one attribute."""
+_LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+
+
+@contextmanager
+def plain_hdf5(source: Path | BinaryIO) -> Iterator[tuple[h5py.File, Mapping[str, h5py.Dataset]]]:
+    """The file, and its arrays by their names in it, none of which has been read.
+
+    source: a path, or a seekable file. Every array holds numbers, lies in the file uncompressed, and all together are
+    no larger than it. Raises ValueError naming what is otherwise, OSError, and what h5py raises over damage.
+    """
+    byte_count = regular_size(source) if isinstance(source, Path) else source.seek(0, 2)
+    with h5py.File(source, "r") as file:
+        arrays: dict[str, h5py.Dataset] = {}
+        _collect(file, arrays)
+        claimed = sum(array.nbytes for array in arrays.values())
+        if claimed > byte_count:
+            raise ValueError(f"its arrays claim {claimed:,} bytes, the file has {byte_count:,}")
+        yield file, arrays
+
+
+def names_in(group: h5py.Group, attribute: str) -> list[str]:
+    """The strings in an attribute. Raises ValueError for any other kind, or for too many."""
+    held = group.attrs.get_id(attribute)
+    if held.shape == (0,):  # h5py writes an empty list as floats
+        return []
+    is_text = held.dtype.kind == "S" or h5py.check_string_dtype(held.dtype) is not None
+    if not is_text or len(held.shape) != 1 or held.shape[0] > _MAX_NAMES:
+        raise ValueError(f"{attribute!r} of {group.name!r} is no list of at most {_MAX_NAMES:,} names")
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in group.attrs[attribute]]
+
+
+def _collect(file: h5py.File, arrays: dict[str, h5py.Dataset]) -> None:
+    seen: set[int] = set()
+    waiting: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
+    while waiting:
+        path, group, depth = waiting.pop()
+        for name in group:
+            inner = f"{path}/{name}" if path else name
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{inner!r} is a link; expected arrays that are in the file itself")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise ValueError(f"{inner!r} stands in the file twice")
+            seen.add(address)
+            if len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
+                raise ValueError(f"more than {_MAX_OBJECTS:,} objects, or more than {_MAX_DEPTH} groups in each other")
+            if isinstance(item, h5py.Group):
+                waiting.append((inner, item, depth + 1))
+            elif isinstance(item, h5py.Dataset):
+                _check_array(item, inner)
+                arrays[inner] = item
+            else:
+                raise ValueError(f"{inner!r} is neither an array nor a group")
+
+
+def _check_array(array: h5py.Dataset, name: str) -> None:
+    if array.shape is None or array.dtype.kind not in "biuf":
+        raise ValueError(f"{name!r} holds {array.dtype}, not numbers")
+    making = array.id.get_create_plist()
+    if making.get_external_count() or making.get_layout() not in _LAYOUTS:
+        raise ValueError(f"{name!r} is kept in another file")
+    if making.get_nfilters():
+        raise ValueError(f"{name!r} is compressed; write the file anew without compression")
+    if array.id.get_storage_size() < array.nbytes:
+        raise ValueError(f"{name!r} claims {array.nbytes:,} bytes and holds {array.id.get_storage_size():,}")
+    if array.chunks and int(np.prod(array.chunks, dtype=object)) > max(1, 2 * array.size):
+        raise ValueError(f"{name!r} is stored in pieces larger than itself")

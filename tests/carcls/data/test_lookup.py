@@ -1,0 +1,60 @@
+"""What a CSV file calls a photo -> the photo: with or without its ending or folder, and never by a guess."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carcls.data.columns import path_and_label
+from carcls.data.layouts import Layout
+from carcls.data.lookup import PhotoLookup
+from carcls.data.rows import CsvFile
+from carcls.data.tree import Tree
+from carcls.errors import DataError
+
+paths = st.sampled_from(
+    [f"{folder}{stem}{end}" for folder in ("", "p/", "q/r/") for stem in "ab" for end in (".jpg", ".png", "")]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sets(paths, min_size=1, max_size=6), st.sampled_from("ab"))
+def test_a_name_finds_its_one_photo_or_none(tmp_path_factory, files, name):
+    root = tmp_path_factory.mktemp("root")
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    found, reason = PhotoLookup(Tree(root), below="").locate(name, name)
+    called_so = {file for file in files if name in (PurePosixPath(file).name, PurePosixPath(file).stem)}
+    beside = {file for file in called_so if "/" not in file}
+    meant = {name} if name in files else beside or called_so
+    if len(meant) == 1:
+        assert (found, reason) == (meant.pop(), "")
+    else:
+        assert reason.startswith("more than one photo could be meant" if meant else "no such file")
+    assert PhotoLookup(Tree(root), extension=".jpg").locate(name) == (
+        (name, "") if name in files else (f"{name}.jpg", "") if f"{name}.jpg" in files else (name, "no such file")
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("image_id,model", ("image_id", "model")),
+        ("filename,Label", ("filename", "Label")),
+        ("ID,img_path,Class Name,class_id", ("img_path", "Class Name")),
+        ("make,model,image,year", ("image", "model")),
+        ("img,breed", ("img", "breed")),
+    ],
+)
+def test_usual_names_of_columns_are_known(tmp_path, header, expected):
+    table = CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ())
+    assert path_and_label(table, Layout()) == expected
+    assert path_and_label(table, Layout(path_column="x", label_column="y")) == ("x", "y")
+
+
+@pytest.mark.parametrize(("header", "key"), [("a,label", "path_column"), ("file,label,class", "label_column")])
+def test_columns_that_cannot_be_told_name_their_key(tmp_path, header, key):
+    with pytest.raises(DataError, match=f"name it by data.{key}. Columns: {header}"):
+        path_and_label(CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ()), Layout())
