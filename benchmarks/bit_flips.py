@@ -29,6 +29,7 @@ from carcls.data.store import Store
 from carcls.data.store.damage import verify
 from carcls.errors import CarclsError
 from carcls.events import EpochReport, PhaseSeconds
+from carcls.evidence import Evidence
 from carcls.training.checkpoint import load_state, read_meta, save_state
 from search.errors import SearchError, StudyError
 from search.folder import StudyFolder
@@ -102,6 +103,7 @@ def targets(folder: Path) -> list[Target]:
         Target("split.csv", study.split, _read_split, has_lines=True),
         Target("quarantine.csv", study.quarantine, _read_quarantine, has_lines=True),
         Target("checkpoint", checkpoint, _read_checkpoint),
+        Target("probabilities", _evidence(folder / "probabilities"), _read_evidence),
         Target("store, first use since boot", artefact, _use_artefact),
         Target("store verify", artefact, _verify_artefact),
     ]
@@ -201,6 +203,27 @@ def _read_split(path: Path) -> tuple[object, bool]:
 def _read_quarantine(path: Path) -> tuple[object, bool]:
     check_folder(StudyFolder(path.parent))
     return path.read_bytes(), False
+
+
+def _evidence(folder: Path) -> Path:
+    path = folder / "epoch-0001.npz"
+    averages = {"ema-0.96": Evidence(_probabilities(2), _probabilities(3))}
+    Evidence(_probabilities(0), _probabilities(1), averages).write(path)
+    return path
+
+
+def _probabilities(seed: int) -> NDArray[np.float16]:
+    return np.abs(_numbers(seed, (12, 10))).astype(np.float16)
+
+
+def _read_evidence(path: Path) -> tuple[object, bool]:
+    found = Evidence.read(path)
+    by_name = {"": found, **found.averages}
+    return {name: (one.validation.tobytes(), _bytes(one.holdout)) for name, one in by_name.items()}, False
+
+
+def _bytes(array: NDArray[np.float16] | None) -> bytes | None:
+    return None if array is None else array.tobytes()
 
 
 def _read_checkpoint(path: Path) -> tuple[object, bool]:

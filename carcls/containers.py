@@ -30,6 +30,13 @@ def regular_size(path: Path) -> int:
     return status.st_size
 
 
+def check_list(archive: zipfile.ZipFile) -> None:
+    """A zip file that we wrote lists all its entries: without comments, for one bit of a comment's length makes a
+    comment of the entries behind it. Raises ValueError."""
+    if archive.comment or any(info.comment for info in archive.infolist()):
+        raise ValueError("its list of entries is damaged")
+
+
 def check_apart(archive: zipfile.ZipFile, byte_count: int) -> None:
     """Entries of a zip file of so many bytes lie one after the other. Raises ValueError.
 
@@ -76,9 +83,7 @@ def opened_zip(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, zipfi
         entries = {info.filename: info for info in archive.infolist()}
         if len(entries) != len(archive.infolist()) or len(entries) > _MAX_ENTRIES:
             raise ValueError(f"a name stands in it twice, or it has more than {_MAX_ENTRIES:,} entries")
-        if archive.comment or any(info.comment for info in entries.values()):
-            # None is written; one bit of a comment's length makes a comment of the entries behind it.
-            raise ValueError("its list of entries is damaged")
+        check_list(archive)
         check_apart(archive, byte_count)
         yield archive, entries
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls import atomic
+from carcls.containers import check_list
 from carcls.errors import EvidenceError
 
 MAX_BYTES = 4 * 2**20
@@ -21,7 +22,8 @@ MAX_BYTES = 4 * 2**20
 _SAMPLE_SEED = 20_261_128
 _BYTES_EACH = 2  # float16
 _MAX_UNPACKED_BYTES = 32 * MAX_BYTES
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What zipfile, zlib and numpy raise over bytes that they cannot make sense of."""
 
 Probabilities = NDArray[np.float16]
 """(n, classes), rows in the order of the part's table, or of its sample."""
@@ -76,6 +78,7 @@ class Evidence:
     @classmethod
     def _from_bytes(cls, content: bytes) -> "Evidence":
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            check_list(archive.zip)
             if sum(entry.file_size for entry in archive.zip.infolist()) > _MAX_UNPACKED_BYTES:
                 raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
             arrays = {name: archive[name] for name in archive.files}

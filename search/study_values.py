@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from carcls.config import RankBy
 from search.errors import StudyError
@@ -64,6 +65,10 @@ class StudyValues:
         raise_if_due: called while it waits; what it raises ends the wait.
         """
         self._storage.patience.minutes, self._storage.patience.raise_if_due = minutes, raise_if_due
+
+    def wait_for(self, write: Callable[[], None], path: Path) -> None:
+        """Writes another file of the study, as patiently. Raises OSError."""
+        self._storage.patience.wait_for(write, path)
 
     def get_value(self, key: str) -> Value:
         """A value kept with the study; None where there is none."""

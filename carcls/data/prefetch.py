@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 from carcls.data.epoch_plan import Batch, Plan
@@ -40,6 +42,7 @@ class EpochBatches(keras.utils.PyDataset):
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Batch]] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -62,7 +65,22 @@ class EpochBatches(keras.utils.PyDataset):
             for ahead in range(number, min(number + 1 + self._ahead, len(self))):
                 self._submit(ahead)
             future = self._pending[number]
-        return future.result()
+        try:
+            return future.result()
+        except Exception as error:
+            self._failure = error
+            raise
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """While `fit` reads the batches: what making one raised passes as it is. TensorFlow would turn it into an error
+        of its own, which is neither a DataError nor an OSError any more."""
+        try:
+            yield
+        except Exception:
+            if self._failure is not None:
+                raise self._failure  # noqa: B904 - its own cause is kept; the framework's error is its context
+            raise
 
     def _drop_far(self, number: int) -> None:
         for far in [n for n in self._pending if not number - _BEHIND <= n <= number + self._ahead]:

@@ -55,7 +55,8 @@ def run_epoch(
     clock = _Laps()
     batches = photos.training(position.epoch)
     store_s = clock.lap()
-    trained = learner.train_epoch(batches, position.log_losses)
+    with batches.own_errors():
+        trained = learner.train_epoch(batches, position.log_losses)
     batches.close()
     training_s = clock.lap()
     check_finite(trained.loss, "training loss", config, position)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
@@ -156,7 +157,8 @@ class Dispatcher:
         self._outage.got_on(number)
         if report.evidence is not None and report.epoch > self._study.record(number).fidelity:
             # Before the record: whatever is recorded has its evidence. After a kill in between it is written again.
-            report.evidence.write(self._folder.probabilities(number, report.epoch))
+            path = self._folder.probabilities(number, report.epoch)
+            self._study.wait_for(partial(report.evidence.write, path), path)
             report = replace(report, evidence=None)
         if not self._study.report(number, report):
             with self._outage.noticed():  # what is not deleted now is after a later epoch

@@ -23,6 +23,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory):
         ("quarantine.csv", FLIPS),
         # Times and attributes of a zip file's entries may change, and nothing that it holds.
         ("checkpoint", FLIPS // 2),
+        ("probabilities", FLIPS // 2),
         ("store, first use since boot", FLIPS),
         ("store verify", FLIPS),
     ],

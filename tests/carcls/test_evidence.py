@@ -88,3 +88,23 @@ def test_a_large_part_is_sampled_and_its_labels_go_with_it(monkeypatch):
     probabilities = np.arange(8.0).reshape(4, 2)
     assert as_evidence(probabilities, labels).tolist() == [[2.0, 3.0], [4.0, 5.0]]
     assert evidence_labels(labels, 2).tolist() == [1, 0]
+
+
+def test_no_bit_of_its_list_of_entries_hides_a_part(tmp_path):
+    path = tmp_path / "epoch-0001.npz"
+    parts = np.full((2, 3), 1 / 3, np.float16)
+    Evidence(parts, parts, {"ema-0.96": Evidence(parts)}).write(path)
+    content = path.read_bytes()
+    hidden = []
+    for place in range(content.index(b"PK\x01\x02"), len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                found = Evidence.read(path)
+            except EvidenceError:
+                continue
+            if found.holdout is None or found.averages.keys() != {"ema-0.96"}:
+                hidden.append((place, bit))
+    assert hidden == []

@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 
 from carcls import devices
-from carcls.data.epoch_plan import ArrayPlan
+from carcls.data.epoch_plan import ArrayPlan, Batch
 from carcls.data.prefetch import EpochBatches
+from carcls.errors import DataError
 
 
 def epoch(count: int, batch_size: int) -> EpochBatches:
     x = np.arange(count * 4, dtype=np.uint8).reshape(count, 2, 2, 1)
     return EpochBatches(ArrayPlan(x, np.eye(3, dtype=np.float32)[np.arange(count) % 3], batch_size))
+
+
+class LosesPhotos(ArrayPlan):
+    """Of its third batch a photo is lost."""
+
+    def batch(self, number: int) -> Batch:
+        if number == 2:
+            raise DataError("7.jpg: no such file")
+        return super().batch(number)
 
 
 class Seen(keras.Model):
@@ -63,3 +73,18 @@ def test_an_epoch_that_was_fitted_is_let_go() -> None:
     while gone() is not None and time.monotonic() < deadline_s:
         gc.collect()
     assert gone() is None
+
+
+def test_what_a_batch_could_not_be_made_of_is_said_in_our_words() -> None:
+    """TensorFlow makes an error of its own of it, by which nobody can tell photos from program."""
+    x = np.zeros((9, 2, 2, 1), np.uint8)
+    model, batches = Seen(), EpochBatches(LosesPhotos(x, np.eye(3, dtype=np.float32)[np.arange(9) % 3], 3))
+    model.compile(run_eagerly=True)
+    with pytest.raises(DataError, match=r"^7\.jpg: no such file$"), batches.own_errors():
+        model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+    assert len(model.batches) <= 2
+
+
+def test_errors_that_are_not_of_the_batches_pass_as_they_are() -> None:
+    with pytest.raises(ZeroDivisionError), epoch(6, 3).own_errors():
+        raise ZeroDivisionError

@@ -3,14 +3,18 @@
 import errno
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from carcls.evidence import Evidence
 from search.cluster.segment import Outcome, Segment
 from search.policy.records import TrialState
 from tests.search.cluster.dispatch_desk import ACCURACIES, HEAD_EPOCHS, Desk, finish
 from tests.search.ran import timeless
+from tests.search.trial_builders import epoch_report
 
 AWAY = Outcome("unavailable", "DataError: split.csv: cannot be read")
 
@@ -143,6 +147,17 @@ def test_a_study_folder_that_is_away_is_waited_for(desk: Desk) -> None:
     desk.work(desk.take())
     assert looks == [False, False], "it waited, and nobody made the folder anew"
     assert desk.study.record(0).fidelity == HEAD_EPOCHS + 1
+
+
+def test_what_comes_with_an_epoch_waits_for_the_folder_too(desk: Desk) -> None:
+    segment = desk.take()
+    desk.epoch(segment.number)
+    elsewhere = desk.folder.root.rename(desk.folder.root.with_name("elsewhere"))
+    desk.study.be_patient(5, lambda: elsewhere.exists() and elsewhere.rename(desk.folder.root))
+    evidence = Evidence(np.full((2, 3), 1 / 3, np.float16))
+    desk.dispatcher.report(segment.number, replace(epoch_report(2), evidence=evidence))
+    assert desk.study.record(0).fidelity == 2
+    assert desk.folder.probabilities(0, 2).is_file()
 
 
 def test_checkpoints_that_cannot_be_deleted_now_are_deleted_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
