@@ -147,6 +147,7 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
 
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
+    from search.closing import expectations
     from search.journal import is_held
     from search.progress import print_status
     from search.study import Study
@@ -161,6 +162,8 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     records = study.records() if alive else left_behind(study.records())
     used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)
+    for line in expectations(folder, experiment, study):
+        say(line)
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     if not alive and not study.is_finished:

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import asdict
 
+from search.expected import WinnerExpectation, expected_winner
 from search.experiment.experiment import Experiment
 from search.final.study import final_reports
 from search.folder import StudyFolder
@@ -41,8 +42,13 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         device=_device(folder),
         finalists=experiment.search.finalists,
         finals_exhausted=study.finals_exhausted if study else False,
+        expected=_expected(folder, experiment, study) if study else None,
     )
     write_report(folder.report, data)
+
+
+def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> WinnerExpectation | None:
+    return expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
 
 
 def _device(folder: StudyFolder) -> str:

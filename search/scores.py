@@ -25,6 +25,18 @@ class MemberScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """Accuracy to expect on new photos, corrected for the choices that the scored photos took part in."""
+
+    accuracy: float
+    low: float
+    """Of a 95 % interval, by the number of photos."""
+    high: float
+    of: str
+    """Whose accuracy: `the model`, or `one of its models` where no unseen photos told how much averaging them gains."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Validation scores of the final training, at the image size of its best weights.
 
@@ -60,6 +72,8 @@ class Scores:
     """True where the photos are all labelled ones but the holdout, each predicted by a model of another fold."""
     members: tuple[MemberScore, ...] = ()
     """Each training, in order of folds; empty where there is one."""
+    expected: Expected | None = None
+    """None in files written before it was told."""
 
     @property
     def plain_interval(self) -> Interval:
@@ -82,6 +96,7 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "tta_views": tuple(values["tta_views"]),
             "efficiency": Efficiency.from_json(efficiency) if efficiency else None,
             "members": tuple(MemberScore(**member) for member in values.get("members", ())),
+            "expected": Expected(**values["expected"]) if values.get("expected") else None,
         }
     )
 
@@ -102,8 +117,9 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
     refused = scores.tta_note or "no TTA: it does not help here"
     used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
     if scores.members:
-        return (*_fold_lines(scores), f"views in use: {used}", *_cost_lines(scores))
+        return (*expected_lines(scores), *_fold_lines(scores), f"views in use: {used}", *_cost_lines(scores))
     return (
+        *expected_lines(scores),
         f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
         f"validation, plain: accuracy {scores.plain_accuracy:.4f}"
         f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
@@ -112,6 +128,14 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f"views in use: {used}",
         *_cost_lines(scores),
     )
+
+
+def expected_lines(scores: Scores) -> tuple[str, ...]:
+    """What to expect on new photos, in one line; none where it is not told."""
+    if scores.expected is None:
+        return ()
+    found = scores.expected
+    return (f"expect on new photos: accuracy {found.accuracy:.3f} ({found.low:.3f} to {found.high:.3f}) of {found.of}",)
 
 
 def _fold_lines(scores: Scores) -> tuple[str, ...]:

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from carcls import atomic, devices, metrics
 from carcls.config import TrainConfig
+from carcls.data.folds import read_split
 from carcls.data.pixels import Pixels
 from carcls.data.source import TrainingData
 from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
-from carcls.inference.tta import PLAIN, TtaChoice, choose_views, predict_view
+from carcls.inference.tta import PLAIN, TtaChoice, average, choose_views, predict_view
 from carcls.training.stages import load_best
 from search.efficiency import Efficiency, peak_memory_bytes, stage_costs
 from search.experiment.experiment import Experiment
+from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
 from search.folder import StudyFolder
-from search.scores import MemberScore, Scores
+from search.scores import Expected, MemberScore, Scores
 
 _FEWEST_TO_CHOOSE = 2
 """Validation photos below which no view can be judged on photos that did not choose it."""
@@ -126,6 +128,33 @@ def score(
         folds=len(parts),
         out_of_fold=len(parts) > 1,
         members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
+        expected=_expected(folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size),
+    )
+
+
+def _expected(
+    folder: StudyFolder,
+    experiment: Experiment,
+    predicted: Sequence[_Predicted],
+    by_view: ByView,
+    choice: TtaChoice,
+    *,
+    trial: int | None,
+    batch_size: int,
+) -> Expected:
+    luck = luck_of_choice(folder, experiment, trial)
+    labels = np.concatenate([one.labels for one in predicted])
+    if len(predicted) == 1:
+        return of_one(choice.tta_accuracy, len(labels), luck=luck)
+    members = [one.member for one in predicted]
+    searched = read_split(folder.split, experiment.data.root).validation
+    return of_folds(
+        average(by_view, choice.views).argmax(axis=1) == labels,
+        unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
+        accuracy=choice.tta_accuracy,
+        luck=luck,
+        search_share=len(searched) / len(labels),
+        seed=experiment.search.seed,
     )
 
 

@@ -23,7 +23,7 @@ SEGMENT = Segment("", 0, 1, {}, "attempt-0/epoch-0003.npz", 0, "", 0, {}, 1, Non
 def begun(tmp_path: Path) -> tuple[StudyFolder, list[EpochReport]]:
     """Three epochs, each better than the one before."""
     study = StudyFolder(tmp_path)
-    study.trial(0).mkdir(parents=True)
+    study.trials.mkdir()
     reports = [epoch_report(epoch) for epoch in (1, 2, 3)]
     for report in reports:
         best = Best(report.epoch, report.best_weights, image_size=32, accuracy=0.1 * report.epoch, log_loss=1.0)
