@@ -108,6 +108,9 @@ def test_every_labelled_photo_has_one_prediction_by_a_model_that_did_not_train_o
     assert scores.plain_correct == int((plain.argmax(axis=1) == labels).sum())
     assert scores.plain_accuracy == pytest.approx(scores.plain_correct / LABELLED)
     assert scores.plain_log_loss == pytest.approx(-np.log(plain[np.arange(LABELLED), labels]).mean(), rel=1e-5)
+    assert scores.expected is not None
+    assert scores.expected.of == "the model", "the photos to predict tell how far the models disagree"
+    assert 0.0 <= scores.expected.low <= scores.expected.accuracy <= scores.expected.high <= 1.0
     assert sum(member.photos for member in scores.members) == LABELLED
     weighted = sum(member.photos * member.accuracy for member in scores.members) / LABELLED
     assert weighted == pytest.approx(scores.plain_accuracy)
