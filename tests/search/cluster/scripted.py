@@ -50,7 +50,8 @@ def scripted_segment(config: dict[str, Any]) -> None:
 def scripted_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's main function."""
     root = Path(segment.study)
-    (root / f"pid-{os.getpid()}").touch()
+    place = {"gpu": segment.gpu, "threads": segment.threads}
+    (root / f"pid-{os.getpid()}").write_text(json.dumps(place), encoding="utf-8")
     script: Script = json.loads((root / SCRIPT).read_text(encoding="utf-8"))
     child = _Child(segment, messages)
     for step in script.get(f"{segment.number}/{segment.attempt}", ()):

@@ -1,6 +1,7 @@
 """What every executor does for a dispatcher: real studies, real processes, and a child that does what a file says."""
 
 import errno
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -162,6 +163,17 @@ def test_what_the_dispatcher_raises_ends_the_run_and_every_child(run) -> None:
     with pytest.raises((OSError, DiskFullError), match="No space left on device"):
         run({"1/0": ["hang"]}, on_epoch=refuse, opened=desks)
     assert_no_child_is_left(desks[0])
+
+
+def test_on_this_machine_each_segment_has_the_gpu_and_the_threads_of_its_slot(open_desk) -> None:
+    desk: Desk = open_desk(*TO_THE_END, "search.trials=4")
+    write_script(desk.folder.root, {})
+    slots = Slots(threads=3, gpus=(0, 1))
+    LocalExecutor(slots, interrupts=Interrupts(), main=scripted_child).run(desk.dispatcher)
+    places = [json.loads(path.read_text(encoding="utf-8")) for path in desk.folder.root.glob("pid-*")]
+    assert len(places) == 4
+    assert {place["gpu"] for place in places} == {0, 1}
+    assert {place["threads"] for place in places} == {3}
 
 
 def assert_no_child_is_left(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """A final training's process that gets stuck: it trains nothing, and tells epochs that are ready. A module of its own,
 for the fork server's children find their main function in one."""
 
+import json
 import logging
 import os
 import signal
@@ -66,6 +67,12 @@ def hanging_child(
     if interrupted is not None:
         os.kill(interrupted, signal.SIGINT)
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def noting_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """`child_main`, but it writes down its segment, and has all epochs at once."""
+    Path(segment.study, "segment.json").write_text(json.dumps(segment.to_json()), encoding="utf-8")
+    hanging_child(segment, messages, lifeline, had_by_attempt=(len(EPOCHS),), interrupted=None)
 
 
 def score_at_once(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:

@@ -1,7 +1,8 @@
 """What a final training's study holds, and where it may stand."""
 
 import json
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,21 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.data.folds import read_split
 from carcls.data.k_folds import read_folds
-from search.creation import create_recipe_folder
+from search.cluster.refusals import Refusals
+from search.cluster.segment import Outcome
+from search.creation import create_recipe_folder, create_study
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
-from search.final.retrain import retrain
+from search.final.retrain import Mains, retrain
 from search.final.study import GivenPolicy, final_reports, open_final
 from search.folder import StudyFolder
 from search.page import write_study_report
+from search.policy.memory import Place, Refusal
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
-from tests.search.final.hanging_final import SCORES
-from tests.search.tiny import FIXED, write_tiny
+from search.study import Study
+from tests.search.final.hanging_final import EPOCHS, SCORES, noting_child, score_at_once
+from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
 from tests.search.trial_builders import climb, trial
 
 EXHAUSTED = BudgetState(trials_left=0, exhausted=True, finals_exhausted=True)
@@ -111,6 +116,29 @@ def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_s
         " it and trains anew"
     )
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
+
+
+def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["retrain={}"])
+    folder = create_study(experiment)
+    refusal = Refusal(Place.of(experiment.bind(experiment.baseline), 1, "CPU, 512 MiB"), 8, tries=2)
+    with Study.open(folder.root) as searching:  # holds the search's lock
+        config = experiment.bind(experiment.baseline)
+        number = searching.add_trial(experiment.baseline, config)
+        Refusals(searching).add(config, Outcome("out_of_memory", "no room", stage=1, refusal=refusal.to_json()))
+        mains = Mains(train=noting_child, score=score_at_once)
+        assert retrain(folder, experiment, config, trial=number, say=print, mains=mains) == SCORES
+        with pytest.raises(StudyError, match="is in use by process"):
+            Study.open(folder.root)
+    segment = json.loads((folder.retrain / "segment.json").read_text(encoding="utf-8"))
+    assert segment["refusals"] == [replace(refusal, tries=1).to_json()], "worth one more try in each call"
+    assert (segment["fold"], segment["needs_best"], segment["stop_after_stage"]) == (None, True, 1)
+    assert segment["rank_by"] == Study.open(folder.root, read_only=True).rank_by
+    assert segment["threads"] == len(os.sched_getaffinity(0)), "a single training has all cores"
+    assert final_reports(folder) == (EPOCHS,)
 
 
 def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
