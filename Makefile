@@ -11,7 +11,7 @@ JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-h
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check faults kills slow jax benchmarks clean
+.PHONY: install demo test check faults kills slow fuzz jax benchmarks clean
 
 install: $(STAMP)
 
@@ -42,6 +42,10 @@ kills: $(STAMP)
 
 slow: $(STAMP)
 	nice -n 19 $(BIN)/python -m pytest -m "fault or slow" tests/carcls
+
+# About eight minutes: damaged files of every kind, and what becomes of them (docs/reliability.md has the figures).
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz
 
 $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	@sh .ci/check-python.sh "$(PYTHON)"

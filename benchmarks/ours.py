@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,8 @@ from search.cluster import trial
 from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher
 from search.cluster.guard import guarded
+from search.cluster.interrupts import Interrupts
+from search.cluster.ray_executor import RayExecutor
 from search.cluster.segment import Outcome, Segment
 from search.cluster.warmup import checking_start, distinct_weights
 from search.creation import create_study
@@ -120,7 +121,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     experiment = load(experiment_file, overrides)
     folder = create_study(experiment)
     events = EventLog(folder.root / EVENTS)
-    with Study.open(folder.root) as study, guarded(), _timed():
+    with Study.open(folder.root) as study, guarded():
         weights = distinct_weights(entry.config for entry in entries)
         with checking_start(weights, here=True) as check_start, connected(None) as nodes:
             resources = run._plan(experiment, nodes)
@@ -130,7 +131,14 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
             dispatcher = ListDispatcher(
                 experiment, study, folder, policy=policy, worker=worker, entries=entries, events=events
             )
-            run._tune(folder, experiment, dispatcher, resources, run._Exits(folder))
+            executor = RayExecutor(
+                folder,
+                resources,
+                deadline=experiment.search.deadline,
+                interrupts=Interrupts(),
+                trainable=timed_segment,
+            )
+            executor.run(dispatcher)
         records = study.records()
     seconds = time.monotonic() - started
     _note_validation(folder, events, records)
@@ -143,17 +151,6 @@ def _note_validation(folder: StudyFolder, events: EventLog, records: Sequence[Tr
         if not record.reports:
             raise RuntimeError(f"entry {record.number} has no report; see {folder.trial(record.number)}")
         events.note(record.number, "validated", validate_s=sum(report.seconds.validate for report in record.reports))
-
-
-@contextmanager
-def _timed():  # noqa: ANN202 - a context without a value
-    """The very Tuner of a search, with the clocked trainable in it."""
-    plain = run.run_segment
-    run.run_segment = timed_segment
-    try:
-        yield
-    finally:
-        run.run_segment = plain
 
 
 def importable_by_workers() -> None:

@@ -46,18 +46,21 @@ _CONTEXT_MIB = 600
 """GPU memory that CUDA's context and libraries take in each process, outside the framework's allocator."""
 
 
-def configure(*, threads: int | None, deterministic: bool, gpu_memory_share: float | None) -> None:
+def configure(
+    *, threads: int | None, deterministic: bool, gpu_memory_share: float | None, gpu: int | None = None
+) -> None:
     """Set this process up for one training. Call before the first Keras operation, once per process.
 
     `threads`: CPU threads for operations; None: the framework's own choice. On JAX only 1 has an effect.
     `deterministic`: the same operations give the same bits on the same machine; slower on GPUs.
     `gpu_memory_share`: this process's share, 0..1, of each visible GPU's total memory; None: no limit. Without a GPU it
-    does nothing. Raises RuntimeError where the framework has started already with other settings.
+    does nothing. `gpu`: number of the one visible GPU to use, counted from 0; None: all of them. Raises RuntimeError
+    where the framework has started already with other settings.
     """
     if keras.backend.backend() == "jax":
-        configure_jax(os.environ, threads, deterministic, gpu_memory_share)
+        configure_jax(os.environ, threads, deterministic, gpu_memory_share, gpu)
     elif keras.backend.backend() == "tensorflow":
-        _configure_tensorflow(threads, deterministic, gpu_memory_share)
+        _configure_tensorflow(threads, deterministic, gpu_memory_share, gpu)
 
 
 def fed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framework reads best)
@@ -127,7 +130,9 @@ def memory_limit_mib(total_mib: int, share: float) -> int:
     return limit
 
 
-def _configure_tensorflow(threads: int | None, deterministic: bool, gpu_memory_share: float | None) -> None:
+def _configure_tensorflow(
+    threads: int | None, deterministic: bool, gpu_memory_share: float | None, gpu: int | None
+) -> None:
     import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
     if threads is not None and threads != tf.config.threading.get_intra_op_parallelism_threads():
@@ -138,18 +143,31 @@ def _configure_tensorflow(threads: int | None, deterministic: bool, gpu_memory_s
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         tf.config.optimizer.set_experimental_options(dict.fromkeys(_USELESS_REWRITES, False) | {"remapping": True})
-    if gpu_memory_share is None or not gpus:
+        return
+    used = gpus if gpu is None else gpus[gpu : gpu + 1]
+    if gpu is not None:
+        tf.config.set_visible_devices(used, "GPU")
+    if gpu_memory_share is None:
         return
     # Memory growth on the same device would cap nothing: a logical device with a limit does.
-    for gpu, total_mib in zip(gpus, _gpu_totals_mib(os.environ.get("CUDA_VISIBLE_DEVICES")), strict=True):
-        limit = memory_limit_mib(total_mib, gpu_memory_share)
-        tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+    totals_mib = dict(zip(gpus, _gpu_totals_mib(os.environ.get("CUDA_VISIBLE_DEVICES")), strict=True))
+    for one in used:
+        limit = memory_limit_mib(totals_mib[one], gpu_memory_share)
+        tf.config.set_logical_device_configuration(one, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
 
 
 def configure_jax(
-    environment: MutableMapping[str, str], threads: int | None, deterministic: bool, gpu_memory_share: float | None
+    environment: MutableMapping[str, str],
+    threads: int | None,
+    deterministic: bool,
+    gpu_memory_share: float | None,
+    gpu: int | None = None,
 ) -> None:
     """JAX reads these once, when its first operation starts the device."""
+    if gpu is not None:
+        visible = environment.get("CUDA_VISIBLE_DEVICES")
+        names = [str(gpu)] if visible is None else visible.split(",")[gpu : gpu + 1]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(name.strip() for name in names)
     flags = environment.get("XLA_FLAGS", "").split()
     if threads == 1:
         flags += ["--xla_cpu_multi_thread_eigen=false"]
@@ -184,7 +202,7 @@ def _compute_capability() -> tuple[int, int] | None:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
-        for gpu in tf.config.list_physical_devices("GPU"):
+        for gpu in tf.config.get_visible_devices("GPU"):
             return tf.config.experimental.get_device_details(gpu).get("compute_capability")
     return None
 
@@ -195,7 +213,7 @@ def _gpu_names() -> list[str]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
-        gpus = tf.config.list_physical_devices("GPU")
+        gpus = tf.config.get_visible_devices("GPU")
         return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     return []
 

@@ -139,7 +139,7 @@ def train(file: File, overrides: Overrides = None, replace: Replace = False) -> 
     """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
     from search.creation import create_recipe_folder
     from search.experiment.experiment import load
-    from search.final_patience import with_patience_of
+    from search.final.patience import with_patience_of
 
     experiment = load(file, overrides or [])
     folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)

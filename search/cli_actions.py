@@ -147,6 +147,7 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
 
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
+    from search.closing import expectations
     from search.journal import is_held
     from search.progress import print_status
     from search.study import Study
@@ -161,6 +162,8 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     records = study.records() if alive else left_behind(study.records())
     used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)
+    for line in expectations(folder, experiment, study):
+        say(line)
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     if not alive and not study.is_finished:
@@ -177,7 +180,7 @@ def winner_of(folder: "StudyFolder", trial: int | None) -> int:
 
 def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
     """The final training with its scores and the report."""
-    from search.final_lock import clear_retrain
+    from search.final.lock import clear_retrain
     from search.logs import keep_native_output
 
     if replace:
@@ -185,8 +188,8 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     folder.retrain.mkdir(exist_ok=True)
     keep_native_output(folder.retrain_output)
     from search.closing import next_after_training, retrain_closing
+    from search.final.retrain import final_config, retrain
     from search.page import write_study_report
-    from search.retrain import final_config, retrain
     from search.scores import score_lines
     from search.stores import open_store
     from search.study_files import check_folder

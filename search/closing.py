@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 from carcls.data.layouts import find_test_folder
 from carcls.errors import DataError
+from search.expected import expected_winner
 from search.experiment.experiment import Experiment
 from search.experiment.settings import SearchSettings
 from search.folder import StudyFolder
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
-from search.scores import Scores
+from search.scores import Scores, expected_lines, read_scores
 from search.study import Study
 from search.summary import best_text, leading_trial, winner_line
 from search.terminal import printable
@@ -55,6 +56,7 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
     return (
         f"ended: {why}",
         *_won(records),
+        *winner_expected_lines(folder, experiment, study),
         *([f"more of it: carsearch resume {folder.root}{more}"] if more else []),
         f"next: carsearch retrain {folder.root}"
         if _complete(records)
@@ -72,6 +74,26 @@ def _won(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
         f"{', the baseline' if best.is_baseline else ''}; {best_text(best)}"
     )
     return line, f"its settings: {settings_text(best.params)}"
+
+
+def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
+    """What to expect of the winner on new photos, in one line; none where nothing tells."""
+    found = expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
+    best = leading_trial(study.records())
+    if found is None or best is None or best.number != found.number:
+        return ()
+    told = found.expected
+    return (
+        f"expect on new photos: accuracy {told.accuracy:.3f} ({told.low:.3f} to {told.high:.3f}); the"
+        f" {found.validated:.3f} above are of the photos that chose it",
+    )
+
+
+def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
+    """What to expect on new photos: of the final model where there is one, else of the winner."""
+    if folder.scores.exists():
+        return tuple(f"final model: {line}" for line in expected_lines(read_scores(folder.scores)))
+    return winner_expected_lines(folder, experiment, study)
 
 
 def _complete(records: tuple[TrialRecord, ...]) -> int:
@@ -93,8 +115,13 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     """After a final training: its end, and what it trained."""
     whose = "the file's recipe" if trial is None else f"trial {trial:04d}"
     params = Study.open(folder.root, read_only=True).record(trial).params if trial is not None else {}
+    best = f"the best was epoch {scores.best_epoch}"
+    on = ""
+    if scores.members:
+        on = f" on each of {scores.folds} folds"
+        best = f"the best were epochs {', '.join(str(member.best_epoch) for member in scores.members)}"
     return (
-        f"ended: all {epochs} epochs of {whose} are trained; the best was epoch {scores.best_epoch}",
+        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}",
         *([f"its settings: {settings_text(params)}"] if params else []),
     )
 
@@ -123,4 +150,6 @@ def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unr
 
 def _by(scores: Scores) -> str:
     whose = "the file's recipe" if scores.trial is None else f"trial {scores.trial:04d}, retrained"
-    return f"by: {whose}; validation accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
+    validated = "out-of-fold" if scores.out_of_fold else "validation"
+    told = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
+    return "; ".join([told, *expected_lines(scores)])

@@ -20,8 +20,8 @@ from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.paths import policy_files
 from search.experiment.yaml_source import Plain
-from search.final_lock import retraining
-from search.final_patience import without_patience
+from search.final.lock import retraining
+from search.final.patience import without_patience
 from search.folder import StudyFolder
 from search.frozen import frozen_copy, open_experiment
 from search.journal import LOCK_NAME, WriterLock

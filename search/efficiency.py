@@ -3,12 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 from carcls.events import EpochReport
+from search.cluster.memory import peak_memory_bytes
 from search.wording import count_text, duration_text, one_line
+
+__all__ = [
+    "Efficiency",
+    "StageCost",
+    "efficiency_lines",
+    "ms_text",
+    "peak_memory_bytes",
+    "rate_text",
+    "size_text",
+    "stage_costs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +44,8 @@ class Efficiency:
     model_bytes: int
     """Of the exported file."""
     peak_memory_bytes: int | None
-    """Most main memory that the process held which trained and scored, pages of mapped photos counted, a GPU's memory
-    not; after an interruption, of the last process only. None where the system does not tell."""
+    """Most main memory that any one process of the final training held, pages of mapped photos counted, a GPU's memory
+    not; after an interruption, of those that went on. None where the system does not tell."""
     batch_size: int
     """Of prediction."""
     plain_s_per_photo: float
@@ -63,19 +74,6 @@ def stage_costs(reports: Sequence[EpochReport]) -> tuple[StageCost, ...]:
         )
         for epochs in stages
     )
-
-
-def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int | None:
-    """Most main memory that this process has held; None where the system does not tell.
-
-    Not getrusage's: that is inherited from whoever started the process, were it larger.
-    """
-    try:
-        lines = status.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return 1024 * int(found[0]) if found else None
 
 
 def efficiency_lines(efficiency: Efficiency, views: int) -> tuple[str, ...]:

@@ -68,8 +68,18 @@ class StudyFolder:
         return self.root / "retrain"
 
     @property
+    def retrain_study(self) -> "StudyFolder":
+        """The same as a study of its own: its log, its split or folds, its trials."""
+        return StudyFolder(self.retrain)
+
+    @property
+    def out_of_fold(self) -> Path:
+        """What the models of several folds said of the photos that each did not train on."""
+        return self.retrain / "out_of_fold.npz"
+
+    @property
     def retrain_output(self) -> Path:
-        """What TensorFlow had to say during the final training."""
+        """What the process printed that scored the final training."""
         return self.retrain / "output.log"
 
     @property
@@ -79,13 +89,8 @@ class StudyFolder:
 
     @property
     def retrain_reports(self) -> Path:
-        """The final training's epochs, one JSON object a line."""
+        """The final training's epochs, one JSON object a line, as carsearch wrote them before it had a study."""
         return self.retrain / "reports.jsonl"
-
-    @property
-    def retrain_memory(self) -> Path:
-        """How many photos at once had no room in the final training."""
-        return self.retrain / "memory.json"
 
     @property
     def scores(self) -> Path:

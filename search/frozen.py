@@ -50,7 +50,7 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
     open_experiment(folder)  # that there is a study
     if not folder.log.is_file() or Study.open(folder.root, read_only=True).is_recording:
         raise StudyError(f"{folder.root} holds no search, but a recording or a recipe: choose another '--set name=...'")
-    changes = differences(load(folder.experiment).tree, _with_copies(experiment, folder)[0].tree)
+    changes = differences(load(folder.experiment, stored=True).tree, _with_copies(experiment, folder)[0].tree)
     wrong = [change for change in changes if refusal(change.override, RESUMABLE)]
     if wrong:
         raise StudyError(

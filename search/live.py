@@ -114,13 +114,13 @@ def _without_echo(terminal: int) -> Iterator[None]:
     before = termios.tcgetattr(terminal) if _is_in_front(terminal) else None
     if before is not None:
         quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-        termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
+        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
     try:
         yield
     finally:
         if before is not None and _is_in_front(terminal):
             with contextlib.suppress(termios.error):  # hung up
-                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+                termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 def _is_in_front(terminal: int) -> bool:
@@ -173,8 +173,10 @@ class _Capture:
             if not data:
                 lines.append(rest)
             for line in lines:
-                if line.strip():
-                    self._line(line.decode(errors="replace").rstrip("\r"))
+                # Whatever a line does to the console: if nobody read on, the pipe would fill up, and the search wait.
+                with contextlib.suppress(Exception):
+                    if line.strip():
+                        self._line(line.decode(errors="replace").rstrip("\r"))
             if not data:
                 return
 

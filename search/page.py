@@ -3,12 +3,14 @@
 import csv
 from dataclasses import asdict
 
+from search.expected import WinnerExpectation, expected_winner
 from search.experiment.experiment import Experiment
+from search.final.study import final_reports
 from search.folder import StudyFolder
 from search.journal import is_held
 from search.policy.records import trained_s
 from search.report import report_data, write_report
-from search.scores import read_reports, read_scores
+from search.scores import read_scores
 from search.study import Study
 from search.study_files import check_files
 from search.summary import left_behind
@@ -33,15 +35,20 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
-        retrain_reports=read_reports(folder.retrain_reports),
+        retrain_reports=tuple(report for reports in final_reports(folder) for report in reports),
         submission=str(folder.submission) if folder.submission.exists() else None,
         elapsed_s=study.elapsed_s if study else None,
         gpus_per_trial=study.gpu_meter.mean_share(trained) if study else 0.0,
         device=_device(folder),
         finalists=experiment.search.finalists,
         finals_exhausted=study.finals_exhausted if study else False,
+        expected=_expected(folder, experiment, study) if study else None,
     )
     write_report(folder.report, data)
+
+
+def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> WinnerExpectation | None:
+    return expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
 
 
 def _device(folder: StudyFolder) -> str:

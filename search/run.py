@@ -1,26 +1,20 @@
 """A search, from wherever its study stands to its end: begun and resumed by the same code."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ray import tune
-from ray.tune.error import TuneError
-
-from carcls.atomic import away_behind, full_disk_behind
-from carcls.errors import DiskFullError
-from search.cluster.adapters import adapters
 from search.cluster.connection import connected
 from search.cluster.dispatch import Dispatcher, WorkerSettings
 from search.cluster.guard import Guard, guarded
 from search.cluster.interrupts import Interrupts
 from search.cluster.lost import ClusterWatch, bound_health_checks
+from search.cluster.ray_executor import RayExecutor
 from search.cluster.resources import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
-from search.cluster.trial import run_segment
 from search.cluster.warmup import checking_start, distinct_weights, some_configs
-from search.errors import ClusterError, StudyError
+from search.driver.executor import Executor
+from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.folder import StudyFolder
 from search.policy.policy import Policy, search_policy
@@ -32,7 +26,6 @@ from search.watch import Progress, Watch
 
 _GAVE_UP = 2
 """Exit code, as of any other error that is told in one line."""
-INTERRUPTED = "interrupted"
 
 ProgressContext = AbstractContextManager[Progress]
 
@@ -87,7 +80,10 @@ def search(
                     worker=_worker_settings(experiment, resources),
                     listeners=(watch,),
                 )
-                _tune(folder, experiment, dispatcher, resources, exits)
+                executor: Executor = RayExecutor(
+                    folder, resources, deadline=experiment.search.deadline, interrupts=exits.interrupts
+                )
+                executor.run(dispatcher)
                 if exits.interrupts.now:
                     guard.take_all()
                 if dispatcher.finished:
@@ -146,45 +142,3 @@ def _worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerS
         store=experiment.store.model_dump(mode="json"),
         deterministic=experiment.search.deterministic,
     )
-
-
-def _tune(
-    folder: StudyFolder, experiment: Experiment, dispatcher: Dispatcher, resources: ResourcePlan, exits: _Exits
-) -> None:
-    """Returns at the search's end, and where it was told to end before. Raises ClusterError, DiskFullError."""
-    interrupts = exits.interrupts
-    searcher, scheduler = adapters(
-        dispatcher,
-        concurrent=resources.concurrent,
-        deadline=experiment.search.deadline,
-        raise_if_due=interrupts.raise_if_due,
-    )
-    tuner = tune.Tuner(
-        tune.with_resources(run_segment, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
-        run_config=tune.RunConfig(
-            name=".ray", storage_path=str(folder.root), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
-        ),
-    )
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
-    try:
-        with interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
-            tuner.fit()
-    except KeyboardInterrupt:
-        dispatcher.stop(INTERRUPTED)
-        if interrupts.error is not None:
-            raise interrupts.error from None
-    except RuntimeError as error:
-        raise ClusterError(f"Ray gave up: {error}; go on by 'carsearch resume {folder.root}'") from error
-    except (OSError, TuneError) as error:
-        full, away = full_disk_behind(error), away_behind(error)
-        if full is not None:
-            raise DiskFullError(f"{full}; then go on by 'carsearch resume {folder.root}'") from error
-        if away is None:
-            raise
-        where = away.filename or folder.root
-        raise StudyError(
-            f"{where}: {away.strerror}; put it back, then go on by 'carsearch resume {folder.root}'"
-        ) from error
-    finally:
-        shutil.rmtree(folder.root / ".ray", ignore_errors=True)

@@ -1,12 +1,27 @@
 """A study's split, compared with what the study knows of it. Light: every trial's process reads it."""
 
+import contextlib
 from pathlib import Path
 
-from carcls.data.folds import Split, parse_split
+from carcls.data.folds import Split, parse_split, read_split
 from carcls.data.k_folds import parse_folds
+from carcls.data.table import ImageTable
 from carcls.errors import DataError
 from search.fingerprint import digest_of
 from search.folder import StudyFolder
+
+
+def shared_tables(folder: StudyFolder, data_root: Path, *, fold: int | None) -> tuple[ImageTable, ...]:
+    """Tables of the study's own split, whose pixels the store may have already, for a training on one of its folds.
+
+    Nothing without a fold, and where they cannot be read: to share them only saves time.
+    """
+    if fold is None:
+        return ()
+    with contextlib.suppress(DataError):
+        split = read_split(folder.split, data_root)
+        return (split.train, split.validation)
+    return ()
 
 
 def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:

@@ -162,13 +162,15 @@ def _append(path: Path, event: event_pb2.Event) -> None:
 class TensorBoardWriter:
     """The event files of a study: one run per trial, under `<results_folder>/trials/<nnnn>/`."""
 
-    def __init__(self, results_folder: Path) -> None:
+    def __init__(self, results_folder: Path, *, prefix: str = "") -> None:
+        """prefix: of each trial's name in the HParams table, which holds those of several studies in one folder."""
         self._folder = StudyFolder(results_folder)
+        self._prefix = prefix
         self._logs: dict[int, EventLog] = {}
 
     def trial_started(self, number: int, params: Mapping[str, object]) -> None:
         """The trial's row in the HParams table; for a continued trial it may be called again."""
-        self._log(number).start(f"{number:04d}", params)
+        self._log(number).start(f"{self._prefix}{number:04d}", params)
 
     def epoch(self, number: int, report: EpochReport) -> None:
         """One point on each of the trial's curves."""

@@ -1,4 +1,4 @@
-"""Damages files of every kind and counts what becomes of them: python -m benchmarks.fuzz, about ten minutes on 2 cores.
+"""Damages files of every kind and counts what becomes of them: python -m benchmarks.fuzz, about eight minutes.
 
 `refused`: an error that names what is wrong. `harmless`: read, and nothing that was promised of it is broken; where the
 file has a checksum, read as the sound one. `silent`: read as something else, or something was done that must not be.
@@ -82,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; none: all")
     parser.add_argument("--count", type=int, default=2000, help="tries of each kind")
-    parser.add_argument("--seconds", type=float, default=60.0, help="after which no try of a kind begins")
+    parser.add_argument("--seconds", type=float, default=30.0, help="after which no try of a kind begins")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     unknown = set(arguments.groups) - set(GROUPS)

@@ -86,7 +86,6 @@ def _checkpoint(scratch: Path) -> bytes:
 def _load_model(content: bytes, folder: Path) -> object:
     path = folder / "m.keras"
     path.write_bytes(content)
-    keras.backend.clear_session()
     loaded = load_model(path)
     return loaded.card.model_dump_json(), [value.tobytes() for value in loaded.model.get_weights()]
 
@@ -95,7 +94,6 @@ def _load_any_model(content: bytes, folder: Path) -> None:
     """What is loaded maps photos of the card's size to its classes, and has no more weights than its file."""
     path, floatx = folder / "m.keras", keras.config.floatx()
     path.write_bytes(content)
-    keras.backend.clear_session()
     try:
         loaded = load_model(path)
         loaded.model.predict_on_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))

@@ -98,11 +98,7 @@ class ModelFile:
             ) from error
 
     def _loaded(self, size_px: int) -> keras.Model:
-        with zipfile.ZipFile(self._path) as archive:
-            weights = io.BytesIO(archive.read(_WEIGHTS))
-        with plain_hdf5(weights) as (_, arrays):
-            held = sum(array.size for array in arrays.values())
-        config = checked_config(self._config)
+        held, config = self._count_weights(), checked_config(self._config)
         with _deferred_values():
             with keras.StatelessScope(initialize_variables=False):
                 model = keras.saving.deserialize_keras_object(config, safe_mode=True)
@@ -113,6 +109,11 @@ class ModelFile:
             initialize_all_variables()
         model.load_weights(self._path)
         return model
+
+    def _count_weights(self) -> int:
+        """Numbers in the HDF5 file inside, once it holds plain arrays alone. Keras reads it again."""
+        with zipfile.ZipFile(self._path) as archive, plain_hdf5(io.BytesIO(archive.read(_WEIGHTS))) as (_, arrays):
+            return sum(array.size for array in arrays.values())
 
 
 def _brief(error: Exception) -> str:

@@ -5,7 +5,7 @@ promotion and recovery are segments that the searcher hands out. Tune calls both
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -16,11 +16,9 @@ from ray.tune.search import Searcher
 from carcls.events import EpochReport
 from search.cluster.deadlines import Deadline, driver_patience_s
 from search.cluster.dispatch import Dispatcher
-from search.cluster.segment import Notice, Outcome, read_evidence, read_fallback, read_notice, read_outcome, read_report
+from search.cluster.inbox import Inbox
+from search.cluster.segment import LOST, Outcome, read_outcome, read_report
 from search.experiment.settings import DeadlineSettings
-from search.logs import get_logger
-
-_log = get_logger(__name__)
 
 
 class _NotSaved:
@@ -30,7 +28,6 @@ class _NotSaved:
         return {}
 
 
-_LOST = Outcome("killed", "the worker or its node was lost")
 _OVER = (Trial.ERROR, Trial.TERMINATED)
 
 
@@ -60,7 +57,7 @@ class Board:
         """It is over; what is known of its worker's end."""
         self.trials.pop(trial_id, None)
         self.deadlines.pop(trial_id, None)
-        return self.causes.pop(trial_id, _LOST)
+        return self.causes.pop(trial_id, LOST)
 
 
 def adapters(
@@ -145,7 +142,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._board = board
         self._settings = deadline
         self._raise_if_due = raise_if_due
-        self._noticed: set[Notice] = set()
+        self._inbox = Inbox(dispatcher)
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Tune has made a trial of a segment."""
@@ -177,24 +174,13 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records an epoch. A segment ends by itself at its rung; only where the search stops, or its hours are
         used up, is it stopped before."""
-        report, fallback = read_report(result), read_fallback(result)
-        self._heard(trial, report)
-        if fallback:
-            self._dispatcher.fell_back(trial.config["segment"]["number"], fallback.epoch)
-        if report:
-            told = replace(report, evidence=read_evidence(result))
-            self._dispatcher.report(trial.config["segment"]["number"], told)
-        notice = read_notice(result)
-        if notice is not None and notice not in self._noticed:  # once, however many trials of a node say the same
-            self._noticed.add(notice)
-            _log.log(notice.level, "%s", notice.text)
-        if report and self._dispatcher.stopping:
+        self._heard(trial, read_report(result))
+        answer = self._inbox.take(trial.config["segment"]["number"], result)
+        if answer == "stop":
             self._board.stopped.add(trial.trial_id)
-            return str(TrialScheduler.STOP)
-        if report and self._dispatcher.is_out_of_time(trial.config["segment"]["number"]):
+        if answer == "out of time":
             self._board.causes[trial.trial_id] = Outcome("out_of_time")
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+        return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
 
     def _heard(self, trial: Trial, report: EpochReport | None) -> None:
         deadline = self._board.deadlines.get(trial.trial_id)

@@ -18,6 +18,7 @@ from carcls.data.feeding_worker import serve
 from carcls.data.nursery import Nursery
 from carcls.data.source import TrainingData
 from carcls.errors import (
+    CarclsError,
     CheckpointError,
     DamagedStoreError,
     DataError,
@@ -29,6 +30,7 @@ from carcls.errors import (
 from carcls.training.position import Position
 from carcls.training.progress import newest_whole, position_of
 from carcls.training.stages import fine_tune
+from search.cluster.memory import peak_memory_bytes
 from search.cluster.outbox import Outbox, send_notices
 from search.cluster.segment import (
     Fallback,
@@ -41,9 +43,10 @@ from search.cluster.segment import (
     report_message,
 )
 from search.cluster.segment_config import config_of
+from search.errors import SearchError
 from search.experiment.settings import StoreSettings
 from search.folder import StudyFolder
-from search.split import read_study_split
+from search.split import read_study_split, shared_tables
 from search.stores import open_store
 
 _PIECE_BYTES = 1 << 20
@@ -94,7 +97,7 @@ def live(
             traceback.print_exc()
         outbox.send(outcome_message(meaning(error)))
     else:
-        outbox.send(outcome_message(Outcome("ended")))
+        outbox.send(outcome_message(Outcome("ended", peak_memory_bytes=peak_memory_bytes())))
     outbox.close()
 
 
@@ -118,12 +121,24 @@ def _redirect_output(path: Path) -> None:
 
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
-    devices.configure(threads=segment.threads, deterministic=segment.deterministic, gpu_memory_share=segment.gpu_share)
+    devices.configure(
+        threads=segment.threads,
+        deterministic=segment.deterministic,
+        gpu_memory_share=segment.gpu_share,
+        gpu=segment.gpu,
+    )
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
     fine_tune(
         config_of(segment),
-        TrainingData(split=split, store=store, view_seed=segment.view_seed, processes=segment.threads, nursery=nursery),
+        TrainingData(
+            split=split,
+            store=store,
+            view_seed=segment.view_seed,
+            processes=segment.threads,
+            nursery=nursery,
+            shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+        ),
         lambda report: outbox.send(report_message(report)),
         folder=study.trial(segment.number),
         attempt=segment.attempt,
@@ -146,7 +161,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     with contextlib.suppress(FileNotFoundError), (study.trial(segment.number) / segment.resume).open("rb") as file:
         while file.read(_PIECE_BYTES):
             pass
-    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=False)
+    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
@@ -160,15 +175,16 @@ def outcome_of(error: Exception) -> Outcome:
     """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
     can do better than, files that no trial could do without, or a failure of the program."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    in_full = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
-        return Outcome("disk_full", cause)
+        return Outcome("disk_full", cause, in_full=in_full)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
-        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None))
+        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), in_full=in_full)
     if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
-        return Outcome("killed", cause)
+        return Outcome("killed", cause, in_full=in_full)
     if isinstance(error, TrainingError):
-        return Outcome("infeasible", cause)
-    return Outcome("unavailable" if _concerns_all(error) else "failed", cause)
+        return Outcome("infeasible", cause, in_full=in_full)
+    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, in_full=in_full)
 
 
 def _concerns_all(error: Exception) -> bool:

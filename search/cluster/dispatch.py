@@ -43,6 +43,16 @@ class Listener(Protocol):
         """A segment ended: the trial is paused, complete, waiting again, or failed."""
 
 
+class Failures(Protocol):
+    """What failed trainings mean for the whole run; see `FailureRow`, which is a search's."""
+
+    def blames_configuration(self, outcome: Outcome) -> bool:
+        """True where a failure is the configuration's own: its trial is infeasible then, and never tried again."""
+
+    def ended(self, number: int, outcome: Outcome) -> str | None:
+        """A segment ended, and the study has it: why the run should stop, or None where it should go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """What every segment of this run needs to know of its place."""
@@ -52,6 +62,8 @@ class WorkerSettings:
     store: dict[str, Any]
     """The experiment's store settings, as JSON."""
     deterministic: bool
+    needs_best: bool = False
+    """Whether a trial goes on from a checkpoint only where the best weights that it names are whole too."""
 
 
 class Dispatcher:
@@ -68,8 +80,10 @@ class Dispatcher:
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
         room: CheckpointRoom | None = None,
+        failures: Failures | None = None,
         outage: Outage | None = None,
     ) -> None:
+        """failures: by default those of a search, see `FailureRow`."""
         self._experiment = experiment
         self._study = study
         self._folder = folder
@@ -89,7 +103,7 @@ class Dispatcher:
         self.finished = False
         """True once the policy has said that nothing is left to do."""
         self._refusals = Refusals(study)
-        self._failures = FailureRow(study, folder)
+        self._failures = failures or FailureRow(study, folder)
         self._stopping: str | None = None
 
     @property
@@ -178,7 +192,7 @@ class Dispatcher:
         if not self._interrupted(record, outcome):
             self._over(record, outcome)
         self._outage.ended(number)
-        if why := self._failures.ended(number):
+        if why := self._failures.ended(number, outcome):
             self.stop(why)
         with self._outage.noticed():  # what is not deleted now is after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
@@ -220,7 +234,7 @@ class Dispatcher:
             self._study.fail(
                 record.number,
                 outcome.cause or outcome.kind,
-                infeasible=outcome.kind in ("infeasible", "out_of_memory"),
+                infeasible=self._failures.blames_configuration(outcome),
                 traceback=self._output(record.number, record.attempts - 1),
             )
 
@@ -270,6 +284,7 @@ class Dispatcher:
             first_stage=self._study.record(number).next_stage or 0,
             refusals=self._refusals.known(config),
             fold=self._study.record(number).fold,
+            needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,
             averages=self._study.is_recording and self._experiment.record.averages,
         )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from search.cluster.segment import Outcome
 from search.folder import StudyFolder
 from search.policy.failures import NO_CAUSE, NO_FAILURES, Row, one_more, to_try_again, why_stop
 from search.policy.records import TrialState
@@ -21,12 +22,17 @@ class FailureRow:
         self._row = self._kept = _read(study)
         self._stopped_by: Row | None = None
 
-    def ended(self, number: int) -> str | None:
+    def blames_configuration(self, outcome: Outcome) -> bool:
+        """True for what the sampler should learn from: NaN, and no room for the fewest photos."""
+        return outcome.kind in ("infeasible", "out_of_memory")
+
+    def ended(self, number: int, outcome: Outcome) -> str | None:
         """After a trial's segment: why the search should stop, as a clause for its user; None where it should go on.
 
         The trials that stopped it wait again then, as `to_try_again` says, also those that fail alike after it was
         said, while the search ends.
         """
+        del outcome  # the record tells what became of it
         record = self._study.record(number)
         if record.state is TrialState.FAIL and not record.infeasible:
             self._row = one_more(self._row, record.cause or NO_CAUSE)

@@ -10,7 +10,7 @@ from search.policy.memory import Place, Refusal, micro_batches, never_fits, refu
 
 def fitted(segment: Segment) -> Segment:
     """With this worker's device, and for each stage the photos at once that may fit here, by all that was refused."""
-    device = memory_device(segment.gpu_share)
+    device = memory_device(segment.gpu_share, segment.gpu)
     known = [Refusal.from_json(values) for values in segment.refusals]
     config = TrainConfig.model_validate(segment.config)
     return replace(segment, device=device, micro_batch=list(micro_batches(known, config, device)))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 FINISHING = "\ncarsearch: stopping after this epoch; Ctrl-C again stops now (the epochs under way are then lost)\n"
+INTERRUPTED = "interrupted"
+"""Why a dispatcher was told to stop by the user."""
 STOPPING = "\ncarsearch: stopping now\n"
 
 _OURS = (signal.SIGINT, signal.SIGTERM)

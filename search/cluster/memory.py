@@ -19,32 +19,42 @@ _PROC, _SYS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 @cache
-def memory_device(gpu_share: float | None) -> str:
-    """Names what a trial's memory is taken from, equal on workers where equally much fits.
+def memory_device(gpu_share: float | None, gpu: int | None = None) -> str:
+    """Names what a trial's memory is taken from, equal on workers where equally much fits. gpu: as in `Segment`.
 
     `CPU, 15990 MiB` (of the container, where that is less), or `NVIDIA H200, 143771 MiB, share 0.5`.
     """
     if gpu_share is None:
         return f"CPU, {machine_bytes() // _MIB} MiB"
-    return f"{_gpu_name()}, share {gpu_share:g}"
+    return f"{_gpu_name(gpu or 0)}, share {gpu_share:g}"
 
 
-def has_gpu() -> bool:
-    """Whether there is an NVIDIA GPU that this process may use, as far as its driver's program tells."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and _gpu_name() != _SOME_GPU
+def gpu_count() -> int:
+    """NVIDIA GPUs that this process may use, as far as their driver's program tells."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(_gpus())
+    return sum(len(_gpus(gpu)) for gpu in visible.split(",") if gpu.strip() not in ("", "-1"))
 
 
-def _gpu_name() -> str:
-    """Name and memory of the first GPU that this process may use; `GPU` where the driver's program is not there."""
+def _gpu_name(number: int) -> str:
+    """Name and memory of one of the GPUs that this process may use; `GPU` where the driver's program does not tell."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not visible:
+        return next(iter(_gpus()[number:]), _SOME_GPU)
+    ids = visible.split(",")[number : number + 1]
+    return next((name for gpu in ids for name in _gpus(gpu)), _SOME_GPU)
+
+
+def _gpus(only: str | None = None) -> list[str]:
+    """Name and memory of each GPU of the machine, or of the one with that id; nothing where the program fails."""
     program = which("nvidia-smi")
     if program is None:
-        return _SOME_GPU
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    selection = ["--id", visible.split(",")[0].strip()] if visible else []
-    answer = subprocess.run([*query, *selection], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 (fixed program)
-    lines = answer.stdout.strip().splitlines()
-    return lines[0] if answer.returncode == 0 and lines else _SOME_GPU
+        return []
+    selection = [] if only is None else ["--id", only.strip()]
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader", *selection]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 (fixed program)
+    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []
 
 
 def machine_bytes(proc: Path = _PROC, sys: Path = _SYS) -> int:
@@ -119,3 +129,16 @@ def own_bytes(pid: int, proc: Path = _PROC) -> int:
     """Memory that only this process holds, files that it has mapped left out; 0 once it is gone."""
     lines = _lines(proc / str(pid) / "status")
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int | None:
+    """Most main memory that this process has held; None where the system does not tell.
+
+    Not getrusage's: that is inherited from whoever started the process, were it larger.
+    """
+    try:
+        lines = status.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(found[0]) if found else None

@@ -1,11 +1,14 @@
 """What the study remembers of memory: asked when a segment is handed out, told when one had no room."""
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 from carcls.config import TrainConfig
 from search.cluster.segment import Outcome
-from search.policy.memory import Refusal, has_next, remember
+from search.policy.memory import TRIES_OF_THE_FEWEST, Refusal, has_next, remember
 from search.study import Study
 
 _REFUSALS = "memory_refusals"
@@ -29,9 +32,23 @@ class Refusals:
         if outcome.refusal is None:
             return False
         new = Refusal.from_json(outcome.refusal)
-        kept = remember(self._read(), new)
-        self._study.set_value(_REFUSALS, json.dumps([refusal.to_json() for refusal in kept]))
+        self._write(remember(self._read(), new))
         return has_next(config, new)
+
+    def begin_again(self, others: Iterable[Refusal] = ()) -> None:
+        """Before another call: what others know is known here too, and even the fewest photos are worth one more try,
+        for there may be more memory now."""
+        kept = reduce(remember, others, self._read())
+        self._write(tuple(replace(refusal, tries=min(refusal.tries, TRIES_OF_THE_FEWEST - 1)) for refusal in kept))
+
+    def all(self) -> tuple[Refusal, ...]:
+        """Of every device and backbone."""
+        return self._read()
+
+    def _write(self, refusals: Sequence[Refusal]) -> None:
+        text = json.dumps([refusal.to_json() for refusal in refusals])
+        if text != (self._study.get_value(_REFUSALS) or "[]"):
+            self._study.set_value(_REFUSALS, text)
 
     def _read(self) -> tuple[Refusal, ...]:
         return tuple(Refusal.from_json(values) for values in json.loads(str(self._study.get_value(_REFUSALS) or "[]")))

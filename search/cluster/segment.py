@@ -5,7 +5,7 @@ Messages to the driver are Tune results. Tune flattens nested results, so each c
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from carcls.config import RankBy
@@ -57,6 +57,10 @@ class Segment:
     """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
     fold: int | None = None
     """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    needs_best: bool = False
+    """Whether a checkpoint counts as lost where the best weights that it names are."""
+    gpu: int | None = None
+    """Number of the one visible GPU that the worker may use, as its executor decides; None: all that it sees."""
     rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch also tells of averages of its stage's weights."""
@@ -93,6 +97,24 @@ class Outcome:
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.memory`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""
+    in_full: str | None = field(default=None, compare=False)
+    """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
+
+    peak_memory_bytes: int | None = field(default=None, compare=False)
+    """Ended: most main memory that its process held; None where the system does not tell."""
+
+    def told(self, traceback: str | None) -> "Outcome":
+        """With the words for its user as its cause: an error meant for users in full, for any other failure where
+        its traceback lies, as a clause."""
+        if self.in_full is not None:
+            return replace(self, cause=self.in_full)
+        if self.kind == "failed" and traceback is not None:
+            return replace(self, cause=f"{self.cause}; {traceback}")
+        return self
+
+
+LOST = Outcome("killed", "the worker or its node was lost")
+"""Of a segment whose worker is gone without a word."""
 
 
 def report_message(report: EpochReport) -> Message:

@@ -7,6 +7,7 @@ supervisor holds, and exits when that closes (the fork server ends by itself whe
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -14,7 +15,7 @@ from multiprocessing.context import ForkServerProcess
 
 from carcls.own_path import current_folder_left_out
 from search.cluster.deadlines import Deadline
-from search.cluster.fitting import MemoryTold, fitted
+from search.cluster.fitting import MemoryTold, fitted, refused_before
 from search.cluster.memory import oom_kills
 from search.cluster.segment import OUTCOME, Message, Outcome, Segment, outcome_message, read_report
 from search.cluster.server import end_if_grown, fork_server
@@ -25,8 +26,30 @@ _LOOK_S = 0.5
 """How often a silent child's supervisor asks whether it should still wait."""
 
 
+_starting = threading.Lock()
+"""Held while a child starts: what `_main_module_hidden` hides, it hides from all threads."""
+_children = 0
+"""Of this process, alive now: supervised by a thread each."""
+
+
 def _wait_on() -> None:
     """Nobody may end the wait but the child and its deadline."""
+
+
+def worker_messages(
+    segment: Segment,
+    main: Callable[[Segment, Connection, Connection], None],
+    *,
+    whose: str = "the trial",
+    raise_if_due: Callable[[], None] = _wait_on,
+) -> Generator[Message, None, None]:
+    """What a worker says of a segment: as `segment_messages`; but where an earlier segment found that not even the
+    fewest photos have room here, its outcome alone, and no child starts."""
+    known_end = refused_before(fitted(segment))
+    if known_end is None:
+        yield from segment_messages(segment, main, whose=whose, raise_if_due=raise_if_due)
+    else:
+        yield outcome_message(known_end)
 
 
 def segment_messages(
@@ -45,8 +68,9 @@ def segment_messages(
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
     child = context.Process(target=main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
-    with _main_module_hidden(), current_folder_left_out(), _deaf_to_ctrl_c():
+    with _starting, _main_module_hidden(), current_folder_left_out(), _deaf_to_ctrl_c():
         child.start()
+        _count_children(+1)
     child_messages.close()
     child_lifeline.close()
     try:
@@ -57,7 +81,16 @@ def segment_messages(
     finally:
         lifeline.close()
         _end(child)
-        end_if_grown()
+        with _starting:
+            if _count_children(-1) == 0:  # a server ends once its children have, and would be waited for
+                end_if_grown()
+
+
+def _count_children(change: int) -> int:
+    """How many there are after one has started or ended. Call it with `_starting` held."""
+    global _children  # noqa: PLW0603 - as many as the one fork server of this process has
+    _children += change
+    return _children
 
 
 @contextlib.contextmanager

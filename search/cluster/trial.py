@@ -14,9 +14,8 @@ from typing import Any
 from ray import tune
 
 from search.cluster.entry import child_main
-from search.cluster.fitting import fitted, refused_before
-from search.cluster.segment import Segment, outcome_message
-from search.cluster.supervisor import segment_messages
+from search.cluster.segment import Segment
+from search.cluster.supervisor import worker_messages
 
 
 def run_segment(config: dict[str, Any]) -> None:
@@ -24,11 +23,6 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    segment = Segment(**config["segment"])
-    known_end = refused_before(fitted(segment))
-    if known_end is not None:
-        tune.report(outcome_message(known_end))
-        return
-    with contextlib.closing(segment_messages(segment, child_main)) as messages:
+    with contextlib.closing(worker_messages(Segment(**config["segment"]), child_main)) as messages:
         for message in messages:
             tune.report(message)

@@ -20,7 +20,15 @@ RESUMABLE = (
 )
 """Keys that a resumed search may change: how much and where, never what the finished trials mean."""
 
-RETRAINABLE = ("retrain", "tta", "store", "search.deterministic", "search.max_restarts", "search.deadline")
+RETRAINABLE = (
+    "retrain",
+    "tta",
+    "store",
+    "search.resources",
+    "search.deterministic",
+    "search.max_restarts",
+    "search.deadline",
+)
 """Keys that a final training may change."""
 
 FIXED: Mapping[str, str] = {

@@ -19,6 +19,7 @@ from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
     RecordSettings,
+    RetrainSettings,
     SearchSettings,
     StoreSettings,
     TtaSettings,
@@ -47,6 +48,8 @@ class Experiment:
     """A value for every parameter active in the default recipe."""
     retrain: Mapping[str, Plain]
     """What the final training changes, a tree like `train`."""
+    folds: int
+    """Final trainings, each with another part of the labelled photos as validation; 1: one, on the study's split."""
     tree: Mapping[str, Plain] = field(repr=False)
     """The whole file as plain values: overrides applied, paths absolute."""
 
@@ -148,7 +151,9 @@ def _build(source: Source, path: Path) -> Experiment:
     baseline = read_baseline(source.tree, space, problems)
     if isinstance(source.tree.get("train"), dict):
         retrain = source.tree.get("retrain")
-        check_space(space, baseline, retrain if isinstance(retrain, dict) else {}, problems)
+        changes = retrain if isinstance(retrain, dict) else {}
+        own = RetrainSettings.model_fields
+        check_space(space, baseline, {key: value for key, value in changes.items() if key not in own}, problems)
     problems.raise_any()
     if sections is None:
         raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
@@ -163,7 +168,8 @@ def _build(source: Source, path: Path) -> Experiment:
         results=sections.results,
         space=space,
         baseline=baseline,
-        retrain=sections.retrain,
+        retrain=sections.retrain.changes,
+        folds=sections.retrain.folds,
         tree=source.tree,
     )
 

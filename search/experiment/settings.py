@@ -221,6 +221,21 @@ class TtaSettings(_Frozen):
         return views
 
 
+class RetrainSettings(_Frozen):
+    """The final training. All other keys are a tree like `train`, laid over the winner's configuration."""
+
+    model_config = ConfigDict(extra="allow")
+
+    folds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Trainings, each with another part of the labelled photos as validation; the exported model averages them. 1: one
+    training, on the study's own split."""
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """What the final training changes of a configuration."""
+        return self.model_extra or {}
+
+
 class RecordSettings(_Frozen):
     """What `carsearch record` trains to the end: points that fill the space, some of them several times."""
 
@@ -250,7 +265,7 @@ class StoreSettings(_Frozen):
 
 
 class ExperimentSections(_Frozen):
-    """The whole file; `train` and `retrain` are trees that only a chosen configuration can fill."""
+    """The whole file; `train` and the changes in `retrain` are trees that only a chosen configuration can fill."""
 
     name: Name
     """Name of the study and of its folder under `results`."""
@@ -258,8 +273,8 @@ class ExperimentSections(_Frozen):
     train: Mapping[str, Any]
     """One training, with domains in place of values."""
     search: SearchSettings = SearchSettings()
-    retrain: Mapping[str, Any] = {}
-    """What the final training changes: a tree like `train`; stages by name, or a whole new list."""
+    retrain: RetrainSettings = RetrainSettings()
+    """The final training: folds, and a tree like `train`; stages by name, or a whole new list."""
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")

@@ -5,6 +5,7 @@ The file is gzip of JSON lines: a header, then one training a line. Nothing in i
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
@@ -13,11 +14,14 @@ from typing import Any
 
 from carcls import atomic
 from carcls.config import RankBy
+from carcls.containers import regular_size
 from carcls.events import EpochReport
 from search.errors import CurvesError
 from search.experiment.domains import Value
 
 _FORMAT = "carsearch curves 1"
+_MAX_BYTES = 256 * 2**20
+"""Unpacked: the largest recorded table, of 120 trainings, has 0.3 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +134,27 @@ def write_curves(path: Path, curves: Sequence[Curve], *, name: str) -> None:
 def read_curves(path: Path) -> tuple[Curve, ...]:
     """What `write_curves` wrote, in its order. Raises CurvesError naming file and line."""
     try:
-        header, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        header, *lines = _unpacked(path).decode().splitlines()
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CurvesError(f"{path}: cannot be read: {error}; expected a file of `carsearch record`") from error
     if _format(header) != _FORMAT:
         raise CurvesError(f"{path}: expected the format {_FORMAT!r}, found {header[:80]!r}; record the curves anew")
     return tuple(_curve(path, number, line) for number, line in enumerate(lines, start=2))
 
 
+def _unpacked(path: Path) -> bytes:
+    regular_size(path)
+    with gzip.open(path) as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"unpacks to more than {_MAX_BYTES:,} bytes")
+    return content
+
+
 def _format(header: str) -> object:
     try:
         return dict(json.loads(header)).get("format")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
@@ -164,5 +177,5 @@ def _curve(path: Path, number: int, line: str) -> Curve:
         columns |= {name: [None] * len(columns["stage"]) for name in _OPTIONAL if name not in columns}
         rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
         return Curve(**values, points=tuple(CurvePoint(*row) for row in rows))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CurvesError(f"{path}:{number}: not a curve ({error!r}); record the curves anew") from error

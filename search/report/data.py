@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from carcls.events import EpochReport
+from carcls.expectation import Expectation
+from search.expected import WinnerExpectation
 from search.experiment.domains import Value
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import NO_FINALS
@@ -39,6 +41,8 @@ class Winner:
     baseline: Score | None
     verdict: str
     parameters: tuple[ParameterRow, ...]
+    expected: Expectation | None = None
+    """On new photos; None where nothing tells it of this trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def report_data(
     finalists: FinalistSettings = NO_FINALS,
     finals_exhausted: bool = False,
     holdout_photos: int | None = None,
+    expected: WinnerExpectation | None = None,
 ) -> ReportData:
     """Decides all that the page says; pure.
 
@@ -130,7 +135,8 @@ def report_data(
     the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
     `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
     machine. Without `validation_photos` or `holdout_photos` their scores have no interval. `finals_exhausted`: the
-    budget has no room for more repeats of `finalists`. Raises KeyError where `retrain` lacks a score.
+    budget has no room for more repeats of `finalists`. `expected`: see `search.expected`. Raises KeyError where
+    `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -144,7 +150,7 @@ def report_data(
         trained_s=sum(trained_s(record.reports) for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
-        winner=_winner(best, trials, (validation_photos, holdout_photos), finals) if best else None,
+        winner=_winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
         finals=finals,
         leaderboard=_leaderboard(trials, best, validation_photos),
         curves=tuple(_curve(record, best) for record in trials if record.reports),
@@ -161,7 +167,11 @@ def report_data(
 
 
 def _winner(
-    best: TrialRecord, records: Sequence[TrialRecord], photos: tuple[int | None, int | None], finals: Finals | None
+    best: TrialRecord,
+    records: Sequence[TrialRecord],
+    photos: tuple[int | None, int | None],
+    finals: Finals | None,
+    expected: WinnerExpectation | None,
 ) -> Winner | None:
     score = trial_score(best, *photos)
     if score is None:
@@ -178,6 +188,7 @@ def _winner(
         parameters=tuple(
             ParameterRow(name, best.params.get(name), baseline.params.get(name) if baseline else None) for name in names
         ),
+        expected=expected.expected if expected is not None and expected.number == best.number else None,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from search.efficiency import Efficiency
 from search.report.scores import Interval, wilson_interval
+from search.scores import Expected, MemberScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class Retrain:
     seconds: float
     device: str
     efficiency: Efficiency | None
+    folds: int = 1
+    members: tuple[MemberScore, ...] = ()
+    """Each of several trainings on the photos of its fold; the scores above are then out-of-fold."""
+    expected: Expected | None = None
+    """On new photos; None in files from before it was told."""
 
 
 def final_training(scores: Mapping[str, Any]) -> Retrain:
@@ -57,4 +63,7 @@ def final_training(scores: Mapping[str, Any]) -> Retrain:
         seconds=scores["seconds"],
         device=scores["device"],
         efficiency=Efficiency.from_json(scores["efficiency"]) if scores.get("efficiency") else None,
+        folds=scores.get("folds", 1),
+        members=tuple(MemberScore(**member) for member in scores.get("members", ())),
+        expected=Expected(**scores["expected"]) if scores.get("expected") else None,
     )

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum, sqrt
 
+from search.intervals import Interval, wilson_interval
 from search.policy.records import TrialRecord
 
-Interval = tuple[float, float]
-
-_Z_95 = 1.959964
-"""Two-sided 95 % point of the normal distribution."""
+__all__ = ["Interval", "Score", "overlap", "repeated_gain", "trial_score", "wilson_interval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +45,6 @@ def trial_score(record: TrialRecord, photos: int | None, holdout_photos: int | N
         holdout_accuracy=held_out,
         holdout_interval=wilson_interval(held_out, holdout_photos) if held_out is not None and holdout_photos else None,
     )
-
-
-def wilson_interval(share: float, count: int) -> Interval:
-    """95 % interval of a share that was seen in `count` > 0 independent draws (Wilson 1927); within 0..1.
-
-    Unlike the textbook interval it stays sensible at a share of 1 and for few draws.
-    """
-    spread = _Z_95**2 / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    # Rounding must not push a share of 0 or 1 out of its own interval.
-    return (max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 def repeated_gain(table: Sequence[Sequence[float]], one: int, other: int) -> tuple[float, Interval | None]:

@@ -182,6 +182,33 @@ def test_configure_on_jax_sets_what_xla_reads_at_its_start():
     assert untouched == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "gpu", "after"), [(None, 1, "1"), ("2,3", 1, "3"), ("GPU-a, GPU-b", 0, "GPU-a"), ("0", 4, "")]
+)
+def test_jax_sees_the_one_gpu_that_it_is_given(before, gpu, after):
+    environment = {} if before is None else {"CUDA_VISIBLE_DEVICES": before}
+    devices.configure_jax(environment, threads=None, deterministic=False, gpu_memory_share=None, gpu=gpu)
+    assert environment == {"CUDA_VISIBLE_DEVICES": after}
+
+
+def test_tensorflow_uses_the_one_gpu_that_it_is_given(monkeypatch):
+    """Two GPUs that this machine need not have."""
+    import tensorflow as tf
+
+    used, limits = [], []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: used.append((gpus, kind)))
+    monkeypatch.setattr(
+        tf.config,
+        "set_logical_device_configuration",
+        lambda gpu, parts: limits.append((gpu, [part.memory_limit for part in parts])),
+    )
+    monkeypatch.setattr(devices, "_gpu_totals_mib", lambda visible: [16_000, 80_000])
+    devices.configure(threads=None, deterministic=False, gpu_memory_share=1.0, gpu=1)
+    assert used == [(["second"], "GPU")]
+    assert limits == [("second", [79_400])]
+
+
 @pytest.mark.skipif(find_spec("jaxlib") is None, reason="JAX is not installed here")
 def test_devices_on_jax_need_no_tensorflow():
     found = in_a_process_of_its_own(

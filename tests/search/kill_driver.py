@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.journal import _WholeLines
+from search.journal_file import WholeLines
 from search.policy.policy import SearchPolicy
 from search.policy.records import TrialState
 from search.study import Study
@@ -49,7 +49,7 @@ class Point:
         setattr(self.owner, self.name, wrapped)
 
 
-def tear(journal: _WholeLines, logs: list[dict[str, Any]]) -> None:
+def tear(journal: WholeLines, logs: list[dict[str, Any]]) -> None:
     """Half of an append, its lock held, and then nothing more."""
     import json
 
@@ -78,7 +78,7 @@ POINTS = {
     "ask": Point(SearchPolicy, "propose"),
     "hand-out": Point(Study, "start_segment"),
     "report": Point(Study, "report"),
-    "append": Point(_WholeLines, "append_logs", is_report),
+    "append": Point(WholeLines, "append_logs", is_report),
     "end": Point(Study, "complete"),
     "promotion": Point(Study, "start_segment", is_promotion),
     "finish": Point(Study, "finish"),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from carcls.events import PhaseSeconds
 from search.efficiency import Efficiency, StageCost, efficiency_lines, peak_memory_bytes, size_text, stage_costs
+from search.final.scoring import plain_only
 from search.scores import Scores, read_scores, score_lines
-from search.scoring import plain_only
 from tests.search.trial_builders import climb
 
 ROOT = Path(__file__).parents[2]

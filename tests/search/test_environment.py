@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from search.cli_errors import refusal_text
+from search.final.study import final_reports
 from search.folder import StudyFolder
-from search.scores import read_reports
 from search.terminal import Outlet, console
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.screen import carsearch
@@ -97,7 +97,7 @@ def test_somebodys_keras_settings_change_no_number(place: Path) -> None:
     numbers = [
         [
             (one.epoch, one.train_loss, one.val_log_loss, one.val_accuracy)
-            for one in read_reports(place / "results" / name / "retrain" / "reports.jsonl")
+            for one in final_reports(StudyFolder(place / "results" / name))[0]
         ]
         for name in ("before", "after")
     ]

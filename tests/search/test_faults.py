@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from search.final.study import final_reports
 from search.folder import StudyFolder
 from search.policy.records import TrialState
 from tests.search.processes import (
@@ -244,16 +245,16 @@ def test_a_final_training_killed_in_the_middle_goes_on_to_the_same_numbers(finis
 
     process = start_cli("train", "tiny.yaml", cwd=tmp_path)
     try:
-        wait_until(lambda: folder.retrain_reports.exists() and folder.retrain_reports.stat().st_size > 0, "an epoch")
+        wait_until(lambda: any(final_reports(folder)), "an epoch")
         below = set(descendants(process.pid))
     finally:
         process.kill()
         process.wait()
     wait_until(lambda: not _alive(below), "an end to its processes", within_s=ALIVE_AFTER_KILL_S)
-    had = len(folder.retrain_reports.read_text(encoding="utf-8").splitlines())
+    had = len(final_reports(folder)[0])
     assert not folder.scores.exists()
-    with folder.retrain_reports.open("a", encoding="utf-8") as torn:
-        torn.write('{"epoch": 99, "sta')
+    with folder.retrain_study.log.open("a", encoding="utf-8") as torn:
+        torn.write('{"op_code": 8, "wor')
     again = run_cli("train", "tiny.yaml", cwd=tmp_path)
 
     assert again.returncode == 0, again.stderr
@@ -262,12 +263,7 @@ def test_a_final_training_killed_in_the_middle_goes_on_to_the_same_numbers(finis
 
 
 def _numbers(folder: StudyFolder) -> list[tuple[int, float, float, float]]:
-    import json
-
-    from carcls.events import EpochReport
-
-    lines = folder.retrain_reports.read_text(encoding="utf-8").splitlines()
-    reports = [EpochReport.from_json(json.loads(line)) for line in lines]
+    (reports,) = final_reports(folder)
     return [(report.epoch, report.train_loss, report.val_log_loss, report.val_accuracy) for report in reports]
 
 

@@ -72,7 +72,7 @@ def test_status_of_a_damaged_study(carsearch, finished: Ran, tmp_path_factory, d
     folder.mkdir()
     for name in ("experiment.yaml", "study.log", "split.csv", "quarantine.csv"):
         shutil.copyfile(finished.folder.root / name, folder / name)
-    damaged = folder / data.draw(st.sampled_from(("experiment.yaml", "study.log")))
+    damaged = folder / data.draw(st.sampled_from(("experiment.yaml", "study.log", "split.csv", "quarantine.csv")))
     damaged.write_bytes(data.draw(mutated((damaged.read_bytes(),))))
     carsearch("status", str(folder))
 

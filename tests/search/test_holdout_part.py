@@ -9,8 +9,9 @@ import pytest
 from carcls.data.folds import read_split
 from search.creation import create_recipe_folder
 from search.experiment.experiment import load
+from search.final.study import final_reports
 from search.folder import StudyFolder
-from search.scores import read_reports, read_scores
+from search.scores import read_scores
 from tests.search.processes import run_cli
 from tests.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, VALIDATION_PHOTOS, write_tiny
 
@@ -47,7 +48,7 @@ def test_the_holdout_stays_out_of_the_final_training_and_of_its_scores(tmp_path:
             "validation": VALIDATION_PHOTOS,
             "holdout": JUDGES,
         }
-    reports, scores = read_reports(folder.retrain_reports), read_scores(folder.scores)
+    (reports,), scores = final_reports(folder), read_scores(folder.scores)
     for report in reports:
         assert report.holdout_accuracy is not None
         correct = report.holdout_accuracy * JUDGES

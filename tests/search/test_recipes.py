@@ -1,7 +1,6 @@
 """The shipped recipes: what they are, and that each goes through all its stages to a submission on real photos."""
 
 import csv
-import json
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.experiment.experiment import load
+from search.final.study import final_reports
 from search.folder import StudyFolder
 from tests.search.processes import run_cli
 
@@ -148,11 +148,11 @@ def test_a_recipe_runs_through_all_stages_tta_and_submission(cut: Cut, shared: P
 
 
 def assert_every_stage_trained(folder: StudyFolder, cut: Cut, names: list[str]) -> None:
-    reports = [json.loads(line) for line in folder.retrain_reports.read_text(encoding="utf-8").splitlines()]
-    assert [report["stage_name"] for report in reports] == names
-    assert tuple(report["image_size"] for report in reports) == cut.stage_sizes
-    assert all(report["stage_ended"] for report in reports)
-    trained = [report["trainable_parameters"] for report in reports]
+    (reports,) = final_reports(folder)
+    assert [report.stage_name for report in reports] == names
+    assert tuple(report.image_size for report in reports) == cut.stage_sizes
+    assert all(report.stage_ended for report in reports)
+    trained = [report.trainable_parameters for report in reports]
     assert trained == sorted(trained), "each stage trains what the one before did, and more"
     assert trained[0] < trained[1]
 

@@ -1,5 +1,6 @@
 """A dispatcher over a real study on disk, played without Ray: whoever would train says at once what it reached."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from carcls.events import EpochReport, PhaseSeconds
@@ -22,12 +23,15 @@ class Listening:
     """All that a listener heard, in order."""
 
     heard: list[tuple[str, int]] = field(default_factory=list)
+    on_epoch: Callable[[], None] = lambda: None
+    """What else happens after an epoch was recorded."""
 
     def started(self, number: int) -> None:
         self.heard.append(("started", number))
 
     def reported(self, number: int, report: EpochReport) -> None:
         self.heard.append((f"epoch {report.epoch}", number))
+        self.on_epoch()
 
     def fell_back(self, number: int) -> None:
         self.heard.append(("fell back", number))

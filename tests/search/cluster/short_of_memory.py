@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from search.cluster.segment import Segment
-from search.final_job import FinalJob
 
 Room = Mapping[tuple[int, int], int]
 """(stage, image size in px) -> photos that have room at once; what is not there has room for all."""
@@ -17,14 +16,6 @@ def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Co
 
     refuse_beyond(room)
     run_child(segment, messages, lifeline)
-
-
-def short_final(room: Room, job: FinalJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """`final_main`, likewise."""
-    from search.final_child import run_final
-
-    refuse_beyond(room)
-    run_final(job, segment, messages, lifeline)
 
 
 def refuse_beyond(room: Room) -> None:

@@ -6,7 +6,7 @@ import pytest
 from ray.tune.utils import flatten_dict
 
 from carcls.config import TrainConfig
-from search.cluster import fitting
+from search.cluster import fitting, supervisor
 from search.cluster.fitting import MemoryTold, fitted, refused_before
 from search.cluster.segment import (
     Fallback,
@@ -32,7 +32,7 @@ HERE = "CPU, 512 MiB"
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
-    monkeypatch.setattr(fitting, "memory_device", lambda _share: HERE)
+    monkeypatch.setattr(fitting, "memory_device", lambda _share, _gpu: HERE)
     known = [Refusal(Place.of(CONFIG, 1, HERE), 8), Refusal(Place.of(CONFIG, 0, "CPU, 1 MiB"), 2)]
     return Segment(
         study="/results/tiny",
@@ -79,7 +79,7 @@ def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment)
 def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
     from search.cluster import trial
 
-    monkeypatch.setattr(trial, "segment_messages", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(supervisor, "segment_messages", lambda *_args, **_options: pytest.fail("a process was started"))
     told_to_tune: list[dict[str, str]] = []
     monkeypatch.setattr(trial.tune, "report", told_to_tune.append)
     one = Refusal(Place.of(CONFIG, 0, HERE), 1, tries=2)

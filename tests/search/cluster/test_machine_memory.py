@@ -8,7 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.cluster.memory import machine_bytes, memory_device, oom_kills, own_bytes, was_killed_for_memory
+from search.cluster.memory import (
+    gpu_count,
+    machine_bytes,
+    memory_device,
+    oom_kills,
+    own_bytes,
+    was_killed_for_memory,
+)
 from search.errors import ClusterError
 
 GIB = 2**30
@@ -103,4 +110,12 @@ def test_a_gpu_is_named_by_the_drivers_program(tmp_path: Path, monkeypatch: pyte
     memory_device.cache_clear()
     assert memory_device(0.5) == "NVIDIA H200, 143771 MiB, share 0.5"
     assert "--id 3" in (tmp_path / "nvidia-smi.asked").read_text()
+    assert memory_device(0.5, 1) == "NVIDIA H200, 143771 MiB, share 0.5"
+    assert "--id 4" in (tmp_path / "nvidia-smi.asked").read_text()
+    assert gpu_count() == 2
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert gpu_count() == 0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert gpu_count() == 1, "the program lists one"
     memory_device.cache_clear()

@@ -59,6 +59,11 @@ def test_the_best_epoch_is_the_earlier_of_equals_by_validation() -> None:
     [
         (b"no gzip", r"c\.gz: cannot be read"),
         (gzip.compress(b""), r"c\.gz: cannot be read"),
+        (gzip.compress(b"x" * 100)[:20], r"c\.gz: cannot be read"),
+        (gzip.compress(b"")[:10] + b"\xff" * 20, r"c\.gz: cannot be read: Error -3 while decompressing"),
+        (gzip.compress(bytes(2**28 + 1), 1), r"c\.gz: cannot be read: unpacks to more than 268,435,456 bytes"),
+        (gzip.compress(b"[" * 10**5), r"c\.gz: expected the format 'carsearch curves 1', found"),
+        (gzip.compress(b'{"format": "carsearch curves 1"}\n' + b"[" * 10**5), r"c\.gz:2: not a curve"),
         (gzip.compress(b'{"format": "other"}\n'), r"c\.gz: expected the format 'carsearch curves 1', found"),
         (gzip.compress(b"[]\n"), r"c\.gz: expected the format 'carsearch curves 1', found"),
         (gzip.compress(b"{\n"), r"c\.gz: expected the format 'carsearch curves 1', found"),

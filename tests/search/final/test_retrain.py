@@ -13,15 +13,16 @@ from carcls.data.folds import read_split
 from carcls.data.pixels import decode
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
-from carcls.events import EpochReport
+from carcls.events import best_report
 from carcls.inference.export import load_model
 from search.errors import StudyError
 from search.experiment.experiment import load
-from search.final_lock import retraining
+from search.final.lock import retraining
+from search.final.scoring import score
+from search.final.study import final_reports
 from search.folder import StudyFolder
 from search.policy.records import TrialState
 from search.scores import Scores, read_scores, score_lines
-from search.scoring import score
 from search.study import Study
 from search.summary import winner
 from tests.search.processes import run_cli
@@ -81,11 +82,13 @@ def test_the_scores_say_how_good_the_exported_model_is(retrained: Ran) -> None:
     assert scores.plain_accuracy == pytest.approx(scores.plain_correct / VALIDATION_PHOTOS)
     assert scores.image_size == 32
     assert scores.tta_interval[0] <= scores.tta_interval[1]
-    reports = [json.loads(line) for line in folder.retrain_reports.read_text(encoding="utf-8").splitlines()]
-    best = max(reports, key=lambda report: (report["val_accuracy"], -report["val_log_loss"]))
-    assert (scores.best_epoch, scores.best_stage) == (best["epoch"], best["stage_name"])
-    assert scores.plain_accuracy == pytest.approx(best["val_accuracy"])
-    assert scores.plain_log_loss == pytest.approx(best["val_log_loss"], abs=1e-5)
+    (reports,) = final_reports(folder)
+    best = best_report(reports)
+    assert best is not None
+    assert (scores.best_epoch, scores.best_stage) == (best.epoch, best.stage_name)
+    assert scores.plain_accuracy == pytest.approx(best.val_accuracy)
+    assert scores.plain_log_loss == pytest.approx(best.val_log_loss, abs=1e-5)
+    assert (scores.folds, scores.out_of_fold, scores.members) == (1, False, ())
     for line in score_lines(scores):
         assert line in retrained.output.splitlines()
 
@@ -94,14 +97,14 @@ def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
     folder = retrained.folder
     cost = read_scores(folder.scores).efficiency
     assert cost is not None
-    reports = [json.loads(line) for line in folder.retrain_reports.read_text(encoding="utf-8").splitlines()]
+    (reports,) = final_reports(folder)
     assert [(stage.name, stage.epochs, stage.image_size_px) for stage in cost.stages] == [
         ("head", 2, 32),
         ("top", 2, 32),
     ]
     assert [stage.trainable_parameters for stage in cost.stages] == [
-        reports[0]["trainable_parameters"],
-        reports[-1]["trainable_parameters"],
+        reports[0].trainable_parameters,
+        reports[-1].trainable_parameters,
     ]
     assert sum(stage.seconds for stage in cost.stages) == pytest.approx(read_scores(folder.scores).seconds)
     assert cost.parameters == load_model(folder.model).model.count_params()
@@ -123,13 +126,12 @@ def test_one_validation_photo_is_scored_plain_and_says_so(retrained: Ran, tmp_pa
     folder.model.unlink()
     split = read_split(retrained.folder.split, retrained.cwd / "data")
     alone = replace(split, validation=split.validation.select([0]))
-    lines = folder.retrain_reports.read_text(encoding="utf-8").splitlines()
     scores = score(
         folder,
         load(retrained.folder.experiment),
         TrainConfig.model_validate_json((folder.retrain / "config.json").read_text(encoding="utf-8")),
-        TrainingData(split=alone, store=Store(tmp_path / "store"), view_seed=0),
-        tuple(EpochReport.from_json(json.loads(line)) for line in lines),
+        [TrainingData(split=alone, store=Store(tmp_path / "store"), view_seed=0)],
+        final_reports(folder),
         trial=None,
     )
     assert (scores.validation_photos, scores.tta_views, scores.tta_interval) == (1, ("plain",), (0.0, 0.0))

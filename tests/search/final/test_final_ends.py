@@ -1,6 +1,6 @@
 """What the command does after each end of its final training's process: pure rules, and what it remembers."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,24 @@ from hypothesis import strategies as st
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
 from search.cluster import fitting
+from search.cluster.child import outcome_of
 from search.cluster.fitting import MemoryTold
+from search.cluster.refusals import Refusals
 from search.cluster.segment import Outcome, Segment, outcome_message, read_outcome, report_message
 from search.errors import StudyError
-from search.final_child import final_outcome
-from search.final_memory import FinalMemory
-from search.final_training import line_or_error
+from search.final.ends import FinalEnds, line_or_error
 from search.folder import StudyFolder
-from search.policy.memory import Place, Refusal, micro_batch, refused_again, remember, smallest_micro_batch
+from search.policy.memory import (
+    Place,
+    Refusal,
+    micro_batch,
+    never_fits,
+    refused_again,
+    remember,
+    smallest_micro_batch,
+)
 from search.report.memory import parts_rows
+from search.study import Study
 from tests.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"
@@ -107,10 +116,10 @@ def test_a_killed_process_is_replaced_a_few_times() -> None:
 
 
 def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
+    output = tmp_path / "retrain" / "output.log"
 
     def told(error: Exception) -> Outcome:
-        return final_outcome(folder, error)
+        return outcome_of(error).told(f"the traceback is in {output}")
 
     with pytest.raises(StudyError, match=r"^loss is nan\nand more$"):
         after(told(DivergedError("loss is nan\nand more")))
@@ -123,23 +132,70 @@ def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
     assert told(OutOfMemoryError("full")).kind == "out_of_memory"
 
 
-def test_what_had_no_room_is_known_to_the_next_call(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
-    half, head = Refusal(Place.of(CONFIG, 1, HERE), 16), Refusal(Place.of(CONFIG, 0, HERE), 32)
-    memory = FinalMemory(folder, CONFIG)
-    assert memory.known == []
-    memory.add(half)
-    memory.add(head)
-    assert FinalMemory(folder, CONFIG).known == [half.to_json(), head.to_json()]
-    assert json.loads(folder.retrain_memory.read_text(encoding="utf-8")) == [half.to_json(), head.to_json()]
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[Study]:
+    with Study.create(tmp_path, "final") as made:
+        made.add_trial({}, CONFIG)
+        yield made
 
 
-def test_a_damaged_memory_is_named(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
-    folder.retrain.mkdir()
-    folder.retrain_memory.write_text('[{"photos": 2}]', encoding="utf-8")
-    with pytest.raises(StudyError, match=r"memory\.json: damaged \(KeyError.*delete it"):
-        FinalMemory(folder, CONFIG)
+def test_what_had_no_room_is_known_to_the_next_call_and_the_fewest_are_tried_again(study: Study) -> None:
+    half, fewest = no_room(16), no_room(1, tries=2)
+    refusals = Refusals(study)
+    assert refusals.add(CONFIG, half)
+    assert not refusals.add(CONFIG, fewest)
+    assert [one.photos for one in Refusals(study).all()] == [1]
+    assert never_fits(refusals.all(), CONFIG, 1, HERE) is not None
+
+    searched = Refusal(Place.of(CONFIG, 0, HERE), 32, tries=1)
+    Refusals(study).begin_again([searched])
+    assert {(one.place.unfreeze, one.photos, one.tries) for one in refusals.all()} == {(0.5, 1, 1), (0.0, 32, 1)}
+    assert never_fits(refusals.all(), CONFIG, 1, HERE) is None, "there may be more memory now"
+    assert micro_batch(refusals.all(), CONFIG, 1, HERE) == 1
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def ends(study: Study, tmp_path: Path, said: list[str]) -> FinalEnds:
+    study.start_segment(0, 1)
+    return FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: False)
+
+
+def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, ends: FinalEnds, said: list[str]) -> None:
+    died = Outcome("killed", "died")
+    study.interrupt(0, "died")
+    assert ends.ended(0, died) is None
+    assert said == ["died: going on from the last checkpoint"]
+    study.start_segment(0, 1)
+    study.fail(0, "died", infeasible=ends.blames_configuration(died))
+    why = ends.ended(0, died)
+    assert why is not None
+    assert isinstance(ends.error, StudyError)
+    assert str(ends.error) == why
+    assert why.startswith(f"the final training in {ends._folder.root}, before its first epoch: died, 2 times")
+    assert study.try_again(0), "a later call tries again"
+
+
+def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, tmp_path: Path) -> None:
+    second = study.add_trial({}, CONFIG, fold=1)
+    study.start_segment(second, 1)
+    outcome = outcome_of(DivergedError("loss is nan"))
+    ends = FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=print, is_interrupted=lambda: False)
+    study.fail(second, outcome.cause or "", infeasible=ends.blames_configuration(outcome))
+    assert ends.ended(second, outcome) == "loss is nan"
+    assert ends.what(study.record(second)) == f"fold 2 of 2 of the final training in {tmp_path}, before its first epoch"
+
+
+def test_nothing_is_said_of_a_death_once_its_user_wants_an_end(study: Study, tmp_path: Path, said: list[str]) -> None:
+    study.start_segment(0, 1)
+    ends = FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: True)
+    study.interrupt(0, "died")
+    assert ends.ended(0, Outcome("killed", "died")) is None
+    assert said == []
 
 
 def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:

@@ -9,7 +9,6 @@ from carcls.events import EpochReport
 from search.cluster.segment import Outcome
 from search.experiment.experiment import Experiment
 from search.experiment.yaml_source import Plain
-from search.final_job import is_done
 
 _KEYS = ("max_restarts", "deadline")
 """Of the section `search`."""
@@ -30,6 +29,11 @@ def with_patience_of(experiment: Experiment, asked: Experiment) -> Experiment:
         experiment,
         search=experiment.search.model_copy(update={key: getattr(asked.search, key) for key in _KEYS}),
     )
+
+
+def is_done(reports: Sequence[EpochReport], config: TrainConfig) -> bool:
+    """True where the last stage has ended. Pure."""
+    return bool(reports) and reports[-1].stage_ended and reports[-1].stage == len(config.stages) - 1
 
 
 def standing(reports: Sequence[EpochReport], config: TrainConfig) -> str:

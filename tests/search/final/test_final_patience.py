@@ -12,7 +12,7 @@ from search.creation import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
-from search.final_patience import standing, too_often_text, with_patience_of, without_patience
+from search.final.patience import standing, too_often_text, with_patience_of, without_patience
 from search.frozen import open_experiment
 from tests.search.tiny import FIXED, write_tiny
 from tests.search.trial_builders import climb

@@ -1,6 +1,6 @@
 """The final training's process killed, stuck, interrupted and short of memory: the same model in the end."""
 
-import json
+import logging
 import os
 import shutil
 import signal
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport
+from search.final.study import final_reports
 from search.folder import StudyFolder
-from search.scores import read_reports, read_scores
-from tests.search.cluster.short_of_memory import short_final
-from tests.search.hanging_final import EPOCHS, SCORES, hanging_final
+from search.scores import read_scores
+from tests.search.cluster.short_of_memory import short_child
+from tests.search.final.hanging_final import EPOCHS, SCORES, hanging_child, score_at_once
 from tests.search.processes import (
     children_below,
     descendants,
@@ -47,11 +48,11 @@ def begun(whole: StudyFolder, tmp_path: Path):
     """The same, as a process that has just had its first epoch."""
     shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
     (tmp_path / "tiny.yaml").write_text(LONGER, encoding="utf-8")
-    reports = StudyFolder(tmp_path / "results" / "tiny").retrain_reports
+    folder = StudyFolder(tmp_path / "results" / "tiny")
     process = start_cli("train", "tiny.yaml", cwd=tmp_path)
     below: set[int] = set()
     try:
-        wait_until(lambda: process.poll() is not None or (reports.exists() and reports.stat().st_size > 0), "an epoch")
+        wait_until(lambda: process.poll() is not None or any(final_reports(folder)), "an epoch")
         below |= set(descendants(process.pid))
         yield process
     finally:
@@ -69,7 +70,7 @@ def test_a_killed_process_is_replaced_and_trains_to_the_same_numbers(begun, whol
     assert "the final training's process died with exit code -9: going on from the last checkpoint" in output(tmp_path)
     assert numbers(folder) == numbers(whole)
     assert result(folder) == result(whole)
-    assert not (folder.retrain / "memory.json").exists(), "memory was not to blame"
+    assert refused_in(folder) == [], "memory was not to blame"
 
 
 def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: StudyFolder, tmp_path: Path) -> None:
@@ -79,9 +80,10 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: St
     assert begun.wait(timeout=300) == 130, output(tmp_path)
     wait_until(lambda: not any(map(is_alive, below)), "an end to all its processes", within_s=ALIVE_AFTER_S)
 
-    had = len(read_reports(folder.retrain_reports))
+    had = len(final_reports(folder)[0])
     assert 1 < had < 4, "the epoch under way is recorded, and no other is begun"
-    assert [path.name for path in folder.retrain.glob("attempt-*")] == ["attempt-0"], "by the process that had begun it"
+    attempts = [path.name for path in folder.retrain_study.trial(0).glob("attempt-*")]
+    assert attempts == ["attempt-0"], "by the process that had begun it"
     assert "Ctrl-C again stops now" in output(tmp_path)
     assert f"interrupted after {had} epochs: the same command goes on from there" in output(tmp_path)
     assert "Traceback" not in output(tmp_path)
@@ -97,8 +99,7 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     from search.creation import create_recipe_folder
     from search.errors import StudyError
     from search.experiment.experiment import load
-    from search.final_memory import FinalMemory
-    from search.final_training import FinalTraining
+    from search.final.retrain import Mains, retrain
     from search.policy.memory import smallest_micro_batch
 
     shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
@@ -106,33 +107,42 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     monkeypatch.chdir(tmp_path)
     experiment = load(tmp_path / "tiny.yaml")
     folder = create_recipe_folder(experiment, replace=False)
-    folder.retrain.mkdir()
     fewest = smallest_micro_batch(experiment.bind({}))
     said: list[str] = []
 
     def train(room) -> None:
-        main = partial(short_final, room)
-        FinalTraining(folder, experiment, experiment.bind({}), trial=None, say=said.append, main=main).run()
+        mains = Mains(train=partial(short_child, room))
+        retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
 
     with pytest.raises(StudyError, match=f"stage 'top': not even {fewest} photos at once fit at 32 px"):
         train({(0, 32): 4, (1, 32): fewest - 1})
     refused = [line for line in said if line.startswith("no room")]
     assert [line.partition(" photos")[0] for line in refused] == [f"no room for {photos}" for photos in (8, 4, fewest)]
     assert refused[-1].endswith("with as many once more")
-    assert [report.micro_batch for report in read_reports(folder.retrain_reports)] == [4, 4]
-    known = FinalMemory(folder, experiment.bind({})).known
-    assert [(one["place"]["unfreeze"], one["photos"]) for one in known] == [(0.0, 8), (0.1, fewest)]
+    (reports,) = final_reports(folder)
+    assert [report.micro_batch for report in reports] == [4, 4]
+    known = [(0.0, 8), (0.1, fewest)]
+    assert refused_in(folder) == known
 
     said.clear()
     train({(0, 32): 4, (1, 32): fewest})
 
-    reports = read_reports(folder.retrain_reports)
+    (reports,) = final_reports(folder)
     assert [report.micro_batch for report in reports] == [4, 4, fewest, fewest]
-    assert reports[1].checkpoint == "attempt-0/epoch-0002.npz", "the head was not trained again"
+    assert reports[1].checkpoint == "attempt-1/epoch-0002.npz", "the head was not trained again"
     assert "in expectation only" in reports[2].notes[0]
     assert not [line for line in said if line.startswith("no room")], "it began with what fits"
-    assert json.loads(folder.retrain_memory.read_text(encoding="utf-8")) == known
+    assert refused_in(folder) == known
     assert folder.model.exists()
+
+
+def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
+    """(unfrozen share, photos) of what had no room."""
+    from search.cluster.refusals import Refusals
+    from search.study import Study
+
+    known = Refusals(Study.open(folder.retrain, read_only=True)).all()
+    return [(one.place.unfreeze, one.photos) for one in known]
 
 
 STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
@@ -140,25 +150,29 @@ STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
 
 @pytest.fixture
 def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Trains with processes that are stuck at their time, in this one; what was said."""
+    """Trains with processes that are stuck at their time, in this one; what was said, notices among it."""
     from search.creation import create_recipe_folder
     from search.experiment.experiment import load
-    from search.final_training import FinalTraining
+    from search.final.retrain import Mains, retrain
 
     monkeypatch.chdir(tmp_path)
     file = write_tiny(tmp_path, FIXED)
     shortest, first = STUCK_AFTER_S / 60, NOT_STARTED_AFTER_S / 60
     deadline = f"search.deadline={{shortest_minutes: {shortest}, first_epoch_minutes: {first}}}"
     folder = create_recipe_folder(load(file, [deadline]))
-    folder.retrain.mkdir()
     said: list[str] = []
 
     def train(*had_by_attempt: int, max_restarts: int, interrupted: int | None = None):
         experiment = load(file, [deadline, f"search.max_restarts={max_restarts}"])
-        main = partial(hanging_final, had_by_attempt=had_by_attempt, interrupted=interrupted)
-        return FinalTraining(folder, experiment, experiment.bind({}), trial=None, say=said.append, main=main).run()
+        main = partial(hanging_child, had_by_attempt=had_by_attempt, interrupted=interrupted)
+        mains = Mains(train=main, score=score_at_once)
+        return retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
 
-    return folder, said, train
+    notices = logging.Handler()
+    monkeypatch.setattr(notices, "emit", lambda record: said.append(record.getMessage()))
+    logging.getLogger("search.cluster.inbox").addHandler(notices)
+    yield folder, said, train
+    logging.getLogger("search.cluster.inbox").removeHandler(notices)
 
 
 def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> None:
@@ -174,10 +188,10 @@ def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> N
     )
     assert "2 times without an epoch between them, which is more than search.max_restarts (1)" in text
     assert f"raise that limit by --set {second}=...; then call the same command again; every finished epoch" in text
-    assert read_reports(folder.retrain_reports) == EPOCHS[:1]
+    assert final_reports(folder)[0] == EPOCHS[:1]
 
     assert train(1, 1, 2, 3, max_restarts=1) == SCORES
-    assert read_reports(folder.retrain_reports) == EPOCHS
+    assert final_reports(folder)[0] == EPOCHS
     assert [line for line in said if not line.startswith("epoch")] == [
         "attempt 0 goes on from None",
         f"no report within 2 s ({first}): it was taken for stuck and ended: going on from the last checkpoint",
@@ -192,12 +206,12 @@ def test_a_stuck_process_is_not_replaced_once_its_user_wants_an_end(hung) -> Non
     folder, said, train = hung
     with pytest.raises(KeyboardInterrupt):
         train(1, 3, max_restarts=3, interrupted=os.getpid())
-    assert read_reports(folder.retrain_reports) == EPOCHS[:1]
+    assert final_reports(folder)[0] == EPOCHS[:1]
     assert not [line for line in said if line.startswith("attempt 1")]
 
 
 def numbers(folder: StudyFolder) -> list[tuple[int, float, float, float]]:
-    return [_numbers(report) for report in read_reports(folder.retrain_reports)]
+    return [_numbers(report) for report in final_reports(folder)[0]]
 
 
 def _numbers(report: EpochReport) -> tuple[int, float, float, float]:

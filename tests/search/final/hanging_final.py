@@ -1,6 +1,7 @@
 """A final training's process that gets stuck: it trains nothing, and tells epochs that are ready. A module of its own,
 for the fork server's children find their main function in one."""
 
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -8,9 +9,12 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
-from search.cluster.segment import Outcome, Segment, outcome_message, report_message
-from search.final_job import FinalJob, is_done, line_message, scores_message
+from carcls.training.retention import epoch_of
+from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.final.patience import is_done
+from search.final.score_job import ScoreJob, scores_message
 from search.folder import StudyFolder
 from search.scores import Scores
 from tests.search.trial_builders import climb
@@ -35,8 +39,7 @@ SCORES = Scores(
 )
 
 
-def hanging_final(
-    job: FinalJob,
+def hanging_child(
     segment: Segment,
     messages: Connection,
     lifeline: Connection,
@@ -44,19 +47,28 @@ def hanging_final(
     had_by_attempt: Sequence[int],
     interrupted: int | None,
 ) -> None:
-    """`final_main`, but each attempt is stuck once there are so many epochs, unless these are all.
+    """`child_main`, but each attempt is stuck once there are so many epochs, unless these are all.
 
     interrupted: process that hears a Ctrl-C just before; None: none.
     """
-    (StudyFolder(Path(segment.study)).retrain / f"attempt-{segment.attempt}").mkdir()
-    messages.send(line_message(f"attempt {segment.attempt} goes on from {segment.resume}"))
-    had = EPOCHS[: had_by_attempt[segment.attempt]]
-    for report in had[len(job.reports) :]:
+    attempt, resume = segment.attempt, segment.resume
+    messages.send(notice_message(Notice(logging.WARNING, f"attempt {attempt} goes on from {resume}")))
+    had = EPOCHS[: had_by_attempt[attempt]]
+    for report in had[epoch_of(resume) if resume else 0 :]:
+        for name in (report.checkpoint, report.best_weights):
+            path = StudyFolder(Path(segment.study)).trial(segment.number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
         messages.send(report_message(report))
-    if is_done(had, job.experiment.bind({})):
-        messages.send(scores_message(SCORES))
+    if is_done(had, TrainConfig.model_validate(segment.config)):
         messages.send(outcome_message(Outcome("ended")))
         return
     if interrupted is not None:
         os.kill(interrupted, signal.SIGINT)
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def score_at_once(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """`score_main`, without a look at anything."""
+    messages.send(scores_message(SCORES))
+    messages.send(outcome_message(Outcome("ended")))

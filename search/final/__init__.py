@@ -1,0 +1,1 @@
+"""The final training: a small study of given trainings, then their scores and one exported model."""

@@ -1,0 +1,89 @@
+"""What accuracy to expect of the exported model on new photos."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.data.pixels import pixels
+from carcls.data.source import TrainingData
+from carcls.data.table import ImageTable, load_unlabelled
+from carcls.errors import DataError
+from carcls.expectation import Expectation, of_average, wilson
+from carcls.inference.members import Member
+from carcls.inference.tta import average, predict_view
+from search.expected import expected_winner
+from search.experiment.experiment import Experiment
+from search.folder import StudyFolder
+from search.scores import Expected
+from search.study import Study
+
+_MOST_UNSEEN = 512
+"""Photos to predict that are asked for the members' disagreement: enough to know it to a point or two."""
+
+
+def luck_of_choice(folder: StudyFolder, experiment: Experiment, trial: int | None) -> float:
+    """By how much the search's validation photos flatter the trial that is retrained; 0 where nothing tells."""
+    if trial is None or not folder.log.exists():
+        return 0.0
+    study = Study.open(folder.root, read_only=True)
+    found = expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
+    return found.luck if found is not None and found.number == trial else 0.0
+
+
+def of_one(accuracy: float, photos: int, *, luck: float) -> Expected:
+    """Of one training, validated on photos of which the search chose its winner."""
+    expected = max(0.0, accuracy - luck)
+    return Expected(expected, *wilson(expected, photos), of="the model")
+
+
+def of_folds(
+    hits: NDArray[np.bool_],
+    unseen: NDArray[np.float32] | None,
+    *,
+    accuracy: float,
+    luck: float,
+    search_share: float,
+    seed: int,
+) -> Expected:
+    """Of the average of K trainings.
+
+    hits: (n,) whether the one model that had not seen a photo was right, by the views in use. unseen: (K, m, classes)
+    of photos that no model has seen, or None without any. accuracy: of the hits, with the views cross-fitted. luck: see
+    `luck_of_choice`; search_share: of the photos, those that the search validated on.
+    """
+    correction = accuracy - float(hits.mean()) - search_share * luck
+    if unseen is None:
+        single = min(1.0, max(0.0, accuracy - search_share * luck))
+        return Expected(single, *wilson(single, len(hits)), of="one of its models")
+    found: Expectation = of_average(hits, unseen, seed=seed, correction=correction)
+    return Expected(found.accuracy, found.low, found.high, of="the model")
+
+
+def unseen_probabilities(
+    experiment: Experiment, data: TrainingData, members: Sequence[Member], views: Sequence[str], *, batch_size: int
+) -> NDArray[np.float32] | None:
+    """(K, m, classes) by the views in use, of the holdout or else of photos to predict; None without either."""
+    table = data.split.holdout or _photos_to_predict(experiment, data.processes)
+    if table is None or not len(table):
+        return None
+    rows = np.sort(np.random.default_rng(experiment.search.seed).permutation(len(table))[:_MOST_UNSEEN])
+    some = table.select(rows.tolist())
+    return np.stack([_said(member, some, data, views, batch_size) for member in members])
+
+
+def _said(
+    member: Member, table: ImageTable, data: TrainingData, views: Sequence[str], batch_size: int
+) -> NDArray[np.float32]:
+    photos = pixels(table, member.size_px, data.store, processes=data.processes)
+    model = member.classifier.model
+    return average({view: predict_view(model, photos, view, batch_size=batch_size) for view in views}, views)
+
+
+def _photos_to_predict(experiment: Experiment, processes: int) -> ImageTable | None:
+    root: Path = experiment.data.root
+    try:
+        return load_unlabelled(root, processes=processes, layout=experiment.data.layout).photos
+    except DataError:  # `submit` will say what is wrong with them; without any, the members' score is told
+        return None

@@ -1,0 +1,64 @@
+"""The process that scores a final training and exports its model."""
+
+import logging
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from carcls import devices
+from carcls.data.nursery import Nursery
+from carcls.data.source import TrainingData
+from search.cluster.child import live, outcome_of
+from search.cluster.outbox import Outbox
+from search.cluster.segment import Notice, Segment, notice_message
+from search.cluster.segment_config import config_of
+from search.final.score_job import ScoreJob, scores_message
+from search.final.scoring import score
+from search.folder import StudyFolder
+from search.split import read_study_split, shared_tables
+from search.stores import open_store
+
+
+def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """The child's whole life."""
+    folder = StudyFolder(Path(job.root))
+    live(
+        partial(_score, job, segment, folder),
+        messages,
+        lifeline,
+        threads=segment.threads,
+        output=folder.retrain_output,
+        meaning=outcome_of,
+    )
+
+
+def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
+    # It has the machine to itself: threads and the GPU's memory are the framework's own choice.
+    devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
+    store = open_store(job.experiment.store)
+    own, data_root = folder.retrain_study, Path(segment.data_root)
+    folds = range(len(job.members)) if len(job.members) > 1 else (None,)
+    parts = [
+        TrainingData(
+            split=read_study_split(own, data_root, segment.split_digest, fold=fold),
+            store=store,
+            view_seed=segment.view_seed,
+            processes=segment.threads,
+            nursery=nursery,
+            shared=shared_tables(own, data_root, fold=fold),
+        )
+        for fold in folds
+    ]
+    scores = score(
+        folder,
+        job.experiment,
+        config_of(segment),
+        parts,
+        job.members,
+        trial=job.trial,
+        trained_in_bytes=job.trained_in_bytes,
+        at_once=segment.micro_batch[-1] if segment.micro_batch else None,
+        # Each is a sign of life too: with many photos, all folds together take long.
+        scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),
+    )
+    outbox.send(scores_message(scores))

@@ -1,0 +1,125 @@
+"""The last step of a final training: scores and one exported model, by a process of its own."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from carcls.config import TrainConfig
+from search.cluster.interrupts import Interrupts
+from search.cluster.refusals import Refusals
+from search.cluster.segment import Message, Outcome, Segment, read_notice, read_outcome
+from search.cluster.supervisor import segment_messages
+from search.driver.slots import Slots
+from search.errors import StudyError
+from search.experiment.experiment import Experiment
+from search.final.ends import line_or_error, peak_key
+from search.final.score_job import ScoreJob, read_scores_message, score_main
+from search.folder import StudyFolder
+from search.logs import get_logger
+from search.scores import Scores
+from search.study import Study
+from search.study_files import split_digest
+
+_log = get_logger(__name__)
+
+
+class ScoreStep:
+    """Children, one after the other, until there are scores: short of memory, killed or stuck, a fresh one begins."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        experiment: Experiment,
+        study: Study,
+        *,
+        trial: int | None,
+        slots: Slots,
+        interrupts: Interrupts,
+        say: Callable[[str], None],
+        main: Callable[..., None] = score_main,
+    ) -> None:
+        """study: the final training's, of which every trial is complete. main: as `score_main`."""
+        self._experiment = experiment
+        self._config: TrainConfig = study.config(0)
+        self._refusals = Refusals(study)
+        self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
+        self._rank_by = study.rank_by
+        records = study.records()
+        peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
+        reports = tuple(record.reports for record in records)
+        self._job = ScoreJob(str(folder.root), experiment, trial, reports, max(peaks))
+        self._main = partial(main, self._job)
+        self._folder = folder
+        self._slots = slots
+        self._interrupts = interrupts
+        self._say = say
+
+    def run(self) -> Scores:
+        """Raises StudyError and DiskFullError with the cause where it cannot go on, KeyboardInterrupt where its user
+        ended it."""
+        deaths = 0
+        what = f"the final training in {self._folder.retrain}, being scored after its last epoch"
+        with self._interrupts.heard(lambda: None):
+            while True:
+                outcome, scores = self._one_child()
+                if outcome.kind == "ended" and scores is not None:
+                    return scores
+                self._raise_if_asked()
+                self._refusals.add(self._config, outcome)
+                deaths += outcome.kind == "killed"
+                limit = self._experiment.search.max_restarts
+                self._say(line_or_error(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
+
+    def _one_child(self) -> tuple[Outcome, Scores | None]:
+        scores: Scores | None = None
+        messages = segment_messages(
+            self._segment(), self._main, whose="the final training", raise_if_due=self._raise_if_asked
+        )
+        with contextlib.closing(messages):
+            for message in messages:
+                _note(message)
+                scores = read_scores_message(message) or scores
+                outcome = read_outcome(message)
+                if outcome is not None:
+                    return _in_full(outcome, self._folder), scores
+        raise StudyError(f"the process that scores {self._folder.retrain} ended without a word: call it again")
+
+    def _raise_if_asked(self) -> None:
+        """No epoch is under way that could be ended first."""
+        if self._interrupts.asked:
+            raise KeyboardInterrupt
+
+    def _segment(self) -> Segment:
+        last_stage = len(self._config.stages) - 1
+        return Segment(
+            study=str(self._folder.retrain),
+            number=0,
+            attempt=0,
+            config=self._config.model_dump(mode="json"),
+            resume=None,
+            stop_after_stage=last_stage,
+            data_root=str(self._experiment.data.root),
+            view_seed=self._experiment.search.seed,
+            store=self._experiment.store.model_dump(mode="json"),
+            threads=self._slots.threads * len(self._slots.gpus),
+            gpu_share=self._slots.gpu_share,
+            deterministic=self._experiment.search.deterministic,
+            deadline=self._experiment.search.deadline.model_dump(mode="json"),
+            split_digest=self._split_digest,
+            rank_by=self._rank_by,
+            # What scoring has no room for, the last stage has none for either.
+            first_stage=last_stage,
+            refusals=self._refusals.known(self._config),
+            gpu=self._slots.gpus[0],
+        )
+
+
+def _note(message: Message) -> None:
+    notice = read_notice(message)
+    if notice is not None:
+        _log.log(notice.level, "%s", notice.text)
+
+
+def _in_full(outcome: Outcome, folder: StudyFolder) -> Outcome:
+    """With the words for its user as its cause."""
+    return outcome.told(f"the traceback is in {folder.retrain_output}")

@@ -1,0 +1,246 @@
+"""Scores the final training: plain, with TTA, and what a prediction costs; exports the model.
+
+One training is scored on its study's validation photos. Of several, one for each fold, each model predicts the photos
+that it did not train on, so that every photo has one prediction; the exported model is their average.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls import atomic, devices, metrics
+from carcls.config import TrainConfig
+from carcls.data.folds import read_split
+from carcls.data.pixels import Pixels
+from carcls.data.source import TrainingData
+from carcls.events import EpochReport, best_report
+from carcls.inference.export import export_model
+from carcls.inference.members import Member, averaged
+from carcls.inference.tta import PLAIN, TtaChoice, average, choose_views, predict_view
+from carcls.training.stages import load_best
+from search.efficiency import Efficiency, peak_memory_bytes, stage_costs
+from search.experiment.experiment import Experiment
+from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
+from search.folder import StudyFolder
+from search.scores import Expected, MemberScore, Scores
+
+_FEWEST_TO_CHOOSE = 2
+"""Validation photos below which no view can be judged on photos that did not choose it."""
+_TIMED_BATCHES = 4
+"""Of prediction by an averaged model, which are enough to tell its pace."""
+
+ByView = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """One training's model, and what it says of its validation photos."""
+
+    member: Member
+    by_view: ByView
+    """(n, classes) of each view."""
+    seconds: Mapping[str, float]
+    """That each view took."""
+    data: TrainingData
+    reports: Sequence[EpochReport]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.data.split.validation.labels
+
+
+def score(
+    folder: StudyFolder,
+    experiment: Experiment,
+    config: TrainConfig,
+    parts: Sequence[TrainingData],
+    members: Sequence[Sequence[EpochReport]],
+    *,
+    trial: int | None,
+    at_once: int | None = None,
+    trained_in_bytes: int = 0,
+    scored: Callable[[int], None] = lambda _: None,
+) -> Scores:
+    """Scores the best weights of finished trainings, and writes the exported model.
+
+    parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
+    at_once: photos that there is room for, where that is less than a batch. trained_in_bytes: main memory that training
+    took. scored: told of each training once it is.
+    """
+    batch_size = min(config.batch_size, at_once or config.batch_size)
+    count = sum(len(data.split.validation) for data in parts)
+    choosable = count >= _FEWEST_TO_CHOOSE
+    views = tuple(dict.fromkeys((PLAIN, *experiment.tta.views))) if choosable else (PLAIN,)
+    predicted = []
+    for number, (data, reports) in enumerate(zip(parts, members, strict=True)):
+        own = folder.retrain_study.trial(number)
+        member = Member(*load_best(config, own, reports[-1], class_count=len(data.split.class_names)))
+        predicted.append(_predicted(member, data, reports, views, batch_size))
+        scored(number)
+    by_view = {view: np.concatenate([one.by_view[view] for one in predicted]) for view in views}
+    labels = np.concatenate([one.labels for one in predicted])
+    if choosable:
+        choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
+    else:
+        choice = plain_only(by_view[PLAIN], labels)
+    model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
+    export_model(
+        folder.model,
+        model,
+        class_names=parts[0].split.class_names,
+        config=config,
+        size_px=size_px,
+        tta_views=choice.views,
+        members=len(parts),
+    )
+    if len(parts) > 1:
+        _write_out_of_fold(folder, predicted, by_view)
+    best = best_report(members[0]) or members[0][-1]
+    return Scores(
+        best_epoch=best.epoch,
+        best_stage=best.stage_name,
+        image_size=size_px,
+        validation_photos=count,
+        plain_accuracy=choice.plain_accuracy,
+        plain_log_loss=choice.plain_log_loss,
+        plain_correct=int((by_view[PLAIN].argmax(axis=1) == labels).sum()),
+        tta_accuracy=choice.tta_accuracy,
+        tta_log_loss=choice.tta_log_loss,
+        tta_interval=choice.interval,
+        tta_views=choice.views,
+        seconds=sum(report.seconds.total for reports in members for report in reports),
+        device=devices.describe(),
+        trial=trial,
+        tta_note=None if choosable else f"no TTA: {count} validation photo cannot choose views",
+        efficiency=_efficiency(
+            folder,
+            predicted,
+            model,
+            views=choice.views,
+            batch_size=batch_size,
+            peak_bytes=max(trained_in_bytes, peak_memory_bytes() or 0) or None,
+        ),
+        folds=len(parts),
+        out_of_fold=len(parts) > 1,
+        members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
+        expected=_expected(folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size),
+    )
+
+
+def _expected(
+    folder: StudyFolder,
+    experiment: Experiment,
+    predicted: Sequence[_Predicted],
+    by_view: ByView,
+    choice: TtaChoice,
+    *,
+    trial: int | None,
+    batch_size: int,
+) -> Expected:
+    luck = luck_of_choice(folder, experiment, trial)
+    labels = np.concatenate([one.labels for one in predicted])
+    if len(predicted) == 1:
+        return of_one(choice.tta_accuracy, len(labels), luck=luck)
+    members = [one.member for one in predicted]
+    searched = read_split(folder.split, experiment.data.root).validation
+    return of_folds(
+        average(by_view, choice.views).argmax(axis=1) == labels,
+        unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
+        accuracy=choice.tta_accuracy,
+        luck=luck,
+        search_share=len(searched) / len(labels),
+        seed=experiment.search.seed,
+    )
+
+
+def plain_only(plain: NDArray[np.float32], labels: NDArray[np.int64]) -> TtaChoice:
+    """The choice where there are too few photos to make one; pure. plain: (n, classes) probabilities, labels: (n,)."""
+    accuracy, log_loss = metrics.accuracy(plain, labels), metrics.log_loss(plain, labels)
+    return TtaChoice(
+        views=(PLAIN,),
+        plain_log_loss=log_loss,
+        tta_log_loss=log_loss,
+        plain_accuracy=accuracy,
+        tta_accuracy=accuracy,
+        interval=(0.0, 0.0),
+        helps=False,
+    )
+
+
+def _predicted(
+    member: Member, data: TrainingData, reports: Sequence[EpochReport], views: Sequence[str], batch_size: int
+) -> _Predicted:
+    pixels = data.pixels("validation", member.size_px)
+    by_view, seconds = _timed_views(member.classifier.model, pixels, views, batch_size)
+    return _Predicted(member, by_view, seconds, data, reports)
+
+
+def _member_score(one: _Predicted) -> MemberScore:
+    best = best_report(one.reports) or one.reports[-1]
+    return MemberScore(
+        photos=len(one.labels),
+        best_epoch=best.epoch,
+        best_stage=best.stage_name,
+        accuracy=metrics.accuracy(one.by_view[PLAIN], one.labels),
+        log_loss=metrics.log_loss(one.by_view[PLAIN], one.labels),
+        seconds=sum(report.seconds.total for report in one.reports),
+    )
+
+
+def _efficiency(
+    folder: StudyFolder,
+    predicted: Sequence[_Predicted],
+    model: keras.Model,
+    *,
+    views: Sequence[str],
+    batch_size: int,
+    peak_bytes: int | None,
+) -> Efficiency:
+    """Of the model that is exported; trained stages are those of the first training."""
+    first = predicted[0]
+    seconds, photos = first.seconds, len(first.labels)
+    if len(predicted) > 1:
+        some = first.data.pixels("validation", model.input_shape[1])[: _TIMED_BATCHES * batch_size]
+        _, seconds = _timed_views(model, some, views, batch_size)
+        photos = len(some)
+    return Efficiency(
+        parameters=model.count_params(),
+        model_bytes=folder.model.stat().st_size,
+        peak_memory_bytes=peak_bytes,
+        batch_size=min(batch_size, photos),
+        plain_s_per_photo=seconds[PLAIN] / photos,
+        views_s_per_photo=sum(seconds[view] for view in views) / photos,
+        stages=stage_costs(first.reports),
+    )
+
+
+def _timed_views(
+    model: keras.Model, pixels: Pixels, views: Sequence[str], batch_size: int
+) -> tuple[ByView, Mapping[str, float]]:
+    """Probabilities (n, classes) of each view, and the seconds that it took."""
+    # The first batch traces the model; that is paid once and belongs to no view.
+    predict_view(model, pixels[:batch_size], PLAIN, batch_size=batch_size)
+    by_view, seconds = {}, {}
+    for view in views:
+        started = time.perf_counter()
+        by_view[view] = predict_view(model, pixels, view, batch_size=batch_size)
+        seconds[view] = time.perf_counter() - started
+    return by_view, seconds
+
+
+def _write_out_of_fold(folder: StudyFolder, predicted: Sequence[_Predicted], by_view: ByView) -> None:
+    """`ids`, `labels`, `folds` (n,), `class_names`, and (n, classes) float32 of each `view/<name>`."""
+    arrays: dict[str, Any] = {
+        "ids": np.array([id_ for one in predicted for id_ in one.data.split.validation.ids]),
+        "labels": np.concatenate([one.labels for one in predicted]),
+        "folds": np.concatenate([np.full(len(one.labels), fold) for fold, one in enumerate(predicted)]),
+        "class_names": np.array(predicted[0].data.split.class_names),
+        **{f"view/{name}": probabilities for name, probabilities in by_view.items()},
+    }
+    with atomic.published(folder.out_of_fold) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -1,0 +1,135 @@
+"""The replays of rules of choice: on trainings made by hand, and that the shipped rule is the program's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.choice_picks import pick_rows
+from benchmarks.choice_rules import RULES, SHIPPED, TODAY
+from benchmarks.choice_tables import TABLES, Training, load_trainings
+from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
+from benchmarks.truth import Told, by_cell, replay, rows
+from carcls.choices import Kept, kept_epoch
+from search.policy.curves import Curve, CurvePoint
+
+CLASSES, VALIDATION, HOLDOUT = 3, 60, 90
+LABELS, HOLDOUT_LABELS = np.arange(VALIDATION) % CLASSES, np.arange(HOLDOUT) % CLASSES
+
+
+def said(seed: int, labels: np.ndarray, sure: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(labels), CLASSES)) + sure * np.eye(CLASSES)[labels]
+    raised = np.exp(logits)
+    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def training(photos: str, configuration: int, fold: int, sure: list[float]) -> Training:
+    """An epoch for each degree of knowledge; every second one ends a stage."""
+    seed = 1_000 * configuration + 100 * fold + len(photos)
+    points = [CurvePoint(epoch // 2, epoch % 2 == 1, 0.5, 1.0, 0.5, 1.0, 2.0, None, None) for epoch in range(len(sure))]
+    own = {name: (said(seed + 7, LABELS, sure[-1]), said(seed + 8, HOLDOUT_LABELS, sure[-1])) for name in AVERAGES}
+    return Training(
+        photos=photos,
+        kind="short",
+        configuration=configuration,
+        fold=fold,
+        curve=Curve({"x": configuration}, 0, len(sure) // 2, tuple(points)),
+        validation=np.stack([said(seed + at, LABELS, one) for at, one in enumerate(sure)]),
+        holdout={at + 1: said(seed + 50 + at, HOLDOUT_LABELS, one) for at, one in enumerate(sure)},
+        averages=own,
+        validation_labels=LABELS,
+        holdout_labels=HOLDOUT_LABELS,
+    )
+
+
+AVERAGES = ("ema-0.96", "ema-0.99", "last-3", "last-5")
+TRAININGS = tuple(
+    training(photos, configuration, fold, [0.2, 0.6, 1.0 + 0.2 * configuration, 1.4 + 0.2 * configuration])
+    for photos in ("a", "bb")
+    for configuration in range(4)
+    for fold in range(3)
+)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_each_rule_answers_for_every_training(name) -> None:
+    for one in TRAININGS:
+        assert RULES[name](one).shape == (HOLDOUT, CLASSES)
+
+
+def test_the_shipped_rule_keeps_what_the_program_keeps() -> None:
+    for one in TRAININGS:
+        epoch = kept_epoch([Kept(each.ends_stage, each.scaled.losses) for each in one.candidates])
+        assert RULES[SHIPPED](one) is one.holdout[epoch]
+
+
+def test_cells_are_folds_and_an_average_is_of_two() -> None:
+    found = scores(TRAININGS, TODAY)
+    assert set(found[SINGLE]) == {(photos, str(fold)) for photos in ("a", "bb") for fold in range(3)}
+    assert set(found[PAIR]) == {(photos, pair) for photos in ("a", "bb") for pair in ("0+1", "0+2", "1+2")}
+    assert np.mean(list(found[PAIR].values()), axis=0)[0] > np.mean(list(found[SINGLE].values()), axis=0)[0]
+
+
+def test_gains_are_differences_of_cells() -> None:
+    better = {("a", "0"): (0.6, 1.0), ("a", "1"): (0.8, 0.8)}
+    found = gain(better, {("a", "0"): (0.5, 1.1), ("a", "1"): (0.7, 0.7)})
+    assert (found.accuracy, found.log_loss) == (pytest.approx(10.0), pytest.approx(0.0))
+    assert found.log_loss_error == pytest.approx(0.1)
+    assert not found.is_clear
+
+
+def test_the_simplest_rule_within_an_error_of_the_best_is_chosen_without_the_set_left_out() -> None:
+    def cells(gains: dict[str, float]):
+        return {SINGLE: {(photos, str(fold)): (0.5, 1.0 - value) for photos, value in gains.items() for fold in (0, 1)}}
+
+    scored = {
+        TODAY: cells({"a": 0.0, "b": 0.0}),
+        "one": cells({"a": 0.5, "b": 0.1}),
+        "two": cells({"a": 0.1, "b": 0.5}),
+    }
+    assert chosen_without(scored, SINGLE, left_out="a") == "two"
+    assert chosen_without(scored, SINGLE, left_out="b") == "one"
+
+
+def test_the_better_half_is_by_validation() -> None:
+    assert {one.configuration for one in better_half(TRAININGS)} == {2, 3}
+
+
+def test_picks_are_listed_for_as_many_trials_as_there_are() -> None:
+    text = "\n".join(pick_rows(TRAININGS))
+    assert "the best of 4 trials" in text
+    assert "the best of 8 trials" not in text
+
+
+def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:
+    cells = by_cell(TRAININGS)
+    told = list(replay(cells, ("a", "short", 0), 4, searches=3))
+    assert len(told) == 12
+    assert {one.cell for one in told} == {("a", "short", 0)}
+    ways = list(dict.fromkeys(one.way for one in told))
+    assert [way.partition(":")[0] for way in ways] == ["one model"] * 2 + ["three folds averaged"] * 2
+    raw = [one.expected for one in told if "raw" in one.way]
+    corrected = [one.expected for one in told if one.way == "one model: expectation"]
+    assert np.mean(corrected) < np.mean(raw)
+
+
+def test_bias_is_over_cells_and_coverage_over_searches() -> None:
+    def one(cell: int, expected: float, low: float, high: float) -> Told:
+        return Told("w", ("a", "short", cell), expected, low, high, holdout=0.5, holdout_photos=10**9)
+
+    [(way, count, bias, error, size, covered)] = rows(
+        [one(0, 0.6, 0.4, 0.8), one(0, 0.6, 0.4, 0.8), one(1, 0.48, 0.45, 0.55), one(1, 0.52, 0.51, 0.53)]
+    )
+    assert (way, count, bias, size, covered) == ("w", 4, "+5.00", "6.00", "75.0")
+    assert error == "5.00"
+
+
+def test_the_committed_tables_are_read() -> None:
+    found = load_trainings(Path(TABLES))
+    assert {one.photos for one in found} >= {"bodies9", "cars10"}
+    for one in found:
+        assert len(one.validation) == len(one.curve.points)
+        assert one.validation.shape[1] == len(one.validation_labels)
+        ends = [epoch for epoch, point in enumerate(one.curve.points, start=1) if point.stage_ended]
+        assert set(ends) <= set(one.holdout)
