@@ -1,6 +1,7 @@
 """Folds read the pixels of the study's split: equal to their own to the bit, in no room and no time of their own."""
 
 import itertools
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_a_part_with_any_other_photo_is_decoded_by_itself(study, folds, tmp_path
     data = replace(sharing(split, study, tmp_path), shared=(study.train,))
     assert isinstance(data.pixels("train", SIZE_PX), np.memmap), "some of its photos are validation photos of the study"
     assert np.array_equal(data.pixels("train", SIZE_PX), own(split, tmp_path).pixels("train", SIZE_PX))
+
+
+def test_copies_of_a_photo_are_read_from_one_of_them(make_root, tmp_path):
+    root = make_root({"0": 5, "1": 5})
+    shutil.copy(root / "train" / "0" / "00.jpg", root / "train" / "0" / "copy.jpg")
+    (root / "train.csv").write_text((root / "train.csv").read_text() + "copy.jpg,0\n")
+    study = make_split(load_dataset(root, processes=1), fraction=0.3, seed=0)
+    assert len(set(study.train.digests)) + len(set(study.validation.digests)) == 10
+    for split in (make_folds(study, count=2, seed=0).split(number) for number in range(2)):
+        for part in ("train", "validation"):
+            expected = own(split, tmp_path).pixels(part, SIZE_PX)
+            assert np.array_equal(sharing(split, study, tmp_path).pixels(part, SIZE_PX)[:], expected)
 
 
 def test_a_holdout_keeps_pixels_of_its_own(make_root, tmp_path):

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
 from carcls.data.pixels import decode
 from carcls.inference.export import Card, export_model, load_model
 from carcls.inference.members import Member, averaged
+from carcls.inference.model_config import checked_config
 from carcls.inference.tta import predict_view
 from carcls.models.classifier import Classifier, build_classifier
 from tests.carcls.inference.tiny_members import NAMES, tiny_member
@@ -281,3 +283,22 @@ def _layer_names(config, path):
     for layer in config["config"].get("layers", ()):
         yield f"{path}/{layer['name']}"
         yield from _layer_names(layer, f"{path}/{layer['name']}")
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "MobileNetV3Small",
+        "ConvNeXtTiny",  # a Sequential inside its backbone: the deepest of all
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "DenseNet121", "NASNetMobile")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("InceptionResNetV2", "EfficientNetV2B0", "VGG16")),
+    ],
+)
+def test_an_average_of_every_family_passes_the_check_of_foreign_models(backbone):
+    size_px = BACKBONES[backbone].min_size_px
+    members = [
+        Member(build_classifier(_config(backbone, image_size=px), size_px=px, class_count=3, weights=None), px)
+        for px in (size_px, size_px + 16)
+    ]
+    written = keras.saving.serialize_keras_object(averaged(members))
+    assert checked_config(json.dumps(written).encode())["config"]["name"] == "averaged"
