@@ -101,6 +101,30 @@ def check_classes(sample: Sample, class_names: Sequence[str]) -> None:
         )
 
 
+def load_sample(root: Path, layout: Layout) -> Sample | None:
+    """The data folder's sample, or None. Raises SubmissionError."""
+    path = find_sample(root, layout)
+    return None if path is None else read_sample(path)
+
+
+def sample_or_problem(root: Path, layout: Layout) -> tuple[Sample | None, str]:
+    """The same, and why it cannot be followed."""
+    try:
+        return load_sample(root, layout), ""
+    except SubmissionError as error:
+        return None, str(error)
+
+
+def why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
+    """Empty where the classes to train on are those that the sample asks for."""
+    try:
+        if sample is not None:
+            check_classes(sample, class_names)
+    except SubmissionError as error:
+        return str(error)
+    return ""
+
+
 def _not_two_columns(path: Path, line: int, row: list[str]) -> str:
     hint = ""
     if len(row) > 2:

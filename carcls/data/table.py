@@ -13,12 +13,12 @@ from carcls.data.labelled import labelled_candidates
 from carcls.data.layouts import Found, Layout, LayoutKind, find_layout
 from carcls.data.names import class_order, path_key
 from carcls.data.rows import Refused, Row
-from carcls.data.sample_submission import Sample, check_classes, find_sample, ignored_samples, read_sample
+from carcls.data.sample_submission import Sample, ignored_samples, load_sample, sample_or_problem, why_not_answered
 from carcls.data.scan import Scan, scan_photos
 from carcls.data.tables_beside import UNREAD_TABLE
 from carcls.data.tree import join
 from carcls.data.unlabelled import only_to_predict, unlabelled_candidates
-from carcls.errors import DataError, SubmissionError
+from carcls.errors import DataError
 
 _LOOKED_FOR = Layout()
 _SHOWN_REASONS = 3
@@ -125,7 +125,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
     Raises DataError where no layout fits, or not one photo with a label can be used.
     """
     found = find_layout(root, layout)
-    sample, sample_problem = _sample_or_problem(root, layout)
+    sample, sample_problem = sample_or_problem(root, layout)
     labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout, sample)
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
@@ -134,7 +134,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
         raise DataError(_nothing_to_train(found, labelled, refused))
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
-    sample_problem = sample_problem or _why_not_answered(sample, class_names)
+    sample_problem = sample_problem or why_not_answered(sample, class_names)
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
     without = _quarantine(_outside(root, unlabelled), only_to_predict(unlabelled, class_names))
     return Dataset(
@@ -155,7 +155,7 @@ def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR)
 
     Raises DataError where their folder cannot be used, SubmissionError where the sample cannot be followed.
     """
-    sample = _sample(root, layout)
+    sample = load_sample(root, layout)
     candidates = unlabelled_candidates(root, layout, sample)
     return _unlabelled(root, candidates, _scan((candidates,), processes), sample, layout)
 
@@ -199,28 +199,6 @@ def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
     """Positions of the photos in `folder`; none where that would be all."""
     inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
     return inside if len(inside) < len(paths) else ()
-
-
-def _sample(root: Path, layout: Layout) -> Sample | None:
-    path = find_sample(root, layout)
-    return None if path is None else read_sample(path)
-
-
-def _sample_or_problem(root: Path, layout: Layout) -> tuple[Sample | None, str]:
-    try:
-        return _sample(root, layout), ""
-    except SubmissionError as error:
-        return None, str(error)
-
-
-def _why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
-    """Empty where the classes to train on are those that the sample asks for."""
-    try:
-        if sample is not None:
-            check_classes(sample, class_names)
-    except SubmissionError as error:
-        return str(error)
-    return ""
 
 
 def _unlabelled(

@@ -10,6 +10,10 @@ from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
 
+_TOGETHER = {1: (1, 4), 10: (10, 22)}
+_GROUPS = [_TOGETHER.get(number, (number,)) for number in range(24) if number not in (4, 22)]
+"""Photos that stay on one side, as they were when the golden curves were recorded; by now none of them look alike."""
+
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> TrainingData:
@@ -22,7 +26,7 @@ def data(tmp_path_factory) -> TrainingData:
         cv2.imwrite(str(path), _stripes(np.random.default_rng(number), width_px=(4, 8, 16)[number % 3]))
         rows.append(f"{number}.png,{number % 3}")
     (folder / "train.csv").write_text("\n".join(rows) + "\n")
-    split = make_split(load_dataset(folder, processes=1), fraction=0.25, seed=0)
+    split = make_split(load_dataset(folder, processes=1), fraction=0.25, seed=0, groups=_GROUPS)
     return TrainingData(split, Store(folder / "store"), view_seed=0)
 
 
