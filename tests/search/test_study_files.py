@@ -112,7 +112,7 @@ def test_a_damaged_split_stops_resume_submit_and_report_and_status_warns(finishe
     root = tmp_path / "results" / "tiny"
     shutil.copytree(finished.folder.root, root)
     split = root / "split.csv"
-    split.write_bytes(split.read_bytes().replace(b",validation\n", b",train\n", 1))
+    split.write_bytes(split.read_bytes().replace(b",validation,", b",train,", 1))
     line = next(n for n, (a, b) in enumerate(zip(finished.folder.split.open(), split.open(), strict=True), 1) if a != b)
     told = f"{split}, line {line}: damaged (not as the study made it): put back a copy of this file"
     status = run_cli("status", str(root), cwd=tmp_path)
