@@ -6,6 +6,7 @@ store nothing, filters that unpack without bound. Keras uses none of it.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,10 @@ _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 50
 _MAX_NAMES = 4_096
 """In one attribute."""
+_HEAP = b"GCOL\x01\0\0\0"
+"""Signature and version of a global heap collection (HDF5 File Format Specification, III.E); its size follows."""
+_MAX_TEXT_BYTES = 2 * 2**30
+"""Of the names of one attribute. A model's file also holds its configuration as one text: 1 MB for 1,041 names."""
 _LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
 
 
@@ -46,7 +51,20 @@ def names_in(group: h5py.Group, attribute: str) -> list[str]:
     is_text = held.dtype.kind == "S" or h5py.check_string_dtype(held.dtype) is not None
     if not is_text or len(held.shape) != 1 or held.shape[0] > _MAX_NAMES:
         raise ValueError(f"{attribute!r} of {group.name!r} is no list of at most {_MAX_NAMES:,} names")
+    if held.dtype.kind != "S":
+        _check_heaps(Path(group.file.filename), held.shape[0])
     return [value.decode() if isinstance(value, bytes) else str(value) for value in group.attrs[attribute]]
+
+
+def _check_heaps(path: Path, names: int) -> None:
+    """Texts of any length lie in heaps; all names may be the same megabytes of one. Raises ValueError."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        at = content.find(_HEAP)
+        while at >= 0:
+            byte_count = int.from_bytes(content[at + len(_HEAP) : at + len(_HEAP) + 8], "little")
+            if byte_count * names > _MAX_TEXT_BYTES:
+                raise ValueError(f"{names:,} names, which may be of {byte_count:,} bytes each")
+            at = content.find(_HEAP, at + len(_HEAP))
 
 
 def _collect(file: h5py.File, arrays: dict[str, h5py.Dataset]) -> None:

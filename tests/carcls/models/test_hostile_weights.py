@@ -121,6 +121,14 @@ def test_names_are_names_and_not_too_many(tmp_path, backbone, names):
         load_backbone_weights(backbone, tmp_path / "w.h5")
 
 
+def test_a_name_is_no_megabytes_of_text(tmp_path, backbone):
+    """4,096 names may all be one text, of a file that is hardly larger than it."""
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["layer_names"] = ["x" * 10**6, *(str(number) for number in range(3000))]
+    with pytest.raises(WeightsError, match=r"3,001 names, which may be of 1,00\d,\d+ bytes each"):
+        load_backbone_weights(backbone, tmp_path / "w.h5")
+
+
 def _npz(path, backbone, **changed):
     entries = {f"{number:04d}": value for number, value in enumerate(backbone.get_weights())}
     paths = np.array([variable.path for variable in backbone.weights])
