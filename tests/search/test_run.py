@@ -155,7 +155,7 @@ def test_a_study_appears_whole_with_its_split_and_frozen_experiment(
     assert frozen.search.trials == 7
     assert frozen.data.root == tmp_path / "data"
     assert frozen.resolved_yaml() == experiment.resolved_yaml()
-    folds = [line.rsplit(",", 1)[1] for line in folder.split.read_text(encoding="utf-8").splitlines()[1:]]
+    folds = [line.split(",")[4] for line in folder.split.read_text(encoding="utf-8").splitlines()[1:]]
     assert folds.count("validation") == VALIDATION_PHOTOS
     assert folds.count("train") == 3 * TRAIN_PER_CLASS - VALIDATION_PHOTOS
     assert read_records(folder) == ()
