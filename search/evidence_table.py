@@ -59,7 +59,7 @@ def recorded(
 
     stage_ends: epochs, counted from 1. Raises CurvesError where an epoch has no evidence of the holdout.
     """
-    # As the file will tell them: whoever reads it finds the same epochs the best.
+    # As the file will tell them, so that a reader finds the same epochs the best.
     parts = [_fine(_coarse(epoch.validation.astype(np.float32))) for epoch in epochs]
     accuracies, log_losses = ([score(part, labels) for part in parts] for score in (accuracy, log_loss))
     ranks = list(zip(accuracies, [-one for one in log_losses], strict=True))

@@ -61,7 +61,7 @@ def cut_torn_line(path: Path) -> int:
     chain, torn = Chain(), b""
     with path.open("rb") as file:
         for line in file:
-            if torn:  # damage before the last line, which whoever reads it tells of
+            if torn:  # damage before the last line, which readers report
                 return 0
             if chain.read(line) is None:
                 torn = line

@@ -70,7 +70,7 @@ class WholeLines(JournalFileBackend):
 
     def __init__(self, path: Path, patience: Patience | None = None) -> None:
         """By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and
-        whoever waits for it waits for ever."""
+        a process that waits for it never returns."""
         super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
         self._path = path
         self._patience = patience or Patience()

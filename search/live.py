@@ -173,7 +173,7 @@ class _Capture:
             if not data:
                 lines.append(rest)
             for line in lines:
-                # Whatever a line does to the console: if nobody read on, the pipe would fill up, and the search wait.
+                # Whatever a line does to the console: if reading stopped, the pipe would fill up, and the search wait.
                 with contextlib.suppress(Exception):
                     if line.strip():
                         self._line(line.decode(errors="replace").rstrip("\r"))

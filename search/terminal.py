@@ -1,7 +1,7 @@
 """Lines for whoever started the command: results to standard output, warnings to standard error.
 
 Names of files, classes and stages come from outside: what a terminal would obey, or could not show, is shown by its
-number instead. A reader that goes away, as `head` does, ends no work: what nobody reads is dropped.
+number instead. A reader that goes away, as `head` does, ends no work: output without a reader is dropped.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ ENDS = ("refused", "harmless", "silent", "traceback")
 
 
 class SilentError(Exception):
-    """What was read is not what the file may say, and nobody was told."""
+    """What was read is not what the file may say, and no message said so."""
 
 
 @dataclass(frozen=True)

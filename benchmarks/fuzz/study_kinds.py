@@ -33,7 +33,7 @@ _one_bit: Callable[[Random, bytes], bytes] = flipped
 
 
 def _read(target: bit_flips.Target, content: bytes, folder: Path) -> object:
-    """Damage that is told of and mended counts as refused: nobody reads it unknowing."""
+    """Damage that is reported and mended counts as refused."""
     study = folder / target.file.parent.name
     shutil.copytree(target.file.parent, study)
     path = study / target.file.name

@@ -1,4 +1,4 @@
-"""Names in an archive whose code page nobody noted: one coding for all of them, and a word about which. Pure.
+"""Names in an archive that does not note their code page: one coding for all of them, and a word about which. Pure.
 
 Zip and old tar keep names as bytes. Each name alone could be read in many ways; together they mostly fit one.
 """

@@ -15,7 +15,7 @@ from carcls.data.tree import join
 
 def labelled_candidates(found: Found) -> Candidates:
     """Labelled files. Raises DataError where the CSV file is missing, is none, or lacks a column, and where a CSV file
-    that nobody named contradicts the class folders."""
+    that no setting names contradicts the class folders."""
     if found.labels is None:
         return with_tables_beside(found, from_class_folders(found))
     table = read_csv(found.labels)

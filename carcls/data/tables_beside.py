@@ -1,4 +1,4 @@
-"""CSV files beside class folders, which nobody named: told, and refused where they label photos otherwise."""
+"""CSV files beside class folders that no setting names: told, and refused where they label photos otherwise."""
 
 from collections import defaultdict
 from collections.abc import Iterable

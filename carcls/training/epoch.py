@@ -29,7 +29,7 @@ class Epoch:
     scores: Scores
     """On validation."""
     holdout: Scores | None
-    """On the holdout photos: for reports alone, nothing may follow from them. None where there are none."""
+    """On the holdout photos, for reports alone; no choice may use them. None without a holdout."""
     seconds: PhaseSeconds
     store: StoreUse
     """Since the epoch before, by all threads of this process."""

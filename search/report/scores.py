@@ -25,7 +25,7 @@ class Score:
     holdout_accuracy: float | None = None
     """On photos that chose nothing, at that epoch; None where the study holds none back."""
     holdout_interval: Interval | None = None
-    """95 % of the holdout accuracy; None where there is none, or the number of photos is not known."""
+    """95 % of the holdout accuracy, or None without one or without the number of photos."""
 
 
 def trial_score(record: TrialRecord, photos: int | None, holdout_photos: int | None = None) -> Score | None:

@@ -180,7 +180,7 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
      "classes a, b; 2 to train on, 0 to predict; 1.jpg: labels.csv line 2: its photo stands in line 3 with another"
      " label; which one is right is not known; 1.jpg: labels.csv line 3: its photo stands in line 2 with another label;"
      " which one is right is not known; 2.jpg: labels.csv line 5: its photo stands in line 4 already"),
-    ("a CSV that nobody named beside class folders", ("a/1.jpg", "b/1.jpg"),
+    ("a CSV that no setting names beside class folders", ("a/1.jpg", "b/1.jpg"),
      {"meta.csv": "file,label\na/1.jpg,7\nb/1.jpg,8\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict;"
      " meta.csv: not read, since the photos lie in class folders; if it holds their labels, name it by data.labels"),
     ("one that labels photos otherwise than folders do", ("img/1.jpg", "img/2.jpg", "more/3.jpg"),
