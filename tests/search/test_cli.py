@@ -1,6 +1,7 @@
 """The command as its user meets it: exit codes, one message instead of a traceback, what each command prints."""
 
 import csv
+import re
 import resource
 import shutil
 from collections import Counter
@@ -111,13 +112,16 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     assert "trial 0000 complete after 3 epochs" in finished.output
     root = finished.folder.root
     assert f"report: {finished.folder.report}\n" in finished.output
-    closing = finished.output.splitlines()[-5:]
+    closing = finished.output.splitlines()[-6:]
     assert closing[0] == "ended: all 4 trials of search.trials were tried"
     assert closing[1].startswith("winner: trial 000")
     assert "log-loss" in closing[1]
     assert closing[2].startswith("its settings: train.head.dropout=")
-    assert closing[3] == f"more of it: carsearch resume {root} --set search.trials=..."
-    assert closing[4] == f"next: carsearch retrain {root}"
+    assert re.match(
+        r"expect on new photos: accuracy 0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); the 0\.\d{3} above are", closing[3]
+    )
+    assert closing[4] == f"more of it: carsearch resume {root} --set search.trials=..."
+    assert closing[5] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
     assert "A new study created" not in finished.output, "Optuna's own lines are for nobody"
 

@@ -122,7 +122,7 @@ def test_a_saved_classifier_loads_in_safe_mode(tmp_path, name):
 
 def test_a_file_that_does_not_fit_is_refused_with_the_backbones_name(tmp_path):
     path = tmp_path / "wrong.npz"
-    np.savez(path, paths=np.array([]), meta="{}")
+    np.savez(path, paths=np.array([], "U1"), meta="{}")
     config = TrainConfig(backbone="MobileNet", alpha=0.25, image_size=32, batch_size=4, stages=STAGES)
     with pytest.raises(WeightsError, match=r"MobileNet with alpha 0\.25.*wrong\.npz.*end of the file.*conv1/kernel"):
         build_classifier(config, size_px=32, class_count=3, weights=path)
