@@ -8,6 +8,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+# Told by hand: where Python keeps the script's folder off its path, the helpers beside it are not found.
+sys.path.insert(0, str(Path(__file__).parent))
+
 from trial_builders import climb, trial
 
 from search import logs
