@@ -55,6 +55,4 @@ def message_of(error: CarclsError | SearchError | ImportError) -> str:
     """What is wrong, in the words that the error was raised with."""
     if isinstance(error, ImportError):
         return f"a package that carsearch needs cannot be imported: {error}; install carsearch again"
-    if is_full_disk(error):
-        return f"{error}: free some space there, then run the same command again"
     return str(error)
