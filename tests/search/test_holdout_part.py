@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from carcls.data.folds import read_split
+from carcls.events import best_report
 from search.creation import create_recipe_folder
 from search.experiment.experiment import load
 from search.final.study import final_reports
@@ -56,7 +57,7 @@ def test_the_holdout_stays_out_of_the_final_training_and_of_its_scores(tmp_path:
         trained = report.images_per_s * report.seconds.train
         assert trained == pytest.approx(36 - VALIDATION_PHOTOS - JUDGES)
     assert scores.validation_photos == VALIDATION_PHOTOS
-    assert scores.best_epoch == max(reports, key=lambda report: report.rank).epoch
+    assert scores.best_epoch == best_report(reports).epoch
     ran(tmp_path, "submit", "results/tiny")
     assert len(folder.submission.read_text(encoding="utf-8").splitlines()) == 1 + CLASSES * TEST_PER_CLASS
     recipe = load(folder.recipe)
