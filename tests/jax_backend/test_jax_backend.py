@@ -28,6 +28,7 @@ from carcls.data.folds import make_split
 from carcls.data.source import TrainingData
 from carcls.data.store import Store
 from carcls.data.table import load_dataset
+from carcls.events import best_report
 from carcls.inference.export import export_model, load_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.submission import write_submission
@@ -187,7 +188,7 @@ def test_class_weights_by_hand():
 
 def test_prediction_tta_export_and_submission(trained, data, tmp_path):
     folder, reports = trained
-    best = max(reports, key=lambda report: report.rank)
+    best = best_report(reports)
     classifier, size_px = load_best(CONFIG, folder, reports[-1], class_count=len(KINDS))
     assert size_px == best.image_size
     table, pixels = data.split.validation, data.pixels("validation", size_px)
