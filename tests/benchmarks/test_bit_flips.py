@@ -3,9 +3,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bit_flips import ENDS, measure, targets
+from carcls.data.store import damage
 
 FLIPS = 120
 """`python -m benchmarks.bit_flips` makes 2,000 in each kind of file."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process has read of a damaged store is its own: later tests would be told of it."""
+    monkeypatch.setattr(damage, "_opened", {})
 
 
 @pytest.fixture(scope="module")
