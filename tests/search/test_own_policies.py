@@ -11,6 +11,8 @@ from carcls.errors import ConfigError
 from search.creation import create_recipe_folder, create_study
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
+from search.final.study import final_reports
+from search.folder import StudyFolder
 from search.frozen import open_experiment
 from tests.search.processes import run_cli
 from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
@@ -110,8 +112,8 @@ def test_a_recipe_trains_with_own_policy_mixing_and_balanced_sampling(tmp_path):
     done = run_cli("train", str(file), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     study = tmp_path / "results" / "tiny"
-    reports = [json.loads(line) for line in (study / "retrain" / "reports.jsonl").read_text().splitlines()]
+    [reports] = final_reports(StudyFolder(study))
     assert len(reports) == 3
-    assert all(0 < report["train_loss"] < 10 for report in reports)
+    assert all(0 < report.train_loss < 10 for report in reports)
     config = json.loads((study / "retrain" / "config.json").read_text())
     assert Path(config["augment"]["policy"]).parent == study / "policies"
