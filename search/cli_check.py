@@ -25,7 +25,7 @@ def check(
 
     experiment = load(file, overrides or [])
     missing = ", ".join(dict.fromkeys(f"{one.key} ({one.message})" for one in experiment.missing_files()))
-    say(f"{file}: the file is right, but not here: {missing}" if missing else f"{file}: ok")
+    say(f"{file}: ok, but not here: {missing}" if missing else f"{file}: ok")
     for line in experiment.summary_lines():
         say(f"  {line}")
     if not here:

@@ -54,7 +54,7 @@ def test_check_warns_of_photos_that_are_not_here(tmp_path: Path) -> None:
     done = run_cli("check", "tiny.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     missing = f"data.root (no such folder: {tmp_path / 'data'})"
-    assert done.stdout.splitlines()[0] == f"tiny.yaml: the file is right, but not here: {missing}"
+    assert done.stdout.splitlines()[0] == f"tiny.yaml: ok, but not here: {missing}"
 
 
 @pytest.mark.parametrize("command", ["check", "run", "train"])
