@@ -273,6 +273,7 @@ def test_a_driver_killed_at_each_named_point_is_as_if_it_had_lived(
     assert not list(life.folder.root.parent.glob(".*")), "no draft is left behind"
 
 
+@pytest.mark.release
 def test_a_driver_killed_at_random_moments_is_as_if_it_had_lived(
     life: Life, finished: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def some_photos(source: Path, root: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.timeout(2 * WITHIN_S)
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
 def test_a_recipe_runs_through_all_stages_tta_and_submission(cut: Cut, shared: Path, tmp_path: Path) -> None:

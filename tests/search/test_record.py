@@ -112,7 +112,8 @@ def test_a_curve_has_every_epoch_with_its_holdout() -> None:
     assert [(point.val_accuracy, point.holdout_accuracy) for point in curve.points] == [(0.5, 0.25)]
 
 
-@pytest.mark.slow  # three trainings through Ray: half a minute
+@pytest.mark.slow  # three trainings through Ray
+@pytest.mark.release
 def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, holdout: {fraction: 0.25}}")
