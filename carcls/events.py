@@ -94,10 +94,10 @@ class EpochReport:
     where a probability was not finite: the training goes on, for validation alone decides."""
     holdout_accuracy: float | None = None
     val_scaled_log_loss: float | None = None
-    """After temperature scaling, see `carcls.choices`: ranks weights and trials. None where accuracy ranks them, and in
+    """After temperature scaling, see `carcls.choices`: ranks weights and trials. None if accuracy ranks them, and in
     reports that are older than this field."""
     kept_epoch: int | None = None
-    """The epoch whose weights `best_weights` holds; None where that is the best one by `rank`."""
+    """The epoch whose weights `best_weights` holds, or None if that is the best one by `rank`."""
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
     """The probabilities behind the scores. Travels beside the report, not in its JSON; None once both are stored."""
     micro_batch: int | None = None
