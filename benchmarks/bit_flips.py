@@ -24,17 +24,17 @@ import optuna
 from numpy.typing import NDArray
 
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.folds import read_split
-from carcls.data.store import Store
-from carcls.data.store.damage import verify
 from carcls.errors import CarclsError
 from carcls.events import EpochReport, PhaseSeconds
-from carcls.evidence import Evidence
+from carcls.scoring.evidence import Evidence
+from carcls.splits.split import read_split
+from carcls.store import Store
+from carcls.store.damage import verify
 from carcls.training.checkpoint import load_state, read_meta, save_state
 from search.errors import SearchError, StudyError
-from search.folder import StudyFolder
-from search.study import Study
-from search.study_files import check_folder, keep_files
+from search.study.checked_files import check_folder, keep_files
+from search.study.folder import StudyFolder
+from search.study.study import Study
 
 ENDS = ("named", "mended", "harmless", "silent", "traceback")
 _LINE = re.compile(r"line \d+|lines \d+")

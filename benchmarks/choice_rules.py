@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from benchmarks.choice_tables import Candidate, Floats, Training
-from carcls.choices import Kept, is_as_good, kept_epoch
+from carcls.scoring.choices import Kept, is_as_good, kept_epoch
 
 Rule = Callable[[Training], Floats]
 """What the kept weights say of the holdout, (photos, classes)."""

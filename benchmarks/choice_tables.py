@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import metrics
-from carcls.choices import Scaled, scaled
-from search.evidence_table import read_evidence_table
-from search.policy.curves import Curve, read_curves
-from search.record import evidence_path
+from carcls.scoring import metrics
+from carcls.scoring.choices import Scaled, scaled
+from search.driver.record import evidence_path
+from search.simulator.curves import Curve, read_curves
+from search.simulator.evidence_table import read_evidence_table
 
 TABLES = Path(__file__).parent / "tables"
 

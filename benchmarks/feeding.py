@@ -3,9 +3,9 @@
 import time
 
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.batches import training_batches
-from carcls.data.feeder import Feeder
-from carcls.data.source import TrainingData
+from carcls.input.batches import training_batches
+from carcls.input.feeder import Feeder
+from carcls.input.training_data import TrainingData
 
 
 def feeding_config(policy: str, *, size_px: int, batch_size: int) -> TrainConfig:

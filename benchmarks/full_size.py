@@ -22,11 +22,11 @@ from benchmarks.harness import PHOTOS, SHARED, cores, finish, interleaved, judge
 quiet()
 
 from benchmarks.photos import contest_jpegs, contest_rows, write_contest  # noqa: E402 - after `quiet`: albumentations
-from carcls.data.folds import Split, make_split  # noqa: E402
-from carcls.data.photo import decode_bytes  # noqa: E402
-from carcls.data.pixels import pixels, pixels_bytes, resize  # noqa: E402
-from carcls.data.store import Store  # noqa: E402
-from carcls.data.table import ImageTable, load_dataset  # noqa: E402
+from carcls.dataset.table import ImageTable, load_dataset  # noqa: E402
+from carcls.input.pixels import pixels, pixels_bytes, resize  # noqa: E402
+from carcls.photos.photo import decode_bytes  # noqa: E402
+from carcls.splits.split import Split, make_split  # noqa: E402
+from carcls.store import Store  # noqa: E402
 
 TARGET_OF_LIMIT = 0.8
 TARGET_ONE_COPY = 0.95
@@ -199,8 +199,8 @@ def _proportional_bytes(root: Path) -> int:
 
 def _epoch_rates(split: Split, size_px: int, store: Store, epochs: int) -> list[float]:
     from benchmarks.feeding import feeding_config, our_epoch_rate
-    from carcls.data.feeder import Feeder
-    from carcls.data.source import TrainingData
+    from carcls.input.feeder import Feeder
+    from carcls.input.training_data import TrainingData
 
     data = TrainingData(split=split, store=store, view_seed=0, processes=cores())
     config = feeding_config("light", size_px=size_px, batch_size=32)

@@ -20,11 +20,11 @@ from benchmarks import feeding, policies  # noqa: E402 - after `quiet`, or album
 from benchmarks.limit import Limit  # noqa: E402
 from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402
 from carcls.config import TrainConfig  # noqa: E402
-from carcls.data.feeder import Feeder  # noqa: E402
-from carcls.data.folds import make_split  # noqa: E402
-from carcls.data.source import TrainingData  # noqa: E402
-from carcls.data.store import Store  # noqa: E402
-from carcls.data.table import load_dataset  # noqa: E402
+from carcls.dataset.table import load_dataset  # noqa: E402
+from carcls.input.feeder import Feeder  # noqa: E402
+from carcls.input.training_data import TrainingData  # noqa: E402
+from carcls.splits.split import make_split  # noqa: E402
+from carcls.store import Store  # noqa: E402
 
 TARGET_OF_LIMIT = 0.8
 TARGET_OF_PIPELINE = 5.0

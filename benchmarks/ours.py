@@ -14,22 +14,22 @@ from typing import Any, Literal
 from benchmarks.events import EVENTS, EventLog
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from search import run
-from search.cluster import entry as trial_entry
-from search.cluster import trial
-from search.cluster.connection import connected
-from search.cluster.dispatch import Dispatcher
-from search.cluster.guard import guarded
-from search.cluster.interrupts import Interrupts
-from search.cluster.ray_executor import RayExecutor
-from search.cluster.segment import Outcome, Segment
-from search.cluster.warmup import checking_start, distinct_weights
-from search.creation import create_study
+from search.driver.create import create_study
+from search.driver.dispatch import Dispatcher
+from search.driver.guard import guarded
+from search.driver.interrupts import Interrupts
 from search.experiment.experiment import load
-from search.folder import StudyFolder
+from search.on_ray import actor as trial
+from search.on_ray import search as run
+from search.on_ray.connection import connected
+from search.on_ray.ray_executor import RayExecutor
+from search.on_ray.warmup import checking_start, distinct_weights
 from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker import entry as trial_entry
+from search.worker.segment import Outcome, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import cv2
 
+from carcls.augment import views as augment
 from carcls.catalog import AUGMENT_POLICIES
-from carcls.data import augment
 
 FLIP = "flip"
 """Flip, affine and brightness: what most notebooks of the contest do."""

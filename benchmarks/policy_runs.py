@@ -16,12 +16,12 @@ from benchmarks.peers.stock_policy import StockSettings, simulate_stock
 from benchmarks.policy_candidates import CANDIDATES
 from benchmarks.policy_statistics import Floats
 from search.experiment.experiment import load
-from search.policy.curves import Curve, read_curves
-from search.policy.formulas import FORMULAS
-from search.policy.landscapes import Landscape, RecordedCurves
 from search.policy.policy import Proposal
-from search.policy.simulate import simulate
-from search.policy.simulation import Simulation
+from search.simulator.blackboxes import Landscape, RecordedCurves
+from search.simulator.curves import Curve, read_curves
+from search.simulator.formulas import FORMULAS
+from search.simulator.simulate import simulate
+from search.simulator.simulation import Simulation
 
 CURVES = Path(__file__).parent / "curves" / "cars10.jsonl.gz"
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "curves10.yaml"

@@ -23,12 +23,12 @@ quiet()
 
 from benchmarks.mobilenets import MOBILENETS  # noqa: E402 - after `quiet`: they bring albumentations
 from benchmarks.peers import stock  # noqa: E402
-from search.creation import create_study  # noqa: E402
+from search.driver.create import create_study  # noqa: E402
 from search.experiment.experiment import load  # noqa: E402
-from search.frozen import open_experiment  # noqa: E402
+from search.on_ray.search import search  # noqa: E402
 from search.policy.records import TrialRecord, TrialState  # noqa: E402
-from search.run import search  # noqa: E402
-from search.summary import Spent  # noqa: E402
+from search.progress.summary import Spent  # noqa: E402
+from search.study.frozen import open_experiment  # noqa: E402
 
 TARGET = 1.0
 """At least as good as stock."""

@@ -4,8 +4,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from carcls.data.sample import write_sample
-from carcls.data.sample_baseline import thumbnail_baseline
+from carcls.demo.sample import write_sample
+from carcls.demo.sample_baseline import thumbnail_baseline
 
 TARGET = 0.40
 

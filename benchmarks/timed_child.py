@@ -1,4 +1,4 @@
-"""Our trial's child with a clock in it: the fork server imports this in place of `search.cluster.child`.
+"""Our trial's child with a clock in it: the fork server imports this in place of `search.worker.child`.
 
 `keras.Model.fit` gets one more callback; everything else is what a search runs.
 """
@@ -11,8 +11,8 @@ import keras
 
 from benchmarks.events import EVENTS, EventLog
 from benchmarks.step_clock import StepClock
-from search.cluster import child
-from search.cluster.segment import Segment
+from search.worker import child
+from search.worker.segment import Segment
 
 _run_child = child.run_child
 _fit = keras.Model.fit

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.choice_rules import shipped_choice
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.harness import cores, machine, table
-from carcls.choices import Kept
-from carcls.expectation import Expectation, Trained, of_average, of_winner, wilson
+from carcls.scoring.choices import Kept
+from carcls.scoring.expectation import Expectation, Trained, of_average, of_winner, wilson
 
 _SEED = 20_261_128
 _TRIALS = (4, 8, 16)

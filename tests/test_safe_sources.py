@@ -19,7 +19,7 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 FORBIDDEN_ARGUMENTS = {("allow_pickle", True), ("safe_mode", False), ("shell", True), ("typ", "unsafe")}
 
-OWN_SOCKETS = {"carcls/data/feeder.py", "carcls/data/feeding_worker.py"}
+OWN_SOCKETS = {"carcls/input/feeder.py", "carcls/input/batch_worker.py"}
 """They pickle what trainer and worker say to each other: two processes of ours, over a socket pair that nobody else
 can open. Nothing of it comes from a file or over a network."""
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from benchmarks.fuzz.kind import Kind, SilentError
 from benchmarks.fuzz.mutations import changed_tree, mutated
-from carcls.data.archives import unpack
-from carcls.data.folds import make_split, read_split, write_quarantine, write_split
-from carcls.data.headers import read_header
-from carcls.data.photo import decode_bytes, preview_bytes
-from carcls.data.policy_file import read_policy_file
-from carcls.data.table import check_trainable, load_dataset
+from carcls.archives.unpack import unpack
+from carcls.augment.policy_file import read_policy_file
+from carcls.dataset.table import check_trainable, load_dataset
 from carcls.errors import DataError
+from carcls.photos.headers import read_header
+from carcls.photos.photo import decode_bytes, preview_bytes
+from carcls.splits.split import make_split, read_split, write_quarantine, write_split
 from search.experiment.experiment import load
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.yaml"))

@@ -10,8 +10,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from search.experiment.domains import Value
 from search.experiment.space import Space
-from search.policy.landscapes import Landscape
 from search.policy.policy import Proposal
+from search.simulator.blackboxes import Landscape
 
 
 class SnappedSampler(BaseSampler):

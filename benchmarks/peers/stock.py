@@ -21,8 +21,8 @@ from benchmarks.ours import Entry, importable_by_workers
 from benchmarks.peers.stock_trial import train_stock
 from carcls.catalog import BACKBONES
 from carcls.config import TrainConfig
-from carcls.data.folds import make_split, write_split
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from carcls.splits.split import make_split, write_split
 
 
 def entry_of(config: TrainConfig, *, stages: int) -> dict[str, Any]:

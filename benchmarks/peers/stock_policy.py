@@ -19,12 +19,12 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.peers.snapped_sampler import SnappedSampler
-from search.policy.landscapes import Landscape
 from search.policy.policy import Proposal
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait
-from search.policy.simulate import simulate
-from search.policy.simulation import Simulation
+from search.simulator.blackboxes import Landscape
+from search.simulator.simulate import simulate
+from search.simulator.simulation import Simulation
 
 TIME = "epoch"
 METRIC = "val_accuracy"

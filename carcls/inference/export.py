@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from carcls.atomic import published
+from carcls.backend.framework import keras
 from carcls.config import TrainConfig
-from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError, DataError
-from carcls.framework import keras
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
+from carcls.input.pixels import decode
 from carcls.models.classifier import Classifier
+from carcls.system.atomic import published
 
 BATCH_SIZE = 32
 _BATCH_BYTES = 64 * 2**20

@@ -15,11 +15,11 @@ import keras
 from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import initialize_all_variables
 
-from carcls.containers import opened_zip
 from carcls.errors import CheckpointError
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError
 from carcls.models.hdf5 import plain_hdf5
+from carcls.system.containers import opened_zip
 
 CARD = "carsearch.json"
 MAX_CARD_BYTES = 2**20

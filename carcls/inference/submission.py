@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.atomic import write_text
-from carcls.data.sample_submission import Sample, check_classes, read_sample
+from carcls.dataset.sample_submission import Sample, check_classes, read_sample
 from carcls.errors import SubmissionError
+from carcls.system.atomic import write_text
 
 _SHOWN = 5
 

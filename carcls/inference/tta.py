@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.catalog import nearest_name
-from carcls.data.pixels import Pixels as StoredPixels
 from carcls.errors import ConfigError
-from carcls.metrics import SMALLEST_PROBABILITY, accuracy
+from carcls.input.pixels import Pixels as StoredPixels
+from carcls.scoring.metrics import SMALLEST_PROBABILITY, accuracy
 
 if TYPE_CHECKING:
     import keras

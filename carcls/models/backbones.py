@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.catalog import BACKBONES, PixelScaling
-from carcls.models.rows import ROWS, WeightsFile
+from carcls.models.backbone_rows import ROWS, WeightsFile
 
 # Of pixels 0..1, red, green, blue.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -12,7 +12,7 @@ import keras
 # Keras resets its name counters only together with everything else (clear_session), so they are set aside by hand.
 from keras.src.backend.common import global_state
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.catalog import BACKBONES
 from carcls.config import HeadConfig, TrainConfig
 from carcls.errors import WeightsError

@@ -14,9 +14,9 @@ from filelock import FileLock
 # The folder where keras.applications looks for its files; Keras has no public name for it.
 from keras.src.backend.config import keras_home
 
-from carcls.atomic import published
 from carcls.errors import WeightsError
-from carcls.models.rows import WeightsFile
+from carcls.models.backbone_rows import WeightsFile
+from carcls.system.atomic import published
 
 RETRY_DELAYS_S = (1.0, 4.0)
 """Before the second attempt and the third, which is the last."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from carcls.models.rows import ROWS
+from carcls.models.backbone_rows import ROWS
 
 if TYPE_CHECKING:
     from carcls.models.classifier import Classifier

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from carcls.catalog import BACKBONES, backbones_with
 from carcls.config import TrainConfig
-from carcls.containers import npy_entry, opened_zip
 from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, settle_normalization
 from carcls.models.download import cached
 from carcls.models.hdf5 import names_in, plain_hdf5
+from carcls.system.containers import npy_entry, opened_zip
 
 _SUFFIXES = (".h5", ".npz")
 _MAX_PATHS_BYTES = 16 * 2**20

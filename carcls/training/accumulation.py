@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from carcls.training.memory import Accumulation
+from carcls.training.micro_batches import Accumulation
 
 
 class Accumulating(keras.optimizers.Optimizer):

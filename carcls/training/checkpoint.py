@@ -18,9 +18,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.atomic import published
-from carcls.containers import NpyEntry, npy_entry, opened_zip
 from carcls.errors import CheckpointError
+from carcls.system.atomic import published
+from carcls.system.containers import NpyEntry, npy_entry, opened_zip
 
 _META = "meta.json"
 _PIECE_BYTES = 1 << 20

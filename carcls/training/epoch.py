@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import metrics
-from carcls.choices import Scaled, scaled
 from carcls.config import TrainConfig
-from carcls.data.folds import Split
-from carcls.data.store import take_use
 from carcls.events import PhaseSeconds, StoreUse
-from carcls.evidence import Evidence, as_evidence
-from carcls.training.failures import check_finite
+from carcls.scoring import metrics
+from carcls.scoring.choices import Scaled, scaled
+from carcls.scoring.evidence import Evidence, as_evidence
+from carcls.splits.split import Split
+from carcls.store import take_use
+from carcls.training.error_messages import check_finite
 from carcls.training.inputs import StageInput
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores

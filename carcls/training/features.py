@@ -18,16 +18,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import devices
+from carcls.augment.views import policy_fingerprint
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.augment import policy_fingerprint
-from carcls.data.pixels import pixels_key
-from carcls.data.prefetch import EpochBatches
-from carcls.data.source import Part, TrainingData
-from carcls.data.store import Blank, Json, Progress, leave_out
-from carcls.data.table import ImageTable
-from carcls.data.views import in_table_order
+from carcls.dataset.table import ImageTable
 from carcls.errors import StoreError
+from carcls.input.pixels import pixels_key
+from carcls.input.prefetch import EpochBatches
+from carcls.input.stored_views import in_table_order
+from carcls.input.training_data import Part, TrainingData
+from carcls.store import Blank, Json, Progress, leave_out
 
 _VERSION = 2
 """Part of every key: raise it when the features of an equal key change."""

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
-from carcls.data.batches import training_batches
-from carcls.data.epoch_plan import ArrayPlan, epoch_order, one_hot
-from carcls.data.feeder import Feeder
-from carcls.data.pixels import Pixels
-from carcls.data.prefetch import EpochBatches
-from carcls.data.source import TrainingData
+from carcls.input.batches import training_batches
+from carcls.input.epoch_plan import ArrayPlan, epoch_order, one_hot
+from carcls.input.feeder import Feeder
+from carcls.input.pixels import Pixels
+from carcls.input.prefetch import EpochBatches
+from carcls.input.training_data import TrainingData
 from carcls.training.features import FrozenBackbone, stored_features
 
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.pixels import Pixels
-from carcls.data.prefetch import EpochBatches
+from carcls.input.pixels import Pixels
+from carcls.input.prefetch import EpochBatches
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import set_trainable
@@ -25,7 +25,7 @@ from carcls.training.averages import WeightAverages, Weights
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.initial import NOTHING, InitialWeights, LeftOut
 from carcls.training.losses import training_loss
-from carcls.training.memory import Accumulation, MicroBatches
+from carcls.training.micro_batches import Accumulation, MicroBatches
 from carcls.training.optimizers import RateTable, make_optimizer
 from carcls.training.schedules import plateau_factor, rates
 

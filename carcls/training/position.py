@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from carcls.choices import Kept, Scaled, replaces
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import CheckpointError
+from carcls.scoring.choices import Kept, Scaled, replaces
 from carcls.training.retention import best_name
 from carcls.training.schedules import stops_early
 

@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.choices import Scaled
 from carcls.config import RankBy, TrainConfig
-from carcls.data.epoch_plan import batch_count
-from carcls.data.feeder import Feeder
-from carcls.data.source import TrainingData
-from carcls.data.store import take_use
 from carcls.errors import CheckpointError, DataError
 from carcls.events import EpochReport
+from carcls.input.epoch_plan import batch_count
+from carcls.input.feeder import Feeder
+from carcls.input.training_data import TrainingData
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.weights import resolve_weights
+from carcls.scoring.choices import Scaled
+from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.epoch import Epoch, run_epoch
-from carcls.training.failures import naming_out_of_memory
+from carcls.training.epoch_files import Progress, load_progress, save_progress
+from carcls.training.error_messages import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial import InitialWeights, read_left_out
 from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
 from carcls.training.learner import Learner
-from carcls.training.memory import MicroBatch, accumulation, memory_notes
+from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
-from carcls.training.progress import Progress, load_progress, save_progress
 from carcls.training.retention import best_name, checkpoint_name, trial_file
 
 

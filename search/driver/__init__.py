@@ -1,1 +1,1 @@
-"""What runs a study's trials: the seam between deciding and training, and this machine's own processes behind it."""
+"""What runs a study: jobs handed out, reports recorded, budget, disk and failures watched, behind one seam."""

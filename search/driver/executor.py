@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from search.cluster.dispatch import Dispatcher
+from search.driver.dispatch import Dispatcher
 
 
 class Executor(Protocol):
     """Trains the segments that a dispatcher hands out, several at once, each in a process of its own.
 
-    Implementations: `LocalExecutor` (this machine's processes), `search.cluster.ray_executor.RayExecutor`.
+    Implementations: `LocalExecutor` (this machine's processes), `search.on_ray.ray_executor.RayExecutor`.
 
     Threads: the dispatcher is called by one thread at a time, and between two calls of `run` by none.
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from carcls.catalog import POLICY_FILE_SUFFIXES
-from carcls.home import home_folder
+from carcls.system.home import home_folder
 from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from carcls.catalog import nearest_name
 from carcls.config import RankBy
-from carcls.data.layouts import Layout
+from carcls.dataset.layouts import Layout
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 

@@ -1,6 +1,6 @@
 """An experiment file's text -> plain tree and the position of every key, and back. Nothing of YAML leaves this room.
 
-What YAML may hold here is the same as in a user's other files, see `carcls.documents`.
+What YAML may hold here is the same as in a user's other files, see `carcls.system.documents`.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from carcls.documents import MAX_BYTES, KeyPath, Plain, Position, describe, parse_yaml, walk
 from carcls.errors import DocumentError
+from carcls.system.documents import MAX_BYTES, KeyPath, Plain, Position, describe, parse_yaml, walk
 from search.errors import ExperimentError, Problem
 
 __all__ = ["MAX_BYTES", "KeyPath", "Plain", "Position", "Source", "child", "describe", "dump", "walk"]

@@ -4,20 +4,20 @@ from collections.abc import Callable
 
 from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
-from search.cluster.segment import Outcome
 from search.errors import StudyError
-from search.final.patience import standing, too_often_text
-from search.folder import StudyFolder
-from search.policy.memory import Place, Refusal, has_next, micro_batch, smallest_micro_batch
+from search.final.standing import standing, too_often_text
+from search.policy.oom import Place, Refusal, has_next, micro_batch, smallest_micro_batch
 from search.policy.records import TrialRecord, TrialState
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome
 
 _WAITED_FOR = ("disk_full", "unavailable")
 """The dispatcher says so itself, and goes on once there is room or the files are back."""
 
 
 class FinalEnds:
-    """The failures of a final training, see `search.cluster.dispatch.Failures`: a process that died or had no room is
+    """The failures of a final training, see `search.driver.dispatch.Failures`: a process that died or had no room is
     replaced, and any other failure ends the run, for without that training there is no model. No failure is final: a
     later call tries again from the last checkpoint."""
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.pixels import pixels
-from carcls.data.source import TrainingData
-from carcls.data.table import ImageTable, load_unlabelled
+from carcls.dataset.table import ImageTable, load_unlabelled
 from carcls.errors import DataError
-from carcls.expectation import Expectation, of_average, wilson
 from carcls.inference.members import Member
 from carcls.inference.tta import average, predict_view
-from search.expected import expected_winner
+from carcls.input.pixels import pixels
+from carcls.input.training_data import TrainingData
+from carcls.scoring.expectation import Expectation, of_average, wilson
 from search.experiment.experiment import Experiment
-from search.folder import StudyFolder
-from search.scores import Expected
-from search.study import Study
+from search.study.expected import expected_winner
+from search.study.final_scores import Expected
+from search.study.folder import StudyFolder
+from search.study.study import Study
 
 _MOST_UNSEEN = 512
 """Photos to predict that are asked for the members' disagreement: enough to know it to a point or two."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from carcls.events import EpochReport
 from search.policy.records import TrialRecord
-from search.study import Study
-from search.summary import Spent
+from search.progress.summary import Spent
+from search.study.study import Study
 
 
 class EpochLines:

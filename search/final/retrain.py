@@ -16,34 +16,34 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 
-from carcls import atomic
 from carcls.config import TrainConfig
-from search.cluster.dispatch import Dispatcher, WorkerSettings
-from search.cluster.entry import child_main
-from search.cluster.interrupts import Interrupts
-from search.cluster.memory import gpu_count
-from search.cluster.refusals import Refusals
+from carcls.system import atomic
+from search.driver.callbacks import Watch
+from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.driver.executor import Executor
-from search.driver.local import LocalExecutor, Main
+from search.driver.interrupts import Interrupts
+from search.driver.local_executor import LocalExecutor, Main
+from search.driver.oom_memory import Refusals
 from search.driver.slots import Slots, slots_for
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.settings import BudgetSettings, CheckpointSettings
 from search.final.ends import FinalEnds, named
 from search.final.lines import EpochLines, NoProgress
-from search.final.lock import retraining
-from search.final.score_job import score_main
+from search.final.score_entry import score_main
 from search.final.score_step import ScoreStep
-from search.final.study import GivenPolicy, check_place, open_final
-from search.folder import StudyFolder
+from search.final.trainings import GivenPolicy, check_place, open_final
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialState
-from search.scores import Scores, read_scores
-from search.study import Study
-from search.study_files import check_files
-from search.tensorboard import TensorBoardWriter
-from search.terminal import warn
-from search.watch import Watch
+from search.progress.tensorboard import TensorBoardWriter
+from search.study.checked_files import check_files
+from search.study.final_lock import retraining
+from search.study.final_scores import Scores, read_scores
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.terminal.console import warn
+from search.worker.entry import child_main
+from search.worker.machine_memory import gpu_count
 
 FINISHING = "\ncarsearch: stopping after this epoch; Ctrl-C again stops now (that epoch is then lost)\n"
 

@@ -5,18 +5,18 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from carcls import devices
-from carcls.data.nursery import Nursery
-from carcls.data.source import TrainingData
-from search.cluster.child import live, outcome_of
-from search.cluster.outbox import Outbox
-from search.cluster.segment import Notice, Segment, notice_message
-from search.cluster.segment_config import config_of
+from carcls.backend import devices
+from carcls.input.batch_worker_server import Nursery
+from carcls.input.training_data import TrainingData
+from search.experiment.node_store import open_store
 from search.final.score_job import ScoreJob, scores_message
 from search.final.scoring import score
-from search.folder import StudyFolder
-from search.split import read_study_split, shared_tables
-from search.stores import open_store
+from search.study.folder import StudyFolder
+from search.study.stored_split import read_study_split, shared_tables
+from search.worker.child import live, outcome_of
+from search.worker.outbox import Outbox
+from search.worker.segment import Notice, Segment, notice_message
+from search.worker.segment_config import config_of
 
 
 def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:

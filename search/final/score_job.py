@@ -1,18 +1,12 @@
-"""What crosses between the command and the process that scores its final training, and where that process begins.
-
-Apart from what runs there: the command must not load a framework, and a child imports the module of its main function.
-"""
+"""What crosses between the command and the process that scores its final training."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 
 from carcls.events import EpochReport
-from search.cluster.entry import imported
-from search.cluster.segment import Message, Segment
 from search.experiment.experiment import Experiment
-from search.scores import Scores, scores_from_json
+from search.study.final_scores import Scores, scores_from_json
+from search.worker.segment import Message
 
 _SCORES = "scores"
 
@@ -30,19 +24,6 @@ class ScoreJob:
     """All epochs of each training, in order of folds."""
     trained_in_bytes: int
     """Most main memory that a process which trained held; 0 where the system did not tell."""
-
-
-def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """The child's main function; see `search.final.score_child`."""
-    run_scoring = imported(_run_scoring, messages)
-    if run_scoring is not None:
-        run_scoring(job, segment, messages, lifeline)
-
-
-def _run_scoring() -> Callable[[ScoreJob, Segment, Connection, Connection], None]:
-    from search.final.score_child import run_scoring  # noqa: PLC0415 - brings TensorFlow, which the command must not load
-
-    return run_scoring
 
 
 def scores_message(scores: Scores) -> Message:

@@ -5,20 +5,21 @@ from collections.abc import Callable
 from functools import partial
 
 from carcls.config import TrainConfig
-from search.cluster.interrupts import Interrupts
-from search.cluster.refusals import Refusals
-from search.cluster.segment import Message, Outcome, Segment, read_notice, read_outcome
-from search.cluster.supervisor import segment_messages
+from search.driver.interrupts import Interrupts
+from search.driver.oom_memory import Refusals
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.final.ends import line_or_error, peak_key
-from search.final.score_job import ScoreJob, read_scores_message, score_main
-from search.folder import StudyFolder
-from search.logs import get_logger
-from search.scores import Scores
-from search.study import Study
-from search.study_files import split_digest
+from search.final.score_entry import score_main
+from search.final.score_job import ScoreJob, read_scores_message
+from search.study.checked_files import split_digest
+from search.study.final_scores import Scores
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.terminal.logs import get_logger
+from search.worker.segment import Message, Outcome, Segment, read_notice, read_outcome
+from search.worker.supervisor import segment_messages
 
 _log = get_logger(__name__)
 

@@ -13,21 +13,24 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls import atomic, devices, metrics
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.folds import read_split
-from carcls.data.pixels import Pixels
-from carcls.data.source import TrainingData
 from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.tta import PLAIN, TtaChoice, average, choose_views, predict_view
+from carcls.input.pixels import Pixels
+from carcls.input.training_data import TrainingData
+from carcls.scoring import metrics
+from carcls.splits.split import read_split
+from carcls.system import atomic
 from carcls.training.stages import load_best
-from search.efficiency import Efficiency, peak_memory_bytes, stage_costs
 from search.experiment.experiment import Experiment
 from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
-from search.folder import StudyFolder
-from search.scores import Expected, MemberScore, Scores
+from search.study.efficiency import Efficiency, stage_costs
+from search.study.final_scores import Expected, MemberScore, Scores
+from search.study.folder import StudyFolder
+from search.worker.machine_memory import peak_memory_bytes
 
 _FEWEST_TO_CHOOSE = 2
 """Validation photos below which no view can be judged on photos that did not choose it."""

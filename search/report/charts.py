@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from search.report.data import Curve
+from search.report.page_data import Curve
 from search.report.parameters import ParameterView
-from search.wording import one_line
+from search.terminal.wording import one_line
 
 WINNER, BASELINE = "#d9730d", "#2f7fd6"
 """Readable on light and on dark paper; the page's legend uses the same."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.efficiency import Efficiency
-from search.report.scores import Interval, wilson_interval
-from search.scores import Expected, MemberScore
+from search.report.confidence import Interval, wilson
+from search.study.efficiency import Efficiency
+from search.study.final_scores import Expected, MemberScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def final_training(scores: Mapping[str, Any]) -> Retrain:
         image_size=scores["image_size"],
         photos=photos,
         plain_accuracy=scores["plain_accuracy"],
-        plain_interval=wilson_interval(scores["plain_accuracy"], photos),
+        plain_interval=wilson(scores["plain_accuracy"], photos),
         plain_log_loss=scores["plain_log_loss"],
         tta_accuracy=scores["tta_accuracy"],
-        tta_interval=wilson_interval(scores["tta_accuracy"], photos),
+        tta_interval=wilson(scores["tta_accuracy"], photos),
         tta_log_loss=scores["tta_log_loss"],
         log_loss_saved=(low, high),
         views=tuple(scores["tta_views"]),

@@ -7,10 +7,10 @@ from math import isfinite
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import Finalist, due_repeats, final_standing
 from search.policy.records import TrialRecord
+from search.progress.summary import ENDED_STATES
+from search.report.confidence import Interval, overlap, repeated_gain, wilson
 from search.report.parameters import role_of
-from search.report.scores import Interval, overlap, repeated_gain, wilson_interval
-from search.summary import ENDED_STATES
-from search.wording import count_text
+from search.terminal.wording import count_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _row(finalist: Finalist, winner: TrialRecord, photos: int | None) -> FinalRo
         selected=finalist.selected_accuracy,
         repeats=finalist.accuracies,
         repeated=finalist.repeated_accuracy,
-        repeated_interval=wilson_interval(finalist.repeated_accuracy, photos) if photos else None,
+        repeated_interval=wilson(finalist.repeated_accuracy, photos) if photos else None,
         overall=finalist.overall_accuracy,
     )
 
@@ -102,7 +102,7 @@ def _verdict(standing: Sequence[Finalist], photos: int | None) -> str:
     if interval is None:
         return f"{gain}; too few of them to tell the noise of training again."
     return f"{gain} (95 %: {100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}), " + _noise_text(
-        interval, [wilson_interval(one.repeated_accuracy, photos) for one in (best, baseline)] if photos else None
+        interval, [wilson(one.repeated_accuracy, photos) for one in (best, baseline)] if photos else None
     )
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from carcls import atomic
-from search.efficiency import ms_text, rate_text, size_text
+from carcls.system import atomic
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
-from search.report.data import ReportData
-from search.wording import count_text, duration_text, one_line, short_duration_text, value_text
+from search.report.page_data import ReportData
+from search.study.efficiency import ms_text, rate_text, size_text
+from search.terminal.wording import count_text, duration_text, one_line, short_duration_text, value_text
 
-_TEMPLATE = Path(__file__).parents[1] / "report.html"
+_TEMPLATE = Path(__file__).with_name("report.html")
 
 _LEADERBOARD_ROWS = 20
 """Trials that the leaderboard shows before it is opened."""

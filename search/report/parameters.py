@@ -7,7 +7,7 @@ from typing import Literal
 
 from search.experiment.domains import Value
 from search.policy.records import TrialRecord, TrialState
-from search.wording import one_line, value_text
+from search.terminal.wording import one_line, value_text
 
 Scale = Literal["linear", "log", "category"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from carcls.events import EpochReport, StoreUse
 from search.policy.records import TrialRecord, trained_s
-from search.summary import store_text
+from search.progress.summary import store_text
 
 _PHASES = {
     "train": "Training steps",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bit_flips import ENDS, measure, targets
-from carcls.data.store import damage
+from carcls.store import damage
 
 FLIPS = 120
 """`python -m benchmarks.bit_flips` makes 2,000 in each kind of file."""

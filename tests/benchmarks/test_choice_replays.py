@@ -10,8 +10,8 @@ from benchmarks.choice_rules import RULES, SHIPPED, TODAY
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
 from benchmarks.truth import Told, by_cell, replay, rows
-from carcls.choices import Kept, kept_epoch
-from search.policy.curves import Curve, CurvePoint
+from carcls.scoring.choices import Kept, kept_epoch
+from search.simulator.curves import Curve, CurvePoint
 
 CLASSES, VALIDATION, HOLDOUT = 3, 60, 90
 LABELS, HOLDOUT_LABELS = np.arange(VALIDATION) % CLASSES, np.arange(HOLDOUT) % CLASSES

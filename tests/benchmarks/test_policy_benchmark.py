@@ -21,12 +21,12 @@ from benchmarks.policy_cells import (
 )
 from benchmarks.policy_runs import EXPERIMENT, RECORDED, STEP, arena_of, costs, half_of, holdout_accuracies
 from search.experiment.experiment import load
-from search.policy.curves import Curve, CurvePoint, write_curves
-from search.policy.formulas import FORMULAS
-from search.policy.landscapes import RecordedCurves
 from search.policy.policy import Proposal, search_policy
 from search.policy.sampler import spread_out
-from search.policy.simulate import simulate
+from search.simulator.blackboxes import RecordedCurves
+from search.simulator.curves import Curve, CurvePoint, write_curves
+from search.simulator.formulas import FORMULAS
+from search.simulator.simulate import simulate
 
 
 def curve(x: int, *, seed: int = 0, epochs: int = 4, seconds: float = 1.0, **changes: object) -> Curve:

@@ -18,13 +18,13 @@ from benchmarks.peers.stock_policy import (
 )
 from search.experiment.domains import Choice, Uniform
 from search.experiment.space import Parameter, Space
-from search.policy.curves import Curve, CurvePoint
-from search.policy.formulas import FORMULAS
-from search.policy.landscapes import RecordedCurves
 from search.policy.policy import Proposal
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Finished, NewTrial
-from search.policy.simulate import simulate
+from search.simulator.blackboxes import RecordedCurves
+from search.simulator.curves import Curve, CurvePoint
+from search.simulator.formulas import FORMULAS
+from search.simulator.simulate import simulate
 
 NOISY = FORMULAS["noisy"]
 LINE = Space({"x": Parameter("x", Uniform(0.0, 100.0), ())})

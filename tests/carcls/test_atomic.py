@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
-from carcls.atomic import away_behind, is_full_disk, published, write_text
 from carcls.errors import DataError
+from carcls.system.atomic import away_behind, is_full_disk, published, write_text
 from tests.small_disk import run_on_a_small_disk
 
 
@@ -53,7 +53,7 @@ def test_text_is_written_as_it_stands(tmp_path):
 def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
     told = run_on_a_small_disk(
         "from pathlib import Path\n"
-        "from carcls.atomic import published, full_disk_behind, is_full_disk\n"
+        "from carcls.system.atomic import published, full_disk_behind, is_full_disk\n"
         "target = Path('epoch-0001.npz')\n"
         "target.write_bytes(bytes(600_000))\n"
         "try:\n"

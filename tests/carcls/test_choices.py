@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.choices import COLDEST, HOTTEST, Kept, is_as_good, kept_epoch, replaces, scaled
-from carcls.metrics import log_loss
+from carcls.scoring.choices import COLDEST, HOTTEST, Kept, is_as_good, kept_epoch, replaces, scaled
+from carcls.scoring.metrics import log_loss
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from carcls.containers import npy_entry, opened_zip, regular_size
 from carcls.errors import CheckpointError
+from carcls.system.containers import npy_entry, opened_zip, regular_size
 from carcls.training.checkpoint import load_state, read_meta, save_state
 from tests.mutations import mutated, refusal
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from carcls import devices
+from carcls.backend import devices
 
 
 @pytest.mark.parametrize(

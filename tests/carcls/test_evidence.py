@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.errors import EvidenceError
-from carcls.evidence import Evidence, as_evidence, evidence_labels, sampled_rows
+from carcls.scoring.evidence import Evidence, as_evidence, evidence_labels, sampled_rows
 
 
 def some(seed: int, photos: int = 5, classes: int = 3) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_a_sample_is_stratified_fixed_and_within_its_bytes(counts, limit, seed):
 
 
 def test_a_large_part_is_sampled_and_its_labels_go_with_it(monkeypatch):
-    monkeypatch.setattr("carcls.evidence.sampled_rows", lambda labels, classes: np.array([1, 2]))
+    monkeypatch.setattr("carcls.scoring.evidence.sampled_rows", lambda labels, classes: np.array([1, 2]))
     labels = np.array([0, 1, 0, 1])
     probabilities = np.arange(8.0).reshape(4, 2)
     assert as_evidence(probabilities, labels).tolist() == [[2.0, 3.0], [4.0, 5.0]]

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.choices import Kept
-from carcls.expectation import Trained, ensemble_gain, of_average, of_winner, wilson
-from carcls.metrics import accuracy
+from carcls.scoring.choices import Kept
+from carcls.scoring.expectation import Trained, ensemble_gain, of_average, of_winner, wilson
+from carcls.scoring.metrics import accuracy
 
 
 def trained(losses: np.ndarray, hits: np.ndarray) -> Trained:

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from carcls import devices
-from carcls.data.epoch_plan import ArrayPlan, Batch
-from carcls.data.prefetch import EpochBatches
+from carcls.backend import devices
 from carcls.errors import DataError
+from carcls.input.epoch_plan import ArrayPlan, Batch
+from carcls.input.prefetch import EpochBatches
 
 
 def epoch(count: int, batch_size: int) -> EpochBatches:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from carcls import metrics
+from carcls.scoring import metrics
 
 
 @st.composite

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.nursery import Nursery
-from carcls.data.scan import scan_in_processes
-from carcls.own_path import ROOT, current_folder_left_out, leave_current_folder_out, without_folder
+from carcls.dataset.scan import scan_in_processes
+from carcls.input.batch_worker_server import Nursery
+from carcls.system.own_path import ROOT, current_folder_left_out, leave_current_folder_out, without_folder
 
 FOLDER = Path("/somewhere/mine")
 ITSELF = ["", str(FOLDER), f"{FOLDER}/", f"{FOLDER}/.", "/somewhere/./mine", "/somewhere/other/../mine"]
@@ -100,6 +100,6 @@ def test_afterwards_a_notebook_finds_its_own_modules_again(traps: Path) -> None:
 def test_a_command_leaves_it_out_for_good(traps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     leave_current_folder_out()
-    program = "import sys, random, multiprocessing, numpy, carcls.own_path; print(len(sys.path))"
+    program = "import sys, random, multiprocessing, numpy, carcls.system.own_path; print(len(sys.path))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr, caught(traps)) == (0, "", [])

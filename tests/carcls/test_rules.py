@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.folds import Split, make_split
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
 from carcls.inference.tta import PLAIN, VIEWS, average, choose_views, predict_view
+from carcls.input.training_data import TrainingData
 from carcls.models.backbones import build_backbone, scale_pixels
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import Block, blocks, set_trainable
+from carcls.splits.split import Split, make_split
+from carcls.store import Store
 from carcls.training.checkpoint import load_state
 from carcls.training.stages import fine_tune
 

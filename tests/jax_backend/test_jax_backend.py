@@ -22,23 +22,24 @@ import cv2
 import keras
 import numpy as np
 
-from carcls import devices, metrics
+from carcls.backend import devices
 from carcls.config import AugmentConfig, HeadConfig, OptimizerConfig, ScheduleConfig, StageConfig, TrainConfig
-from carcls.data.folds import make_split
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
 from carcls.events import best_report
 from carcls.inference.export import export_model, load_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.submission import write_submission
 from carcls.inference.tta import VIEWS, average, choose_views, predict_view
+from carcls.input.training_data import TrainingData
 from carcls.models.classifier import build_classifier
+from carcls.scoring import metrics
+from carcls.splits.split import make_split
+from carcls.store import Store
 from carcls.training.accumulation import accumulating
 from carcls.training.checkpoint import load_state
 from carcls.training.losses import WeightedCrossentropy, class_weights
-from carcls.training.memory import Accumulation
-from carcls.training.memory import parts as cut_into
+from carcls.training.micro_batches import Accumulation
+from carcls.training.micro_batches import parts as cut_into
 from carcls.training.stages import fine_tune, load_best
 
 SIZE = 32

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.folder import StudyFolder
+from search.study.folder import StudyFolder
 from tests.search.processes import run_cli
 from tests.search.ran import Ran
 from tests.search.tiny import write_tiny

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.journal_file import WholeLines
 from search.policy.policy import SearchPolicy
 from search.policy.records import TrialState
-from search.study import Study
+from search.study.journal_file import WholeLines
+from search.study.study import Study
 
 Call = Callable[..., Any]
 
@@ -91,6 +91,6 @@ if __name__ == "__main__":
     if name in POINTS:
         POINTS[name].arm(moment, int(number))
     sys.argv = ["carsearch", *sys.argv[2:]]
-    from search.cli import main
+    from search.cli.app import main
 
     main()

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from trial_builders import climb, trial
 
-from search import logs
 from search.policy.records import TrialState
-from search.progress import open_progress
-from search.summary import Spent
-from search.terminal import console, outlast_readers, say
+from search.progress.live_table import open_progress
+from search.progress.summary import Spent
+from search.terminal import logs
+from search.terminal.console import console, outlast_readers, say
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1], params={"train.head.dropout": 0.25, "train.seed": 7})
 
@@ -36,7 +36,7 @@ def main() -> None:
         progress.update((RUNNING,), Spent(trials_limit=8))
         wait_for("log")
         logging.getLogger("carcls.data").info("building features 126/698")
-        logging.getLogger("search.run").warning("search.budget.hours are used up")
+        logging.getLogger("search.on_ray.search").warning("search.budget.hours are used up")
         os.write(2, b"\ncarsearch: stopping after this epoch; Ctrl-C again stops now\n")
         wait_for("more")
         sys.stdout.write("printed by a library\n")

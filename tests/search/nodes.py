@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ray._private.services import get_node_ip_address
 
-from search.cluster.lost import HEALTH_CHECKS
+from search.on_ray.watchdog import HEALTH_CHECKS
 from tests.search.processes import children_below, descendants, is_alive, kill, wait_until
 
 SECOND_IP = "127.0.0.2"

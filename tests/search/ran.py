@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
-from search.folder import StudyFolder
 from search.policy.records import TrialRecord
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
 
 NO_SECONDS = PhaseSeconds(train=0.0, validate=0.0)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.data.folds import make_split, write_split
-from carcls.data.pixels import decode
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
 from carcls.inference.export import export_model
 from carcls.inference.members import averaged
+from carcls.input.pixels import decode
+from carcls.splits.split import make_split, write_split
 from search.experiment.experiment import load
-from search.folder import StudyFolder
-from search.submit import submit
+from search.final.submit import submit
+from search.study.folder import StudyFolder
 from tests.carcls.inference.tiny_members import tiny_member
 from tests.search.processes import run_cli
 from tests.search.tiny import FIXED, write_tiny

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.checkpoint_quota import Stored, going_on, over_quota
+from search.policy.checkpoint_quota import Stored, going_on, over_quota
 from search.policy.records import TrialRecord, TrialState
 from search.policy.rungs import Ladder
 from tests.search.policy.policy_builders import trial

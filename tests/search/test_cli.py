@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.folds import read_split
-from search.cli import main
+from carcls.splits.split import read_split
+from search.cli.app import main
 from search.experiment.experiment import load
 from tests.search.processes import run_cli
 from tests.search.ran import Ran

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import main
-from search.cluster.token import PATH, VALUE
+from search.cli.app import main
 from search.experiment.experiment import load
-from search.folder import StudyFolder
-from search.frozen import recorded_changes
-from search.journal import LOCK_NAME
-from search.study import Study
+from search.on_ray.auth import PATH, VALUE
+from search.study.folder import StudyFolder
+from search.study.frozen import recorded_changes
+from search.study.journal import LOCK_NAME
+from search.study.study import Study
 from tests.search.door import standing_door
 from tests.search.tiny import write_tiny
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.sample import write_sample
-from search.cli import main
+from carcls.demo.sample import write_sample
+from search.cli.app import main
 
 FIXED = """\
 name: x

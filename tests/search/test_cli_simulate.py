@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from search.cli import app
+from search.cli.app import app
 from search.errors import CurvesError
 from search.experiment.experiment import load
-from search.policy.curves import Curve, CurvePoint, write_curves
+from search.simulator.curves import Curve, CurvePoint, write_curves
 from tests.search.tiny import EXPERIMENT
 
 TRAININGS = 12

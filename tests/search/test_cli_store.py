@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from carcls.data.store import Store, damage
-from search.cli import app
+from carcls.store import Store, damage
+from search.cli.app import app
+from search.cli.store_table import age_text, size_text
+from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
-from search.store_table import age_text, size_text
-from search.stores import open_store
 
 
 def ones(blank) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.closing import settings_text, used_up
 from search.experiment.settings import BudgetSettings, SearchSettings
+from search.progress.closing import settings_text, used_up
 
 
 def settings(trials: int = 4, **budget: float) -> SearchSettings:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from search.folder import StudyFolder
 from search.policy.records import TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import run_cli
 from tests.search.ran import read_records
 from tests.search.tiny import write_tiny

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from search.creation import create_study, study_of
+from search.driver.create import create_study, study_of
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
-from search.folder import StudyFolder
-from search.frozen import open_experiment
-from search.journal import WriterLock
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.frozen import open_experiment
+from search.study.journal import WriterLock
+from search.study.study import Study
 from tests.search.tiny import write_tiny
 
 OLD_S = 1_000_000_000
@@ -116,16 +116,16 @@ def test_a_replacement_killed_after_its_renames_leaves_the_new_one(experiment: E
 def test_a_study_that_appears_meanwhile_is_not_replaced(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import search.creation
+    import search.driver.create
 
-    real = search.creation._sync_all
+    real = search.driver.create._sync_all
 
     def another_is_faster(root: Path) -> None:
         (experiment.results / "tiny").mkdir()
         (experiment.results / "tiny" / "mark").touch()
         real(root)
 
-    monkeypatch.setattr(search.creation, "_sync_all", another_is_faster)
+    monkeypatch.setattr(search.driver.create, "_sync_all", another_is_faster)
     with pytest.raises(StudyError, match="exists already"):
         create_study(experiment)
     assert names(experiment.results) == ["tiny"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import WAIT_S, descendants, is_alive, kill, parent_of, run_cli, start_cli, wait_until
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import write_tiny

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.events import PhaseSeconds
-from search.efficiency import Efficiency, StageCost, efficiency_lines, peak_memory_bytes, size_text, stage_costs
 from search.final.scoring import plain_only
-from search.scores import Scores, read_scores, score_lines
+from search.study.efficiency import Efficiency, StageCost, efficiency_lines, size_text, stage_costs
+from search.study.final_scores import Scores, read_scores, score_lines
+from search.worker.machine_memory import peak_memory_bytes
 from tests.search.trial_builders import climb
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ def test_sizes_are_decimal() -> None:
 
 def test_peak_memory_is_the_most_that_this_process_held() -> None:
     code = (
-        "from search.efficiency import peak_memory_bytes as peak\n"
+        "from search.worker.machine_memory import peak_memory_bytes as peak\n"
         "before = peak()\n"
         "block = bytearray(300_000_000)\n"
         "block[::4096] = b'x' * len(block[::4096])\n"

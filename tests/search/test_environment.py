@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from search.cli_errors import refusal_text
-from search.final.study import final_reports
-from search.folder import StudyFolder
-from search.terminal import Outlet, console
+from search.cli.error_messages import refusal_text
+from search.final.trainings import final_reports
+from search.study.folder import StudyFolder
+from search.terminal.console import Outlet, console
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.screen import carsearch
 from tests.search.tiny import FIXED, write_tiny

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from carcls.evidence import Evidence
+from carcls.scoring.evidence import Evidence
 from search.errors import CurvesError
-from search.evidence_table import EvidenceTable, read_evidence_table, recorded, write_evidence
+from search.simulator.evidence_table import EvidenceTable, read_evidence_table, recorded, write_evidence
 
 LABELS = np.array([0, 1, 2, 0])
 HOLDOUT_LABELS = np.array([2, 1])

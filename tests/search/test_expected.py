@@ -8,13 +8,13 @@ import pytest
 from trial_builders import climb
 
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.folds import Split, write_split
-from carcls.data.table import ImageTable
-from carcls.evidence import Evidence
-from search.expected import expected_winner
+from carcls.dataset.table import ImageTable
+from carcls.scoring.evidence import Evidence
+from carcls.splits.split import Split, write_split
 from search.final.expectation import of_folds, of_one
-from search.folder import StudyFolder
-from search.study import Study
+from search.study.expected import expected_winner
+from search.study.folder import StudyFolder
+from search.study.study import Study
 
 CONFIG = TrainConfig(
     backbone="MobileNetV2",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from search.final.study import final_reports
-from search.folder import StudyFolder
+from search.final.trainings import final_reports
 from search.policy.records import TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import (
     children_below,
     command,

@@ -16,11 +16,8 @@ from search.errors import StudyError
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState
-from search.progress import PlainProgress, event_lines, print_status
-from search.report import report_data
-from search.report.html import render
-from search.report.scores import repeated_gain
-from search.summary import (
+from search.progress.live_table import PlainProgress, event_lines, print_status
+from search.progress.summary import (
     Spent,
     best_trial,
     ended_count,
@@ -30,6 +27,9 @@ from search.summary import (
     winner,
     winner_line,
 )
+from search.report import report_data
+from search.report.confidence import repeated_gain
+from search.report.html import render
 
 TWO_TWICE = FinalistSettings(count=2, seeds=2)
 

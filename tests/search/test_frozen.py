@@ -9,9 +9,9 @@ import pytest
 from search.errors import ExperimentError, StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.experiment import load
-from search.folder import StudyFolder
-from search.frozen import changes_asked, frozen_copy, keep_changes, open_experiment, recorded_changes
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.frozen import changes_asked, frozen_copy, keep_changes, open_experiment, recorded_changes
+from search.study.study import Study
 
 EXPERIMENT = """\
 name: frozen

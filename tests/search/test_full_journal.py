@@ -8,7 +8,7 @@ SCRIPT = """
 import os
 from pathlib import Path
 from carcls.errors import DiskFullError
-from search.study import Study
+from search.study.study import Study
 
 root = Path.cwd() / "study"
 root.mkdir()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from search.cli import main
+from search.cli.app import main
 from tests.carcls.data.hostile import photo
 from tests.carcls.data.test_fuzz_data import ARCHIVES
 from tests.mutations import mutated

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from search.cli.here import look_here
 from search.experiment.experiment import load
-from search.here import look_here
 from tests.search.processes import run_cli
 from tests.search.ran import Ran
 from tests.search.tiny import write_tiny

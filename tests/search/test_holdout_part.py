@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.folds import read_split
 from carcls.events import best_report
-from search.creation import create_recipe_folder
+from carcls.splits.split import read_split
+from search.driver.create import create_recipe_folder
 from search.experiment.experiment import load
-from search.final.study import final_reports
-from search.folder import StudyFolder
-from search.scores import read_scores
+from search.final.trainings import final_reports
+from search.study.final_scores import read_scores
+from search.study.folder import StudyFolder
 from tests.search.processes import run_cli
 from tests.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, VALIDATION_PHOTOS, write_tiny
 

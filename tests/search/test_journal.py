@@ -16,9 +16,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.errors import StudyError
-from search.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
-from search.storage import StudyStorage
-from search.study import Study
+from search.study.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
+from search.study.storage import StudyStorage
+from search.study.study import Study
 
 HERE = socket.gethostname()
 
@@ -169,7 +169,7 @@ def test_the_lock_names_its_holder_until_it_ends(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.journal import WriterLock
+from search.study.journal import WriterLock
 lock = WriterLock.acquire(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)
@@ -217,7 +217,7 @@ def test_a_last_driver_on_another_host_that_did_not_end_well_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / LOCK_NAME).write_text("process 7 on elsewhere\n", encoding="utf-8")
-    with caplog.at_level(logging.WARNING, "search.journal"):
+    with caplog.at_level(logging.WARNING, "search.study.journal"):
         WriterLock.acquire(tmp_path).release()
         WriterLock.acquire(tmp_path).release()
     assert [record.getMessage().partition(" did not")[0] for record in caplog.records] == [
@@ -321,7 +321,7 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
     with caplog.at_level(logging.WARNING):
         assert Study.open(tmp_path, read_only=True).get_value("n") == 2
         Study.open(tmp_path).close()
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("search.journal")] == [
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("search.study.journal")] == [
         f"{log}, line {last}: damaged, and left out as the last one: the next 'carsearch resume' cuts it off",
         f"{log}, line {last}: damaged, as by a power cut or a failing disk, and cut off as the last one: what it"
         " recorded will be done again",
@@ -330,5 +330,5 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
     log.write_bytes(whole[:-20])
     assert Study.open(tmp_path, read_only=True).get_value("n") == 2
     Study.open(tmp_path).close()
-    assert not [record for record in caplog.records if record.name.startswith("search.journal")]
+    assert not [record for record in caplog.records if record.name.startswith("search.study.journal")]
     assert log.read_bytes() == whole[: whole.rstrip().rindex(b"\n") + 1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study import Study
+from search.study.study import Study
 
 
 class CutOffError(Exception):
@@ -31,9 +31,9 @@ def test_a_change_waits_for_the_folder_and_is_written_once(study: Study, tmp_pat
     before = lines(folder)
     elsewhere = folder.rename(tmp_path / "elsewhere")
     study.be_patient(5, lambda: elsewhere.exists() and elsewhere.rename(folder))
-    with caplog.at_level(logging.INFO, "search.journal_file"):
+    with caplog.at_level(logging.INFO, "search.study.journal_file"):
         study.set_value("n", 2)
-    assert [record.getMessage() for record in caplog.records if record.name == "search.journal_file"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "search.study.journal_file"] == [
         f"{folder / 'study.log'}: No such file or directory: the search waits for it; after 5 minutes it stops, to be"
         " resumed",
         f"{folder / 'study.log'} is back, the search goes on",

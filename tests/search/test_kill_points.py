@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.folder import StudyFolder
 from search.policy.records import TrialRecord, TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import WAIT_S, command, is_alive, kill, run_cli, wait_until
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import EXPERIMENT, write_tiny

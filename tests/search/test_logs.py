@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.logs import get_logger, redact, setup
+from search.terminal.logs import get_logger, redact, setup
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +24,12 @@ def _loggers_as_before() -> Iterator[None]:
 def test_both_packages_write_plain_lines_to_console_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "driver.log"
     setup(file)
-    get_logger("search.run").info("trial %d promoted", 3)
+    get_logger("search.on_ray.search").info("trial %d promoted", 3)
     get_logger("carcls.training").debug("not shown")
     get_logger("carcls.training").warning("smaller micro-batch")
     lines = file.read_text().splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in lines] == [
-        "INFO search.run: trial 3 promoted",
+        "INFO search.on_ray.search: trial 3 promoted",
         "WARNING carcls.training: smaller micro-batch",
     ]
     assert capsys.readouterr().err.splitlines() == lines

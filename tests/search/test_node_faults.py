@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.lost import LOST_AFTER_S
-from search.folder import StudyFolder
+from search.on_ray.watchdog import LOST_AFTER_S
 from search.policy.records import TrialRecord, TrialState
+from search.study.folder import StudyFolder
 from tests.search.nodes import Node, Nodes, can_unshare, trial_of
 from tests.search.processes import descendants, is_alive, kill, run_cli, start_cli, wait_until
 from tests.search.ran import read_records

@@ -6,14 +6,14 @@ from pathlib import Path
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import pytest
 
-from carcls.data.augment import policy_fingerprint
+from carcls.augment.views import policy_fingerprint
 from carcls.errors import ConfigError
-from search.creation import create_recipe_folder, create_study
+from search.driver.create import create_recipe_folder, create_study
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
-from search.final.study import final_reports
-from search.folder import StudyFolder
-from search.frozen import open_experiment
+from search.final.trainings import final_reports
+from search.study.folder import StudyFolder
+from search.study.frozen import open_experiment
 from tests.search.processes import run_cli
 from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from search.folder import StudyFolder
+from search.study.folder import StudyFolder
 from tests.search.networks import INSIDE_IP, Networks, can_join_namespaces
 from tests.search.processes import command, descendants, is_alive, kill, wait_until
 from tests.search.ran import read_records
@@ -190,7 +190,9 @@ def test_of_a_cluster_nothing_is_given_without_its_token(
 
     study = tmp_path / "results" / "tiny"
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import search.run, search.cluster.knock"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import search.on_ray.search, search.on_ray.check_access"], cwd=ROOT, check=True
+    )
     limit_s = 3 * (time.monotonic() - started) + AT_ONCE_S
 
     search = ("run", "tiny.yaml", "--set", "search.trials=1")

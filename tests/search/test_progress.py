@@ -11,9 +11,9 @@ from trial_builders import climb, epoch_report, trial
 
 from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.progress import LiveProgress, PlainProgress, event_lines, open_progress, print_status
-from search.summary import Spent, best_trial, seconds_left, store_text
-from search.wording import duration_text, one_line, params_text, short_duration_text
+from search.progress.live_table import LiveProgress, PlainProgress, event_lines, open_progress, print_status
+from search.progress.summary import Spent, best_trial, seconds_left, store_text
+from search.terminal.wording import duration_text, one_line, params_text, short_duration_text
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1])
 BASELINE = trial(0, TrialState.COMPLETE, climb([0.5], [0.625], [0.75]))

@@ -10,8 +10,8 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.experiment.experiment import load
-from search.final.study import final_reports
-from search.folder import StudyFolder
+from search.final.trainings import final_reports
+from search.study.folder import StudyFolder
 from tests.search.processes import run_cli
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -161,7 +161,7 @@ def assert_every_stage_trained(folder: StudyFolder, cut: Cut, names: list[str]) 
 def assert_scored_with_tta_and_costs(folder: StudyFolder, cut: Cut, printed: str) -> None:
     # TensorFlow is imported only where a recipe has really run.
     from carcls.inference.export import load_model
-    from search.scores import read_scores, score_lines
+    from search.study.final_scores import read_scores, score_lines
 
     scores = read_scores(folder.scores)
     candidates = load(folder.experiment).tta.views

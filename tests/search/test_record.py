@@ -6,14 +6,14 @@ import pytest
 from tiny import EXPERIMENT, write_tiny
 from trial_builders import epoch_report
 
+from search.driver.record import RecordingPolicy, curve_of, recording_policy
 from search.errors import CurvesError
 from search.experiment.experiment import load
 from search.experiment.settings import RecordSettings
 from search.experiment.template import space_of
-from search.policy.curves import read_curves
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
-from search.record import RecordingPolicy, curve_of, recording_policy
+from search.simulator.curves import read_curves
 
 SPACE = space_of({"backbone": "MobileNet", "dropout": {"uniform": [0, 1]}})
 BASELINE = {"train.dropout": 0.25}

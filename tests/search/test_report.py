@@ -15,8 +15,8 @@ from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialState
 from search.report import report_data, write_report
 from search.report.charts import curves_svg, parameters_svg
+from search.report.confidence import overlap, wilson
 from search.report.html import render
-from search.report.scores import overlap, wilson_interval
 
 EVIL = "<script>alert('&')</script>\x00$\\frac{1}$\u202e\udcff"
 SCORES = json.loads("""{
@@ -92,7 +92,7 @@ def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_a
     page = text(report)
     assert "Winner, holdout 0.7656 on photos held back from training and from every choice; baseline 0.6875" in page
     counted = data([scored(BASELINE, [0.9, 0.8, 0.6875]), scored(BEST, [1.0, 0.9, 0.8, 0.7656])], holdout_photos=128)
-    assert counted.winner.score.holdout_interval == wilson_interval(0.7656, 128)
+    assert counted.winner.score.holdout_interval == wilson(0.7656, 128)
     assert "Winner, holdout 0.7656 95 %: 0.6851 – 0.8306, on photos held back" in text(counted)
     assert data().winner.score.holdout_accuracy is None
     assert "holdout" not in render(data())
@@ -333,17 +333,17 @@ def test_charts_are_the_same_every_time_and_share_no_id():
 
 def test_wilson_agrees_with_published_values():
     # Newcombe 1998, table I: 81 of 263 and 0 of 20.
-    assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
 @settings(max_examples=100)
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
 def test_wilson_holds_the_share_and_narrows_with_more_photos(drawn):
     count, hits = drawn
-    low, high = wilson_interval(hits / count, count)
+    low, high = wilson(hits / count, count)
     assert 0.0 <= low <= hits / count <= high <= 1.0
-    widths = [high - low for low, high in (wilson_interval(hits / count, count * times) for times in (1, 4, 16))]
+    widths = [high - low for low, high in (wilson(hits / count, count * times) for times in (1, 4, 16))]
     assert all(wide > narrow for wide, narrow in pairwise(widths))
 
 

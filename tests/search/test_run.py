@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from search.creation import create_study
+from search.driver.create import create_study
 from search.errors import StudyError
 from search.experiment.experiment import load
-from search.folder import StudyFolder
-from search.frozen import open_experiment
 from search.policy.records import TrialState
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.frozen import open_experiment
+from search.study.study import Study
 from tests.search.processes import run_cli
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import EXPERIMENT, TRAIN_PER_CLASS, VALIDATION_PHOTOS, write_tiny

@@ -4,7 +4,7 @@ import json
 
 from trial_builders import climb
 
-from search.scores import read_reports
+from search.study.final_scores import read_reports
 
 
 def test_reports_are_read_without_a_line_cut_off_in_writing(tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.folder import StudyFolder
 from search.policy.records import TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import children_below, descendants, is_alive, kill, wait_until
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.screen import Terminal, carsearch

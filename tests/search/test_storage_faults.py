@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search.folder import StudyFolder
 from search.policy.records import TrialState
+from search.study.folder import StudyFolder
 from tests.search.processes import WAIT_S, descendants, is_alive, kill, start_cli, wait_until
 from tests.search.ran import Ran, read_records, timeless
 from tests.search.tiny import EXPERIMENT, write_tiny

@@ -23,7 +23,7 @@ from search.experiment.space import Parameter, Space
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, next_job
-from search.study import Study
+from search.study.study import Study
 
 CONFIG = TrainConfig(
     backbone="MobileNetV2",
@@ -435,7 +435,7 @@ WRITER = """
     sys.path.insert(0, {tests!r})
     from pathlib import Path
     from test_study import CONFIG, RATE, epoch_report
-    from search.study import Study
+    from search.study.study import Study
 
     study = Study.create(Path({folder!r}), "cars")
     print("open", flush=True)

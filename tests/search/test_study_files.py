@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from carcls.errors import DataError
 from search.errors import StudyError
-from search.fingerprint import Fingerprint
-from search.folder import StudyFolder
-from search.split import read_study_split
-from search.study import Study
-from search.study_files import check_files, check_folder, keep_files, problems, split_digest
+from search.study.checked_files import check_files, check_folder, keep_files, problems, split_digest
+from search.study.fingerprint import Fingerprint
+from search.study.folder import StudyFolder
+from search.study.stored_split import read_study_split
+from search.study.study import Study
 from tests.mutations import mutated
 
 SPLIT = (

@@ -12,7 +12,7 @@ from trial_builders import epoch_report
 
 from search.experiment.changes import Change
 from search.policy.records import TrialRecord, TrialState
-from search.study import Study
+from search.study.study import Study
 
 Act = Callable[[Study, Random], None]
 State = tuple[tuple[object, ...], ...]

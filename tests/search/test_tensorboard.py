@@ -20,7 +20,7 @@ from trial_builders import climb, epoch_report, trial
 
 from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
+from search.progress.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
 
 DEADLINE_S = 120
 BASELINE_PARAMS = {"train.backbone": "MobileNet", "train.head.dropout": 0.25, "train.head.batch_norm": True}
@@ -308,7 +308,7 @@ def test_no_file_stays_open(tmp_path):
 
 def test_tensorflow_is_not_imported(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from search.tensorboard import EventLog;"
+        "import sys; from pathlib import Path; from search.progress.tensorboard import EventLog;"
         f"EventLog(Path({str(tmp_path)!r})).start('0', {{'a': 1}});"
         "print('tensorflow' in sys.modules)"
     )

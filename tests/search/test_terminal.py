@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.logs import PlainLines
-from search.terminal import field, printable, say, warn
+from search.terminal.console import field, printable, say, warn
+from search.terminal.logs import PlainLines
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
@@ -44,8 +44,8 @@ def test_nothing_is_left_to_obey(text: str) -> None:
 
 
 def test_a_logged_name_is_one_too() -> None:
-    record = logging.LogRecord("search.run", logging.WARNING, __file__, 1, "class %s", (HOSTILE,), None)
-    assert PlainLines().format(record).endswith(f"WARNING search.run: class {SHOWN}")
+    record = logging.LogRecord("search.on_ray.search", logging.WARNING, __file__, 1, "class %s", (HOSTILE,), None)
+    assert PlainLines().format(record).endswith(f"WARNING search.on_ray.search: class {SHOWN}")
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

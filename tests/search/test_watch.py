@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from trial_builders import climb, trial
 
+from search.driver.callbacks import Watch, spent
 from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
-from search.study import Study
-from search.summary import Spent
-from search.tensorboard import TensorBoardWriter, Written, read_events
-from search.watch import Watch, spent
+from search.progress.summary import Spent
+from search.progress.tensorboard import TensorBoardWriter, Written, read_events
+from search.study.study import Study
 
 DEMO = Path(__file__).parents[2] / "experiments/demo.yaml"
 STAGES = ([0.25, 0.5, 0.5], [0.5, 0.5], [0.75])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from carcls.data.sample import write_sample
+from carcls.demo.sample import write_sample
 
 EXPERIMENT = """\
 name: tiny

@@ -23,8 +23,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.drawn.cars import CarModel, car_models
-from carcls.data.sample import sample_photo
+from carcls.demo.cars import CarModel, car_models
+from carcls.demo.sample import sample_photo
 from carcls.models.sample_weights import PATH
 
 COMMAND = "python -m carcls.models.sample_weights.train"

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.data.photo import decode_bytes, read_photo_bytes
+from carcls.photos.photo import decode_bytes, read_photo_bytes
 
 Image = NDArray[np.uint8]
 

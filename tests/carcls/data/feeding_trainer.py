@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from carcls.data.epoch_plan import EpochPlan
-from carcls.data.feeding_worker import Task, pack_plan, serve
-from carcls.data.mixing import Mixing
-from carcls.data.nursery import Nursery
+from carcls.augment.mixing import Mixing
+from carcls.input.batch_worker import Task, pack_plan, serve
+from carcls.input.batch_worker_server import Nursery
+from carcls.input.epoch_plan import EpochPlan
 
 
 def main(start: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.archive_names import read_names
-from carcls.data.archives import unpack
+from carcls.archives.names import read_names
+from carcls.archives.unpack import unpack
 from carcls.errors import DataError
 
 NAMES = {

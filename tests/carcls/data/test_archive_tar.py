@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.archive_members import read_members
-from carcls.data.archive_tar import MAX_GLOBAL_SETTINGS, MAX_HEADER_BYTES
+from carcls.archives.members import read_members
+from carcls.archives.tar import MAX_GLOBAL_SETTINGS, MAX_HEADER_BYTES
 from carcls.errors import DataError
 
 MIB = 2**20

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.data import archive_budget, archives, placing
-from carcls.data.archives import Unpacked, unpack
+from carcls.archives import budget as archive_budget
+from carcls.archives import placing
+from carcls.archives import unpack as archives
+from carcls.archives.unpack import Unpacked, unpack
 from carcls.errors import DataError
 from tests.carcls.test_containers import overlapping
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from carcls.augment.views import POLICIES_VERSION, policy_fingerprint, transforms, view, view_and_transforms
 from carcls.catalog import AUGMENT_POLICIES
-from carcls.data.augment import POLICIES_VERSION, policy_fingerprint, transforms, view, view_and_transforms
 
 GOLDEN = Path(__file__).with_name("golden_views.json")
 """Digests of views. Stored views and the curves of finished studies rely on them: where one changes for good reason,
@@ -189,7 +189,7 @@ def test_a_view_is_a_new_image_of_the_same_shape(policy):
 
 
 def test_every_policy_of_the_catalog_is_here_and_no_other():
-    from carcls.data.augment import _POLICIES
+    from carcls.augment.views import _POLICIES
 
     assert tuple(_POLICIES) == AUGMENT_POLICIES
 

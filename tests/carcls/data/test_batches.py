@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carcls.augment.mixing import Mixing
+from carcls.augment.views import view
 from carcls.config import AugmentConfig, TrainConfig
-from carcls.data.augment import view
-from carcls.data.batches import training_batches
-from carcls.data.epoch_plan import EpochPlan, view_numbers
-from carcls.data.folds import make_split
-from carcls.data.mixing import Mixing
-from carcls.data.prefetch import EpochBatches
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
 from carcls.errors import ConfigError
+from carcls.input.batches import training_batches
+from carcls.input.epoch_plan import EpochPlan, view_numbers
+from carcls.input.prefetch import EpochBatches
+from carcls.input.training_data import TrainingData
+from carcls.splits.split import make_split
+from carcls.store import Store
 
 
 def config(

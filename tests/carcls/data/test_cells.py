@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carcls.data.cells import guarded, harmless, unguarded
-from carcls.data.findings import ClassCount, Copies, Findings, Quantiles, Sizes, write_lists
-from carcls.data.folds import Split, read_split, write_quarantine, write_split
-from carcls.data.table import ImageTable, Quarantined
+from carcls.dataset.table import ImageTable, Quarantined
+from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes, write_lists
+from carcls.splits.split import Split, read_split, write_quarantine, write_split
+from carcls.system.csv_cells import guarded, harmless, unguarded
 
 FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "\uff1d1", "'=1", "-1.jpg"]
 

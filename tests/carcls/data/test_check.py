@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from carcls.data.check import class_rows, examine, pixel_store_bytes, suggested_fraction
-from carcls.data.contact_sheet import SheetRow, sheet_rows, write_contact_sheet
-from carcls.data.drawn.cars import car_models
-from carcls.data.findings import write_lists
-from carcls.data.layouts import Layout
-from carcls.data.sample import sample_photo
-from carcls.data.table import load_dataset
+from carcls.dataset.layouts import Layout
+from carcls.dataset.table import load_dataset
+from carcls.demo.cars import car_models
+from carcls.demo.sample import sample_photo
+from carcls.inspection.contact_sheet import SheetRow, sheet_rows, write_contact_sheet
+from carcls.inspection.findings import write_lists
+from carcls.inspection.folder_check import class_rows, examine, pixel_store_bytes, suggested_fraction
 
 
 def drawn(number: int, index: int) -> np.ndarray:

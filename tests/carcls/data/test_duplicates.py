@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.drawn.cars import car_models
-from carcls.data.duplicates import exact_groups, linked_groups, look_of, near_groups
-from carcls.data.local_likeness import share_of_other_parts
-from carcls.data.photo import decode_bytes, read_photo_bytes
-from carcls.data.sample import sample_photo
+from carcls.demo.cars import car_models
+from carcls.demo.sample import sample_photo
+from carcls.photos.duplicates import exact_groups, linked_groups, look_of, near_groups
+from carcls.photos.local_likeness import share_of_other_parts
+from carcls.photos.photo import decode_bytes, read_photo_bytes
 from tests.carcls.data.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below
 
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from carcls.augment.mixing import Mixing
 from carcls.config import AugmentConfig, TrainConfig
-from carcls.data.epoch_plan import EpochPlan
-from carcls.data.feeder import Feeder, feeds_by_processes
-from carcls.data.feeding_worker import pack_plan
-from carcls.data.mixing import Mixing
-from carcls.data.nursery import Nursery
-from carcls.data.pixel_rows import PixelRows
-from carcls.data.pixels import PhotosOnDemand
-from carcls.data.prefetch import EpochBatches, batches_held
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from carcls.input.batch_worker import pack_plan
+from carcls.input.batch_worker_server import Nursery
+from carcls.input.epoch_plan import EpochPlan
+from carcls.input.feeder import Feeder, feeds_by_processes
+from carcls.input.pixel_rows import PixelRows
+from carcls.input.pixels import PhotosOnDemand
+from carcls.input.prefetch import EpochBatches, batches_held
 
 SIZE_PX, BATCH = 32, 4
 LET_GO_S = 5.0

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.data.archives import unpack
-from carcls.data.check import class_rows
-from carcls.data.folds import make_split, read_split, write_split
-from carcls.data.layouts import Layout
-from carcls.data.photo import MAX_PIXELS, decode_bytes, preview_bytes
-from carcls.data.table import Dataset, check_trainable, load_dataset
+from carcls.archives.unpack import unpack
+from carcls.dataset.layouts import Layout
+from carcls.dataset.table import Dataset, check_trainable, load_dataset
 from carcls.errors import DataError
+from carcls.inspection.folder_check import class_rows
+from carcls.photos.photo import MAX_PIXELS, decode_bytes, preview_bytes
+from carcls.splits.split import make_split, read_split, write_split
 from tests.carcls.data.hostile import photo
 from tests.mutations import mutated, refusal
 

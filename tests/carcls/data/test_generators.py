@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.generators import ViewGenerators
+from carcls.augment.generators import ViewGenerators
 
 PLACES = st.tuples(st.integers(0, 2**70), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 

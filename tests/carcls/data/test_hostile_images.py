@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from carcls.data import jpeg
-from carcls.data.headers import read_header
-from carcls.data.photo import decode_bytes, preview_bytes
 from carcls.errors import DataError
+from carcls.photos import jpeg
+from carcls.photos.headers import read_header
+from carcls.photos.photo import decode_bytes, preview_bytes
 from tests.carcls.data.hostile import photo
 from tests.mutations import mutated, refusal
 
@@ -177,7 +177,7 @@ def test_transparency_is_mixed_with_white_in_every_row():
 
 _PEAK = """
 import resource, sys
-from carcls.data.photo import decode_bytes
+from carcls.photos.photo import decode_bytes
 data = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(decode_bytes(data).shape, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)

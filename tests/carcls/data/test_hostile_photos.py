@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.folds import make_split, read_split, write_quarantine, write_split
-from carcls.data.layouts import Layout
-from carcls.data.table import Dataset, check_trainable, load_dataset, load_unlabelled
+from carcls.dataset.layouts import Layout
+from carcls.dataset.table import Dataset, check_trainable, load_dataset, load_unlabelled
 from carcls.errors import DataError
+from carcls.splits.split import make_split, read_split, write_quarantine, write_split
 from tests.carcls.data.hostile import JPEG, PHOTOS, ROWS, Case, nothing, photo
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"

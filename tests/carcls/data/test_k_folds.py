@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.folds import Split
-from carcls.data.k_folds import ALWAYS_TRAINS, Folds, make_folds, read_folds, write_folds
-from carcls.data.table import ImageTable
+from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
+from carcls.splits.k_folds import ALWAYS_TRAINS, Folds, make_folds, read_folds, write_folds
+from carcls.splits.split import Split
 
 
 def table(labels, *, start: int = 0) -> ImageTable:

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.folds import make_split, read_split, write_split
-from carcls.data.labelled import labelled_candidates
-from carcls.data.layouts import Layout, LayoutKind, find_layout
-from carcls.data.names import class_order, is_junk, look, may_be_photo, natural_key, path_key, same_text
-from carcls.data.sample_submission import read_sample
-from carcls.data.table import load_dataset, load_unlabelled, sort_class_names
-from carcls.data.tree import Kind, Tree
-from carcls.data.unlabelled import photos_below, unlabelled_candidates, unusable_below
+from carcls.dataset.labelled import labelled_candidates
+from carcls.dataset.layouts import Layout, LayoutKind, find_layout
+from carcls.dataset.names import class_order, is_junk, look, may_be_photo, natural_key, path_key, same_text
+from carcls.dataset.sample_submission import read_sample
+from carcls.dataset.table import load_dataset, load_unlabelled, sort_class_names
+from carcls.dataset.tree import Kind, Tree
+from carcls.dataset.unlabelled import photos_below, unlabelled_candidates, unusable_below
 from carcls.errors import DataError
+from carcls.splits.split import make_split, read_split, write_split
 
 NAMES = ["Лада Калина", "bmw 10", "bmw 9", "10", "9", "\u0439", "VW, Passat"]
 

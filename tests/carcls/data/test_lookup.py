@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.columns import path_and_label
-from carcls.data.layouts import Layout
-from carcls.data.lookup import PhotoLookup
-from carcls.data.rows import CsvFile
-from carcls.data.tree import Tree
+from carcls.dataset.columns import path_and_label
+from carcls.dataset.csv_rows import CsvFile
+from carcls.dataset.layouts import Layout
+from carcls.dataset.lookup import PhotoLookup
+from carcls.dataset.tree import Tree
 from carcls.errors import DataError
 
 paths = st.sampled_from(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.mixing import Batch, Mixing, cutmix, mixup
+from carcls.augment.mixing import Batch, Mixing, cutmix, mixup
 
 CLASSES = 3
 

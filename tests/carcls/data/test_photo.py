@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from carcls.data import photo
-from carcls.data.exif import _orientation as exif_orientation
-from carcls.data.headers import read_header
-from carcls.data.photo import decode_bytes, digest_of, preview_bytes, read_photo_bytes
 from carcls.errors import DataError
+from carcls.photos import photo
+from carcls.photos.exif import _orientation as exif_orientation
+from carcls.photos.headers import read_header
+from carcls.photos.photo import decode_bytes, digest_of, preview_bytes, read_photo_bytes
 
 GRADIENT = np.dstack([np.tile(np.linspace(0, 250, 40, dtype=np.uint8), (30, 1))] + [np.zeros((30, 40), np.uint8)] * 2)
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.folds import make_split
-from carcls.data.k_folds import make_folds
-from carcls.data.pixel_rows import PixelRows
-from carcls.data.source import TrainingData
-from carcls.data.store import Store, take_use
-from carcls.data.store.inventory import survey
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from carcls.input.pixel_rows import PixelRows
+from carcls.input.training_data import TrainingData
+from carcls.splits.k_folds import make_folds
+from carcls.splits.split import make_split
+from carcls.store import Store, take_use
+from carcls.store.inventory import survey
 
 SIZE_PX = 8
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.folds import make_split
-from carcls.data.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, resize, try_pixels
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
 from carcls.errors import DataError
+from carcls.input.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, resize, try_pixels
+from carcls.input.training_data import TrainingData
+from carcls.splits.split import make_split
+from carcls.store import Store
 
 
 def pixels_in_child(root: Path, store: Path) -> list[int]:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
+from carcls.augment import policy_file
+from carcls.augment.generators import ViewGenerators
+from carcls.augment.policy_file import probe, read_policy_file
+from carcls.augment.views import know_policy, policy_fingerprint, view, view_and_transforms
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
-from carcls.data import policy_file
-from carcls.data.augment import know_policy, policy_fingerprint, view, view_and_transforms
-from carcls.data.generators import ViewGenerators
-from carcls.data.policy_file import probe, read_policy_file
 from carcls.errors import ConfigError
 from search.experiment.yaml_source import parse_source
 

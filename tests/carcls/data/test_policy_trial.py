@@ -7,10 +7,10 @@ import albumentations as A  # noqa: N812  # the name that every example of album
 import numpy as np
 import pytest
 
-from carcls.data import policy_file
-from carcls.data.augment import check_policy
-from carcls.data.policy_file import probe, read_policy_file
-from carcls.data.policy_trial import try_policy_file
+from carcls.augment import policy_file
+from carcls.augment.policy_file import probe, read_policy_file
+from carcls.augment.policy_probe import try_policy_file
+from carcls.augment.views import check_policy
 from carcls.errors import ConfigError
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.rows import contest_rows, is_plain_name, path_rows, read_csv
+from carcls.dataset.csv_rows import contest_rows, is_plain_name, path_rows, read_csv
 from carcls.errors import DataError
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.data.drawn.brush import upward_normal
-from carcls.data.drawn.camera import place_camera
-from carcls.data.drawn.cars import BODY_KINDS, CarModel, car_model, car_models
-from carcls.data.drawn.drawing import draw_car
-from carcls.data.sample import PHOTO_SIZE_PX, sample_photo, write_sample
-from carcls.data.sample_baseline import thumbnail_baseline
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from carcls.demo.brush import upward_normal
+from carcls.demo.camera import place_camera
+from carcls.demo.cars import BODY_KINDS, CarModel, car_model, car_models
+from carcls.demo.drawing import draw_car
+from carcls.demo.sample import PHOTO_SIZE_PX, sample_photo, write_sample
+from carcls.demo.sample_baseline import thumbnail_baseline
 from carcls.errors import DataError
 
 SEEDS = st.integers(min_value=0, max_value=2**31 - 1)

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.check import examine
-from carcls.data.layouts import Layout
-from carcls.data.sample_submission import find_sample, read_sample
-from carcls.data.table import check_trainable, load_dataset, load_unlabelled
+from carcls.dataset.layouts import Layout
+from carcls.dataset.sample_submission import find_sample, read_sample
+from carcls.dataset.table import check_trainable, load_dataset, load_unlabelled
 from carcls.errors import DataError, SubmissionError
 from carcls.inference.submission import write_submission
+from carcls.inspection.folder_check import examine
 
 SPELLINGS = ("sample-submission.csv", "sample_submission.csv", "SampleSubmission.csv", "Sample Submission.CSV")
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data.sampling import balanced_order, plain_order
+from carcls.input.sampling import balanced_order, plain_order
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6).filter(any)
 """Photos of each class; some have none."""

@@ -1,8 +1,8 @@
 import os
 from pathlib import Path
 
-from carcls.data.photo import digest_of
-from carcls.data.scan import Scan, scan_in_processes, scan_photos
+from carcls.dataset.scan import Scan, scan_in_processes, scan_photos
+from carcls.photos.photo import digest_of
 
 
 def die_on_killers(path: Path) -> Scan:

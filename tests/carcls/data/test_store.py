@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.data.store import Store, default_store_root
 from carcls.errors import DataError, StoreError
+from carcls.store import Store, default_store_root
 
 KEY = {"kind": "test", "sizes": [1, 2]}
 SPAWN = multiprocessing.get_context("spawn")
@@ -199,7 +199,7 @@ def test_processes_build_once(tmp_path):
 
 
 def test_who_would_wait_can_do_something_else_and_who_waits_says_so_again_and_again(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("carcls.data.store.progress._WAITING_EVERY_S", 0.001)
+    monkeypatch.setattr("carcls.store.build_progress._WAITING_EVERY_S", 0.001)
     has_started, may_go_on = SPAWN.Event(), SPAWN.Event()
     child = SPAWN.Process(target=build_until_told, args=(tmp_path, has_started, may_go_on))
     child.start()
@@ -207,7 +207,7 @@ def test_who_would_wait_can_do_something_else_and_who_waits_says_so_again_and_ag
     store, never = Store(tmp_path), fill_with(0)
     assert store.try_build(KEY, (1000,), np.uint8, never) is None
     assert store.try_build({"kind": "other"}, (3,), np.uint8, fill_with(4)).tolist() == [4] * 3
-    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, "carcls.data.store"):
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, "carcls.store"):
         waiting = pool.submit(store.get_or_build, KEY, (1000,), np.uint8, never)
         while caplog.messages.count("waiting for test: another process builds it") < 3:
             assert not waiting.done()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.data.store import Store, damage
-from carcls.data.store.damage import Verdict, verify
 from carcls.errors import DamagedStoreError
+from carcls.store import Store, damage
+from carcls.store.damage import Verdict, verify
 
 KEY = {"kind": "pixels", "size_px": 224}
 SHAPE = (3000, 5000)  # several chunks of the hash

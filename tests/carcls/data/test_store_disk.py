@@ -2,9 +2,9 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from carcls.data.store import disk, store
-from carcls.data.store.disk import network_filesystem
-from carcls.data.store.store import Store
+from carcls.store import disk, store
+from carcls.store.disk import network_filesystem
+from carcls.store.store import Store
 
 MOUNTS = r"""/dev/vda / ext4 rw,relatime 0 0
 tmpfs /dev/shm tmpfs rw 0 0

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from carcls.data.store import Progress, Store
-from carcls.data.store.inventory import clean, survey
+from carcls.store import Progress, Store
+from carcls.store.inventory import clean, survey
 
 
 def ones(blank) -> None:
@@ -91,7 +91,7 @@ class Clock:
 
 def test_progress_is_told_now_and_then_and_never_for_short_work(caplog):
     clock = Clock()
-    with caplog.at_level(logging.INFO, "carcls.data.store"):
+    with caplog.at_level(logging.INFO, "carcls.store"):
         short = Progress("pixels 32 px", 100, clock=clock)
         short.add(100)
         long = Progress("pixels 224 px", 15_561, clock=clock)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from carcls.data.store import Store
-from carcls.data.store.damage import verify
+from carcls.store import Store
+from carcls.store.damage import verify
 
 POINTS = 10
 KEY = {"kind": "test"}

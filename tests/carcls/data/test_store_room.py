@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.store import Store
-from carcls.data.store.artefact import Artefact
-from carcls.data.store.files import exclusive
-from carcls.data.store.inventory import Entry
-from carcls.data.store.room import victims
 from carcls.errors import StoreError
+from carcls.store import Store
+from carcls.store.artefact import Artefact
+from carcls.store.files import exclusive
+from carcls.store.inventory import Entry
+from carcls.store.room import victims
 
 SHAPE = (100, 1000)
 FILE_BYTES = Artefact.of({"number": 0}, SHAPE, np.uint8).file_bytes

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.store import Store, leave_out, take_use, usage
-from carcls.data.store.artefact import Artefact, Trailer
-from carcls.data.store.files import read_trailer
-from carcls.data.store.usage import Stopwatch, count_built, count_reused
 from carcls.errors import DataError, StoreError
 from carcls.events import StoreUse
+from carcls.store import Store, leave_out, take_use, usage
+from carcls.store.artefact import Artefact, Trailer
+from carcls.store.files import read_trailer
+from carcls.store.usage import Stopwatch, count_built, count_reused
 
 OUTER, INNER = {"kind": "features"}, {"kind": "pixels"}
 SPAWN = multiprocessing.get_context("spawn")
@@ -144,7 +144,7 @@ def test_waiting_for_anothers_build_is_not_building(tmp_path, clock, caplog):
         store.get_or_build(INNER, (4,), np.uint8, building(clock, 1000))
         blank[:] = 1
 
-    with ThreadPoolExecutor(2) as pool, caplog.at_level(logging.INFO, "carcls.data.store"):
+    with ThreadPoolExecutor(2) as pool, caplog.at_level(logging.INFO, "carcls.store"):
         pixels = pool.submit(store.get_or_build, INNER, (4,), np.uint8, slow)
         assert started.wait(60)
         made = pool.submit(store.get_or_build, OUTER, (3,), np.uint8, features)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.data.names import natural_key
-from carcls.data.photo import digest_of
-from carcls.data.scan import scan_photos
-from carcls.data.table import ImageTable, load_dataset, sort_class_names
+from carcls.dataset.names import natural_key
+from carcls.dataset.scan import scan_photos
+from carcls.dataset.table import ImageTable, load_dataset, sort_class_names
 from carcls.errors import DataError
+from carcls.photos.photo import digest_of
 
 
 def test_reads_the_contest_layout(make_root):

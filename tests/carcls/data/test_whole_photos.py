@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carcls.data import jpeg
-from carcls.data.photo import decode_again, decode_bytes, preview_bytes
-from carcls.data.scan import scan_photo
+from carcls.dataset.scan import scan_photo
 from carcls.errors import DataError
+from carcls.photos import jpeg
+from carcls.photos.photo import decode_again, decode_bytes, preview_bytes
 
 KINDS = {
     "plain": {},

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.pixels import decode
 from carcls.errors import CheckpointError, ConfigError
 from carcls.inference.export import CARD, export_model, load_model
 from carcls.inference.tta import VIEWS, average, predict_view
+from carcls.input.pixels import decode
 from carcls.models.classifier import Classifier, build_classifier
 
 SIZE = 32

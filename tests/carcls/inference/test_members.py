@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
-from carcls.data.pixels import decode
 from carcls.inference.export import Card, export_model, load_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.model_config import checked_config
 from carcls.inference.tta import predict_view
+from carcls.input.pixels import decode
 from carcls.models.classifier import Classifier, build_classifier
 from tests.carcls.inference.tiny_members import NAMES, tiny_member
 

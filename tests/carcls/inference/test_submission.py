@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.data import sample_submission
-from carcls.data.sample_submission import read_sample
+from carcls.dataset import sample_submission
+from carcls.dataset.sample_submission import read_sample
 from carcls.errors import SubmissionError
 from carcls.inference.submission import write_answers, write_submission
 from tests.mutations import mutated, refusal

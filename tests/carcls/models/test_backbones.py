@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from carcls.catalog import BACKBONES
+from carcls.models.backbone_rows import ROWS
 from carcls.models.backbones import build_backbone, imagenet_file, scale_pixels
-from carcls.models.rows import ROWS
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 STANDARDISED = (-MEAN / DEVIATION, (1 - MEAN) / DEVIATION)

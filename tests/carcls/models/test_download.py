@@ -12,8 +12,8 @@ import pytest
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models import download
+from carcls.models.backbone_rows import WeightsFile
 from carcls.models.download import Progress, cached
-from carcls.models.rows import WeightsFile
 from carcls.models.weights import resolve_weights
 
 BODY = bytes(range(256)) * 12_000

@@ -15,11 +15,11 @@ import pytest
 
 from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
+from carcls.models.backbone_rows import ROWS
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import Block, blocks, cell_ends, count_trainable, layer_parents, set_trainable
-from carcls.models.rows import ROWS
 
 QUICK = (
     "VGG16",

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from carcls.data.drawn.cars import car_models
+from carcls.demo.cars import car_models
 from carcls.models.sample_weights import PATH
 
 

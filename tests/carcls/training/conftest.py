@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from carcls.data.folds import make_split
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
-from carcls.data.table import load_dataset
+from carcls.dataset.table import load_dataset
+from carcls.input.training_data import TrainingData
+from carcls.splits.split import make_split
+from carcls.store import Store
 
 _TOGETHER = {1: (1, 4), 10: (10, 22)}
 _GROUPS = [_TOGETHER.get(number, (number,)) for number in range(24) if number not in (4, 22)]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from carcls.training.accumulation import Accumulating, accumulating, counting_batches
-from carcls.training.memory import Accumulation, parts
+from carcls.training.micro_batches import Accumulation, parts
 from carcls.training.optimizers import RateTable
 
 RATES = np.array([0.5, 0.25, 0.125, 0.0625], np.float32)

@@ -4,7 +4,7 @@ import pytest
 
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import DivergedError, OutOfMemoryError
-from carcls.training.failures import check_finite, naming_out_of_memory
+from carcls.training.error_messages import check_finite, naming_out_of_memory
 from carcls.training.position import Position
 
 CONFIG = TrainConfig(

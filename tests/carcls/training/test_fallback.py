@@ -7,8 +7,8 @@ import pytest
 
 from carcls.errors import CheckpointError
 from carcls.training.checkpoint import save_state
+from carcls.training.epoch_files import newest_whole
 from carcls.training.position import Best, Position
-from carcls.training.progress import newest_whole
 from carcls.training.retention import best_name, checkpoint_name
 
 BEST = Best(epoch=2, path=best_name(0, 2), image_size=32, accuracy=0.5, log_loss=1.0)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from carcls.config import TrainConfig
-from carcls.data.k_folds import make_folds
-from carcls.data.store import Store
-from carcls.data.store.inventory import survey
 from carcls.events import PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
 from carcls.models.parts import split
+from carcls.splits.k_folds import make_folds
+from carcls.store import Store
+from carcls.store.inventory import survey
 from carcls.training.features import FrozenBackbone, as_stored, stored_features, tracing_s
 from carcls.training.inputs import views_can_be_shared
 from carcls.training.stages import fine_tune
@@ -147,9 +147,9 @@ def test_a_fold_trains_to_the_same_numbers_on_shared_photos(weights, fresh, tmp_
 @pytest.mark.parametrize("changes", [{}, {"augment": {"policy": "light", "views": 2, "cache_views": True}}])
 def test_each_long_build_tells_that_it_goes_on_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
     """Whoever watches takes a training that says nothing for ten times its epochs for stuck: one that builds speaks."""
-    monkeypatch.setattr("carcls.data.store.progress._EVERY_S", 0.0)
+    monkeypatch.setattr("carcls.store.build_progress._EVERY_S", 0.0)
     monkeypatch.setattr("carcls.training.features._PIXELS_AT_ONCE", 8 * 32 * 32)
-    monkeypatch.setattr("carcls.data.views._PHOTOS_AT_ONCE", 8)
+    monkeypatch.setattr("carcls.input.stored_views._PHOTOS_AT_ONCE", 8)
     ended: list[int] = []
     said: list[tuple[int, str]] = []
 
@@ -157,8 +157,8 @@ def test_each_long_build_tells_that_it_goes_on_in_later_epochs_too(weights, fres
         def emit(self, record):
             said.append((len(ended), record.getMessage().partition(":")[0]))
 
-    monkeypatch.setattr(logging.getLogger("carcls.data.store"), "handlers", [Listening(logging.INFO)])
-    caplog.set_level(logging.INFO, "carcls.data.store")
+    monkeypatch.setattr(logging.getLogger("carcls.store"), "handlers", [Listening(logging.INFO)])
+    caplog.set_level(logging.INFO, "carcls.store")
     stage = TOP | {"image_scale": 1.0, "epochs": 2} if changes else HEAD
     folder = fresh.store.root.parent / "trial"
     fine_tune(config(weights, stage, **changes), fresh, lambda report: ended.append(report.epoch), folder=folder)

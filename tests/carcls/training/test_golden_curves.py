@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier

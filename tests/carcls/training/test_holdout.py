@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from carcls import devices, metrics
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
 from carcls.errors import DataError
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
+from carcls.input.training_data import TrainingData
 from carcls.models.classifier import build_classifier
+from carcls.scoring import metrics
+from carcls.store import Store
 from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.initial import InitialWeights, read_left_out
 from carcls.training.stages import fine_tune

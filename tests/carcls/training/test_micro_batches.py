@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.epoch_plan import ArrayPlan, batch_places
-from carcls.data.prefetch import EpochBatches
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
+from carcls.input.epoch_plan import ArrayPlan, batch_places
+from carcls.input.prefetch import EpochBatches
 from carcls.training.checkpoint import load_state
 from carcls.training.learner import Learner
-from carcls.training.memory import MicroBatches, accumulation, memory_notes, parts
+from carcls.training.micro_batches import MicroBatches, accumulation, memory_notes, parts
 from carcls.training.stages import fine_tune
 
 BATCH = 5

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carcls.choices import Scaled
 from carcls.config import EarlyStoppingConfig, StageConfig, TrainConfig
 from carcls.errors import CheckpointError
+from carcls.scoring.choices import Scaled
 from carcls.training.position import Best, Position, Scores, stopping_note
 
 CONFIG = TrainConfig(

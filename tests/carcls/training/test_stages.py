@@ -11,15 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-from carcls import devices, metrics
-from carcls.choices import Kept, kept_epoch, scaled
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.batches import training_batches
-from carcls.data.source import TrainingData
 from carcls.errors import CheckpointError, DataError, DivergedError, WeightsError
 from carcls.events import EpochReport, PhaseSeconds, StoreUse, best_report
+from carcls.input.batches import training_batches
+from carcls.input.training_data import TrainingData
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import build_classifier
+from carcls.scoring import metrics
+from carcls.scoring.choices import Kept, kept_epoch, scaled
 from carcls.training.checkpoint import load_state, model_variables, save_state, variable_arrays
 from carcls.training.learner import Learner
 from carcls.training.stages import fine_tune, load_best

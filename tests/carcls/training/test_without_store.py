@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from carcls import devices
+from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
 from carcls.events import EpochReport
+from carcls.input.training_data import TrainingData
+from carcls.store import Store
 from carcls.training.stages import fine_tune
 
 

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.dispatch import Dispatcher, WorkerSettings
+from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.experiment.experiment import load
-from search.folder import StudyFolder
 from search.policy.policy import search_policy
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
 from tests.search.cluster.dispatch_desk import CPU, Clock, Desk, Listening
 from tests.search.tiny import EXPERIMENT
 

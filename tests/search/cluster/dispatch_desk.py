@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.cluster.dispatch import Dispatcher, WorkerSettings
-from search.cluster.segment import Outcome, Segment
+from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.experiment.experiment import Experiment
-from search.folder import StudyFolder
 from search.policy.records import TrialState
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome, Segment
 from tests.search.trial_builders import epoch_report
 
 CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)

@@ -16,11 +16,11 @@ import numpy as np
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from carcls.evidence import Evidence
+from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
-from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
-from search.cluster.supervisor import worker_messages
-from search.folder import StudyFolder
+from search.study.folder import StudyFolder
+from search.worker.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.worker.supervisor import worker_messages
 from tests.search.trial_builders import epoch_report
 
 SCRIPT = "script.json"

@@ -4,7 +4,7 @@ does. A module of its own, for the fork server's children find their main functi
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
-from search.cluster.segment import Segment
+from search.worker.segment import Segment
 
 Room = Mapping[tuple[int, int], int]
 """(stage, image size in px) -> photos that have room at once; what is not there has room for all."""
@@ -12,7 +12,7 @@ Room = Mapping[tuple[int, int], int]
 
 def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """`child_main` with a `Learner` that runs out of memory in its first step."""
-    from search.cluster.child import run_child
+    from search.worker.child import run_child
 
     refuse_beyond(room)
     run_child(segment, messages, lifeline)

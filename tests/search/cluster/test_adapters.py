@@ -10,8 +10,9 @@ from ray.tune.search import Searcher
 
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
-from search.cluster.adapters import adapters
-from search.cluster.segment import (
+from search.experiment.settings import DeadlineSettings
+from search.on_ray.adapters import adapters
+from search.worker.segment import (
     Fallback,
     Notice,
     Outcome,
@@ -21,7 +22,6 @@ from search.cluster.segment import (
     outcome_message,
     report_message,
 )
-from search.experiment.settings import DeadlineSettings
 from tests.search.trial_builders import epoch_report
 
 SEGMENT = Segment("/study", 0, 0, {}, None, 0, "/data", 0, {}, 1, None, True)
@@ -174,7 +174,7 @@ def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
 def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     tune = Tune()
     killed: list[object] = []
-    monkeypatch.setattr("search.cluster.adapters.ray.kill", killed.append)
+    monkeypatch.setattr("search.on_ray.adapters.ray.kill", killed.append)
     now = [0.0]
     trial = tune.start("a")
     trial.temporary_state.ray_actor = "the actor"
@@ -198,6 +198,6 @@ def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypat
 
 
 def _deadline(now: list[float]):
-    from search.cluster.deadlines import Deadline, driver_patience_s
+    from search.worker.deadlines import Deadline, driver_patience_s
 
     return Deadline(DeadlineSettings(), patience_s=driver_patience_s, clock_s=lambda: now[0])

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.dispatch import Dispatcher, WorkerSettings
-from search.cluster.segment import Outcome, Segment
+from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment, load
 from search.experiment.settings import BudgetSettings, FinalistSettings
 from search.experiment.space import Space
-from search.folder import StudyFolder
-from search.policy.faults import Faults
-from search.policy.landscapes import Training
 from search.policy.policy import Proposal, search_policy
 from search.policy.records import TrialRecord, TrialState, searched
-from search.policy.simulate import simulate
-from search.policy.simulation import Simulation
-from search.study import Study
+from search.simulator.blackboxes import Training
+from search.simulator.faults import Faults
+from search.simulator.simulate import simulate
+from search.simulator.simulation import Simulation
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome, Segment
 from tests.search.policy.landscape_builders import Log, curve
 from tests.search.tiny import EXPERIMENT
 

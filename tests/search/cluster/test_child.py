@@ -21,14 +21,14 @@ from carcls.errors import (
 )
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
-from search.cluster.child import _redirect_output, _resumable, outcome_of
-from search.cluster.outbox import Outbox
-from search.cluster.room import CheckpointRoom
-from search.cluster.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
+from search.driver.disk_room import CheckpointRoom
 from search.experiment.settings import CheckpointSettings
-from search.folder import StudyFolder
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
+from search.study.folder import StudyFolder
+from search.worker.child import _redirect_output, _resumable, outcome_of
+from search.worker.outbox import Outbox
+from search.worker.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
 from tests.search.trial_builders import climb, trial
 
 SEGMENT = Segment(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.cluster.deadlines import Deadline, deciding, driver_patience_s, patience_s
 from search.experiment.settings import DeadlineSettings
+from search.worker.deadlines import Deadline, deciding, driver_patience_s, patience_s
 from tests.search.trial_builders import epoch_report
 
 MINUTES = DeadlineSettings(epoch_factor=10.0, shortest_minutes=1.0, first_epoch_minutes=30.0)
@@ -98,15 +98,15 @@ def test_time_in_which_nobody_could_listen_does_not_count() -> None:
 
 def _stuck(messages, lifeline) -> None:
     """A child that says one thing and then nothing more; it does not even hear that its actor is gone."""
-    from search.cluster.segment import report_message
+    from search.worker.segment import report_message
 
     messages.send(report_message(epoch(1, 0.01)))
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
-    from search.cluster.segment import read_outcome, read_report
-    from search.cluster.supervisor import _end, _messages
+    from search.worker.segment import read_outcome, read_report
+    from search.worker.supervisor import _end, _messages
 
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe(duplex=False)

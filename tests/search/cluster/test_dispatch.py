@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from search.cluster.dispatch import WorkerSettings
-from search.cluster.segment import Outcome, Segment
+from search.driver.dispatch import WorkerSettings
 from search.policy.records import TrialState
+from search.worker.segment import Outcome, Segment
 from tests.search.cluster.dispatch_desk import ACCURACIES, HEAD_EPOCHS
 from tests.search.tiny import STAGES
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from search.cluster.segment import Outcome, Segment
 from search.experiment.changes import Change
 from search.policy.finals import final_standing
 from search.policy.records import TrialState
+from search.worker.segment import Outcome, Segment
 from tests.search.cluster.dispatch_desk import CPU, FINALS, Desk
 from tests.search.tiny import STAGES
 

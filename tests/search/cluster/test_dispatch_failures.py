@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.segment import Outcome, Segment
 from search.policy.failures import FAILURES_IN_A_ROW, FIRST_FAILURES
 from search.policy.records import TrialState
+from search.worker.segment import Outcome, Segment
 from tests.search.cluster.dispatch_desk import ACCURACIES, Desk, finish
 from tests.search.ran import timeless
 

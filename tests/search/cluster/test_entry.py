@@ -5,9 +5,9 @@ from multiprocessing import Pipe
 import pytest
 
 from carcls.errors import FrameworkError
-from search.cluster import preload
-from search.cluster.entry import PRELOAD, imported
-from search.cluster.segment import Outcome, read_outcome
+from search.worker import preload
+from search.worker.entry import PRELOAD, imported
+from search.worker.segment import Outcome, read_outcome
 
 
 def test_a_child_imports_nothing_of_ray() -> None:

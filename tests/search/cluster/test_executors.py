@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from carcls.errors import DiskFullError
-from carcls.evidence import Evidence
-from search.cluster.interrupts import INTERRUPTED, Interrupts
-from search.cluster.resources import ResourcePlan
+from carcls.scoring.evidence import Evidence
 from search.driver.executor import Executor
-from search.driver.local import LocalExecutor
+from search.driver.interrupts import INTERRUPTED, Interrupts
+from search.driver.local_executor import LocalExecutor
 from search.driver.slots import Slots
 from search.experiment.settings import DeadlineSettings
+from search.on_ray.nodes import ResourcePlan
 from search.policy.records import TrialState
 from tests.search.cluster.dispatch_desk import Desk
 from tests.search.cluster.scripted import EVIDENCE, Script, scripted_child, scripted_segment, write_script
@@ -30,7 +30,7 @@ MakeExecutor = Callable[[Desk, Interrupts], Executor]
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    from search.cluster.connection import connected
+    from search.on_ray.connection import connected
 
     with connected(None):
         yield
@@ -44,7 +44,7 @@ def make_executor(request: pytest.FixtureRequest) -> MakeExecutor:
             Slots(threads=1, gpus=(None, None)), interrupts=interrupts, main=scripted_child
         )
     request.getfixturevalue("ray_cluster")
-    from search.cluster.ray_executor import RayExecutor
+    from search.on_ray.ray_executor import RayExecutor
 
     return lambda desk, interrupts: RayExecutor(
         desk.folder,

@@ -6,9 +6,10 @@ import pytest
 from ray.tune.utils import flatten_dict
 
 from carcls.config import TrainConfig
-from search.cluster import fitting, supervisor
-from search.cluster.fitting import MemoryTold, fitted, refused_before
-from search.cluster.segment import (
+from search.policy.oom import Place, Refusal
+from search.worker import fitting, supervisor
+from search.worker.fitting import MemoryTold, fitted, refused_before
+from search.worker.segment import (
     Fallback,
     Outcome,
     Segment,
@@ -17,7 +18,6 @@ from search.cluster.segment import (
     read_outcome,
     report_message,
 )
-from search.policy.memory import Place, Refusal
 from tests.search.trial_builders import epoch_report
 
 STAGES = [
@@ -77,7 +77,7 @@ def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment)
 
 
 def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search.cluster import trial
+    from search.on_ray import actor as trial
 
     monkeypatch.setattr(supervisor, "segment_messages", lambda *_args, **_options: pytest.fail("a process was started"))
     told_to_tune: list[dict[str, str]] = []

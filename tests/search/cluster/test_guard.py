@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.guard import descendants
+from search.driver.guard import descendants
 from tests.search.processes import command, is_alive, wait_until
 
 # The grandchild is in a session of its own and its parent has gone: nothing but the guard still knows it.
 DRIVER = """
 import subprocess, sys, time
-from search.cluster.guard import guarded
+from search.driver.guard import guarded
 with guarded():
     child = subprocess.Popen([sys.executable, "-c", '''
 import subprocess, sys, time
@@ -57,7 +57,7 @@ def test_a_killed_driver_takes_children_and_grandchildren_along(driver: subproce
 
 LATE = """
 import os, signal, subprocess, sys
-from search.cluster.guard import guarded
+from search.driver.guard import guarded
 with guarded():
     child = subprocess.Popen([sys.executable, "-c", '''
 import subprocess, sys, time
@@ -99,7 +99,7 @@ def test_what_was_born_since_the_guard_last_looked_ends_too(born: str) -> None:
 
 LAST_WORDS = """
 import os, sys
-from search.cluster.guard import guarded
+from search.driver.guard import guarded
 with guarded("go on by 'carsearch resume x'") as guard:
     if sys.argv[1] == "said":
         guard.take_all()
@@ -171,7 +171,7 @@ def test_descendants_are_told_apart_by_their_start() -> None:
 # As a container's entrypoint: process 1, and nobody's child.
 ENTRYPOINT = """
 import os, subprocess, sys
-from search.cluster.guard import descendants, guarded
+from search.driver.guard import descendants, guarded
 with guarded():
     child = subprocess.Popen(["sleep", "600"])
     guard, = {pid for pid, _ in descendants(1)} - {child.pid}
@@ -218,7 +218,7 @@ def test_the_guard_of_process_1_rests_between_two_looks() -> None:
 
 def test_a_foreign_proc_names_nobodys_descendants() -> None:
     """There every number is another process's; process 1's descendants would be all of the machine's."""
-    asked = "from search.cluster.guard import descendants; import os; print(os.getpid(), len(descendants(1)))"
+    asked = "from search.driver.guard import descendants; import os; print(os.getpid(), len(descendants(1)))"
     done = subprocess.run(
         [*namespace(), sys.executable, "-c", asked],
         cwd=Path(__file__).parents[3],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.cluster.interrupts import FINISHING, STOPPING, Interrupts, counted
+from search.driver.interrupts import FINISHING, STOPPING, Interrupts, counted
 
 
 @pytest.fixture

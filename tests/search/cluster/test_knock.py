@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.knock import Answer, address_of, admission, ask, knock
-from search.cluster.token import PATH, VALUE, Token
 from search.errors import ClusterError
+from search.on_ray.auth import PATH, VALUE, Token
+from search.on_ray.check_access import Answer, address_of, admission, ask, knock
 from tests.search.door import Door, standing_door
 
 RIGHT, WRONG = "r" * 64, "w" * 64
@@ -84,7 +84,7 @@ def test_nobody_there_is_said_at_once() -> None:
 
 
 def test_another_service_is_no_cluster(door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.cluster.knock._CALL", "/another/Service")
+    monkeypatch.setattr("search.on_ray.check_access._CALL", "/another/Service")
     assert ask(door[1], Token(RIGHT, "")) is Answer.SILENT
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from search.cluster.lost import HEALTH_CHECKS, LOST_AFTER_S, ClusterWatch, _answers, bound_health_checks, why_lost
+from search.on_ray.watchdog import HEALTH_CHECKS, LOST_AFTER_S, ClusterWatch, _answers, bound_health_checks, why_lost
 
 ALIVE, DEAD = {"Alive": True}, {"Alive": False}
 
@@ -40,7 +40,7 @@ def test_what_the_user_has_set_for_health_checks_stands() -> None:
 
 
 def test_a_driver_that_does_not_get_away_from_ray_is_helped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.cluster.lost._LEAVE_S", 0.01)
+    monkeypatch.setattr("search.on_ray.watchdog._LEAVE_S", 0.01)
     helped: list[bool] = []
 
     def said(why: str) -> None:

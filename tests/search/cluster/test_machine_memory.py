@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.cluster.memory import (
+from search.errors import ClusterError
+from search.worker.machine_memory import (
     gpu_count,
     machine_bytes,
     memory_device,
@@ -16,7 +17,6 @@ from search.cluster.memory import (
     own_bytes,
     was_killed_for_memory,
 )
-from search.errors import ClusterError
 
 GIB = 2**30
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from carcls.config import TrainConfig
-from search.cluster.dispatch import Dispatcher
-from search.cluster.fitting import refused_before
-from search.cluster.segment import Outcome, Segment, read_outcome, read_report
-from search.policy.memory import Place, Refusal
+from search.driver.dispatch import Dispatcher
+from search.policy.oom import Place, Refusal
 from search.policy.records import TrialState
-from search.study import Study
+from search.study.study import Study
+from search.worker.fitting import refused_before
+from search.worker.segment import Outcome, Segment, read_outcome, read_report
 from tests.search.cluster.short_of_memory import short_child
 from tests.search.tiny import EXPERIMENT
 
@@ -103,10 +103,10 @@ ROOM = {(0, 32): 4, (1, 32): 3, (0, 48): 1}
 def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.creation import create_study
+    from search.driver.create import create_study
     from search.experiment.experiment import load
-    from search.folder import StudyFolder
     from search.policy.policy import search_policy
+    from search.study.folder import StudyFolder
     from tests.search.cluster.dispatch_desk import CPU
     from tests.search.tiny import write_tiny
 
@@ -144,8 +144,8 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
 
 def play(dispatcher: Dispatcher, folder) -> list[tuple[int, list[int | None]]]:
     """The search to its end, one segment at a time, without Ray; (trial, photos at once) of each segment."""
-    from search.cluster.fitting import fitted
-    from search.cluster.supervisor import segment_messages
+    from search.worker.fitting import fitted
+    from search.worker.supervisor import segment_messages
 
     tries = []
     while isinstance(segment := dispatcher.next_segment(), Segment):
@@ -166,7 +166,7 @@ def play(dispatcher: Dispatcher, folder) -> list[tuple[int, list[int | None]]]:
 
 IN_GROUP = """
 import json, subprocess, sys
-from search.cluster.memory import oom_kills, was_killed_for_memory
+from search.worker.machine_memory import oom_kills, was_killed_for_memory
 before = oom_kills()
 child = subprocess.run([sys.executable, "-c", "held = chr(120).encode() * 2**30"], stderr=subprocess.DEVNULL)
 after = oom_kills()
@@ -209,7 +209,7 @@ def test_the_kernels_own_kill_is_recognised(control_group: Path) -> None:
 
 def test_an_error_of_memory_tells_its_stage_where_it_is_known() -> None:
     from carcls.errors import OutOfMemoryError
-    from search.cluster.child import outcome_of
+    from search.worker.child import outcome_of
 
     refusal = OutOfMemoryError("no room\nand more")
     refusal.stage = 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.evidence import Evidence
-from search.cluster.segment import Outcome, Segment
+from carcls.scoring.evidence import Evidence
 from search.policy.records import TrialState
+from search.worker.segment import Outcome, Segment
 from tests.search.cluster.dispatch_desk import ACCURACIES, HEAD_EPOCHS, Desk, finish
 from tests.search.ran import timeless
 from tests.search.trial_builders import epoch_report
@@ -22,14 +22,14 @@ AWAY = Outcome("unavailable", "DataError: split.csv: cannot be read")
 @pytest.fixture
 def desk(open_desk, caplog: pytest.LogCaptureFixture) -> Desk:
     """Two trials at once, photos where they should be."""
-    caplog.set_level(logging.INFO, "search.cluster.outage")
+    caplog.set_level(logging.INFO, "search.driver.outage")
     made = open_desk("search.trials=4", "search.checkpoints.full_disk_minutes=5")
     made.experiment.data.root.mkdir()
     return made
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "search.cluster.outage"]
+    return [record.getMessage() for record in caplog.records if record.name == "search.driver.outage"]
 
 
 def away(desk: Desk, segment: Segment) -> None:
@@ -180,8 +180,8 @@ def test_checkpoints_that_cannot_be_deleted_now_are_deleted_later(desk: Desk, mo
 
 
 def test_what_a_worker_is_told_of_the_split_is_what_the_study_knows(desk: Desk) -> None:
-    from search.fingerprint import Fingerprint
-    from search.study_files import keep_files
+    from search.study.checked_files import keep_files
+    from search.study.fingerprint import Fingerprint
 
     for path in (desk.folder.split, desk.folder.quarantine):
         path.write_bytes(path.name.encode())

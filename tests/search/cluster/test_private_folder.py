@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.private_folder import private_folder
+from search.on_ray.private_folder import private_folder
 
 OLD_S = 1_000_000_000
 HOLDER = """
 import sys, tempfile
-from search.cluster.private_folder import private_folder
+from search.on_ray.private_folder import private_folder
 tempfile.tempdir = sys.argv[1]
 with private_folder() as folder:
     print(folder, flush=True)

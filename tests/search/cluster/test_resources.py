@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.cluster.resources import Node, data_fingerprint, judge, plan
 from search.errors import ClusterError
+from search.on_ray.nodes import Node, data_fingerprint, judge, plan
 
 
 def node(cpus: float, gpus: float = 0.0, name: str = "a") -> Node:

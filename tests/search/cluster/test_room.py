@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.dispatch import Dispatcher, WorkerSettings
-from search.cluster.room import CheckpointRoom
-from search.cluster.segment import Outcome, Segment
+from search.driver.disk_room import CheckpointRoom
+from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.experiment.experiment import load
-from search.folder import StudyFolder
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
-from search.study import Study
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome, Segment
 from tests.search.tiny import EXPERIMENT
 from tests.search.trial_builders import epoch_report
 
@@ -73,7 +73,7 @@ def open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
     folder = StudyFolder(tmp_path / "study")
     folder.trials.mkdir(parents=True)
-    caplog.set_level(logging.INFO, "search.cluster.room")
+    caplog.set_level(logging.INFO, "search.driver.disk_room")
     opened: list[Study] = []
 
     def place(*overrides: str) -> Place:
@@ -99,7 +99,7 @@ def open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "search.cluster.room"]
+    return [record.getMessage() for record in caplog.records if record.name == "search.driver.disk_room"]
 
 
 def test_a_full_disk_starts_nothing_says_so_once_and_goes_on_with_room(open_place, caplog) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.utils import flatten_dict
 
-from search.cluster.segment import Outcome, Segment, outcome_message, read_outcome, read_report, report_message
+from search.worker.segment import Outcome, Segment, outcome_message, read_outcome, read_report, report_message
 from tests.search.trial_builders import epoch_report
 
 accuracies = st.floats(0, 1)

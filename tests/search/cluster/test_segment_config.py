@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.segment import Segment
-from search.cluster.segment_config import config_of
 from search.experiment.paths import copy_name
+from search.worker.segment import Segment
+from search.worker.segment_config import config_of
 
 CONFIG = {
     "backbone": "MobileNet",

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.memory import own_bytes
-from search.cluster.server import end_if_grown
+from search.worker.fork_server import end_if_grown
+from search.worker.machine_memory import own_bytes
 from tests.search.processes import is_alive
 
 LONGEST_PRIVATE = 34
-"""Characters of a private folder's path, see search.cluster.private_folder."""
+"""Characters of a private folder's path, see search.on_ray.private_folder."""
 LONGEST_SOCKET = 108
 
 ACTOR = """
 import os, signal, tempfile
 from multiprocessing.connection import Listener
-from search.cluster.server import fork_server
+from search.worker.fork_server import fork_server
 fork_server(), fork_server()
 listener = Listener(family="AF_UNIX")
 print(listener.address, tempfile.gettempdir(), flush=True)

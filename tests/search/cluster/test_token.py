@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ray._raylet import AuthenticationTokenLoader
 
-from search.cluster.token import MODE, PATH, VALUE, close_default_file, find_token, forget, new_token, presented
 from search.errors import ClusterError
+from search.on_ray.auth import MODE, PATH, VALUE, close_default_file, find_token, forget, new_token, presented
 
 
 def keep_at_home(home: Path, text: str) -> Path:

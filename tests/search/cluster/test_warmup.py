@@ -3,10 +3,10 @@ import os
 import pytest
 
 from carcls.config import TrainConfig
-from search.cluster.guard import descendants
-from search.cluster.resources import Node
-from search.cluster.warmup import checking_start, distinct_weights
+from search.driver.guard import descendants
 from search.errors import ClusterError
+from search.on_ray.nodes import Node
+from search.on_ray.warmup import checking_start, distinct_weights
 
 HERE = Node("0", "here", 1.0, 0.0)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from carcls.data.layouts import Layout
+from carcls.dataset.layouts import Layout
 from search.errors import ExperimentError
 from search.experiment.experiment import load
 from search.experiment.paths import make_absolute, missing_files

@@ -13,11 +13,11 @@ from pathlib import Path
 from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
 from carcls.training.retention import epoch_of
-from search.cluster.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
-from search.final.patience import is_done
 from search.final.score_job import ScoreJob, scores_message
-from search.folder import StudyFolder
-from search.scores import Scores
+from search.final.standing import is_done
+from search.study.final_scores import Scores
+from search.study.folder import StudyFolder
+from search.worker.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
 from tests.search.trial_builders import climb
 
 EPOCHS = tuple(replace(one, seconds=PhaseSeconds(train=0.01, validate=0.0)) for one in climb([0.5, 0.6], [0.7]))

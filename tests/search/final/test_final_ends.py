@@ -11,15 +11,10 @@ from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
-from search.cluster import fitting
-from search.cluster.child import outcome_of
-from search.cluster.fitting import MemoryTold
-from search.cluster.refusals import Refusals
-from search.cluster.segment import Outcome, Segment, outcome_message, read_outcome, report_message
+from search.driver.oom_memory import Refusals
 from search.errors import StudyError
 from search.final.ends import FinalEnds, line_or_error
-from search.folder import StudyFolder
-from search.policy.memory import (
+from search.policy.oom import (
     Place,
     Refusal,
     micro_batch,
@@ -28,8 +23,13 @@ from search.policy.memory import (
     remember,
     smallest_micro_batch,
 )
-from search.report.memory import parts_rows
-from search.study import Study
+from search.report.micro_batches import parts_rows
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker import fitting
+from search.worker.child import outcome_of
+from search.worker.fitting import MemoryTold
+from search.worker.segment import Outcome, Segment, outcome_message, read_outcome, report_message
 from tests.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"

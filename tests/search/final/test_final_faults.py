@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport
-from search.final.study import final_reports
-from search.folder import StudyFolder
-from search.scores import read_scores
+from search.final.trainings import final_reports
+from search.study.final_scores import read_scores
+from search.study.folder import StudyFolder
 from tests.search.cluster.short_of_memory import short_child
 from tests.search.final.hanging_final import EPOCHS, SCORES, hanging_child, score_at_once
 from tests.search.processes import (
@@ -96,11 +96,11 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: St
 def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     whole: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.creation import create_recipe_folder
+    from search.driver.create import create_recipe_folder
     from search.errors import StudyError
     from search.experiment.experiment import load
     from search.final.retrain import Mains, retrain
-    from search.policy.memory import smallest_micro_batch
+    from search.policy.oom import smallest_micro_batch
 
     shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
     (tmp_path / "tiny.yaml").write_text(LONGER, encoding="utf-8")
@@ -138,8 +138,8 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
 
 def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
     """(unfrozen share, photos) of what had no room."""
-    from search.cluster.refusals import Refusals
-    from search.study import Study
+    from search.driver.oom_memory import Refusals
+    from search.study.study import Study
 
     known = Refusals(Study.open(folder.retrain, read_only=True)).all()
     return [(one.place.unfreeze, one.photos) for one in known]
@@ -151,7 +151,7 @@ STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
 @pytest.fixture
 def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trains with processes that are stuck at their time, in this one; what was said, notices among it."""
-    from search.creation import create_recipe_folder
+    from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
     from search.final.retrain import Mains, retrain
 
@@ -170,9 +170,9 @@ def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     notices = logging.Handler()
     monkeypatch.setattr(notices, "emit", lambda record: said.append(record.getMessage()))
-    logging.getLogger("search.cluster.inbox").addHandler(notices)
+    logging.getLogger("search.driver.inbox").addHandler(notices)
     yield folder, said, train
-    logging.getLogger("search.cluster.inbox").removeHandler(notices)
+    logging.getLogger("search.driver.inbox").removeHandler(notices)
 
 
 def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.data.k_folds import read_folds
+from carcls.splits.k_folds import read_folds
 from search.final.ends import peak_key
-from search.final.study import final_reports
-from search.folder import StudyFolder
+from search.final.trainings import final_reports
 from search.policy.records import TrialState
-from search.scores import read_scores, score_lines
-from search.study import Study
+from search.study.final_scores import read_scores, score_lines
+from search.study.folder import StudyFolder
+from search.study.study import Study
 from tests.search.processes import (
     children_below,
     descendants,
@@ -123,8 +123,8 @@ def test_every_labelled_photo_has_one_prediction_by_a_model_that_did_not_train_o
 @pytest.mark.timeout(900)
 def test_the_exported_model_is_the_mean_of_its_members(folded: tuple[StudyFolder, str]) -> None:
     from carcls.config import TrainConfig
-    from carcls.data.pixels import decode
     from carcls.inference.export import load_model
+    from carcls.input.pixels import decode
     from carcls.training.stages import load_best
 
     folder, _ = folded

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from search.errors import StudyError
-from search.final.lock import clear_retrain, retraining
-from search.folder import StudyFolder
+from search.study.final_lock import clear_retrain, retraining
+from search.study.folder import StudyFolder
 
 ROOT = Path(__file__).parents[3]
 HOLD = """\
 import sys
 from pathlib import Path
-from search.final.lock import retraining
-from search.folder import StudyFolder
+from search.study.final_lock import retraining
+from search.study.folder import StudyFolder
 with retraining(StudyFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

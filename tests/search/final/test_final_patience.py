@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
-from search.cluster.segment import Outcome
-from search.creation import create_recipe_folder
+from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
-from search.final.patience import standing, too_often_text, with_patience_of, without_patience
-from search.frozen import open_experiment
+from search.experiment.patience import with_patience_of, without_patience
+from search.final.standing import standing, too_often_text
+from search.study.frozen import open_experiment
+from search.worker.segment import Outcome
 from tests.search.tiny import FIXED, write_tiny
 from tests.search.trial_builders import climb
 

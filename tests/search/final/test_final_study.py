@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from carcls.config import TrainConfig
-from carcls.data.folds import read_split
-from carcls.data.k_folds import read_folds
-from search.cluster.refusals import Refusals
-from search.cluster.segment import Outcome
-from search.creation import create_recipe_folder, create_study
+from carcls.splits.k_folds import read_folds
+from carcls.splits.split import read_split
+from search.driver.create import create_recipe_folder, create_study
+from search.driver.oom_memory import Refusals
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.retrain import Mains, retrain
-from search.final.study import GivenPolicy, final_reports, open_final
-from search.folder import StudyFolder
-from search.page import write_study_report
-from search.policy.memory import Place, Refusal
+from search.final.trainings import GivenPolicy, final_reports, open_final
+from search.policy.oom import Place, Refusal
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
-from search.study import Study
+from search.report.page import write_study_report
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome
 from tests.search.final.hanging_final import EPOCHS, SCORES, noting_child, score_at_once
 from tests.search.tiny import EXPERIMENT, FIXED, write_tiny
 from tests.search.trial_builders import climb, trial

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from carcls.config import TrainConfig
-from carcls.data.folds import read_split
-from carcls.data.pixels import decode
-from carcls.data.source import TrainingData
-from carcls.data.store import Store
 from carcls.events import best_report
 from carcls.inference.export import load_model
+from carcls.input.pixels import decode
+from carcls.input.training_data import TrainingData
+from carcls.splits.split import read_split
+from carcls.store import Store
 from search.errors import StudyError
 from search.experiment.experiment import load
-from search.final.lock import retraining
 from search.final.scoring import score
-from search.final.study import final_reports
-from search.folder import StudyFolder
+from search.final.trainings import final_reports
 from search.policy.records import TrialState
-from search.scores import Scores, read_scores, score_lines
-from search.study import Study
-from search.summary import winner
+from search.progress.summary import winner
+from search.study.final_lock import retraining
+from search.study.final_scores import Scores, read_scores, score_lines
+from search.study.folder import StudyFolder
+from search.study.study import Study
 from tests.search.processes import run_cli
 from tests.search.ran import Ran
 from tests.search.tiny import VALIDATION_PHOTOS
@@ -182,7 +182,7 @@ def test_a_second_call_is_done_at_once_and_another_trial_is_refused(retrained: R
 
 
 def test_while_one_process_trains_nobody_else_does_or_deletes(retrained: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search.creation import create_study
+    from search.driver.create import create_study
 
     folder = retrained.folder
     monkeypatch.chdir(retrained.cwd)

@@ -10,10 +10,10 @@ import pytest
 from carcls.events import EpochReport
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Best, Position
-from search.cluster.child import _resumable
-from search.cluster.outbox import Outbox
-from search.cluster.segment import Fallback, Segment, read_fallback, read_notice
-from search.folder import StudyFolder
+from search.study.folder import StudyFolder
+from search.worker.child import _resumable
+from search.worker.outbox import Outbox
+from search.worker.segment import Fallback, Segment, read_fallback, read_notice
 from tests.search.trial_builders import epoch_report
 
 SEGMENT = Segment("", 0, 1, {}, "attempt-0/epoch-0003.npz", 0, "", 0, {}, 1, None, False, needs_best=True)

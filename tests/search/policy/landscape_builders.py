@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.experiment.template import space_of
-from search.policy.curves import Curve, CurvePoint
-from search.policy.landscapes import Training
 from search.policy.policy import Proposal
 from search.policy.records import TrialRecord
+from search.simulator.blackboxes import Training
+from search.simulator.curves import Curve, CurvePoint
 
 LINE = space_of({"x": {"uniform": [0.0, 1.0]}})
 

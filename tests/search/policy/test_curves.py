@@ -8,7 +8,7 @@ from policy_builders import report
 
 from carcls.events import PhaseSeconds
 from search.errors import CurvesError
-from search.policy.curves import Curve, CurvePoint, read_curves, write_curves
+from search.simulator.curves import Curve, CurvePoint, read_curves, write_curves
 
 SHARES = st.integers(0, 120).map(lambda right: round(right / 120, 6))
 SECONDS = st.integers(0, 10**6).map(lambda us: us / 1000)

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from search.policy.forecast import Forecast, forecast, summed_up
-from search.policy.formulas import CROSSING
 from search.policy.policy import SearchPolicy
 from search.policy.rungs import Ladder
-from search.policy.simulate import simulate
+from search.simulator.forecast import Forecast, forecast, summed_up
+from search.simulator.formulas import CROSSING
+from search.simulator.simulate import simulate
 from tests.search.policy.landscape_builders import LINE, InOrder, curve
 
 GOOD = (curve([0.5], [0.6]), curve([0.7], [0.8]), curve([0.6], [0.7]))

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from search.errors import CurvesError
 from search.experiment.template import space_of
-from search.policy.curves import Curve
-from search.policy.formulas import CROSSING, EPOCHS, FORMULAS, NOISY, WELL_BEHAVED, FormulaLandscape
-from search.policy.landscapes import RecordedCurves
 from search.policy.policy import Proposal, SearchPolicy
 from search.policy.rungs import Ladder
-from search.policy.simulate import simulate
+from search.simulator.blackboxes import RecordedCurves
+from search.simulator.curves import Curve
+from search.simulator.formulas import CROSSING, EPOCHS, FORMULAS, NOISY, WELL_BEHAVED, FormulaLandscape
+from search.simulator.simulate import simulate
 from tests.search.policy.landscape_builders import curve
 
 SPACE = space_of(

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
-from search.policy.memory import (
+from search.policy.oom import (
     TRIES_OF_THE_FEWEST,
     Place,
     Refusal,

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from search.errors import CurvesError
 from search.experiment.settings import FinalistSettings
-from search.policy.curves import Curve
-from search.policy.faults import Faults
 from search.policy.finals import final_standing
-from search.policy.formulas import CROSSING, NOISY
 from search.policy.policy import Policy, Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait
-from search.policy.simulate import simulate
-from search.policy.simulation import Moment, Simulation, Winner
+from search.simulator.curves import Curve
+from search.simulator.faults import Faults
+from search.simulator.formulas import CROSSING, NOISY
+from search.simulator.simulate import simulate
+from search.simulator.simulation import Moment, Simulation, Winner
 from tests.search.policy.landscape_builders import LINE, InOrder, Log, curve
 
 

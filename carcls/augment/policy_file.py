@@ -1,0 +1,250 @@
+"""A user's own augmentation policy: a file of albumentations -> its transforms, checked before anything trains.
+
+The file is what albumentations' `A.save(transform, path, data_format="yaml")` writes, or the same as JSON. It is data:
+nothing in it is executed, and only albumentations' own classes are made from it. Each one is tried on photos of noise,
+because a view must keep type and size of its photo, and must come out the same whenever it is drawn again.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from carcls.catalog import nearest_name
+from carcls.errors import ConfigError, DocumentError
+from carcls.system.containers import regular_size
+from carcls.system.documents import MAX_BYTES, parse_json, parse_yaml
+
+_PROBE_PX = (96, 128)
+"""Sides of the photos of noise. Two, so that no transform of a fixed size passes."""
+_DRAWS = 3
+_MAX_DEPTH = 8
+_MAX_VIEW_S = 5.0
+"""Processor time for one view of a photo of noise; most transforms take a thousandth of it."""
+
+_PIXELS = "pixels must stay whole numbers 0..255, which are scaled as each backbone expects: take it out"
+_REFUSED = {
+    "Lambda": "a function is not kept in a file: take it out, or use a transform of albumentations",
+    "ReplayCompose": "views are drawn anew, never replayed: use Compose",
+    "Normalize": _PIXELS,
+    "ToFloat": _PIXELS,
+    "FromFloat": _PIXELS,
+    "ToTensorV2": _PIXELS,
+    "ToTensor3D": _PIXELS,
+}
+_TARGETS = ("bbox_params", "keypoint_params", "additional_targets")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One transform of the file, or a composition of some."""
+
+    where: str
+    """File, place and class: how a message begins."""
+    kind: type
+    args: Mapping[str, Any]
+    children: tuple["_Entry", ...]
+
+    def build(self, **changed: Any) -> Any:  # noqa: ANN401  # albumentations ships no types
+        """A new object of it, arguments `changed`. Raises ConfigError."""
+        args = {**self.args, **changed}
+        if issubclass(self.kind, A.BaseCompose):
+            args["transforms"] = [child.build() for child in self.children]
+        else:
+            args = _own_args(self.kind, args)
+        try:
+            return self.kind(**args)
+        except Exception as error:  # whatever a constructor raises is about the file
+            raise ConfigError(f"{self.where}: {_why(error)}; see albumentations {A.__version__} for it") from error
+
+    def leaves(self) -> Iterator["_Entry"]:
+        """The transforms proper, in file order."""
+        if not issubclass(self.kind, A.BaseCompose):
+            yield self
+        for child in self.children:
+            yield from child.leaves()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy read from a file and found sound."""
+
+    digest: str
+    """blake2b-128 hex of the file's bytes."""
+    top: _Entry
+
+    def compose(self, *, noting: bool = False) -> A.Compose:
+        """A new composition, which one thread may use; it notes what it applied, where asked to."""
+        if self.top.kind is not A.Compose:
+            return A.Compose([self.top.build()], save_applied_params=noting)
+        return self.top.build(save_applied_params=noting, seed=None)
+
+
+@cache
+def read_policy_file(path: str) -> PolicyFile:
+    """The policy in a .yaml, .yml or .json file; read once per process, so that all of a training sees the same one.
+
+    Raises ConfigError naming the file, the transform's place in it (from 1; `2.1` is the first inside the second), its
+    class, and what to do.
+    """
+    content = _content(path)
+    tree = _parse(path, content)
+    version = tree.get("__version__", A.__version__)
+    name = path if version == A.__version__ else f"{path} (of albumentations {version}, read by {A.__version__})"
+    policy = PolicyFile(hashlib.blake2b(content, digest_size=16).hexdigest(), _entry(tree["transform"], name, ()))
+    for leaf in policy.top.leaves():
+        probe(leaf.build(p=1.0), leaf.where)
+    probe(policy.compose(), f"{name}: the policy as a whole")
+    return policy
+
+
+def _content(path: str) -> bytes:
+    try:
+        byte_count = regular_size(Path(path))
+        if byte_count > MAX_BYTES:
+            raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes; is it an augmentation policy?")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a pipe, or a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot read this augmentation policy: {reason}") from error
+
+
+def probe(transform: Any, where: str) -> None:  # noqa: ANN401  # albumentations ships no types
+    """Applies a transform to noise. Raises ConfigError where it cannot, where type or size change, where equal
+    generators do not make equal pixels, or where one view takes longer than `_MAX_VIEW_S`.
+    """
+    compose = A.Compose([transform])
+    for side in _PROBE_PX:
+        photo = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        photo.setflags(write=False)  # as the pixel store hands it out
+        try:
+            began = process_time()
+            first = [_drawn(compose, photo, 0)]
+            taken = process_time() - began
+            if taken > _MAX_VIEW_S:
+                raise ConfigError(
+                    f"{where}: takes {taken:.0f} s for a photo of {side} x {side} px; at most {_MAX_VIEW_S:g} s are"
+                    " bearable: take it out, or lessen its parameters"
+                )
+            first += [_drawn(compose, photo, seed) for seed in range(1, _DRAWS)]
+            # In another order, so that what one call leaves behind for the next is found too.
+            again = [_drawn(compose, photo, seed) for seed in reversed(range(_DRAWS))][::-1]
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a transform raises is about the file
+            raise ConfigError(f"{where}: cannot be applied to a photo of {side} x {side} px: {_why(error)}") from error
+        for out in first:
+            _check_output(out, photo, where)
+        if not all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)):
+            raise ConfigError(
+                f"{where}: draws from a generator that no seed reaches, so no training with it could be repeated:"
+                " use another transform"
+            )
+
+
+def _drawn(compose: A.Compose, photo: NDArray[np.uint8], seed: int) -> Any:  # noqa: ANN401  # may be of any type
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311  # no secret
+    return compose(image=photo)["image"]
+
+
+def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype != np.uint8:
+        kind = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
+        raise ConfigError(f"{where}: makes {kind} of pixels: {_PIXELS}")
+    if out.shape != photo.shape:
+        sizes = " to ".join(" x ".join(map(str, shape)) for shape in (photo.shape, out.shape))
+        raise ConfigError(
+            f"{where}: changes a photo of {sizes}; a view has the size of its photo, which train.image_size and the"
+            " stages' image_scale say: take it out, or crop by CropAndPad(percent=(-0.2, 0.0)), which keeps the size"
+        )
+
+
+def _parse(path: str, content: bytes) -> dict[str, Any]:
+    """The file's mapping, with `transform` in it."""
+    kind = Path(path).suffix[1:]
+    try:
+        text = content.decode("utf-8")
+        tree = parse_json(text, path) if kind == "json" else parse_yaml(text, path)[0]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not {kind}: not UTF-8 text at byte {error.start}") from error
+    except DocumentError as error:
+        place = f"line {error.where.rpartition(':')[2]}: {error.key}"
+        raise ConfigError(f"{path}: not {kind}: {place}: {' '.join(error.message.split())}") from error
+    if not isinstance(tree, dict) or "transform" not in tree:
+        raise ConfigError(
+            f"{path}: holds no augmentation policy: expected what albumentations' A.save(transform, path,"
+            " data_format=...) writes, a mapping with `transform`"
+        )
+    return tree
+
+
+def _entry(tree: object, file: str, place: tuple[int, ...]) -> _Entry:
+    where = f"{file}: transform {'.'.join(map(str, place))}" if place else f"{file}: `transform`"
+    if not isinstance(tree, dict) or not isinstance(tree.get("__class_fullname__"), str):
+        raise ConfigError(f"{where}: expected a mapping with `__class_fullname__`, such as HorizontalFlip")
+    if len(place) > _MAX_DEPTH:
+        raise ConfigError(f"{where}: lies more than {_MAX_DEPTH} compositions deep: write it flatter")
+    args = {str(key): value for key, value in tree.items() if key != "__class_fullname__"}
+    where = f"{where} ({tree['__class_fullname__']})"
+    kind = _class(tree["__class_fullname__"], where)
+    _check_probability(kind, args, where)
+    children: tuple[_Entry, ...] = ()
+    if issubclass(kind, A.BaseCompose):
+        inner = args.pop("transforms", None)
+        if not isinstance(inner, list) or not inner:
+            raise ConfigError(f"{where}: expected a list of `transforms`; for no augmentation, name the policy `none`")
+        children = tuple(_entry(child, file, (*place, number)) for number, child in enumerate(inner, start=1))
+    return _Entry(where, kind, args, children)
+
+
+def _class(full_name: str, where: str) -> type:
+    package, _, name = full_name.rpartition(".")
+    if name in _REFUSED:
+        raise ConfigError(f"{where}: {_REFUSED[name]}")
+    kind = getattr(A, name, None)
+    if package.partition(".")[0] not in {"", "albumentations"}:
+        raise ConfigError(f"{where}: is no class of albumentations: only those are read from a file")
+    if not isinstance(kind, type) or not issubclass(kind, (A.BasicTransform, A.BaseCompose)):
+        near = nearest_name(name, [name for name, value in vars(A).items() if isinstance(value, type)])
+        hint = f": did you mean {near}?" if near else ""
+        raise ConfigError(f"{where}: albumentations {A.__version__} has no such transform{hint}")
+    return kind
+
+
+def _check_probability(kind: type, args: Mapping[str, Any], where: str) -> None:
+    p = args.get("p", 1.0 if kind is A.Compose else None)
+    if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 1:
+        raise ConfigError(f"{where}: p is {p!r}: expected how often it is applied, 0..1")
+    for target in _TARGETS:
+        if args.get(target):
+            raise ConfigError(f"{where}: {target}: there are photos only, without boxes, points or masks: take it out")
+
+
+def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for a transform's constructor, such that it refuses those that it does not know.
+
+    `A.save` also writes what only the constructors of its base classes take; `A.load` warns of these and drops them.
+    """
+    owners = [base for base in kind.__mro__ if base is not object and "__init__" in vars(base)]
+    own, *inherited = [set(signature(vars(base)["__init__"]).parameters) for base in owners]
+    kept = {name: value for name, value in args.items() if name in own or name not in set().union(*inherited)}
+    # Where albumentations checks arguments, by a schema beside the constructor, it otherwise only warns; else Python
+    # refuses.
+    return {**kept, "strict": True} if "InitSchema" in vars(owners[0]) else kept
+
+
+def _why(error: Exception) -> str:
+    """An error of albumentations or OpenCV in one line."""
+    if isinstance(error.__cause__, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.__cause__.errors())
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,71 @@
+"""A policy file tried in a process of its own: what would take minutes or gigabytes for one photo is refused by then.
+
+A program: `python -P -m carcls.augment.policy_probe FILE` writes one line of JSON, why the file is no policy, or null.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from carcls.augment.policy_file import read_policy_file
+from carcls.errors import ConfigError
+from carcls.system.own_path import current_folder_left_out
+
+DEADLINE_S = 90.0
+"""Of a whole file, the import of albumentations included; a policy of 20 transforms takes 3."""
+_MEMORY_BYTES = 2 * 2**30
+"""More than the process has when it begins."""
+
+
+def try_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Raises ConfigError where the file is no policy, or none that can be tried within `deadline_s` and 2 GB."""
+    try:
+        with current_folder_left_out():
+            ran = subprocess.run(  # noqa: S603  # our own program, and a path that it opens
+                [sys.executable, "-P", "-m", "carcls.augment.policy_probe", path],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=deadline_s,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"{path}: could not be tried on a few photos of 128 px within {deadline_s:g} s: take out the transform that"
+            " takes so long, or lessen its parameters"
+        ) from None
+    try:
+        reason = json.loads(ran.stdout)
+    except ValueError:
+        raise ConfigError(
+            f"{path}: the process that tried it died ({_signal_or_code(ran.returncode)}): take out the transform that"
+            " takes so much memory, or lessen its parameters"
+        ) from None
+    if reason is not None:
+        raise ConfigError(reason)
+
+
+def _signal_or_code(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def main() -> None:
+    """Nothing but the answer reaches stdout, whatever the libraries print."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    virtual_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    allowed = virtual_pages * resource.getpagesize() + _MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
+    try:
+        read_policy_file(sys.argv[1])
+        reason = None
+    except ConfigError as error:
+        reason = str(error)
+    json.dump(reason, answer)
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Keras and the device that it runs on: settings, precision, memory, threads."""

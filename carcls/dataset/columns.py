@@ -1,0 +1,52 @@
+"""Which columns of a CSV file hold paths and labels, where the user names none."""
+
+from collections.abc import Sequence
+
+from carcls.dataset.csv_rows import CsvFile
+from carcls.dataset.layouts import Layout
+from carcls.errors import DataError
+
+_PATHS = (
+    "path file filename filepath fname image img photo picture imagepath imgpath photopath imagename imgname imagefile",
+    "id imageid imgid photoid fileid uuid",
+)
+_LABELS = (
+    "label class category target classname labelname categoryname",
+    "model carmodel vehiclemodel car makemodel bodytype breed species",
+    "classid labelid categoryid brand make",
+)
+"""Names as `_letters` gives them. A file that has a name of an earlier group is not asked for those of a later one."""
+
+
+def path_and_label(table: CsvFile, layout: Layout) -> tuple[str, str]:
+    """Names of the two columns: those that the layout names, else those with usual names.
+
+    Raises DataError, with the key that decides, where none or several fit.
+    """
+    return (
+        layout.path_column or _usual_column(table, _PATHS, "paths", "data.path_column"),
+        layout.label_column or _usual_column(table, _LABELS, "labels", "data.label_column"),
+    )
+
+
+def _usual_column(table: CsvFile, groups: Sequence[str], what: str, key: str) -> str:
+    for usual in groups:
+        matches = [name for name in table.header if _letters(name) in usual.split()]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            break
+    found = (
+        f"more than one could ({', '.join(matches)})"
+        if matches
+        else f"none of {', '.join(' '.join(groups).split())} is there"
+    )
+    raise DataError(
+        f"{table.path}: which column holds the {what}? {found}; name it by {key}."
+        f" Columns: {','.join(table.header)[:80]}"
+    )
+
+
+def _letters(name: str) -> str:
+    """`Image ID`, `image_id` and `imageId` are one name."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum())

@@ -1,0 +1,187 @@
+"""Rows of CSV files -> the photos they name; rows that name none are told apart, with their line."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from carcls.dataset.names import is_class_name, same_text
+from carcls.errors import DataError
+
+DELIMITERS = ",;\t"
+_SHOWN = 80
+"""Characters of a user's text that a message repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One photo as a CSV file or a folder names it."""
+
+    line: int
+    """In the CSV file, counted from 1; 0 for what was found in a folder."""
+    id: str
+    category: str
+    """Empty where unlabelled."""
+    path: str
+    """Posix, relative to the data folder."""
+    source: str = ""
+    """Name of the CSV file."""
+
+    @property
+    def where(self) -> str:
+        """Prefix for a message about this row."""
+        return f"{self.source} line {self.line}: " if self.line else ""
+
+
+Refused = tuple[Row, str]
+"""A row or a file that is not used, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A CSV file with a header."""
+
+    path: Path
+    header: tuple[str, ...]
+    lines: tuple[tuple[int, list[str]], ...]
+    """Line in the file, counted from 1, and cells, without empty lines."""
+
+    def cells(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
+        """Line, the cells of these columns without spaces around them, and whether the row is longer than the header.
+
+        A cell that the row is too short for is empty. Raises DataError where a column is missing.
+        """
+        missing = [name for name in columns if name not in self.header]
+        if missing:
+            raise DataError(
+                f"{self.path}: no column {' and no column '.join(missing)}; expected a first line"
+                f" `{','.join(columns)}`, found `{','.join(self.header)[:_SHOWN]}`"
+            )
+        places = [self.header.index(name) for name in columns]
+        width = len(self.header)
+        for line, row in self.lines:
+            yield line, [row[place].strip() if place < len(row) else "" for place in places], any(row[width:])
+
+
+def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
+    """The file in UTF-8, with or without a byte order mark; the delimiter is the one the first line has most of.
+
+    Raises DataError where it is missing or is no such file.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; expected a CSV file with a first line of column names."
+            " Check the data folder's path, and unpack the contest's files into it"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            # `strict`: a quote that is never closed would swallow the rest of the file without a word.
+            reader = csv.reader(chain([first], file), delimiter=max(delimiters, key=first.count), strict=True)
+            header = tuple(cell.strip() for cell in next(reader, []))
+            return CsvFile(path, header, tuple((reader.line_num, row) for row in reader if any(row)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV in UTF-8: {error}; save or download the file again") from error
+
+
+def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
+    """Rows that name a photo below `folder`, and rows that do not, each with the reason.
+
+    columns: `("Id",)` or `("Id", "Category")`; a Category is a folder between `folder` and the photo. Both are plain
+    names. Raises DataError where a column is missing.
+    """
+    good: list[Row] = []
+    bad: list[Refused] = []
+    for line, cells, is_longer in table.cells(columns):
+        path = "/".join(part for part in (folder, *cells[1:], cells[0]) if part)
+        row = Row(line, cells[0], same_text("".join(cells[1:])), path, table.path.name)
+        reason = _why_empty(columns, cells, is_longer)
+        if not reason and not is_plain_name(cells[0]):
+            reason = f"Id {_shown(cells[0])} is not a plain file name"
+        if not reason and not all(is_plain_name(name) for name in cells[1:]):
+            reason = f"Category {_shown(cells[1])} is not a plain folder name"
+        reason = reason or _why_no_class(columns, cells)
+        _put(row, reason, good, bad)
+    return settled(good, bad, "Id")
+
+
+def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
+    """As `contest_rows`, for columns of a path below `folder` (empty: the data folder) and, if two, of a label.
+
+    A label is any text of one line. The id is the path, with single slashes and without `.` where there are labels;
+    without labels it stays as written, since a submission must repeat it.
+    """
+    good: list[Row] = []
+    bad: list[Refused] = []
+    for line, cells, is_longer in table.cells(columns):
+        parts = [part for part in cells[0].split("/") if part not in ("", ".")]
+        path = "/".join([folder, *parts] if folder else parts)
+        id_ = "/".join(parts) if len(columns) > 1 else cells[0]
+        row = Row(line, id_, same_text("".join(cells[1:])), path, table.path.name)
+        reason = _why_empty(columns, cells, is_longer)
+        if not reason and cells[0].startswith("/"):
+            reason = f"{columns[0]} {_shown(cells[0])} is absolute; expected a path inside the data folder"
+        if not reason and not (parts and all(is_plain_name(part) for part in parts)):
+            reason = f"{columns[0]} {_shown(cells[0])} is not a path inside the data folder, with / between names"
+        reason = reason or _why_no_class(columns, cells)
+        _put(row, reason, good, bad)
+    return settled(good, bad, columns[0])
+
+
+def is_plain_name(name: str) -> bool:
+    """True for a name that stays in its folder: no separator, no `..`, nothing that a file cannot be called."""
+    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0\n\r")
+
+
+def _why_no_class(columns: Sequence[str], cells: list[str]) -> str:
+    """Empty for a class, and for rows without one."""
+    if all(is_class_name(same_text(label)) for label in cells[1:]):
+        return ""
+    return f"{columns[1]} {_shown(cells[1])} is not a text of one line"
+
+
+def _why_empty(columns: Sequence[str], cells: list[str], is_longer: bool) -> str:
+    """Empty for a row with all its cells and no more."""
+    for column, cell in zip(columns, cells, strict=True):
+        if not cell:
+            return f"row without {column}"
+    return "more fields than the first line has names" if is_longer else ""
+
+
+def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
+    if reason:
+        bad.append((row, reason))
+    else:
+        good.append(row)
+
+
+def settled(
+    rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
+) -> tuple[list[Row], list[Refused]]:
+    """Each key once: the first of equal rows stays, and of rows with different labels none. `bad` gets the others."""
+    by_key: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_key[key(row)].append(row)
+    good: list[Row] = []
+    for row in rows:
+        first, *others = by_key[key(row)]
+        labels = {other.category for other in (first, *others)}
+        if len(labels) > 1:
+            lines = _other_lines(row, by_key[key(row)])
+            bad.append((row, f"{what} stands in {lines} with another label; which one is right is not known"))
+        elif row is not first:
+            bad.append((row, f"{what} stands in line {first.line} already"))
+        else:
+            good.append(row)
+    return good, bad
+
+
+def _other_lines(row: Row, rows: list[Row]) -> str:
+    lines = [str(other.line) for other in rows if other is not row and other.category != row.category]
+    return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]} to {lines[-1]}"
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"

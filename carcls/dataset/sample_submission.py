@@ -1,0 +1,177 @@
+"""The contest's sample submission: which file it is, and what it asks for. The only reader of it."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carcls.dataset.layouts import SAMPLE_CSV, Layout, is_sample_name, reads_like_a_sample
+from carcls.dataset.names import is_junk, natural_key, same_text
+from carcls.errors import SubmissionError
+
+MAX_SAMPLE_BYTES = 64 * 2**20
+"""About three million rows; what is larger is another file."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break inside an id reads differently from program to program
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a valid submission looks like. Cells keep the spaces around them, because a submission repeats them."""
+
+    path: Path
+    header: tuple[str, str]
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    lines: tuple[int, ...]
+    """Line in the file of each id, counted from 1."""
+
+
+def find_sample(root: Path, layout: Layout) -> Path | None:
+    """The file that says which photos are to be predicted, or None.
+
+    `data.sample` names it; else it is the data folder's `sample-submission.csv` in any spelling, unless `data.test`
+    names the photos. Raises SubmissionError where two files have that name.
+    """
+    if layout.sample is not None:
+        return layout.sample
+    if layout.test is not None:
+        return None
+    found = [name for name in _files(root) if is_sample_name(name)]
+    if len(found) > 1:
+        raise SubmissionError(
+            f"{root}: which sample submission counts, {' or '.join(found)}? Name it by data.sample, or keep one"
+        )
+    return root / found[0] if found else None
+
+
+def ignored_samples(root: Path, layout: Layout) -> Iterator[tuple[str, str]]:
+    """Names of files in the data folder that read like a sample submission but are not followed, and why not."""
+    for name in _files(root):
+        if layout.sample == root / name:
+            continue
+        if is_sample_name(name) and layout.sample is not None:
+            yield name, f"not followed: data.sample names {layout.sample.name}"
+        elif is_sample_name(name) and layout.test is not None:
+            yield name, "not followed: data.test names the photos to predict; name this file by data.sample as well"
+        elif not is_sample_name(name) and reads_like_a_sample(name):
+            yield (
+                name,
+                f"not followed: a sample submission is called {SAMPLE_CSV}; rename it, or name it by data.sample",
+            )
+
+
+def read_sample(path: Path) -> Sample:
+    """The sample as it stands: two columns under a header, unique ids. Raises SubmissionError with file and line."""
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        rows.extend((reader.line_num, row) for row in reader if row)
+    except csv.Error as error:
+        raise SubmissionError(f"{path}:{reader.line_num}: not CSV: {error}") from None
+    if not rows:
+        raise SubmissionError(f"{path}:1: empty; expected a header such as Id,Category and a row for each photo")
+    for line, row in rows:
+        if len(row) != 2:
+            raise SubmissionError(_not_two_columns(path, line, row))
+        if any(_CONTROL.search(cell) for cell in row):
+            raise SubmissionError(f"{path}:{line}: control character in {row!r}; expected plain ids and classes")
+    if len(rows) == 1:
+        raise SubmissionError(f"{path}:{rows[0][0]}: no rows under the header {','.join(rows[0][1])}")
+    (_, (id_name, label_name)), *body = rows
+    lines, (ids, labels) = tuple(line for line, _ in body), zip(*(row for _, row in body), strict=True)
+    sample = Sample(path, (id_name, label_name), ids, labels, lines)
+    _check_unique(sample)
+    return sample
+
+
+def check_classes(sample: Sample, class_names: Sequence[str]) -> None:
+    """Raises SubmissionError where the sample names classes, and none of them is one to train on.
+
+    Some contests leave the sample's classes blank, and some classes may be without a photo to train on.
+    """
+    named = [(label, line) for label, line in zip(sample.labels, sample.lines, strict=True) if label.strip()]
+    if named and not any(same_text(label) in class_names for label, _ in named):
+        label, line = named[0]
+        raise SubmissionError(
+            f"{sample.path}:{line}: class {label!r} is not in the training data, and no other of the sample's is;"
+            f" expected {_some(class_names)} (is this the sample of another contest? If its classes are mere"
+            " placeholders, leave that column empty)"
+        )
+
+
+def load_sample(root: Path, layout: Layout) -> Sample | None:
+    """The data folder's sample, or None. Raises SubmissionError."""
+    path = find_sample(root, layout)
+    return None if path is None else read_sample(path)
+
+
+def sample_or_problem(root: Path, layout: Layout) -> tuple[Sample | None, str]:
+    """The same, and why it cannot be followed."""
+    try:
+        return load_sample(root, layout), ""
+    except SubmissionError as error:
+        return None, str(error)
+
+
+def why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
+    """Empty where the classes to train on are those that the sample asks for."""
+    try:
+        if sample is not None:
+            check_classes(sample, class_names)
+    except SubmissionError as error:
+        return str(error)
+    return ""
+
+
+def _not_two_columns(path: Path, line: int, row: list[str]) -> str:
+    hint = ""
+    if len(row) > 2:
+        hint = "; a submission of one probability a class cannot be written, only one class a row"
+    elif any(sign in row[0] for sign in ";\t"):
+        hint = "; its cells must be separated by commas"
+    return f"{path}:{line}: expected 2 columns, an id and a class, found {len(row)}{hint}"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file():  # a pipe would make us wait for ever
+            raise SubmissionError(f"{path}: no such file; expected the contest's sample submission")
+        with path.open("rb") as handle:
+            content = handle.read(MAX_SAMPLE_BYTES + 1)
+    except OSError as error:
+        raise SubmissionError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > MAX_SAMPLE_BYTES:
+        raise SubmissionError(f"{path}: over {MAX_SAMPLE_BYTES // 2**20} MiB; expected a table of ids and classes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SubmissionError(f"{path}:{line}: not UTF-8 ({error.reason}); save the sample as UTF-8") from None
+
+
+def _check_unique(sample: Sample) -> None:
+    """Ids that differ only by spaces around them name one photo."""
+    first_lines: dict[str, int] = {}
+    for written, line in zip(sample.ids, sample.lines, strict=True):
+        id_ = written.strip()
+        if not id_:
+            raise SubmissionError(f"{sample.path}:{line}: empty id")
+        if id_ in first_lines:
+            raise SubmissionError(f"{sample.path}:{line}: id {id_!r} stands in line {first_lines[id_]} already")
+        first_lines[id_] = line
+
+
+def _files(root: Path) -> list[str]:
+    try:
+        return sorted(
+            (entry.name for entry in root.iterdir() if entry.is_file() and not is_junk(entry.name)), key=natural_key
+        )
+    except OSError:  # told where the folder's layout is read
+        return []
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

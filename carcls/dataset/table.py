@@ -1,0 +1,271 @@
+"""A data folder -> checked tables of photos; what cannot be used is quarantined and named."""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.dataset.candidates import Candidates
+from carcls.dataset.csv_rows import Refused, Row
+from carcls.dataset.labelled import labelled_candidates
+from carcls.dataset.layouts import Found, Layout, LayoutKind, find_layout
+from carcls.dataset.names import class_order, path_key
+from carcls.dataset.sample_submission import Sample, ignored_samples, load_sample, sample_or_problem, why_not_answered
+from carcls.dataset.scan import Scan, scan_photos
+from carcls.dataset.tables_beside import UNREAD_TABLE
+from carcls.dataset.tree import join
+from carcls.dataset.unlabelled import only_to_predict, unlabelled_candidates
+from carcls.errors import DataError
+
+_LOOKED_FOR = Layout()
+_SHOWN_REASONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """Photos of one kind, in file order. All fields but `root` have one entry a photo."""
+
+    root: Path
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    """Posix, relative to root."""
+    labels: NDArray[np.int64]
+    """(n,) index into the class names, -1 where unlabelled; read-only."""
+    digests: tuple[str, ...]
+    """Hex blake2b-128 of each file's bytes."""
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.labels, dtype=np.int64)
+        labels.setflags(write=False)
+        object.__setattr__(self, "labels", labels)
+        lengths = {len(self.ids), len(self.paths), len(labels), len(self.digests)}
+        if len(lengths) != 1 or labels.ndim != 1:
+            raise ValueError(f"a table needs one id, path, label and digest a photo; found {sorted(lengths)} entries")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ImageTable):
+            return NotImplemented
+        mine = (self.root, self.ids, self.paths, self.digests)
+        theirs = (other.root, other.ids, other.paths, other.digests)
+        return mine == theirs and np.array_equal(self.labels, other.labels)
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.ids, self.digests))
+
+    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> "ImageTable":
+        """The photos at these positions, in this order."""
+        chosen = [int(index) for index in indices]
+        return ImageTable(
+            root=self.root,
+            ids=tuple(self.ids[index] for index in chosen),
+            paths=tuple(self.paths[index] for index in chosen),
+            labels=self.labels[np.array(chosen, dtype=np.intp)],
+            digests=tuple(self.digests[index] for index in chosen),
+        )
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A photo, a row, a folder or a class that is not used as it stands there, and why."""
+
+    id: str
+    path: str
+    """Posix, relative to the data folder, as the row would have it, so the file need not exist; absolute outside it."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Photos to predict."""
+
+    photos: ImageTable
+    """The readable ones."""
+    ids: tuple[str, ...]
+    """Of all photos that are there, readable or not; in the sample's order where there is one, else natural order."""
+    sample_submission: Path | None
+    quarantined: tuple[Quarantined, ...]
+    scans: tuple[Scan, ...]
+    """One a photo of `photos`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything found under one data folder."""
+
+    class_names: tuple[str, ...]
+    """Numeric names in numeric order, then the others in natural order. A label is an index into this."""
+    train: ImageTable
+    test: ImageTable
+    """In the sample's order where a sample exists, else by file name, numbers by value."""
+    sample_submission: Path | None
+    quarantined: tuple[Quarantined, ...]
+    """In file order, training first, then classes without a usable photo, then test photos."""
+    train_scans: tuple[Scan, ...]
+    """One a photo of `train`."""
+    test_scans: tuple[Scan, ...]
+    """One a photo of `test`."""
+    sample_problem: str = ""
+    """Why no submission can follow the sample; the photos to predict are then all that are there. Empty where one can,
+    and where there is no sample."""
+    validation: tuple[int, ...] = ()
+    """Positions in `train` of the photos that the data folder itself holds back, in `val`, `valid` or `validation`."""
+
+
+def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Dataset:
+    """Reads the folder's layout and decodes every photo once; what cannot be used is quarantined.
+
+    processes: how many decode at once; 1 decodes in this process. More start fresh Python processes, so that a
+    script needs its `if __name__ == "__main__"`.
+    Raises DataError where no layout fits, or not one photo with a label can be used.
+    """
+    found = find_layout(root, layout)
+    sample, sample_problem = sample_or_problem(root, layout)
+    labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout, sample)
+    scans = _scan((labelled, unlabelled), processes)
+    train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
+    refused = _in_order((*labelled.refused, *broken))
+    if not train:
+        raise DataError(_nothing_to_train(found, labelled, refused))
+    class_names = sort_class_names({row.category for row, _ in train})
+    lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
+    sample_problem = sample_problem or why_not_answered(sample, class_names)
+    test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
+    without = _quarantine(_outside(root, unlabelled), only_to_predict(unlabelled, class_names))
+    return Dataset(
+        class_names=class_names,
+        train=_table(root, train, class_names),
+        test=test.photos,
+        sample_submission=test.sample_submission,
+        quarantined=(*_quarantine("", refused), *lost, *test.quarantined, *without),
+        train_scans=tuple(scan for _, scan in train),
+        test_scans=test.scans,
+        sample_problem=sample_problem,
+        validation=_held_back([row.path for row, _ in train], found.validation),
+    )
+
+
+def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Unlabelled:
+    """The photos to predict alone, decoded once as `load_dataset` does.
+
+    Raises DataError where their folder cannot be used, SubmissionError where the sample cannot be followed.
+    """
+    sample = load_sample(root, layout)
+    candidates = unlabelled_candidates(root, layout, sample)
+    return _unlabelled(root, candidates, _scan((candidates,), processes), sample, layout)
+
+
+def check_trainable(dataset: Dataset) -> None:
+    """Raises DataError where the usable photos are all of one class, so that there is nothing to tell apart, and where
+    no submission could follow the sample: better now than after the search."""
+    if len(dataset.class_names) < 2:
+        lost = f"; {len(dataset.quarantined)} photos, rows or classes cannot be used" if dataset.quarantined else ""
+        raise DataError(
+            f"{dataset.train.root}: every usable photo is of the class {dataset.class_names[0]!r}{lost};"
+            f" expected photos of two classes at least{unread_tables(dataset)}"
+        )
+    if dataset.sample_problem:
+        raise DataError(dataset.sample_problem)
+
+
+def unread_tables(dataset: Dataset) -> str:
+    """End of a message about too few classes: CSV files that may hold them; empty where there are none."""
+    found = [entry.path for entry in dataset.quarantined if entry.reason == UNREAD_TABLE]
+    return f". {found[0]} was {UNREAD_TABLE}" if found else ""
+
+
+def sort_class_names(names: set[str]) -> tuple[str, ...]:
+    """Numeric names by value ('10' after '9'), then the others, numbers in them by value too."""
+    return tuple(sorted(names, key=class_order))
+
+
+def _scan(parts: Sequence[Candidates], processes: int) -> list[Scan]:
+    return scan_photos([part.root / row.path for part in parts for row in part.rows], processes=processes)
+
+
+def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tuple[Row, Scan]], list[Refused]]:
+    """Rows with their scan, and rows with the reason why their photo is unreadable."""
+    readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
+    broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
+    return readable, broken
+
+
+def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
+    """Positions of the photos in `folder`; none where that would be all."""
+    inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
+    return inside if len(inside) < len(paths) else ()
+
+
+def _unlabelled(
+    root: Path, candidates: Candidates, scans: Sequence[Scan], sample: Sample | None, layout: Layout
+) -> Unlabelled:
+    readable, broken = _split_readable(candidates.rows, scans)
+    return Unlabelled(
+        photos=_table(candidates.root, readable, ()),
+        ids=tuple(row.id for row in candidates.rows),
+        sample_submission=None if sample is None else sample.path,
+        quarantined=(
+            *_quarantine(_outside(root, candidates), _in_order((*candidates.refused, *broken))),
+            *(Quarantined(name, name, reason) for name, reason in ignored_samples(root, layout)),
+        ),
+        scans=tuple(scan for _, scan in readable),
+    )
+
+
+def _in_order(refused: Iterable[Refused]) -> list[Refused]:
+    """By line; then what no row names, by path."""
+    return sorted(refused, key=lambda entry: (not entry[0].line, entry[0].line, path_key(entry[0].path)))
+
+
+def _outside(root: Path, candidates: Candidates) -> str:
+    """What a path needs before it where the photos do not lie in the data folder."""
+    return "" if candidates.root == root else f"{candidates.root.as_posix()}/"
+
+
+def _quarantine(folder: str, refused: Iterable[Refused]) -> tuple[Quarantined, ...]:
+    """folder: prefix of photos that lie outside the data folder."""
+    return tuple(Quarantined(row.id, f"{folder}{row.path}", f"{row.where}{reason}") for row, reason in refused)
+
+
+def _classes_without_photo(
+    classes: Mapping[str, str], trained: Sequence[str], told: Container[str]
+) -> tuple[Quarantined, ...]:
+    """told: paths that are quarantined already, such as a folder that cannot be looked into."""
+    lost = sorted((name for name in classes if name not in trained and classes[name] not in told), key=class_order)
+    return tuple(Quarantined(name, classes[name], "a class without a usable photo; it is left out") for name in lost)
+
+
+def _nothing_to_train(found: Found, labelled: Candidates, refused: Sequence[Refused]) -> str:
+    """One line, however many photos there are: counts by reason, each with its first place."""
+    source = found.labels or found.root / found.classes
+    if not refused and not labelled.rows:
+        return f"{source}: no usable photo: {'the file has no rows' if found.labels else 'the class folders are empty'}"
+    first: dict[str, Row] = {}
+    counts = Counter(reason for _, reason in refused)
+    for row, reason in refused:
+        first.setdefault(reason, row)
+    told = [
+        f"{count:,} × {reason} ({first[reason].where}{first[reason].path})" for reason, count in counts.most_common()
+    ]
+    more = f"; and {len(told) - _SHOWN_REASONS} other reasons" if len(told) > _SHOWN_REASONS else ""
+    where = "<path>" if found.kind is LayoutKind.CSV else f"{join(found.classes, '<class>')}/<photo>"
+    return (
+        f"{source}: none of its {len(refused):,} photos can be used; expected {found.root}/{where}."
+        f" {'; '.join(told[:_SHOWN_REASONS])}{more}"
+    )
+
+
+def _table(root: Path, rows: Sequence[tuple[Row, Scan]], class_names: tuple[str, ...]) -> ImageTable:
+    label_of = {name: label for label, name in enumerate(class_names)}
+    return ImageTable(
+        root=root,
+        ids=tuple(row.id for row, _ in rows),
+        paths=tuple(row.path for row, _ in rows),
+        labels=np.array([label_of.get(row.category, -1) for row, _ in rows], dtype=np.int64),
+        digests=tuple(scan.digest for _, scan in rows),
+    )

@@ -1,0 +1,112 @@
+"""Photos to predict: a folder, in the order of a sample submission or of their names."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from carcls.dataset.candidates import Candidates, by_line, located, stray
+from carcls.dataset.csv_rows import CsvFile, Refused, Row, path_rows
+from carcls.dataset.layouts import TEST_FOLDERS, Layout, find_test_folder
+from carcls.dataset.lookup import PhotoLookup
+from carcls.dataset.names import same_text
+from carcls.dataset.sample_submission import Sample
+from carcls.dataset.tree import Kind, Tree, join
+
+
+@dataclass(frozen=True, slots=True)
+class _TestFolder:
+    """Where the photos to predict are looked for."""
+
+    root: Path
+    tree: Tree
+    name: str
+    """Relative to the root; may be empty."""
+
+    def photos(self) -> list[tuple[str, str]]:
+        """In natural order, paths relative to the root of what may be a photo, and why it is none, or an empty text.
+
+        Folders that cannot be looked into, and linked ones, which may lead in a circle, are told too.
+        """
+        found = [(self.name, self.tree.listed(self.name).problem)] if self.tree.listed(self.name).problem else []
+        for path, kind in self.tree.walk(self.name):
+            if kind is Kind.FOLDER:
+                found.append((path, self.tree.listed(path).problem))
+            elif kind is Kind.LINKED_FOLDER:
+                found.append((path, "a link to a folder; its photos are not used"))
+            elif self.tree.may_be_photo(path, kind):
+                found.append((path, str(kind)))
+        return found
+
+    def id_of(self, path: str) -> str:
+        """A photo's path relative to this folder."""
+        return path.removeprefix(f"{self.name}/") if self.name else path
+
+
+def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> Candidates:
+    """Files to predict: those that the sample lists, in its order; without one all in the folder, in natural order.
+
+    Raises DataError where the folder cannot be used.
+    """
+    place = find_test_folder(root, layout)
+    if place is None and sample is None:
+        return Candidates(root, (), (), {})
+    if place is None or place.parent == root:
+        name = place.name if place else TEST_FOLDERS[0]
+        folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name)
+    else:
+        folder = _TestFolder(place, Tree(place), "")
+    return _all_in(folder) if sample is None else _as_listed(folder, sample, layout.extension)
+
+
+def photos_below(folder: Path) -> tuple[Path, ...]:
+    """Every file below a folder that may be a photo by its name or its first bytes, in natural order."""
+    return tuple(folder / path for path, reason in _below(folder) if not reason)
+
+
+def unusable_below(folder: Path) -> tuple[tuple[Path, str], ...]:
+    """What below a folder may hold photos and cannot be read, and why: links out of it, closed folders."""
+    return tuple((folder / path, reason) for path, reason in _below(folder) if reason)
+
+
+def _below(folder: Path) -> list[tuple[str, str]]:
+    return _TestFolder(folder, Tree(folder), "").photos()
+
+
+def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:
+    """Folders of photos to predict that are named as no class is, where others beside them are.
+
+    Without one that is, the folders mean something else.
+    """
+    folders = {same_text(row.id.split("/")[0]): row.path.removesuffix(row.id) for row in test.rows if "/" in row.id}
+    if not set(folders) & set(class_names):
+        return []
+    return [
+        (stray(join(place.rstrip("/"), name)), "a class without photos to train on; its photos are predicted as others")
+        for name, place in folders.items()
+        if name not in class_names
+    ]
+
+
+def _all_in(folder: _TestFolder) -> Candidates:
+    found = [(Row(0, folder.id_of(path), "", path), reason) for path, reason in folder.photos()]
+    rows = tuple(row for row, reason in found if not reason)
+    return Candidates(folder.root, rows, tuple(entry for entry in found if entry[1]), {})
+
+
+def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Candidates:
+    # The submission repeats an id as it is written, with spaces around it; its photo is found without them.
+    written = dict(zip(sample.lines, sample.ids, strict=True))
+    table = CsvFile(sample.path, sample.header, tuple((line, [id_, ""]) for line, id_ in written.items()))
+    rows, refused = path_rows(table, table.header[:1], folder.name)
+    rows = [replace(row, id=written[row.line]) for row in rows]
+    refused = [(replace(row, id=written[row.line]), reason) for row, reason in refused]
+    lookup = PhotoLookup(folder.tree, extension=extension, below=folder.name)
+    there, missing = located(lookup, rows)
+    out = by_line(refused + missing)
+    named = {row.path for row in (*there, *(row for row, _ in out))}
+    strays = [
+        (Row(0, folder.id_of(path), "", path), reason or f"in no row of {sample.path.name}")
+        for path, reason in folder.photos()
+        if path not in named
+    ]
+    return Candidates(folder.root, tuple(there), (*out, *strays), {})

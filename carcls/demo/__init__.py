@@ -1,0 +1,1 @@
+"""The built-in sample data: procedurally drawn cars. `drawing` tells the story of one photo."""

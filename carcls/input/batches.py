@@ -1,0 +1,37 @@
+"""(photos, configuration, epoch) -> that epoch's training batches."""
+
+from carcls.augment.mixing import Mixing
+from carcls.augment.views import know_policy
+from carcls.config import TrainConfig
+from carcls.input.epoch_plan import EpochPlan, epoch_order
+from carcls.input.feeder import Feeder
+from carcls.input.prefetch import EpochBatches
+from carcls.input.stored_views import cached_views
+from carcls.input.training_data import TrainingData
+
+
+def training_batches(
+    data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1, feeder: Feeder | None = None
+) -> EpochBatches:
+    """The training batches of one epoch (0-based, over all stages), photos at size_px.
+
+    feeder: by whose processes they are made, one for each thread; None: by the threads.
+    Raises DataError, and ConfigError where the policy is a file that cannot be one.
+    """
+    know_policy(config.augment.policy)
+    augment = config.augment
+    labels = data.split.train.labels
+    photos, views = epoch_order(config, labels, epoch)
+    plan = EpochPlan(
+        pixels=data.pixels("train", size_px),
+        labels=labels,
+        order=photos,
+        views=views,
+        class_count=len(data.split.class_names),
+        batch_size=config.batch_size,
+        policy=augment.policy,
+        view_seed=data.view_seed,
+        cached=cached_views(config, data, views, size_px) if augment.cache_views else {},
+        mixing=Mixing(augment.mixup, augment.cutmix, seed=config.seed, epoch=epoch),
+    )
+    return EpochBatches(plan if feeder is None else feeder.plan(plan), threads=threads)

@@ -1,0 +1,143 @@
+"""What an epoch consists of: which photo stands where, in which view, in which batch. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.augment.mixing import Mixing
+from carcls.augment.views import write_view
+from carcls.config import TrainConfig
+from carcls.input.pixels import Pixels
+from carcls.input.sampling import balanced_order, plain_order
+
+Batch = tuple[NDArray[Any], NDArray[np.float32]]
+"""What the model sees, and labels float32 (b, classes), each row summing to 1."""
+
+
+def view_numbers(showings: NDArray[np.int64], views: int) -> NDArray[np.int64]:
+    """The view of a photo that was shown so many times before: that number mod views, or itself where views is 0.
+
+    Where every epoch shows every photo once, it is the epoch (0-based, over all stages) mod views.
+    """
+    return showings % views if views else showings
+
+
+def batch_places(number: int, *, photos: int, batch_size: int) -> slice:
+    """Where batch `number` of an epoch stands in the epoch's order.
+
+    Shared out evenly: a last batch of one photo would be a full step of its own, and without variance.
+    """
+    batches = batch_count(photos, batch_size)
+    return slice(number * photos // batches, (number + 1) * photos // batches)
+
+
+def batch_count(photos: int, batch_size: int) -> int:
+    """The fewest batches of at most `batch_size` photos."""
+    return -(-photos // batch_size)
+
+
+def one_hot(labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:
+    """Labels (n,) -> float32 (n, class_count)."""
+    return np.eye(class_count, dtype=np.float32)[labels]
+
+
+class Plan(Protocol):
+    """What one epoch consists of. `batch` is pure and may be called by any thread."""
+
+    @property
+    def batch_count(self) -> int:
+        """Batches of the epoch."""
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number`, counted from 0; new arrays."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPlan:
+    """An epoch of examples that are ready and in order."""
+
+    x: NDArray[Any]
+    """(n, ...)"""
+    y: NDArray[np.float32]
+    """(n, classes)"""
+    batch_size: int
+
+    @property
+    def batch_count(self) -> int:
+        """The fewest batches of at most `batch_size` examples."""
+        return batch_count(len(self.x), self.batch_size)
+
+    def batch(self, number: int) -> Batch:
+        """Rows of x and y."""
+        places = batch_places(number, photos=len(self.x), batch_size=self.batch_size)
+        return self.x[places], self.y[places]
+
+
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """Which photo stands where in one epoch, and as which view. `batch` is pure and may be called by any thread."""
+
+    pixels: Pixels
+    """(n, size, size, 3); never written to."""
+    labels: NDArray[np.int64]
+    """(n,)"""
+    order: NDArray[np.int64]
+    """(n,) rows of `pixels` and `labels`; with balanced sampling some come more than once and some not at all."""
+    views: NDArray[np.int64]
+    """(n,) the view in which each of them is seen."""
+    class_count: int
+    batch_size: int
+    policy: str
+    view_seed: int
+    mixing: Mixing
+    cached: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    """Whole views, by number, each (n, size, size, 3): what is here is read and not made."""
+
+    @property
+    def batch_count(self) -> int:
+        """The fewest batches of at most `batch_size` photos."""
+        return batch_count(len(self.order), self.batch_size)
+
+    def batch(self, number: int, out: NDArray[np.uint8] | None = None) -> Batch:
+        """Photos uint8 (b, size, size, 3) and their labels float32 (b, class_count): one-hot, or shared if mixed.
+
+        out: where the photos are put, uint8 (batch_size, size, size, 3), C order; None: into new memory.
+        """
+        places = batch_places(number, photos=len(self.order), batch_size=self.batch_size)
+        photos = self.order[places]
+        y = one_hot(self.labels[photos], self.class_count)
+        seen = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8) if out is None else out[: len(photos)]
+        self._see(seen, photos, self.views[places])
+        x, y = self.mixing.apply((seen, y), number)
+        if out is None or x is seen:
+            return x, y
+        seen[:] = x
+        return seen, y
+
+    def _see(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
+        """Photos (b,) in the views (b,) asked for -> x, uint8 (b, size, size, 3)."""
+        if self.policy == "none":
+            x[:] = self.pixels[photos]
+            return
+        for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
+            if view in self.cached:
+                row[:] = self.cached[view][photo]
+            else:
+                write_view(row, self.policy, self.pixels[photo], seed=self.view_seed, view=view, index=photo)
+
+
+def epoch_order(
+    config: TrainConfig, labels: NDArray[np.int64], epoch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which photos an epoch (0-based, over all stages) shows, in order, and in which view each: (n,) and (n,).
+
+    labels: (n,) of the training photos.
+    """
+    if config.class_balance == "sampling":
+        order = balanced_order(labels, seed=config.seed, epoch=epoch)
+    else:
+        order = plain_order(len(labels), seed=config.seed, epoch=epoch)
+    return order.photos, view_numbers(order.showings, config.augment.views)

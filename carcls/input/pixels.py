@@ -1,0 +1,164 @@
+"""Decode and resize once per node -> uint8 (n, size, size, 3), shared by every process that trains there."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.dataset.table import ImageTable
+from carcls.errors import DataError, StoreError
+from carcls.input.pixel_rows import PixelRows
+from carcls.photos.photo import decode_again, decode_bytes, digest_of, read_photo_bytes
+from carcls.store import Blank, Json, Progress, Store
+
+_INTERPOLATION = "area down, cubic up"
+"""Part of the artefact's key: what `resize` does."""
+_DECODING = "upright, alpha on white, still"
+"""Part of the artefact's key: what `decode_bytes` does beyond OpenCV."""
+_PHOTOS_A_TASK = 8
+
+
+def pixels(table: ImageTable, size_px: int, store: Store, *, processes: int) -> "Pixels":
+    """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of the table.
+
+    A memory map of the store, built first where it is missing; where the store is off or unusable, photos decoded as
+    they are asked for, to the same values. processes: how many photos are decoded at once.
+    Raises DataError naming the photo that is unreadable or has changed since the table was made.
+    """
+    try:
+        return store.get_or_build(*_request(table, size_px, processes))
+    except StoreError:
+        return PhotosOnDemand(table, size_px, processes=processes)
+
+
+def try_pixels(table: ImageTable, size_px: int, store: Store, *, processes: int) -> "Pixels | None":
+    """The same, but None where another process is building it at this moment."""
+    try:
+        return store.try_build(*_request(table, size_px, processes))
+    except StoreError:
+        return PhotosOnDemand(table, size_px, processes=processes)
+
+
+def pixels_bytes(count: int, size_px: int) -> int:
+    """What the store needs for so many photos of one size, but for less than 10 KB around them."""
+    return count * size_px**2 * 3
+
+
+class PhotosOnDemand:
+    """A table's photos at one size, decoded anew whenever they are asked for: memory stays that of what is asked.
+
+    Indexed along its first axis as an array is. Safe for several threads at once.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, table: ImageTable, size_px: int, *, processes: int) -> None:
+        self._table, self._threads = table, max(1, processes)
+        self.shape = (len(table), size_px, size_px, 3)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
+        """(size, size, 3) for a number, (k, size, size, 3) for a slice or k integers. Raises DataError, IndexError."""
+        chosen = np.arange(len(self))[rows]
+        if chosen.ndim == 0:
+            return _checked(self._table, int(chosen), self.shape[1])
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        progress = Progress(f"{len(chosen)} photos at {self.shape[1]} px", len(chosen))
+        _decode_into(out, self._table, chosen, self.shape[1], threads=self._threads, progress=progress)
+        return out
+
+
+Pixels = NDArray[np.uint8] | PhotosOnDemand | PixelRows
+"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, photos decoded as they are asked for, or
+rows of such."""
+
+
+def pixels_key(table: ImageTable, size_px: int) -> dict[str, Json]:
+    """Everything that those pixels depend on: a part of the key of whatever is made of them."""
+    return {
+        "kind": "pixels",
+        "digests": hashlib.blake2b("\n".join(table.digests).encode(), digest_size=16).hexdigest(),
+        "size_px": size_px,
+        "decoding": _DECODING,
+        "interpolation": _INTERPOLATION,
+        "opencv": cv2.__version__,  # decoders differ between versions in the last bit
+    }
+
+
+def decode(path: Path, size_px: int) -> NDArray[np.uint8]:
+    """One photo -> uint8 (size_px, size_px, 3) RGB, as training sees it. Raises DataError naming the file."""
+    try:
+        return resize(decode_bytes(read_photo_bytes(path)), size_px)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; replace or remove the photo") from error
+
+
+def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3) -> (size_px, size_px, 3); the aspect ratio is not kept.
+
+    Each axis that shrinks is averaged over areas, so that nothing aliases; what is left to enlarge is cubic.
+    """
+    height, width = image.shape[:2]
+    shrunk = (min(width, size_px), min(height, size_px))
+    if shrunk != (width, height):
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (size_px, size_px):
+        image = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+def _checked(table: ImageTable, index: int, size_px: int) -> NDArray[np.uint8]:
+    path = table.root / table.paths[index]
+    try:
+        data = read_photo_bytes(path)
+        if digest_of(data) != table.digests[index]:
+            raise DataError("has changed since the data folder was checked")
+        return resize(decode_again(data), size_px)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; restore the photo, or start a new study on the folder as it is") from error
+
+
+_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[Blank], None]]
+
+
+def _request(table: ImageTable, size_px: int, threads: int) -> _Request:
+    """Key, shape, dtype and builder, as the store asks for them."""
+
+    def build(blank: Blank) -> None:
+        progress = Progress(f"pixels {size_px} px", len(table))
+        _decode_into(blank, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
+
+    return pixels_key(table, size_px), (len(table), size_px, size_px, 3), np.uint8, build
+
+
+def _decode_into(
+    out: Blank | NDArray[np.uint8],
+    table: ImageTable,
+    rows: NDArray[np.integer],
+    size_px: int,
+    *,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """out[i] = photo rows[i] of the table, by threads.
+
+    Not by processes: OpenCV and the digest give up the GIL, so that threads decode as many photos a second of CPU,
+    and they need no start, no memory of their own, and no leave to have children, which daemonic processes lack.
+    """
+
+    def task(start: int) -> int:
+        batch = rows[start : start + _PHOTOS_A_TASK]
+        for place, row in enumerate(batch, start):
+            out[place] = _checked(table, int(row), size_px)
+        return len(batch)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for done in pool.map(task, range(0, len(rows), _PHOTOS_A_TASK)):
+            progress.add(done)

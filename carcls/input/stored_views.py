@@ -1,0 +1,77 @@
+"""Whole views: every photo of the training table augmented once, in the table's order."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.augment.mixing import Mixing
+from carcls.augment.views import policy_fingerprint
+from carcls.config import TrainConfig
+from carcls.errors import StoreError
+from carcls.input.epoch_plan import EpochPlan
+from carcls.input.prefetch import EpochBatches
+from carcls.input.training_data import TrainingData
+from carcls.store import Blank, Json, Progress
+
+_VERSION = 1
+"""Part of every key: raise it when the views of an equal key change."""
+_PHOTOS_AT_ONCE = 32
+
+
+def view_key(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> dict[str, Json]:
+    """Everything that a whole view depends on."""
+    return {
+        "kind": "views",
+        "version": _VERSION,
+        "pixels": data.pixels_key("train", size_px),
+        "size_px": size_px,
+        "policy": policy_fingerprint(config.augment.policy),
+        "seed": data.view_seed,
+        "view": view,
+    }
+
+
+def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_px: int, batch_size: int) -> EpochPlan:
+    """All training photos in one view: what epochs show of it in other orders. Raises DataError."""
+    labels = data.split.train.labels
+    return EpochPlan(
+        pixels=data.pixels("train", size_px),
+        labels=labels,
+        order=np.arange(len(labels)),
+        views=np.full(len(labels), view),
+        class_count=len(data.split.class_names),
+        batch_size=batch_size,
+        policy=config.augment.policy,
+        view_seed=data.view_seed,
+        mixing=Mixing(0.0, 0.0, seed=0, epoch=0),
+    )
+
+
+def cached_views(
+    config: TrainConfig, data: TrainingData, views: NDArray[np.int64], size_px: int
+) -> Mapping[int, NDArray[np.uint8]]:
+    """Each of the views asked for, uint8 (n, size_px, size_px, 3), from the node's store; none where it is off.
+
+    Raises DataError.
+    """
+    try:
+        return {view: _cached_view(config, data, view, size_px) for view in np.unique(views).tolist()}
+    except StoreError:  # off or unusable, which the store has said
+        return {}
+
+
+def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> NDArray[np.uint8]:
+    def build(blank: Blank) -> None:
+        plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
+        batches, done = EpochBatches(plan, threads=data.processes), 0
+        progress = Progress(f"view {view} at {size_px} px", len(blank))
+        for number in range(len(batches)):
+            pixels, _ = batches[number]
+            blank[done : done + len(pixels)] = pixels
+            done += len(pixels)
+            progress.add(len(pixels))
+        batches.close()
+
+    shape = (len(data.split.train), size_px, size_px, 3)
+    return data.store.get_or_build(view_key(config, data, view, size_px), shape, np.uint8, build)

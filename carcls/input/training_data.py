@@ -1,0 +1,105 @@
+"""What a training trains on: one split, and the pixels of its parts at any size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.dataset.table import ImageTable
+from carcls.errors import DataError
+from carcls.input.batch_worker_server import Nursery
+from carcls.input.pixel_rows import PixelRows
+from carcls.input.pixels import Pixels, pixels, pixels_key, try_pixels
+from carcls.splits.split import Split
+from carcls.store import Json, Store
+
+Part = Literal["train", "validation", "holdout"]
+
+
+class SharedRows(NamedTuple):
+    """A table's photos among those of other tables."""
+
+    tables: tuple[ImageTable, ...]
+    rows: NDArray[np.int64]
+    """(n,) numbers of photos, counted through the tables."""
+
+    @property
+    def is_one_table(self) -> bool:
+        """True where the photos are all of one table, in its order."""
+        return len(self.tables) == 1 and np.array_equal(self.rows, np.arange(len(self.tables[0])))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """One split of one study, seen through the node's store."""
+
+    split: Split
+    store: Store
+    view_seed: int
+    """The study's: equal for all trials, so that views can be shared."""
+    processes: int = 1
+    """Cores of the training: how many photos are decoded at once, and how many batches are prepared at once."""
+    nursery: Nursery | None = None
+    """Where processes that prepare batches come from; None: a training that needs some starts a nursery of its own."""
+    shared: tuple[ImageTable, ...] = ()
+    """Tables whose pixels and plain features stand for those of a part wherever they hold all of its photos. With the
+    tables of the study's split, K folds take the room and the decoding of the search that came before them."""
+
+    def table(self, part: Part) -> ImageTable:
+        """The photos of one part. Raises DataError for the holdout part of a split that has none."""
+        table = {"train": self.split.train, "validation": self.split.validation, "holdout": self.split.holdout}[part]
+        if table is None:
+            raise DataError("this split has no holdout: set data.holdout.fraction in a new study")
+        return table
+
+    def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
+        """Everything that those pixels depend on: a part of the key of whatever is made of them."""
+        return pixels_key(self.table(part), size_px)
+
+    def pixels(self, part: Part, size_px: int) -> Pixels:
+        """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
+        return self.pixels_of(self.table(part), size_px)
+
+    def pixels_of(self, table: ImageTable, size_px: int) -> Pixels:
+        """The same for any table. Raises DataError."""
+        shared = self.shared_rows(table)
+        if shared is None:
+            other = self.split.validation if table is self.split.train else self.split.train
+            return self._wholes((table,), size_px, meanwhile=other)[0]
+        wholes = self._wholes(shared.tables, size_px)
+        return wholes[0] if shared.is_one_table else PixelRows(wholes, shared.rows)
+
+    def _wholes(
+        self, tables: Sequence[ImageTable], size_px: int, *, meanwhile: ImageTable | None = None
+    ) -> list[Pixels]:
+        """Pixels of whole tables. While another process decodes one, this one decodes the others and `meanwhile`."""
+        found = [try_pixels(table, size_px, self.store, processes=self.processes) for table in tables]
+        if meanwhile is not None and any(one is None for one in found):
+            try_pixels(meanwhile, size_px, self.store, processes=self.processes)
+        return [
+            pixels(table, size_px, self.store, processes=self.processes) if one is None else one
+            for table, one in zip(tables, found, strict=True)
+        ]
+
+    def shared_rows(self, table: ImageTable) -> SharedRows | None:
+        """Where the photos of a table are among the shared ones; None where not all are."""
+        places = [self._shared_places.get(digest) for digest in table.digests]
+        if not places or None in places:
+            return None
+        owners, rows = np.array(places, np.int64).T
+        used = np.unique(owners)
+        tables = tuple(self.shared[owner] for owner in used)
+        starts = np.cumsum([0, *map(len, tables)])
+        return SharedRows(tables, starts[np.searchsorted(used, owners)] + rows)
+
+    @cached_property
+    def _shared_places(self) -> dict[str, tuple[int, int]]:
+        """Number of the table and row in it, by the digest: equal digests, equal photos."""
+        return {
+            digest: (number, row)
+            for number, table in reversed(list(enumerate(self.shared)))
+            for row, digest in reversed(list(enumerate(table.digests)))
+        }

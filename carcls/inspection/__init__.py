@@ -1,0 +1,1 @@
+"""What `carsearch data check` looks at: findings, and a contact sheet."""

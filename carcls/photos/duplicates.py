@@ -1,0 +1,250 @@
+"""Look-alikes: most likely one photo saved again, resized, brightened, stamped or cropped a little. Pure functions.
+
+Four measures, each finer and dearer than the one before, all on a grey thumbnail, the photo's look:
+1. a 64-bit difference hash (Krawetz, "Kind of Like That", 2013), compared for all pairs;
+2. correlation of low frequencies, weighted as natural images need it, for pairs whose hashes are close;
+3. correlation of higher frequencies after the best crop of either side, for what is left;
+4. likeness of every part of the crop, since two cars before one wall are alike as a whole.
+
+What this finds and what it takes for a copy wrongly is measured in docs/data.md. Mirrored and rotated copies are not
+looked for.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.photos.local_likeness import share_of_other_parts
+
+Floats = NDArray[np.float32]
+
+_LOOK_SIDE = 64
+"""Rows and columns of a look."""
+_SIDE = 32
+"""Of the half of it that is compared as a whole."""
+_HALVED_FROM_PX = 192
+_FLAT = 1.0
+"""Standard deviation in grey levels below which a look shows nothing that could be compared."""
+
+_HASH_BITS_APART = 16
+_COARSE, _COARSE_FREQUENCIES = 0.5, 8
+_FINE, _FINE_FREQUENCIES = 0.85, 24
+_OTHER_PARTS = 0.08
+"""Share of a picture's parts that may differ: a stamp, or what a crop that is not met to the pixel leaves."""
+_OTHER_PARTS_OTHER_CLASS = 0.05
+"""The same where the two are labelled as different classes, which is more often right than wrong."""
+_ALIGNED_FREQUENCIES = 16
+"""Enough to choose the crop by, at half the cost."""
+_CUTS = (0.0, 0.02, 0.04, 0.06)
+"""Shares of a side that a crop may have cut off at each end."""
+
+_HASHED_ROWS = 16
+"""Compared with all others at once: few enough that the differences stay in the processor's cache."""
+_PAIRS_AT_ONCE = 256
+_MOST_LIKELY = 8
+"""Later photos that a photo is compared with in full. Among hundreds of copies of one picture each is linked to a
+later one all the same; a folder from one fixed camera, all alike, does not cost the square of its size."""
+
+
+def look_of(image: NDArray[np.uint8]) -> bytes:
+    """uint8 (height, width, 3) RGB, or grey (height, width) -> 4,096 bytes: its grey thumbnail of 64 x 64, row by row.
+
+    Halved as often as it can be, because OpenCV averages two by two pixels ten times as fast as any other number.
+    """
+    while min(image.shape[:2]) >= _HALVED_FROM_PX:
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (_LOOK_SIDE, _LOOK_SIDE), interpolation=cv2.INTER_AREA).tobytes()
+
+
+def exact_groups(digests: Sequence[str]) -> list[tuple[int, ...]]:
+    """Positions of photos with equal digests, two or more to a group; groups by their first, each ascending."""
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, digest in enumerate(digests):
+        positions[digest].append(position)
+    return [tuple(group) for group in positions.values() if len(group) > 1]
+
+
+def linked_groups(
+    digests: Sequence[str], looks: Sequence[bytes], labels: Sequence[int] | None = None
+) -> list[tuple[int, ...]]:
+    """Positions of photos that are exact copies or look alike; every photo is in one group, most alone in theirs.
+
+    labels: of each photo, -1 where it has none. Groups by their first photo, each ascending. Of exact copies the first
+    stands for all.
+    """
+    same = exact_groups(digests)
+    copies = {group[0]: group[1:] for group in same}
+    later = {position for group in same for position in group[1:]}
+    near = near_groups([b"" if position in later else look for position, look in enumerate(looks)], labels)
+    joined = {group[0]: group[1:] for group in near}
+    inside = later.union(*joined.values())
+    return [
+        tuple(sorted(copy for member in (first, *joined.get(first, ())) for copy in (member, *copies.get(member, ()))))
+        for first in range(len(digests))
+        if first not in inside
+    ]
+
+
+def near_groups(looks: Sequence[bytes], labels: Sequence[int] | None = None) -> list[tuple[int, ...]]:
+    """Positions of photos that show the same picture, two or more to a group; groups by their first, each ascending.
+
+    looks: of `look_of`; empty for a photo that is not compared. labels: of each photo, -1 where it has none; photos of
+    different classes have to be more alike. A group holds what is linked by pairs: its ends may be further apart.
+    22,000 photos take seconds.
+    """
+    shown = [position for position, look in enumerate(looks) if look]
+    grey = np.frombuffer(b"".join(looks[position] for position in shown), np.uint8)
+    large = grey.reshape(-1, _LOOK_SIDE, _LOOK_SIDE)
+    shows = large.std(axis=(1, 2)) >= _FLAT
+    positions = np.array(shown, dtype=np.intp)[shows]
+    classes = np.full(len(positions), -1) if labels is None else np.asarray(labels, dtype=np.int64)[positions]
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, first in zip(positions.tolist(), _link(large[shows], classes), strict=True):
+        members[first].append(position)
+    return [tuple(group) for group in members.values() if len(group) > 1]
+
+
+def _link(large: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[int]:
+    """(n, 64, 64), (n,) -> the first photo of each photo's group."""
+    images = large.reshape(-1, _SIDE, 2, _SIDE, 2).mean(axis=(2, 4), dtype=np.float32)
+    pairs = _likely_pairs(_hashes(images), _spectra(images, _COARSE_FREQUENCIES))
+    swapped = pairs[np.argsort(pairs[:, 1], kind="stable")][:, ::-1]
+    first = list(range(len(images)))
+    for ordered in (pairs, swapped):
+        matches = _matching_crops(images, *_not_linked(first, ordered).T)
+        for start in range(0, len(matches), _PAIRS_AT_ONCE):
+            # Of many copies of one picture few pairs are left to compare, once the first of them are linked.
+            left = _not_linked(first, matches[start : start + _PAIRS_AT_ONCE])
+            for one, other in _alike_in_every_part(large, classes, left):
+                low, high = sorted((_first(first, one), _first(first, other)))
+                first[high] = low
+    return [_first(first, position) for position in range(len(first))]
+
+
+def _not_linked(first: list[int], pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of the rows, those whose first two photos are in different groups."""
+    apart = [_first(first, one) != _first(first, other) for one, other in pairs[:, :2].tolist()]
+    return pairs[np.array(apart, dtype=np.bool_)]
+
+
+def _first(first: list[int], position: int) -> int:
+    """Follows the links to the group's first photo, and shortens them for the next time."""
+    while first[position] != position:
+        first[position] = position = first[first[position]]
+    return position
+
+
+def _likely_pairs(hashes: NDArray[np.uint64], coarse: Floats) -> NDArray[np.intp]:
+    """(m, 2): pairs of photos, ascending, whose hashes and low frequencies are close."""
+    found = [np.empty((0, 2), dtype=np.intp)]
+    for start in range(0, len(hashes), _HASHED_ROWS):
+        rows = hashes[start : start + _HASHED_ROWS]
+        apart = np.bitwise_count(rows[:, None] ^ hashes[None, start:])
+        # every photo is close to itself: rows with one hit are most, and need no more work
+        for row in np.flatnonzero(np.count_nonzero(apart <= _HASH_BITS_APART, axis=1) > 1).tolist():
+            one, later = start + row, start + row + 1 + np.flatnonzero(apart[row, row + 1 :] <= _HASH_BITS_APART)
+            likeness = coarse[later] @ coarse[one]
+            likely = later[np.argsort(-likeness, kind="stable")][: np.count_nonzero(likeness >= _COARSE)]
+            chosen = np.sort(likely[:_MOST_LIKELY])
+            found.append(np.stack([np.full_like(chosen, one), chosen], axis=1))
+    return np.concatenate(found)
+
+
+def _alike_in_every_part(
+    large: NDArray[np.uint8], classes: NDArray[np.int64], matches: NDArray[np.intp]
+) -> list[tuple[int, int]]:
+    """Of the matches, as `_matching_crops` gives them, the pairs whose crops are alike in every part but a few."""
+    cut, whole, rows, columns = matches.T
+    crops = _LARGE_CROPS[rows] @ large[cut].astype(np.float32) @ _LARGE_CROPS[columns].swapaxes(-1, -2)
+    one, other = classes[cut], classes[whole]
+    contradicts = (one >= 0) & (other >= 0) & (one != other)
+    allowed = np.where(contradicts, _OTHER_PARTS_OTHER_CLASS, _OTHER_PARTS)
+    alike = share_of_other_parts(crops, large[whole].astype(np.float32)) <= allowed
+    return list(zip(cut[alike].tolist(), whole[alike].tolist(), strict=True))
+
+
+def _matching_crops(images: Floats, cut: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(m, 4): pairs of those given for which some crop of photo `cut`, ascending, is photo `whole`; and the crop of its
+    rows and of its columns, by number."""
+    few = _ALIGNED_FREQUENCIES
+    found = [np.empty((0, 4), dtype=np.intp)]
+    for start in range(0, len(cut), _PAIRS_AT_ONCE):
+        a, b = cut[start : start + _PAIRS_AT_ONCE], whole[start : start + _PAIRS_AT_ONCE]
+        used, photo = np.unique(a, return_inverse=True)
+        coarse, fine = (_spectra(images[b], count) for count in (few, _FINE_FREQUENCIES))
+        by_rows = np.matmul(_CROPPED[:, None, :few] @ images[used], _DCT[:few].T, dtype=np.float32)
+        # by_rows (crops, used photos, few, few), by_columns (crops, pairs, few, few), best (pairs, 24, 24)
+        row_crop = _correlation(by_rows[:, photo], coarse).argmax(axis=0)
+        cut_rows = _CROPPED[row_crop] @ images[a]  # (pairs, 24, 32)
+        by_columns = cut_rows[None, :, :few] @ _CROPPED[:, None, :few].swapaxes(-1, -2)
+        column_crop = _correlation(by_columns, coarse).argmax(axis=0)
+        best: Floats = cut_rows @ _CROPPED[column_crop].swapaxes(-1, -2)
+        same = _correlation(best, fine) >= _FINE
+        found.append(np.stack([a[same], b[same], row_crop[same], column_crop[same]], axis=1))
+    return np.concatenate(found)
+
+
+def _correlation(crops: Floats, spectra: Floats) -> Floats:
+    """DCT (..., n, count, count), spectra (n, count * count) -> (..., n)."""
+    likeness: Floats = (_normalised(crops * _weights(crops.shape[-1])) * spectra).sum(axis=-1)
+    return likeness
+
+
+def _spectra(images: Floats, count: int) -> Floats:
+    """(n, 32, 32) -> (n, count * count): the lowest frequencies of each axis, weighted, of unit length."""
+    lowest = np.matmul(_DCT[:count] @ images, _DCT[:count].T, dtype=np.float32)
+    return _normalised(lowest * _weights(count))
+
+
+def _normalised(spectra: Floats) -> Floats:
+    flat = spectra.reshape(*spectra.shape[:-2], spectra.shape[-2] * spectra.shape[-1])
+    return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), np.float32(1e-6))
+
+
+def _weights(count: int) -> Floats:
+    """Frequencies themselves: amplitudes of natural images fall as 1/f, so each then counts about alike (Field, 1987).
+
+    The mean, frequency 0, counts nothing: brightness does not matter, and contrast goes with the length.
+    """
+    frequency = np.arange(count, dtype=np.float32)
+    weights: Floats = np.hypot(frequency[:, None], frequency[None, :])
+    return weights
+
+
+def _hashes(images: Floats) -> NDArray[np.uint64]:
+    """(n, 32, 32) -> (n,): bit = the right of two neighbouring cells is brighter, on 8 rows of 9 cells."""
+    cells = _sampling(8, 0.0, 1.0) @ images @ _sampling(9, 0.0, 1.0).T
+    brighter = cells[:, :, 1:] > cells[:, :, :-1]
+    return np.packbits(brighter.reshape(len(images), 64), axis=1).view(np.uint64).reshape(-1)
+
+
+def _sampling(cells: int, start: float, stop: float, side: int = _SIDE) -> Floats:
+    """(cells, side): means of the linearly interpolated look over equal cells of the part from `start` to `stop`."""
+    per_cell = 8
+    at = start + (stop - start) * (np.arange(cells * per_cell) + 0.5) / (cells * per_cell)
+    at = np.clip(at * side - 0.5, 0, side - 1)
+    distance = np.abs(at[:, None] - np.arange(side)[None, :])
+    return np.maximum(0.0, 1.0 - distance).reshape(cells, per_cell, side).mean(axis=1).astype(np.float32)
+
+
+def _dct() -> Floats:
+    """(32, 32): the orthonormal DCT-II (Ahmed, Natarajan and Rao, 1974); row = frequency."""
+    angles = np.pi * np.arange(_SIDE)[:, None] * (np.arange(_SIDE)[None, :] + 0.5) / _SIDE
+    scale = np.sqrt(np.where(np.arange(_SIDE) == 0, 1.0, 2.0) / _SIDE)
+    return (np.cos(angles) * scale[:, None]).astype(np.float32)
+
+
+_DCT = _dct()
+_CROPPED: Floats = np.stack(
+    [_DCT[:_FINE_FREQUENCIES] @ _sampling(_SIDE, before, 1.0 - after) for before in _CUTS for after in _CUTS]
+)
+"""(16, 24, 32): crop one axis of a look, then its DCT."""
+_LARGE_CROPS: Floats = np.stack(
+    [_sampling(_LOOK_SIDE, before, 1.0 - after, _LOOK_SIDE) for before in _CUTS for after in _CUTS]
+)
+"""(16, 64, 64): the same crops of one axis of a whole look."""

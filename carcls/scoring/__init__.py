@@ -1,0 +1,1 @@
+"""Probabilities -> scores: metrics, comparisons, and the accuracy to expect on new photos."""

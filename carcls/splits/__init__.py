@@ -1,0 +1,1 @@
+"""Labelled photos -> training, validation and holdout parts, or K folds; look-alikes stay on one side."""

@@ -1,0 +1,125 @@
+"""K folds of a study's labelled photos: each photo validates once, look-alikes together. Pure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.dataset.table import ImageTable
+from carcls.errors import DataError
+from carcls.photos.duplicates import exact_groups
+from carcls.splits.split import Split, groups_by_class, parse_parts, read_bytes, write_parts
+
+ALWAYS_TRAINS = -1
+"""Fold of a photo that never validates: a class's only photo, or a copy with another label."""
+_TRAIN, _HOLDOUT = "train", "holdout"
+_MOST = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """All labelled photos but the holdout, each with the number of the fold in which it validates."""
+
+    class_names: tuple[str, ...]
+    photos: ImageTable
+    numbers: NDArray[np.int64]
+    """(n,) 0 .. count - 1, or ALWAYS_TRAINS."""
+    count: int
+    holdout: ImageTable | None
+    groups: tuple[tuple[str, ...], ...]
+
+    def split(self, number: int) -> Split:
+        """Training on all other folds, validating on this one, both in the order of `photos`."""
+        validates = self.numbers == number
+        train, validation = (self.photos.select(np.flatnonzero(rows).tolist()) for rows in (~validates, validates))
+        return Split(self.class_names, train, validation, self.holdout, self.groups)
+
+
+def make_folds(split: Split, *, count: int, seed: int) -> Folds:
+    """Training and validation photos of a split, dealt into `count` >= 2 folds, stratified by class.
+
+    Groups of look-alikes are dealt as one, the largest first, each to the fold that has the fewest photos of its class,
+    of equal ones that with the fewest photos at all. A class of one group, and copies with contradictory labels, always
+    train. So a class with fewer groups than folds has no validation photo in some. Raises DataError where a fold would
+    have no photo to validate.
+    """
+    if count < 2:
+        raise DataError(f"folds: expected 2 or more, found {count}")
+    photos = _joined(split.train, split.validation)
+    rng = np.random.default_rng(np.random.SeedSequence((seed, count)))
+    pure, _ = groups_by_class(photos, _groups_of(photos, split.groups))
+    numbers = np.full(len(photos), ALWAYS_TRAINS, np.int64)
+    in_all = np.zeros(count, np.int64)
+    for label in range(len(split.class_names)):
+        groups = [pure[label][place] for place in rng.permutation(len(pure[label]))]
+        if len(groups) < 2:
+            continue
+        in_class = np.zeros(count, np.int64)
+        for group in sorted(groups, key=len, reverse=True):
+            fold = int(np.lexsort((in_all, in_class))[0])
+            numbers[group] = fold
+            in_class[fold] += len(group)
+            in_all[fold] += len(group)
+    if not in_all.all():
+        raise DataError(
+            f"{photos.root}: {len(photos)} photos make no {count} folds that each have photos to validate: ask for"
+            " fewer folds, or add photos"
+        )
+    return Folds(split.class_names, photos, numbers, count, split.holdout, split.groups)
+
+
+def write_folds(folds: Folds, path: Path) -> None:
+    """folds.csv, atomically; `read_folds` reads it back."""
+    tables = {name: folds.photos.select(_rows(folds, name)) for name in _names(folds.count)[:-1]}
+    if folds.holdout is not None:
+        tables[_HOLDOUT] = folds.holdout
+    write_parts(path, folds.class_names, tables, folds.groups)
+
+
+def read_folds(path: Path, root: Path) -> Folds:
+    """What `write_folds` wrote, the photos in the order of the file. Raises DataError."""
+    return parse_folds(read_bytes(path), path, root)
+
+
+def parse_folds(content: bytes, path: Path, root: Path) -> Folds:
+    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _names(_MOST))
+    numbered = {name: table for name, table in parts.items() if name != _HOLDOUT and len(table)}
+    numbers = [np.full(len(table), _number(name)) for name, table in numbered.items()]
+    photos = _joined(*numbered.values())
+    held_out = parts[_HOLDOUT] if len(parts[_HOLDOUT]) else None
+    all_numbers = np.concatenate(numbers)
+    return Folds(class_names, photos, all_numbers, int(all_numbers.max()) + 1, held_out, groups)
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return (_TRAIN, *map(str, range(count)), _HOLDOUT)
+
+
+def _number(name: str) -> int:
+    return ALWAYS_TRAINS if name == _TRAIN else int(name)
+
+
+def _rows(folds: Folds, name: str) -> list[int]:
+    return [int(row) for row in np.flatnonzero(folds.numbers == _number(name))]
+
+
+def _joined(*tables: ImageTable) -> ImageTable:
+    first = tables[0]
+    return ImageTable(
+        root=first.root,
+        ids=tuple(id_ for table in tables for id_ in table.ids),
+        paths=tuple(path for table in tables for path in table.paths),
+        labels=np.concatenate([table.labels for table in tables]),
+        digests=tuple(digest for table in tables for digest in table.digests),
+    )
+
+
+def _groups_of(photos: ImageTable, groups: tuple[tuple[str, ...], ...]) -> list[tuple[int, ...]]:
+    """Rows of each group, every photo in one. Files from before groups were written tell exact copies by digest."""
+    row_of = {path: row for row, path in enumerate(photos.paths)}
+    found = [tuple(row_of[path] for path in group if path in row_of) for group in groups]
+    found = [group for group in found if group] or exact_groups(photos.digests)
+    inside = {row for group in found for row in group}
+    return [*found, *((row,) for row in range(len(photos)) if row not in inside)]

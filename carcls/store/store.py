@@ -1,0 +1,140 @@
+"""The store of a node, as all its processes use it."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from carcls.errors import HomeError, StoreError
+from carcls.store import damage, files
+from carcls.store.artefact import Artefact, Json
+from carcls.store.build_progress import waiting_for
+from carcls.store.disk import network_filesystem_of
+from carcls.store.room import QuotaError, reserve
+from carcls.store.usage import Stopwatch
+from carcls.system.home import home_folder
+
+Build = Callable[[files.Blank], None]
+
+_log = logging.getLogger(__name__)
+_said: set[tuple[Path, str]] = set()
+"""Roots and topics of the warnings that this process has given."""
+
+
+def default_store_root() -> Path:
+    """$CARSEARCH_STORE, else ~/.cache/carsearch/store. It should be on a disk of this node. Raises HomeError."""
+    named = os.environ.get("CARSEARCH_STORE")
+    return Path(named) if named else _below_home()
+
+
+def _below_home() -> Path:
+    try:
+        return home_folder() / ".cache" / "carsearch" / "store"
+    except HomeError as error:
+        raise HomeError(f"{error}; or set CARSEARCH_STORE to a folder for the store") from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """Arrays that are a pure function of their key, shared by all processes of a node.
+
+    Safe for any number of threads and processes at once, also forked ones: an artefact is built by one of them while
+    the others wait, or turn to another artefact (`try_build`). Instances hold nothing open and pickle.
+
+    What it gives is whole as far as header and length tell; the content is hashed once per node and boot in the
+    background. After damage was found, the next call in a process that has used the artefact raises DamagedStoreError
+    by name.
+    """
+
+    root: Path
+    quota_bytes: int | None = None
+    """What all artefacts together may take: the least recently used go, if nobody has them open. None: no limit."""
+    enabled: bool = True
+    """False: nothing is kept, nothing is read; what would be shared is computed where it is needed."""
+
+    def get_or_build(
+        self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build
+    ) -> NDArray[Any]:
+        """The artefact of this key as a read-only memory map; built first where it is missing or torn.
+
+        key: everything that the content depends on. build: assigns the rows, which are zero until then; what it raises
+        passes through and nothing is published. Raises DamagedStoreError where something used before was found damaged;
+        StoreError where the store is off, or unusable, which it says in one line, once per process: the caller then
+        computes for itself what it needs.
+        """
+        with Stopwatch():  # who asks in the middle of a build does not build while this lasts
+            array = self.try_build(key, shape, dtype, build)
+            while array is None:
+                array = self._attempt(Artefact.of(key, shape, dtype), build, wait=True)
+            return array
+
+    def try_build(
+        self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build
+    ) -> NDArray[Any] | None:
+        """The same, but None where another process is building it: the caller may do something else meanwhile."""
+        with Stopwatch():
+            return self._attempt(Artefact.of(key, shape, dtype), build, wait=False)
+
+    def _attempt(self, artefact: Artefact, build: Build, *, wait: bool) -> NDArray[Any] | None:
+        """None where another process builds it, or has just ended: it is published then, or free to be built."""
+        if not self.enabled:
+            raise StoreError("the store is off (store.enabled: false)")
+        damage.fail_on_damage()
+        if 0 in artefact.shape:  # an empty file cannot be mapped, and needs no store
+            return np.empty(artefact.shape, artefact.dtype)
+        try:
+            found = self._open_or_build(artefact, build, wait=wait)
+        except QuotaError as error:
+            raise self._unusable(f"{error}; raise store.quota_gb", artefact) from error
+        except OSError as error:
+            way_out = (
+                "free room there, or set store.root (or CARSEARCH_STORE) to a folder on a larger disk of this node"
+            )
+            raise self._unusable(f"cannot be built: {error.strerror or error}; {way_out}", artefact) from error
+        if found is None:
+            return None
+        array, trailer = found
+        damage.note_opened(self._path(artefact), trailer)
+        return array
+
+    def _open_or_build(self, artefact: Artefact, build: Build, *, wait: bool) -> files.Opened | None:
+        path = self._path(artefact)
+        opened = files.open_artefact(path, artefact)
+        if opened is not None:
+            return opened
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._warn_of_network()
+        with files.claimed(path, waiting=waiting_for(artefact.name) if wait else None) as file:
+            if file is None:
+                return None
+            opened = files.open_artefact(path, artefact)  # published after this process looked
+            if opened is not None:
+                return opened
+            reserve(self.root, file, artefact.file_bytes, quota_bytes=self.quota_bytes)
+            built = files.write(file, path, artefact, build)
+            damage.mark_checked(path)
+            return built
+
+    def _path(self, artefact: Artefact) -> Path:
+        return self.root / f"{artefact.address}{files.FINISHED}"
+
+    def _unusable(self, why: str, artefact: Artefact) -> StoreError:
+        error = StoreError(f"store {self.root}: {artefact.name} of {artefact.content_bytes / 1e6:,.1f} MB {why}")
+        self._warn_once("unusable", f"{error}; going on without it: slower, with the same results")
+        return error
+
+    def _warn_of_network(self) -> None:
+        kind = network_filesystem_of(self.root)
+        if kind is not None:
+            advice = "set store.root (or CARSEARCH_STORE) to a folder on this node's own disk"
+            self._warn_once("network", f"store {self.root} lies on a network file system ({kind}): slow; {advice}")
+
+    def _warn_once(self, topic: str, line: str) -> None:
+        if (self.root, topic) not in _said:
+            _said.add((self.root, topic))
+            _log.warning("%s", line)

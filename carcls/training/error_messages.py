@@ -1,0 +1,42 @@
+"""Trainings that cannot go on, told in the words of the configuration."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from carcls.backend.devices import is_out_of_memory
+from carcls.config import TrainConfig
+from carcls.errors import DivergedError, OutOfMemoryError
+from carcls.training.position import Position
+
+
+def check_finite(value: float, what: str, config: TrainConfig, position: Position) -> None:
+    """Raises DivergedError naming stage, epoch and value, where the epoch after `position` gave a value not finite."""
+    if not math.isfinite(value):
+        stage = config.stages[position.stage]
+        raise DivergedError(
+            f"stage {stage.name!r}, epoch {position.epoch + 1}: {what} is {value};"
+            f" a learning rate below {stage.learning_rate:g} or a warm-up may help"
+        )
+
+
+@contextmanager
+def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | None = None) -> Iterator[None]:
+    """Turns the device's refusal, whatever its class, into an OutOfMemoryError naming stage, image and batch size.
+
+    micro_batch: photos at once; None: whole batches.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        photos = f"batches of {config.batch_size} photos"
+        if micro_batch is not None:
+            photos = f"{micro_batch} of a batch's {config.batch_size} photos at once"
+        refusal = OutOfMemoryError(
+            f"stage {config.stages[stage].name!r}: no room for {photos} at"
+            f" {config.stage_image_size(stage)} px through {config.backbone}; lower batch_size or the image size"
+        )
+        refusal.stage = stage
+        raise refusal from error

@@ -1,0 +1,228 @@
+"""What several commands do: open a study, search, retrain, submit, and say how it went."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from search.terminal.console import console, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from search.experiment.experiment import Experiment
+    from search.policy.policy import Policy
+    from search.policy.records import TrialRecord
+    from search.study.folder import StudyFolder
+    from search.study.study import Study
+
+_SHOWN = 10
+"""Photos that warnings name one by one."""
+
+
+def open_study(
+    study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
+) -> "tuple[StudyFolder, Experiment]":
+    """A study's files and its own copy of the experiment, with overrides of keys that may change."""
+    from search.study.folder import StudyFolder
+    from search.study.frozen import open_experiment
+
+    folder = StudyFolder(study.absolute())
+    return folder, open_experiment(folder, overrides or [], changeable=changeable)
+
+
+def knock_at(address: str | None) -> None:
+    """Before anything is written: whether Ray can start here, and the cluster that a search is to join lets it in.
+
+    Raises HomeError, or ClusterError within seconds, where it does not. Without an address no cluster is asked, and
+    nothing loaded.
+    """
+    from carcls.system.home import home_folder
+
+    home_folder()  # Ray has a folder of results there, even where it is told of another
+    if address is not None:
+        from search.on_ray.check_access import knock
+
+        knock(address)
+
+
+def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
+    """Goes on with a search or a recording, with what overrides change of it. Raises what `run_search` raises."""
+    from search.driver.record import recording_policy
+    from search.experiment.changes import RESUMABLE
+    from search.study.frozen import keep_changes
+    from search.study.study import Study
+
+    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
+    if overrides or not Study.open(folder.root, read_only=True).is_finished:
+        knock_at(address)
+    for change in keep_changes(folder, experiment):
+        say(f"changed {change}")
+    recording = Study.open(folder.root, read_only=True).is_recording
+    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
+
+
+def run_search(
+    folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
+) -> None:
+    """Searches to the end, shows how, writes the report. Exits with 130 where it was interrupted, with 2 where it
+    stopped by itself, to be resumed.
+
+    A study that is finished already is said to be, and Ray is not even loaded. Raises StudyError where another process
+    is at work in it, ExperimentError where photos or weights are not where they were.
+    """
+    from search.errors import ExperimentError
+    from search.experiment.node_store import open_store
+    from search.progress.live_table import open_progress
+    from search.report.page import write_study_report
+    from search.study.study import Study
+
+    with Study.open(folder.root) as study:
+        known = study.records()
+        if study.is_finished:
+            _finished_already(folder, experiment, study)
+            return
+    if missing := experiment.missing_files():
+        raise ExperimentError(missing)
+    open_store(experiment.store)
+    from search.on_ray.search import search
+
+    progress = open_progress(console(), folder.name, known)
+    end = search(folder, experiment, address=address, progress=progress, policy=policy)
+    if end.trained:
+        write_study_report(folder, experiment)
+        say(f"report: {folder.report}")
+    if end.finished and end.trained:
+        _say_closing(folder, experiment)
+    if not end.finished:
+        why = "interrupted" if end.by_user else f"carsearch: {end.why}"
+        warn(f"{why}: go on by 'carsearch resume {folder.root}'")
+        raise typer.Exit(130 if end.by_user else 2)
+    if not end.trained:
+        _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
+        raise typer.Exit(2)
+
+
+def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
+    from search.progress.closing import search_closing
+    from search.study.study import Study
+
+    for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True)):
+        say(line)
+
+
+def _warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> None:
+    """Says that a finished search has no epoch of any trial, and the first cause that one gave."""
+    from search.terminal.wording import one_line
+
+    cause = next((record.cause for record in records if record.cause), "no trial was started")
+    warn(
+        f"carsearch: {folder.root} is finished, but no trial was trained ({one_line(cause)}):"
+        " mend that, then start over by 'carsearch run ... --replace'"
+    )
+
+
+def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
+    """Says so. What a driver that was killed at the very end did not get to tell is told now."""
+    from search.progress.summary import counts_line
+    from search.progress.tensorboard import TensorBoardWriter
+    from search.report.page import write_study_report
+
+    records = study.records()
+    if not any(record.reports for record in records):
+        _warn_untrained(folder, records)
+        raise typer.Exit(2)
+    reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
+    if not reported:
+        events = TensorBoardWriter(folder.root)
+        for record in records:
+            events.catch_up(record)
+        write_study_report(folder, experiment)
+    say(f"{folder.root} is finished: {counts_line(records)}")
+    if folder.report.exists():
+        say(f"report: {folder.report}")
+    _say_closing(folder, experiment)
+
+
+def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
+    from search.driver.callbacks import spent
+    from search.progress.closing import expectations
+    from search.progress.live_table import print_status
+    from search.progress.summary import left_behind
+    from search.study.checked_files import problems
+    from search.study.journal import is_held
+    from search.study.study import Study
+
+    study = Study.open(folder.root, read_only=True)
+    for problem in problems(study, folder):
+        warn(f"warning: {problem}")
+    alive = is_held(folder.root)
+    records = study.records() if alive else left_behind(study.records())
+    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+    print_status(console(), folder.name, records, used)
+    for line in expectations(folder, experiment, study):
+        say(line)
+    for change in study.changes:
+        say(f"changed {change.time}: {change}")
+    if not alive and not study.is_finished:
+        say(f"no driver is at work: go on by 'carsearch resume {folder.root}'")
+
+
+def winner_of(folder: "StudyFolder", trial: int | None) -> int:
+    """Number of the trial to retrain: the one asked for, or the winner."""
+    from search.progress.summary import winner
+    from search.study.study import Study
+
+    return winner(Study.open(folder.root, read_only=True).records(), trial).number
+
+
+def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
+    """The final training with its scores and the report."""
+    from search.study.final_lock import clear_retrain
+    from search.terminal.logs import keep_native_output
+
+    if replace:
+        clear_retrain(folder)
+    folder.retrain.mkdir(exist_ok=True)
+    keep_native_output(folder.retrain_output)
+    from search.experiment.node_store import open_store
+    from search.final.retrain import final_config, retrain
+    from search.progress.closing import next_after_training, retrain_closing
+    from search.report.page import write_study_report
+    from search.study.checked_files import check_folder
+    from search.study.final_scores import score_lines
+
+    check_folder(folder)
+    open_store(experiment.store)
+    config = final_config(folder, experiment, trial)
+    scores = retrain(folder, experiment, config, trial=trial, say=say)
+    for line in score_lines(scores):
+        say(line)
+    write_study_report(folder, experiment)
+    for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):
+        say(line)
+    say(f"model: {folder.model}")
+    say(f"report: {folder.report}")
+    say(next_after_training(folder, experiment))
+
+
+def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """submission.csv, with a warning for what could not be read."""
+    from search.terminal.logs import keep_native_output
+
+    keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
+    from search.final.submit import submit as write
+    from search.progress.closing import submit_closing
+    from search.study.final_scores import read_scores
+
+    end = write(folder, experiment, say=say)
+    for photo_id in end.fallback_ids[:_SHOWN]:
+        warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
+    if len(end.fallback_ids) > _SHOWN:
+        warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
+    say(f"submission: {folder.submission} ({end.rows} rows)")
+    scores = read_scores(folder.scores) if folder.scores.exists() else None
+    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):
+        say(line)

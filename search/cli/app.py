@@ -1,0 +1,239 @@
+"""carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carcls.system.own_path import leave_current_folder_out
+from search.cli.actions import (
+    knock_at,
+    open_study,
+    resume_search,
+    run_retrain,
+    run_search,
+    run_submit,
+    show_status,
+    winner_of,
+)
+from search.cli.backbones import backbones
+from search.cli.check import File, Overrides, check
+from search.cli.data import data_app
+from search.cli.error_messages import Commands, message_of
+from search.cli.simulate import simulate
+from search.cli.store import store_app
+from search.terminal.console import field as _field
+from search.terminal.console import is_heard, lost_output, outlast_readers
+from search.terminal.console import say as _say
+from search.terminal.console import warn as _warn
+
+app = typer.Typer(
+    cls=Commands,
+    help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
+app.command()(check)
+app.command()(backbones)
+app.command()(simulate)
+
+_NOT_HEARD = 128 + signal.SIGPIPE
+"""Exit code where results have no reader any more, as shells know it."""
+
+StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
+Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
+
+
+@app.command()
+def run(
+    file: File,
+    overrides: Overrides = None,
+    address: Address = None,
+    replace: Replace = False,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the study where it stands; create it where there is none.")
+    ] = False,
+) -> None:
+    """Search: train, compare and stop configurations until the budget is used."""
+    from search.driver.create import create_study, study_of
+    from search.experiment.experiment import load
+    from search.terminal import logs
+
+    if replace and or_resume:
+        raise typer.BadParameter("--replace starts over, and --or-resume goes on: give one of them")
+    experiment = load(file, overrides or [])
+    logs.setup()
+    there = study_of(experiment) if or_resume else None
+    if there is not None:
+        from search.study.frozen import changes_asked
+
+        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        return
+    knock_at(address)
+    folder, frozen = open_study(create_study(experiment, replace=replace).root)
+    run_search(folder, frozen, address)
+
+
+@app.command()
+def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
+    """Go on with a search that was interrupted, from its last checkpoints; or give it more: --set search.trials=64."""
+    from search.terminal import logs
+
+    logs.setup()
+    resume_search(study, overrides, address)
+
+
+@app.command()
+def record(
+    file: File,
+    table: Annotated[Path, typer.Option(help="Where the recorded curves go.")],
+    overrides: Overrides = None,
+    address: Address = None,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write what has ended; train nothing.")] = False,
+) -> None:
+    """Train points that fill the space to their end, and keep their curves for `simulate`; goes on where it stood."""
+    from search.driver.create import open_recording
+    from search.driver.record import recording_policy, write_table
+    from search.experiment.experiment import load
+    from search.terminal import logs
+
+    experiment = load(file, overrides or [])
+    logs.setup()
+    policy = recording_policy(experiment)
+    if not write_only:
+        knock_at(address)
+    folder, frozen = open_study(open_recording(experiment).root)
+    try:
+        if not write_only:
+            run_search(folder, frozen, address, policy)
+    finally:
+        _say(f"{write_table(folder, table, experiment.data.root)} of {policy.total} trainings: {table}")
+
+
+@app.command()
+def status(study: StudyArgument) -> None:
+    """Where a study stands, also while it runs."""
+    show_status(*open_study(study))
+
+
+@app.command()
+def report(study: StudyArgument) -> None:
+    """Write the study's page, report.html."""
+    from search.report.page import write_study_report
+
+    folder, experiment = open_study(study)
+    write_study_report(folder, experiment)
+    _say(f"report: {folder.report}")
+
+
+@app.command()
+def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
+    """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
+    from search.driver.create import create_recipe_folder
+    from search.experiment.experiment import load
+    from search.experiment.patience import with_patience_of
+
+    experiment = load(file, overrides or [])
+    folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
+    run_retrain(folder, with_patience_of(frozen, experiment), trial=None)
+
+
+@app.command()
+def retrain(
+    study: StudyArgument,
+    trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
+    overrides: Overrides = None,
+    replace: Replace = False,
+) -> None:
+    """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
+    from search.experiment.changes import RETRAINABLE
+
+    folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
+    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace)
+
+
+@app.command()
+def submit(study: StudyArgument) -> None:
+    """Write submission.csv: the final model over the test photos, checked against the contest's sample."""
+    run_submit(*open_study(study))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
+    files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
+) -> None:
+    """Classify photos: one line each, tab-separated: file, class, probability.
+
+    Tabs, ends of lines and control characters in names are written as \\t, \\n and so on, a backslash as two.
+    """
+    from search.terminal.logs import keep_native_output
+
+    keep_native_output(Path(os.devnull))
+    from carcls.dataset.unlabelled import photos_below, unusable_below
+    from carcls.inference.export import load_model
+
+    photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
+    if not photos:
+        _warn(f"no photos below {', '.join(str(path) for path in files)}")
+        raise typer.Exit(1)
+    unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
+    for place, reason in unusable:
+        _warn(f"{_field(str(place))}: {reason}")
+    failed = bool(unusable)
+    for found in load_model(model).predict_files(photos):
+        if not is_heard():
+            raise typer.Exit(_NOT_HEARD)
+        path = _field(str(found.path))
+        if found.error:
+            failed = True
+            _warn(f"{path}: {_field(found.error)}")
+        else:
+            _say(f"{path}\t{_field(found.label or '')}\t{found.probability:.4f}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo() -> None:
+    """The whole way on drawn cars: sample data, search, retrain, score, submission.csv, report."""
+    from search.cli.demo import run_demo
+    from search.terminal import logs
+
+    logs.setup()
+    run_demo(
+        say=_say,
+        search=lambda folder, experiment: run_search(folder, experiment, None),
+        retrain=lambda folder, experiment: run_retrain(folder, experiment, trial=winner_of(folder, None)),
+        submit=run_submit,
+    )
+
+
+def main() -> None:
+    """The console script: errors meant for the user are one message and exit 2, never a traceback."""
+    leave_current_folder_out()
+    outlast_readers()
+    from carcls.errors import CarclsError
+    from search.errors import SearchError
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, where TensorFlow listens
+    code: str | int | None = 2
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    except (CarclsError, SearchError, ImportError) as error:
+        _warn(f"carsearch: {message_of(error)}")
+    sys.stdout.flush()
+    if lost := lost_output():
+        _warn(f"carsearch: standard output: {lost.strerror}: what is missing there was not written")
+        code = code or 2
+    sys.exit(code)

@@ -1,0 +1,60 @@
+"""carsearch backbones: the table of what can be trained."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search.terminal.console import say
+
+if TYPE_CHECKING:
+    from carcls.catalog import BackboneInfo
+
+_TITLES = ("backbone", "weights", "MB", "native px", "min px", "blocks", "BatchNorm", "pixels", "alpha")
+_LEFT = ("backbone", "pixels", "alpha")
+_PIXELS = {
+    "minus_one_to_one": "-1..1",
+    "zero_to_255": "0..255",
+    "standardised_rgb": "mean/std",
+    "centred_bgr": "BGR-mean",
+}
+_NOTES = (
+    "weights: in millions, without top; MB: their ImageNet file; both at alpha 1.0.",
+    "blocks: what `unfreeze` is a share of.",
+    "pixels: what the backbone sees; carsearch scales them, and its photos are always 0..255.",
+    "alpha: widths with ImageNet weights.",
+)
+
+
+def backbones() -> None:
+    """Every backbone: size of its ImageNet weights, native and smallest size, blocks, BatchNorm, pixel scaling."""
+    from carcls.catalog import BACKBONES
+
+    for line in table_lines(tuple(BACKBONES.values())):
+        say(line)
+
+
+def table_lines(infos: Sequence["BackboneInfo"]) -> list[str]:
+    """The table's lines, title first, and what its columns mean; no line ends in a space."""
+    rows = [_TITLES, *(_cells(info) for info in infos)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
+    lines = []
+    for row in rows:
+        aligned = (
+            cell.ljust(width) if title in _LEFT else cell.rjust(width)
+            for title, cell, width in zip(_TITLES, row, widths, strict=True)
+        )
+        lines.append("  ".join(aligned).rstrip())
+    return [*lines, "", *_NOTES]
+
+
+def _cells(info: "BackboneInfo") -> tuple[str, ...]:
+    return (
+        info.name,
+        f"{info.weight_counts[info.alphas.index(1.0)] / 1e6:.1f}",
+        f"{info.weights_mb(1.0):.0f}",
+        str(info.native_size_px),
+        str(info.min_size_px),
+        str(info.block_count),
+        "yes" if info.batch_norm else "no",
+        _PIXELS[info.pixel_scaling],
+        " ".join(str(alpha) for alpha in info.alphas) if info.has_alpha else "",
+    )

@@ -1,0 +1,164 @@
+"""carsearch data: what concerns photos alone."""
+
+import os
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.terminal.console import console, say, warn
+
+if TYPE_CHECKING:
+    from carcls.dataset.layouts import Layout
+
+data_app = typer.Typer(help="Photos: check a folder, unpack archives, make the sample data.", no_args_is_help=True)
+
+
+@data_app.command("sample")
+def data_sample(
+    root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    *,
+    seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
+    train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
+    test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
+    classes: Annotated[int, typer.Option(help="Car models; the more, the harder to tell apart.")] = 10,
+    family: Annotated[int, typer.Option(help="Another family, other car models.")] = 0,
+) -> None:
+    """Draw the sample data: car models in the contest's layout."""
+    from carcls.demo.sample import write_sample
+
+    write_sample(
+        root,
+        seed=seed,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        classes=classes,
+        family=family,
+    )
+    say(f"sample data: {root}")
+
+
+@data_app.command("report")
+@data_app.command("check")
+def data_check(
+    root: Annotated[Path, typer.Argument(help="The data folder.", show_default=False)],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for lists and contact sheet; else ./data-check-<name of ROOT>.")
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Image size in px for which the pixel store is predicted.")] = 224,
+    fraction: Annotated[float | None, typer.Option(help="Validation share to show instead of a suggested one.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split shown.")] = 0,
+    labels: Annotated[Path | None, typer.Option(help="CSV file of paths and labels; else it is looked for.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Folder of photos to predict; else it is looked for.")] = None,
+    sample: Annotated[Path | None, typer.Option(help="Sample submission; else it is looked for.")] = None,
+    path_column: Annotated[str | None, typer.Option(help="Column of paths in the CSV file.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels in the CSV file.")] = None,
+    extension: Annotated[
+        str | None, typer.Option(help="Ending of photos that the CSV file names without it, such as .jpg.")
+    ] = None,
+    nested: Annotated[bool, typer.Option("--nested", help="Class folders lie in folders: Audi/A4/1.jpg.")] = False,
+) -> None:
+    """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 where `run` would refuse them.
+
+    Options name what the key of `data` with the same name does in an experiment file.
+    """
+    from carcls.dataset.layouts import Layout
+
+    layout = Layout(
+        labels=labels,
+        path_column=path_column,
+        label_column=label_column,
+        test=test,
+        sample=sample,
+        extension=extension and f".{extension.removeprefix('.')}",
+        nested=nested,
+    )
+    folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")
+    trouble = _check(root, layout, folder, image_size=image_size, fraction=fraction, seed=seed)
+    if trouble:
+        warn(f"carsearch: {trouble}")
+        raise typer.Exit(2)
+
+
+def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
+    """Prints and writes; returns why no search would start, or nothing."""
+    from carcls.dataset.table import load_dataset
+    from carcls.errors import DataError
+    from carcls.inspection.findings import write_lists
+    from carcls.inspection.folder_check import class_rows, examine
+    from search.cli.data_findings import report_lines, row_lines
+
+    try:
+        dataset = load_dataset(root, processes=len(os.sched_getaffinity(0)), layout=layout)
+    except DataError as error:
+        for line in row_lines(class_rows(root, layout)):
+            say(line)
+        return f"{root}: nothing can be trained: {error}"
+    # Drawing takes a third of a second to import: meanwhile, because near duplicates keep only one core busy.
+    drawing = threading.Thread(target=import_module, args=("carcls.inspection.contact_sheet",))
+    drawing.start()
+    found = examine(dataset, seed=seed, fraction=fraction)
+    drawing.join()
+    for line in report_lines(found, sizes_px=(image_size,)):
+        say(line)
+    for line in found.warnings:
+        warn(f"warning: {line}")
+
+    from carcls.inspection.contact_sheet import sheet_rows, write_contact_sheet
+
+    write_lists(found, folder)
+    write_contact_sheet(sheet_rows(dataset, found, seed=seed), root, folder / "contact_sheet.png")
+    say(f"lists and contact sheet: {folder}")
+    return f"{root}: nothing can be trained: {found.trouble}" if found.trouble else found.sample_problem
+
+
+@data_app.command("unpack")
+def data_unpack(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="ARCHIVE... ROOT", help="Zip or tar archives, then the folder to unpack to.")
+    ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files that stand there with other content.")
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of names that are not marked as UTF-8, such as cp1251; else one that fits them."),
+    ] = None,
+) -> None:
+    """Unpack archives, also those inside archives; nothing is ever written outside ROOT."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    from carcls.archives.unpack import unpack
+
+    if len(paths) < 2:
+        raise typer.BadParameter("expected one archive or more, then the folder to unpack to")
+    if encoding is not None and not _is_code_page(encoding):
+        raise typer.BadParameter(f"--encoding {encoding}: not a code page that Python knows, such as cp1251")
+    *archives, root = paths
+    shown = console(stderr=True)
+    with Progress(
+        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=shown, disable=not shown.is_terminal
+    ) as bar:
+        task = bar.add_task("unpack")
+        end = unpack(
+            archives,
+            root,
+            replace=replace,
+            encoding=encoding,
+            on_bytes=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for note in end.notes:
+        warn(f"warning: {note}")
+    kept = f", {end.kept:,} were there already" if end.kept else ""
+    say(f"unpacked: {end.written:,} files{kept}, {end.byte_count / 1e6:,.1f} MB: {root}")
+
+
+def _is_code_page(encoding: str) -> bool:
+    """Whether it is a coding of texts in which a letter of ASCII is its own byte."""
+    try:
+        return b"a/".decode(encoding) == "a/"
+    except (LookupError, ValueError):
+        return False

@@ -1,0 +1,172 @@
+"""carsearch simulate: what a search would come to, from curves that were recorded before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.terminal.console import say, warn
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from search.experiment.experiment import Experiment
+    from search.policy.rungs import Ladder
+    from search.simulator.blackboxes import RecordedCurves
+    from search.simulator.forecast import Forecast
+
+_FIRST_LINE = 2
+"""Of a curves file, that holds a curve."""
+_TRAININGS = 16.0
+_NONE = "none"
+_ADAPTIVE = "adaptive-"
+_RUNGS = ("2", "3", "4", f"{_ADAPTIVE}3", _NONE)
+
+
+def simulate(
+    file: Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)],
+    *,
+    curves: Annotated[Path, typer.Option(help="Recorded curves, as `carsearch record` writes them.")],
+    workers: Annotated[int, typer.Option(min=1, help="Trials that run at once.")] = 4,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Budget: hours of training of all workers together.")
+    ] = None,
+    budget_trainings: Annotated[
+        float | None, typer.Option(min=0, help=f"Budget: in whole trainings of average length; {_TRAININGS:g} if none.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches that each figure is the mean of.")] = 20,
+    rungs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N | adaptive-N | none",
+            help="Keep the best 1/N of each stage, of those that foretell the last but one, or all; repeatable: a row"
+            " each. The first rung is the experiment's.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
+    ] = None,
+) -> None:
+    """What would so many hours buy, and with which rungs? Whole searches, played over recorded curves."""
+    from rich.console import Console
+
+    from search.experiment.experiment import load
+    from search.simulator.forecast import forecast
+    from search.terminal import logs
+
+    experiment = load(file, overrides or [])
+    first_rung = experiment.search.scheduler.first_rung - 1
+    ladders = {name: _ladder(name, first_rung) for name in rungs or _RUNGS}
+    logs.setup()
+    landscape = recorded(experiment, curves)
+    budget_s = _budget_s(landscape, hours, budget_trainings)
+    console = Console()
+    for line in _opening(experiment, landscape, budget_s=budget_s, workers=workers, seeds=seeds):
+        say(line)
+    found = {}
+    for name, ladder in ladders.items():
+        with console.status(f"simulating: rungs {name}"):
+            found[name] = forecast(
+                landscape,
+                ladder,
+                sampler=experiment.search.sampler,
+                workers=workers,
+                budget_s=budget_s,
+                seeds=range(seeds),
+            )
+    console.print(table(found))
+    if any(one.ran_out for one in found.values()):
+        warn(
+            "warning: some searches took all recorded configurations, where a real one would go on:"
+            " record more for this budget"
+        )
+
+
+def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
+    """The landscape of a file. Raises CurvesError naming file, line and parameter where the experiment is another."""
+    from search.errors import CurvesError
+    from search.simulator.blackboxes import RecordedCurves
+    from search.simulator.curves import read_curves
+
+    found = read_curves(curves)
+    for line, curve in enumerate(found, start=_FIRST_LINE):
+        for name, wrong in experiment.space.contains(curve.params):
+            raise CurvesError(
+                f"{curves}:{line}: {name}: {wrong} (the space of {experiment.path}); expected curves recorded from this"
+                " space: simulate with the experiment that was recorded, or record this one"
+            )
+    if not found:
+        raise CurvesError(f"{curves}: holds no curve; record some with `carsearch record {experiment.path}`")
+    return RecordedCurves(experiment.space, [curve.ranked_by(experiment.search.ranking) for curve in found])
+
+
+def table(found: "dict[str, Forecast]") -> "Table":
+    """A row for each ladder."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for title in ("rungs", "holdout accuracy", "± s.e.", "started", "finished", "cost", "best at"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    for name, one in found.items():
+        shown.add_row(name, *_cells(one))
+    return shown
+
+
+def _cells(one: "Forecast") -> Sequence[str]:
+    from search.terminal.wording import duration_text
+
+    return (
+        "-" if one.holdout_accuracy is None else f"{one.holdout_accuracy:.4f}",
+        "-" if one.standard_error is None else f"{one.standard_error:.4f}",
+        f"{one.started:.1f}",
+        f"{one.finished:.1f}",
+        duration_text(one.cost_s),
+        "-" if one.last_improvement_s is None else duration_text(one.last_improvement_s),
+    )
+
+
+def _ladder(name: str, first_rung: int) -> "Ladder":
+    from search.policy.rungs import Ladder
+
+    if name == _NONE:
+        return Ladder(2, stopping=False)
+    factor = name.removeprefix(_ADAPTIVE)
+    if not factor.isdecimal() or int(factor) < 2:
+        raise typer.BadParameter(
+            f"expected N or {_ADAPTIVE}N, N a whole number of 2 or more, or {_NONE}; found {name!r}"
+        )
+    return Ladder(int(factor), first_rung=first_rung, adaptive=factor != name)
+
+
+def _budget_s(landscape: "RecordedCurves", hours: float | None, trainings: float | None) -> float:
+    if hours is not None and trainings is not None:
+        raise typer.BadParameter("give --hours or --budget-trainings, not both")
+    if hours is not None:
+        return hours * 3600
+    return (_TRAININGS if trainings is None else trainings) * _training_s(landscape)
+
+
+def _training_s(landscape: "RecordedCurves") -> float:
+    """Mean seconds of a whole training; those that broke off are none. Raises CurvesError where all did."""
+    from search.errors import CurvesError
+
+    whole = [row[0].seconds for row in landscape.rows if not row[0].infeasible]
+    if not whole:
+        raise CurvesError("no recorded training reached its end: record more")
+    return fmean(whole)
+
+
+def _opening(
+    experiment: "Experiment", landscape: "RecordedCurves", *, budget_s: float, workers: int, seeds: int
+) -> tuple[str, ...]:
+    from search.terminal.wording import duration_text
+
+    training_s = _training_s(landscape)
+    spent = f"{duration_text(budget_s)} of all workers' training = {budget_s / training_s:.1f} whole trainings"
+    return (
+        f"{landscape.size} recorded configurations; mean whole training: {duration_text(training_s)}",
+        f"budget: {spent}; workers: {workers}",
+        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage go on",
+    )

@@ -1,1 +1,0 @@
-"""Where trials run: Ray, and the processes below it."""

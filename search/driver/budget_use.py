@@ -1,0 +1,96 @@
+"""What a search has used of its budget, by the study's records and its clock, and what that ends."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from carcls.events import EpochReport
+from search.experiment.settings import SearchSettings
+from search.policy.budget import is_used_up
+from search.policy.finals import due_s
+from search.policy.records import searched, trained_s
+from search.policy.scheduler import BudgetState
+from search.study.study import Study
+from search.terminal.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Spending:
+    """Owns the clock of one study, over all its runs. Not thread-safe.
+
+    What the finals will take at the pace so far, but not more than a share, is kept from the search.
+    """
+
+    def __init__(
+        self, study: Study, settings: SearchSettings, *, gpu_share: float, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """gpu_share: of one GPU, that each trial has from now on; 0 without. Raises StudyError."""
+        self._study = study
+        self._settings = settings
+        self._clock_s = clock_s
+        self._started_s = clock_s()
+        self._elapsed_before_s = study.elapsed_s
+        self._said = False
+        study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._trained_s()))
+
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds of this study over all its runs."""
+        return self._elapsed_before_s + self._clock_s() - self._started_s
+
+    def save(self) -> None:
+        """Keeps the clock in the study."""
+        self._study.set_elapsed_s(self.elapsed_s())
+
+    def lost(self, reports: Sequence[EpochReport]) -> None:
+        """These epochs were just taken back, to be trained again: their GPU time stays spent."""
+        self._study.set_gpu_meter(self._study.gpu_meter.with_lost(trained_s(reports)))
+
+    def budget(self) -> BudgetState:
+        """What is left; once exhausted it stays so, as recorded."""
+        records, study = self._study.records(), self._study
+        finals_exhausted = study.finals_exhausted or self._hours_are_over(0.0) or self._gpu_hours_are_over(0.0)
+        reserve = self._reserve()
+        over = self._hours_are_over(reserve) or self._gpu_hours_are_over(reserve)
+        exhausted = finals_exhausted or study.budget_exhausted or over
+        if (exhausted, finals_exhausted) != (study.budget_exhausted, study.finals_exhausted):
+            study.set_budget_exhausted(finals=finals_exhausted)
+        trials_left = max(0, self._settings.trials - len(searched(records)))
+        return BudgetState(trials_left, exhausted=exhausted, finals_exhausted=finals_exhausted)
+
+    def is_out_of_time(self, number: int) -> bool:
+        """True where the wall-clock is used up for a running trial, so that it should end with the epoch it has just
+        reported, wherever its next rung is. Says so once, and has it recorded.
+
+        The baseline goes to its end whatever that takes, and so does the trial that is carried there as the best of
+        those left: the two make a search worth its time, and are all by which it may be late, beside one epoch of each
+        other. GPU-hours are a price and no appointment: what runs goes on to its rung.
+        """
+        record = self._study.record(number)
+        if self._settings.budget.hours is None:
+            return False
+        if record.is_baseline or record.carried or record.has_ended(record.stop_after_stage or 0):
+            return False
+        if not self._hours_are_over(0.0 if record.repeats is not None else self._reserve()):
+            return False
+        self.budget()
+        if not self._said:
+            self._said = True
+            _log.info(
+                "search.budget.hours: %g are used up: running trials end with their epoch", self._settings.budget.hours
+            )
+        return True
+
+    def _reserve(self) -> float:
+        """Seconds of training that the finals are due, as a share of what was trained so far."""
+        records, trained = self._study.records(), self._trained_s()
+        return due_s(records, self._settings.finalists) / trained if trained else 0.0
+
+    def _trained_s(self) -> float:
+        return sum(trained_s(record.reports) for record in self._study.records())
+
+    def _hours_are_over(self, reserve: float) -> bool:
+        return is_used_up(self.elapsed_s() / 3600, self._settings.budget.hours, reserve)
+
+    def _gpu_hours_are_over(self, reserve: float) -> bool:
+        used_s = self._study.gpu_meter.used_s(self._trained_s())
+        return is_used_up(used_s / 3600, self._settings.budget.gpu_hours, reserve)

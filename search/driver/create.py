@@ -1,0 +1,257 @@
+"""Where studies come from: photos scanned, the one split made, the experiment frozen, and the folder appears whole."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace as replaced
+from pathlib import Path
+
+from carcls.augment.views import check_policy
+from carcls.dataset.table import Dataset, check_trainable, load_dataset
+from carcls.splits.k_folds import make_folds, write_folds
+from carcls.splits.split import Split, make_split, write_quarantine, write_split
+from carcls.system.atomic import sync
+from search.driver.guard import guarded
+from search.errors import ExperimentError, StudyError
+from search.experiment.experiment import Experiment, load
+from search.experiment.node_store import open_store
+from search.experiment.paths import policy_files
+from search.experiment.patience import without_patience
+from search.experiment.yaml_source import Plain
+from search.study.checked_files import keep_files
+from search.study.final_lock import retraining
+from search.study.folder import StudyFolder
+from search.study.frozen import frozen_copy, open_experiment
+from search.study.journal import LOCK_NAME, WriterLock
+from search.study.study import Study
+
+_RANDOM = "[a-z0-9_]{8}"
+"""What mkdtemp adds to a name."""
+_YOUNG_S = 60.0
+"""Longer than a creator needs between making its draft and holding it."""
+_SET_ASIDE = ".old-"
+"""Between the name of a study that is being replaced and the same; no study's own name has a dot."""
+
+
+def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
+    """Scans the photos, makes the one split, and lets the study's folder appear whole.
+
+    What is to be searched is then the study's own copy of the experiment, see `open_experiment`. Raises StudyError
+    where the study exists already, DataError where the photos cannot be used, ConfigError where an augmentation policy
+    cannot.
+    """
+    folder = _place(experiment)
+    if folder.root.exists() and not replace:
+        if not is_untouched(folder):
+            raise exists_already(folder)
+        replace = True
+    return _create(folder, experiment, searched=True, replace=replace)
+
+
+def is_untouched(folder: StudyFolder) -> bool:
+    """True for a study of which nothing would be lost: no trial of it was begun. Its first run failed before."""
+    if not folder.log.is_file() or folder.retrain.exists():
+        return False
+    study = Study.open(folder.root, read_only=True)
+    return not study.records() and not study.is_recording
+
+
+def study_of(experiment: Experiment) -> StudyFolder | None:
+    """The experiment's study, where one stands there that is more than untouched; None where it is to be created."""
+    folder = _place(experiment)
+    return None if not folder.root.exists() or is_untouched(folder) else folder
+
+
+def open_recording(experiment: Experiment) -> StudyFolder:
+    """The study of a recording: made where there is none, gone on with where it stands with the same file.
+
+    Raises StudyError where the study of other settings stands there; else as `create_study`.
+    """
+    folder = _place(experiment)
+    if not folder.root.exists():
+        return _create(folder, experiment, searched=True, recording=True)
+    _same_settings(folder, experiment)
+    if not Study.open(folder.root, read_only=True).is_recording:
+        raise StudyError(f"{folder.root} is a search: choose another name for the recording by '--set name=...'")
+    return folder
+
+
+def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
+    """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept,
+    also where it is now to be trained with more or less patience.
+
+    Raises StudyError where the file has domains, or another one's results stand there.
+    """
+    if not experiment.is_fixed:
+        raise StudyError(
+            f"{experiment.path} has domains to search ({', '.join(list(experiment.space.domains)[:3])}, ...):"
+            " use 'carsearch run', or fix them by '--set'"
+        )
+    folder = _place(experiment)
+    if folder.root.exists() and not replace:
+        _same_settings(folder, experiment, but_for=without_patience)
+        return folder
+    return _create(folder, experiment, searched=False, replace=replace)
+
+
+def _same_settings(
+    folder: StudyFolder, experiment: Experiment, *, but_for: Callable[[Mapping[str, Plain]], Mapping[str, Plain]] = dict
+) -> None:
+    """but_for: a tree without the settings that may differ."""
+    same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
+    # As it was created, or as a resume has changed it since.
+    there = (load(folder.experiment, stored=True), open_experiment(folder))
+    if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
+        raise StudyError(
+            f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
+            " or start over by '--replace', which deletes them"
+        )
+
+
+def exists_already(folder: StudyFolder) -> StudyError:
+    """What `run` says of a study that stands there."""
+    return StudyError(
+        f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
+        " or start over by '--replace', which deletes it"
+    )
+
+
+def _place(experiment: Experiment) -> StudyFolder:
+    """Where the study is, or will be, once what a killed creation of it left is gone."""
+    folder = StudyFolder(experiment.results / experiment.name)
+    for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
+        is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
+        is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)
+        if is_old or (is_draft and not _is_being_born(path)):
+            with suppress(StudyError), _held(path):  # in use: another process is at the same
+                if is_old and not folder.root.exists():
+                    _rename(path, folder.root)  # killed between two renames: the old study is still the study
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
+    return folder
+
+
+def _is_being_born(draft: Path) -> bool:
+    """True where its creator may not hold it yet: young, and nobody's name in it, which is written once it is held."""
+    with suppress(FileNotFoundError):
+        if (draft / LOCK_NAME).stat().st_size:
+            return False
+    with suppress(FileNotFoundError):
+        return abs(time.time() - draft.stat().st_mtime) < _YOUNG_S
+    return False
+
+
+def _create(
+    folder: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool = False, replace: bool = False
+) -> StudyFolder:
+    missing = experiment.missing_files()
+    if missing:
+        raise ExperimentError(missing)
+    open_store(experiment.store)
+    for _, policy in policy_files(dict(experiment.tree)):
+        check_policy(policy)
+    experiment.results.mkdir(parents=True, exist_ok=True)
+    draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
+    try:
+        # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
+        with _owner(draft, experiment, searched=searched, recording=recording) as study:
+            _fill(draft, experiment)
+            if study:
+                keep_files(study, draft)
+            _freeze(draft, experiment, published=folder)
+            draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
+            _sync_all(draft.root)
+            _publish(draft, folder, replace=replace)
+    finally:
+        shutil.rmtree(draft.root, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
+    """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
+    if not searched:
+        with _held(draft.root):
+            yield None
+        return
+    draft.trials.mkdir()
+    ranking = experiment.search.ranking
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
+        yield study
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[None]:
+    lock = WriterLock.acquire(root)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+    dataset, split = scan_and_split(experiment)
+    write_split(split, folder.split)
+    if experiment.record.folds is not None:
+        seed = experiment.data.validation.seed
+        write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
+    write_quarantine(folder.quarantine, dataset.quarantined)
+
+
+def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
+    """Every photo read once, and the one split made. Raises DataError where nothing can be trained of them."""
+    with guarded():
+        data = experiment.data
+        dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
+    check_trainable(dataset)
+    validation = data.validation
+    split = make_split(
+        dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
+    )
+    return dataset, split
+
+
+def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
+    """Writes the experiment, and the files that it owns, as they will read from where the draft is published."""
+    text, copies = frozen_copy(experiment, published)
+    draft.experiment.write_text(text, encoding="utf-8")
+    for name, content in copies.items():
+        draft.policies.mkdir(exist_ok=True)
+        (draft.policies / name).write_bytes(content)
+
+
+def _sync_all(root: Path) -> None:
+    """Everything is on disk before the folder gets its name: after a power cut it is whole or not there."""
+    for path in (*root.rglob("*"), root):
+        sync(path)
+
+
+def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
+    """Renames the finished draft into place; what `--replace` removes goes only once the new one stands there.
+
+    Raises StudyError where a driver or a final training is at work in the old one, and where it appeared meanwhile.
+    """
+    if not folder.root.exists():
+        _rename(draft.root, folder.root)
+        return
+    if not replace:
+        raise exists_already(folder)
+    old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
+    with _held(folder.root), retraining(folder):
+        _rename(folder.root, old)
+        try:
+            _rename(draft.root, folder.root)
+        except OSError:
+            _rename(old, folder.root)
+            raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """A study's folder gets or loses its name, for good."""
+    source.rename(target)
+    sync(target.parent)

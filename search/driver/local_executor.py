@@ -1,0 +1,180 @@
+"""This machine's own processes as an executor: no Ray. See `search.driver.executor` for the contract.
+
+caller's thread: dispatcher, study, signals
+  └─ a thread per running segment: supervises its child, and passes on what that says
+       └─ child: one segment, forked from the process's fork server
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from search.driver.dispatch import Dispatcher
+from search.driver.inbox import Inbox
+from search.driver.interrupts import INTERRUPTED, Interrupts
+from search.driver.slots import Slots
+from search.worker.entry import child_main
+from search.worker.segment import LOST, Message, Outcome, Segment, read_outcome
+from search.worker.supervisor import worker_messages
+
+_LOOK_S = 0.2
+"""How often the loop looks for signals and asks for another segment while no worker says anything."""
+
+Main = Callable[[Segment, Connection, Connection], None]
+"""A child's main function, to be found by name in a module."""
+
+
+class LocalExecutor:
+    """Runs each segment in a child of this process. Call `run` on the main thread, which hears of Ctrl-C."""
+
+    def __init__(
+        self,
+        slots: Slots,
+        *,
+        interrupts: Interrupts,
+        main: Main = child_main,
+        whose: Callable[[Segment], str] = lambda _: "the trial",
+    ) -> None:
+        """whose: a segment's child, for the cause of its death."""
+        self._slots = slots
+        self._interrupts = interrupts
+        self._main = main
+        self._whose = whose
+
+    def run(self, dispatcher: Dispatcher) -> None:
+        """See `Executor.run`."""
+        with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
+            loop = _Loop(dispatcher, self._slots, self._start)
+            try:
+                while loop.is_busy():
+                    self._interrupts.raise_if_due()
+                    loop.step()
+            except KeyboardInterrupt:
+                dispatcher.stop(INTERRUPTED)
+            finally:
+                loop.end_all()
+        if self._interrupts.error is not None:
+            raise self._interrupts.error
+
+    def _start(self, segment: Segment, heard: "queue.SimpleQueue[_Said]") -> "_Worker":
+        worker = _Worker(segment, self._main, self._whose(segment), heard)
+        worker.start()
+        return worker
+
+
+class _Worker(threading.Thread):
+    """Supervises one segment's child. What it puts into the queue, the loop answers before the child is read again."""
+
+    def __init__(self, segment: Segment, main: Main, whose: str, heard: "queue.SimpleQueue[_Said]") -> None:
+        super().__init__(name=f"segment-{segment.number}", daemon=True)
+        self.segment = segment
+        self.outcome: Outcome | None = None
+        """What became of the segment, as far as is known."""
+        self.is_stopped = False
+        """Told to end with its epoch: nothing has become of the segment."""
+        self._main = main
+        self._whose = whose
+        self._heard = heard
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """The thread's whole life."""
+        try:
+            messages = worker_messages(self.segment, self._main, whose=self._whose, raise_if_due=self._raise_if_over)
+            with contextlib.closing(messages):
+                for message in messages:
+                    self._heard.put((self, message))
+                    if not self._answers.get():
+                        break
+        except _OverError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever keeps a child from being supervised is its death
+            self.outcome = Outcome("killed", f"{type(error).__name__}: {error}".splitlines()[0])
+        finally:
+            self._heard.put((self, None))
+
+    def answer(self, *, goes_on: bool) -> None:
+        """The last message is recorded; with False, the child ends."""
+        self._answers.put(goes_on)
+
+    def end(self) -> None:
+        """Ends the child, whatever it does."""
+        self._is_over.set()
+        self._answers.put(False)
+
+    def _raise_if_over(self) -> None:
+        if self._is_over.is_set():
+            raise _OverError
+
+
+class _OverError(Exception):
+    """The run is over: a child is not waited for any more."""
+
+
+_Said = tuple[_Worker, Message | None]
+"""A worker and its message; None: its process is gone."""
+
+
+class _Loop:
+    """The segments under way, all on the caller's thread."""
+
+    def __init__(self, dispatcher: Dispatcher, slots: Slots, start: Callable[[Segment, Any], _Worker]) -> None:
+        self._dispatcher = dispatcher
+        self._inbox = Inbox(dispatcher)
+        self._threads = slots.threads
+        self._free = list(slots.gpus)
+        self._start = start
+        self._heard: queue.SimpleQueue[_Said] = queue.SimpleQueue()
+        self._workers: list[_Worker] = []
+
+    def is_busy(self) -> bool:
+        """Hands out what there is to hand out; False once that is nothing and no worker is left."""
+        is_finished = False
+        while self._free and not is_finished:
+            segment = self._dispatcher.next_segment()
+            if segment == "wait":
+                break
+            if segment == "finished":
+                is_finished = True
+            else:
+                own = replace(segment, threads=self._threads, gpu=self._free.pop(0))
+                self._workers.append(self._start(own, self._heard))
+        return bool(self._workers) or not is_finished
+
+    def step(self) -> None:
+        """Waits a little for a worker to say something, and records it."""
+        try:
+            worker, message = self._heard.get(timeout=_LOOK_S)
+        except queue.Empty:
+            return
+        if message is None:
+            self._gone(worker)
+        else:
+            self._said(worker, message)
+
+    def end_all(self) -> None:
+        """Ends what is left, and waits until it is gone."""
+        for worker in self._workers:
+            worker.end()
+        for worker in self._workers:
+            worker.join()
+
+    def _said(self, worker: _Worker, message: Message) -> None:
+        worker.outcome = read_outcome(message)
+        answer = "go on" if worker.outcome else self._inbox.take(worker.segment.number, message)
+        worker.is_stopped = answer == "stop"
+        if answer == "out of time":
+            worker.outcome = Outcome("out_of_time")
+        worker.answer(goes_on=answer == "go on")
+
+    def _gone(self, worker: _Worker) -> None:
+        worker.join()
+        self._workers.remove(worker)
+        self._free.insert(0, worker.segment.gpu)
+        if not worker.is_stopped:
+            self._dispatcher.segment_ended(worker.segment.number, worker.outcome or LOST)

@@ -1,0 +1,24 @@
+"""Where the process that scores a final training begins.
+
+Apart from what runs there: the command must not load a framework, and a child imports the module of its main function.
+"""
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from search.final.score_job import ScoreJob
+from search.worker.entry import imported
+from search.worker.segment import Segment
+
+
+def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """The child's main function; see `search.final.score_child`."""
+    run_scoring = imported(_run_scoring, messages)
+    if run_scoring is not None:
+        run_scoring(job, segment, messages, lifeline)
+
+
+def _run_scoring() -> Callable[[ScoreJob, Segment, Connection, Connection], None]:
+    from search.final.score_child import run_scoring  # noqa: PLC0415 - brings TensorFlow, which the command must not load
+
+    return run_scoring

@@ -1,0 +1,98 @@
+"""The answer for the photos to predict: the final model over them, in the sample's order and label coding."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.dataset.layouts import TEST_FOLDERS, find_test_folder
+from carcls.dataset.table import Unlabelled, load_unlabelled
+from carcls.inference.export import Card, load_model
+from carcls.inference.submission import write_answers, write_submission
+from carcls.inference.tta import average, predict_view
+from carcls.input.pixels import pixels
+from carcls.splits.split import Split, read_split
+from search.errors import StudyError
+from search.experiment.experiment import Experiment
+from search.experiment.node_store import open_store
+from search.study.checked_files import check_folder
+from search.study.folder import StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionEnd:
+    """What was written."""
+
+    rows: int
+    fallback_ids: tuple[str, ...]
+    """Rows that got the most frequent class, their photos being unreadable or missing."""
+
+
+def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None]) -> SubmissionEnd:
+    """Predicts the photos with the views that retraining chose, and writes `submission.csv`.
+
+    Rows follow the sample submission where there is one; without it every photo has a row, in natural order.
+    Raises StudyError without a final model or a readable photo, SubmissionError where sample and model do not match.
+    """
+    if not folder.model.exists():
+        raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
+    processes = len(os.sched_getaffinity(0))
+    found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
+    if not len(found.photos):
+        raise StudyError(_nothing_to_predict(folder, experiment, found))
+    exported = load_model(folder.model)
+    say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
+    store = open_store(experiment.store)
+    test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
+    by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
+    probabilities = average(by_view, exported.card.tta_views)
+    split = _split(folder, experiment)
+    frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
+    fallback_ids = _write(folder, exported.card, found, probabilities, fallback=split.class_names[frequent])
+    return SubmissionEnd(rows=len(found.photos) + len(fallback_ids), fallback_ids=fallback_ids)
+
+
+def _split(folder: StudyFolder, experiment: Experiment) -> Split:
+    """The study's, or a fixed recipe's. Raises StudyError where it was changed since."""
+    check_folder(folder)
+    return read_split(folder.split, experiment.data.root)
+
+
+def _write(
+    folder: StudyFolder, card: Card, found: Unlabelled, probabilities: NDArray[np.float32], *, fallback: str
+) -> tuple[str, ...]:
+    if found.sample_submission is None:
+        return write_answers(
+            folder.submission,
+            asked=found.ids,
+            probabilities=probabilities,
+            ids=found.photos.ids,
+            class_names=card.class_names,
+            fallback=fallback,
+        )
+    return write_submission(
+        folder.submission,
+        sample=found.sample_submission,
+        probabilities=probabilities,
+        ids=found.photos.ids,
+        class_names=card.class_names,
+        fallback=fallback,
+    )
+
+
+def _nothing_to_predict(folder: StudyFolder, experiment: Experiment, found: Unlabelled) -> str:
+    """One line, also where there are thousands of unreadable photos."""
+    root, layout = experiment.data.root, experiment.data.layout
+    place = find_test_folder(root, layout) or root / TEST_FOLDERS[0]
+    if found.quarantined:
+        first = found.quarantined[0]
+        return (
+            f"{place}: none of {len(found.quarantined):,} photos can be read; the first is {first.path}: {first.reason}"
+        )
+    return (
+        f"no photos to predict: put them into {place}, or predict any folder by"
+        f" 'carsearch predict {folder.model} FOLDER'"
+    )

@@ -1,0 +1,84 @@
+"""Ray Tune as an executor: each of its trials is one segment, on whichever node has room. See `search.driver.executor`
+for the contract."""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+from ray.tune.error import TuneError
+
+from carcls.errors import DiskFullError
+from carcls.system.atomic import away_behind, full_disk_behind
+from search.driver.dispatch import Dispatcher
+from search.driver.interrupts import INTERRUPTED, Interrupts
+from search.errors import ClusterError, StudyError
+from search.experiment.settings import DeadlineSettings
+from search.on_ray.actor import run_segment
+from search.on_ray.adapters import adapters
+from search.on_ray.nodes import ResourcePlan
+from search.study.folder import StudyFolder
+
+
+class RayExecutor:
+    """Runs on the Ray that this process is connected to. Call `run` on the main thread, which hears of Ctrl-C."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        resources: ResourcePlan,
+        *,
+        deadline: DeadlineSettings,
+        interrupts: Interrupts,
+        trainable: Callable[[dict[str, Any]], None] = run_segment,
+    ) -> None:
+        """trainable: what a worker runs, see `run_segment`."""
+        self._folder = folder
+        self._resources = resources
+        self._deadline = deadline
+        self._interrupts = interrupts
+        self._trainable = trainable
+
+    def run(self, dispatcher: Dispatcher) -> None:
+        """See `Executor.run`."""
+        tuner = self._tuner(dispatcher)
+        how = f"go on by 'carsearch resume {self._folder.root}'"
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
+        try:
+            with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
+                tuner.fit()
+        except KeyboardInterrupt:
+            dispatcher.stop(INTERRUPTED)
+            if self._interrupts.error is not None:
+                raise self._interrupts.error from None
+        except RuntimeError as error:
+            raise ClusterError(f"Ray gave up: {error}; {how}") from error
+        except (OSError, TuneError) as error:
+            full, away = full_disk_behind(error), away_behind(error)
+            if full is not None:
+                raise DiskFullError(f"{full}; then {how}") from error
+            if away is None:
+                raise
+            where = away.filename or self._folder.root
+            raise StudyError(f"{where}: {away.strerror}; put it back, then {how}") from error
+        finally:
+            shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
+
+    def _tuner(self, dispatcher: Dispatcher) -> tune.Tuner:
+        searcher, scheduler = adapters(
+            dispatcher,
+            concurrent=self._resources.concurrent,
+            deadline=self._deadline,
+            raise_if_due=self._interrupts.raise_if_due,
+        )
+        return tune.Tuner(
+            tune.with_resources(self._trainable, {"cpu": self._resources.cpus, "gpu": self._resources.gpus}),
+            tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name=".ray",
+                storage_path=str(self._folder.root),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )

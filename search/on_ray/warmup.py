@@ -1,0 +1,123 @@
+"""Before the first trial, on every node: the framework loads, and each backbone's weights are there, whole, and of that
+backbone.
+
+A download happens here, once per node; what is wrong ends the search before it has cost anything.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, Any, cast
+
+import numpy as np
+import ray
+
+from carcls.config import TrainConfig
+from carcls.system.own_path import current_folder_left_out
+from search.errors import ClusterError
+from search.experiment.experiment import Experiment
+from search.on_ray.nodes import Node, answer_of, on_node
+from search.worker.weights_check import Found, start_problems
+
+_TIMEOUT_S = 3600
+"""Of one node's answer: it may download half a gigabyte of weights first."""
+_WEIGHTS_SAMPLES = 256
+"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
+_HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "NO_ALBUMENTATIONS_UPDATE": "1"}
+
+Check = Callable[[Sequence[Node]], None]
+"""Returns once the weights are known to be right on those nodes. Raises ClusterError with every problem, by node."""
+
+
+def some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
+    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
+    yield experiment.bind(experiment.baseline)
+    rng = np.random.default_rng(0)
+    for _ in range(_WEIGHTS_SAMPLES):
+        yield experiment.bind(experiment.space.sample(rng))
+
+
+def distinct_weights(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
+    """One configuration for each backbone, width and weights among `configs`, in order of appearance. Pure.
+
+    Without those that begin with random weights: they need no file.
+    """
+    by_weights: dict[tuple[str, float, str], TrainConfig] = {}
+    for config in configs:
+        if config.weights != "none":
+            by_weights.setdefault((config.backbone, config.alpha, config.weights), config)
+    return tuple(by_weights.values())
+
+
+@contextlib.contextmanager
+def checking_start(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Check]:
+    """The framework, and each configuration's weights, are loaded once on each node; what is given waits for that.
+
+    here: on this machine alone, which begins at once, while Ray starts.
+    """
+    plain = [config.model_dump(mode="json") for config in configs]
+    if not here:
+        yield lambda nodes: _raise_for(_found_on(nodes, plain))
+        return
+    with _begin(plain) as process:
+        try:
+            yield lambda nodes: _raise_for([_found_here(process, nodes[0])])
+        finally:
+            process.kill()
+
+
+def _raise_for(answers: Sequence[tuple[Node, Found]]) -> None:
+    if broken := [f"{node.name}: {found.framework}" for node, found in answers if found.framework]:
+        raise ClusterError("\n".join(broken))
+    if problems := [f"{node.name}: {wrong}" for node, found in answers for wrong in found.weights]:
+        raise ClusterError("the backbones' weights cannot be used:\n  " + "\n  ".join(problems))
+
+
+def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tuple[Node, Found]]:
+    """By tasks in processes of their own. A GPU-less task sees no GPU, and holds none."""
+    remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(start_problems)
+    pending = [(node, on_node(remote, node).remote(configs)) for node in nodes]
+    answers = []
+    for node, answer in pending:
+        found, problem = answer_of(node, answer, timeout_s=_TIMEOUT_S)
+        told = problem.removeprefix(f"{node.name}: ")
+        answers.append((node, Found(framework=told) if found is None else Found(**found)))
+    return answers
+
+
+def _begin(configs: list[dict[str, Any]]) -> "subprocess.Popen[str]":
+    with current_folder_left_out():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.worker.weights_check"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | _HIDDEN_GPUS,
+            start_new_session=True,  # a terminal's Ctrl-C is for the driver alone
+        )
+    with contextlib.suppress(BrokenPipeError):  # that it has died is told of where it is asked
+        line = cast("IO[str]", process.stdin)
+        line.write(f"{json.dumps(configs)}\n")
+        line.flush()
+    return process
+
+
+def _found_here(process: "subprocess.Popen[str]", node: Node) -> tuple[Node, Found]:
+    try:
+        answer, errors = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return node, Found(framework=f"loading framework and weights gave no answer within {_TIMEOUT_S} s")
+    if process.returncode:
+        lines = errors.strip().splitlines() or ["no word"]
+        how = _how_it_ended(process.returncode)
+        return node, Found(framework=f"loading framework and weights {how}: {lines[-1]}")
+    return node, Found(**json.loads(answer))
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended by exit status {status}"

@@ -1,0 +1,67 @@
+"""From a study's folder to its page: gathers what the report shows."""
+
+import csv
+from dataclasses import asdict
+
+from search.experiment.experiment import Experiment
+from search.final.trainings import final_reports
+from search.policy.records import trained_s
+from search.progress.summary import left_behind
+from search.report import report_data, write_report
+from search.study.checked_files import check_files
+from search.study.expected import WinnerExpectation, expected_winner
+from search.study.final_scores import read_scores
+from search.study.folder import StudyFolder
+from search.study.journal import is_held
+from search.study.study import Study
+
+
+def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
+    """Writes report.html from what lies in the folder: a study at any point of its life, or a fixed recipe's training.
+
+    Raises StudyError where the folder's study, or a file of it, cannot be read or was changed.
+    """
+    study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
+    if study:
+        check_files(study, folder)
+    records = study.records() if study else ()
+    trained = sum(trained_s(record.reports) for record in records)
+    changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
+    data = report_data(
+        name=folder.name,
+        experiment_text=changes + experiment.resolved_yaml(),
+        records=records if is_held(folder.root) else left_behind(records),
+        validation_photos=_photos(folder, "validation"),
+        holdout_photos=_photos(folder, "holdout"),
+        quarantined=_quarantined(folder),
+        retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
+        retrain_reports=tuple(report for reports in final_reports(folder) for report in reports),
+        submission=str(folder.submission) if folder.submission.exists() else None,
+        elapsed_s=study.elapsed_s if study else None,
+        gpus_per_trial=study.gpu_meter.mean_share(trained) if study else 0.0,
+        device=_device(folder),
+        finalists=experiment.search.finalists,
+        finals_exhausted=study.finals_exhausted if study else False,
+        expected=_expected(folder, experiment, study) if study else None,
+    )
+    write_report(folder.report, data)
+
+
+def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> WinnerExpectation | None:
+    return expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
+
+
+def _device(folder: StudyFolder) -> str:
+    """What the final training ran on, as it recorded; the search itself may have run elsewhere."""
+    return read_scores(folder.scores).device if folder.scores.exists() else ""
+
+
+def _photos(folder: StudyFolder, fold: str) -> int:
+    with folder.split.open(newline="", encoding="utf-8") as rows:
+        return sum(row["fold"] == fold for row in csv.DictReader(rows))
+
+
+def _quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of each photo that cannot be used."""
+    with folder.quarantine.open(newline="", encoding="utf-8", errors="replace") as rows:  # names need not be UTF-8
+        return tuple((row["path"], row["reason"]) for row in csv.DictReader(rows))

@@ -1,0 +1,245 @@
+"""What the page says, as plain values: pure functions over the study's records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from carcls.events import EpochReport
+from carcls.scoring.expectation import Expectation
+from search.experiment.domains import Value
+from search.experiment.settings import FinalistSettings
+from search.policy.finals import NO_FINALS
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.progress.summary import counts_line, leading_trial, state_name
+from search.report.confidence import Score, overlap, trial_score
+from search.report.final import Retrain, final_training
+from search.report.finals import Finals, finals_view
+from search.report.micro_batches import PartsRow, parts_rows
+from search.report.parameters import ParameterView, parameter_views, role_of
+from search.report.phases import TimeSpent, time_spent
+from search.report.stage_table import StageRow, stage_rows
+from search.study.expected import WinnerExpectation
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRow:
+    """One parameter of the winner beside the baseline's; None where it is not active."""
+
+    name: str
+    value: Value
+    baseline: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The best trial, and whether that says anything."""
+
+    number: int
+    provisional: bool
+    """True as long as no trial has had all its stages."""
+    score: Score
+    baseline: Score | None
+    verdict: str
+    parameters: tuple[ParameterRow, ...]
+    expected: Expectation | None = None
+    """On new photos; None where nothing tells it of this trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One line of the leaderboard, best first."""
+
+    number: int
+    role: str
+    state: str
+    stages_ended: int
+    stage_count: int
+    epochs: int
+    seconds: float
+    score: Score | None
+    params: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A trial that failed, and why."""
+
+    number: int
+    kind: str
+    epochs: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Validation accuracy of one trial, epoch by epoch."""
+
+    number: int
+    role: str
+    failed: bool
+    points: tuple[tuple[int, float], ...]
+    borders: tuple[tuple[int, str], ...]
+    """Epoch at which each stage ended, and the stage's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything on the page; the template only prints it."""
+
+    name: str
+    experiment_text: str
+    device: str
+    counts: str
+    validation_photos: int | None
+    elapsed_s: float | None
+    trained_s: float
+    """Seconds that trials spent building, training and validating, added up."""
+    gpus_per_trial: float
+    interruptions: int
+    winner: Winner | None
+    finals: Finals | None
+    leaderboard: tuple[TrialRow, ...]
+    curves: tuple[Curve, ...]
+    parameters: tuple[ParameterView, ...]
+    winner_stages: tuple[StageRow, ...]
+    pooled_stages: tuple[StageRow, ...]
+    time: TimeSpent | None
+    parts: tuple[PartsRow, ...]
+    failures: tuple[Failure, ...]
+    quarantined: tuple[tuple[str, str], ...]
+    retrain: Retrain | None
+    submission: str | None
+
+
+def report_data(
+    *,
+    name: str,
+    experiment_text: str,
+    records: Sequence[TrialRecord],
+    validation_photos: int | None,
+    quarantined: Sequence[tuple[str, str]] = (),
+    retrain: Mapping[str, Any] | None = None,
+    retrain_reports: Sequence[EpochReport] = (),
+    submission: str | None = None,
+    elapsed_s: float | None = None,
+    gpus_per_trial: float = 0.0,
+    device: str = "",
+    finalists: FinalistSettings = NO_FINALS,
+    finals_exhausted: bool = False,
+    holdout_photos: int | None = None,
+    expected: WinnerExpectation | None = None,
+) -> ReportData:
+    """Decides all that the page says; pure.
+
+    `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
+    the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
+    `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
+    machine. Without `validation_photos` or `holdout_photos` their scores have no interval. `finals_exhausted`: the
+    budget has no room for more repeats of `finalists`. `expected`: see `search.study.expected`. Raises KeyError where
+    `retrain` lacks a score.
+    """
+    best, trials = leading_trial(records), searched(records)
+    finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
+    return ReportData(
+        name=name,
+        experiment_text=experiment_text,
+        device=device,
+        counts=counts_line(records),
+        validation_photos=validation_photos,
+        elapsed_s=elapsed_s,
+        trained_s=sum(trained_s(record.reports) for record in records),
+        gpus_per_trial=gpus_per_trial,
+        interruptions=sum(len(record.deaths) for record in records),
+        winner=_winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
+        finals=finals,
+        leaderboard=_leaderboard(trials, best, validation_photos),
+        curves=tuple(_curve(record, best) for record in trials if record.reports),
+        parameters=parameter_views(trials, best),
+        winner_stages=stage_rows([best]) if best else (),
+        pooled_stages=stage_rows(trials),
+        time=time_spent(records, best, retrain_reports),
+        parts=parts_rows(records, retrain_reports),
+        failures=tuple(_failure(record) for record in records if record.state is TrialState.FAIL),
+        quarantined=tuple(quarantined),
+        retrain=final_training(retrain) if retrain else None,
+        submission=submission,
+    )
+
+
+def _winner(
+    best: TrialRecord,
+    records: Sequence[TrialRecord],
+    photos: tuple[int | None, int | None],
+    finals: Finals | None,
+    expected: WinnerExpectation | None,
+) -> Winner | None:
+    score = trial_score(best, *photos)
+    if score is None:
+        return None
+    baseline = next((record for record in records if record.is_baseline), None)
+    baseline_score = trial_score(baseline, *photos) if baseline else None
+    names = dict.fromkeys([*best.params, *(baseline.params if baseline else ())])
+    return Winner(
+        number=best.number,
+        provisional=best.state is not TrialState.COMPLETE,
+        score=score,
+        baseline=baseline_score,
+        verdict=(finals and finals.verdict) or _verdict(score, baseline_score, is_baseline=best.is_baseline),
+        parameters=tuple(
+            ParameterRow(name, best.params.get(name), baseline.params.get(name) if baseline else None) for name in names
+        ),
+        expected=expected.expected if expected is not None and expected.number == best.number else None,
+    )
+
+
+def _verdict(winner: Score, baseline: Score | None, *, is_baseline: bool) -> str:
+    if is_baseline:
+        return "No trial was better than the default recipe, the baseline."
+    if baseline is None:
+        return "The baseline has no score yet, so there is nothing to compare with."
+    gain = f"{100 * (winner.accuracy - baseline.accuracy):+.2f} points over the baseline"
+    if winner.interval is None or baseline.interval is None:
+        return f"{gain}; how many photos it was measured on is not known, so neither is its noise."
+    if overlap(winner.interval, baseline.interval):
+        return f"{gain}, which is within noise: the 95 % intervals overlap."
+    return f"{gain}, which is more than noise: the 95 % intervals do not overlap."
+
+
+def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photos: int | None) -> tuple[TrialRow, ...]:
+    """Best first; failed trials after all others, then those without an epoch."""
+    ranked = sorted(records, key=_leaderboard_order)
+    return tuple(
+        TrialRow(
+            number=record.number,
+            role=role_of(record, best),
+            state=state_name(record),
+            stages_ended=0 if record.rung is None else record.rung + 1,
+            stage_count=record.stage_count,
+            epochs=record.fidelity,
+            seconds=trained_s(record.reports),
+            score=trial_score(record, photos),
+            params=record.params,
+        )
+        for record in ranked
+    )
+
+
+def _leaderboard_order(record: TrialRecord) -> tuple[bool, bool, float, float, int]:
+    first, second = record.best_rank or (0.0, 0.0)
+    return (record.state is TrialState.FAIL, record.best_rank is None, -first, -second, record.number)
+
+
+def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:
+    return Curve(
+        number=record.number,
+        role=role_of(record, best),
+        failed=record.state is TrialState.FAIL,
+        points=tuple((report.epoch, report.val_accuracy) for report in record.reports),
+        borders=tuple((report.epoch, report.stage_name) for report in record.reports if report.stage_ended),
+    )
+
+
+def _failure(record: TrialRecord) -> Failure:
+    cause = record.cause or "no cause recorded"
+    repeats = "" if record.repeats is None else f"repeats trial {record.repeats:04d}: "
+    return Failure(number=record.number, kind=state_name(record), epochs=record.fidelity, cause=repeats + cause)

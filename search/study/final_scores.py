@@ -1,0 +1,160 @@
+"""What the final training told: its epochs, and what it scored on the validation photos."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carcls.events import EpochReport
+from carcls.scoring.expectation import Interval, wilson
+from search.study.efficiency import Efficiency, efficiency_lines
+
+
+@dataclass(frozen=True, slots=True)
+class MemberScore:
+    """One of several final trainings, on the photos of its fold, which it did not train on."""
+
+    photos: int
+    best_epoch: int
+    best_stage: str
+    accuracy: float
+    """Plain, as is the log-loss."""
+    log_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Accuracy to expect on new photos, corrected for the choices that the scored photos took part in."""
+
+    accuracy: float
+    low: float
+    """Of a 95 % interval, by the number of photos."""
+    high: float
+    of: str
+    """Whose accuracy: `the model`, or `one of its models` where no unseen photos told how much averaging them gains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Validation scores of the final training, at the image size of its best weights.
+
+    With several folds they are out-of-fold: each photo is predicted by the one model that did not train on it. The
+    exported average of all models is not scored; it tends to be better than they are.
+    """
+
+    best_epoch: int
+    best_stage: str
+    image_size: int
+    validation_photos: int
+    plain_accuracy: float
+    plain_log_loss: float
+    plain_correct: int
+    tta_accuracy: float
+    """Cross-fitted: each photo by views that were chosen without it."""
+    tta_log_loss: float
+    tta_interval: tuple[float, float]
+    """Bootstrap interval of the log-loss that TTA saves per photo."""
+    tta_views: tuple[str, ...]
+    """Views in use; `plain` alone where TTA does not help."""
+    seconds: float
+    device: str
+    trial: int | None
+    """The trial that it repeats; None for a fixed recipe."""
+    tta_note: str | None = None
+    """Why no view could be chosen; None where one could."""
+    efficiency: Efficiency | None = None
+    """None in files written before it was measured."""
+    folds: int = 1
+    """Trainings; best epoch and stage are those of the first."""
+    out_of_fold: bool = False
+    """True where the photos are all labelled ones but the holdout, each predicted by a model of another fold."""
+    members: tuple[MemberScore, ...] = ()
+    """Each training, in order of folds; empty where there is one."""
+    expected: Expected | None = None
+    """None in files written before it was told."""
+
+    @property
+    def plain_interval(self) -> Interval:
+        """95 % interval of the plain accuracy."""
+        return wilson(self.plain_accuracy, self.validation_photos)
+
+
+def read_scores(path: Path) -> Scores:
+    """What `scores.json` holds."""
+    return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def scores_from_json(values: Mapping[str, Any]) -> Scores:
+    """Inverse of `dataclasses.asdict`, also after JSON. Raises TypeError and KeyError for anything else."""
+    efficiency = values.get("efficiency")
+    return Scores(
+        **{
+            **values,
+            "tta_interval": tuple(values["tta_interval"]),
+            "tta_views": tuple(values["tta_views"]),
+            "efficiency": Efficiency.from_json(efficiency) if efficiency else None,
+            "members": tuple(MemberScore(**member) for member in values.get("members", ())),
+            "expected": Expected(**values["expected"]) if values.get("expected") else None,
+        }
+    )
+
+
+def read_reports(path: Path) -> tuple[EpochReport, ...]:
+    """The epochs that an older carsearch wrote to `reports.jsonl`, none where there is no file; a line cut off in
+    writing is left out."""
+    if not path.exists():
+        return ()
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return tuple(EpochReport.from_json(json.loads(line)) for line in whole.splitlines())
+
+
+def score_lines(scores: Scores) -> tuple[str, ...]:
+    """The scores in words, then what the training took, for the terminal."""
+    low, high = scores.tta_interval
+    refused = scores.tta_note or "no TTA: it does not help here"
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
+    if scores.members:
+        return (*expected_lines(scores), *_fold_lines(scores), f"views in use: {used}", *_cost_lines(scores))
+    return (
+        *expected_lines(scores),
+        f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
+        f"validation, plain: accuracy {scores.plain_accuracy:.4f}"
+        f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
+        f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
+        f" saved {low:+.4f} to {high:+.4f} per photo",
+        f"views in use: {used}",
+        *_cost_lines(scores),
+    )
+
+
+def expected_lines(scores: Scores) -> tuple[str, ...]:
+    """What to expect on new photos, in one line; none where it is not told."""
+    if scores.expected is None:
+        return ()
+    found = scores.expected
+    return (f"expect on new photos: accuracy {found.accuracy:.3f} ({found.low:.3f} to {found.high:.3f}) of {found.of}",)
+
+
+def _fold_lines(scores: Scores) -> tuple[str, ...]:
+    low, high = scores.plain_interval
+    saved_low, saved_high = scores.tta_interval
+    return (
+        *(
+            f"fold {number}: epoch {one.best_epoch}, stage {one.best_stage}, accuracy {one.accuracy:.4f} of"
+            f" {one.photos} photos, log-loss {one.log_loss:.4f}"
+            for number, one in enumerate(scores.members, start=1)
+        ),
+        f"out-of-fold, plain: accuracy {scores.plain_accuracy:.4f} ({low:.4f} to {high:.4f}, {scores.plain_correct} of"
+        f" {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
+        f"out-of-fold, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
+        f" saved {saved_low:+.4f} to {saved_high:+.4f} per photo",
+        f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was predicted"
+        " by the one that did not train on it",
+    )
+
+
+def _cost_lines(scores: Scores) -> tuple[str, ...]:
+    return efficiency_lines(scores.efficiency, len(scores.tta_views)) if scores.efficiency else ()

@@ -1,0 +1,40 @@
+"""A study's split, compared with what the study knows of it. Light: every trial's process reads it."""
+
+import contextlib
+from pathlib import Path
+
+from carcls.dataset.table import ImageTable
+from carcls.errors import DataError
+from carcls.splits.k_folds import parse_folds
+from carcls.splits.split import Split, parse_split, read_split
+from search.study.fingerprint import digest_of
+from search.study.folder import StudyFolder
+
+
+def shared_tables(folder: StudyFolder, data_root: Path, *, fold: int | None) -> tuple[ImageTable, ...]:
+    """Tables of the study's own split, whose pixels the store may have already, for a training on one of its folds.
+
+    Nothing without a fold, and where they cannot be read: to share them only saves time.
+    """
+    if fold is None:
+        return ()
+    with contextlib.suppress(DataError):
+        split = read_split(folder.split, data_root)
+        return (split.train, split.validation)
+    return ()
+
+
+def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:
+    """The split in a study's folder, or what one of its folds trains and validates on.
+
+    digest: BLAKE2b-128 of the file, in hex; empty where the study does not know it. Raises DataError where the file
+    cannot be read, or has another one.
+    """
+    path = folder.split if fold is None else folder.folds
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if digest and digest_of(content) != digest:
+        raise DataError(f"{path}: damaged (not as the study made it): put back a copy of this file")
+    return parse_split(content, path, data_root) if fold is None else parse_folds(content, path, data_root).split(fold)
