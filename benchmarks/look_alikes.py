@@ -14,7 +14,7 @@ quiet()
 
 from carcls.photos import duplicates  # noqa: E402
 from carcls.photos.duplicates import look_of, near_groups  # noqa: E402
-from tests.carcls.data.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below  # noqa: E402
+from tests.helpers.photos.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below  # noqa: E402
 
 _EDITED_PHOTOS, _EDITED_PAIRS = 180, 60
 

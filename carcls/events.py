@@ -94,8 +94,8 @@ class EpochReport:
     where a probability was not finite: the training goes on, for validation alone decides."""
     holdout_accuracy: float | None = None
     val_scaled_log_loss: float | None = None
-    """After temperature scaling (`carcls.scoring.choices`): ranks weights and trials. None if accuracy ranks them, and in
-    reports older than this field."""
+    """After temperature scaling (`carcls.scoring.choices`); ranks weights and trials. None if accuracy ranks them,
+    and in reports older than this field."""
     kept_epoch: int | None = None
     """The epoch whose weights `best_weights` holds, or None if that is the best one by `rank`."""
     evidence: Evidence | None = field(default=None, compare=False, repr=False)

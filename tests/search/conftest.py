@@ -1,13 +1,19 @@
-"""One finished tiny search for all tests that only look at one; each real search costs half a minute."""
+"""One finished tiny search for all tests that only look at one, and a desk for tests of the dispatcher."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.experiment.experiment import load
+from search.policy.policy import search_policy
 from search.study.folder import StudyFolder
-from tests.search.processes import run_cli
-from tests.search.ran import Ran
-from tests.search.tiny import write_tiny
+from search.study.study import Study
+from tests.helpers.search.dispatch_desk import CPU, Clock, Desk, Listening
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.ran import Ran
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +32,36 @@ def retrained(finished: Ran) -> Ran:
     done = run_cli("retrain", str(finished.folder.root), cwd=finished.cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return replace(finished, output=done.stdout)
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    folder = StudyFolder(tmp_path / "study")
+    opened: list[Study] = []
+
+    def desk(*overrides: str, worker: WorkerSettings = CPU) -> Desk:
+        experiment = load(Path("tiny.yaml"), overrides)
+        for study in opened:
+            study.close()
+        if folder.log.exists():
+            opened.append(Study.open(folder.root))
+        else:
+            folder.trials.mkdir(parents=True)
+            opened.append(Study.create(folder.root, "tiny"))
+        listening, clock, study = Listening(), Clock(), opened[-1]
+        dispatcher = Dispatcher(
+            experiment,
+            study,
+            folder,
+            policy=search_policy(experiment),
+            worker=worker,
+            listeners=(listening,),
+            clock_s=clock,
+        )
+        return Desk(experiment, study, folder, listening, clock, dispatcher)
+
+    yield desk
+    for study in opened:
+        study.close()

@@ -21,7 +21,7 @@ from carcls.inference.model_config import _KINDS, MAX_CONFIG_BYTES, checked_conf
 from carcls.inference.model_file import CARD
 from carcls.inference.model_values import ForeignConfigError
 from carcls.models.classifier import Classifier, build_classifier
-from tests.mutations import refusal
+from tests.helpers.mutations import refusal
 
 SIZE = 32
 CONFIG = TrainConfig(

@@ -20,7 +20,7 @@ from carcls.inference.model_config import checked_config
 from carcls.inference.tta import predict_view
 from carcls.input.pixels import decode
 from carcls.models.classifier import Classifier, build_classifier
-from tests.carcls.inference.tiny_members import NAMES, tiny_member
+from tests.helpers.photos.tiny_members import NAMES, tiny_member
 
 SIZES = (6, 9)
 

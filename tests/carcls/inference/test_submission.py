@@ -10,7 +10,7 @@ from carcls.dataset import sample_submission
 from carcls.dataset.sample_submission import read_sample
 from carcls.errors import SubmissionError
 from carcls.inference.submission import write_answers, write_submission
-from tests.mutations import mutated, refusal
+from tests.helpers.mutations import mutated, refusal
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 NAMES = ("0", "1", "10")

@@ -15,7 +15,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone, imagenet_file
 from carcls.models.weights import load_backbone_weights, resolve_weights
-from tests.mutations import mutated, refusal
+from tests.helpers.mutations import mutated, refusal
 
 STAGES = (StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),)
 

@@ -11,7 +11,7 @@ from carcls.config import TrainConfig
 from search.errors import ExperimentError
 from search.experiment.experiment import load
 from search.experiment.yaml_source import dump, parse_source, walk
-from tests.mutations import mutated
+from tests.helpers.mutations import mutated
 
 EXPERIMENTS = sorted((Path(__file__).parents[3] / "experiments").glob("*.yaml"))
 DEMO = next(path for path in EXPERIMENTS if path.stem == "demo").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from search.errors import ExperimentError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
-from tests.search.tiny import EXPERIMENT
+from tests.helpers.search.tiny import EXPERIMENT
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from search.study.final_lock import retraining
 from search.study.final_scores import Scores, read_scores, score_lines
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from tests.search.processes import run_cli
-from tests.search.ran import Ran
-from tests.search.tiny import VALIDATION_PHOTOS
-from tests.search.trial_builders import climb, trial
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.ran import Ran
+from tests.helpers.search.tiny import VALIDATION_PHOTOS
+from tests.helpers.search.trial_builders import climb, trial
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 

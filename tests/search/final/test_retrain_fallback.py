@@ -14,7 +14,7 @@ from search.study.folder import StudyFolder
 from search.worker.child import _resumable
 from search.worker.outbox import Outbox
 from search.worker.segment import Fallback, Segment, read_fallback, read_notice
-from tests.search.trial_builders import epoch_report
+from tests.helpers.search.trial_builders import epoch_report
 
 SEGMENT = Segment("", 0, 1, {}, "attempt-0/epoch-0003.npz", 0, "", 0, {}, 1, None, False, needs_best=True)
 

@@ -4,10 +4,10 @@ from itertools import combinations, permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_builders import trial
 
 from search.policy.agreement import ENOUGH_TRIALS, agreeing_pairs, doubtful_rungs
 from search.policy.records import TrialState
+from tests.helpers.search.policy_builders import trial
 
 PAUSED, COMPLETE, FAIL = TrialState.PAUSED, TrialState.COMPLETE, TrialState.FAIL
 BEST_LAST = tuple(0.1 + 0.1 * place for place in range(ENOUGH_TRIALS))

@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_builders import trial
 
 from search.policy.failures import (
     FAILURES_IN_A_ROW,
@@ -20,6 +19,7 @@ from search.policy.failures import (
     why_stop,
 )
 from search.policy.records import TrialState
+from tests.helpers.search.policy_builders import trial
 
 NOTHING_TRAINED = (trial(0, TrialState.FAIL),)
 SOMETHING_TRAINED = (trial(0, TrialState.PAUSED, [0.5]),)

@@ -8,7 +8,6 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_builders import Search, reports, trial
 
 from search.experiment.domains import Uniform
 from search.experiment.settings import FinalistSettings
@@ -19,6 +18,7 @@ from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder, ordinary_trials, promotable, standing
 from search.policy.sampler import as_seen_by_tpe, ask
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait, next_job
+from tests.helpers.search.policy_builders import Search, reports, trial
 
 COMPLETE, FAIL, PAUSED, RUNNING, WAITING = (
     TrialState.COMPLETE,

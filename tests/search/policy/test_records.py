@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_builders import report, trial
 
 from carcls.events import PhaseSeconds
 from search.policy.records import TrialRecord, TrialState, report_attribute, searched, trained_s
+from tests.helpers.search.policy_builders import report, trial
 
 
 def test_best_is_over_all_stages_and_the_earlier_of_equals():

@@ -1,10 +1,10 @@
 import math
 
 import pytest
-from policy_builders import trial
 
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder, earned_rung, ordinary_trials, promotable, standing
+from tests.helpers.search.policy_builders import trial
 
 PAUSED, COMPLETE, FAIL = TrialState.PAUSED, TrialState.COMPLETE, TrialState.FAIL
 

@@ -6,12 +6,12 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState as OptunaState
-from policy_builders import trial
 
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform, Value
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialRecord, TrialState
 from search.policy.sampler import STARTUP_TRIALS, as_seen_by_tpe, ask, distributions
+from tests.helpers.search.policy_builders import trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -5,11 +5,11 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_builders import Search, by_number, trial
 
 from search.policy.records import OUT_OF_TIME, TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
+from tests.helpers.search.policy_builders import Search, by_number, trial
 
 PAUSED, RUNNING, WAITING, COMPLETE, FAIL = (
     TrialState.PAUSED,

@@ -1,0 +1,434 @@
+"""Archives are unpacked as their maker meant them, and nothing ever stands outside the folder."""
+
+import errno
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from carcls.archives import budget as archive_budget
+from carcls.archives import placing
+from carcls.archives import unpack as archives
+from carcls.archives.unpack import Unpacked, unpack
+from carcls.errors import DataError
+from tests.carcls.system.test_containers import overlapping
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tarred(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def found(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def unpacked(root: Path, *named: tuple[str, bytes], replace: bool = False) -> Unpacked:
+    """Writes the archives beside `root` and unpacks them."""
+    paths = []
+    for name, content in named:
+        (root.parent / name).write_bytes(content)
+        paths.append(root.parent / name)
+    return unpack(paths, root, replace=replace, on_bytes=lambda done, total: None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "outer" / "root"
+
+
+@pytest.fixture(autouse=True)
+def _outer(root: Path) -> None:
+    root.parent.mkdir()
+
+
+PHOTOS = {"train/0/1.jpg": b"one", "train/10/2.jpg": b"two" * 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip", zipped(PHOTOS)),
+        ("a.tar", tarred(PHOTOS, "w")),
+        ("a.tar.gz", tarred(PHOTOS, "w:gz")),
+        ("a.tar.bz2", tarred(PHOTOS, "w:bz2")),
+        ("a.tar.xz", tarred(PHOTOS, "w:xz")),
+        ("wrong-name.rar", zipped(PHOTOS)),
+        ("zip-at-its-end.tar", tarred({**PHOTOS, "inner.zip": zipped({"b.txt": b"b"})}, "w")),
+    ],
+)
+def test_every_kind_of_archive(root, name, content):
+    end = unpacked(root, (name, content))
+    expected = {**PHOTOS, "b.txt": b"b"} if name.startswith("zip-at") else PHOTOS
+    assert found(root) == expected
+    assert end == Unpacked(written=len(expected), kept=0, byte_count=sum(map(len, expected.values())))
+
+
+def test_the_contests_archives_with_and_without_their_folder(root):
+    """Both forms go about: photos below train/ in train.zip, and class folders at its top."""
+    test = {"3.jpg": b"3", "4.jpg": b"4"}
+    expected = {**PHOTOS, "test_upload/3.jpg": b"3", "test_upload/4.jpg": b"4"}
+    bare = {path.removeprefix("train/"): content for path, content in PHOTOS.items()}
+    unpacked(root, ("train.zip", zipped(bare)), ("test.zip", zipped(test)))
+    assert found(root) == expected
+    foldered = {f"test_upload/{name}": content for name, content in test.items()}
+    end = unpacked(root, ("train.zip", zipped(PHOTOS)), ("test.zip", zipped(foldered)))
+    assert found(root) == expected
+    assert (end.written, end.kept) == (0, 4)
+
+
+def test_the_whole_contest_in_one_zip_of_zips(root):
+    bare = {path.removeprefix("train/"): content for path, content in PHOTOS.items()}
+    outer = {"train.csv": b"Id,Category\n", "train.zip": zipped(bare), "test.zip": zipped({"test_upload/3.jpg": b"3"})}
+    unpacked(root, ("sf-dl-car-classification.zip", zipped(outer)))
+    assert found(root) == {**PHOTOS, "train.csv": b"Id,Category\n", "test_upload/3.jpg": b"3"}
+
+
+def test_a_train_zip_that_holds_the_whole_data_folder_is_not_moved(root):
+    files = {"labels.csv": b"path,label\n", "photos/1.jpg": b"1"}
+    unpacked(root, ("train.zip", zipped(files)))
+    assert found(root) == files
+
+
+def test_archives_inside_archives_have_an_end(root):
+    content = zipped({"a.txt": b"a"})
+    for _ in range(2):
+        content = zipped({"more/inner.zip": content})
+    unpacked(root, ("a.zip", content))
+    assert found(root) == {"more/more/a.txt": b"a"}
+    with pytest.raises(DataError, match=r"b\.zip > .*archive number 4 inside another"):
+        unpacked(root, ("b.zip", zipped({"inner.zip": content})))
+
+
+def test_names_in_cyrillic_however_they_were_written(root):
+    """With the UTF-8 flag; UTF-8 without it, as old macOS wrote; and cp866, as Windows in Russian writes."""
+    unpacked(root, ("flag.zip", zipped({"Лада Приора/1.jpg": b"1"})))
+    for name, encoding in (("Нива", "utf-8"), ("Калина", "cp866")):
+        content = zipped({"X" * len(name.encode(encoding)): b"2"}).replace(
+            b"X" * len(name.encode(encoding)), name.encode(encoding)
+        )
+        unpacked(root, (f"{encoding}.zip", content))
+    assert set(found(root)) == {"Лада Приора/1.jpg", "Нива", "Калина"}
+
+
+def test_what_macos_and_windows_leave_behind_is_passed_over(root):
+    files = {"0/1.jpg": b"1", "__MACOSX/0/._1.jpg": b"x", "0/.DS_Store": b"x", "0/Thumbs.db": b"x"}
+    unpacked(root, ("a.zip", zipped(files)))
+    assert found(root) == {"0/1.jpg": b"1"}
+
+
+def refused(root: Path, name: str, content: bytes, *words: str) -> None:
+    """An error that names archive, entry and reason; the folder is as before."""
+    before = found(root)
+    with pytest.raises(DataError) as error:
+        unpacked(root, (name, content))
+    for word in (name, *words):
+        assert word in str(error.value)
+    assert found(root) == before
+    assert not (root / ".carsearch-unpack").exists()
+    (root.parent / name).unlink()
+    assert {path.name for path in root.parent.iterdir()} <= {root.name}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("../evil", "'..'"),
+        ("train/../../evil", "'..'"),
+        ("/evil", "absolute"),
+        ("C:/evil", "absolute"),
+        ("c:evil", "absolute"),
+        ("..\\evil", "backslash"),
+        ("a\x00.jpg", "control"),
+        ("a\n.jpg", "control"),
+        ("x" * 256, "over 255 bytes"),
+        ("Ж" * 128, "over 255 bytes"),
+        ("/".join(["x" * 200] * 6), "1024 with folders"),
+    ],
+)
+def test_hostile_names_are_refused_before_anything_is_written(root, entry, reason):
+    hostile = entry.replace("\x00", "0")
+    content = zipped({"good.jpg": b"good", hostile: b"evil"}).replace(hostile.encode(), entry.encode())
+    refused(root, "a.zip", content, reason, repr(entry)[1:20])
+    if "\x00" not in entry:  # tar ends a name there
+        refused(root, "a.tar.gz", tarred({"good.jpg": b"good", entry: b"evil"}), reason)
+    refused(root, "b.zip", zipped({"good.txt": b"good", "in.zip": content}), "b.zip > in.zip", reason)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_links_pipes_and_devices_in_a_tar_are_refused(root, kind):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("0/link.jpg")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    refused(root, "a.tar", buffer.getvalue(), "0/link.jpg", "a link, pipe or device")
+
+
+def test_links_in_a_zip_are_refused(root):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("0")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc")
+        archive.writestr("0/passwd", "evil")
+    refused(root, "a.zip", buffer.getvalue(), "'0'", "a link")
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        (["a.jpg", "A.jpg"], "only by case"),
+        (["é.jpg", "e\u0301.jpg"], "Unicode form"),
+        (["train/1.jpg", "Train/2.jpg"], "only by case"),
+        (["a", "a/b"], "a file and a folder"),
+        ([".carsearch-unpack/part"], "a file and a folder"),
+    ],
+)
+def test_names_that_are_one_file_elsewhere_are_refused(root, entries, reason):
+    refused(root, "a.zip", zipped(dict.fromkeys(entries, b"x")), reason)
+
+
+def test_a_name_twice_in_one_archive_is_refused(root):
+    content = zipped({"a.jpg": b"1", "b.jpg": b"2"}).replace(b"b.jpg", b"a.jpg")
+    refused(root, "a.zip", content, "'a.jpg' stands in it twice")
+
+
+def test_bombs_are_refused(root):
+    refused(root, "a.zip", zipped({"zeros": bytes(80 * 2**20)}), "decompression bomb", "'zeros'")
+    refused(root, "a.tar.gz", tarred({"zeros": bytes(80 * 2**20)}), "decompression bomb")
+    nested = zipped({"a.zip": zipped({"zeros": bytes(80 * 2**20)})})
+    refused(root, "b.zip", nested, "b.zip > a.zip", "decompression bomb")
+
+
+def test_archives_inside_share_the_budget_of_the_outermost(root):
+    """Each by itself is under the 64 MB from which on ratios count; together they are no longer."""
+    inner = zipped({"zeros": bytes(30 * 2**20)})
+    several = zipped({f"{number}.zip": inner for number in range(3)})
+    assert len(several) < 100_000
+    refused(root, "a.zip", several, "a.zip > 2.zip", "outermost archive", "decompression bomb")
+    deeper = zipped({f"{number}.zip": zipped({"in.zip": inner}) for number in range(3)})
+    refused(root, "b.zip", deeper, "b.zip > 2.zip > in.zip", "decompression bomb")
+    two = zipped({f"{number}.zip": zipped({f"{number}.txt": bytes(30 * 2**20)}) for number in range(2)})
+    assert unpacked(root, ("c.zip", two), ("d.zip", two)).written == 2
+
+
+def test_folders_and_litter_count_too(root, monkeypatch):
+    monkeypatch.setattr(archive_budget, "MAX_ENTRIES", 50)
+    for names in ([f"{number}/" for number in range(51)], [f"__MACOSX/{number}" for number in range(51)]):
+        refused(root, "a.zip", zipped(dict.fromkeys(names, b"")), "more than 50 files and folders")
+    inner = zipped({f"{number}.jpg": b"" for number in range(20)})
+    refused(root, "b.zip", zipped({f"{number}/in.zip": inner for number in range(3)}), "more than 50", "2/in.zip")
+
+
+def test_archives_inside_are_copied_under_numbers_of_their_own(root, monkeypatch):
+    files = {f"{number}/in.zip": zipped({f"{number}.jpg": b"%d" % number}) for number in range(300)}
+    assert (
+        unpacked(root, ("a.zip", zipped(files)), ("b.zip", zipped({"in.zip": zipped({"x.jpg": b"x"})}))).written == 301
+    )
+    assert found(root) == {f"{n}/{n}.jpg": b"%d" % n for n in range(300)} | {"x.jpg": b"x"}
+    monkeypatch.setattr(archive_budget, "MAX_ARCHIVES", 299)
+    with pytest.raises(DataError, match=r"a\.zip: more than 299 archives inside it"):
+        unpacked(root, ("a.zip", zipped(files)))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_python_unpacks_without_bound_is_refused(root, method):
+    """40 bytes of bzip2 are 45 MB, whatever the entry claims, and Python unpacks 4 KB at once."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("a.jpg", bytes(10**6))
+    refused(root, "a.zip", buffer.getvalue(), "'a.jpg' is compressed by method", "unpack it by hand")
+
+
+def test_entries_that_share_their_bytes_are_refused(root, tmp_path):
+    shared = overlapping(tmp_path / "shared", 50, bytes(1000)).read_bytes()
+    refused(root, "a.zip", shared, "shares its bytes with another")
+
+
+def test_more_than_the_disk_holds_is_refused(root, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 10)
+    with pytest.raises(DataError, match="unpack to 11 bytes"):
+        unpacked(root, ("a.zip", zipped({"a": b"12345678901"})))
+
+
+def test_an_entry_longer_than_it_claims_is_refused(root):
+    content = zipped({"a.jpg": b"x" * 500})
+    size = struct.pack("<I", 500)
+    assert content.count(size) == 2
+    with pytest.raises(DataError, match=r"a\.zip: .*(broken|claims)"):
+        unpacked(root, ("a.zip", content.replace(size, struct.pack("<I", 400))))
+    assert not root.exists()
+
+
+def test_encrypted_entries_are_refused(root):
+    content = bytearray(zipped({"a.jpg": b"x"}))
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    refused(root, "a.zip", bytes(content), "'a.jpg' is encrypted")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK", zipped(PHOTOS)[:-30], tarred(PHOTOS)[:60]])
+def test_broken_archives_are_refused(root, content):
+    refused(root, "a.zip", content, "download it again")
+
+
+def test_damaged_content_is_named_and_never_appears(root):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.jpg", b"photo " * 50)
+    with pytest.raises(DataError, match=r"a\.zip: broken or cut short: Bad CRC-32 for file 'a\.jpg'"):
+        unpacked(root, ("a.zip", buffer.getvalue().replace(b"photo photo", b"photo phXto", 1)))
+    assert not root.exists()
+
+
+def test_a_missing_archive_is_named(root):
+    with pytest.raises(DataError, match=r"absent\.zip: no such file"):
+        unpack([root.parent / "absent.zip"], root, replace=False, on_bytes=lambda done, total: None)
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_what_stands_there_is_kept_refused_or_replaced(root, pack):
+    unpacked(root, ("a.pack", pack({"0/1.jpg": b"old", "0/2.jpg": b"two"})))
+    news = ("a.pack", pack({"0/1.jpg": b"new", "0/2.jpg": b"two"}))
+    with pytest.raises(DataError, match=r"a\.pack: '0/1\.jpg' differs .* --replace"):
+        unpacked(root, news)
+    assert found(root) == {"0/1.jpg": b"old", "0/2.jpg": b"two"}
+    assert unpacked(root, news, replace=True) == Unpacked(written=1, kept=1, byte_count=6)
+    assert found(root) == {"0/1.jpg": b"new", "0/2.jpg": b"two"}
+
+
+def test_links_that_stand_in_the_folder_are_never_written_through(root):
+    outside = root.parent / "outside"
+    outside.mkdir()
+    root.mkdir()
+    (root / "train").symlink_to(outside)
+    with pytest.raises(DataError, match=r"would be written through the link"):
+        unpacked(root, ("a.zip", zipped(PHOTOS)))
+    (root / "train").unlink()
+    (root / "1.jpg").symlink_to(outside / "1.jpg")
+    with pytest.raises(DataError, match=r"would replace the link"):
+        unpacked(root, ("a.zip", zipped({"1.jpg": b"evil"})), replace=True)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_call_that_was_cut_off_is_finished_by_the_next(root):
+    class CutError(Exception):
+        pass
+
+    def cut(done: int, total: int) -> None:
+        raise CutError
+
+    (root.parent / "a.zip").write_bytes(zipped(PHOTOS))
+    with pytest.raises(CutError):
+        unpack([root.parent / "a.zip"], root, replace=False, on_bytes=cut)
+    assert found(root) == {"train/0/1.jpg": b"one"}
+    (root / ".carsearch-unpack").mkdir()
+    (root / ".carsearch-unpack" / "part").write_bytes(b"half of a photo")  # as SIGKILL leaves it
+    assert unpacked(root, ("a.zip", zipped(PHOTOS))) == Unpacked(written=1, kept=1, byte_count=30)
+    assert found(root) == PHOTOS
+
+
+def test_no_file_has_its_name_before_its_content_is_on_the_disk(root, monkeypatch):
+    monkeypatch.setattr(placing, "FILES_AT_ONCE", 2)
+    photos = {f"train/0/{number}.jpg": bytes([number]) * 9 for number in range(5)}
+    (root.parent / "a.zip").write_bytes(zipped(photos))
+    flushed: list[tuple[set[bytes], set[str]]] = []
+
+    def flush(folder: Path) -> None:
+        staged = {path.read_bytes() for path in folder.glob("part-*") if path.parent == folder}
+        flushed.append((staged, {name for name in found(root) if name.startswith("train/")}))
+
+    unpack([root.parent / "a.zip"], root, replace=False, on_bytes=lambda *_: None, flush=flush)
+    names, contents = list(photos), list(photos.values())
+    assert flushed == [
+        (set(contents[:2]), set()),
+        (set(contents[2:4]), set(names[:2])),
+        (set(contents[4:]), set(names[:4])),
+        (set(), set(names)),  # the names themselves
+    ]
+
+
+def test_a_disk_that_refuses_to_keep_them_gives_no_file_its_name(root):
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, "bad block", str(folder))
+
+    (root.parent / "a.zip").write_bytes(zipped(PHOTOS))
+    with pytest.raises(OSError, match="bad block"):
+        unpack([root.parent / "a.zip"], root, replace=False, on_bytes=lambda *_: None, flush=refuse)
+    assert found(root) == {}
+
+
+def test_a_filesystem_is_flushed_and_what_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    placing.sync_filesystem(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        placing.sync_filesystem(tmp_path / "absent")
+
+
+def test_the_same_file_in_two_archives_is_one_file(root):
+    packs = [("a.zip", zipped({"1.jpg": b"one"})), ("b.zip", zipped({"1.jpg": b"one", "2.jpg": b"two"}))]
+    assert unpacked(root, *packs) == Unpacked(written=2, kept=1, byte_count=9)
+    assert found(root) == {"1.jpg": b"one", "2.jpg": b"two"}
+
+
+def test_progress_ends_at_the_total(root):
+    (root.parent / "a.zip").write_bytes(zipped(PHOTOS))
+    told = []
+    unpack([root.parent / "a.zip"], root, replace=False, on_bytes=lambda *both: told.append(both))
+    assert told == [(3, 30), (30, 30)]
+
+
+PIECES = st.sampled_from(["..", ".", "", "a", "A", "root", "é", "e\u0301", "C:", "\\", "..\\x", "~", "Ж" * 130, "\n"])
+HOSTILE = st.lists(PIECES | st.text(max_size=4), max_size=5).map("/".join)
+
+
+@given(st.lists(st.tuples(HOSTILE, st.booleans()), min_size=1, max_size=5), st.booleans())
+@example([("link", True), ("link/evil", False)], True)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_nothing_ever_appears_outside_the_folder(tmp_path_factory, entries, as_tar):
+    """Names of every kind, with links between them: what appears lies below the folder, or nothing does."""
+    outer = tmp_path_factory.mktemp("outer")
+    root = outer / "deep" / "root"
+    root.mkdir(parents=True)
+    pack = outer / "a.pack"
+    try:
+        with tarfile.open(pack, "w") if as_tar else zipfile.ZipFile(pack, "w") as archive:
+            for name, is_link in entries:
+                if isinstance(archive, zipfile.ZipFile):
+                    info = zipfile.ZipInfo(name)
+                    info.external_attr = (0o120777 if is_link else 0o100644) << 16
+                    archive.writestr(info, ".." if is_link else "evil")
+                else:
+                    entry = tarfile.TarInfo(name)
+                    entry.type, entry.linkname = (tarfile.SYMTYPE, "..") if is_link else (tarfile.REGTYPE, "")
+                    archive.addfile(entry)
+    except (UnicodeEncodeError, ValueError):
+        return  # a name that cannot even be packed
+    before = {path for path in outer.rglob("*") if root not in path.parents}
+    try:
+        unpack([pack], root, replace=True, on_bytes=lambda done, total: None)
+    except DataError:
+        assert not list(root.iterdir())  # refused as a whole
+    assert {path for path in outer.rglob("*") if root not in path.parents} == before
+    assert all(root.resolve() in path.resolve().parents for path in root.rglob("*"))

@@ -1,0 +1,109 @@
+"""A dispatcher over a real study on disk, played without Ray: whoever would train says at once what it reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from carcls.events import EpochReport, PhaseSeconds
+from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.experiment.experiment import Experiment
+from search.policy.records import TrialState
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.worker.segment import Outcome, Segment
+from tests.helpers.search.trial_builders import epoch_report
+
+CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)
+HEAD_EPOCHS = 2
+FINALS = ("search.finalists={count: 1, seeds: 2}", "search.trials=3")
+ACCURACIES = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
+
+
+@dataclass
+class Listening:
+    """All that a listener heard, in order."""
+
+    heard: list[tuple[str, int]] = field(default_factory=list)
+    on_epoch: Callable[[], None] = lambda: None
+    """What else happens after an epoch was recorded."""
+
+    def started(self, number: int) -> None:
+        self.heard.append(("started", number))
+
+    def reported(self, number: int, report: EpochReport) -> None:
+        self.heard.append((f"epoch {report.epoch}", number))
+        self.on_epoch()
+
+    def fell_back(self, number: int) -> None:
+        self.heard.append(("fell back", number))
+
+    def ended(self, number: int) -> None:
+        self.heard.append(("ended", number))
+
+
+@dataclass
+class Clock:
+    """Hours pass when a test says so."""
+
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Desk:
+    """A dispatcher and all that is around it."""
+
+    experiment: Experiment
+    study: Study
+    folder: StudyFolder
+    listening: Listening
+    clock: Clock
+    dispatcher: Dispatcher
+
+    def state(self, number: int) -> TrialState:
+        return self.study.record(number).state
+
+    def take(self) -> Segment:
+        segment = self.dispatcher.next_segment()
+        assert isinstance(segment, Segment)
+        return segment
+
+    def printed(self, segment: Segment) -> Segment:
+        """As a process does that came to run it."""
+        output = self.folder.root / self.folder.output_name(segment.number, segment.attempt)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("a traceback", encoding="utf-8")
+        return segment
+
+    def work(self, segment: Segment, *, accuracy: float = 0.5, train_s: float = 1.0) -> None:
+        """The segment from its checkpoint to its rung, one epoch after the other."""
+        for stage in range(0 if segment.resume is None else 1, segment.stop_after_stage + 1):
+            epochs = HEAD_EPOCHS if stage == 0 else 1
+            for at in range(1, epochs + 1):
+                self.epoch(segment.number, stage=stage, ended=at == epochs, accuracy=accuracy, train_s=train_s)
+        self.dispatcher.segment_ended(segment.number, Outcome("ended"))
+
+    def epoch(
+        self, number: int, *, stage: int = 0, ended: bool = False, accuracy: float = 0.5, train_s: float = 1.0
+    ) -> EpochReport:
+        epoch = self.study.record(number).fidelity + 1
+        report = replace(
+            epoch_report(epoch, stage=stage, accuracy=accuracy, ended=ended),
+            seconds=PhaseSeconds(train=train_s, validate=0.0, build=0.0),
+        )
+        for name in (report.checkpoint, report.best_weights):
+            path = self.folder.trial(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+        self.dispatcher.report(number, report)
+        return report
+
+
+def finish(desk: Desk, accuracies: dict[int, float], *, train_s: float = 1.0) -> list[Segment]:
+    """All segments that are left, each worked off; a trial without an accuracy gets 0.5."""
+    segments = []
+    while isinstance(segment := desk.dispatcher.next_segment(), Segment):
+        segments.append(segment)
+        desk.work(segment, accuracy=accuracies.get(segment.number, 0.5), train_s=train_s)
+    return segments

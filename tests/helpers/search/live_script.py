@@ -1,0 +1,50 @@
+"""A search's live view without a search: `python live_script.py`, told how far to go by files in the current folder."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+# Told by hand: where Python keeps the script's folder off its path, its helpers are not found.
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from search.policy.records import TrialState
+from search.progress.live_table import open_progress
+from search.progress.summary import Spent
+from search.terminal import logs
+from search.terminal.console import console, outlast_readers, say
+from tests.helpers.search.trial_builders import climb, trial
+
+RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1], params={"train.head.dropout": 0.25, "train.seed": 7})
+
+
+def wait_for(name: str) -> None:
+    while not Path(name).exists():
+        time.sleep(0.02)
+
+
+def main() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` has it
+    outlast_readers()
+    logs.setup()
+    say("before the view")
+    with open_progress(console(), "cars") as progress:
+        progress.update((RUNNING,), Spent(trials_limit=8))
+        wait_for("log")
+        logging.getLogger("carcls.data").info("building features 126/698")
+        logging.getLogger("search.on_ray.search").warning("search.budget.hours are used up")
+        os.write(2, b"\ncarsearch: stopping after this epoch; Ctrl-C again stops now\n")
+        wait_for("more")
+        sys.stdout.write("printed by a library\n")
+        sys.stdout.flush()
+        os.write(1, b"written by a C library\n")
+        progress.update((RUNNING, replace(RUNNING, number=2)), Spent(trials_limit=8))
+        wait_for("end")
+    say("after the view")
+
+
+if __name__ == "__main__":
+    main()

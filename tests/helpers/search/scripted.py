@@ -1,0 +1,115 @@
+"""A worker that trains nothing and does what a file says: the same child under every executor. A module of its own, for
+the fork server's children find their main function in one."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carcls.config import TrainConfig
+from carcls.events import EpochReport
+from carcls.scoring.evidence import Evidence
+from carcls.training.retention import best_name, checkpoint_name, epoch_of
+from search.study.folder import StudyFolder
+from search.worker.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.worker.supervisor import worker_messages
+from tests.helpers.search.trial_builders import epoch_report
+
+SCRIPT = "script.json"
+STAGES = (0, 0, 1)
+"""Stage of each epoch, as the tiny experiment has them."""
+EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
+
+Script = Mapping[str, Sequence[str]]
+"""By `number/attempt`, what a segment's child does before it trains to its rung: `epoch`, `notice`, `die`, `hang`,
+`fail`, `no room`."""
+
+
+def write_script(root: Path, script: Script) -> None:
+    """For the segments of the study in `root`."""
+    (root / SCRIPT).write_text(json.dumps(script), encoding="utf-8")
+
+
+def scripted_segment(config: dict[str, Any]) -> None:
+    """`run_segment` with such a child."""
+    from ray import tune
+
+    with contextlib.closing(worker_messages(Segment(**config["segment"]), scripted_child)) as messages:
+        for message in messages:
+            tune.report(message)
+
+
+def scripted_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """The child's main function."""
+    root = Path(segment.study)
+    place = {"gpu": segment.gpu, "threads": segment.threads}
+    (root / f"pid-{os.getpid()}").write_text(json.dumps(place), encoding="utf-8")
+    script: Script = json.loads((root / SCRIPT).read_text(encoding="utf-8"))
+    child = _Child(segment, messages)
+    for step in script.get(f"{segment.number}/{segment.attempt}", ()):
+        if not child.does(step):
+            return
+    child.train_to_the_rung()
+    messages.send(outcome_message(Outcome("ended")))
+
+
+class _Child:
+    def __init__(self, segment: Segment, messages: Connection) -> None:
+        self._segment = segment
+        self._messages = messages
+        self._epoch = epoch_of(segment.resume) if segment.resume else 0
+
+    def does(self, step: str) -> bool:
+        """False where that was the end."""
+        match step:
+            case "epoch":
+                self._train()
+            case "notice":
+                self._messages.send(notice_message(Notice(logging.WARNING, "a word from the node")))
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "fail":
+                self._messages.send(outcome_message(Outcome("failed", "KeyError: 'x'")))
+                return False
+            case "no room":
+                self._messages.send(outcome_message(Outcome("out_of_memory", "no room", stage=STAGES[self._epoch])))
+                return False
+            case _:
+                raise ValueError(step)
+        return True
+
+    def train_to_the_rung(self) -> None:
+        while self._epoch < len(STAGES) and STAGES[self._epoch] <= self._segment.stop_after_stage:
+            self._train()
+
+    def _train(self) -> None:
+        self._epoch += 1
+        report = self._report()
+        for name in (report.checkpoint, report.best_weights):
+            path = StudyFolder(Path(self._segment.study)).trial(self._segment.number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+        self._messages.send(report_message(report))
+
+    def _report(self) -> EpochReport:
+        stage, attempt = STAGES[self._epoch - 1], self._segment.attempt
+        ended = self._epoch == len(STAGES) or STAGES[self._epoch] > stage
+        cut = self._segment.micro_batch[stage] if self._segment.micro_batch else None
+        seed = TrainConfig.model_validate(self._segment.config).seed
+        return replace(
+            epoch_report(self._epoch, stage=stage, accuracy=0.5 + seed % 7 / 100, ended=ended),
+            checkpoint=checkpoint_name(attempt, self._epoch),
+            best_weights=best_name(attempt, self._epoch),
+            micro_batch=cut,
+            evidence=EVIDENCE,
+        )

@@ -1,0 +1,182 @@
+"""What every executor does for a dispatcher: real studies, real processes, and a child that does what a file says."""
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from carcls.errors import DiskFullError
+from carcls.scoring.evidence import Evidence
+from search.driver.executor import Executor
+from search.driver.interrupts import INTERRUPTED, Interrupts
+from search.driver.local_executor import LocalExecutor
+from search.driver.slots import Slots
+from search.experiment.settings import DeadlineSettings
+from search.on_ray.nodes import ResourcePlan
+from search.policy.records import TrialState
+from tests.helpers.search.dispatch_desk import Desk
+from tests.helpers.search.processes import is_alive, wait_until
+from tests.helpers.search.scripted import EVIDENCE, Script, scripted_child, scripted_segment, write_script
+
+pytestmark = pytest.mark.timeout(300)
+TO_THE_END = ("search.scheduler={kind: none}", "search.trials=2", "train.head={batch_norm: false, dropout: 0.0}")
+
+MakeExecutor = Callable[[Desk, Interrupts], Executor]
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    from search.on_ray.connection import connected
+
+    with connected(None):
+        yield
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+def make_executor(request: pytest.FixtureRequest) -> MakeExecutor:
+    """Two segments at once."""
+    if request.param == "local":
+        return lambda desk, interrupts: LocalExecutor(
+            Slots(threads=1, gpus=(None, None)), interrupts=interrupts, main=scripted_child
+        )
+    request.getfixturevalue("ray_cluster")
+    from search.on_ray.ray_executor import RayExecutor
+
+    return lambda desk, interrupts: RayExecutor(
+        desk.folder,
+        ResourcePlan(cpus=1, gpus=0.0, concurrent=2),
+        deadline=DeadlineSettings(),
+        interrupts=interrupts,
+        trainable=scripted_segment,
+    )
+
+
+@pytest.fixture
+def run(make_executor: MakeExecutor, open_desk):
+    """A search of the tiny experiment to its end, by a script; its desk."""
+
+    def to_the_end(
+        script: Script,
+        *overrides: str,
+        interrupts: Interrupts | None = None,
+        on_epoch: Callable[[], None] = lambda: None,
+        opened: list[Desk] | None = None,
+    ) -> Desk:
+        desk = open_desk(*TO_THE_END, *overrides)
+        desk.listening.on_epoch = on_epoch
+        (opened if opened is not None else []).append(desk)
+        write_script(desk.folder.root, script)
+        make_executor(desk, interrupts or Interrupts()).run(desk.dispatcher)
+        return desk
+
+    return to_the_end
+
+
+def test_every_segment_is_trained_and_recorded_in_order(run) -> None:
+    desk: Desk = run({})
+    records = desk.study.records()
+    assert [record.state for record in records] == [TrialState.COMPLETE] * 2
+    assert desk.dispatcher.finished
+    for record in records:
+        assert [report.epoch for report in record.reports] == [1, 2, 3]
+        stored = [Evidence.read(desk.folder.probabilities(record.number, epoch)) for epoch in (1, 2, 3)]
+        assert all((one.validation == EVIDENCE.validation).all() for one in stored)
+        heard = [what for what, number in desk.listening.heard if number == record.number]
+        assert [what for what in heard if what.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
+        assert (heard[0], heard[-1]) == ("started", "ended")
+    assert_no_child_is_left(desk)
+
+
+def test_a_killed_child_goes_on_from_its_last_epoch(run) -> None:
+    desk: Desk = run({"0/0": ["epoch", "die"]}, "search.trials=1", "search.scheduler={kind: none}")
+    (record,) = desk.study.records()
+    assert record.state is TrialState.COMPLETE
+    assert record.deaths == (1,)
+    assert record.cause == "the trial's process died with exit code -9"
+    names = ["attempt-0/epoch-0001.npz", "attempt-1/epoch-0002.npz", "attempt-1/epoch-0003.npz"]
+    assert [report.checkpoint for report in record.reports[:3]] == names
+
+
+def test_a_silent_child_is_ended_by_its_deadline(run) -> None:
+    soon = "search.deadline={shortest_minutes: 0.01, first_epoch_minutes: 0.05}"
+    desk: Desk = run({"0/0": ["hang"]}, "search.trials=1", soon)
+    (record,) = desk.study.records()
+    assert (record.state, record.deaths) == (TrialState.COMPLETE, (0,))
+    assert record.cause is not None
+    assert record.cause.startswith("no report within 3 s (search.deadline.first_epoch_minutes)")
+    assert_no_child_is_left(desk)
+
+
+def test_a_failed_segment_fails_its_trial_and_no_other(run) -> None:
+    desk: Desk = run({"0/0": ["epoch", "fail"]})
+    failed, other = desk.study.records()
+    assert (failed.state, failed.cause, failed.infeasible) == (TrialState.FAIL, "KeyError: 'x'", False)
+    assert other.state is TrialState.COMPLETE
+
+
+def test_without_room_it_goes_on_with_fewer_photos(run) -> None:
+    desk: Desk = run({"0/0": ["epoch", "no room"]}, "search.trials=1")
+    (record,) = desk.study.records()
+    assert record.state is TrialState.COMPLETE
+    assert record.deaths == ()
+    assert [report.micro_batch for report in record.reports] == [None, 4, 4]
+
+
+def test_told_to_stop_each_running_epoch_ends_and_nothing_becomes_of_its_segment(run) -> None:
+    interrupts = Interrupts()
+
+    def press_once() -> None:
+        if not interrupts.asked:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    desk: Desk = run({}, "train.stages.head.epochs=2", interrupts=interrupts, on_epoch=press_once)
+    assert desk.dispatcher.stopping == INTERRUPTED
+    assert not desk.dispatcher.finished
+    records = desk.study.records()
+    assert all(record.state is TrialState.RUNNING for record in records)
+    # It was pressed while the first epoch was being recorded: the next was under way, and is the last.
+    assert max(record.fidelity for record in records) == 2
+    assert "ended" not in [what for what, _ in desk.listening.heard]
+    assert_no_child_is_left(desk)
+
+
+def test_a_second_ctrl_c_waits_for_no_epoch(run) -> None:
+    def press_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    desk: Desk = run({"0/0": ["epoch", "hang"]}, "search.trials=1", on_epoch=press_twice)
+    assert desk.dispatcher.stopping == INTERRUPTED
+    (record,) = desk.study.records()
+    assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())
+
+
+def test_what_the_dispatcher_raises_ends_the_run_and_every_child(run) -> None:
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
+
+    desks: list[Desk] = []
+    with pytest.raises((OSError, DiskFullError), match="No space left on device"):
+        run({"1/0": ["hang"]}, on_epoch=refuse, opened=desks)
+    assert_no_child_is_left(desks[0])
+
+
+def test_on_this_machine_each_segment_has_the_gpu_and_the_threads_of_its_slot(open_desk) -> None:
+    desk: Desk = open_desk(*TO_THE_END, "search.trials=4")
+    write_script(desk.folder.root, {})
+    slots = Slots(threads=3, gpus=(0, 1))
+    LocalExecutor(slots, interrupts=Interrupts(), main=scripted_child).run(desk.dispatcher)
+    places = [json.loads(path.read_text(encoding="utf-8")) for path in desk.folder.root.glob("pid-*")]
+    assert len(places) == 4
+    assert {place["gpu"] for place in places} == {0, 1}
+    assert {place["threads"] for place in places} == {3}
+
+
+def assert_no_child_is_left(desk: Desk) -> None:
+    pids = [int(path.name.partition("-")[2]) for path in Path(desk.folder.root).glob("pid-*")]
+    assert pids
+    wait_until(lambda: not any(map(is_alive, pids)), "an end to all children", within_s=10)

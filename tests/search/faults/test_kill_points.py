@@ -1,0 +1,363 @@
+"""The driver dies at each named point, and at random moments: the study ends as if nothing had happened.
+
+Several deaths in one life of one study: each finds what the earlier ones left. Point and moment are in another process
+than the test: see kill_driver.py.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.policy.records import TrialRecord, TrialState
+from search.study.folder import StudyFolder
+from tests.helpers import ROOT
+from tests.helpers.search.processes import WAIT_S, command, is_alive, kill, run_cli, wait_until
+from tests.helpers.search.ran import Ran, read_records, timeless
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+
+pytestmark = pytest.mark.fault
+
+HELPERS = ROOT / "tests" / "helpers" / "search"
+ALIVE_AFTER_KILL_S = 5.0
+NOWHERE = "never::0"
+
+POINTS = (
+    "birth:before:1",
+    "birth:after:1",
+    "decision:before:1",
+    "decision:after:1",
+    "ask:before:1",
+    "ask:after:1",
+    "hand-out:before:1",
+    "hand-out:after:1",
+    "checkpoint:before:1",
+    "checkpoint:after:1",
+    "report:before:1",
+    "append:torn:1",
+    "report:after:1",
+    "report:after:1",  # the last of its segment: the news of the segment's end is lost
+    "promotion:before:1",
+    "promotion:after:1",
+    "checkpoint:after:1",
+    "end:before:1",
+    "end:after:1",  # by what repairs: the trial is complete, and nothing else was done
+    "ask:after:1",
+    "hand-out:after:2",  # the next trial's
+    "checkpoint:before:2",
+    "finish:before:1",
+    "pruning:before:1",  # finished is recorded, and no trial is told yet
+)
+"""In the order in which one life comes by them; a number counts within the driver that dies of it."""
+
+TWO_AT_A_TIME = EXPERIMENT.replace("max_concurrent: 1", "max_concurrent: 2\n  sampler: random").replace(
+    "trials: 4", "trials: 6"
+)
+
+WITHOUT_RAY = """
+import sys
+from search.cli import main
+sys.argv = ["carsearch", "resume", sys.argv[1]]
+try:
+    main()
+finally:
+    assert "ray" not in sys.modules
+"""
+
+RANDOM_DEATHS = 10
+MOST_WRITES = 7
+"""Lines of the journal between two random deaths: one to this many, and then up to a second."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """One driver's end."""
+
+    where: str
+    epochs: int
+    """Recorded when it died."""
+    repeated: tuple[tuple[int, int], ...]
+    """(trial, epoch) that it trained though an earlier driver had."""
+    gone_s: float
+    """Until no process of it was left."""
+
+    def row(self) -> str:
+        again = ", ".join(f"{trial:04d}/{epoch}" for trial, epoch in self.repeated) or "none"
+        return f"{self.where:24}  {self.epochs:6}  {again:24}  {self.gone_s:4.1f} s"
+
+
+class Life:
+    """One study, by as many drivers as it takes."""
+
+    def __init__(self, cwd: Path) -> None:
+        self.cwd = cwd
+        self.folder = StudyFolder(cwd / "results" / "tiny")
+        self.checkpoints = cwd / "checkpoints.txt"
+        self.deaths: list[Death] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._mark = ""
+
+    def start(self, where: str) -> None:
+        """`carsearch run` where there is no study yet, else `carsearch resume`."""
+        resume = ("resume", str(self.folder.root)) if self.folder.root.exists() else ("run", "tiny.yaml")
+        self._mark = uuid.uuid4().hex
+        self._process = subprocess.Popen(
+            [sys.executable, str(HELPERS / "kill_driver.py"), where, *resume],
+            cwd=self.cwd,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{HELPERS / 'killing'}:{ROOT}",
+                "KILL_AT": where,
+                "KILL_CHECKPOINTS": str(self.checkpoints),
+                "KILL_MARK": self._mark,
+            },
+            stdout=(self.cwd / "output.txt").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def killed(self, where: str, stop: Callable[[], None] = lambda: None, *, label: str = "") -> bool:
+        """Runs a driver until it dies at `where` or is killed by `stop`; False where the search ended before."""
+        recorded = {record.number: record.fidelity for record in self.records()}
+        before = self.trained()
+        self.start(where)
+        stop()
+        code = self.wait()
+        try:
+            gone_s = wait_until(lambda: not self.left(), f"an end to {where}'s processes", within_s=ALIVE_AFTER_KILL_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; exit code {code}, left: {self.left()}\n{self.output}") from error
+        mine = self.trained()[len(before) :]
+        for trial, epoch in mine:
+            assert epoch > recorded.get(trial, 0), f"{where}: epoch {epoch} of trial {trial} was recorded, and repeated"
+        records = self.records()
+        assert all(records[number].fidelity >= fidelity for number, fidelity in recorded.items()), "nothing is lost"
+        assert code in (-signal.SIGKILL, 0), self.output
+        if code == 0:
+            return False
+        repeated = tuple(one for one in mine if one in before)
+        self.deaths.append(Death(label or where, sum(record.fidelity for record in records), repeated, gone_s))
+        return True
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout=WAIT_S)
+
+    def kill_after(self, writes: int, then_s: float) -> None:
+        """SIGKILL once the driver has written so many lines and a while has passed; not at all where it ends before."""
+        assert self._process is not None
+        lines = self.lines()
+        wait_until(lambda: self._process.poll() is not None or self.lines() >= lines + writes, "lines of the journal")
+        try:
+            self._process.wait(timeout=then_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def lines(self) -> int:
+        return self.folder.log.read_bytes().count(b"\n") if self.folder.log.exists() else 0
+
+    def left(self) -> list[str]:
+        """Processes of the latest driver that live: they have its mark in their environment."""
+        return [command(pid) for pid in self._marked()]
+
+    def end(self) -> None:
+        kill(self._marked())
+
+    def _marked(self) -> list[int]:
+        mark = f"KILL_MARK={self._mark}".encode()
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)]
+
+    def trained(self) -> list[tuple[int, int]]:
+        """(trial, epoch) of every checkpoint that was written, over all drivers, in order."""
+        if not self.checkpoints.exists():
+            return []
+        rows = (line.split() for line in self.checkpoints.read_text(encoding="utf-8").splitlines())
+        return [(int(trial), int(epoch)) for _, trial, _, epoch in rows]
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        return read_records(self.folder) if self.folder.log.exists() else ()
+
+    @property
+    def output(self) -> str:
+        return (self.cwd / "output.txt").read_text(encoding="utf-8", errors="replace")
+
+    def table(self) -> str:
+        head = f"{'driver killed at':24}  {'epochs':6}  {'trained again':24}  all gone after"
+        return "\n".join(("", head, *(death.row() for death in self.deaths)))
+
+
+def _has(entry: Path, mark: bytes) -> bool:
+    try:
+        return mark in (entry / "environ").read_bytes() and is_alive(int(entry.name))
+    except OSError:  # gone, or another user's
+        return False
+
+
+def recorded_states(folder: StudyFolder) -> Iterator[tuple[int, str]]:
+    """(trial, state), in the order in which the journal has them."""
+    return ((trial, status["state"]) for trial, status in recorded_statuses(folder))
+
+
+def recorded_statuses(folder: StudyFolder) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line in folder.log.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        status = entry.get("user_attr", {}).get("status")
+        if status and "trial_id" in entry:
+            yield entry["trial_id"], status
+
+
+def decisions(folder: StudyFolder) -> list[tuple[int, int, int | None]]:
+    """(trial, stage to stop after, carried at) of each job, in order; one that was handed out again counts once."""
+    jobs: list[tuple[int, int, int | None]] = []
+    for trial, status in recorded_statuses(folder):
+        job = (trial, status["stop_after_stage"], status["carried_at"])
+        if status["state"] == TrialState.RUNNING and job not in jobs:
+            jobs.append(job)
+    return jobs
+
+
+@pytest.fixture
+def life(finished: Ran, tmp_path: Path) -> Iterator[Life]:
+    """A life to come, with the photos of the undisturbed search."""
+    shutil.copytree(finished.cwd / "data", tmp_path / "data")
+    write_tiny(tmp_path)
+    lived = Life(tmp_path)
+    yield lived
+    lived.end()
+
+
+def assert_as_undisturbed(life: Life, finished: Ran) -> None:
+    """Same trials, parameters, metrics and decisions; no epoch more than once for each death."""
+    assert timeless(life.records(), uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+    assert decisions(life.folder) == decisions(finished.folder)
+    times = Counter(life.trained())
+    assert sum(times.values()) - len(times) <= len(life.deaths)
+    assert all(record.deaths == () for record in life.records()), "no trial is to blame for its driver's death"
+
+
+def test_a_driver_killed_at_each_named_point_is_as_if_it_had_lived(
+    life: Life, finished: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    for where in POINTS:
+        assert life.killed(where), f"{where}: the search ended before\n{life.output}"
+        if where == "birth:before:1":
+            assert not life.folder.root.exists()
+        if where == "hand-out:after:1" and len(life.records()) == 1:
+            status = run_cli("status", str(life.folder.root), cwd=life.cwd).stdout
+            assert "1 interrupted" in status
+            assert "running" not in status
+            assert f"go on by 'carsearch resume {life.folder.root}'" in status
+        if where == "append:torn:1":
+            assert not life.folder.log.read_bytes().endswith(b"\n")
+            assert life.folder.log.with_name("study.log.lock").exists()
+    show(capsys, f"{life.table()}\n{len(POINTS)} deaths in {time.monotonic() - started:.0f} s")
+
+    again = run_cli("resume", str(life.folder.root), cwd=life.cwd)
+    assert again.returncode == 0, again.stderr
+    assert "is finished" in again.stdout
+    assert life.folder.report.exists(), "the last driver died before it could write it"
+    assert_as_undisturbed(life, finished)
+    assert not list(life.folder.root.parent.glob(".*")), "no draft is left behind"
+
+
+@pytest.mark.release
+def test_a_driver_killed_at_random_moments_is_as_if_it_had_lived(
+    life: Life, finished: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    die_at_random(life, np.random.default_rng(0), RANDOM_DEATHS)
+    show(capsys, life.table())
+    assert len(life.deaths) > RANDOM_DEATHS // 2, "the search was over too early for what the test is about"
+    assert_as_undisturbed(life, finished)
+
+
+def test_with_two_at_a_time_no_trial_is_lost_and_none_is_run_twice(
+    life: Life, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny(life.cwd, TWO_AT_A_TIME)
+    die_at_random(life, np.random.default_rng(1), 4)
+    show(capsys, life.table())
+    records, jobs = life.records(), decisions(life.folder)
+    assert len(records) == 6
+    assert {record.state for record in records} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert records[0].state is TrialState.COMPLETE
+    for record in records:
+        assert [report.epoch for report in record.reports] == list(range(1, record.fidelity + 1))
+        assert record.deaths == ()
+    ordinary = {record.number for record in records if not record.is_baseline and not record.carried}
+    promoted = {trial for trial, stop, _ in jobs if stop == 1 and trial in ordinary}
+    assert len(promoted) <= len(records) // 3
+    assert len(life.trained()) - len(set(life.trained())) <= 2 * len(life.deaths)
+    assert most_at_once(life.folder) == 2
+
+
+def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Whatever pytest captures: the table is what the test is run for."""
+    with capsys.disabled():
+        sys.stdout.write(text + "\n")
+
+
+def die_at_random(life: Life, chance: np.random.Generator, deaths: int) -> None:
+    """So many deaths, or fewer where the search is over before; then a driver that lives to the end."""
+    for number in range(deaths):
+        writes, then_s = int(chance.integers(1, MOST_WRITES + 1)), float(chance.uniform(0.0, 1.0))
+        stop = partial(life.kill_after, writes, then_s)
+        if not life.killed(NOWHERE, stop, label=f"random {number}: {writes} writes"):
+            return
+    assert not life.killed(NOWHERE), life.output
+
+
+def most_at_once(folder: StudyFolder) -> int:
+    """Segments that ran at a time; none of them of a trial that ran already."""
+    running: set[int] = set()
+    most = 0
+    for trial, state in recorded_states(folder):
+        if state == TrialState.RUNNING:
+            assert trial not in running, "never the same trial twice at once"
+            running.add(trial)
+        else:
+            running.discard(trial)
+        most = max(most, len(running))
+    return most
+
+
+def test_a_finished_search_takes_more_trials_and_says_when_it_is_finished_again(finished: Ran, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder.root, tmp_path / "tiny")
+    folder = StudyFolder(tmp_path / "tiny")
+    before, frozen = read_records(folder), folder.experiment.read_bytes()
+
+    more = run_cli("resume", str(folder.root), "--set", "search.trials=5", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert "changed search.trials: 4 -> 5" in more.stdout
+    records = read_records(folder)
+    assert records[:4] == before
+    assert [record.state for record in records[4:]] == [TrialState.COMPLETE], "the best of what was new is carried"
+    assert folder.experiment.read_bytes() == frozen
+    assert "search.trials: 4 -&gt; 5" in folder.report.read_text(encoding="utf-8")
+    status = run_cli("status", str(folder.root), cwd=tmp_path).stdout
+    assert "5 of 5 trials ended" in status
+    assert ": search.trials: 4 -> 5" in status
+
+    again = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY, str(folder.root)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"{folder.root} is finished: " in again.stdout
+    assert read_records(folder) == records

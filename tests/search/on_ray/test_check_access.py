@@ -1,0 +1,101 @@
+"""A cluster is asked before Ray is: what it wants, and whom it lets in. Here a server that answers as Ray's does."""
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from search.errors import ClusterError
+from search.on_ray.auth import PATH, VALUE, Token
+from search.on_ray.check_access import Answer, address_of, admission, ask, knock
+from tests.helpers.network.door import Door, standing_door
+
+RIGHT, WRONG = "r" * 64, "w" * 64
+
+
+@pytest.fixture
+def door() -> Iterator[tuple[Door, str]]:
+    with standing_door(RIGHT) as standing:
+        yield standing
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (VALUE, PATH, "RAY_ADDRESS", "RAY_USE_TLS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_users_token_opens(door: tuple[Door, str], home: Path) -> None:
+    handler, address = door
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(RIGHT + "\n")
+    assert admission(address) == RIGHT
+    assert handler.shown == [None, f"Bearer {RIGHT}"]
+
+
+def test_without_a_token_the_places_are_named(door: tuple[Door, str], home: Path) -> None:
+    with pytest.raises(ClusterError) as raised:
+        admission(door[1])
+    message = str(raised.value)
+    assert f"{door[1]} asks for a token, and there is none" in message
+    assert all(place in message for place in (f"{home}/.ray/auth_token", PATH, VALUE))
+    assert "\n" not in message
+
+
+def test_a_wrong_token_is_named_by_its_place_and_not_told(
+    door: tuple[Door, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "token").write_text(WRONG)
+    monkeypatch.setenv(PATH, str(home / "token"))
+    with pytest.raises(ClusterError, match=f"refuses the token from {home}/token") as raised:
+        admission(door[1])
+    assert WRONG not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_open_cluster_is_warned_of_and_shown_no_token(
+    door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler, address = door
+    handler.token = None
+    monkeypatch.setenv(VALUE, RIGHT)
+    monkeypatch.setattr(logging.getLogger("search"), "propagate", True)
+    knock(address)
+    assert caplog.text == "", "said once, when it is joined"
+    assert admission(address) is None
+    assert handler.shown == [None, None]
+    assert f"{address} asks for no token" in caplog.text
+
+
+def test_nobody_there_is_said_at_once() -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(ClusterError, match=f"no Ray cluster answers at {address}"):
+            admission(address)
+    assert time.monotonic() - started < 10
+
+
+def test_another_service_is_no_cluster(door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.on_ray.check_access._CALL", "/another/Service")
+    assert ask(door[1], Token(RIGHT, "")) is Answer.SILENT
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://head:10001", "Ray's client protocol cannot carry a search"),
+        ("head", "expected auto or HOST:PORT"),
+        ("local", "leave it out to search on this machine"),
+    ],
+)
+def test_addresses_that_are_none(address: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        address_of(address)

@@ -1,0 +1,517 @@
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState as OptunaState
+
+from carcls.config import StageConfig, TrainConfig
+from search.errors import StudyError
+from search.experiment.domains import Choice, LogUniform
+from search.experiment.space import Parameter, Space
+from search.policy.records import TrialState
+from search.policy.rungs import Ladder
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, next_job
+from search.study.study import Study
+from tests.helpers import ROOT
+from tests.helpers.search.trial_builders import climb, epoch_report
+
+CONFIG = TrainConfig(
+    backbone="MobileNetV2",
+    alpha=0.35,
+    weights="none",
+    image_size=32,
+    batch_size=4,
+    stages=tuple(StageConfig(name=name, unfreeze=0.5, epochs=2, learning_rate=1e-3) for name in ("a", "b", "c")),
+)
+RATE = "train.rate"
+SPACE = Space({"rate": Parameter(RATE, LogUniform(1e-5, 1e-1), ())})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "cars").mkdir()
+    return tmp_path / "cars"
+
+
+def started(study: Study, *, rate: float = 1e-3, stop_after_stage: int = 0, is_baseline: bool = False) -> int:
+    number = study.add_trial({RATE: rate}, CONFIG, space=SPACE, is_baseline=is_baseline)
+    study.start_segment(number, stop_after_stage)
+    return number
+
+
+def train(study: Study, number: int, *stages: list[float]) -> None:
+    """Reports those epochs of whole stages that the study does not have yet."""
+    for report in climb(*stages)[study.record(number).fidelity :]:
+        study.report(number, report)
+
+
+def reopened(study: Study, folder: Path) -> Study:
+    study.close()
+    return Study.open(folder)
+
+
+def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """As anybody with Optuna reads the file, without a word of ours."""
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
+    return optuna.load_study(study_name="cars", storage=storage).trials
+
+
+def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = study.add_trial({RATE: 1e-3}, CONFIG, space=SPACE, is_baseline=True)
+        assert (number, study.record(0).state, study.record(0).attempts) == (0, TrialState.WAITING, 0)
+        assert study.start_segment(0, 0) == 0
+        train(study, 0, [0.5, 0.625])
+        study.pause(0)
+        assert (study.record(0).rung, study.record(0).next_stage, study.record(0).state) == (0, 1, TrialState.PAUSED)
+        assert study.start_segment(0, 2) == 1
+        train(study, 0, [0.5, 0.625], [0.75], [0.5])
+        study.complete(0)
+        record = study.record(0)
+    assert record.state is TrialState.COMPLETE
+    assert record.reports == climb([0.5, 0.625], [0.75], [0.5])
+    assert (record.fidelity, record.best_rank, record.rung_rank(0), record.attempts) == (
+        4,
+        (0.75, -0.25),
+        (0.625, -0.375),
+        2,
+    )
+    assert record.is_baseline
+    assert record.params == {RATE: 1e-3}
+
+
+def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
+    study = Study.create(folder, "cars")
+    train(study, started(study, is_baseline=True), [0.5, 0.625])
+    study.pause(0)
+    study.fail(started(study, rate=1e-1), "out of memory", infeasible=True, traceback="trials/0001/traceback.txt")
+    study.interrupt(started(study), "node lost")
+    study.start_segment(0, 2, carried=True)
+    study.set_elapsed_s(12.5)
+    study.set_budget_exhausted()
+    study.set_value("gpu_seconds", 7)
+    before = study.records()
+    study = reopened(study, folder)
+    assert study.records() == before
+    assert (before[0].carried_at, before[0].carried, before[0].stop_after_stage) == (3, True, 2)
+    assert (before[1].infeasible, before[1].cause, before[1].traceback) == (
+        True,
+        "out of memory",
+        "trials/0001/traceback.txt",
+    )
+    assert (before[2].state, before[2].deaths, before[2].restarts) == (TrialState.WAITING, (0,), 1)
+    assert (study.name, study.facts["version"], study.config(0)) == ("cars", version("carsearch"), CONFIG)
+    assert (study.elapsed_s, study.budget_exhausted, study.get_value("gpu_seconds")) == (12.5, True, 7)
+    study.close()
+
+
+def test_a_repeat_is_remembered_as_one(folder: Path):
+    study = Study.create(folder, "cars")
+    finalist = started(study, stop_after_stage=2)
+    train(study, finalist, [0.5], [0.5], [0.75])
+    study.complete(finalist)
+    repeat = study.add_trial({RATE: 1e-3}, CONFIG.model_copy(update={"seed": 1}), space=SPACE, repeats=finalist)
+    study.start_segment(repeat, 2)
+    with pytest.raises(StudyError, match="trial 1 is a repeat itself: repeat trial 0 again"):
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=repeat)
+    with pytest.raises(StudyError, match="no trial 7"):
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=7)
+    before = study.records()
+    study = reopened(study, folder)
+    assert study.records() == before
+    assert [record.repeats for record in before] == [None, finalist]
+    assert study.interrupt_running() == (repeat,)
+    assert study.config(repeat).seed == 1
+    study.close()
+
+
+def test_carrying_counts_the_trials_without_the_repeats(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = started(study)
+        study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
+        train(study, number, [0.5])
+        study.pause(number)
+        study.start_segment(number, 2, carried=True)
+        assert study.record(number).carried_at == 1
+
+
+def test_a_budget_is_exhausted_in_two_steps_and_more_of_it_undoes_both(folder: Path):
+    with Study.create(folder, "cars") as study:
+        assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
+        study.set_budget_exhausted()
+        assert (study.budget_exhausted, study.finals_exhausted) == (True, False)
+        study.set_budget_exhausted(finals=True)
+        assert (study.budget_exhausted, study.finals_exhausted) == (True, True)
+        study.set_budget_exhausted(False)
+        assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
+
+
+def test_an_epoch_counts_once_and_fidelity_never_goes_back(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = started(study)
+        first = epoch_report(1, accuracy=0.5)
+        assert study.report(number, first)
+        assert not study.report(number, first)
+        assert not study.report(number, replace(first, val_accuracy=0.75, checkpoint="attempt-1/epoch-0001.npz"))
+        assert study.report(number, epoch_report(2, accuracy=0.25))
+        with pytest.raises(StudyError, match="reported epoch 4, expected 3"):
+            study.report(number, epoch_report(4))
+        assert [report.val_accuracy for report in study.record(number).reports] == [0.5, 0.25]
+    assert optuna_trials(folder)[0].intermediate_values == {1: 0.5, 2: 0.25}
+
+
+def test_what_is_lost_is_taken_back_and_what_is_trained_in_its_place_counts(folder: Path):
+    study = Study.create(folder, "cars")
+    number = started(study)
+    train(study, number, [0.5, 0.625, 0.75])
+    study.pause(number)
+    study.start_segment(number, 1)
+    kept = study.record(number).reports[0]
+    study.fall_back(number, 1)
+    study.fall_back(number, 1)
+    assert study.record(number).reports == (kept,)
+    assert (study.record(number).rung, study.record(number).best_rank) == (None, kept.rank)
+    assert study.record(number).fallbacks == (1,), "what was not there is not lost"
+    again = epoch_report(2, accuracy=0.25, ended=True)
+    assert study.report(number, again)
+    study = reopened(study, folder)
+    assert study.record(number).reports == (kept, again), "epoch 3 was of a training that is gone"
+    study.fall_back(number, 0)
+    assert study.record(number).reports == ()
+    for report in climb([0.125], [0.375]):
+        study.report(number, report)
+    study.pause(number)
+    before = study.records()
+    study = reopened(study, folder)
+    assert study.records() == before
+    assert study.record(number).reports == climb([0.125], [0.375])
+    study.close()
+
+
+def test_deaths_count_only_until_the_trial_gets_on(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = started(study)
+        for _ in range(2):
+            study.interrupt(number, "killed")
+            study.start_segment(number, 0)
+        assert study.record(number).restarts == 2
+        study.report(number, epoch_report(1))
+        assert (study.record(number).restarts, study.record(number).deaths) == (0, (0, 0))
+
+
+def test_what_was_running_is_resumed_and_what_had_arrived_has_arrived(folder: Path):
+    study = Study.create(folder, "cars")
+    middle, rung, end, untouched = (started(study, stop_after_stage=stop) for stop in (0, 0, 2, 0))
+    study.report(middle, epoch_report(1))
+    train(study, rung, [0.5, 0.5])
+    train(study, end, [0.5], [0.5], [0.75])
+    study = reopened(study, folder)
+    assert study.interrupt_running() == (middle, untouched)
+    states = [record.state for record in study.records()]
+    assert states == [TrialState.WAITING, TrialState.PAUSED, TrialState.COMPLETE, TrialState.WAITING]
+    study.close()
+
+
+def test_optuna_sees_each_state_for_what_it_is(folder: Path):
+    with Study.create(folder, "cars") as study:
+        complete, paused, infeasible, failed, waiting = (started(study, stop_after_stage=2) for _ in range(5))
+        train(study, complete, [0.5], [0.75], [0.625])
+        study.complete(complete)
+        train(study, paused, [0.5, 0.375])
+        study.pause(paused)
+        study.fail(infeasible, "diverged", infeasible=True)
+        study.fail(failed, "a bug", infeasible=False)
+        study.report(waiting, epoch_report(1, accuracy=0.25))
+        assert [trial.state for trial in optuna_trials(folder)][1] is OptunaState.RUNNING
+        with pytest.raises(StudyError, match=r"trials \[4\] are running"):
+            study.finish()
+        study.interrupt_running()
+        study.finish()
+        assert study.record(paused).state is TrialState.PRUNED
+    seen = optuna_trials(folder)
+    pruned, complete_state, fail = OptunaState.PRUNED, OptunaState.COMPLETE, OptunaState.FAIL
+    assert [trial.state for trial in seen] == [complete_state, pruned, pruned, fail, pruned]
+    assert [trial.value for trial in seen] == [0.75, 0.5, None, None, 0.25]
+    assert seen[0].params == {RATE: 1e-3}
+    assert seen[0].distributions == {RATE: optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)}
+    assert seen[1].intermediate_values == {1: 0.5, 2: 0.375}
+    assert [trial.constraints for trial in seen[1:3]] == [{}, {"infeasible": 1.0}]
+
+
+def test_a_failure_may_be_taken_back_while_the_search_is_not_over(folder: Path):
+    study = Study.create(folder, "cars")
+    baseline, infeasible = started(study, is_baseline=True), started(study)
+    study.interrupt(baseline, "killed")
+    study.start_segment(baseline, 0)
+    study.fail(baseline, "a bug", infeasible=False, traceback="trials/0000/attempt-1/output.log")
+    study.fail(infeasible, "diverged", infeasible=True)
+    study = reopened(study, folder)
+    assert optuna_trials(folder)[0].state is OptunaState.RUNNING, "its end is not final yet"
+    assert [study.try_again(number) for number in (baseline, infeasible)] == [True, False]
+
+    study = reopened(study, folder)
+    record = study.record(baseline)
+    assert (record.state, record.cause, record.traceback) == (TrialState.WAITING, "a bug", None)
+    assert (record.attempts, record.deaths, record.is_baseline) == (2, (), True)
+    with pytest.raises(StudyError, match="trial 0 is WAITING, expected FAIL"):
+        study.try_again(baseline)
+    study.start_segment(baseline, 2)
+    train(study, baseline, [0.5], [0.5], [0.75])
+    study.complete(baseline)
+    study.close()
+    assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
+
+
+def test_a_trial_that_failed_in_its_second_epoch_goes_on_after_the_first(folder: Path):
+    study = Study.create(folder, "cars")
+    number = started(study)
+    study.report(number, epoch_report(1, accuracy=0.5))
+    study.interrupt(number, "killed")
+    study.start_segment(number, 0)
+    study.fail(number, "a bug", infeasible=False)
+    study = reopened(study, folder)
+    assert study.try_again(number)
+    assert (study.record(number).fidelity, study.record(number).deaths) == (1, ())
+    study.start_segment(number, 0)
+    study.report(number, epoch_report(2, accuracy=0.75, ended=True))
+    study.pause(number)
+    assert study.record(number).best_rank == epoch_report(2, accuracy=0.75).rank
+    study.finish()
+    assert [(trial.state, trial.value) for trial in optuna_trials(folder)] == [(OptunaState.PRUNED, 0.75)]
+    study.close()
+
+
+def test_a_failure_is_final_once_the_search_is_over(folder: Path):
+    with Study.create(folder, "cars") as study:
+        study.fail(started(study), "a bug", infeasible=False)
+        study.finish()
+        assert optuna_trials(folder)[0].state is OptunaState.FAIL
+        started(study)
+        assert not study.try_again(0), "Optuna reopens none"
+
+
+def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
+    study = Study.create(folder, "cars")
+    train(study, started(study), [0.5])
+    study.pause(0)
+    study.finish()
+    study = reopened(study, folder)
+    with pytest.raises(StudyError, match="trial 0 is PRUNED, expected WAITING or PAUSED"):
+        study.start_segment(0, 1)
+    assert started(study) == 1
+    study.close()
+
+
+def test_a_value_outside_of_its_domain_is_in_our_record_alone(folder: Path):
+    space = Space(
+        {"rate": Parameter(RATE, LogUniform(1e-5, 1e-1), ()), "size": Parameter("train.size", Choice((32, 64)), ())}
+    )
+    with Study.create(folder, "cars") as study:
+        study.add_trial({RATE: 1.0, "train.size": 64}, CONFIG, space=space)
+        assert study.record(0).params == {RATE: 1.0, "train.size": 64}
+    assert optuna_trials(folder)[0].params == {"train.size": 64}
+
+
+def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder: Path):
+    with Study.create(folder, "cars") as study:
+        number = started(study, stop_after_stage=2)
+        for report in climb([0.5], [0.5], [0.5]):
+            study.report(number, replace(report, val_log_loss=float("nan")))
+        study.complete(number)
+        assert (study.record(number).state, study.record(number).infeasible) == (TrialState.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda study: study.pause(0), "cannot pause after epoch 1"),
+        (lambda study: study.complete(0), "stage 0 of 3 is to come"),
+        (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
+        (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
+        (lambda study: study.record(1), "no trial 1 in study cars: it has 1"),
+        (lambda study: study.config(-1), "no trial -1"),
+    ],
+)
+def test_what_cannot_be_is_refused(folder: Path, act: Callable[[Study], object], message: str):
+    with Study.create(folder, "cars") as study:
+        study.report(started(study), epoch_report(1))
+        before = study.records()
+        with pytest.raises(StudyError, match=message):
+            act(study)
+        assert study.records() == before
+
+
+def test_missing_and_existing_studies_are_named(folder: Path):
+    with pytest.raises(StudyError, match=r"no study in .*cars: expected study\.log"):
+        Study.open(folder)
+    Study.create(folder, "cars").close()
+    with pytest.raises(StudyError, match="exists already"):
+        Study.create(folder, "cars")
+    (folder / "study.log").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StudyError, match="holds no study"):
+            Study.open(folder)
+
+
+def test_a_study_may_be_moved(folder: Path):
+    study = Study.create(folder, "cars")
+    started(study)
+    before = study.records()
+    study.close()
+    (folder / "study.log.lock").symlink_to(
+        folder / "study.log"
+    )  # an append lock of a killed writer, stale and dangling
+    moved = folder.rename(folder.parent / "elsewhere")
+    with Study.open(moved) as study:
+        assert study.records() == before
+        assert started(study) == 1
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"op_code":8,"worker_id":"x","trial_id":0,"user_attr":{"sta', b'{"op_code"'])
+def test_a_torn_last_line_is_cut_and_the_file_stays_good(folder: Path, torn: bytes):
+    study = Study.create(folder, "cars")
+    study.report(started(study), epoch_report(1))
+    before = study.records()
+    study.close()
+    with (folder / "study.log").open("ab") as log:
+        log.write(torn)
+    with Study.open(folder, read_only=True) as reader:
+        assert reader.records() == before
+    study = Study.open(folder)
+    study.report(0, epoch_report(2))
+    after = study.records()
+    study = reopened(study, folder)
+    assert study.records() == after
+    assert all(json.loads(line) for line in (folder / "study.log").read_text().splitlines())
+    study.close()
+
+
+@given(st.integers(min_value=1, max_value=4000))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_cut_anywhere_the_study_opens_as_it_was_some_time_before(tmp_path: Path, lost_bytes: int):
+    folder = tmp_path / f"cut-{lost_bytes}-{len(list(tmp_path.iterdir()))}"
+    folder.mkdir()
+    study = Study.create(folder, "cars")
+    train(study, started(study, stop_after_stage=2), [0.5], [0.5], [0.75])
+    study.complete(0)
+    whole = study.record(0)
+    study.close()
+    log = folder / "study.log"
+    created = log.read_bytes().index(b'"op_code":4')
+    content = log.read_bytes()
+    log.write_bytes(content[: max(created, len(content) - lost_bytes)])
+    with Study.open(folder) as study:
+        for record in study.records():
+            assert record.reports == whole.reports[: record.fidelity]
+        study.interrupt_running()
+        assert all(record.state in (TrialState.WAITING, TrialState.COMPLETE) for record in study.records())
+
+
+def test_a_state_that_did_not_reach_optuna_is_told_again(folder: Path):
+    study = Study.create(folder, "cars")
+    train(study, started(study, stop_after_stage=2), [0.5], [0.5], [0.75])
+    study.complete(0)
+    study.close()
+    log = folder / "study.log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-1]))
+    assert optuna_trials(folder)[0].state is OptunaState.RUNNING
+    Study.open(folder).close()
+    assert (optuna_trials(folder)[0].state, optuna_trials(folder)[0].value) == (OptunaState.COMPLETE, 0.75)
+
+
+WRITER = """
+    import sys
+    sys.path.insert(0, {root!r})
+    from pathlib import Path
+    from tests.search.study.test_study import CONFIG, RATE, epoch_report
+    from search.study.study import Study
+
+    study = Study.create(Path({folder!r}), "cars")
+    print("open", flush=True)
+    while True:
+        number = study.add_trial({{RATE: 1e-3}}, CONFIG)
+        study.start_segment(number, 0)
+        study.report(number, epoch_report(1))
+        print(number, flush=True)
+"""
+
+
+@pytest.fixture
+def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that creates the study and writes to it without end."""
+    script = textwrap.dedent(WRITER).format(root=str(ROOT), folder=str(folder))
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path, writer: subprocess.Popen[str]):
+    assert writer.stdout.readline() == "open\n"
+    recorded = [int(writer.stdout.readline()) for _ in range(5)]
+    with pytest.raises(StudyError, match=f"in use by process {writer.pid} on {os.uname().nodename}"):
+        Study.open(folder)
+    with Study.open(folder, read_only=True) as reader:
+        assert len(reader.records()) >= 5
+        with pytest.raises(StudyError, match="open for reading"):
+            reader.set_elapsed_s(1.0)
+    writer.kill()
+    recorded += [int(line) for line in writer.stdout]
+    writer.wait()
+    with Study.open(folder) as study:
+        assert [study.record(number).fidelity for number in recorded] == [1] * len(recorded)
+        assert started(study) >= len(recorded)
+
+
+@given(st.randoms(), st.integers(3, 6))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_rebuilt_study_decides_as_the_one_that_was_lost(tmp_path_factory, chance: Random, trials: int):
+    folder = tmp_path_factory.mktemp("study")
+    study = Study.create(folder, "cars")
+    ladder = Ladder(2)
+    for _ in range(200):
+        budget = BudgetState(trials - len(study.records()), exhausted=False)
+        job = next_job(study.records(), ladder, budget)
+        if chance.random() < 0.2:
+            before = study.records()
+            study = reopened(study, folder)
+            assert study.records() == before
+            assert next_job(study.records(), ladder, budget) == job
+        match job:
+            case Finished():
+                break
+            case NewTrial():
+                started(study, rate=chance.choice([1e-4, 1e-3]), is_baseline=not study.records())
+            case Continue():
+                study.start_segment(job.number, job.stop_after_stage, carried=job.carried)
+        _end_one(study, chance)
+    assert {record.state for record in study.records()} <= {TrialState.COMPLETE, TrialState.PAUSED}
+    assert study.record(0).state is TrialState.COMPLETE
+    study.close()
+
+
+def _end_one(study: Study, chance: Random) -> None:
+    record = next(record for record in study.records() if record.state is TrialState.RUNNING)
+    while not record.has_ended(record.stop_after_stage):
+        stage = record.next_stage
+        accuracy = chance.choice([0.25, 0.5, 0.75])
+        study.report(record.number, epoch_report(record.fidelity + 1, stage=stage, accuracy=accuracy, ended=True))
+        record = study.record(record.number)
+    if record.next_stage is None:
+        study.complete(record.number)
+    else:
+        study.pause(record.number)

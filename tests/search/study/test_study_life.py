@@ -1,0 +1,158 @@
+"""A study's whole life at random, then a power cut at any byte of its journal: what opens again is what was there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search.experiment.changes import Change
+from search.policy.records import TrialRecord, TrialState
+from search.study.study import Study
+from tests.helpers.search.trial_builders import epoch_report
+from tests.search.study.test_study import CONFIG, RATE, SPACE
+
+Act = Callable[[Study, Random], None]
+State = tuple[tuple[object, ...], ...]
+
+STEPS = 25
+CUTS = 12
+"""Random bytes at which each life is cut, beside the end of every line."""
+
+
+def a_trial(study: Study, chance: Random) -> None:
+    finalists = [record.number for record in study.records() if record.state is TrialState.COMPLETE]
+    repeats = chance.choice([None, *finalists[:1]]) if finalists else None
+    repeats = None if repeats is None or study.record(repeats).repeats is not None else repeats
+    study.add_trial({RATE: chance.choice([1e-4, 1.0])}, CONFIG, space=SPACE, is_baseline=False, repeats=repeats)
+
+
+def a_hand_out(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.WAITING, TrialState.PAUSED)
+    if record is not None:
+        first = record.next_stage or 0
+        study.start_segment(record.number, chance.randint(first, 2), carried=chance.random() < 0.2)
+
+
+def an_epoch(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.RUNNING)
+    if record is not None and record.next_stage is not None and not record.has_ended(record.stop_after_stage):
+        accuracy = chance.choice([0.25, 0.5, float("nan")])
+        ended = chance.random() < 0.6
+        report = epoch_report(record.fidelity + 1, stage=record.next_stage, accuracy=accuracy, ended=ended)
+        study.report(record.number, report)
+
+
+def a_fallback(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.RUNNING)
+    if record is not None:
+        study.fall_back(record.number, chance.randint(0, record.fidelity))
+
+
+def an_end(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.RUNNING)
+    if record is None:
+        return
+    if record.next_stage is None:
+        study.complete(record.number)
+    elif record.reports and record.reports[-1].stage_ended:
+        study.pause(record.number)
+    else:
+        chance.choice([interrupted, infeasible, failed])(study, record.number)
+
+
+def interrupted(study: Study, number: int) -> None:
+    study.interrupt(number, "node lost")
+
+
+def infeasible(study: Study, number: int) -> None:
+    study.fail(number, "diverged", infeasible=True)
+
+
+def failed(study: Study, number: int) -> None:
+    study.fail(number, "ValueError: a bug", infeasible=False, traceback="trials/0000/attempt-0/output.log")
+
+
+def a_second_try(study: Study, chance: Random) -> None:
+    record = one(study, chance, TrialState.FAIL)
+    if record is not None:
+        study.try_again(record.number)
+
+
+def a_value(study: Study, chance: Random) -> None:
+    chance.choice(
+        [
+            lambda: study.set_elapsed_s(round(chance.uniform(0, 99), 3)),
+            lambda: study.set_budget_exhausted(finals=chance.random() < 0.5),
+            lambda: study.add_changes([Change("search.trials", 4, chance.randint(5, 9))]),
+        ]
+    )()
+
+
+def one(study: Study, chance: Random, *states: TrialState) -> TrialRecord | None:
+    found = [record for record in study.records() if record.state in states]
+    return chance.choice(found) if found else None
+
+
+ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_epoch, a_fallback, an_end, a_second_try, a_value)
+
+
+def state_of(study: Study) -> State:
+    """All that policy and budget are asked from; the records as text, for NaN is not equal to itself."""
+    values = (study.elapsed_s, study.budget_exhausted, study.finals_exhausted, study.is_finished)
+    changes = tuple(str(change) for change in study.changes)
+    configs = tuple(study.config(record.number) for record in study.records())
+    return (tuple(repr(record) for record in study.records()), configs, values, changes)
+
+
+def live(folder: Path, chance: Random) -> list[tuple[int, State]]:
+    """A life of `STEPS` acts and its end: (bytes of the journal, state) after each."""
+    log = folder / "study.log"
+    with Study.create(folder, "cars") as study:
+        states = [(log.stat().st_size, state_of(study))]
+        for act in (*(chance.choice(ACTS) for _ in range(STEPS)), Study.interrupt_running, Study.finish):
+            if act in (Study.interrupt_running, Study.finish):
+                act(study)
+            else:
+                act(study, chance)
+            states.append((log.stat().st_size, state_of(study)))
+    return states
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_cut_at_any_byte_a_study_opens_as_it_was(tmp_path_factory, chance: Random) -> None:
+    folder = tmp_path_factory.mktemp("life")
+    states = live(folder, chance)
+    log = folder / "study.log"
+    content = log.read_bytes()
+    born = states[0][0]
+    lines = [at + 1 for at in range(born, len(content)) if content[at : at + 1] == b"\n"]
+    for cut in sorted({born, *lines, *(chance.randint(born, len(content)) for _ in range(CUTS))}):
+        log.write_bytes(content[:cut])
+        (folder / "study.log.lock").touch()  # whoever died in an append held its lock
+        acknowledged = max(step for step, (size, _) in enumerate(states) if size <= cut)
+        found = state_of(Study.open(folder, read_only=True))
+        before, after = states[acknowledged][1], states[min(acknowledged + 1, len(states) - 1)][1]
+        assert found in (before, after) or is_between(found, before, after), f"cut at byte {cut} of {len(content)}"
+        with Study.open(folder) as study:
+            if not study.is_finished:
+                assert state_of(study) == found, "repairs change nothing of ours"
+            study.interrupt_running()
+            assert TrialState.RUNNING not in {record.state for record in study.records()}
+            kept = state_of(study)
+        assert state_of(Study.open(folder, read_only=True)) == kept
+        assert all(json.loads(line) for line in log.read_bytes().splitlines())
+
+
+def is_between(found: State, before: State, after: State) -> bool:
+    """Of an act of several writes some were made: each trial, and each value, is as before the act or as after it."""
+    parts = zip(found, before, after, strict=True)
+    return all(part in (old, new) or (len(part) == len(old) == len(new) and _mixed(part, old, new))
+               for part, old, new in parts)  # fmt: skip
+
+
+def _mixed(found: tuple[object, ...], old: tuple[object, ...], new: tuple[object, ...]) -> bool:
+    return all(one in pair for one, *pair in zip(found, old, new, strict=True))
