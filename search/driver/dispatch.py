@@ -149,7 +149,7 @@ class Dispatcher:
                 number = self._new_repeat(job)
                 return self._hand_out(number, self._study.record(number).stage_count - 1)
             case Continue():
-                return self._hand_out(job.number, job.stop_after_stage, carried=job.carried)
+                return self._hand_out(job.number, job.stop_after_stage, run_to_end=job.run_to_end)
 
     def report(self, number: int, report: EpochReport) -> None:
         """Records an epoch, then lets checkpoints go that nothing needs. An epoch recorded before changes nothing."""
@@ -228,10 +228,8 @@ class Dispatcher:
 
     def _over(self, record: TrialRecord, outcome: Outcome) -> None:
         """Its segment reached its rung, or the trial failed for good."""
-        if outcome.kind == "ended" and record.next_stage is None:
-            self._study.complete(record.number)
-        elif outcome.kind == "ended":
-            self._study.pause(record.number)
+        if outcome.kind == "ended":
+            self._study.reach_stage(record.number)
         else:
             self._study.fail(
                 record.number,
@@ -258,13 +256,13 @@ class Dispatcher:
         params = self._study.record(job.number).params
         return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
 
-    def _hand_out(self, number: int, stop_after_stage: int, *, carried: bool = False) -> Segment:
+    def _hand_out(self, number: int, stop_after_stage: int, *, run_to_end: bool = False) -> Segment:
         """Records the segment before it starts."""
         config = self._study.config(number)
         with self._outage.noticed():  # what is not deleted now is after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._outage.began(number)
-        attempt = self._study.start_segment(number, stop_after_stage, carried=carried)
+        attempt = self._study.start_segment(number, stop_after_stage, run_to_end=run_to_end)
         for listener in self._listeners:
             listener.started(number)
         reports = self._study.record(number).reports

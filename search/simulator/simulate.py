@@ -50,8 +50,8 @@ def simulate(
     the faults and of the landscape's noise; the policy has its own. At equal times, what was begun first comes first.
     Faults are chance here: unlike a real search it does not end for many failures in a row.
 
-    Raises ValueError for fewer than one worker, or where a policy waits though nothing runs; CurvesError for a curve
-    that ends before its last stage does.
+    Raises ValueError for fewer than one worker, or where a policy waits though nothing runs; StudyError where it names
+    a trial that cannot go on, or finishes while one runs; CurvesError for a curve that ends before its last stage does.
     """
     if workers < 1:
         raise ValueError(f"workers: expected 1 or more, found {workers}")
@@ -171,8 +171,8 @@ class _Search:
         return training.curve
 
     def _begin(self, job: NewTrial | Continue | Repeat, number: int, stop_after_stage: int) -> None:
-        carried = isinstance(job, Continue) and job.carried
-        attempt = self.study.start_segment(number, stop_after_stage, carried=carried)
+        run_to_end = isinstance(job, Continue) and job.run_to_end
+        attempt = self.study.start_segment(number, stop_after_stage, run_to_end=run_to_end)
         self.decisions.append(Decision(self.clock.now_s, job, number, stop_after_stage))
         self.free -= 1
         self.listener.started(self.study.record(number))
@@ -225,7 +225,7 @@ class _Search:
         record = self.study.record(number)
         self.listener.reported(record, stopped=stopped)
         if record.has_ended(segment.stop_after_stage):
-            self.study.segment_ended(number)
+            self.study.reach_stage(number)
         if stopped and record.next_stage is not None:
             self.study.prune(number)
         if self.study.record(number).state is TrialState.RUNNING:
