@@ -127,7 +127,7 @@ def test_an_epoch_that_was_cut_off_is_trained_again_and_no_other() -> None:
     # An attempt lasts 3600 / 1000 s on average, an epoch one second.
     whole = curve(*[[0.5] * 5] * 4)
     log = Log()
-    found = play(whole, workers=1, faults=Faults(deaths_per_hour=1000.0), listener=log)
+    found = play(whole, workers=1, faults=Faults(deaths_per_hour=1000.0), callback=log)
 
     record = found.records[0]
     assert record.state is TrialState.COMPLETE
@@ -249,7 +249,7 @@ def test_a_peer_stops_in_mid_stage_and_hears_of_it_in_order() -> None:
         return asked[-1] in [(1, 2), (2, 3)]
 
     curves = [curve([0.5] * 3), curve([0.6] * 3), curve([0.7] * 3)]
-    found = play(*curves, stopping=False, stops=stops, listener=log)
+    found = play(*curves, stopping=False, stops=stops, callback=log)
 
     states = [record.state for record in found.records]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE], "at the last epoch nothing is left"
@@ -297,7 +297,7 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
 
     def once(log: Log) -> Simulation:
         return play(
-            *curves, workers=workers, eta=eta, stopping=stopping, faults=faults, budget_s=budget_s, listener=log
+            *curves, workers=workers, eta=eta, stopping=stopping, faults=faults, budget_s=budget_s, callback=log
         )
 
     log = Log()
@@ -328,11 +328,11 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
         assert found.records[0].state is TrialState.COMPLETE, "the baseline, whatever the budget"
 
 
-@pytest.mark.parametrize("landscape", [CROSSING, NOISY], ids=["crossing", "noisy"])
-def test_a_search_over_a_formula_is_its_seeds_alone(landscape) -> None:
+@pytest.mark.parametrize("blackbox", [CROSSING, NOISY], ids=["crossing", "noisy"])
+def test_a_search_over_a_formula_is_its_seeds_alone(blackbox) -> None:
     def once(seed: int) -> Simulation:
-        rules = SearchPolicy(landscape.space, landscape.baseline, Ladder(3), "random", seed=1)
-        return simulate(rules, landscape, workers=4, max_trials=20, seed=seed)
+        rules = SearchPolicy(blackbox.space, blackbox.baseline, Ladder(3), "random", seed=1)
+        return simulate(rules, blackbox, workers=4, max_trials=20, seed=seed)
 
     first = once(0)
     assert once(0) == first
