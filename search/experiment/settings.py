@@ -206,9 +206,9 @@ class TtaSettings(_Frozen):
     """Test-time augmentation of the final model."""
 
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
-    """Candidates; those that help on validation photos are used."""
+    """Candidates; those with an expected gain are used."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
-    """How sure a paired bootstrap must be that a view helps."""
+    """Width of the interval told of what TTA saves. A view without a prior is used where this interval lies above 0."""
 
     @field_validator("views")
     @classmethod
