@@ -1,6 +1,7 @@
-"""Where the process that scores a final training begins.
+"""Entry point of the process that scores a final training.
 
-Apart from what runs there: the command must not load a framework, and a child imports the module of its main function.
+It is a module of its own because a child imports its main function's module, and the command must not import a
+framework.
 """
 
 from collections.abc import Callable

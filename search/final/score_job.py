@@ -1,4 +1,4 @@
-"""What crosses between the command and the process that scores its final training."""
+"""Messages between the command and the process that scores its final training."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,24 +13,24 @@ _SCORES = "scores"
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What the child needs beside its segment, which tells configuration, threads and memory."""
+    """What the child needs besides its segment, which holds configuration, threads and memory."""
 
     root: str
-    """Absolute path of the folder of the study whose final training it is."""
+    """Absolute path of the folder of the study."""
     experiment: Experiment
     trial: int | None
-    """The trial that is repeated; None for a fixed recipe."""
+    """The retrained trial; None for a fixed recipe."""
     members: tuple[tuple[EpochReport, ...], ...]
-    """All epochs of each training, in order of folds."""
+    """All epochs of each training, in fold order."""
     trained_in_bytes: int
-    """Most main memory that a process which trained held; 0 where the system did not tell."""
+    """Peak main memory of the training processes; 0 if unknown."""
 
 
 def scores_message(scores: Scores) -> Message:
-    """Told last but for the outcome; the exported model is on disk then."""
+    """The last message before the outcome; the exported model is on disk by then."""
     return {_SCORES: json.dumps(asdict(scores))}
 
 
 def read_scores_message(message: Message) -> Scores | None:
-    """None where it is another message."""
+    """The scores in a message, or None if it is another message."""
     return scores_from_json(json.loads(message[_SCORES])) if _SCORES in message else None

@@ -88,7 +88,7 @@ class Deadline:
     @property
     def cause(self) -> str:
         """One line for the study: how long nothing came, and by which setting that was too long."""
-        return f"no report within {self._limit_s:.0f} s ({self.setting}): it was taken for stuck and ended"
+        return f"no report within {self._limit_s:.0f} s ({self.setting}): killed as stuck"
 
     @property
     def _limit_s(self) -> float:
