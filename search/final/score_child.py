@@ -13,7 +13,7 @@ from search.final.score_job import ScoreJob, scores_message
 from search.final.scoring import score
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
-from search.worker.child import live, outcome_of
+from search.worker.child import outcome_of, run_in_child
 from search.worker.outbox import Outbox
 from search.worker.segment import Notice, Segment, notice_message
 from search.worker.segment_config import config_of
@@ -22,13 +22,13 @@ from search.worker.segment_config import config_of
 def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """Runs scoring in this process."""
     folder = StudyFolder(Path(job.root))
-    live(
+    run_in_child(
         partial(_score, job, segment, folder),
         messages,
         lifeline,
         threads=segment.threads,
         output=folder.retrain_output,
-        meaning=outcome_of,
+        outcome_of=outcome_of,
     )
 
 

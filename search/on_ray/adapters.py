@@ -17,7 +17,7 @@ from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.experiment.settings import DeadlineSettings
-from search.worker.deadlines import Deadline, driver_patience_s
+from search.worker.deadlines import Deadline, driver_timeout_s
 from search.worker.segment import LOST, Outcome, read_outcome, read_report
 
 
@@ -158,7 +158,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         return super().choose_trial_to_run(tune_controller)
 
     def _end_if_stuck(self, trial_id: str, trial: Trial) -> None:
-        deadline = self._board.deadlines.setdefault(trial_id, Deadline(self._settings, patience_s=driver_patience_s))
+        deadline = self._board.deadlines.setdefault(trial_id, Deadline(self._settings, timeout_s=driver_timeout_s))
         actor = trial.temporary_state.ray_actor
         if deadline.left_s or trial_id in self._board.causes or actor is None:
             return
@@ -185,4 +185,4 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def _heard(self, trial: Trial, report: EpochReport | None) -> None:
         deadline = self._board.deadlines.get(trial.trial_id)
         if deadline is not None:
-            deadline.heard(report)
+            deadline.received(report)

@@ -16,7 +16,7 @@ from search.errors import ClusterError
 from search.on_ray.auth import close_default_file, forget, new_token, presented
 from search.on_ray.nodes import Node
 from search.on_ray.private_folder import private_folder
-from search.worker.fork_server import SOCKETS
+from search.worker.fork_server import SOCKET_FOLDER_ENV
 
 _DRIVER_ENV = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a third of Tune's step time; the driver writes its own events
@@ -65,7 +65,7 @@ def _started_here() -> Iterator[None]:
             _init(
                 "starting Ray on this machine",
                 "local",
-                {SOCKETS: str(folder)},
+                {SOCKET_FOLDER_ENV: str(folder)},
                 include_dashboard=False,
                 _temp_dir=str(folder / "ray"),
             )

@@ -21,7 +21,7 @@ from carcls.system.own_path import current_folder_left_out
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.nodes import Node, answer_of, on_node
-from search.worker.weights_check import Found, start_problems
+from search.worker.weights_check import StartProblems, start_problems
 
 _TIMEOUT_S = 3600
 """Of one node's answer: it may download half a gigabyte of weights first."""
@@ -70,14 +70,14 @@ def checking_start(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Ch
             process.kill()
 
 
-def _raise_for(answers: Sequence[tuple[Node, Found]]) -> None:
+def _raise_for(answers: Sequence[tuple[Node, StartProblems]]) -> None:
     if broken := [f"{node.name}: {found.framework}" for node, found in answers if found.framework]:
         raise ClusterError("\n".join(broken))
     if problems := [f"{node.name}: {wrong}" for node, found in answers for wrong in found.weights]:
         raise ClusterError("the backbones' weights cannot be used:\n  " + "\n  ".join(problems))
 
 
-def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tuple[Node, Found]]:
+def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tuple[Node, StartProblems]]:
     """By tasks in processes of their own. A GPU-less task sees no GPU, and holds none."""
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(start_problems)
     pending = [(node, on_node(remote, node).remote(configs)) for node in nodes]
@@ -85,7 +85,7 @@ def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tupl
     for node, answer in pending:
         found, problem = answer_of(node, answer, timeout_s=_TIMEOUT_S)
         told = problem.removeprefix(f"{node.name}: ")
-        answers.append((node, Found(framework=told) if found is None else Found(**found)))
+        answers.append((node, StartProblems(framework=told) if found is None else StartProblems(**found)))
     return answers
 
 
@@ -107,16 +107,16 @@ def _begin(configs: list[dict[str, Any]]) -> "subprocess.Popen[str]":
     return process
 
 
-def _found_here(process: "subprocess.Popen[str]", node: Node) -> tuple[Node, Found]:
+def _found_here(process: "subprocess.Popen[str]", node: Node) -> tuple[Node, StartProblems]:
     try:
         answer, errors = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return node, Found(framework=f"loading framework and weights gave no answer within {_TIMEOUT_S} s")
+        return node, StartProblems(framework=f"loading framework and weights gave no answer within {_TIMEOUT_S} s")
     if process.returncode:
         lines = errors.strip().splitlines() or ["no word"]
         how = _how_it_ended(process.returncode)
-        return node, Found(framework=f"loading framework and weights {how}: {lines[-1]}")
-    return node, Found(**json.loads(answer))
+        return node, StartProblems(framework=f"loading framework and weights {how}: {lines[-1]}")
+    return node, StartProblems(**json.loads(answer))
 
 
 def _how_it_ended(status: int) -> str:

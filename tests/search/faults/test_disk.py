@@ -215,7 +215,7 @@ def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: 
     told = (tmp_path / "output.txt").read_text(encoding="utf-8")
     assert "trial 0: " in told
     assert "not a whole checkpoint" in told
-    assert "goes on from attempt-0/epoch-0001.npz" in told
+    assert "resumes from attempt-0/epoch-0001.npz" in told
     records = read_records(folder)
     for path in folder.trials.rglob("*.npz"):
         path.unlink()

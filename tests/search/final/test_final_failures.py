@@ -26,10 +26,10 @@ from search.policy.oom import (
 from search.report.micro_batches import parts_rows
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from search.worker import fitting
+from search.worker import segment_memory
 from search.worker.child import outcome_of
-from search.worker.fitting import MemoryTold
 from search.worker.segment import Outcome, Segment, outcome_message, read_outcome, report_message
+from search.worker.segment_memory import OutOfMemoryDetector
 from tests.helpers.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"
@@ -210,7 +210,7 @@ def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
 
 def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoring takes memory too: what it lacked, the last stage will not be given again."""
-    monkeypatch.setattr(fitting, "oom_kills", lambda: 1)
+    monkeypatch.setattr(segment_memory, "oom_kills", lambda: 1)
     segment = Segment(
         study="",
         number=-1,
@@ -227,8 +227,8 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
         device=HERE,
         micro_batch=[None, 8],
     )
-    told = MemoryTold(segment, kills_before=0)
-    told.of(report_message(replace(epoch_report(3), stage=1, stage_ended=True)), None)
-    outcome = read_outcome(told.of(outcome_message(Outcome("killed", "died")), -9))
+    told = OutOfMemoryDetector(segment, kills_before=0)
+    told.annotate(report_message(replace(epoch_report(3), stage=1, stage_ended=True)), None)
+    outcome = read_outcome(told.annotate(outcome_message(Outcome("killed", "died")), -9))
     assert outcome is not None
     assert outcome.refusal == Refusal(Place.of(CONFIG, 1, HERE), 8).to_json()

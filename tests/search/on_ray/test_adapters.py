@@ -198,6 +198,6 @@ def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypat
 
 
 def _deadline(now: list[float]):
-    from search.worker.deadlines import Deadline, driver_patience_s
+    from search.worker.deadlines import Deadline, driver_timeout_s
 
-    return Deadline(DeadlineSettings(), patience_s=driver_patience_s, clock_s=lambda: now[0])
+    return Deadline(DeadlineSettings(), timeout_s=driver_timeout_s, clock_s=lambda: now[0])
