@@ -175,7 +175,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
     last = told.rstrip().splitlines()[-1]
     log, root = disk.cwd / "results" / "tiny" / "study.log", disk.cwd / "results" / "tiny"
     assert last.startswith(f"carsearch: {log}: no room left on its disk (No space left on device; 0.0 MB free)"), told
-    assert last.endswith(f"then go on by 'carsearch resume {root}'"), last
+    assert last.endswith(f"then resume with 'carsearch resume {root}'"), last
     assert told.count("no room left") == 1, told
     assert [record.fidelity for record in before] == [2], "the epoch that found no room is not there, not half of it"
 
