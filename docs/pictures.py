@@ -92,7 +92,9 @@ def _report(epoch: int, accuracy: float) -> EpochReport:
 def terminal_svg(experiment: Experiment, records: tuple[TrialRecord, ...]) -> str:
     """The live table as `carsearch run` shows it."""
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
-    console.print(StatusView(experiment.name, records, Spent(device_hours=0.03, device="trial", trials_limit=8, elapsed_s=66.0)))
+    console.print(
+        StatusView(experiment.name, records, Spent(device_hours=0.03, device="trial", trials_limit=8, elapsed_s=66.0))
+    )
     drawn = console.export_svg(title="carsearch run experiments/demo.yaml", unique_id="carsearch")
     return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # the fonts that rich names lie on the web
 

@@ -17,7 +17,7 @@ PAPERS = sorted(
 TOPS = "carcls|search|tests|benchmarks|docs|experiments"
 NAMED_FILE = re.compile(rf"(?<![\w/.-])((?:{TOPS}|\.github|\.ci)/[\w./-]*\w)")
 NAMED_MODULE = re.compile(rf"(?<![\w/.-])((?:{TOPS})(?:\.[a-z_]\w*)+)(?![\w/])")
-NAMED_TEST = re.compile(r"(?<![\w/])(?:\w+/)?(test_\w+\.py)")
+NAMED_TEST = re.compile(r"(?<![\w/])((?:\w+/)*test_\w+\.py)")
 
 KEYS = set(meanings())
 """Keys of an experiment file; some read like modules. Named ones have to exist too."""
@@ -25,22 +25,18 @@ KEYS = set(meanings())
 MADE_BY_READERS = {"experiments/mycars.yaml", "docs/_build"}
 """Named in instructions; not in the repository."""
 
-REPLACED_BY_A_BENCHMARK = {"docs/reliability.md": "<!-- benchmark: reliability -->"}
-"""From this mark on a page is a benchmark's output, with the names of tests at its commit."""
-
 
 def text_of(paper: Path) -> str:
-    text = paper.read_text(encoding="utf-8")
-    mark = REPLACED_BY_A_BENCHMARK.get(paper.relative_to(ROOT).as_posix())
-    return text.partition(mark)[0] if mark else text
+    return paper.read_text(encoding="utf-8")
 
 
 def is_module(name: str) -> bool:
-    """Whether a dotted name is a module, or an attribute one or two levels inside one."""
-    parts = name.split(".")
-    for length in range(len(parts), max(1, len(parts) - 2) - 1, -1):
-        place = ROOT.joinpath(*parts[:length])
-        if place.with_suffix(".py").exists() or (place.is_dir() and length > 1):
+    """Whether a dotted name is a module or a package, or a word in one."""
+    place = ROOT.joinpath(*name.split("."))
+    if place.is_dir() or place.with_suffix(".py").exists():
+        return True
+    for source in (place.parent.with_suffix(".py"), place.parent / "__init__.py"):
+        if source.exists() and re.search(rf"\b{place.name}\b", source.read_text(encoding="utf-8")):
             return True
     return False
 
@@ -60,8 +56,9 @@ def test_named_modules_and_keys_exist(paper):
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.relative_to(ROOT).as_posix())
 def test_named_tests_exist(paper):
-    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
-    assert sorted(set(NAMED_TEST.findall(text_of(paper))) - there) == []
+    there = [path.as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    named = set(NAMED_TEST.findall(text_of(paper)))
+    assert sorted(name for name in named if not any(place.endswith(f"/{name}") for place in there)) == []
 
 
 @pytest.mark.parametrize("paper", [path for path in PAPERS if path.parent == ROOT], ids=lambda paper: paper.name)
