@@ -171,7 +171,7 @@ def _sizes(dataset: Dataset) -> Sizes:
         width_px=_quantiles(width),
         height_px=_quantiles(height),
         aspect=_quantiles(aspect),
-        landscape=int(np.count_nonzero(width > height)),
+        blackbox=int(np.count_nonzero(width > height)),
         portrait=int(np.count_nonzero(width < height)),
         square=int(np.count_nonzero(width == height)),
         common=tuple((*size, count) for size, count in common),

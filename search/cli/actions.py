@@ -49,8 +49,8 @@ def knock_at(address: str | None) -> None:
 
 def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
     """Goes on with a search or a recording, with what overrides change of it. Raises what `run_search` raises."""
-    from search.driver.record import recording_policy
     from search.experiment.changes import RESUMABLE
+    from search.simulator.record import recording_policy
     from search.study.frozen import keep_changes
     from search.study.study import Study
 

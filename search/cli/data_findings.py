@@ -52,7 +52,7 @@ def _size_lines(found: Findings) -> list[str]:
     return [
         f"sizes: width {_spread(sizes.width_px)} px, height {_spread(sizes.height_px)} px;"
         f" most frequent {common}; {_bytes(sizes.byte_count)} in all",
-        f"aspect: {_spread(sizes.aspect, 2)}; {sizes.landscape:,} landscape, {sizes.portrait:,} portrait,"
+        f"aspect: {_spread(sizes.aspect, 2)}; {sizes.blackbox:,} blackbox, {sizes.portrait:,} portrait,"
         f" {sizes.square:,} square",
         *([f"odd: {len(sizes.odd):,}", *_cut([f"  {field(path)}" for path in sizes.odd])] if sizes.odd else []),
     ]

@@ -207,10 +207,10 @@ class TtaSettings(_Frozen):
     """Test-time augmentation of the final model."""
 
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
-    """Candidates: plain, flip, zoom, zoom_flip, shift_left, shift_right, brighter, darker. The model uses those that
-    help on validation photos."""
+    """Candidates: plain, flip, zoom, zoom_flip, shift_left, shift_right, brighter, darker. The model uses those
+    with an expected gain."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
-    """How sure a paired bootstrap must be that a view helps."""
+    """Width of the interval for what TTA saves. A view without a prior is used if its interval is above 0."""
 
     @field_validator("views")
     @classmethod

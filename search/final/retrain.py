@@ -19,12 +19,12 @@ from dataclasses import replace as replaced
 from carcls.config import TrainConfig
 from carcls.system import atomic
 from search.driver.callbacks import Watch
-from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.oom_memory import Refusals
 from search.driver.slots import Slots, slots_for
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.settings import BudgetSettings, CheckpointSettings
@@ -131,7 +131,7 @@ class _FinalTraining:
             say=self._say,
             is_interrupted=lambda: self._interrupts.asked,
         )
-        dispatcher = Dispatcher(
+        dispatcher = StudyDispatcher(
             experiment,
             study,
             own,
@@ -198,7 +198,7 @@ class _FinalTraining:
             whose=lambda segment: named(self._study.record(segment.number), count),
         )
 
-    def _raise_if_not(self, dispatcher: Dispatcher, ends: FinalEnds) -> None:
+    def _raise_if_not(self, dispatcher: StudyDispatcher, ends: FinalEnds) -> None:
         """Raises where not every training came to its end, or its user has asked for one."""
         if ends.error is not None:
             raise ends.error

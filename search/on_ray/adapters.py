@@ -18,7 +18,7 @@ from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.experiment.settings import DeadlineSettings
 from search.worker.deadlines import Deadline, driver_patience_s
-from search.worker.segment import LOST, Outcome, read_outcome, read_report
+from search.worker.segment import LOST, Message, Outcome, Segment, from_wire
 
 
 class _NotSaved:
@@ -61,7 +61,7 @@ class Board:
 
 
 def adapters(
-    dispatcher: Dispatcher,
+    dispatcher: Dispatcher[Segment],
     *,
     concurrent: int,
     deadline: DeadlineSettings,
@@ -81,7 +81,9 @@ class SegmentSearcher(_NotSaved, Searcher):
     It counts those under way itself: Tune's own `max_concurrent_trials` would go on counting one that Tune lost.
     """
 
-    def __init__(self, dispatcher: Dispatcher, board: Board, concurrent: int, raise_if_due: Callable[[], None]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher[Segment], board: Board, concurrent: int, raise_if_due: Callable[[], None]
+    ) -> None:
         super().__init__()  # no metric: Tune would look for it in every message, and the policy ranks by its own
         self._dispatcher = dispatcher
         self._board = board
@@ -108,12 +110,12 @@ class SegmentSearcher(_NotSaved, Searcher):
         number = self._board.running.pop(trial_id, None)
         if number is None:
             return
-        outcome = None if error else read_outcome(result or {})
+        message = None if error else from_wire(result or {})
         known = self._board.forget(trial_id)
         if trial_id in self._board.stopped:
             return
         try:
-            self._dispatcher.segment_ended(number, outcome or known)
+            self._dispatcher.segment_ended(number, message if isinstance(message, Outcome) else known)
         except Exception as failure:  # noqa: BLE001 - Tune would print it and go on, and the trial be waited for for ever
             self._board.error = self._board.error or failure
 
@@ -135,7 +137,11 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     """First in, first out; each report goes into the study before the worker may go on."""
 
     def __init__(
-        self, dispatcher: Dispatcher, board: Board, deadline: DeadlineSettings, raise_if_due: Callable[[], None]
+        self,
+        dispatcher: Dispatcher[Segment],
+        board: Board,
+        deadline: DeadlineSettings,
+        raise_if_due: Callable[[], None],
     ) -> None:
         super().__init__()
         self._dispatcher = dispatcher
@@ -174,15 +180,18 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records an epoch. A segment ends by itself at its rung; only where the search stops, or its hours are
         used up, is it stopped before."""
-        self._heard(trial, read_report(result))
-        answer = self._inbox.take(trial.config["segment"]["number"], result)
+        message = from_wire(result)
+        self._heard(trial, message)
+        if message is None or isinstance(message, Outcome):
+            return str(TrialScheduler.CONTINUE)
+        answer = self._inbox.take(trial.config["segment"]["number"], message)
         if answer == "stop":
             self._board.stopped.add(trial.trial_id)
         if answer == "out of time":
             self._board.causes[trial.trial_id] = Outcome("out_of_time")
         return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
 
-    def _heard(self, trial: Trial, report: EpochReport | None) -> None:
+    def _heard(self, trial: Trial, message: Message | None) -> None:
         deadline = self._board.deadlines.get(trial.trial_id)
         if deadline is not None:
-            deadline.heard(report)
+            deadline.heard(message if isinstance(message, EpochReport) else None)

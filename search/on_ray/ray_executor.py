@@ -19,6 +19,7 @@ from search.on_ray.actor import run_segment
 from search.on_ray.adapters import adapters
 from search.on_ray.nodes import ResourcePlan
 from search.study.folder import StudyFolder
+from search.worker.segment import Segment
 
 
 class RayExecutor:
@@ -40,7 +41,7 @@ class RayExecutor:
         self._interrupts = interrupts
         self._trainable = trainable
 
-    def run(self, dispatcher: Dispatcher) -> None:
+    def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
         tuner = self._tuner(dispatcher)
         how = f"go on by 'carsearch resume {self._folder.root}'"
@@ -65,7 +66,7 @@ class RayExecutor:
         finally:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 
-    def _tuner(self, dispatcher: Dispatcher) -> tune.Tuner:
+    def _tuner(self, dispatcher: Dispatcher[Segment]) -> tune.Tuner:
         searcher, scheduler = adapters(
             dispatcher,
             concurrent=self._resources.concurrent,

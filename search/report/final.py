@@ -6,7 +6,7 @@ from typing import Any
 
 from search.report.confidence import Interval, wilson
 from search.study.efficiency import Efficiency
-from search.study.final_scores import Expected, MemberScore
+from search.study.final_scores import Expected, MemberScore, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Retrain:
     """Each of several trainings on the photos of its fold; the scores above are then out-of-fold."""
     expected: Expected | None = None
     """On new photos; None in files from before it was told."""
+    view_evidence: str | None = None
+    """What TTA saves here, by the prior, and by both."""
 
 
 def final_training(scores: Mapping[str, Any]) -> Retrain:
@@ -45,6 +47,7 @@ def final_training(scores: Mapping[str, Any]) -> Retrain:
     """
     photos = int(scores["validation_photos"])
     low, high = scores["tta_interval"]
+    evidence = view_evidence(scores.get("tta_evidence"))
     return Retrain(
         trial=scores["trial"],
         best_stage=scores["best_stage"],
@@ -66,4 +69,5 @@ def final_training(scores: Mapping[str, Any]) -> Retrain:
         folds=scores.get("folds", 1),
         members=tuple(MemberScore(**member) for member in scores.get("members", ())),
         expected=Expected(**scores["expected"]) if scores.get("expected") else None,
+        view_evidence=evidence.line() if evidence else None,
     )

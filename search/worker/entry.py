@@ -5,7 +5,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from carcls.errors import FrameworkError
-from search.worker.segment import Outcome, Segment, outcome_message
+from search.worker.segment import Outcome, Segment
 
 PRELOAD = ["search.worker.preload", "search.worker.entry"]
 """What the fork server imports once, for every child."""
@@ -37,5 +37,5 @@ def imported(load: Callable[[], Callable[..., None]], messages: Connection) -> C
         return load()
     except Exception as error:  # noqa: BLE001 - whatever a broken framework raises is this child's outcome
         name = "" if isinstance(error, FrameworkError) else f"{type(error).__name__}: "
-        messages.send(outcome_message(Outcome("unable", f"{name}{error}".strip().splitlines()[0])))
+        messages.send(Outcome("unable", f"{name}{error}".strip().splitlines()[0]))
         return None

@@ -1,4 +1,4 @@
-"""Small landscapes for the tests of the simulator: what each trial would reach is written down."""
+"""Small blackboxes for the tests of the simulator: what each trial would reach is written down."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace

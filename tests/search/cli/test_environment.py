@@ -105,7 +105,7 @@ def test_somebodys_keras_settings_change_no_number(place: Path) -> None:
     assert len(numbers[0]) == 3
 
 
-NOBODY = ("unshare", "--user", "--map-user=12345")
+NO_CALLBACKS = ("unshare", "--user", "--map-user=12345")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ NOBODY = ("unshare", "--user", "--map-user=12345")
 )
 def test_without_a_home_there_is_one_line(place: Path, arguments, word) -> None:
     without = ("HOME", "CARSEARCH_STORE", "USER", "LOGNAME")
-    one_line(called(*arguments, cwd=place, without=without, prefix=NOBODY), "12345", word, "set HOME")
+    one_line(called(*arguments, cwd=place, without=without, prefix=NO_CALLBACKS), "12345", word, "set HOME")
     assert not (place / "results" / "tiny").exists()
 
 

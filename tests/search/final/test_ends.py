@@ -29,7 +29,7 @@ from search.study.study import Study
 from search.worker import fitting
 from search.worker.child import outcome_of
 from search.worker.fitting import MemoryTold
-from search.worker.segment import Outcome, Segment, outcome_message, read_outcome, report_message
+from search.worker.segment import Outcome, Segment
 from tests.helpers.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"
@@ -225,7 +225,7 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
         micro_batch=[None, 8],
     )
     told = MemoryTold(segment, kills_before=0)
-    told.of(report_message(replace(epoch_report(3), stage=1, stage_ended=True)), None)
-    outcome = read_outcome(told.of(outcome_message(Outcome("killed", "died")), -9))
+    told.of(replace(epoch_report(3), stage=1, stage_ended=True), None)
+    outcome = told.of(Outcome("killed", "died"), -9)
     assert outcome is not None
     assert outcome.refusal == Refusal(Place.of(CONFIG, 1, HERE), 8).to_json()
