@@ -8,9 +8,10 @@ import pytest
 from docs.reference import meanings
 
 ROOT = Path(__file__).parents[2]
+PATTERNS = ("*.md", "docs/*.md", "docs/decisions/*.md", "carcls/**/*.md", "experiments/*.yaml", ".github/**/*.yml")
 PAPERS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "docs/decisions/*.md", ".github/**/*.yml", "CITATION.cff")
+    for pattern in PATTERNS
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"  # it names files as they were called then
 )
