@@ -23,6 +23,7 @@ class ValidationSettings(_Frozen):
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     """Share of the labelled photos that are never trained on."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Draws the split and the holdout."""
 
 
 class HoldoutSettings(_Frozen):
@@ -96,17 +97,17 @@ class BudgetSettings(_Frozen):
     """When no new segment starts any more; null: no limit."""
 
     hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Wall-clock hours."""
+    """Wall-clock hours; when they are over, each running trial ends with its epoch and can be resumed."""
     gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Hours of whole GPUs, shares counted as shares."""
+    """Hours of whole GPUs, shares counted as shares; a trial that runs when they are over continues to its rung."""
 
 
 class SchedulerConfig(_Frozen):
     """Who goes on after a stage."""
 
     kind: Literal["asha", "adaptive", "none"] = "asha"
-    """`adaptive`: as `asha`, with only those rungs in force whose order is the last rung's. `none`: every trial runs
-    all its stages."""
+    """`adaptive`: as `asha`, but a rung compares trials only while their order there matches their order at the end of
+    the last stage but one. `none`: every trial runs all its stages."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """The best 1/reduction_factor of a rung go on."""
     first_rung: Annotated[int, Field(ge=1)] = 1
@@ -174,7 +175,7 @@ class SearchSettings(_Frozen):
     """What weights and trials are ranked by: accuracy on validation, or log-loss after temperature scaling, which has
     less noise. auto: log_loss in new studies, accuracy in those from before there was a choice."""
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
-    """`sobol`: points that fill the space evenly, whatever came of the others."""
+    """`sobol`: points that fill the space evenly, without learning from results."""
     scheduler: SchedulerConfig = SchedulerConfig()
     finalists: FinalistSettings = FinalistSettings()
     """Off unless asked for: they cost as much as many a search (`count` + 1 times `seeds` whole trainings)."""
@@ -206,9 +207,10 @@ class TtaSettings(_Frozen):
     """Test-time augmentation of the final model."""
 
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
-    """Candidates; those with an expected gain are used."""
+    """Candidates: plain, flip, zoom, zoom_flip, shift_left, shift_right, brighter, darker. The model uses those
+    with an expected gain."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
-    """Width of the interval told of what TTA saves. A view without a prior is used where this interval lies above 0."""
+    """Width of the interval for what TTA saves. A view without a prior is used if its interval is above 0."""
 
     @field_validator("views")
     @classmethod
@@ -278,4 +280,5 @@ class ExperimentSections(_Frozen):
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")
+    """Folder of all studies."""
     store: StoreSettings = StoreSettings()
