@@ -139,11 +139,11 @@ def train(file: File, overrides: Overrides = None, replace: Replace = False) -> 
     """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
     from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
-    from search.experiment.patience import with_patience_of
+    from search.experiment.runtime_settings import with_runtime_settings_of
 
     experiment = load(file, overrides or [])
     folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
-    run_retrain(folder, with_patience_of(frozen, experiment), trial=None)
+    run_retrain(folder, with_runtime_settings_of(frozen, experiment), trial=None)
 
 
 @app.command()

@@ -92,7 +92,7 @@ def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
 
     found = read_curves(curves)
     for line, curve in enumerate(found, start=_FIRST_LINE):
-        for name, wrong in experiment.space.contains(curve.params):
+        for name, wrong in experiment.space.problems(curve.params):
             raise CurvesError(
                 f"{curves}:{line}: {name}: {wrong} (the space of {experiment.path}); expected curves recorded from this"
                 " space: simulate with the experiment that was recorded, or record this one"
@@ -168,5 +168,5 @@ def _opening(
     return (
         f"{landscape.size} recorded configurations; mean whole training: {duration_text(training_s)}",
         f"budget: {spent}; workers: {workers}",
-        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage go on",
+        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage continue",
     )

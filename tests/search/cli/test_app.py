@@ -35,7 +35,7 @@ def test_check_says_what_the_search_would_do(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "tiny.yaml: ok"
     assert "  stages: head 2 + top 1 = 3 epochs" in lines
-    assert "  search: 4 trials by tpe; after each stage the best 1/3 go on" in lines
+    assert "  search: 4 trials by tpe; after each stage the best 1/3 continue" in lines
     assert "  train.head.dropout: uniform [0, 0.5], first 0.25" in lines
 
 

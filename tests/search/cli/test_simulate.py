@@ -53,7 +53,7 @@ def test_a_row_for_each_kind_of_rungs(recorded) -> None:
     assert done.stdout.splitlines()[:3] == [
         "12 recorded configurations; mean whole training: 30 min",
         "budget: 2 h 00 min of all workers' training = 4.0 whole trainings; workers: 1",
-        "means over 3 searches by tpe; no finals; the best 1/N of a stage go on",
+        "means over 3 searches by tpe; no finals; the best 1/N of a stage continue",
     ]
     found = rows(done.stdout)
     assert list(found) == ["2", "3", "4", "adaptive-3", "none"]
