@@ -113,14 +113,14 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     root = finished.folder.root
     assert f"report: {finished.folder.report}\n" in finished.output
     closing = finished.output.splitlines()[-6:]
-    assert closing[0] == "ended: all 4 trials of search.trials were tried"
+    assert closing[0] == "ended: all 4 trials of search.trials have run"
     assert closing[1].startswith("winner: trial 000")
     assert "log-loss" in closing[1]
     assert closing[2].startswith("its settings: train.head.dropout=")
     assert re.match(
         r"expect on new photos: accuracy 0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); the 0\.\d{3} above are", closing[3]
     )
-    assert closing[4] == f"more of it: carsearch resume {root} --set search.trials=..."
+    assert closing[4] == f"to extend it: carsearch resume {root} --set search.trials=..."
     assert closing[5] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
     assert "A new study created" not in finished.output, "Optuna's own lines are for nobody"
@@ -276,5 +276,5 @@ def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "ended: search.budget.hours (1e-06) are used up" in lines
-    assert f"more of it: carsearch resume {root} --set search.budget.hours=..." in lines
+    assert f"to extend it: carsearch resume {root} --set search.budget.hours=..." in lines
     assert not any("started" in line for line in lines)

@@ -11,7 +11,7 @@ import pytest
 from search.cli.error_messages import refusal_text
 from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
-from search.terminal.console import Outlet, console
+from search.terminal.console import SafeStream, console
 from tests.helpers.search.ran import Ran, read_records, timeless
 from tests.helpers.search.screen import carsearch
 from tests.helpers.search.tiny import FIXED, write_tiny
@@ -189,13 +189,13 @@ class _Refusing:
 @pytest.mark.parametrize("number", [32, 5, 28])
 def test_a_stream_outlives_its_reader_and_remembers_why(number: int) -> None:
     stream = _Refusing(OSError(number, "gone"), after=2)
-    outlet = Outlet(stream)
+    safe = SafeStream(stream)
     for text in ("a\n", "№\n", "c\n", "d\n"):
-        assert outlet.write(text) == len(text)
-    outlet.flush()
+        assert safe.write(text) == len(text)
+    safe.flush()
     assert stream.text == "a\n\\u2116\n"
-    assert outlet.error is not None
-    assert outlet.error.errno == number
+    assert safe.error is not None
+    assert safe.error.errno == number
 
 
 def test_results_that_were_not_written_are_no_success(retrained: Ran) -> None:

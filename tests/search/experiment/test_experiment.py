@@ -81,7 +81,7 @@ def test_bind_fills_the_domains_and_merges_the_option(file):
         ({"train.image_size": 80}, "small.yaml:8", "train.image_size", "80 is outside choice [64, 96]"),
         ({"train.image_size": None}, "small.yaml:8", "train.image_size", "has no value"),
         ({"train.image_siz": 64}, "small.yaml", "train.image_siz", "is no parameter"),
-        ({"train.backbone": "tiny"}, "small.yaml:7", "train.backbone.big.label_smoothing", "under another option"),
+        ({"train.backbone": "tiny"}, "small.yaml:7", "train.backbone.big.label_smoothing", "with another option"),
     ],
 )
 def test_bind_names_the_parameter_that_is_wrong(file, change, where, key, words):

@@ -158,7 +158,7 @@ def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished
     assert all(record.cause for record in records if record.deaths)
     assert records[0].cause == "the trial's process died with exit code -9"
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
-    assert "was interrupted and waits for a place" in driver.output
+    assert "was interrupted and waits to resume" in driver.output
 
 
 def test_a_trial_that_is_stuck_is_killed_and_goes_on(start, finished: Ran) -> None:
