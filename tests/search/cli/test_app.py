@@ -123,7 +123,7 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     assert closing[4] == f"to extend it: carsearch resume {root} --set search.trials=..."
     assert closing[5] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
-    assert "A new study created" not in finished.output, "Optuna's own lines are for nobody"
+    assert "A new study created" not in finished.output, "Optuna's own lines are silenced"
 
 
 def test_status_counts_the_trials_of_a_finished_study(finished: Ran) -> None:

@@ -105,7 +105,7 @@ def test_somebodys_keras_settings_change_no_number(place: Path) -> None:
     assert len(numbers[0]) == 3
 
 
-NOBODY = ("unshare", "--user", "--map-user=12345")
+UNKNOWN_USER = ("unshare", "--user", "--map-user=12345")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ NOBODY = ("unshare", "--user", "--map-user=12345")
 )
 def test_without_a_home_there_is_one_line(place: Path, arguments, word) -> None:
     without = ("HOME", "CARSEARCH_STORE", "USER", "LOGNAME")
-    one_line(called(*arguments, cwd=place, without=without, prefix=NOBODY), "12345", word, "set HOME")
+    one_line(called(*arguments, cwd=place, without=without, prefix=UNKNOWN_USER), "12345", word, "set HOME")
     assert not (place / "results" / "tiny").exists()
 
 
@@ -211,7 +211,7 @@ def test_results_that_were_not_written_are_no_success(retrained: Ran) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_predictions_end_where_nobody_reads_them(retrained: Ran) -> None:
+def test_predictions_end_without_a_reader(retrained: Ran) -> None:
     """`carsearch predict MODEL FOLDER | head -1`."""
     process = subprocess.Popen(
         carsearch("predict", str(retrained.folder.model), str(retrained.cwd / "data")),

@@ -257,7 +257,7 @@ def test_epochs_that_are_trained_again_are_one_curve(tmp_path):
 
 
 @pytest.mark.parametrize("told", [0, 1, 2, 3])
-def test_a_fallback_that_nobody_was_told_of_is_made_good(tmp_path, told):
+def test_a_fallback_that_was_not_written_is_caught_up(tmp_path, told):
     """By a driver that was killed, had a full disk, or was of an older version, at any place between two records."""
     folder, writer = tmp_path / "trials/0000", TensorBoardWriter(tmp_path)
     writer.trial_started(0, BASELINE_PARAMS)
