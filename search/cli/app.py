@@ -48,6 +48,9 @@ _EXIT_CODE_NO_READER = 128 + signal.SIGPIPE
 """The shell convention for a process ended by SIGPIPE."""
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
+Cluster = Annotated[
+    str | None, typer.Option("--address", help="Train on this Ray cluster instead of this machine; scored here.")
+]
 Address = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting Ray on this machine.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists there and start over.")]
 
@@ -152,12 +155,13 @@ def retrain(
     trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
     overrides: Overrides = None,
     replace: Replace = False,
+    cluster: Cluster = None,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.experiment.changes import RETRAINABLE
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace)
+    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
 
 
 @app.command()
