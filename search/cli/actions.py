@@ -32,7 +32,7 @@ def open_study(
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
 
 
-def knock_at(address: str | None) -> None:
+def check_cluster_access(address: str | None) -> None:
     """Before anything is written: whether Ray can start here, and the cluster that a search is to join lets it in.
 
     Raises HomeError, or ClusterError within seconds, where it does not. Without an address no cluster is asked, and
@@ -42,9 +42,9 @@ def knock_at(address: str | None) -> None:
 
     home_folder()  # Ray has a folder of results there, even where it is told of another
     if address is not None:
-        from search.on_ray.check_access import knock
+        from search.on_ray.check_access import check_access
 
-        knock(address)
+        check_access(address)
 
 
 def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
@@ -56,7 +56,7 @@ def resume_search(study: Path, overrides: list[str] | None, address: str | None)
 
     folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
     if overrides or not Study.open(folder.root, read_only=True).is_finished:
-        knock_at(address)
+        check_cluster_access(address)
     for change in keep_changes(folder, experiment):
         say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
@@ -97,7 +97,7 @@ def run_search(
         _say_closing(folder, experiment)
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
-        warn(f"{why}: go on by 'carsearch resume {folder.root}'")
+        warn(f"{why}: resume with 'carsearch resume {folder.root}'")
         raise typer.Exit(130 if end.by_user else 2)
     if not end.trained:
         _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
@@ -167,7 +167,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     if not alive and not study.is_finished:
-        say(f"no driver is at work: go on by 'carsearch resume {folder.root}'")
+        say(f"no driver is running: resume with 'carsearch resume {folder.root}'")
 
 
 def winner_of(folder: "StudyFolder", trial: int | None) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from carcls.system.own_path import leave_current_folder_out
 from search.cli.actions import (
-    knock_at,
+    check_cluster_access,
     open_study,
     resume_search,
     run_retrain,
@@ -77,7 +77,7 @@ def run(
 
         resume_search(there.root, list(changes_asked(there, experiment)), address)
         return
-    knock_at(address)
+    check_cluster_access(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
     run_search(folder, frozen, address)
 
@@ -109,7 +109,7 @@ def record(
     logs.setup()
     policy = recording_policy(experiment)
     if not write_only:
-        knock_at(address)
+        check_cluster_access(address)
     folder, frozen = open_study(open_recording(experiment).root)
     try:
         if not write_only:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from ray._private.accelerators import NvidiaGPUAcceleratorManager
-from ray._private.utils import get_num_cpus
 
 from carcls.augment.views import check_policy
 from carcls.config import TrainConfig
@@ -21,8 +19,9 @@ from search.errors import SearchError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store
 from search.experiment.paths import WEIGHT_WORDS, policy_files
-from search.on_ray.nodes import Node, ResourcePlan, plan
-from search.on_ray.warmup import checking_start, distinct_weights, some_configs
+from search.on_ray.nodes import Node, ResourcePlan, plan_resources
+from search.on_ray.ray_private import usable_cpus, usable_gpus
+from search.on_ray.warmup import distinct_weights, sample_configs, start_check
 from search.terminal.wording import count_text
 
 _NAMED = 5
@@ -51,8 +50,8 @@ def look_here(experiment: Experiment) -> Here:
     here = Here()
     missing = experiment.missing_files()
     here.refusals += [str(problem) for problem in missing]
-    configs = [config for config in distinct_weights(some_configs(experiment)) if _is_here(config)]
-    with checking_start(configs, here=True) as check_start:  # meanwhile photos are read
+    configs = [config for config in distinct_weights(sample_configs(experiment)) if _is_here(config)]
+    with start_check(configs, here=True) as check_start:  # meanwhile photos are read
         with _noting(here.refusals):
             home_folder()
             open_store(experiment.store)
@@ -107,14 +106,12 @@ def photo_lines(dataset: Dataset, split: Split) -> tuple[str, ...]:
 
 
 def _this_node() -> Node:
-    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
-    return Node("", os.uname().nodename, float(get_num_cpus()), float(gpus if visible is None else len(visible)))
+    return Node("", os.uname().nodename, float(usable_cpus()), float(usable_gpus()))
 
 
 def _planned(experiment: Experiment, node: Node) -> ResourcePlan:
     wishes = experiment.search.resources
-    return plan(
+    return plan_resources(
         [node],
         gpus_per_trial=wishes.gpus_per_trial,
         cpus_per_trial=wishes.cpus_per_trial,

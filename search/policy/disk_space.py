@@ -1,9 +1,10 @@
 """Whether the disk of a study has room for another segment: a pure rule, and a memory of how long it had none."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from carcls.store.disk import free_bytes
 
 _MARGIN_BYTES = 16 * 10**6
 """For what is not a checkpoint: the journal above all, then the outputs of trials and the report."""
@@ -11,12 +12,6 @@ _PROBES = 10
 """A segment that was refused may have met another disk than the study's: within the patience this many try again."""
 _FILES_OF_A_SEGMENT = 3
 """Two checkpoints that are kept and one that is being written."""
-
-
-def free_bytes(path: Path) -> int:
-    """What this user may still write on the disk of an existing path. Raises OSError."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
 
 
 def needed_bytes(*, largest_bytes: int, running: int, refused_at_bytes: int | None) -> int:

@@ -4,7 +4,7 @@ import csv
 from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.policy.records import trained_s
 from search.progress.summary import left_behind
 from search.report import report_data, write_report

@@ -1,4 +1,4 @@
-"""What a segment's child trains, with the files that its study owns named where the study lies now."""
+"""The training configuration of a segment, with the study's own files at their current paths."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from search.worker.segment import Segment
 
 
 def config_of(segment: Segment) -> TrainConfig:
-    """The segment's configuration. What the study has recorded names its copies of files by where it was made."""
+    """The segment's configuration. Recorded paths of the study's own files are replaced by their current ones, because
+    the study may have been moved."""
     tree = at_home({"train": segment.config}, StudyFolder(Path(segment.study)).policies)
     return TrainConfig.model_validate(tree["train"])

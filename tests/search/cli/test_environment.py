@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.cli.error_messages import refusal_text
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
 from search.terminal.console import Outlet, console
 from tests.helpers.search.ran import Ran, read_records, timeless

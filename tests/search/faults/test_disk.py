@@ -175,7 +175,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
     last = told.rstrip().splitlines()[-1]
     log, root = disk.cwd / "results" / "tiny" / "study.log", disk.cwd / "results" / "tiny"
     assert last.startswith(f"carsearch: {log}: no room left on its disk (No space left on device; 0.0 MB free)"), told
-    assert last.endswith(f"then go on by 'carsearch resume {root}'"), last
+    assert last.endswith(f"then resume with 'carsearch resume {root}'"), last
     assert told.count("no room left") == 1, told
     assert [record.fidelity for record in before] == [2], "the epoch that found no room is not there, not half of it"
 
@@ -215,7 +215,7 @@ def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: 
     told = (tmp_path / "output.txt").read_text(encoding="utf-8")
     assert "trial 0: " in told
     assert "not a whole checkpoint" in told
-    assert "goes on from attempt-0/epoch-0001.npz" in told
+    assert "resumes from attempt-0/epoch-0001.npz" in told
     records = read_records(folder)
     for path in folder.trials.rglob("*.npz"):
         path.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.policy.records import TrialState
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import (
@@ -171,9 +171,7 @@ def test_a_trial_that_is_stuck_is_killed_and_goes_on(start, finished: Ran) -> No
     assert not is_alive(stuck)
     records = read_records(driver.folder)
     causes = [record.cause for record in records if record.deaths]
-    assert causes == [
-        f"no report within {FIRST_EPOCH_S} s (search.deadline.first_epoch_minutes): it was taken for stuck and ended"
-    ]
+    assert causes == [f"no report within {FIRST_EPOCH_S} s (search.deadline.first_epoch_minutes): killed as stuck"]
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 

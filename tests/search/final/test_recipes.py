@@ -10,7 +10,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.experiment.experiment import load
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import run_cli
 

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.experiment.settings import DeadlineSettings
-from search.on_ray.adapters import adapters
+from search.on_ray.tune_adapters import tune_adapters
 from search.worker.segment import Fallback, Notice, Outcome, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -56,7 +56,7 @@ class Tune:
 
     def __init__(self, *, concurrent: int = 2) -> None:
         self.heard = Heard()
-        self.searcher, self.scheduler = adapters(self.heard, concurrent=concurrent, deadline=DeadlineSettings())
+        self.searcher, self.scheduler = tune_adapters(self.heard, concurrent=concurrent, deadline=DeadlineSettings())
         self.controller = SimpleNamespace(get_trials=list)
 
     def start(self, trial_id: str) -> SimpleNamespace:
@@ -165,11 +165,11 @@ def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
 def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     tune = Tune()
     killed: list[object] = []
-    monkeypatch.setattr("search.on_ray.adapters.ray.kill", killed.append)
+    monkeypatch.setattr("search.on_ray.tune_adapters.ray.kill", killed.append)
     now = [0.0]
     trial = tune.start("a")
     trial.temporary_state.ray_actor = "the actor"
-    tune.scheduler._board.deadlines["a"] = _deadline(now)
+    tune.scheduler._segments.deadlines["a"] = _deadline(now)
     for _ in range(2 * 120 * 60 + 50):
         now[0] += 1.0
         tune.scheduler.choose_trial_to_run(tune.controller)
@@ -189,6 +189,6 @@ def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypat
 
 
 def _deadline(now: list[float]):
-    from search.worker.deadlines import Deadline, driver_patience_s
+    from search.worker.deadlines import Deadline, driver_timeout_s
 
-    return Deadline(DeadlineSettings(), patience_s=driver_patience_s, clock_s=lambda: now[0])
+    return Deadline(DeadlineSettings(), timeout_s=driver_timeout_s, clock_s=lambda: now[0])

@@ -1,4 +1,4 @@
-"""What a worker makes of memory: before a segment, and of what its child says."""
+"""Memory of a segment on its worker: before it starts, and from its child's messages."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.policy.oom import Place, Refusal
-from search.worker import fitting, supervisor
-from search.worker.fitting import MemoryTold, fitted, refused_before
+from search.worker import segment_memory, supervisor
 from search.worker.segment import Fallback, Outcome, Segment, from_wire
+from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from tests.helpers.search.trial_builders import epoch_report
 
 STAGES = [
@@ -23,7 +23,7 @@ HERE = "CPU, 512 MiB"
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
-    monkeypatch.setattr(fitting, "memory_device", lambda _share, _gpu: HERE)
+    monkeypatch.setattr(segment_memory, "memory_device", lambda _share, _gpu: HERE)
     known = [Refusal(Place.of(CONFIG, 1, HERE), 8), Refusal(Place.of(CONFIG, 0, "CPU, 1 MiB"), 2)]
     return Segment(
         study="/results/tiny",
@@ -43,28 +43,28 @@ def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
 
 
 def test_a_worker_starts_with_what_fits_on_its_own_device(segment: Segment) -> None:
-    here = fitted(segment)
+    here = with_micro_batches(segment)
     assert (here.device, here.micro_batch) == (HERE, [None, 4])
     assert replace(here, device="", micro_batch=[]) == segment
 
 
 def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment) -> None:
-    assert refused_before(fitted(segment)) is None
+    assert known_out_of_memory(with_micro_batches(segment)) is None
     once = Refusal(Place.of(CONFIG, 1, HERE), 1)
-    again = fitted(replace(segment, refusals=[*segment.refusals, once.to_json()]))
-    assert (refused_before(again), again.micro_batch) == (None, [None, 1]), "the fewest are tried once more"
+    again = with_micro_batches(replace(segment, refusals=[*segment.refusals, once.to_json()]))
+    assert (known_out_of_memory(again), again.micro_batch) == (None, [None, 1]), "the fewest are tried once more"
     one = replace(once, tries=2)
-    hopeless = fitted(replace(segment, refusals=[*segment.refusals, one.to_json()]))
-    outcome = refused_before(hopeless)
+    hopeless = with_micro_batches(replace(segment, refusals=[*segment.refusals, one.to_json()]))
+    outcome = known_out_of_memory(hopeless)
     assert outcome == Outcome(
         "out_of_memory",
-        "stage 'half': not tried, for 1 photos at once had no room on CPU, 512 MiB in 2 earlier tries,"
-        " and fewer do not train it",
+        "stage 'half': not tried, because 1 photos at once had no room on CPU, 512 MiB in 2 earlier tries,"
+        " and fewer cannot train it",
         stage=1,
         refusal=one.to_json(),
     )
-    assert refused_before(replace(hopeless, stop_after_stage=0)) is None, "it does not come to that stage"
-    assert refused_before(replace(hopeless, device="CPU, 1024 MiB")) is None
+    assert known_out_of_memory(replace(hopeless, stop_after_stage=0)) is None, "it does not come to that stage"
+    assert known_out_of_memory(replace(hopeless, device="CPU, 1024 MiB")) is None
 
 
 def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,18 +76,18 @@ def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytes
     one = Refusal(Place.of(CONFIG, 0, HERE), 1, tries=2)
     trial.run_segment({"segment": replace(segment, refusals=[one.to_json()]).to_json()})
     assert [from_wire(message) for message in told_to_tune] == [
-        refused_before(fitted(replace(segment, refusals=[one.to_json()])))
+        known_out_of_memory(with_micro_batches(replace(segment, refusals=[one.to_json()])))
     ]
 
 
-def told(memory: MemoryTold, outcome: Outcome, exit_code: int | None = 0) -> Outcome:
-    said = memory.of(outcome, exit_code)
+def told(memory: OutOfMemoryDetector, outcome: Outcome, exit_code: int | None = 0) -> Outcome:
+    said = memory.annotate(outcome, exit_code)
     assert isinstance(said, Outcome)
     return said
 
 
 def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
-    memory = MemoryTold(fitted(segment), kills_before=0)
+    memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
     outcome = told(memory, Outcome("out_of_memory", "no room", stage=1))
     assert outcome == Outcome(
         "out_of_memory", "no room", stage=1, refusal=Refusal(Place.of(CONFIG, 1, HERE), 4).to_json()
@@ -98,21 +98,21 @@ def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
 
 def test_it_is_told_with_the_tries_that_were_known_when_it_began(segment: Segment) -> None:
     once = Refusal(Place.of(CONFIG, 1, HERE), 1)
-    memory = MemoryTold(fitted(replace(segment, refusals=[once.to_json()])), kills_before=0)
+    memory = OutOfMemoryDetector(with_micro_batches(replace(segment, refusals=[once.to_json()])), kills_before=0)
     assert told(memory, Outcome("out_of_memory", stage=1)).refusal == replace(once, tries=2).to_json()
     assert told(memory, Outcome("out_of_memory", stage=0)).refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
 
 
 def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: Segment) -> None:
-    memory = MemoryTold(replace(fitted(segment), first_stage=0), kills_before=0)
+    memory = OutOfMemoryDetector(replace(with_micro_batches(segment), first_stage=0), kills_before=0)
     assert told(memory, Outcome("out_of_memory")).stage == 0
-    memory.of(epoch_report(1, stage=0), None)
+    memory.annotate(epoch_report(1, stage=0), None)
     assert told(memory, Outcome("out_of_memory")).stage == 0
-    memory.of(epoch_report(2, stage=0, ended=True), None)
+    memory.annotate(epoch_report(2, stage=0, ended=True), None)
     assert told(memory, Outcome("out_of_memory")).stage == 1
-    later = MemoryTold(replace(fitted(segment), first_stage=1), kills_before=0)
+    later = OutOfMemoryDetector(replace(with_micro_batches(segment), first_stage=1), kills_before=0)
     assert told(later, Outcome("out_of_memory")).stage == 1
-    later.of(Fallback(epoch=0, stage=0), None)
+    later.annotate(Fallback(epoch=0, stage=0), None)
     assert told(later, Outcome("out_of_memory")).stage == 0, (
         "its checkpoints are lost: it has begun with the head again"
     )
@@ -125,19 +125,19 @@ def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: 
 def test_only_the_kernels_own_kill_is_taken_for_want_of_memory(
     segment: Segment, monkeypatch: pytest.MonkeyPatch, exit_code, kills, kind
 ) -> None:
-    monkeypatch.setattr(fitting, "oom_kills", lambda: kills[1])
-    outcome = told(MemoryTold(fitted(segment), kills[0]), Outcome("killed", "died"), exit_code)
+    monkeypatch.setattr(segment_memory, "oom_kills", lambda: kills[1])
+    outcome = told(OutOfMemoryDetector(with_micro_batches(segment), kills[0]), Outcome("killed", "died"), exit_code)
     assert outcome.kind == kind
     if kind == "out_of_memory":
         assert outcome.refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
-        assert outcome.cause == "died: killed by the system, which had no memory left"
+        assert outcome.cause == "died: killed by the system, which ran out of memory"
     else:
         assert outcome == Outcome("killed", "died")
 
 
 def test_everything_else_passes_as_it_is(segment: Segment) -> None:
-    memory = MemoryTold(fitted(segment), kills_before=0)
+    memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
     for outcome in (Outcome("ended"), Outcome("infeasible", "NaN"), Outcome("failed", "x"), Outcome("disk_full", "y")):
         assert told(memory, outcome) == outcome
     message = epoch_report(1)
-    assert memory.of(message, None) is message
+    assert memory.annotate(message, None) is message

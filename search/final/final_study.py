@@ -1,4 +1,4 @@
-"""The final training's own study, in `retrain/`: what it trains is given when it is made, one trial for each fold."""
+"""The final training's own study, in `retrain/`: its trials are fixed when it is created, one for each fold."""
 
 import io
 import shutil
@@ -27,15 +27,15 @@ from search.study.journal import LOCK_NAME
 from search.study.study import Study
 
 _NAME_LENGTH = 57
-"""What a recipe's name keeps of its study's, so that with its ending it is a valid name again."""
+"""Characters of the study's name in the recipe's name, so that the name with its suffix is still valid."""
 
 
 @dataclass(frozen=True)
-class GivenPolicy:
-    """Every trial that the study has to its end, in order; there are no others."""
+class FixedPolicy:
+    """Runs the study's trials to their end, in order, and proposes no others."""
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
-        """The budget is not asked: a final training has none."""
+        """The first waiting trial, to its last stage. A final training has no budget."""
         del budget
         waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
         if waiting is not None:
@@ -43,7 +43,7 @@ class GivenPolicy:
         return Wait() if any(trial.state is TrialState.RUNNING for trial in trials) else Finished()
 
     def propose(self, trials: Sequence[TrialRecord]) -> NoReturn:
-        """Never asked: no job is a new trial."""
+        """Never called: no job is a new trial."""
         raise NotImplementedError
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
@@ -52,34 +52,34 @@ class GivenPolicy:
         return stage_count - 1
 
 
-def open_final(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
-    """The study of `config` on the experiment's folds, open for writing: made, or as an earlier call left it.
+def open_final_study(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
+    """The study of `config` on the experiment's folds, created or reopened for writing.
 
-    Raises StudyError where another process is at work on it, where another configuration's training stands there, or
-    one that an older carsearch began.
+    Raises StudyError if another process uses it, or if it holds the training of another configuration or an unfinished
+    one of an older carsearch.
     """
     with retraining(folder):
-        check_place(folder, experiment, config)
+        check_free(folder, experiment, config)
     if _config_file(folder).exists():
         return Study.open(folder.retrain)
     return _create(folder, experiment, config)
 
 
-def check_place(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
-    """Whether this training may stand there; call it with the lock held. What a creation left that was cut off, goes.
+def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
+    """Checks that the folder is free for this training, and deletes the remains of an interrupted creation.
 
-    Raises StudyError, see `open_final`.
+    Call it with the lock held. Raises StudyError, see `open_final_study`.
     """
     path, own = _config_file(folder), folder.retrain_study
     is_finished = folder.scores.exists() and folder.model.exists()
     if path.exists() and not own.log.exists() and not is_finished:
         if folder.retrain_reports.exists():
             raise StudyError(
-                f"{folder.retrain} holds a final training that an older carsearch began and did not finish:"
+                f"{folder.retrain} holds an unfinished final training of an older carsearch:"
                 " '--replace' deletes it and trains anew"
             )
         path.unlink()
-    if not path.exists():  # it is written last
+    if not path.exists():  # written last, so the creation was interrupted
         _clear(own)
         return
     if path.read_text(encoding="utf-8") != _config_text(config) or _folds(folder) != experiment.folds:
@@ -87,9 +87,9 @@ def check_place(folder: StudyFolder, experiment: Experiment, config: TrainConfig
 
 
 def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
-    """The epochs of each final training so far, in order of folds; nothing where none was begun.
+    """The epochs of each final training so far, in fold order; empty before the first.
 
-    Raises StudyError where they cannot be read.
+    Raises StudyError if they cannot be read.
     """
     own = folder.retrain_study
     if own.log.exists() and _config_file(folder).exists():
@@ -99,14 +99,14 @@ def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
 
 
 def _folds(folder: StudyFolder) -> int:
-    """Of the training that stands there."""
+    """Number of folds of the existing training."""
     if folder.scores.exists():
         return read_scores(folder.scores).folds
     return len(Study.open(folder.retrain, read_only=True).records())
 
 
 def _clear(own: StudyFolder) -> None:
-    """Deletes what is the study's, but its lock."""
+    """Deletes the study's files except its lock."""
     for path in (own.log, own.split, own.folds):
         path.unlink(missing_ok=True)
     for path in (own.trials, own.policies):
@@ -124,7 +124,7 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
     try:
         own.trials.mkdir()
         split = read_split(folder.split, experiment.data.root)
-        write_split(split, own.split)  # with folds too: their pixels are those of its photos
+        write_split(split, own.split)  # needed for folds too, which share the pixels of its photos
         if experiment.folds > 1:
             folds = make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
             write_folds(folds, own.folds)
@@ -138,7 +138,7 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         recipe = io.StringIO()
         YAML(typ="safe").dump(_recipe(experiment, config), recipe)
         atomic.write_text(folder.recipe, recipe.getvalue())
-        # Last: without it, what lies here is no training yet.
+        # Written last: without it, the folder counts as an interrupted creation.
         atomic.write_text(_config_file(folder), _config_text(config))
     except BaseException:
         study.close()
@@ -160,7 +160,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
         "data": experiment.data.model_dump(mode="json"),
         "train": config.model_dump(mode="json"),
-        # The seed is that of the views.
+        # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
         "retrain": {"folds": experiment.folds},
         "tta": experiment.tta.model_dump(mode="json"),
@@ -170,7 +170,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 
 
 def _flat(prefix: str, value: object) -> Mapping[str, Value]:
-    """A tree's plain values by dotted key, stages by name: what TensorBoard's table shows."""
+    """A tree's plain values by dotted key, with stages by name, for TensorBoard's table."""
     if isinstance(value, dict):
         parts = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list):

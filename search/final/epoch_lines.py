@@ -1,4 +1,4 @@
-"""What the terminal shows of a final training while it trains."""
+"""What the terminal shows during a final training."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,37 +9,37 @@ from search.study.study import Study
 
 
 class EpochLines:
-    """A line for each epoch; listens to a dispatcher."""
+    """Prints a line for each epoch; a listener of the dispatcher."""
 
     def __init__(self, study: Study, say: Callable[[str], None]) -> None:
         self._study = study
         self._say = say
 
     def started(self, number: int) -> None:
-        """Nothing to say."""
+        """Prints nothing."""
 
     def reported(self, number: int, report: EpochReport) -> None:
-        """One more epoch."""
+        """Prints the epoch."""
         record = self._study.record(number)
         fold = "" if record.fold is None else f"fold {record.fold + 1}/{len(self._study.records())}  "
         self._say(fold + epoch_line(report, self._study.config(number).total_epochs))
 
     def fell_back(self, number: int) -> None:
-        """Nothing to say: the worker's notice tells which checkpoints were lost."""
+        """Prints nothing: the worker's notice names the lost checkpoints."""
 
     def ended(self, number: int) -> None:
-        """Nothing to say: see `FinalEnds`."""
+        """Prints nothing: see `FinalFailures`."""
 
 
 class NoProgress:
-    """In place of a search's table of trials."""
+    """A progress display that shows nothing, in place of a search's table of trials."""
 
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
         """Shows nothing."""
 
 
 def epoch_line(report: EpochReport, total_epochs: int) -> str:
-    """One epoch in one line of the terminal."""
+    """One epoch as one line. Pure."""
     return (
         f"epoch {report.epoch:>3}/{total_epochs}  {report.stage_name:<8} {report.image_size} px"
         f"  train loss {report.train_loss:.3f} acc {report.train_accuracy:.3f}"

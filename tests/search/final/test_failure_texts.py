@@ -12,7 +12,7 @@ from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
 from search.experiment.patience import with_patience_of, without_patience
-from search.final.standing import standing, too_often_text
+from search.final.failure_texts import progress_text, too_many_deaths_text
 from search.study.frozen import open_experiment
 from search.worker.segment import Outcome
 from tests.helpers.search.tiny import FIXED, write_tiny
@@ -27,23 +27,23 @@ CONFIG = TrainConfig.model_validate({"backbone": "MobileNet", "image_size": 32, 
 
 
 def test_after_too_many_silent_processes_it_says_which_limit_to_raise() -> None:
-    text = too_often_text(SILENT, "the final training in r", deaths=4, max_restarts=3)
+    text = too_many_deaths_text(SILENT, "the final training in r", deaths=4, max_restarts=3)
     assert text.startswith("the final training in r: no report within 9 s (search.deadline.epoch_factor), 4 times")
     assert "more than search.max_restarts (3)" in text
-    assert "--set search.deadline.epoch_factor=...; then call the same command again" in text
+    assert "--set search.deadline.epoch_factor=...; then run the same command again" in text
     assert text.endswith("every finished epoch is kept")
 
 
 def test_after_too_many_deaths_no_limit_is_to_blame() -> None:
-    text = too_often_text(DEAD, "the final training in r", deaths=4, max_restarts=3)
+    text = too_many_deaths_text(DEAD, "the final training in r", deaths=4, max_restarts=3)
     assert "exit code -9, 4 times" in text
     assert "search.deadline" not in text
 
 
 def test_where_it_stands() -> None:
-    assert standing((), CONFIG) == "before its first epoch"
-    assert standing(climb([0.5, 0.6])[:1], CONFIG) == "after epoch 1 of 4"
-    assert standing(climb([0.5, 0.6], [0.7, 0.8]), CONFIG) == "being scored after its last epoch"
+    assert progress_text((), CONFIG) == "before its first epoch"
+    assert progress_text(climb([0.5, 0.6])[:1], CONFIG) == "after epoch 1 of 4"
+    assert progress_text(climb([0.5, 0.6], [0.7, 0.8]), CONFIG) == "being scored after its last epoch"
 
 
 SETTINGS = st.dictionaries(st.sampled_from(["seed", "max_restarts", "deadline"]), st.integers())

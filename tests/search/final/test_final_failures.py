@@ -1,4 +1,4 @@
-"""What the command does after each end of its final training's process: pure rules, and what it remembers."""
+"""How a final training reacts to the failures of its processes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
 from search.driver.oom_memory import Refusals
 from search.errors import StudyError
-from search.final.ends import FinalEnds, line_or_error
+from search.final.final_failures import FinalFailures, retry_text
 from search.policy.oom import (
     Place,
     Refusal,
@@ -26,10 +26,10 @@ from search.policy.oom import (
 from search.report.micro_batches import parts_rows
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from search.worker import fitting
+from search.worker import segment_memory
 from search.worker.child import outcome_of
-from search.worker.fitting import MemoryTold
 from search.worker.segment import Outcome, Segment
+from search.worker.segment_memory import OutOfMemoryDetector
 from tests.helpers.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"
@@ -52,7 +52,7 @@ def config_of(batch_size: int, *, batch_norm: bool) -> TrainConfig:
 
 
 CONFIG = config_of(32, batch_norm=False)
-after = partial(line_or_error, config=CONFIG, deaths=0, max_restarts=3, what="the final training in r")
+after = partial(retry_text, config=CONFIG, deaths=0, max_restarts=3, what="the final training in r")
 
 
 def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1, tries: int = 1) -> Outcome:
@@ -63,14 +63,14 @@ def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1, tries: in
 
 def test_without_room_a_fresh_process_goes_on_with_half() -> None:
     assert after(no_room(32)) == (
-        "no room for 32 photos at once in stage 'half': going on from the last checkpoint with at most 16"
+        "no room for 32 photos at once in stage 'half': resuming from the last checkpoint with at most 16"
     )
 
 
 @pytest.mark.parametrize(("photos", "config"), [(1, CONFIG), (2, config_of(2, batch_norm=True))])
 def test_the_fewest_photos_get_one_more_try(photos: int, config: TrainConfig) -> None:
     assert after(no_room(photos, config), config=config) == (
-        f"no room for {photos} photos at once in stage 'half': going on from the last checkpoint with as many once more"
+        f"no room for {photos} photos at once in stage 'half': resuming from the last checkpoint with as many again"
     )
 
 
@@ -99,7 +99,7 @@ def test_it_ends_with_what_fits_or_with_an_error(batch_size: int, batch_norm: bo
         next_try = micro_batch(refusals, config, 1, HERE)
         try:
             said = after(outcome, config=config)
-            assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many once more")
+            assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many again")
         except StudyError:
             assert room < smallest_micro_batch(config)
             return
@@ -108,7 +108,7 @@ def test_it_ends_with_what_fits_or_with_an_error(batch_size: int, batch_norm: bo
 
 def test_a_killed_process_is_replaced_a_few_times() -> None:
     killed = Outcome("killed", "the final training's process died with exit code -9")
-    assert after(killed, deaths=3) == f"{killed.cause}: going on from the last checkpoint"
+    assert after(killed, deaths=3) == f"{killed.cause}: resuming from the last checkpoint"
     with pytest.raises(StudyError, match=r"exit code -9, 4 times .* search.max_restarts \(3\)"):
         after(killed, deaths=4)
     with pytest.raises(StudyError, match="exit code -9, 1 times"):
@@ -160,23 +160,23 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def ends(study: Study, tmp_path: Path, said: list[str]) -> FinalEnds:
+def failures(study: Study, tmp_path: Path, said: list[str]) -> FinalFailures:
     study.start_segment(0, 1)
-    return FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: False)
+    return FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: False)
 
 
-def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, ends: FinalEnds, said: list[str]) -> None:
+def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, failures: FinalFailures, said: list[str]) -> None:
     died = Outcome("killed", "died")
     study.interrupt(0, "died")
-    assert ends.ended(0, died) is None
-    assert said == ["died: going on from the last checkpoint"]
+    assert failures.ended(0, died) is None
+    assert said == ["died: resuming from the last checkpoint"]
     study.start_segment(0, 1)
-    study.fail(0, "died", infeasible=ends.blames_configuration(died))
-    why = ends.ended(0, died)
+    study.fail(0, "died", infeasible=failures.blames_configuration(died))
+    why = failures.ended(0, died)
     assert why is not None
-    assert isinstance(ends.error, StudyError)
-    assert str(ends.error) == why
-    assert why.startswith(f"the final training in {ends._folder.root}, before its first epoch: died, 2 times")
+    assert isinstance(failures.error, StudyError)
+    assert str(failures.error) == why
+    assert why.startswith(f"the final training in {failures._folder.root}, before its first epoch: died, 2 times")
     assert study.try_again(0), "a later call tries again"
 
 
@@ -184,17 +184,20 @@ def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, t
     second = study.add_trial({}, CONFIG, fold=1)
     study.start_segment(second, 1)
     outcome = outcome_of(DivergedError("loss is nan"))
-    ends = FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=print, is_interrupted=lambda: False)
-    study.fail(second, outcome.cause or "", infeasible=ends.blames_configuration(outcome))
-    assert ends.ended(second, outcome) == "loss is nan"
-    assert ends.what(study.record(second)) == f"fold 2 of 2 of the final training in {tmp_path}, before its first epoch"
+    failures = FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=print, is_interrupted=lambda: False)
+    study.fail(second, outcome.cause or "", infeasible=failures.blames_configuration(outcome))
+    assert failures.ended(second, outcome) == "loss is nan"
+    assert (
+        failures.what(study.record(second))
+        == f"fold 2 of 2 of the final training in {tmp_path}, before its first epoch"
+    )
 
 
 def test_nothing_is_said_of_a_death_once_its_user_wants_an_end(study: Study, tmp_path: Path, said: list[str]) -> None:
     study.start_segment(0, 1)
-    ends = FinalEnds(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: True)
+    failures = FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: True)
     study.interrupt(0, "died")
-    assert ends.ended(0, Outcome("killed", "died")) is None
+    assert failures.ended(0, Outcome("killed", "died")) is None
     assert said == []
 
 
@@ -207,7 +210,7 @@ def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
 
 def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoring takes memory too: what it lacked, the last stage will not be given again."""
-    monkeypatch.setattr(fitting, "oom_kills", lambda: 1)
+    monkeypatch.setattr(segment_memory, "oom_kills", lambda: 1)
     segment = Segment(
         study="",
         number=-1,
@@ -224,8 +227,8 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
         device=HERE,
         micro_batch=[None, 8],
     )
-    told = MemoryTold(segment, kills_before=0)
-    told.of(replace(epoch_report(3), stage=1, stage_ended=True), None)
-    outcome = told.of(Outcome("killed", "died"), -9)
+    told = OutOfMemoryDetector(segment, kills_before=0)
+    told.annotate(replace(epoch_report(3), stage=1, stage_ended=True), None)
+    outcome = told.annotate(Outcome("killed", "died"), -9)
     assert outcome is not None
     assert outcome.refusal == Refusal(Place.of(CONFIG, 1, HERE), 8).to_json()

@@ -14,8 +14,8 @@ from search.driver.create import create_recipe_folder, create_study
 from search.driver.oom_memory import Refusals
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
-from search.final.retrain import Mains, retrain
-from search.final.trainings import GivenPolicy, final_reports, open_final
+from search.final.final_study import FixedPolicy, final_reports, open_final_study
+from search.final.retrain import ChildMains, retrain
 from search.policy.oom import Place, Refusal
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
@@ -44,12 +44,12 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def begin(folder: StudyFolder, experiment: Experiment, config: TrainConfig | None = None) -> None:
     folder.retrain.mkdir(exist_ok=True)
-    open_final(folder, experiment, config or experiment.bind({})).close()
+    open_final_study(folder, experiment, config or experiment.bind({})).close()
 
 
 def test_each_trial_goes_to_its_end_whatever_the_budget() -> None:
     done, waiting = trial(0, TrialState.COMPLETE, climb([0.5])), trial(1, TrialState.WAITING)
-    policy = GivenPolicy()
+    policy = FixedPolicy()
     assert policy.next_job((done, waiting), EXHAUSTED) == Continue(1, stop_after_stage=2)
     assert policy.next_job((done, trial(1, TrialState.RUNNING)), EXHAUSTED) == Wait()
     assert policy.next_job((done,), EXHAUSTED) == Finished()
@@ -112,7 +112,7 @@ def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_s
     with pytest.raises(StudyError) as refused:
         begin(folder, experiment)
     assert str(refused.value) == (
-        f"{folder.retrain} holds a final training that an older carsearch began and did not finish: '--replace' deletes"
+        f"{folder.retrain} holds an unfinished final training of an older carsearch: '--replace' deletes"
         " it and trains anew"
     )
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
@@ -129,7 +129,7 @@ def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memo
         config = experiment.bind(experiment.baseline)
         number = searching.add_trial(experiment.baseline, config)
         Refusals(searching).add(config, Outcome("out_of_memory", "no room", stage=1, refusal=refusal.to_json()))
-        mains = Mains(train=noting_child, score=score_at_once)
+        mains = ChildMains(train=noting_child, score=score_at_once)
         assert retrain(folder, experiment, config, trial=number, say=print, mains=mains) == SCORES
         with pytest.raises(StudyError, match="is in use by process"):
             Study.open(folder.root)
@@ -155,7 +155,7 @@ def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
     folder.model.write_bytes(b"a model")
     said: list[str] = []
     assert retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append) == SCORES
-    assert said == [f"{folder.retrain} is finished already; '--replace' trains anew"]
+    assert said == [f"{folder.retrain} is already finished; '--replace' trains anew"]
     assert final_reports(folder) == (told,)
     write_study_report(folder, experiment)
     assert "Final training" in folder.report.read_text(encoding="utf-8")
