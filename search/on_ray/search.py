@@ -22,7 +22,7 @@ from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from search.terminal.console import last_words
+from search.terminal.console import print_emergency
 
 _EXIT_CODE_LOST = 2
 """The same as for any error reported in one line."""
@@ -111,7 +111,7 @@ class _Exits:
             self.interrupts.end_by(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
-            last_words(f"carsearch: {self._lost(why)}")
+            print_emergency(f"carsearch: {self._lost(why)}")
             os._exit(_EXIT_CODE_LOST)
 
         return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)

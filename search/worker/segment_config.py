@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from carcls.config import TrainConfig
-from search.experiment.paths import at_home
+from search.experiment.paths import with_local_policies
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
 
@@ -11,5 +11,5 @@ from search.worker.segment import Segment
 def config_of(segment: Segment) -> TrainConfig:
     """The segment's configuration. Recorded paths of the study's own files are replaced by their current ones, because
     the study may have been moved."""
-    tree = at_home({"train": segment.config}, StudyFolder(Path(segment.study)).policies)
+    tree = with_local_policies({"train": segment.config}, StudyFolder(Path(segment.study)).policies)
     return TrainConfig.model_validate(tree["train"])

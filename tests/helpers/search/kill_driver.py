@@ -1,4 +1,4 @@
-"""carsearch, as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills nobody.
+"""carsearch, as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills none.
 
 WHEN is `before` or `after` the NTH passing of the point in this process, or `torn`: in the middle of it. The points of
 `checkpoint` are in another process: see killing/sitecustomize.py.

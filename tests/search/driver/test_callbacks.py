@@ -8,7 +8,7 @@ from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
 from search.progress.summary import Spent
-from search.progress.tensorboard import TensorBoardWriter, Written, read_events
+from search.progress.tensorboard import TensorBoardWriter, WrittenEvents, read_events
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb, trial
 
@@ -57,7 +57,7 @@ def test_what_happens_is_shown_and_written(experiment, study, tmp_path):
     desk.reported(0, climb([0.25])[0])
     study.pause(0)
     desk.ended(0)
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=False, epochs=frozenset({1}))
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=False, epochs=frozenset({1}))
     study.finish()
     desk.finished()
     assert read_events(tmp_path / "trials/0000").ended
@@ -68,10 +68,10 @@ def test_what_a_killed_driver_recorded_is_told_by_the_next(experiment, study, tm
     add_trial(experiment, study, *STAGES)
     watch(experiment, study, tmp_path, Shown())
     whole = frozenset(range(1, 7))
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=False, epochs=whole)
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=False, epochs=whole)
     study.fail(0, "disk", infeasible=False)
     watch(experiment, study, tmp_path, Shown())
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=True, epochs=whole)
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=True, epochs=whole)
 
 
 def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment):

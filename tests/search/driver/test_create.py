@@ -1,4 +1,4 @@
-"""A study's folder appears whole, and what a killed creation left is in nobody's way."""
+"""A study's folder appears atomically, and remains of a killed creation do no harm."""
 
 import os
 from pathlib import Path
@@ -132,7 +132,7 @@ def test_a_study_that_appears_meanwhile_is_not_replaced(
     assert names(experiment.results / "tiny") == ["mark"]
 
 
-def test_a_new_study_is_nobodys_yet(experiment: Experiment) -> None:
+def test_a_new_study_is_not_in_use(experiment: Experiment) -> None:
     folder = create_study(experiment)
     assert (folder.root / "driver.lock").read_text(encoding="utf-8") == ""
     with Study.open(folder.root) as study:
@@ -140,7 +140,7 @@ def test_a_new_study_is_nobodys_yet(experiment: Experiment) -> None:
 
 
 def test_a_study_without_a_trial_is_made_anew_from_the_file_of_now(experiment: Experiment) -> None:
-    """Its first run failed before: no weights, no GPU. What it had frozen is nobody's result."""
+    """Its first run failed before: no weights, no GPU. Its frozen experiment has no results yet."""
     create_study(experiment)
     changed = load(experiment.path, ["train.batch_size=4"])
     folder = create_study(changed)

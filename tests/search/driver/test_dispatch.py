@@ -168,4 +168,4 @@ def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:
     resumed = again.take()
 
     assert (resumed.number, resumed.attempt, resumed.resume) == (2, 1, None)
-    assert again.study.record(2).deaths == (), "an interrupted run is nobody's death"
+    assert again.study.record(2).deaths == (), "an interruption is not a death"

@@ -61,7 +61,7 @@ def test_hours_that_are_used_up_end_what_runs_with_its_epoch_and_the_best_is_car
     desk.epoch(second.number, accuracy=0.9)
     cut_off(desk, second.number)
     assert [desk.state(number) for number in (1, 2)] == [TrialState.WAITING] * 2
-    assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "nobody is to blame"
+    assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "running out of time is not a death"
 
     carried = desk.take()
     assert (carried.number, carried.stop_after_stage, carried.resume) == (2, 1, "attempt-0/epoch-0001.npz")

@@ -168,7 +168,7 @@ def test_descendants_are_told_apart_by_their_start() -> None:
     assert int(found[1][0]) > 0
 
 
-# As a container's entrypoint: process 1, and nobody's child.
+# As a container's entrypoint: process 1, without a parent.
 ENTRYPOINT = """
 import os, subprocess, sys
 from search.driver.guard import descendants, guarded
@@ -216,7 +216,7 @@ def test_the_guard_of_process_1_rests_between_two_looks() -> None:
     assert driver.returncode == 0, "it has said farewell, and its guard has gone"
 
 
-def test_a_foreign_proc_names_nobodys_descendants() -> None:
+def test_a_foreign_proc_names_no_descendants() -> None:
     """There every number is another process's; process 1's descendants would be all of the machine's."""
     asked = "from search.driver.guard import descendants; import os; print(os.getpid(), len(descendants(1)))"
     done = subprocess.run(

@@ -145,7 +145,7 @@ def test_a_study_folder_that_is_away_is_waited_for(desk: Desk) -> None:
 
     desk.study.be_patient(5, put_back_at_the_second_look)
     desk.work(desk.take())
-    assert looks == [False, False], "it waited, and nobody made the folder anew"
+    assert looks == [False, False], "it waited, and did not create the folder again"
     assert desk.study.record(0).fidelity == HEAD_EPOCHS + 1
 
 

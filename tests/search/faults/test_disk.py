@@ -45,7 +45,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass
 class SmallDisk:
-    """Two runs of the command, one after the other, whose results lie on 64 MB that nobody else sees."""
+    """Two runs of the command, one after the other, with results on a private file system of 64 MB."""
 
     cwd: Path
     process: subprocess.Popen[bytes]
@@ -74,7 +74,7 @@ class SmallDisk:
         (self.results / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - left_bytes))
 
     def end_the_journals_page(self) -> None:
-        """Fills the last page that the journal has already: whatever is appended then needs another. Nobody writes."""
+        """Fills the journal's last page, so that every append needs another. Call it while no process writes."""
         line = '{"op_code":2,"worker_id":"test","study_id":0,"user_attr":{"padding":"%s"}}\n'
         taken = self.folder.log.stat().st_size + len(line % "")
         with self.folder.log.open("a", encoding="utf-8") as journal:
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
     assert "trial 0 found no room on a disk and waits" in told
     assert told.count("needed for another segment") == 1, told
     assert f"carsearch resume {disk.cwd / 'results' / 'tiny'}" in told
-    assert all(record.deaths == () for record in before), "nobody is to blame for a full disk"
+    assert all(record.deaths == () for record in before), "a full disk is not a death"
     assert not list(disk.folder.trials.rglob(".*.npz")), "nothing half-written is left"
 
     disk.make_room()
@@ -161,7 +161,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
         disk.wait(attempt.exists, "the baseline's unfrozen stage")
         driver = disk.driver()
         os.kill(driver, signal.SIGSTOP)  # it hears of the epoch once the disk is full, and then has to write it down
-        disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an epoch that nobody has recorded")
+        disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an unrecorded epoch")
         disk.end_the_journals_page()
         disk.fill(left_bytes=PAGE_BYTES)  # for the probabilities of the epoch, which are written first
     finally:
@@ -185,7 +185,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
     assert disk.text("second.code").strip() == "0", disk.text("second.txt")
     after = read_records(StudyFolder(disk.cwd / "kept"))
     assert after[0].reports[:2] == before[0].reports, "no finished epoch is trained again"
-    assert after[0].deaths == (), "nobody is to blame for a full disk"
+    assert after[0].deaths == (), "a full disk is not a death"
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 

@@ -1,4 +1,4 @@
-"""Whole searches as their users see them: on a terminal, before and after Ctrl-C, and with nobody at the other end."""
+"""Whole searches as their users see them: on a terminal, before and after Ctrl-C, and with no reader."""
 
 import os
 import shutil
@@ -91,7 +91,7 @@ def test_the_answer_to_ctrl_c_stays_on_the_screen(on_terminal, place: Path, colu
     assert TrialState.RUNNING not in {record.state for record in read_records(_study(place))}
 
 
-def test_a_second_ctrl_c_is_answered_too_and_waits_for_nobody(on_terminal, place: Path) -> None:
+def test_a_second_ctrl_c_is_answered_too_and_does_not_wait(on_terminal, place: Path) -> None:
     terminal = on_terminal(80, 30)
     _in_an_epoch(terminal, place)
     stuck = max(children_below(terminal.process.pid))

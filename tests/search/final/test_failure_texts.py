@@ -11,7 +11,7 @@ from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
-from search.experiment.patience import with_patience_of, without_patience
+from search.experiment.runtime_settings import with_runtime_settings_of, without_runtime_settings
 from search.final.failure_texts import progress_text, too_many_deaths_text
 from search.study.frozen import open_experiment
 from search.worker.segment import Outcome
@@ -55,9 +55,9 @@ def test_trees_are_equal_without_patience_where_nothing_else_differs(rest, searc
     plain = rest if search is None else {**rest, "search": search}
     patient = {**rest, "search": {**(search or {}), **patience}}
     if search is not None or patience:
-        assert without_patience(patient) == without_patience(plain)
+        assert without_runtime_settings(patient) == without_runtime_settings(plain)
     changed = {**(search or {}), "seed": (search or {}).get("seed", 0) + 1}
-    assert without_patience({**rest, "search": changed}) != without_patience(plain)
+    assert without_runtime_settings({**rest, "search": changed}) != without_runtime_settings(plain)
 
 
 def test_a_recipe_goes_on_with_another_patience_and_with_nothing_else_changed(
@@ -69,7 +69,7 @@ def test_a_recipe_goes_on_with_another_patience_and_with_nothing_else_changed(
     asked = load(file, ["search.deadline.first_epoch_minutes=7", "search.max_restarts=1"])
     assert create_recipe_folder(asked) == folder
     frozen = open_experiment(folder)
-    used = with_patience_of(frozen, asked)
+    used = with_runtime_settings_of(frozen, asked)
     assert (used.search.deadline.first_epoch_minutes, used.search.max_restarts) == (7.0, 1)
     assert used.search.model_copy(update={"deadline": frozen.search.deadline, "max_restarts": 3}) == frozen.search
     for change in ("search.seed=1", "train.batch_size=4"):

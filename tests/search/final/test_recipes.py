@@ -69,7 +69,7 @@ def test_the_failed_experiments_are_one_search_around_the_recipe_that_worked() -
     assert (search.data, search.tta) == (same.data, same.tta)
     sizes = {
         name: search.bind(search.baseline | {"train.backbone": name}).image_size
-        for name in search.space.domains["train.backbone"].ends()
+        for name in search.space.domains["train.backbone"].corners()
     }
     assert sizes == {"InceptionV3": 299, "Xception": 299, "EfficientNetB5": 456, "EfficientNetB7": 600}
 

@@ -176,7 +176,7 @@ def test_a_search_goes_on_after_its_finals_and_repeats_what_is_new_among_the_bes
     assert due_repeats(search.records, wish) == []
     assert [record for record in search.records if record in repeated_before] == repeated_before
     per_trial = [sum(other.repeats == record.number for other in search.records) for record in search.records]
-    assert set(per_trial) <= {0, wish.seeds}, "nobody is repeated more often than asked for"
+    assert set(per_trial) <= {0, wish.seeds}, "no trial is repeated more often than asked for"
 
 
 def test_repeats_climb_no_ladder_and_tell_the_sampler_nothing():

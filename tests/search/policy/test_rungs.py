@@ -24,7 +24,7 @@ def test_stops_are_rung_by_rung_or_at_the_end():
     assert (Ladder(3).first_stop(4), Ladder(3, stopping=False).first_stop(4)) == (0, 3)
 
 
-def test_before_the_first_rung_nobody_pauses() -> None:
+def test_before_the_first_rung_no_trial_pauses() -> None:
     late = Ladder(3, first_rung=2)
     assert [late.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert late.first_stop(4) == 2
@@ -32,7 +32,7 @@ def test_before_the_first_rung_nobody_pauses() -> None:
     assert Ladder(3, stopping=False, first_rung=1).first_stop(4) == 3
 
 
-def test_nobody_pauses_at_a_rung_that_is_not_in_force() -> None:
+def test_no_trial_pauses_at_a_rung_that_is_not_in_force() -> None:
     records = [trial(number, PAUSED, [0.1], [0.1 * number], stage_count=4) for number in range(3)]
     adaptive = Ladder(3, adaptive=True).as_of(records)
     assert adaptive.passed == {(4, 0), (4, 1)}

@@ -103,7 +103,7 @@ def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_a
     [
         (100, ", which is within noise: the 95 % intervals overlap."),
         (10_000, ", which is more than noise: the 95 % intervals do not overlap."),
-        (None, "; how many photos it was measured on is not known, so neither is its noise."),
+        (None, "; the number of photos is unknown, and so is its noise."),
     ],
 )
 def test_the_verdict_counts_the_noise(photos, expected):
@@ -203,7 +203,7 @@ def test_every_phase_is_on_the_page():
     spent = replace(SPENT, holdout=4.0)
     record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
-    assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase that nobody timed would be left out"
+    assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase without a time would be left out"
     assert sum(phase.cells[0].seconds for phase in time.phases) == spent.total == time.totals_s[0] == 44.0
 
 

@@ -68,7 +68,7 @@ def test_a_block_begins_where_the_one_before_ended() -> None:
     assert not block.propose([]).is_baseline
 
 
-def test_everybody_is_trained_to_the_end_and_whoever_was_interrupted_goes_on_first() -> None:
+def test_all_trials_run_to_the_end_and_interrupted_ones_resume_first() -> None:
     waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
     asked = policy()
     assert asked.first_stop((), 4) == 3

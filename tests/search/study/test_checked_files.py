@@ -27,7 +27,7 @@ QUARANTINE = b"Id,path,reason\n4.jpg,train/0/4.jpg,cut off\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyFolder:
-    """A study with its two files; nobody has it open."""
+    """A study with its two files; no process has it open."""
     made = StudyFolder(tmp_path)
     made.split.write_bytes(SPLIT)
     made.quarantine.write_bytes(QUARANTINE)

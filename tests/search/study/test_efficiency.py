@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from carcls.events import PhaseSeconds
 from carcls.inference.view_choice import plain_only
 from carcls.scoring.gains import Normal, ViewEvidence
-from search.study.efficiency import Efficiency, StageCost, efficiency_lines, size_text, stage_costs
+from search.study.efficiency import Efficiency, StageCost, efficiency_lines, stage_costs
 from search.study.final_scores import Scores, read_scores, score_lines
 from search.worker.machine_memory import peak_memory_bytes
 from tests.helpers.search.trial_builders import climb
@@ -96,12 +96,6 @@ def test_what_is_not_known_or_not_in_use_is_not_told() -> None:
 def test_a_hostile_stage_name_stays_on_its_line() -> None:
     cost = replace(COST, stages=(replace(COST.stages[0], name="a\x1b[2J\nb"),))
     assert efficiency_lines(cost, 1)[2].startswith("  a [2J b  224")
-
-
-def test_sizes_are_decimal() -> None:
-    assert [size_text(n) for n in (0, 49_999, 83_900_000, 999_999_999, 1_000_000_000)] == [
-        "0.0 MB", "0.0 MB", "83.9 MB", "1000.0 MB", "1.0 GB",
-    ]  # fmt: skip
 
 
 def test_peak_memory_is_the_most_that_this_process_held() -> None:

@@ -1,4 +1,4 @@
-"""Nobody else trains or deletes where a final training is at work."""
+"""No other process trains or deletes while a final training runs."""
 
 import os
 import signal

@@ -141,7 +141,7 @@ def test_a_line_damaged_in_the_middle_is_told_and_nothing_is_cut(
         with pytest.raises(StudyError, match=r"study\.log.*: damaged .*put back a copy"):
             StudyStorage.open(tmp_path, read_only=read_only)
     assert log.read_bytes() == content
-    assert not is_held(tmp_path), "whoever could not open it holds nothing"
+    assert not is_held(tmp_path), "a failed opening holds nothing"
 
 
 def test_a_damaged_line_has_its_number(tmp_path: Path, storage: StudyStorage) -> None:
@@ -176,7 +176,7 @@ time.sleep(600)
 """
 
 
-def test_the_name_of_a_killed_holder_keeps_nobody_out(tmp_path: Path) -> None:
+def test_the_name_of_a_killed_holder_locks_no_one_out(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
         stdout=subprocess.PIPE,

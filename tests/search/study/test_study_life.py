@@ -132,7 +132,7 @@ def test_cut_at_any_byte_a_study_opens_as_it_was(tmp_path_factory, chance: Rando
     lines = [at + 1 for at in range(born, len(content)) if content[at : at + 1] == b"\n"]
     for cut in sorted({born, *lines, *(chance.randint(born, len(content)) for _ in range(CUTS))}):
         log.write_bytes(content[:cut])
-        (folder / "study.log.lock").touch()  # whoever died in an append held its lock
+        (folder / "study.log.lock").touch()  # a process that died in an append held its lock
         acknowledged = max(step for step, (size, _) in enumerate(states) if size <= cut)
         found = state_of(Study.open(folder, read_only=True))
         before, after = states[acknowledged][1], states[min(acknowledged + 1, len(states) - 1)][1]

@@ -1,5 +1,7 @@
-"""Settings of patience: how long a driver waits for a silent process, and how often it starts another. They are no part
-of what is trained, so a later call of the same training may have other values."""
+"""Settings that do not affect what is trained: how long a silent process may run, and how often it is restarted.
+
+A later call of the same training may change them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +10,11 @@ from search.experiment.experiment import Experiment
 from search.experiment.yaml_source import Plain
 
 _KEYS = ("max_restarts", "deadline")
-"""Of the section `search`."""
+"""In the section `search`."""
 
 
-def without_patience(tree: Mapping[str, Plain]) -> dict[str, Plain]:
-    """An experiment's tree but for these settings. Pure."""
+def without_runtime_settings(tree: Mapping[str, Plain]) -> dict[str, Plain]:
+    """An experiment's tree without these settings. Pure."""
     search = tree.get("search")
     if not isinstance(search, Mapping):
         return dict(tree)
@@ -20,8 +22,8 @@ def without_patience(tree: Mapping[str, Plain]) -> dict[str, Plain]:
     return {key: kept if key == "search" else value for key, value in tree.items() if key != "search" or kept}
 
 
-def with_patience_of(experiment: Experiment, asked: Experiment) -> Experiment:
-    """An experiment with these settings as another one has them. Pure."""
+def with_runtime_settings_of(experiment: Experiment, asked: Experiment) -> Experiment:
+    """An experiment with these settings taken from another one. Pure."""
     return replace(
         experiment,
         search=experiment.search.model_copy(update={key: getattr(asked.search, key) for key in _KEYS}),

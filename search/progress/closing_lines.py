@@ -1,4 +1,4 @@
-"""The last lines of a command: why it ended, what won by which settings, and what to call next."""
+"""The last lines of a command: why it ended, what won with which settings, and what to run next."""
 
 import contextlib
 from collections.abc import Mapping
@@ -15,56 +15,56 @@ from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.console import printable
-from search.terminal.wording import count_text, value_text
+from search.terminal.formatting import count_text, value_text
 
 
-def used_up(
+def reached_limits(
     settings: SearchSettings, *, trials: int, hours: float, gpu_hours: float, exhausted: bool
 ) -> tuple[tuple[str, str], ...]:
-    """(key, clause) of each limit that keeps a search from going on; pure.
+    """(key, clause) of each limit that ended the search. Pure.
 
-    trials: that were proposed. exhausted: as the study has it: what is left of the hours is the finals'.
+    trials: number proposed. exhausted: the study's flag that the remaining hours are reserved for the finals.
     """
     limits = []
     if exhausted:
         budget = settings.budget
         spent = ((hours, budget.hours, "hours"), (gpu_hours, budget.gpu_hours, "gpu_hours"))
         shares = [(used / limit, limit, name) for used, limit, name in spent if limit is not None]
-        if shares:  # of two, the one that is nearer to its end
+        if shares:  # of two limits, the one with the larger share used
             _, limit, name = max(shares)
             limits.append((f"search.budget.{name}", f"search.budget.{name} ({limit:g}) are used up"))
     if trials >= settings.trials:
-        limits.append(("search.trials", f"all {settings.trials} trials of search.trials were tried"))
+        limits.append(("search.trials", f"all {settings.trials} trials of search.trials have run"))
     return tuple(limits)
 
 
 def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
-    """After a search that is finished: its end, its winner, how to have more of it, and the next step."""
+    """After a finished search: why it ended, its winner, how to extend it, and the next step."""
     records = study.records()
     if study.is_recording:
         return (f"ended: {count_text(_complete(records), 'training')} recorded",)
     trained = sum(trained_s(record.reports) for record in records)
-    limits = used_up(
+    limits = reached_limits(
         experiment.search,
         trials=len(searched(records)),
         hours=study.elapsed_s / 3600,
         gpu_hours=_gpu_hours(study.gpu_meter, trained),
         exhausted=study.budget_exhausted,
     )
-    why = " and ".join(clause for _, clause in limits) or "nothing is left to try"
+    why = " and ".join(clause for _, clause in limits) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
     return (
         f"ended: {why}",
-        *_won(records),
+        *_winner_lines(records),
         *winner_expected_lines(folder, experiment, study),
-        *([f"more of it: carsearch resume {folder.root}{more}"] if more else []),
+        *([f"to extend it: carsearch resume {folder.root}{more}"] if more else []),
         f"next: carsearch retrain {folder.root}"
         if _complete(records)
-        else f"next: carsearch resume {folder.root}{more}, for no trial has had all its stages",
+        else f"next: carsearch resume {folder.root}{more}, because no trial has finished all its stages",
     )
 
 
-def _won(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
+def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
     best = leading_trial(records)
     if best is None:
         return ()
@@ -77,7 +77,7 @@ def _won(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
 
 
 def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
-    """What to expect of the winner on new photos, in one line; none where nothing tells."""
+    """The winner's expected accuracy on new photos, as one line; empty if unknown."""
     found = expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
     best = leading_trial(study.records())
     if found is None or best is None or best.number != found.number:
@@ -90,7 +90,7 @@ def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: St
 
 
 def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
-    """What to expect on new photos: of the final model where there is one, else of the winner."""
+    """The expected accuracy on new photos, of the final model if there is one, else of the winner."""
     if folder.scores.exists():
         return tuple(f"final model: {line}" for line in expected_lines(read_scores(folder.scores)))
     return winner_expected_lines(folder, experiment, study)
@@ -105,14 +105,14 @@ def _gpu_hours(meter: GpuMeter, trained: float) -> float:
 
 
 def settings_text(params: Mapping[str, object]) -> str:
-    """All of them, on one line, as `--set` takes them but for the digits; pure."""
+    """All parameters on one line, as `name=value` with shortened numbers. Pure."""
     if not params:
         return "those of the file, which has no domains"
     return printable(" ".join(f"{name}={value_text(value)}" for name, value in params.items())).replace("\n", " ")
 
 
 def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: int | None) -> tuple[str, ...]:
-    """After a final training: its end, and what it trained."""
+    """After a final training: what it trained, and its settings."""
     whose = "the file's recipe" if trial is None else f"trial {trial:04d}"
     params = Study.open(folder.root, read_only=True).record(trial).params if trial is not None else {}
     best = f"the best was epoch {scores.best_epoch}"
@@ -127,17 +127,17 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
 
 
 def next_after_training(folder: StudyFolder, experiment: Experiment) -> str:
-    """What to do with a final model."""
-    with contextlib.suppress(DataError):  # two folders of photos to predict: neither is sure to be meant
+    """The next step with a final model."""
+    with contextlib.suppress(DataError):  # two folders of photos to predict: ambiguous
         if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
             return f"next: carsearch submit {folder.root}"
     return f"next: carsearch predict {folder.model} PHOTO_OR_FOLDER..."
 
 
 def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int) -> tuple[str, ...]:
-    """After a submission: what it holds, by which model, and the next step.
+    """After a submission: its rows, its model, and the next step.
 
-    scores: None where the final training was killed after its model was written.
+    scores: None if the final training was killed after it wrote its model.
     """
     left = f", {unread:,} of them by the most frequent class" if unread else ""
     return (

@@ -1,4 +1,4 @@
-"""What `run` would find on this machine: photos, their split, weights, hardware, and all for which it would refuse."""
+"""Checks what `run` would find on this machine: photos, their split, weights, hardware, and reasons to refuse."""
 
 import os
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ from search.experiment.paths import WEIGHT_WORDS, policy_files
 from search.on_ray.nodes import Node, ResourcePlan, plan_resources
 from search.on_ray.ray_private import usable_cpus, usable_gpus
 from search.on_ray.warmup import distinct_weights, sample_configs, start_check
-from search.terminal.wording import count_text
+from search.terminal.formatting import count_text
 
 _NAMED = 5
 """Classes that a line names."""
 
 
 @dataclass
-class Here:
-    """What was found."""
+class MachineReport:
+    """What the check found."""
 
     lines: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
-    """Why `run` would refuse; empty where it would begin."""
+    """Why `run` would refuse; empty if it would start."""
 
 
 @contextmanager
@@ -45,37 +45,37 @@ def _noting(refusals: list[str]) -> Iterator[None]:
         refusals.append(str(error))
 
 
-def look_here(experiment: Experiment) -> Here:
-    """Reads every photo, loads framework and weights, and asks for cores and GPUs. Changes nothing; starts no Ray."""
-    here = Here()
+def check_machine(experiment: Experiment) -> MachineReport:
+    """Reads every photo, loads framework and weights, and counts cores and GPUs. Changes nothing; starts no Ray."""
+    report = MachineReport()
     missing = experiment.missing_files()
-    here.refusals += [str(problem) for problem in missing]
+    report.refusals += [str(problem) for problem in missing]
     configs = [config for config in distinct_weights(sample_configs(experiment)) if _is_here(config)]
     with start_check(configs, here=True) as check_start:  # meanwhile photos are read
-        with _noting(here.refusals):
+        with _noting(report.refusals):
             home_folder()
             open_store(experiment.store)
         for _, policy in policy_files(dict(experiment.tree)):
             if Path(policy).is_file():
-                with _noting(here.refusals):
+                with _noting(report.refusals):
                     check_policy(policy)
         if (refusal := _unwritable(experiment.results)) is not None:
-            here.refusals.append(refusal)
+            report.refusals.append(refusal)
         there = None if experiment.is_fixed else study_of(experiment)
         if there is not None:
-            here.refusals.append(str(exists_already(there)))
+            report.refusals.append(str(exists_already(there)))
         if not any(problem.key.startswith("data.") for problem in missing):
-            with _noting(here.refusals):
-                here.lines += photo_lines(*scan_and_split(experiment))
+            with _noting(report.refusals):
+                report.lines += photo_lines(*scan_and_split(experiment))
         node = _this_node()
-        with _noting(here.refusals):
-            here.lines.append(_hardware_line(node, _planned(experiment, node)))
-        with _noting(here.refusals):
+        with _noting(report.refusals):
+            report.lines.append(_hardware_line(node, _planned(experiment, node)))
+        with _noting(report.refusals):
             check_start([node])
             weights = f", and {count_text(len(configs), 'weights file')}" if configs else ""
-            here.lines.append(f"framework{weights}: loaded")
-    here.lines.append(_time_line(experiment))
-    return here
+            report.lines.append(f"framework{weights}: loaded")
+    report.lines.append(_time_line(experiment))
+    return report
 
 
 def _is_here(config: TrainConfig) -> bool:
@@ -83,15 +83,15 @@ def _is_here(config: TrainConfig) -> bool:
 
 
 def _unwritable(results: Path) -> str | None:
-    """Why no study can be made there."""
+    """Why no study can be created there, or None."""
     there = next(folder for folder in (results, *results.parents) if folder.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return None
-    return f"results: {there} is no folder in which you may write"
+    return f"results: {there} is not a writable folder"
 
 
 def photo_lines(dataset: Dataset, split: Split) -> tuple[str, ...]:
-    """Counts of photos and of the split, then the classes of which none can be validated; pure."""
+    """Counts of photos and of the split, then the classes without validation photos. Pure."""
     total, train, validation = len(dataset.train), len(split.train), len(split.validation)
     held_out = total - train - validation
     labels = np.bincount(split.validation.labels, minlength=len(split.class_names))
@@ -101,7 +101,7 @@ def photo_lines(dataset: Dataset, split: Split) -> tuple[str, ...]:
         f"photos: {total:,} of {len(split.class_names)} classes,"
         f" {len(dataset.test):,} to predict, {len(dataset.quarantined):,} that cannot be used",
         f"split: {train:,} to train, {validation:,} to validate" + (f", {held_out:,} held out" if held_out else ""),
-        *([f"too small to be validated: {named}"] if small else []),
+        *([f"too small to validate: {named}"] if small else []),
     )
 
 
@@ -128,7 +128,7 @@ def _hardware_line(node: Node, planned: ResourcePlan) -> str:
 
 
 def _time_line(experiment: Experiment) -> str:
-    """A bound where there is one; how fast this machine trains, only a trial can tell."""
+    """The limit, if there is one. Only trials can show how fast this machine trains."""
     hours = experiment.search.budget.hours
-    told = "no estimate before trials have ended: 'carsearch status' has one then"
-    return f"time: about {hours:g} h at most (search.budget.hours); {told}" if hours else f"time: {told}"
+    estimate = "'carsearch status' shows an estimate once trials have ended"
+    return f"time: about {hours:g} h at most (search.budget.hours); {estimate}" if hours else f"time: {estimate}"

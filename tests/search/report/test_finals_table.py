@@ -59,7 +59,7 @@ def text(report) -> str:
 def test_the_winner_is_the_finals_and_not_the_luckiest():
     assert winner(ALL).number == leading_trial(ALL).number == 2
     assert winner(SEARCHED).number == 1
-    assert winner((*SEARCHED, *FIRST[:1])).number == 0, "nobody else was repeated"
+    assert winner((*SEARCHED, *FIRST[:1])).number == 0, "no other trial was repeated"
     assert winner((*SEARCHED, *FIRST, replace(SECOND[0], state=TrialState.RUNNING))).number == 2
     assert winner(ALL, 8).number == 8, "a repeat may be named"
     assert best_trial(ALL).number == 1
@@ -73,7 +73,10 @@ def test_a_baseline_that_holds_up_best_wins():
     worse = (FIRST[0], whole(5, 0.125, repeats=1), whole(6, 0.25, repeats=2))
     report = data((*SEARCHED, *worse))
     assert report.winner.number == 0
-    assert report.winner.verdict == "Over all seeds no finalist was better than the default recipe, the baseline."
+    assert (
+        report.winner.verdict
+        == "Averaged over all seeds, no finalist was better than the default recipe, the baseline."
+    )
     assert winner_line((*SEARCHED, *worse)) == (
         "winner: trial 0000, the baseline; accuracy at selection 0.7500, mean of 1 repeat 0.6875"
     )
@@ -148,21 +151,23 @@ def test_repeats_are_in_the_finals_alone_and_their_time_in_all_that_was_spent():
 def test_the_verdict_is_that_of_the_repeats():
     # Every repeat gained 6.25 points from the first round to the second: nothing is left over for noise.
     assert data().winner.verdict == (
-        "+18.75 points over the baseline in the mean of the repeats (95 %: +18.75 to +18.75), which is more than noise,"
-        " that of training again and that of the photos alike."
+        "+18.75 points over the baseline in the mean of the repeats (95 %: +18.75 to +18.75), which is more than"
+        " the noise of retraining and of the photos."
     )
     assert data(validation_photos=20).winner.verdict.endswith(
-        "more than the noise of training again, but within that of the photos: the intervals overlap."
+        "more than the noise of retraining, but within that of the photos: the intervals overlap."
     )
-    assert data(validation_photos=None).winner.verdict.endswith("is not known, so neither is their noise.")
+    assert data(validation_photos=None).winner.verdict.endswith(
+        "the number of photos is unknown, and so is their noise."
+    )
     shaky = (*SEARCHED, *FIRST, whole(7, 0.9375, repeats=0), *SECOND[1:])
     assert data(shaky).winner.verdict == (
         "+9.38 points over the baseline in the mean of the repeats (95 %: -23.56 to +42.31), which is within noise:"
-        " training again may turn it round."
+        " retraining may reverse it."
     )
     assert data((*SEARCHED, *FIRST)).winner.verdict == (
-        "+18.75 points over the baseline in the mean of the repeats; too few of them to tell the noise of training"
-        " again."
+        "+18.75 points over the baseline in the mean of the repeats; too few repeats to estimate the noise"
+        " of retraining."
     )
     assert data((*SEARCHED, *FIRST[1:])).winner.verdict.startswith("The baseline was not repeated")
 
@@ -172,7 +177,7 @@ def test_a_winner_whose_repeats_are_worse_than_the_baselines_is_said_to_be_just_
                *(whole(n, 0.5625, repeats=1) for n in (3, 5)))  # fmt: skip
     assert data(records).winner.verdict == (
         "-18.75 points over the baseline in the mean of the repeats (95 %: -18.75 to -18.75), more than the noise of"
-        " training again: the repeats speak for the baseline."
+        " retraining: the repeats favour the baseline."
     )
 
 
@@ -185,7 +190,7 @@ def test_a_repeat_that_diverged_or_was_lost_is_shown_and_tells_no_noise():
         (0, (0.6875, None)),
         (1, (0.625, 0.0)),
     ]
-    assert report.winner.verdict.endswith("too few of them to tell the noise of training again.")
+    assert report.winner.verdict.endswith("too few repeats to estimate the noise of retraining.")
     assert "0.6875, – 0.6875" in text(report)
 
 
@@ -194,9 +199,9 @@ def test_a_repeat_that_diverged_or_was_lost_is_shown_and_tells_no_noise():
     [
         (ALL[:1], False, "0 of 2 repeats trained so far."),
         ((*SEARCHED, *FIRST, replace(SECOND[0], state=TrialState.RUNNING)), False, "3 of 6 repeats trained so far."),
-        (SEARCHED, True, "0 of 6 repeats trained: the budget is used up, and no more will start."),
-        ((*SEARCHED, *FIRST), True, "3 of 6 repeats trained: the budget is used up, and no more will start."),
-        (SEARCHED[3:], True, "The finals come once the search is over: no trial has had all its stages yet."),
+        (SEARCHED, True, "0 of 6 repeats trained: the budget is used up, so no more will start."),
+        ((*SEARCHED, *FIRST), True, "3 of 6 repeats trained: the budget is used up, so no more will start."),
+        (SEARCHED[3:], True, "The finals start after the search: no trial has finished all its stages yet."),
         (ALL, True, None),
     ],
 )

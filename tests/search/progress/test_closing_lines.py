@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.experiment.settings import BudgetSettings, SearchSettings
-from search.progress.closing import settings_text, used_up
+from search.progress.closing_lines import reached_limits, settings_text
 
 
 def settings(trials: int = 4, **budget: float) -> SearchSettings:
@@ -33,7 +33,7 @@ def settings(trials: int = 4, **budget: float) -> SearchSettings:
 )
 def test_the_limits_that_ended_it_are_named_and_no_others(limits, used, keys) -> None:
     asked = {"trials": 0, "hours": 0.0, "gpu_hours": 0.0, "exhausted": False, **used}
-    found = used_up(limits, **asked)
+    found = reached_limits(limits, **asked)
     assert [key for key, _ in found] == keys
     assert all(key in clause for key, clause in found)
 

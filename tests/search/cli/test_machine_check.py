@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from carcls.dataset.table import load_dataset
-from search.cli.here import look_here
+from search.cli.machine_check import check_machine
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran
@@ -38,14 +38,14 @@ def test_every_reason_to_refuse_is_told_at_once(place: Path) -> None:
     changes = ["train.weights=torn.h5", "search.resources.cpus_per_trial=9999", "store.root=~/x"]
     done = run_cli("check", "tiny.yaml", "--here", *(f"--set={change}" for change in changes), cwd=place)
     assert done.returncode == 2
-    assert f"results: {place / 'results'} is no folder in which you may write" in done.stderr
+    assert f"results: {place / 'results'} is not a writable folder" in done.stderr
     assert "no node has room for one trial of" in done.stderr
     assert "torn.h5 cannot be read as weights" in done.stderr
     assert "  split: 27 to train, 9 to validate" in done.stdout.splitlines(), "what is right is told too"
 
 
 def test_what_the_file_names_and_is_not_here(place: Path) -> None:
-    found = look_here(load(place / "tiny.yaml", ["data.root=nowhere", "train.weights=absent.h5"]))
+    found = check_machine(load(place / "tiny.yaml", ["data.root=nowhere", "train.weights=absent.h5"]))
     assert [refusal.split(": ", 1)[1] for refusal in found.refusals] == [
         f"data.root: no such folder: {place / 'nowhere'}",
         f"train.weights: no such file: {place / 'absent.h5'}",
@@ -58,9 +58,9 @@ def test_classes_that_no_photo_validates_are_named(place: Path) -> None:
     kept = [row for row in rows if not row.endswith(",2")] + [next(row for row in rows if row.endswith(",2"))]
     labels.write_text("\n".join(kept) + "\n")
     assert len(load_dataset(place / "data", processes=1).train) == 25
-    found = look_here(load(place / "tiny.yaml", ["search.budget.hours=1.5"]))
+    found = check_machine(load(place / "tiny.yaml", ["search.budget.hours=1.5"]))
     assert found.refusals == []
-    assert "too small to be validated: 2" in found.lines
+    assert "too small to validate: 2" in found.lines
     assert found.lines[-1].startswith("time: about 1.5 h at most (search.budget.hours)")
 
 
@@ -69,7 +69,7 @@ def test_photos_that_cannot_be_trained_on(place: Path) -> None:
     labels.write_text(
         "\n".join(row for row in labels.read_text().splitlines() if not row.endswith((",1", ",2"))) + "\n"
     )
-    found = look_here(load(place / "tiny.yaml"))
+    found = check_machine(load(place / "tiny.yaml"))
     assert len(found.refusals) == 1
     assert "every usable photo is of the class '0'" in found.refusals[0]
 

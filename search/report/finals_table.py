@@ -1,4 +1,4 @@
-"""What the page says of the finals: two scores of each finalist, and what the winner's are worth."""
+"""The page's section about the finals: each finalist's scores, and whether the winner's lead is more than noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from search.policy.records import TrialRecord
 from search.progress.summary import ENDED_STATES
 from search.report.confidence import Interval, overlap, repeated_gain, wilson
 from search.report.parameters import role_of
-from search.terminal.wording import count_text
+from search.terminal.formatting import count_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,34 +20,34 @@ class FinalRow:
     number: int
     role: str
     selected: float
-    """The accuracy that made it a finalist: one of the best of many, and too high for that reason."""
+    """The accuracy that made it a finalist; biased upwards by that selection."""
     repeats: tuple[float | None, ...]
-    """Accuracy of each repeat; 0 where it diverged, None where a machine failed."""
+    """Accuracy of each repeat; 0 if it diverged, None if its machine failed."""
     repeated: float
-    """Mean of the repeats alone."""
+    """Mean of only the repeats."""
     repeated_interval: Interval | None
-    """95 % of that by the number of validation photos; None where it is not known."""
+    """95 % interval of that mean, or None if the number of validation photos is unknown."""
     overall: float
-    """Mean over all seeds, the first included."""
+    """Mean over all seeds, including the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finals:
-    """The standing, as of the last round that is over for all, and how far the finals have come."""
+    """The standing after the last complete round, and the progress of the finals."""
 
     rows: tuple[FinalRow, ...]
     progress: str | None
-    """None where all repeats that were asked for have ended."""
+    """None once all repeats have ended."""
     verdict: str | None
-    """None before a round is over."""
+    """None before the first round is complete."""
 
 
 def finals_view(
     records: Sequence[TrialRecord], settings: FinalistSettings, *, exhausted: bool, photos: int | None
 ) -> Finals | None:
-    """What the page says; None where no finals were asked for and none were held. Pure.
+    """The section, or None if no finals were requested and none were run. Pure.
 
-    exhausted: whether the budget has no room for more repeats.
+    exhausted: whether the budget does not allow more repeats.
     """
     repeats = [record for record in records if record.repeats is not None]
     if settings.count == 0 and not repeats:
@@ -81,18 +81,18 @@ def _progress(*, ended: int, started: int, due: int, exhausted: bool) -> str | N
     if started and ended == started + due:
         return None
     if started == 0 and due == 0:
-        return "The finals come once the search is over: no trial has had all its stages yet."
+        return "The finals start after the search: no trial has finished all its stages yet."
     done = f"{ended} of {count_text(started + due, 'repeat')} trained"
     if due and exhausted:
-        return f"{done}: the budget is used up, and no more will start. The more of them, the surer the winner."
+        return f"{done}: the budget is used up, so no more will start. More repeats would make the winner more certain."
     return f"{done} so far."
 
 
 def _verdict(standing: Sequence[Finalist], photos: int | None) -> str:
-    """What the repeats say of the winner and the baseline, by the chance of training again and that of the photos."""
+    """Whether the winner beats the baseline by more than the noise of retraining and of the photos."""
     best = standing[0]
     if best.trial.is_baseline:
-        return "Over all seeds no finalist was better than the default recipe, the baseline."
+        return "Averaged over all seeds, no finalist was better than the default recipe, the baseline."
     baseline = next((one for one in standing if one.trial.is_baseline), None)
     if baseline is None:
         return "The baseline was not repeated, so there is nothing to compare with."
@@ -100,27 +100,27 @@ def _verdict(standing: Sequence[Finalist], photos: int | None) -> str:
     interval = _gain_interval(standing, best, baseline)
     gain = f"{100 * difference:+.2f} points over the baseline in the mean of the repeats"
     if interval is None:
-        return f"{gain}; too few of them to tell the noise of training again."
+        return f"{gain}; too few repeats to estimate the noise of retraining."
     return f"{gain} (95 %: {100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}), " + _noise_text(
         interval, [wilson(one.repeated_accuracy, photos) for one in (best, baseline)] if photos else None
     )
 
 
 def _noise_text(gain: Interval, by_photos: Sequence[Interval] | None) -> str:
-    """gain: of training again; by_photos: the winner's and the baseline's accuracy."""
+    """gain: its interval over retraining. by_photos: intervals of the winner's and the baseline's accuracy."""
     if gain[1] < 0.0:
-        return "more than the noise of training again: the repeats speak for the baseline."
+        return "more than the noise of retraining: the repeats favour the baseline."
     if gain[0] <= 0.0:
-        return "which is within noise: training again may turn it round."
+        return "which is within noise: retraining may reverse it."
     if by_photos is None:
-        return "more than the noise of training again; of how many photos is not known, so neither is their noise."
+        return "more than the noise of retraining; the number of photos is unknown, and so is their noise."
     if overlap(*by_photos):
-        return "more than the noise of training again, but within that of the photos: the intervals overlap."
-    return "which is more than noise, that of training again and that of the photos alike."
+        return "more than the noise of retraining, but within that of the photos: the intervals overlap."
+    return "which is more than the noise of retraining and of the photos."
 
 
 def _gain_interval(standing: Sequence[Finalist], best: Finalist, baseline: Finalist) -> Interval | None:
-    """From all finalists of which every repeat came to its end; None where one of the two is not among these."""
+    """The gain's interval, from all finalists with only complete repeats; None if one of the two is not among them."""
     whole = [one for one in standing if all(rank is not None and all(map(isfinite, rank)) for rank in one.ranks)]
     if best not in whole or baseline not in whole:
         return None

@@ -1,4 +1,4 @@
-"""What the page says of the final training."""
+"""The page's section about the final training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from search.study.final_scores import Expected, MemberScore, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
-class Retrain:
+class FinalTraining:
     """Validation scores of the final training."""
 
     trial: int | None
@@ -33,22 +33,22 @@ class Retrain:
     efficiency: Efficiency | None
     folds: int = 1
     members: tuple[MemberScore, ...] = ()
-    """Each of several trainings on the photos of its fold; the scores above are then out-of-fold."""
+    """One for each fold, on the fold's photos; empty without folds. The scores above are then out-of-fold."""
     expected: Expected | None = None
-    """On new photos; None in files from before it was told."""
+    """Expected accuracy on new photos; None in older files."""
     view_evidence: str | None = None
     """What TTA saves here, by the prior, and by both."""
 
 
-def final_training(scores: Mapping[str, Any]) -> Retrain:
-    """What the page says of the values of `retrain/scores.json`; pure.
+def final_training(scores: Mapping[str, Any]) -> FinalTraining:
+    """Reads the values of `retrain/scores.json`. Pure.
 
-    Raises KeyError where a score is missing; what older files do not tell is None.
+    Raises KeyError if a score is missing. Values that older files lack are None.
     """
     photos = int(scores["validation_photos"])
     low, high = scores["tta_interval"]
     evidence = view_evidence(scores.get("tta_evidence"))
-    return Retrain(
+    return FinalTraining(
         trial=scores["trial"],
         best_stage=scores["best_stage"],
         best_epoch=scores["best_epoch"],
