@@ -13,7 +13,7 @@ from search.study.folder import StudyFolder
 from search.study.frozen import recorded_changes
 from search.study.journal import LOCK_NAME
 from search.study.study import Study
-from tests.helpers.network.door import standing_door
+from tests.helpers.network.fake_gcs import fake_gcs
 from tests.helpers.search.tiny import write_tiny
 
 JUDGED = ("--set", "data.holdout={fraction: 0.17}")
@@ -26,7 +26,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with standing_door("r" * 64) as (_, address):
+    with fake_gcs("r" * 64) as (_, address):
         yield address
 
 
