@@ -1,4 +1,4 @@
-"""A cluster that does not let us in: said in one line, at once, and nothing was written for it."""
+"""A cluster that denies access: reported in one line, at once, before anything is written."""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ JUDGED = ("--set", "data.holdout={fraction: 0.17}")
 
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a cluster whose token we have not."""
+    """The address of a cluster whose token is unknown."""
     for name in (AUTH_ENV, AUTH_PATH_ENV, "RAY_ADDRESS", "RAY_USE_TLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -31,7 +31,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the command wrote to stderr, having ended as for an error of its user's."""
+    """The command's stderr, after it exited with 2."""
     monkeypatch.setattr(sys, "argv", ["carsearch", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

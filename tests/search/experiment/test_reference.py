@@ -1,4 +1,4 @@
-"""docs/experiment-file.md names every key of the schemas with its default, and what a study that exists may change."""
+"""docs/experiment-file.md names every key with its default, and which keys of a study may change."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How patient a final training is may differ from call to call; how it stands, and what it says at its end."""
+"""Runtime settings of a final training may change between calls; its progress and its failure messages."""
 
 from pathlib import Path
 

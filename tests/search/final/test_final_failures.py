@@ -209,7 +209,7 @@ def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
 
 
 def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring takes memory too: what it lacked, the last stage will not be given again."""
+    """Scoring also needs memory: what it lacked counts against the last stage."""
     monkeypatch.setattr(segment_memory, "oom_kills", lambda: 1)
     segment = Segment(
         study="",

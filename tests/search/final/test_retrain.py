@@ -1,4 +1,4 @@
-"""The final training of a real study: what it trained, what it scored, what it left to load."""
+"""The final training of a real study: its training, its scores, and its files."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A cluster is asked before Ray is: what it wants, and whom it lets in. Here a server that answers as Ray's does."""
+"""Access to a cluster is checked before Ray connects, here with a fake control store."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What report, status and retraining make of the finals."""
+"""The finals in report, status and retraining."""
 
 import re
 from dataclasses import replace
@@ -44,7 +44,7 @@ SEARCHED = (BASELINE, LUCKY, STEADY, trial(3, TrialState.PRUNED, climb([0.5])))
 FIRST = (whole(4, 0.6875, repeats=0), whole(5, 0.625, repeats=1), whole(6, 0.875, repeats=2))
 SECOND = (whole(7, 0.75, repeats=0), whole(8, 0.6875, repeats=1), whole(9, 0.9375, repeats=2))
 ALL = (*SEARCHED, *FIRST, *SECOND)
-"""Trial 1 came first by luck: its repeats are no better than the baseline's."""
+"""Trial 1 leads by chance: its repeats are no better than the baseline's."""
 
 
 def data(records=ALL, finalists=TWO_TWICE, **changes):

@@ -1,4 +1,4 @@
-"""What the page says, and that nothing from outside says it."""
+"""The page's content, and that users' text cannot inject any."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def data(records=RECORDS, **changes):
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser would take them."""
+    """Tags, attributes and text of a page, as a browser would parse them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -144,11 +144,11 @@ def test_stages_of_the_winner_and_pooled():
 
 
 SPENT = PhaseSeconds(train=30.0, validate=6.0, build=1.0, trace=2.0, store=0.5, data_wait=0.5)
-"""40 s in all."""
+"""40 s in total."""
 
 
 def spending(record, *uses):
-    """The trial with epochs that took 40 s each, and so much from the store."""
+    """The trial with epochs of 40 s each and this use of the store."""
     reports = [replace(report, seconds=SPENT, store=use) for report, use in zip(record.reports, uses, strict=True)]
     return replace(record, reports=tuple(reports))
 
@@ -199,7 +199,7 @@ def test_phases_that_no_epoch_had_and_a_store_that_was_not_used_are_not_shown():
 
 
 def test_every_phase_is_on_the_page():
-    """A phase that the table forgets would be missing from its sum."""
+    """The table's sum would lack a forgotten phase."""
     spent = replace(SPENT, holdout=4.0)
     record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
