@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from carcls.scoring import metrics
 from carcls.scoring.choices import Scaled, scaled
-from search.driver.record import evidence_path
 from search.simulator.curves import Curve, read_curves
 from search.simulator.evidence_table import read_evidence_table
+from search.simulator.record import evidence_path
 
 TABLES = Path(__file__).parent / "tables"
 

@@ -15,9 +15,9 @@ from benchmarks.events import EVENTS, EventLog
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.driver.create import create_study
-from search.driver.dispatch import Dispatcher
 from search.driver.guard import guarded
 from search.driver.interrupts import Interrupts
+from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import load
 from search.on_ray import actor as trial
 from search.on_ray import search as run
@@ -26,6 +26,7 @@ from search.on_ray.ray_executor import RayExecutor
 from search.on_ray.warmup import distinct_weights, start_check
 from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
+from search.policy.scheduler import NewTrial
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker import entry as trial_entry
@@ -59,7 +60,7 @@ class ListRun:
         return tuple(record.reports[-1] for record in self.records)
 
 
-class ListDispatcher(Dispatcher):
+class ListDispatcher(StudyDispatcher):
     """Hands out the entries in order, each to its end."""
 
     def __init__(self, *args: Any, entries: Sequence[Entry], events: EventLog, **kwargs: Any) -> None:  # noqa: ANN401 - the dispatcher's own
@@ -73,7 +74,7 @@ class ListDispatcher(Dispatcher):
             number = len(self._study.records())
             self._events.note(number, "decided")
             self._study.add_trial({}, entry.config)
-            return self._hand_out(number, entry.stop_after_stage)
+            return self._hand_out(NewTrial(), number, entry.stop_after_stage)
         if any(record.state is TrialState.RUNNING for record in self._study.records()):
             return "wait"
         self.finished = True

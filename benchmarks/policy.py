@@ -1,7 +1,7 @@
 """Our search policy against the stock stack's own objects, simulated: python -m benchmarks.policy, about 20 minutes.
 
 Whole searches on a virtual clock over recorded trainings (half of the configurations: the policy was chosen on the
-other half) and over three landscapes by formula. Figures are the winner's holdout accuracy, on photos that no policy
+other half) and over three blackboxes by formula. Figures are the winner's holdout accuracy, on photos that no policy
 saw, at budgets counted in full trainings; their means over seeds, with standard errors. Peers: Ray's
 AsyncHyperBandScheduler and OptunaSearch with the default grace period and with the best of all, TPE and random search
 without stopping, random search with stopping.
@@ -75,7 +75,7 @@ def _play_arena(name: str, arguments: argparse.Namespace) -> Curves:
     methods: list[Method] = list(arguments.policy)
     if not arguments.no_peers:
         methods += peers(at.epochs, baseline_first=arguments.baseline_first)
-    rows = "any number of" if at.landscape.size is None else at.landscape.size
+    rows = "any number of" if at.blackbox.size is None else at.blackbox.size
     print(
         f"{name}: {rows} configurations, a full training of {at.epochs} epochs takes {at.full_training_s:.3g} s", end=""
     )

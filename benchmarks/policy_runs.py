@@ -17,7 +17,7 @@ from benchmarks.policy_candidates import CANDIDATES
 from benchmarks.policy_statistics import Floats
 from search.experiment.experiment import load
 from search.policy.policy import Proposal
-from search.simulator.blackboxes import Landscape, RecordedCurves
+from search.simulator.blackboxes import Blackbox, RecordedCurves
 from search.simulator.curves import Curve, read_curves
 from search.simulator.formulas import FORMULAS
 from search.simulator.simulate import simulate
@@ -42,7 +42,7 @@ STEP = 0.125
 _SPLIT_SEED = 20_261_120
 _MEASURED_CONFIGURATIONS = 200
 _MAX_TRIALS = 5_000
-"""More than any budget buys where a landscape has no rows."""
+"""More than any budget buys where a blackbox has no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Arena:
     """Where methods are compared."""
 
     name: str
-    landscape: Landscape
+    blackbox: Blackbox
     epochs: int
     """Of a whole training; the longest one's."""
     full_training_s: float
@@ -86,18 +86,18 @@ def arena(key: ArenaKey) -> Arena:
     if key.name == RECORDED:
         curves = half_of(read_curves(key.curves), key.half)
         return arena_of(key.name, RecordedCurves(load(key.experiment).space, curves), curves)
-    landscape = FORMULAS[key.name]
+    blackbox = FORMULAS[key.name]
     rng = np.random.default_rng(_SPLIT_SEED)
-    proposals = [Proposal(landscape.space.sample(rng)) for _ in range(_MEASURED_CONFIGURATIONS)]
-    return arena_of(key.name, landscape, [landscape.train(one, taken=set(), seed=0).curve for one in proposals])
+    proposals = [Proposal(blackbox.space.sample(rng)) for _ in range(_MEASURED_CONFIGURATIONS)]
+    return arena_of(key.name, blackbox, [blackbox.train(one, taken=set(), seed=0).curve for one in proposals])
 
 
-def arena_of(name: str, landscape: Landscape, curves: Sequence[Curve]) -> Arena:
+def arena_of(name: str, blackbox: Blackbox, curves: Sequence[Curve]) -> Arena:
     """`curves`: whole trainings that say how long one takes; infeasible ones say nothing."""
     whole = [curve for curve in curves if not curve.infeasible]
     return Arena(
         name=name,
-        landscape=landscape,
+        blackbox=blackbox,
         epochs=max(len(curve.points) for curve in whole),
         full_training_s=float(np.mean([curve.seconds for curve in whole])),
     )
@@ -131,16 +131,16 @@ def search(at: Arena, task: Task) -> Simulation:
     if isinstance(task.method, StockSettings):
         return simulate_stock(
             task.method,
-            at.landscape,
+            at.blackbox,
             epochs=at.epochs,
             workers=task.workers,
             max_trials=_MAX_TRIALS,
             seed=task.seed,
             budget_s=budget_s,
         )
-    policy = CANDIDATES[task.method](at.landscape.space, at.landscape.baseline, task.seed)
+    policy = CANDIDATES[task.method](at.blackbox.space, at.blackbox.baseline, task.seed)
     return simulate(
-        policy, at.landscape, workers=task.workers, max_trials=_MAX_TRIALS, seed=task.seed, budget_s=budget_s
+        policy, at.blackbox, workers=task.workers, max_trials=_MAX_TRIALS, seed=task.seed, budget_s=budget_s
     )
 
 

@@ -1,4 +1,4 @@
-"""An Optuna sampler whose answers are what a landscape can train: a proposal, moved to the nearest recorded row."""
+"""An Optuna sampler whose answers are what a blackbox can train: a proposal, moved to the nearest recorded row."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,23 +11,23 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.policy.policy import Proposal
-from search.simulator.blackboxes import Landscape
+from search.simulator.blackboxes import Blackbox
 
 
 class SnappedSampler(BaseSampler):
-    """Asks another sampler for all parameters at once, and the landscape which configuration that is.
+    """Asks another sampler for all parameters at once, and the blackbox which configuration that is.
 
     So the study holds the values that were trained, not those that were proposed. No row is handed out twice. Where a
-    landscape has no rows, the answers are the other sampler's own.
+    blackbox has no rows, the answers are the other sampler's own.
     """
 
-    def __init__(self, inner: BaseSampler, landscape: Landscape, *, seed: int, taken: Iterable[int] = ()) -> None:
+    def __init__(self, inner: BaseSampler, blackbox: Blackbox, *, seed: int, taken: Iterable[int] = ()) -> None:
         """`seed`: the simulated search's. `taken`: rows that are not its to give, such as an enqueued one's."""
         self._inner = inner
-        self._landscape = landscape
+        self._blackbox = blackbox
         self._seed = seed
         self._taken = set(taken)
-        self._domains = all_distributions(landscape.space)
+        self._domains = all_distributions(blackbox.space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters: a row answers them together, from the first trial on."""
@@ -39,7 +39,7 @@ class SnappedSampler(BaseSampler):
     ) -> dict[str, Any]:
         """The row's values, of all its active parameters."""
         proposal = Proposal(self._propose(study, trial, search_space))
-        training = self._landscape.train(proposal, taken=self._taken, seed=self._seed)
+        training = self._blackbox.train(proposal, taken=self._taken, seed=self._seed)
         if training.row is not None:
             self._taken.add(training.row)
         return dict(training.curve.params)
@@ -47,9 +47,9 @@ class SnappedSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Value:
-        """Raises ValueError: whoever asks one by one has another space than the landscape."""
+        """Raises ValueError: whoever asks one by one has another space than the blackbox."""
         raise ValueError(
-            f"trial {trial.number}: {param_name} is no parameter of its row; ask for what the landscape's space holds"
+            f"trial {trial.number}: {param_name} is no parameter of its row; ask for what the blackbox's space holds"
         )
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -72,7 +72,7 @@ class SnappedSampler(BaseSampler):
             )
             return answer
 
-        return self._landscape.space.collect(lambda parameter: value(parameter.name))
+        return self._blackbox.space.collect(lambda parameter: value(parameter.name))
 
 
 def all_distributions(space: Space) -> dict[str, BaseDistribution]:

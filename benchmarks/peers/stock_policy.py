@@ -22,7 +22,7 @@ from benchmarks.peers.snapped_sampler import SnappedSampler
 from search.policy.policy import Proposal
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait
-from search.simulator.blackboxes import Landscape
+from search.simulator.blackboxes import Blackbox
 from search.simulator.simulate import simulate
 from search.simulator.simulation import Simulation
 
@@ -104,7 +104,7 @@ class StockPolicy:
 
 def simulate_stock(
     settings: StockSettings,
-    landscape: Landscape,
+    blackbox: Blackbox,
     *,
     epochs: int,
     workers: int,
@@ -114,16 +114,16 @@ def simulate_stock(
 ) -> Simulation:
     """One whole search; `epochs`: of a training that is not stopped. The same arguments have the same answer."""
     with numpy_seeded(seed):
-        stock = StockPolicy(make_scheduler(settings, epochs), make_searcher(settings, landscape, seed=seed))
+        stock = StockPolicy(make_scheduler(settings, epochs), make_searcher(settings, blackbox, seed=seed))
         return simulate(
             stock,
-            landscape,
+            blackbox,
             workers=workers,
             max_trials=max_trials,
             seed=seed,
             budget_s=budget_s,
             stops=stock.stops,
-            listener=stock,
+            callback=stock,
         )
 
 
@@ -141,16 +141,16 @@ def make_scheduler(settings: StockSettings, epochs: int) -> TrialScheduler:
     )
 
 
-def make_searcher(settings: StockSettings, landscape: Landscape, *, seed: int) -> OptunaSearch:
-    """With a study that holds what the landscape trained."""
-    first = landscape.train(Proposal(landscape.baseline, is_baseline=True), taken=frozenset(), seed=seed)
+def make_searcher(settings: StockSettings, blackbox: Blackbox, *, seed: int) -> OptunaSearch:
+    """With a study that holds what the blackbox trained."""
+    first = blackbox.train(Proposal(blackbox.baseline, is_baseline=True), taken=frozenset(), seed=seed)
     enqueued = [first] if settings.baseline_first else []
     taken = [training.row for training in enqueued if training.row is not None]
     return OptunaSearch(
-        landscape.space.suggest,
+        blackbox.space.suggest,
         metric=METRIC,
         mode="max",
-        sampler=SnappedSampler(_sampler(settings, seed), landscape, seed=seed, taken=taken),
+        sampler=SnappedSampler(_sampler(settings, seed), blackbox, seed=seed, taken=taken),
         points_to_evaluate=[dict(training.curve.params) for training in enqueued],
     )
 

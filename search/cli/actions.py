@@ -49,8 +49,8 @@ def check_cluster_access(address: str | None) -> None:
 
 def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
     """Resumes a search or a recording, with changes from overrides. Raises the same errors as `run_search`."""
-    from search.driver.record import recording_policy
     from search.experiment.changes import RESUMABLE
+    from search.simulator.record import recording_policy
     from search.study.frozen import keep_changes
     from search.study.study import Study
 

@@ -98,8 +98,8 @@ def record(
 ) -> None:
     """Train points that fill the space to their end, and record their curves for `simulate`; resumes a recording."""
     from search.driver.create import open_recording
-    from search.driver.record import recording_policy, write_table
     from search.experiment.experiment import load
+    from search.simulator.record import recording_policy, write_table
     from search.terminal import logs
 
     experiment = load(file, overrides or [])

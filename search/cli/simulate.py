@@ -61,16 +61,16 @@ def simulate(
     first_rung = experiment.search.scheduler.first_rung - 1
     ladders = {name: _ladder(name, first_rung) for name in rungs or _RUNGS}
     logs.setup()
-    landscape = recorded(experiment, curves)
-    budget_s = _budget_s(landscape, hours, budget_trainings)
+    blackbox = recorded(experiment, curves)
+    budget_s = _budget_s(blackbox, hours, budget_trainings)
     console = Console()
-    for line in _opening(experiment, landscape, budget_s=budget_s, workers=workers, seeds=seeds):
+    for line in _opening(experiment, blackbox, budget_s=budget_s, workers=workers, seeds=seeds):
         say(line)
     found = {}
     for name, ladder in ladders.items():
         with console.status(f"simulating: rungs {name}"):
             found[name] = forecast(
-                landscape,
+                blackbox,
                 ladder,
                 sampler=experiment.search.sampler,
                 workers=workers,
@@ -141,33 +141,33 @@ def _ladder(name: str, first_rung: int) -> "Ladder":
     return Ladder(int(factor), first_rung=first_rung, adaptive=factor != name)
 
 
-def _budget_s(landscape: "RecordedCurves", hours: float | None, trainings: float | None) -> float:
+def _budget_s(blackbox: "RecordedCurves", hours: float | None, trainings: float | None) -> float:
     if hours is not None and trainings is not None:
         raise typer.BadParameter("give --hours or --budget-trainings, not both")
     if hours is not None:
         return hours * 3600
-    return (_DEFAULT_TRAININGS if trainings is None else trainings) * _training_s(landscape)
+    return (_DEFAULT_TRAININGS if trainings is None else trainings) * _training_s(blackbox)
 
 
-def _training_s(landscape: "RecordedCurves") -> float:
+def _training_s(blackbox: "RecordedCurves") -> float:
     """Mean seconds of a complete training. Raises CurvesError if there is none."""
     from search.errors import CurvesError
 
-    whole = [row[0].seconds for row in landscape.rows if not row[0].infeasible]
+    whole = [row[0].seconds for row in blackbox.rows if not row[0].infeasible]
     if not whole:
         raise CurvesError("no recorded training reached its end: record more")
     return fmean(whole)
 
 
 def _opening(
-    experiment: "Experiment", landscape: "RecordedCurves", *, budget_s: float, workers: int, seeds: int
+    experiment: "Experiment", blackbox: "RecordedCurves", *, budget_s: float, workers: int, seeds: int
 ) -> tuple[str, ...]:
     from search.terminal.formatting import duration_text
 
-    training_s = _training_s(landscape)
+    training_s = _training_s(blackbox)
     spent = f"{duration_text(budget_s)} of all workers' training = {budget_s / training_s:.1f} full trainings"
     return (
-        f"{landscape.size} recorded configurations; mean full training: {duration_text(training_s)}",
+        f"{blackbox.size} recorded configurations; mean full training: {duration_text(training_s)}",
         f"budget: {spent}; workers: {workers}",
         f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage continue",
     )

@@ -68,7 +68,7 @@ class Spending:
         record = self._study.record(number)
         if self._settings.budget.hours is None:
             return False
-        if record.is_baseline or record.carried or record.has_ended(record.stop_after_stage or 0):
+        if record.is_baseline or record.is_run_to_end or record.has_ended(record.stop_after_stage or 0):
             return False
         if not self._hours_are_over(0.0 if record.repeats is not None else self._reserve()):
             return False

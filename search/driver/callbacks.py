@@ -8,7 +8,7 @@ from carcls.events import EpochReport
 from carcls.system.atomic import away_behind, is_full_disk
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
-from search.policy.failures import may_be_tried_again
+from search.policy.failures import may_be_retried
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.progress.summary import Spent
 from search.progress.tensorboard import TensorBoardWriter
@@ -83,7 +83,7 @@ class Watch:
         """
         record = self._study.record(number)
         is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
-        if is_over and not may_be_tried_again(record):
+        if is_over and not may_be_retried(record):
             with _without_disk_faults():
                 self._events.trial_ended(record)
         self._show()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from search.driver.dispatch import Dispatcher
+from search.worker.segment import Segment
 
 
 class Executor(Protocol):
@@ -23,6 +24,6 @@ class Executor(Protocol):
     StudyError where its own machinery gave up. No worker outlives the call, however it ends.
     """
 
-    def run(self, dispatcher: Dispatcher) -> None:
+    def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """Trains until nothing is left to do or the run is told to stop."""
         ...

@@ -18,7 +18,7 @@ from search.driver.inbox import Inbox
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.driver.slots import Slots
 from search.worker.entry import child_main
-from search.worker.segment import LOST, Message, Outcome, Segment, read_outcome
+from search.worker.segment import LOST, Message, Outcome, Segment
 from search.worker.supervisor import worker_messages
 
 _LOOK_S = 0.2
@@ -45,7 +45,7 @@ class LocalExecutor:
         self._main = main
         self._whose = whose
 
-    def run(self, dispatcher: Dispatcher) -> None:
+    def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
         with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
             loop = _Loop(dispatcher, self._slots, self._start)
@@ -123,7 +123,7 @@ _Said = tuple[_Worker, Message | None]
 class _Loop:
     """The segments under way, all on the caller's thread."""
 
-    def __init__(self, dispatcher: Dispatcher, slots: Slots, start: Callable[[Segment, Any], _Worker]) -> None:
+    def __init__(self, dispatcher: Dispatcher[Segment], slots: Slots, start: Callable[[Segment, Any], _Worker]) -> None:
         self._dispatcher = dispatcher
         self._inbox = Inbox(dispatcher)
         self._threads = slots.threads
@@ -165,8 +165,11 @@ class _Loop:
             worker.join()
 
     def _said(self, worker: _Worker, message: Message) -> None:
-        worker.outcome = read_outcome(message)
-        answer = "go on" if worker.outcome else self._inbox.take(worker.segment.number, message)
+        if isinstance(message, Outcome):
+            worker.outcome = message
+            worker.answer(goes_on=True)
+            return
+        answer = self._inbox.take(worker.segment.number, message)
         worker.is_stopped = answer == "stop"
         if answer == "out of time":
             worker.outcome = Outcome("out_of_time")

@@ -23,6 +23,7 @@ class ValidationSettings(_Frozen):
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     """Share of the labelled photos that are never trained on."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Draws the split and the holdout."""
 
 
 class HoldoutSettings(_Frozen):
@@ -96,17 +97,17 @@ class BudgetSettings(_Frozen):
     """Limits after which no new segment starts; null: no limit."""
 
     hours: Annotated[float, Field(gt=0.0)] | None = None
-    """Wall-clock hours."""
+    """Wall-clock hours; when they are over, each running trial ends with its epoch and can be resumed."""
     gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
-    """GPU-hours; a trial with a share of a GPU counts that share."""
+    """Hours of whole GPUs, shares counted as shares; a trial that runs when they are over continues to its rung."""
 
 
 class SchedulerConfig(_Frozen):
     """Which trials continue after a stage."""
 
     kind: Literal["asha", "adaptive", "none"] = "asha"
-    """`adaptive`: like `asha`, but only at rungs that rank trials like the last one. `none`: every trial runs all its
-    stages."""
+    """`adaptive`: as `asha`, but a rung compares trials only while their order there matches their order at the end of
+    the last stage but one. `none`: every trial runs all its stages."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """The best 1/reduction_factor of a rung continue."""
     first_rung: Annotated[int, Field(ge=1)] = 1
@@ -174,7 +175,7 @@ class SearchSettings(_Frozen):
     """How epochs and trials are ranked: by validation accuracy, or by log-loss after temperature scaling, which is less
     noisy. auto: log_loss in new studies, accuracy in studies older than this setting."""
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
-    """`sobol`: points that fill the space evenly, independent of results."""
+    """`sobol`: points that fill the space evenly, without learning from results."""
     scheduler: SchedulerConfig = SchedulerConfig()
     finalists: FinalistSettings = FinalistSettings()
     """Off by default, because they can cost as much as a search (`count` + 1 times `seeds` whole trainings)."""
@@ -207,9 +208,10 @@ class TtaSettings(_Frozen):
     """Test-time augmentation of the final model."""
 
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
-    """Candidate views; those that help on validation photos are used."""
+    """Candidates: plain, flip, zoom, zoom_flip, shift_left, shift_right, brighter, darker. The model uses those
+    with an expected gain."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
-    """Confidence of a paired bootstrap from which a view counts as helpful."""
+    """Width of the interval for what TTA saves. A view without a prior is used if its interval is above 0."""
 
     @field_validator("views")
     @classmethod
@@ -279,4 +281,5 @@ class ExperimentSections(_Frozen):
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")
+    """Folder of all studies."""
     store: StoreSettings = StoreSettings()

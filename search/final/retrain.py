@@ -18,12 +18,12 @@ from dataclasses import replace as replaced
 from carcls.config import TrainConfig
 from carcls.system import atomic
 from search.driver.callbacks import Watch
-from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.oom_memory import Refusals
 from search.driver.slots import Slots, slots_for
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.settings import BudgetSettings, CheckpointSettings
@@ -131,7 +131,7 @@ class _FinalTraining:
             say=self._say,
             is_interrupted=lambda: self._interrupts.asked,
         )
-        dispatcher = Dispatcher(
+        dispatcher = StudyDispatcher(
             experiment,
             study,
             own,
@@ -198,7 +198,7 @@ class _FinalTraining:
             whose=lambda segment: training_name(self._study.record(segment.number), count),
         )
 
-    def _raise_unless_trained(self, dispatcher: Dispatcher, failures: FinalFailures) -> None:
+    def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
         """Raises if a training did not reach its end, or if the user interrupted."""
         if failures.error is not None:
             raise failures.error

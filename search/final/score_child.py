@@ -9,13 +9,13 @@ from carcls.backend import devices
 from carcls.input.batch_worker_server import Nursery
 from carcls.input.training_data import TrainingData
 from search.experiment.node_store import open_store
-from search.final.score_job import ScoreJob, scores_message
+from search.final.score_job import ScoreJob, result_of
 from search.final.scoring import score
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
 from search.worker.child import outcome_of, run_in_child
 from search.worker.outbox import Outbox
-from search.worker.segment import Notice, Segment, notice_message
+from search.worker.segment import Notice, Segment
 from search.worker.segment_config import config_of
 
 
@@ -59,6 +59,6 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Also a sign of life: with many photos, scoring all folds takes long.
-        scored=lambda fold: outbox.send(notice_message(Notice(logging.INFO, f"fold {fold + 1} is scored"))),
+        scored=lambda fold: outbox.send(Notice(logging.INFO, f"fold {fold + 1} is scored")),
     )
-    outbox.send(scores_message(scores))
+    outbox.send(result_of(scores))

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
 from search.study.final_scores import Scores, scores_from_json
-from search.worker.segment import Message
-
-_SCORES = "scores"
+from search.worker.segment import Result
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,11 @@ class ScoreJob:
     """Peak main memory of the training processes; 0 if unknown."""
 
 
-def scores_message(scores: Scores) -> Message:
-    """The last message before the outcome; the exported model is on disk by then."""
-    return {_SCORES: json.dumps(asdict(scores))}
+def result_of(scores: Scores) -> Result:
+    """The message with the scores; the exported model is on disk by then."""
+    return Result(json.dumps(asdict(scores)))
 
 
-def read_scores_message(message: Message) -> Scores | None:
-    """The scores in a message, or None if it is another message."""
-    return scores_from_json(json.loads(message[_SCORES])) if _SCORES in message else None
+def scores_of(result: Result) -> Scores:
+    """Inverse of `result_of`."""
+    return scores_from_json(json.loads(result.content))

@@ -13,13 +13,13 @@ from search.experiment.experiment import Experiment
 from search.final.failure_texts import retry_text
 from search.final.final_failures import peak_key
 from search.final.score_entry import score_main
-from search.final.score_job import ScoreJob, read_scores_message
+from search.final.score_job import ScoreJob, scores_of
 from search.study.checked_files import split_digest
 from search.study.final_scores import Scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.logs import get_logger
-from search.worker.segment import Message, Outcome, Segment, read_notice, read_outcome
+from search.worker.segment import Notice, Outcome, Result, Segment
 from search.worker.supervisor import segment_messages
 
 _log = get_logger(__name__)
@@ -79,11 +79,13 @@ class ScoreStep:
         )
         with contextlib.closing(messages):
             for message in messages:
-                _note(message)
-                scores = read_scores_message(message) or scores
-                outcome = read_outcome(message)
-                if outcome is not None:
-                    return outcome.told(f"the traceback is in {self._folder.retrain_output}"), scores
+                match message:
+                    case Notice():
+                        _log.log(message.level, "%s", message.text)
+                    case Result():
+                        scores = scores_of(message)
+                    case Outcome():
+                        return message.told(f"the traceback is in {self._folder.retrain_output}"), scores
         raise StudyError(
             f"the process that scores {self._folder.retrain} ended without an outcome: run the same command again"
         )
@@ -116,9 +118,3 @@ class ScoreStep:
             refusals=self._refusals.known(self._config),
             gpu=self._slots.gpus[0],
         )
-
-
-def _note(message: Message) -> None:
-    notice = read_notice(message)
-    if notice is not None:
-        _log.log(notice.level, "%s", notice.text)

@@ -18,10 +18,13 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
-from carcls.inference.tta import PLAIN, TtaChoice, average, choose_views, predict_view
+from carcls.inference.tta import PLAIN, average, predict_view
+from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
+from carcls.inference.view_priors import recorded_priors
 from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring import metrics
+from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import read_split
 from carcls.system import atomic
 from carcls.training.stages import load_best
@@ -88,7 +91,14 @@ def score(
     by_view = {view: np.concatenate([one.by_view[view] for one in predicted]) for view in views}
     labels = np.concatenate([one.labels for one in predicted])
     if choosable:
-        choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
+        choice = choose_views(
+            by_view,
+            labels,
+            confidence=experiment.tta.confidence,
+            seed=experiment.search.seed,
+            priors=recorded_priors(),
+            units=look_alikes([one.data.split for one in predicted]),
+        )
     else:
         choice = plain_only(by_view[PLAIN], labels)
     model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
@@ -119,6 +129,7 @@ def score(
         seconds=sum(report.seconds.total for reports in members for report in reports),
         device=devices.describe(),
         trial=trial,
+        tta_evidence=choice.evidence,
         tta_note=None if choosable else f"no TTA: {count} validation photo cannot choose views",
         efficiency=_efficiency(
             folder,
@@ -148,30 +159,16 @@ def _expected(
     luck = luck_of_choice(folder, experiment, trial)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
-        return of_one(choice.tta_accuracy, len(labels), luck=luck)
+        return of_one(choice.accuracy, len(labels), luck=luck)
     members = [one.member for one in predicted]
     searched = read_split(folder.split, experiment.data.root).validation
     return of_folds(
         average(by_view, choice.views).argmax(axis=1) == labels,
         unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
-        accuracy=choice.tta_accuracy,
+        accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),
         seed=experiment.search.seed,
-    )
-
-
-def plain_only(plain: NDArray[np.float32], labels: NDArray[np.int64]) -> TtaChoice:
-    """The choice if there are too few photos to choose views. Pure. plain: (n, classes) probabilities, labels: (n,)."""
-    accuracy, log_loss = metrics.accuracy(plain, labels), metrics.log_loss(plain, labels)
-    return TtaChoice(
-        views=(PLAIN,),
-        plain_log_loss=log_loss,
-        tta_log_loss=log_loss,
-        plain_accuracy=accuracy,
-        tta_accuracy=accuracy,
-        interval=(0.0, 0.0),
-        helps=False,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ray import tune
 
 from search.worker.entry import child_main
-from search.worker.segment import Segment
+from search.worker.segment import Segment, to_wire
 from search.worker.supervisor import worker_messages
 
 
@@ -25,4 +25,4 @@ def run_segment(config: dict[str, Any]) -> None:
     """
     with contextlib.closing(worker_messages(Segment(**config["segment"]), child_main)) as messages:
         for message in messages:
-            tune.report(message)
+            tune.report(to_wire(message))

@@ -21,6 +21,7 @@ from search.on_ray.actor import run_segment
 from search.on_ray.nodes import ResourcePlan
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
+from search.worker.segment import Segment
 
 
 class RayExecutor:
@@ -42,7 +43,7 @@ class RayExecutor:
         self._interrupts = interrupts
         self._trainable = trainable
 
-    def run(self, dispatcher: Dispatcher) -> None:
+    def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
         tuner = self._tuner(dispatcher)
         how = f"resume with 'carsearch resume {self._folder.root}'"
@@ -67,7 +68,7 @@ class RayExecutor:
         finally:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 
-    def _tuner(self, dispatcher: Dispatcher) -> tune.Tuner:
+    def _tuner(self, dispatcher: Dispatcher[Segment]) -> tune.Tuner:
         searcher, scheduler = tune_adapters(
             dispatcher,
             concurrent=self._resources.concurrent,

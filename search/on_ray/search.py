@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from search.driver.callbacks import Progress, Watch
-from search.driver.dispatch import Dispatcher, WorkerSettings
 from search.driver.executor import Executor
 from search.driver.guard import Guard, guarded
 from search.driver.interrupts import Interrupts
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
@@ -72,7 +72,7 @@ def search(
             check_start(nodes)
             with progress as shown:
                 watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
-                dispatcher = Dispatcher(
+                dispatcher = StudyDispatcher(
                     experiment,
                     study,
                     folder,

@@ -19,7 +19,7 @@ from search.driver.inbox import Inbox
 from search.experiment.settings import DeadlineSettings
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s
-from search.worker.segment import LOST, Outcome, read_outcome, read_report
+from search.worker.segment import LOST, Message, Outcome, Segment, from_wire
 
 
 class _NotSaved:
@@ -62,7 +62,7 @@ class RunningSegments:
 
 
 def tune_adapters(
-    dispatcher: Dispatcher,
+    dispatcher: Dispatcher[Segment],
     *,
     concurrent: int,
     deadline: DeadlineSettings,
@@ -83,7 +83,11 @@ class SegmentSearcher(_NotSaved, Searcher):
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, segments: RunningSegments, concurrent: int, raise_if_due: Callable[[], None]
+        self,
+        dispatcher: Dispatcher[Segment],
+        segments: RunningSegments,
+        concurrent: int,
+        raise_if_due: Callable[[], None],
     ) -> None:
         super().__init__()  # without a metric, which Tune would expect in every message
         self._dispatcher = dispatcher
@@ -111,12 +115,12 @@ class SegmentSearcher(_NotSaved, Searcher):
         number = self._segments.numbers.pop(trial_id, None)
         if number is None:
             return
-        outcome = None if error else read_outcome(result or {})
+        message = None if error else from_wire(result or {})
         known = self._segments.remove(trial_id)
         if trial_id in self._segments.stopped:
             return
         try:
-            self._dispatcher.segment_ended(number, outcome or known)
+            self._dispatcher.segment_ended(number, message if isinstance(message, Outcome) else known)
         except Exception as failure:  # noqa: BLE001 - Tune would print it and continue, waiting for the trial forever
             self._segments.error = self._segments.error or failure
 
@@ -139,7 +143,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        dispatcher: Dispatcher[Segment],
         segments: RunningSegments,
         deadline: DeadlineSettings,
         raise_if_due: Callable[[], None],
@@ -181,15 +185,18 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records a message. A segment ends by itself at its rung; it is stopped earlier only if the search stops or
         its hours are used up."""
-        self._reset_deadline(trial, read_report(result))
-        answer = self._inbox.take(trial.config["segment"]["number"], result)
+        message = from_wire(result)
+        self._reset_deadline(trial, message)
+        if message is None or isinstance(message, Outcome):
+            return str(TrialScheduler.CONTINUE)
+        answer = self._inbox.take(trial.config["segment"]["number"], message)
         if answer == "stop":
             self._segments.stopped.add(trial.trial_id)
         if answer == "out of time":
             self._segments.outcomes[trial.trial_id] = Outcome("out_of_time")
         return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
 
-    def _reset_deadline(self, trial: Trial, report: EpochReport | None) -> None:
+    def _reset_deadline(self, trial: Trial, message: Message | None) -> None:
         deadline = self._segments.deadlines.get(trial.trial_id)
         if deadline is not None:
-            deadline.received(report)
+            deadline.received(message if isinstance(message, EpochReport) else None)

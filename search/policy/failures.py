@@ -63,7 +63,7 @@ def is_untrained(records: Iterable[TrialRecord]) -> bool:
     return not any(record.reports for record in records)
 
 
-def may_be_tried_again(record: TrialRecord) -> bool:
+def may_be_retried(record: TrialRecord) -> bool:
     """Whether a trial's failure is not the last word on it while the search goes on."""
     return record.state is TrialState.FAIL and not record.infeasible
 
@@ -75,5 +75,5 @@ def to_try_again(row: Row, records: Sequence[TrialRecord]) -> tuple[int, ...]:
     failed, the search would have spent trials on nothing and, stopped before anything was trained, would never train
     its baseline. What failed for another reason, or was infeasible, stays so: it was not what was mended.
     """
-    failed = (record for record in records if may_be_tried_again(record))
+    failed = (record for record in records if may_be_retried(record))
     return tuple(record.number for record in failed if reason_of(record.cause or NO_CAUSE) == row.reason)

@@ -31,17 +31,18 @@ OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted for that. It waits until the search is given more."""
 
 _REPORT = "report:"
-_STATUS = (
-    "state",
-    "attempts",
-    "infeasible",
-    "cause",
-    "stop_after_stage",
-    "carried_at",
-    "deaths",
-    "traceback",
-    "fallbacks",
-)
+_STATUS = {
+    "state": "state",
+    "attempts": "attempts",
+    "infeasible": "infeasible",
+    "cause": "cause",
+    "stop_after_stage": "stop_after_stage",
+    "carried_at": "run_to_end_at",
+    "deaths": "deaths",
+    "traceback": "traceback",
+    "fallbacks": "fallbacks",
+}
+"""Name in the study's journal, and in `TrialRecord`."""
 
 
 def report_attribute(epoch: int, fallbacks: int = 0) -> str:
@@ -68,8 +69,9 @@ class TrialRecord:
     is_baseline: bool
     stop_after_stage: int | None = None
     """Where the latest segment ends; None before the first."""
-    carried_at: int | None = None
-    """Trials, repeats not counted, that the study held when this one was carried to its end; None if it never was."""
+    run_to_end_at: int | None = None
+    """Trials, repeats not counted, that the study held when this one was run to its end as the best of those paused; or
+    None."""
     deaths: tuple[int, ...] = ()
     """Fidelity at each time that its process or node died."""
     traceback: str | None = None
@@ -98,7 +100,7 @@ class TrialRecord:
             fold=attributes.get("fold"),
             reports=tuple(EpochReport.from_json(attributes[key]) for key in _standing(attributes, fallbacks)),
             **{
-                **status,
+                **{name: status[key] for key, name in _STATUS.items() if key in status},
                 "state": TrialState(status["state"]),
                 "deaths": tuple(status["deaths"]),
                 "fallbacks": fallbacks,
@@ -107,7 +109,7 @@ class TrialRecord:
 
     def status(self) -> dict[str, Any]:
         """What changes besides the reports, as JSON. One attribute, so that a change is stored whole or not at all."""
-        return {name: getattr(self, name) for name in _STATUS}
+        return {key: getattr(self, name) for key, name in _STATUS.items()}
 
     @property
     def fidelity(self) -> int:
@@ -115,15 +117,15 @@ class TrialRecord:
         return len(self.reports)
 
     @property
-    def carried(self) -> bool:
-        """True once the trial was taken to its end as the best of those left paused."""
-        return self.carried_at is not None
+    def is_run_to_end(self) -> bool:
+        """True once the trial was sent to its last stage as the best of those left paused."""
+        return self.run_to_end_at is not None
 
     @property
     def is_cut_off(self) -> bool:
-        """True where it waits because the search's hours were used up. Never of a carried trial, which goes to its end:
-        the cause of an earlier interruption is kept."""
-        return self.state is TrialState.WAITING and self.cause == OUT_OF_TIME and not self.carried
+        """True where it waits because the search's hours were used up. False for a trial that is run
+        to its end: the cause of an earlier interruption is kept."""
+        return self.state is TrialState.WAITING and self.cause == OUT_OF_TIME and not self.is_run_to_end
 
     @property
     def restarts(self) -> int:

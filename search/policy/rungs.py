@@ -88,7 +88,7 @@ def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [
         trial
         for trial in searched(trials)
-        if not trial.is_baseline and not trial.carried and trial.stage_count == longest
+        if not trial.is_baseline and not trial.is_run_to_end and trial.stage_count == longest
     ]
 
 

@@ -34,7 +34,7 @@ class Continue:
 
     number: int
     stop_after_stage: int
-    carried: bool = False
+    run_to_end: bool = False
     """True where it goes to its end as the best of those left paused: to be recorded, for it happens once."""
 
 
@@ -140,12 +140,12 @@ def _carry(trials: Sequence[TrialRecord]) -> Job | None:
 
     A carried trial that failed through no fault of its configuration makes room for the next best.
     """
-    if any(trial.carried_at == len(trials) and not _lost(trial) for trial in trials):
+    if any(trial.run_to_end_at == len(trials) and not _lost(trial) for trial in trials):
         return None
     left = [trial for trial in trials if trial.state is TrialState.PAUSED or trial.is_cut_off]
     ranked = [trial for trial in left if trial.best_rank is not None]
     best = max(ranked, key=lambda trial: (trial.best_rank, -trial.number), default=None)
-    return None if best is None else Continue(best.number, best.stage_count - 1, carried=True)
+    return None if best is None else Continue(best.number, best.stage_count - 1, run_to_end=True)
 
 
 def _lost(trial: TrialRecord) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from search.report.confidence import Interval, wilson
 from search.study.efficiency import Efficiency
-from search.study.final_scores import Expected, MemberScore
+from search.study.final_scores import Expected, MemberScore, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class FinalTraining:
     """One for each fold, on the fold's photos; empty without folds. The scores above are then out-of-fold."""
     expected: Expected | None = None
     """Expected accuracy on new photos; None in older files."""
+    view_evidence: str | None = None
+    """What TTA saves here, by the prior, and by both."""
 
 
 def final_training(scores: Mapping[str, Any]) -> FinalTraining:
@@ -45,6 +47,7 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
     """
     photos = int(scores["validation_photos"])
     low, high = scores["tta_interval"]
+    evidence = view_evidence(scores.get("tta_evidence"))
     return FinalTraining(
         trial=scores["trial"],
         best_stage=scores["best_stage"],
@@ -66,4 +69,5 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
         folds=scores.get("folds", 1),
         members=tuple(MemberScore(**member) for member in scores.get("members", ())),
         expected=Expected(**scores["expected"]) if scores.get("expected") else None,
+        view_evidence=evidence.line() if evidence else None,
     )

@@ -24,7 +24,7 @@ class Training:
     """The recorded configuration that answers, taken from now on; None where none is taken."""
 
 
-class Landscape(Protocol):
+class Blackbox(Protocol):
     """Answers proposals. Pure: the same arguments have the same answer, and nothing is kept between two calls."""
 
     @property
@@ -90,7 +90,7 @@ class RecordedCurves:
         return self.space.default() if self._baseline_row is None else self.rows[self._baseline_row][0].params
 
     def train(self, proposal: Proposal, *, taken: Set[int], seed: int) -> Training:
-        """See `Landscape`. A proposed baseline gets its row; the seed changes nothing."""
+        """See `Blackbox`. A proposed baseline gets its row; the seed changes nothing."""
         del seed
         if proposal.repetition:
             known = self.rows[self._nearest(proposal.params, frozenset())]

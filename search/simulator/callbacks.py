@@ -10,11 +10,11 @@ Stops = Callable[[Sequence[TrialRecord], int], bool]
 recorded, before the listener hears of it; at a trial's last epoch too, where the answer changes nothing."""
 
 
-class SimulationListener(Protocol):
+class SimulationCallback(Protocol):
     """Told of everything in order, after it was recorded."""
 
     def started(self, record: TrialRecord) -> None:
-        """A segment begins; `attempts` is 1 at a trial's first, and its params are those that the landscape gave."""
+        """A segment begins; `attempts` is 1 at a trial's first, and its params are those that the blackbox gave."""
         ...
 
     def reported(self, record: TrialRecord, *, stopped: bool) -> None:
@@ -26,7 +26,7 @@ class SimulationListener(Protocol):
         ...
 
 
-class Nobody:
+class NoCallbacks:
     """Stops nothing and hears nothing."""
 
     def stops(self, records: Sequence[TrialRecord], number: int) -> bool:
@@ -35,13 +35,13 @@ class Nobody:
         return False
 
     def started(self, record: TrialRecord) -> None:
-        """See `SimulationListener`."""
+        """See `SimulationCallback`."""
 
     def reported(self, record: TrialRecord, *, stopped: bool) -> None:
-        """See `SimulationListener`."""
+        """See `SimulationCallback`."""
 
     def ended(self, record: TrialRecord) -> None:
-        """See `SimulationListener`."""
+        """See `SimulationCallback`."""
 
 
-NOBODY = Nobody()
+NO_CALLBACKS = NoCallbacks()

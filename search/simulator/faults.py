@@ -9,7 +9,7 @@ from search.experiment.domains import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
+class FaultEvent:
     """The end of a segment before its time."""
 
     after_s: float
@@ -36,15 +36,15 @@ class Faults:
     out_of_memory: Callable[[Mapping[str, Value], int], bool] = _enough_memory
     """(params, stage) -> True where the first epoch of that stage does not fit: the configuration is infeasible."""
 
-    def strike(self, *, seed: int, number: int, attempt: int) -> Strike | None:
+    def event(self, *, seed: int, number: int, attempt: int) -> FaultEvent | None:
         """What would end this segment; exponential waiting times, so that a long one is struck more often."""
         if not self.deaths_per_hour and not self.preemptions_per_hour:
             return None
         rng = np.random.default_rng((seed, number, attempt))
         death_s, preemption_s = (3600 * rng.exponential(size=2)).tolist()
-        strikes = []
+        events = []
         if self.deaths_per_hour > 0:
-            strikes.append(Strike(death_s / self.deaths_per_hour, 0.0))
+            events.append(FaultEvent(death_s / self.deaths_per_hour, 0.0))
         if self.preemptions_per_hour > 0:
-            strikes.append(Strike(preemption_s / self.preemptions_per_hour, self.preempted_s))
-        return min(strikes, key=lambda strike: strike.after_s, default=None)
+            events.append(FaultEvent(preemption_s / self.preemptions_per_hour, self.preempted_s))
+        return min(events, key=lambda event: event.after_s, default=None)

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from search.policy.policy import SearchPolicy
 from search.policy.rungs import Ladder
-from search.simulator.blackboxes import Landscape
+from search.simulator.blackboxes import Blackbox
 from search.simulator.simulate import simulate
 from search.simulator.simulation import Simulation
 
@@ -37,30 +37,30 @@ class Forecast:
 
 
 def forecast(
-    landscape: Landscape, ladder: Ladder, *, sampler: str, workers: int, budget_s: float, seeds: Sequence[int]
+    blackbox: Blackbox, ladder: Ladder, *, sampler: str, workers: int, budget_s: float, seeds: Sequence[int]
 ) -> Forecast:
     """Searches without finals, as many trials as the budget allows. Raises ValueError without a seed, or without an end
-    to the search: a landscape of any size and an infinite budget."""
+    to the search: a blackbox of any size and an infinite budget."""
     if not seeds:
         raise ValueError("seeds: expected at least one")
-    if landscape.size is None and math.isinf(budget_s):
-        raise ValueError("budget_s: expected a finite number, for this landscape answers any number of trials")
+    if blackbox.size is None and math.isinf(budget_s):
+        raise ValueError("budget_s: expected a finite number, for this blackbox answers any number of trials")
     found = [
         simulate(
-            SearchPolicy(landscape.space, landscape.baseline, ladder, sampler, seed),
-            landscape,
+            SearchPolicy(blackbox.space, blackbox.baseline, ladder, sampler, seed),
+            blackbox,
             workers=workers,
-            max_trials=_UNLIMITED if landscape.size is None else landscape.size,
+            max_trials=_UNLIMITED if blackbox.size is None else blackbox.size,
             seed=seed,
             budget_s=budget_s,
         )
         for seed in seeds
     ]
-    return summed_up(found, size=landscape.size)
+    return summed_up(found, size=blackbox.size)
 
 
 def summed_up(found: Sequence[Simulation], *, size: int | None) -> Forecast:
-    """The means of some searches; `size`: rows of their landscape. Pure."""
+    """The means of some searches; `size`: rows of their blackbox. Pure."""
     held_out = [one.winner.holdout_accuracy for one in found if one.winner]
     improved = [one.last_improvement.cost_s for one in found if one.last_improvement]
     return Forecast(

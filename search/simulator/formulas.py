@@ -1,4 +1,4 @@
-"""Landscapes by formula: fine-tuning as it might go, as pure functions of (parameters, seed). Not measured anywhere.
+"""Blackboxes by formula: fine-tuning as it might go, as pure functions of (parameters, seed). Not measured anywhere.
 
 Within a stage, accuracy approaches what the stage can reach by the same share in each epoch. What it can reach is the
 ceiling of the group (the backbone) less what the learning rates so far, the dropout and the unfreeze fraction cost it.
@@ -45,7 +45,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FormulaLandscape:
-    """One family of curves. See `Landscape`."""
+    """One family of curves. See `Blackbox`."""
 
     groups: Mapping[str, Group]
     weights: tuple[float, float, float, float]
@@ -75,7 +75,7 @@ class FormulaLandscape:
         return self.space.default()
 
     def train(self, proposal: Proposal, *, taken: Set[int], seed: int) -> Training:
-        """See `Landscape`; nothing is ever taken."""
+        """See `Blackbox`; nothing is ever taken."""
         del taken
         params = dict(proposal.params)
         group = self.groups[str(params["train.backbone"])]

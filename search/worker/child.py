@@ -37,16 +37,7 @@ from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
 from search.worker.machine_memory import peak_memory_bytes
 from search.worker.outbox import Outbox, send_notices
-from search.worker.segment import (
-    Fallback,
-    Notice,
-    Outcome,
-    Segment,
-    fallback_message,
-    notice_message,
-    outcome_message,
-    report_message,
-)
+from search.worker.segment import Fallback, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
 
 _PIECE_BYTES = 1 << 20
@@ -97,9 +88,9 @@ def run_in_child(
     except Exception as error:  # noqa: BLE001 - the trial boundary: every error is recorded as data
         with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
-        outbox.send(outcome_message(outcome_of(error)))
+        outbox.send(outcome_of(error))
     else:
-        outbox.send(outcome_message(Outcome("ended", peak_memory_bytes=peak_memory_bytes())))
+        outbox.send(Outcome("ended", peak_memory_bytes=peak_memory_bytes()))
     outbox.close()
 
 
@@ -141,7 +132,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
             nursery=nursery,
             shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
         ),
-        lambda report: outbox.send(report_message(report)),
+        outbox.send,
         folder=study.trial(segment.number),
         attempt=segment.attempt,
         resume=_resumable(segment, study, outbox),
@@ -167,9 +158,9 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'resumes from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
-        outbox.send(notice_message(Notice(logging.WARNING, text)))
+        outbox.send(Notice(logging.WARNING, text))
         stands = position_of(study.trial(segment.number), name) if name else Position()
-        outbox.send(fallback_message(Fallback(stands.epoch, stands.next_stage)))
+        outbox.send(Fallback(stands.epoch, stands.next_stage))
     return name
 
 

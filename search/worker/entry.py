@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from carcls.errors import FrameworkError
-from search.worker.segment import Outcome, Segment, outcome_message
+from search.worker.segment import Outcome, Segment
 
 PRELOAD = ["search.worker.preload", "search.worker.entry"]
 """Modules that the fork server imports once for all children."""
@@ -41,5 +41,5 @@ def import_or_report(load: Callable[[], Callable[..., None]], messages: Connecti
         return load()
     except Exception as error:  # noqa: BLE001 - a broken framework may raise anything, which becomes the outcome
         name = "" if isinstance(error, FrameworkError) else f"{type(error).__name__}: "
-        messages.send(outcome_message(Outcome("unable", f"{name}{error}".strip().splitlines()[0])))
+        messages.send(Outcome("unable", f"{name}{error}".strip().splitlines()[0]))
         return None

@@ -6,7 +6,7 @@ import threading
 from multiprocessing.connection import Connection
 
 import carcls.store
-from search.worker.segment import Notice, notice_message
+from search.worker.segment import Message, Notice
 
 
 class Outbox:
@@ -16,7 +16,7 @@ class Outbox:
         self._messages = messages
         self._lock = threading.Lock()
 
-    def send(self, message: dict[str, str]) -> None:
+    def send(self, message: Message) -> None:
         """Sends one message. Raises OSError if the actor is gone."""
         with self._lock:
             self._messages.send(message)
@@ -37,7 +37,7 @@ class NoticeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Sends one record as one notice."""
         try:
-            self._outbox.send(notice_message(Notice(record.levelno, f"{platform.node()}: {record.getMessage()}")))
+            self._outbox.send(Notice(record.levelno, f"{platform.node()}: {record.getMessage()}"))
         except OSError:  # closed: the trial has ended, and its own output has the line
             self.handleError(record)
 

@@ -1,6 +1,7 @@
-"""Messages between driver and worker: one segment of a trial, its epochs, and its outcome.
+"""What crosses between driver and worker: one segment of a trial, and the worker's messages about it.
 
-Messages to the driver are Tune results. Tune flattens nested results, so each carries its content as one JSON text.
+A child sends `Message` values through a pipe. Where the driver is on another machine, Ray Tune carries them as the
+texts of `to_wire`.
 """
 
 import json
@@ -11,15 +12,6 @@ from typing import Any, Literal
 from carcls.config import RankBy
 from carcls.events import EpochReport
 from carcls.scoring.evidence import Evidence
-
-EPOCH_REPORT = "epoch_report"
-EVIDENCE = "evidence"
-OUTCOME = "outcome"
-FALLBACK = "fallen_back"
-NOTICE = "notice"
-
-Message = dict[str, str]
-"""A worker's message to the driver: an epoch (with its evidence), a fallback, a notice or an outcome, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +109,6 @@ LOST = Outcome("killed", "the worker or its node was lost")
 """The outcome of a segment whose worker vanished without reporting one."""
 
 
-def report_message(report: EpochReport) -> Message:
-    """An epoch as Tune's result."""
-    evidence = {} if report.evidence is None else {EVIDENCE: report.evidence.to_text()}
-    return {EPOCH_REPORT: json.dumps(report.to_json()), **evidence}
-
-
-def read_report(result: Mapping[str, Any]) -> EpochReport | None:
-    """The epoch in a Tune result, without its evidence, or None if it is another message."""
-    return EpochReport.from_json(json.loads(result[EPOCH_REPORT])) if EPOCH_REPORT in result else None
-
-
-def read_evidence(result: Mapping[str, Any]) -> Evidence | None:
-    """The probabilities sent with an epoch, or None. Raises EvidenceError if they are damaged."""
-    return Evidence.from_text(result[EVIDENCE]) if EVIDENCE in result else None
-
-
 @dataclass(frozen=True, slots=True)
 class Fallback:
     """Sent before a segment's first epoch if its checkpoint is lost and it resumes from an earlier one."""
@@ -141,16 +117,6 @@ class Fallback:
     """The epoch it resumes after; 0 if it starts again."""
     stage: int
     """Number of the stage in which it begins."""
-
-
-def fallback_message(fallback: Fallback) -> Message:
-    """A fallback as Tune's result."""
-    return {FALLBACK: json.dumps(asdict(fallback))}
-
-
-def read_fallback(result: Mapping[str, Any]) -> Fallback | None:
-    """The fallback in a Tune result, or None if it is another message."""
-    return Fallback(**json.loads(result[FALLBACK])) if FALLBACK in result else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +128,42 @@ class Notice:
     text: str
 
 
-def notice_message(notice: Notice) -> Message:
-    """A notice as Tune's result."""
-    return {NOTICE: json.dumps(asdict(notice))}
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a process was started for, where that is not a training: sent once, before its outcome."""
+
+    content: str
+    """JSON."""
 
 
-def read_notice(result: Mapping[str, Any]) -> Notice | None:
-    """The notice in a Tune result, or None if it is another message."""
-    return Notice(**json.loads(result[NOTICE])) if NOTICE in result else None
+Message = EpochReport | Fallback | Notice | Result | Outcome
+"""A worker's message to the driver. An outcome is the last message of its segment."""
+
+_KIND, _CONTENT, _EVIDENCE = "message", "content", "evidence"
+_KINDS: dict[str, type[Fallback | Notice | Result | Outcome]] = {
+    "fallback": Fallback,
+    "notice": Notice,
+    "result": Result,
+    "outcome": Outcome,
+}
 
 
-def outcome_message(outcome: Outcome) -> Message:
-    """An outcome as Tune's result."""
-    return {OUTCOME: json.dumps(asdict(outcome))}
+def to_wire(message: Message) -> dict[str, str]:
+    """A message as a result of Ray Tune. Tune flattens nested results, so the content is one JSON text."""
+    if isinstance(message, EpochReport):
+        evidence = {} if message.evidence is None else {_EVIDENCE: message.evidence.to_text()}
+        return {_KIND: "epoch", _CONTENT: json.dumps(message.to_json()), **evidence}
+    kind = next(name for name, one in _KINDS.items() if isinstance(message, one))
+    return {_KIND: kind, _CONTENT: json.dumps(asdict(message))}
 
 
-def read_outcome(result: Mapping[str, Any]) -> Outcome | None:
-    """The outcome in a Tune result, or None if it is another message."""
-    return Outcome(**json.loads(result[OUTCOME])) if OUTCOME in result else None
+def from_wire(result: Mapping[str, Any]) -> Message | None:
+    """The message in a result of Ray Tune; None where it carries none. Raises EvidenceError where an epoch's
+    probabilities are damaged."""
+    if _KIND not in result:
+        return None
+    values = json.loads(result[_CONTENT])
+    if result[_KIND] != "epoch":
+        return _KINDS[result[_KIND]](**values)
+    evidence = Evidence.from_text(result[_EVIDENCE]) if _EVIDENCE in result else None
+    return replace(EpochReport.from_json(values), evidence=evidence)

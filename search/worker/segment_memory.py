@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from carcls.config import TrainConfig
+from carcls.events import EpochReport
 from search.policy.oom import Place, Refusal, micro_batches, never_fits, refused_again
 from search.worker.machine_memory import memory_device, oom_kills, was_killed_for_memory
-from search.worker.segment import Message, Outcome, Segment, outcome_message, read_fallback, read_outcome, read_report
+from search.worker.segment import Fallback, Message, Outcome, Segment
 
 
 def with_micro_batches(segment: Segment) -> Segment:
@@ -62,22 +63,21 @@ class OutOfMemoryDetector:
 
         exit_code: the child's, or None while it lives.
         """
-        report, fallback, outcome = read_report(message), read_fallback(message), read_outcome(message)
-        if fallback is not None:
-            self._stage = min(fallback.stage, self._last_stage)
-        if report is not None:
-            self._stage = min(report.stage + report.stage_ended, self._last_stage)
-        if outcome is None:
-            return message
-        if outcome.kind == "killed" and self._by_the_kernel(exit_code):
-            return self._out_of_memory(f"{outcome.cause}: killed by the system, which ran out of memory", self._stage)
-        if outcome.kind == "out_of_memory":
-            return self._out_of_memory(outcome.cause, self._stage if outcome.stage is None else outcome.stage)
+        match message:
+            case Fallback():
+                self._stage = min(message.stage, self._last_stage)
+            case EpochReport():
+                self._stage = min(message.stage + message.stage_ended, self._last_stage)
+            case Outcome(kind="killed") if self._by_the_kernel(exit_code):
+                cause = f"{message.cause}: killed by the system, which ran out of memory"
+                return self._out_of_memory(cause, self._stage)
+            case Outcome(kind="out_of_memory"):
+                return self._out_of_memory(message.cause, self._stage if message.stage is None else message.stage)
         return message
 
     def _by_the_kernel(self, exit_code: int | None) -> bool:
         return was_killed_for_memory(exit_code, kills_before=self._kills_before, kills_after=oom_kills())
 
-    def _out_of_memory(self, cause: str | None, stage: int) -> Message:
+    def _out_of_memory(self, cause: str | None, stage: int) -> Outcome:
         record = oom_record(self._segment, stage)
-        return outcome_message(Outcome("out_of_memory", cause, stage=stage, refusal=record.to_json()))
+        return Outcome("out_of_memory", cause, stage=stage, refusal=record.to_json())

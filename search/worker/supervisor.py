@@ -13,12 +13,13 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
+from carcls.events import EpochReport
 from carcls.system.own_path import current_folder_left_out
 from search.experiment.settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.machine_memory import oom_kills
-from search.worker.segment import OUTCOME, Message, Outcome, Segment, outcome_message, read_report
+from search.worker.segment import Message, Outcome, Segment
 from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 
 _KILL_GRACE_S = 5.0
@@ -48,7 +49,7 @@ def worker_messages(
     if known_end is None:
         yield from segment_messages(segment, main, whose=whose, raise_if_due=raise_if_due)
     else:
-        yield outcome_message(known_end)
+        yield known_end
 
 
 def segment_messages(
@@ -132,21 +133,21 @@ def _messages(
             if deadline.left_s > 0:
                 continue
             child.kill()
-            yield outcome_message(Outcome("killed", deadline.cause, silent_by=deadline.setting))
+            yield Outcome("killed", deadline.cause, silent_by=deadline.setting)
             return
         if pipe.poll():
             try:
-                message = pipe.recv()
+                message: Message = pipe.recv()
             except EOFError:
                 break
             yield message
-            if OUTCOME in message:
+            if isinstance(message, Outcome):
                 return
-            deadline.received(read_report(message))
+            deadline.received(message if isinstance(message, EpochReport) else None)
         elif not child.is_alive():
             break
     child.join()
-    yield outcome_message(Outcome("killed", f"{whose}'s process died with exit code {child.exitcode}"))
+    yield Outcome("killed", f"{whose}'s process died with exit code {child.exitcode}")
 
 
 def _end(child: ForkServerProcess) -> None:

@@ -75,7 +75,7 @@ def played(curves: Sequence[Curve], *, workers: int = 1, **settings: object):
             max_trials=len(curves),
             seed=0,
             stops=stock.stops,
-            listener=stock,
+            callback=stock,
         )
     return simulation, searcher.told
 
@@ -154,28 +154,28 @@ def recorded(count: int = 30) -> RecordedCurves:
     return RecordedCurves(NOISY.space, [replace(rows[0], is_baseline=True), *rows[1:]])
 
 
-def stock_run(landscape, *, seed: int = 0, **settings: object):
+def stock_run(blackbox, *, seed: int = 0, **settings: object):
     return simulate_stock(
-        StockSettings(**settings), landscape, epochs=11, workers=2, max_trials=25, seed=seed, budget_s=1e9
+        StockSettings(**settings), blackbox, epochs=11, workers=2, max_trials=25, seed=seed, budget_s=1e9
     )
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_every_trial_is_a_row_and_no_row_comes_twice(sampler):
-    landscape = recorded()
-    simulation = stock_run(landscape, sampler=sampler)
-    rows = [dict(row[0].params) for row in landscape.rows]
+    blackbox = recorded()
+    simulation = stock_run(blackbox, sampler=sampler)
+    rows = [dict(row[0].params) for row in blackbox.rows]
     assert len(simulation.records) == 25
     taken = [rows.index(dict(record.params)) for record in simulation.records]
     assert len(set(taken)) == 25
 
 
 def test_the_study_holds_the_rows_values_and_what_was_reported():
-    landscape = recorded()
-    searcher = make_searcher(StockSettings(), landscape, seed=0)
+    blackbox = recorded()
+    searcher = make_searcher(StockSettings(), blackbox, seed=0)
     stock = StockPolicy(make_scheduler(StockSettings(), 11), searcher)
     with numpy_seeded(0):
-        simulation = simulate(stock, landscape, workers=1, max_trials=25, seed=0, stops=stock.stops, listener=stock)
+        simulation = simulate(stock, blackbox, workers=1, max_trials=25, seed=0, stops=stock.stops, callback=stock)
     study = searcher._ot_study
     assert len(study.trials) == 25
     for record, trial in zip(simulation.records, study.trials, strict=True):
@@ -187,14 +187,14 @@ def test_the_study_holds_the_rows_values_and_what_was_reported():
 
 
 def test_seeds_decide_and_nothing_else_does():
-    landscape = recorded()
+    blackbox = recorded()
     np.random.seed(7)
-    first = stock_run(landscape, seed=1)
+    first = stock_run(blackbox, seed=1)
     np.random.seed(8)
     before = np.random.get_state()[1].tolist()
-    assert stock_run(landscape, seed=1) == first
+    assert stock_run(blackbox, seed=1) == first
     assert np.random.get_state()[1].tolist() == before
-    assert stock_run(landscape, seed=2).records != first.records
+    assert stock_run(blackbox, seed=2).records != first.records
 
 
 def test_tpe_without_rows_proposes_what_optuna_alone_would():
@@ -214,10 +214,10 @@ def test_tpe_without_rows_proposes_what_optuna_alone_would():
 
 
 def test_the_default_recipe_may_come_first():
-    landscape = recorded()
-    simulation = stock_run(landscape, baseline_first=True)
-    assert simulation.records[0].params == landscape.baseline
-    assert landscape.baseline not in [record.params for record in simulation.records[1:]]
+    blackbox = recorded()
+    simulation = stock_run(blackbox, baseline_first=True)
+    assert simulation.records[0].params == blackbox.baseline
+    assert blackbox.baseline not in [record.params for record in simulation.records[1:]]
 
 
 def test_parameters_under_a_choice_are_asked_for_where_they_exist():
@@ -235,7 +235,7 @@ def test_parameters_under_a_choice_are_asked_for_where_they_exist():
     assert sorted(asked, key=str) == sorted((dict(row.params) for row in rows), key=str)
 
 
-def test_another_space_than_the_landscapes_is_refused():
+def test_another_space_than_the_blackboxes_is_refused():
     sampler = SnappedSampler(RandomSampler(seed=0), recorded(), seed=0)
     with pytest.raises(ValueError, match="z is no parameter"):
         optuna.create_study(sampler=sampler).ask().suggest_float("z", 0.0, 1.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy
 from search.study.folder import StudyFolder
@@ -51,7 +51,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             folder.trials.mkdir(parents=True)
             opened.append(Study.create(folder.root, "tiny"))
         listening, clock, study = Listening(), Clock(), opened[-1]
-        dispatcher = Dispatcher(
+        dispatcher = StudyDispatcher(
             experiment,
             study,
             folder,

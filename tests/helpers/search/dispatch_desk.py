@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialState
 from search.study.folder import StudyFolder
@@ -59,7 +59,7 @@ class Desk:
     folder: StudyFolder
     listening: Listening
     clock: Clock
-    dispatcher: Dispatcher
+    dispatcher: StudyDispatcher
 
     def state(self, number: int) -> TrialState:
         return self.study.record(number).state

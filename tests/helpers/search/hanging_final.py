@@ -16,10 +16,10 @@ from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
 from carcls.training.retention import epoch_of
 from search.final.failure_texts import is_done
-from search.final.score_job import ScoreJob, scores_message
+from search.final.score_job import ScoreJob, result_of
 from search.study.final_scores import Scores
 from search.study.folder import StudyFolder
-from search.worker.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.worker.segment import Notice, Outcome, Segment
 from tests.helpers.search.trial_builders import climb
 
 EPOCHS = tuple(replace(one, seconds=PhaseSeconds(train=0.01, validate=0.0)) for one in climb([0.5, 0.6], [0.7]))
@@ -55,16 +55,16 @@ def hanging_child(
     interrupted: process that hears a Ctrl-C just before; None: none.
     """
     attempt, resume = segment.attempt, segment.resume
-    messages.send(notice_message(Notice(logging.WARNING, f"attempt {attempt} goes on from {resume}")))
+    messages.send(Notice(logging.WARNING, f"attempt {attempt} goes on from {resume}"))
     had = EPOCHS[: had_by_attempt[attempt]]
     for report in had[epoch_of(resume) if resume else 0 :]:
         for name in (report.checkpoint, report.best_weights):
             path = StudyFolder(Path(segment.study)).trial(segment.number) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
-        messages.send(report_message(report))
+        messages.send(report)
     if is_done(had, TrainConfig.model_validate(segment.config)):
-        messages.send(outcome_message(Outcome("ended")))
+        messages.send(Outcome("ended"))
         return
     if interrupted is not None:
         os.kill(interrupted, signal.SIGINT)
@@ -79,5 +79,5 @@ def noting_child(segment: Segment, messages: Connection, lifeline: Connection) -
 
 def score_at_once(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """Like `score_main`, but with fixed scores."""
-    messages.send(scores_message(SCORES))
-    messages.send(outcome_message(Outcome("ended")))
+    messages.send(result_of(SCORES))
+    messages.send(Outcome("ended"))

@@ -35,7 +35,7 @@ def main() -> None:
         progress.update((RUNNING,), Spent(trials_limit=8))
         wait_for("log")
         logging.getLogger("carcls.data").info("building features 126/698")
-        logging.getLogger("search.on_ray.search").warning("search.budget.hours are used up")
+        logging.getLogger("search.driver").warning("search.budget.hours are used up")
         os.write(2, b"\ncarsearch: stopping after this epoch; Ctrl-C again stops now\n")
         wait_for("more")
         sys.stdout.write("printed by a library\n")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 from carcls.events import EpochReport, PhaseSeconds
@@ -11,6 +11,7 @@ from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait, next_job
+from search.policy.transitions import failed, interrupted, new_trial, reported, stage_reached, started
 
 Curves = Sequence[Sequence[float]]
 """Validation accuracies, by stage and epoch."""
@@ -120,47 +121,43 @@ class Search:
         return next_job(self.records, self.ladder, self.budget, self.finalists)
 
     def _add(self) -> None:
-        number, proposed = len(self.records), len(searched(self.records))
+        proposed = len(searched(self.records))
         stage_count = len(self.curves[proposed])
-        new = trial(number, TrialState.RUNNING, stage_count=stage_count, params={"x": proposed})
+        new = new_trial(len(self.records), {"x": proposed}, stage_count=stage_count, is_baseline=proposed == 0)
         stop = self.ladder.as_of([*self.records, new]).first_stop(stage_count)
-        self.records.append(replace(new, attempts=1, stop_after_stage=stop))
+        self.records.append(started(new, stop))
 
     def _repeat(self, job: Repeat) -> None:
         finalist = self.records[job.number]
-        changes = {"params": finalist.params, "stage_count": finalist.stage_count, "repeats": job.number}
-        new = trial(len(self.records), TrialState.RUNNING, **changes)
-        self.records.append(replace(new, attempts=1, stop_after_stage=finalist.stage_count - 1))
+        stage_count = finalist.stage_count
+        new = new_trial(len(self.records), finalist.params, stage_count=stage_count, repeats=job.number)
+        self.records.append(started(new, stage_count - 1))
 
     def _start(self, job: Continue) -> None:
-        record = self.records[job.number]
-        carried_at = len(searched(self.records)) if job.carried else record.carried_at
-        self._put(
-            replace(record, state=TrialState.RUNNING, stop_after_stage=job.stop_after_stage, carried_at=carried_at)
-        )
+        at = len(searched(self.records)) if job.run_to_end else None
+        self._put(started(self.records[job.number], job.stop_after_stage, run_to_end_at=at))
 
     def _end_one(self) -> None:
         record = self.chance.choice(self.running())
         if self.deaths_left and self.chance.random() < 0.3:
             self.deaths_left -= 1
-            self._put(replace(record, state=TrialState.WAITING))
+            self._put(interrupted(record, "killed", died=True))
             return
         self.ended_segments += 1
         while record.next_stage is not None and not record.has_ended(record.stop_after_stage):
             record = self._train_stage(record, record.next_stage)
             if record.state is TrialState.FAIL:
                 break
-        if record.state is TrialState.RUNNING:
-            state = TrialState.COMPLETE if record.next_stage is None else TrialState.PAUSED
-            record = replace(record, state=state)
-        self._put(record)
+        self._put(stage_reached(record) if record.state is TrialState.RUNNING else record)
 
     def _train_stage(self, record: TrialRecord, stage: int) -> TrialRecord:
         curves = self.curves[record.params["x"]][: stage + 1]
         self.trained.append((record.number, stage))
         if any(math.isnan(value) for value in curves[stage]):
-            return replace(record, state=TrialState.FAIL, infeasible=True)
-        return replace(record, reports=reports(curves))
+            return failed(record, "NaN", infeasible=True)
+        for report in reports(curves)[record.fidelity :]:
+            record = reported(record, report)
+        return record
 
     def _put(self, record: TrialRecord) -> None:
         self.records[record.number] = record

@@ -21,7 +21,7 @@ from carcls.events import EpochReport
 from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
 from search.study.folder import StudyFolder
-from search.worker.segment import Notice, Outcome, Segment, notice_message, outcome_message, report_message
+from search.worker.segment import Notice, Outcome, Segment
 from search.worker.supervisor import worker_messages
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -60,7 +60,7 @@ def scripted_child(segment: Segment, messages: Connection, lifeline: Connection)
         if not child.does(step):
             return
     child.train_to_the_rung()
-    messages.send(outcome_message(Outcome("ended")))
+    messages.send(Outcome("ended"))
 
 
 class _Child:
@@ -75,16 +75,16 @@ class _Child:
             case "epoch":
                 self._train()
             case "notice":
-                self._messages.send(notice_message(Notice(logging.WARNING, "a word from the node")))
+                self._messages.send(Notice(logging.WARNING, "a word from the node"))
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "fail":
-                self._messages.send(outcome_message(Outcome("failed", "KeyError: 'x'")))
+                self._messages.send(Outcome("failed", "KeyError: 'x'"))
                 return False
             case "no room":
-                self._messages.send(outcome_message(Outcome("out_of_memory", "no room", stage=STAGES[self._epoch])))
+                self._messages.send(Outcome("out_of_memory", "no room", stage=STAGES[self._epoch]))
                 return False
             case _:
                 raise ValueError(step)
@@ -101,7 +101,7 @@ class _Child:
             path = StudyFolder(Path(self._segment.study)).trial(self._segment.number) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
-        self._messages.send(report_message(report))
+        self._messages.send(report)
 
     def _report(self) -> EpochReport:
         stage, attempt = STAGES[self._epoch - 1], self._segment.attempt

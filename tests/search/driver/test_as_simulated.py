@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment, load
 from search.experiment.settings import BudgetSettings, FinalistSettings
@@ -88,14 +88,14 @@ def test_jobs_and_records_are_the_same(
         finalists=finals,
         seed=0,
         faults=faults,
-        listener=log,
+        callback=log,
     )
 
     folder = StudyFolder(tmp_path / "study")
     folder.trials.mkdir(parents=True)
     with Study.create(folder.root, "tiny") as study:
         worker = WorkerSettings(threads=1, gpu_share=1.0, store={}, deterministic=True)
-        dispatcher = Dispatcher(
+        dispatcher = StudyDispatcher(
             experiment, study, folder, policy=search_policy(experiment), worker=worker, clock_s=lambda: 0.0
         )
         for kind, record in log.heard:
@@ -107,7 +107,7 @@ def test_jobs_and_records_are_the_same(
     _assert_it_was_worth_a_test(found, with_deaths=faults != Faults(), with_finals=finalists > 0)
 
 
-def _happen(dispatcher: Dispatcher, study: Study, kind: str, simulated: TrialRecord) -> None:
+def _happen(dispatcher: StudyDispatcher, study: Study, kind: str, simulated: TrialRecord) -> None:
     """What the simulator's listener was told, told to the dispatcher; a start is what it says itself."""
     number = simulated.number
     if kind == "started":

@@ -86,7 +86,7 @@ def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment)
     assert (on_cpus.device_hours, on_cpus.device_hours_limit, on_cpus.device) == (seconds / 3600, None, "trial")
 
 
-def test_a_failure_that_may_be_tried_again_is_no_end_yet(experiment, study, tmp_path):
+def test_a_failure_that_may_be_retried_is_no_end_yet(experiment, study, tmp_path):
     desk = watch(experiment, study, tmp_path, Shown())
     for number in (0, 1):
         add_trial(experiment, study)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.driver.disk_room import CheckpointRoom
-from search.driver.dispatch import Dispatcher, WorkerSettings
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
@@ -29,7 +29,7 @@ class Place:
 
     study: Study
     folder: StudyFolder
-    dispatcher: Dispatcher
+    dispatcher: StudyDispatcher
     free_mb: float = 1000.0
     now_s: float = 0.0
 
@@ -89,7 +89,7 @@ def open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
             clock_s=lambda: made[0].now_s if made else 0.0,
             free=lambda path: round(made[0].free_mb * MB) if path == folder.root else 0,
         )
-        dispatcher = Dispatcher(experiment, study, folder, policy=policy, worker=CPU, room=room)
+        dispatcher = StudyDispatcher(experiment, study, folder, policy=policy, worker=CPU, room=room)
         made.append(Place(study, folder, dispatcher))
         return made[0]
 

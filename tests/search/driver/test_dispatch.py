@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search.driver.dispatch import WorkerSettings
+from search.driver.study_dispatch import WorkerSettings
 from search.policy.records import TrialState
 from search.worker.segment import Outcome, Segment
 from tests.helpers.search.dispatch_desk import ACCURACIES, HEAD_EPOCHS

@@ -1,10 +1,14 @@
-"""What every executor does for a dispatcher: real studies, real processes, and a child that does what a file says."""
+"""What every executor does for a dispatcher over a real study.
+
+This machine's processes and Ray's run a child that does what a script says; the simulator's virtual workers have curves
+and faults that say the same."""
 
 import errno
 import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,9 +22,14 @@ from search.driver.slots import Slots
 from search.experiment.settings import DeadlineSettings
 from search.on_ray.nodes import ResourcePlan
 from search.policy.records import TrialState
+from search.simulator.curves import Curve, CurvePoint
+from search.simulator.faults import FaultEvent
+from search.simulator.virtual_clock import VirtualClock
+from search.simulator.virtual_executor import VirtualExecutor
+from search.worker.segment import Segment
 from tests.helpers.search.dispatch_desk import Desk
 from tests.helpers.search.processes import is_alive, wait_until
-from tests.helpers.search.scripted import EVIDENCE, Script, scripted_child, scripted_segment, write_script
+from tests.helpers.search.scripted import EVIDENCE, SCRIPT, Script, scripted_child, scripted_segment, write_script
 
 pytestmark = pytest.mark.timeout(300)
 TO_THE_END = ("search.scheduler={kind: none}", "search.trials=2", "train.head={batch_norm: false, dropout: 0.0}")
@@ -36,10 +45,52 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+PROCESSES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """The faults of a script: a worker dies after its `epoch` steps, in the middle of the next epoch."""
+
+    script: Script
+
+    def event(self, *, seed: int, number: int, attempt: int) -> FaultEvent | None:
+        steps = self.script.get(f"{number}/{attempt}", ())
+        return FaultEvent(steps.count("epoch") + 0.5, 0.0) if "die" in steps else None
+
+    def out_of_memory(self, params: object, stage: int) -> bool:
+        return False
+
+
+def scripted_curve(segment: Segment) -> Curve:
+    """The epochs that a scripted child reports, a second each."""
+    points = [
+        CurvePoint(stage, ended, 0.5, 0.5, 0.5, 0.5, seconds=1.0) for stage, ended in ((0, False), (0, True), (1, True))
+    ]
+    return Curve({}, seed=0, stage_count=2, points=tuple(points))
+
+
+@pytest.fixture(params=PROCESSES)
 def make_executor(request: pytest.FixtureRequest) -> MakeExecutor:
+    """Two segments at once, each in a process."""
+    return _process_executor(request, request.param)
+
+
+@pytest.fixture(params=[*PROCESSES, "virtual"])
+def make_any_executor(request: pytest.FixtureRequest) -> MakeExecutor:
     """Two segments at once."""
-    if request.param == "local":
+    if request.param != "virtual":
+        return _process_executor(request, request.param)
+    return lambda desk, interrupts: VirtualExecutor(
+        VirtualClock(),
+        workers=2,
+        curve_of=scripted_curve,
+        faults=Deaths(json.loads((desk.folder.root / SCRIPT).read_text(encoding="utf-8"))),
+    )
+
+
+def _process_executor(request: pytest.FixtureRequest, name: str) -> MakeExecutor:
+    if name == "local":
         return lambda desk, interrupts: LocalExecutor(
             Slots(threads=1, gpus=(None, None)), interrupts=interrupts, main=scripted_child
         )
@@ -57,8 +108,17 @@ def make_executor(request: pytest.FixtureRequest) -> MakeExecutor:
 
 @pytest.fixture
 def run(make_executor: MakeExecutor, open_desk):
-    """A search of the tiny experiment to its end, by a script; its desk."""
+    """A search of the tiny experiment to its end, by a script, in processes; its desk."""
+    return _run(make_executor, open_desk)
 
+
+@pytest.fixture
+def run_any(make_any_executor: MakeExecutor, open_desk):
+    """The same by any executor."""
+    return _run(make_any_executor, open_desk)
+
+
+def _run(make_executor: MakeExecutor, open_desk):
     def to_the_end(
         script: Script,
         *overrides: str,
@@ -76,18 +136,59 @@ def run(make_executor: MakeExecutor, open_desk):
     return to_the_end
 
 
-def test_every_segment_is_trained_and_recorded_in_order(run) -> None:
-    desk: Desk = run({})
+def test_every_segment_is_trained_and_recorded_in_order(run_any) -> None:
+    desk: Desk = run_any({})
     records = desk.study.records()
     assert [record.state for record in records] == [TrialState.COMPLETE] * 2
     assert desk.dispatcher.finished
     for record in records:
         assert [report.epoch for report in record.reports] == [1, 2, 3]
-        stored = [Evidence.read(desk.folder.probabilities(record.number, epoch)) for epoch in (1, 2, 3)]
-        assert all((one.validation == EVIDENCE.validation).all() for one in stored)
         heard = [what for what, number in desk.listening.heard if number == record.number]
         assert [what for what in heard if what.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
         assert (heard[0], heard[-1]) == ("started", "ended")
+
+
+def test_a_rung_is_a_segments_end(run_any) -> None:
+    desk: Desk = run_any({}, "search.scheduler={kind: asha, reduction_factor: 3}", "search.trials=3")
+    baseline, *others = desk.study.records()
+    assert (baseline.state, baseline.attempts) == (TrialState.COMPLETE, 2), "one segment for each stage"
+    assert sorted(record.state for record in others) == [TrialState.COMPLETE, TrialState.PAUSED]
+    paused = next(record for record in others if record.state is TrialState.PAUSED)
+    assert (paused.attempts, paused.fidelity) == (1, 2)
+
+
+def test_a_dead_worker_costs_its_trial_no_recorded_epoch(run_any) -> None:
+    desk: Desk = run_any({"0/0": ["epoch", "die"]}, "search.trials=1")
+    (record,) = desk.study.records()
+    assert (record.state, record.deaths, record.attempts) == (TrialState.COMPLETE, (1,), 2)
+    assert record.cause is not None
+    assert "died" in record.cause
+    assert [what for what, _ in desk.listening.heard].count("epoch 1") == 1
+
+
+def test_told_to_stop_a_run_ends_with_the_epochs_under_way(run_any, open_desk) -> None:
+    desks: list[Desk] = []
+    desk: Desk = run_any({}, opened=desks, on_epoch=lambda: desks[0].dispatcher.stop("enough"))
+    assert (desk.dispatcher.stopping, desk.dispatcher.finished) == ("enough", False)
+    records = desk.study.records()
+    assert {record.state for record in records} == {TrialState.RUNNING}, "the caller interrupts them"
+    assert max(record.fidelity for record in records) == 2
+    assert "ended" not in [what for what, _ in desk.listening.heard]
+
+
+def test_what_the_dispatcher_raises_ends_the_run(run_any) -> None:
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
+
+    with pytest.raises((OSError, DiskFullError), match="No space left on device"):
+        run_any({}, on_epoch=refuse)
+
+
+def test_an_epochs_probabilities_are_stored_and_no_child_is_left(run) -> None:
+    desk: Desk = run({})
+    for record in desk.study.records():
+        stored = [Evidence.read(desk.folder.probabilities(record.number, epoch)) for epoch in (1, 2, 3)]
+        assert all((one.validation == EVIDENCE.validation).all() for one in stored)
     assert_no_child_is_left(desk)
 
 
@@ -95,7 +196,6 @@ def test_a_killed_child_goes_on_from_its_last_epoch(run) -> None:
     desk: Desk = run({"0/0": ["epoch", "die"]}, "search.trials=1", "search.scheduler={kind: none}")
     (record,) = desk.study.records()
     assert record.state is TrialState.COMPLETE
-    assert record.deaths == (1,)
     assert record.cause == "the trial's process died with exit code -9"
     names = ["attempt-0/epoch-0001.npz", "attempt-1/epoch-0002.npz", "attempt-1/epoch-0003.npz"]
     assert [report.checkpoint for report in record.reports[:3]] == names

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from carcls.config import TrainConfig
-from search.driver.dispatch import Dispatcher
+from carcls.events import EpochReport
+from search.driver.study_dispatch import StudyDispatcher
 from search.policy.oom import Place, Refusal
 from search.policy.records import TrialState
 from search.study.study import Study
-from search.worker.segment import Outcome, Segment, read_outcome, read_report
+from search.worker.segment import Outcome, Segment
 from search.worker.segment_memory import known_out_of_memory
 from tests.helpers.search.short_of_memory import short_child
 from tests.helpers.search.tiny import EXPERIMENT
@@ -122,7 +123,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
         ):
             config = experiment.bind(experiment.baseline).model_copy(update=changes)
             study.add_trial(experiment.baseline, config, is_baseline=number == 0)
-        dispatcher = Dispatcher(experiment, study, folder, policy=search_policy(experiment), worker=CPU)
+        dispatcher = StudyDispatcher(experiment, study, folder, policy=search_policy(experiment), worker=CPU)
         tries = play(dispatcher, folder)
         records = study.records()
 
@@ -144,7 +145,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
     assert "in expectation only" in records[0].reports[0].notes[0]
 
 
-def play(dispatcher: Dispatcher, folder) -> list[tuple[int, list[int | None]]]:
+def play(dispatcher: StudyDispatcher, folder) -> list[tuple[int, list[int | None]]]:
     """The search to its end, one segment at a time, without Ray; (trial, photos at once) of each segment."""
     from search.worker.segment_memory import with_micro_batches
     from search.worker.supervisor import segment_messages
@@ -154,10 +155,10 @@ def play(dispatcher: Dispatcher, folder) -> list[tuple[int, list[int | None]]]:
         tries.append((segment.number, with_micro_batches(segment).micro_batch))
         outcome = None
         for message in segment_messages(segment, partial(short_child, ROOM)):
-            report, outcome = read_report(message), read_outcome(message)
-            if report is not None:
-                dispatcher.report(segment.number, report)
-        assert outcome is not None
+            if isinstance(message, EpochReport):
+                dispatcher.report(segment.number, message)
+            outcome = message
+        assert isinstance(outcome, Outcome)
         assert outcome.kind in ("ended", "out_of_memory"), (
             outcome,
             folder.output_name(segment.number, segment.attempt),

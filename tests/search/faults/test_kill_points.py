@@ -297,7 +297,7 @@ def test_with_two_at_a_time_no_trial_is_lost_and_none_is_run_twice(
     for record in records:
         assert [report.epoch for report in record.reports] == list(range(1, record.fidelity + 1))
         assert record.deaths == ()
-    ordinary = {record.number for record in records if not record.is_baseline and not record.carried}
+    ordinary = {record.number for record in records if not record.is_baseline and not record.is_run_to_end}
     promoted = {trial for trial, stop, _ in jobs if stop == 1 and trial in ordinary}
     assert len(promoted) <= len(records) // 3
     assert len(life.trained()) - len(set(life.trained())) <= 2 * len(life.deaths)

@@ -28,7 +28,7 @@ from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker import segment_memory
 from search.worker.child import outcome_of
-from search.worker.segment import Outcome, Segment, outcome_message, read_outcome, report_message
+from search.worker.segment import Outcome, Segment
 from search.worker.segment_memory import OutOfMemoryDetector
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -228,7 +228,7 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
         micro_batch=[None, 8],
     )
     told = OutOfMemoryDetector(segment, kills_before=0)
-    told.annotate(report_message(replace(epoch_report(3), stage=1, stage_ended=True)), None)
-    outcome = read_outcome(told.annotate(outcome_message(Outcome("killed", "died")), -9))
+    told.annotate(replace(epoch_report(3), stage=1, stage_ended=True), None)
+    outcome = told.annotate(Outcome("killed", "died"), -9)
     assert outcome is not None
     assert outcome.refusal == Refusal(Place.of(CONFIG, 1, HERE), 8).to_json()

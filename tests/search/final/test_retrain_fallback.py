@@ -13,7 +13,7 @@ from carcls.training.position import Best, Position
 from search.study.folder import StudyFolder
 from search.worker.child import _resumable
 from search.worker.outbox import Outbox
-from search.worker.segment import Fallback, Segment, read_fallback, read_notice
+from search.worker.segment import Fallback, Notice, Segment
 from tests.helpers.search.trial_builders import epoch_report
 
 SEGMENT = Segment("", 0, 1, {}, "attempt-0/epoch-0003.npz", 0, "", 0, {}, 1, None, False, needs_best=True)
@@ -54,8 +54,8 @@ def test_a_torn_one_takes_its_epoch_along(begun, pipe, kind: str) -> None:
 
     assert _resumable(SEGMENT, study, outbox) == "attempt-0/epoch-0002.npz"
 
-    notice, told = read_notice(command.recv()), read_fallback(command.recv())
-    assert notice is not None
+    notice, told = command.recv(), command.recv()
+    assert isinstance(notice, Notice)
     assert str(torn) in notice.text
     assert notice.text.endswith(": resumes from attempt-0/epoch-0002.npz")
     assert told == Fallback(epoch=2, stage=0)
@@ -73,7 +73,7 @@ def test_without_any_it_starts_again(begun, pipe) -> None:
     for path in study.root.rglob("*.npz"):
         path.unlink()
     assert _resumable(SEGMENT, study, outbox) is None
-    notice, told = read_notice(command.recv()), read_fallback(command.recv())
-    assert notice is not None
+    notice, told = command.recv(), command.recv()
+    assert isinstance(notice, Notice)
     assert notice.text.endswith(": starts again")
     assert told == Fallback(epoch=0, stage=0)

@@ -96,7 +96,7 @@ def test_two_trials_at_once_keep_to_the_ladder_and_nan_is_infeasible(tmp_path: P
     assert {record.infeasible for record in records} == {True, False}
     assert records[0].state is TrialState.COMPLETE
 
-    ordinary = [record for record in records if not record.is_baseline and not record.carried]
+    ordinary = [record for record in records if not record.is_baseline and not record.is_run_to_end]
     promoted = [record for record in ordinary if record.attempts > 1]
     assert len(promoted) <= sum(record.rung is not None for record in records) // 3
     running: set[int] = set()

@@ -12,16 +12,7 @@ from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.experiment.settings import DeadlineSettings
 from search.on_ray.tune_adapters import tune_adapters
-from search.worker.segment import (
-    Fallback,
-    Notice,
-    Outcome,
-    Segment,
-    fallback_message,
-    notice_message,
-    outcome_message,
-    report_message,
-)
+from search.worker.segment import Fallback, Notice, Outcome, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report
 
 SEGMENT = Segment("/study", 0, 0, {}, None, 0, "/data", 0, {}, 1, None, True)
@@ -100,8 +91,8 @@ def test_no_more_segments_than_places_and_each_ends_once() -> None:
     first = tune.start("a")
     tune.start("b")
     assert tune.searcher.suggest("c") is None
-    assert tune.result(first, report_message(epoch_report(1))) == TrialScheduler.CONTINUE
-    tune.end(first, outcome_message(Outcome("ended")))
+    assert tune.result(first, to_wire(epoch_report(1))) == TrialScheduler.CONTINUE
+    tune.end(first, to_wire(Outcome("ended")))
     tune.start("c")
     assert tune.heard.reported == [(0, 1)]
     assert tune.heard.ended == [(0, Outcome("ended"))]
@@ -110,7 +101,7 @@ def test_no_more_segments_than_places_and_each_ends_once() -> None:
 def test_a_fallback_is_told_before_the_epochs_that_follow_it() -> None:
     tune = Tune()
     trial = tune.start("a")
-    assert tune.result(trial, fallback_message(Fallback(epoch=1, stage=0))) == TrialScheduler.CONTINUE
+    assert tune.result(trial, to_wire(Fallback(epoch=1, stage=0))) == TrialScheduler.CONTINUE
     assert (tune.heard.fallbacks, tune.heard.reported) == ([(0, 1)], [])
 
 
@@ -137,10 +128,10 @@ def test_once_the_search_stops_each_trial_ends_with_its_epoch_and_nothing_is_sai
     trial, other = tune.start("a"), tune.start("b")
     tune.heard.stopping = "interrupted"
     assert tune.searcher.suggest("c") == Searcher.FINISHED
-    assert tune.result(trial, notice_message(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
-    assert tune.result(trial, report_message(epoch_report(3))) == TrialScheduler.STOP
-    tune.searcher.on_trial_complete("a", report_message(epoch_report(3)))
-    tune.end(other, outcome_message(Outcome("ended")))
+    assert tune.result(trial, to_wire(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
+    assert tune.result(trial, to_wire(epoch_report(3))) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("a", to_wire(epoch_report(3)))
+    tune.end(other, to_wire(Outcome("ended")))
     assert tune.heard.reported == [(0, 3)], "recorded before it is stopped"
     assert tune.heard.ended == [(1, Outcome("ended"))], "what had reached its rung has ended as ever"
 
@@ -149,7 +140,7 @@ def test_an_end_that_could_not_be_recorded_ends_the_search() -> None:
     tune = Tune(concurrent=1)
     trial = tune.start("a")
     tune.heard.refusal = DiskFullError("study.log: no room left on its disk")
-    tune.end(trial, outcome_message(Outcome("ended")))  # raised here, Tune would print it and go on
+    tune.end(trial, to_wire(Outcome("ended")))  # raised here, Tune would print it and go on
     tune.heard.refusal = None  # there is room again: what was not recorded would be waited for
     with pytest.raises(DiskFullError, match="no room left on its disk"):
         tune.searcher.suggest("b")
@@ -162,10 +153,10 @@ def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
     tune = Tune(concurrent=2)
     baseline, other = tune.start("a"), tune.start("b")
     tune.heard.out_of_time = frozenset({1})
-    assert tune.result(other, notice_message(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
-    assert tune.result(baseline, report_message(epoch_report(2))) == TrialScheduler.CONTINUE
-    assert tune.result(other, report_message(epoch_report(3))) == TrialScheduler.STOP
-    tune.searcher.on_trial_complete("b", report_message(epoch_report(3)))
+    assert tune.result(other, to_wire(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
+    assert tune.result(baseline, to_wire(epoch_report(2))) == TrialScheduler.CONTINUE
+    assert tune.result(other, to_wire(epoch_report(3))) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("b", to_wire(epoch_report(3)))
     assert tune.heard.reported == [(0, 2), (1, 3)], "recorded before it is stopped"
     assert tune.heard.ended == [(1, Outcome("out_of_time"))]
     tune.start("c")

@@ -44,7 +44,7 @@ def repeat(number: int, of: int, accuracy: float, **changes: object) -> TrialRec
     return replace(whole(number, accuracy, params={"x": float(of)}, is_baseline=False), repeats=of, **changes)
 
 
-SEARCHED = [whole(0, 0.6), whole(1, 0.7), whole(2, 0.9), whole(3, 0.8), trial(4, PAUSED, [0.1], carried_at=5)]
+SEARCHED = [whole(0, 0.6), whole(1, 0.7), whole(2, 0.9), whole(3, 0.8), trial(4, PAUSED, [0.1], run_to_end_at=5)]
 """The baseline ranks fourth."""
 
 

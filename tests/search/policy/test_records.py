@@ -45,7 +45,7 @@ scores = st.floats(0.0, 1.0)
     st.lists(st.integers(0, 9)),
 )
 def test_a_record_survives_json(curves, state: TrialState, params, deaths: list[int]):
-    changes = {"params": params, "deaths": tuple(deaths), "cause": "a, b\n", "carried_at": 3, "stop_after_stage": 1}
+    changes = {"params": params, "deaths": tuple(deaths), "cause": "a, b\n", "run_to_end_at": 3, "stop_after_stage": 1}
     record = trial(4, state, *curves, **changes)
     stored: dict[str, object] = {
         "params": params,

@@ -67,7 +67,7 @@ def test_those_that_need_not_earn_their_rungs():
         trial(0, COMPLETE, [0.1], [0.1], [0.1]),
         trial(1, PAUSED, [0.5]),
         trial(2, COMPLETE, [0.5], stage_count=1),
-        trial(3, COMPLETE, [0.5], [0.5], [0.5], carried_at=4),
+        trial(3, COMPLETE, [0.5], [0.5], [0.5], run_to_end_at=4),
     ]
     assert [record.number for record in ordinary_trials(records)] == [1]
     assert ordinary_trials([]) == []

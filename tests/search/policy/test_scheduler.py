@@ -103,24 +103,24 @@ def test_nan_never_promotes_and_a_trial_that_failed_later_yields_its_place():
 def test_without_time_nothing_is_promoted_but_the_best_is_carried_once_nothing_runs():
     paused = [trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4], [0.2]), trial(3, PAUSED, [0.35])]
     assert next_job([DONE_BASELINE, *paused, trial(4, RUNNING)], THIRD, NO_TIME) == Wait()
-    assert next_job([DONE_BASELINE, *paused], THIRD, NO_TIME) == Continue(2, stop_after_stage=2, carried=True)
+    assert next_job([DONE_BASELINE, *paused], THIRD, NO_TIME) == Continue(2, stop_after_stage=2, run_to_end=True)
 
 
 def test_nothing_is_carried_twice_until_there_are_more_trials():
-    carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], carried_at=3)
+    carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], run_to_end_at=3)
     paused = trial(1, PAUSED, [0.3])
     assert next_job([DONE_BASELINE, paused, carried], THIRD, NO_TIME) == Finished()
-    infeasible = trial(2, FAIL, carried_at=3, infeasible=True)
+    infeasible = trial(2, FAIL, run_to_end_at=3, infeasible=True)
     assert next_job([DONE_BASELINE, paused, infeasible], THIRD, NO_TRIALS) == Finished()
     extended = [DONE_BASELINE, paused, carried, trial(3, PAUSED, [0.2])]
-    assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, carried=True)
+    assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, run_to_end=True)
 
 
 def test_a_carried_trial_that_was_lost_makes_room_for_the_next_best():
-    lost = trial(3, FAIL, [0.9], carried_at=4)
+    lost = trial(3, FAIL, [0.9], run_to_end_at=4)
     records = [DONE_BASELINE, trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4]), lost]
-    assert next_job(records, THIRD, NO_TIME) == Continue(2, stop_after_stage=2, carried=True)
-    records[2] = trial(2, COMPLETE, [0.4], [0.4], [0.4], carried_at=4)
+    assert next_job(records, THIRD, NO_TIME) == Continue(2, stop_after_stage=2, run_to_end=True)
+    records[2] = trial(2, COMPLETE, [0.4], [0.4], [0.4], run_to_end_at=4)
     assert next_job(records, THIRD, NO_TIME) == Finished()
 
 
@@ -147,7 +147,7 @@ def test_whom_a_rung_held_back_that_is_no_longer_believed_goes_on_after_all_new_
     assert next_job(records, ADAPTIVE, PLENTY) == NewTrial()
     assert next_job(records, ADAPTIVE, NO_TRIALS) == Continue(8, stop_after_stage=1)
     assert next_job([*records, trial(10, RUNNING)], ADAPTIVE, NO_TRIALS) == Continue(8, stop_after_stage=1)
-    assert next_job(records, ADAPTIVE, NO_TIME) == Continue(8, stop_after_stage=2, carried=True)
+    assert next_job(records, ADAPTIVE, NO_TIME) == Continue(8, stop_after_stage=2, run_to_end=True)
 
 
 def test_failed_trials_are_never_continued():
@@ -174,7 +174,7 @@ def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: obje
             assert search.running(), "waits for nothing"
         if isinstance(job, Finished):
             assert not search.running()
-        if isinstance(job, Continue) and not job.carried:
+        if isinstance(job, Continue) and not job.run_to_end:
             _check_promotion(search, job)
 
     search = Search(curves, ladder, workers, chance, on_job=check, **settings)
@@ -212,7 +212,7 @@ def test_a_search_in_any_order_of_arrival(curves, ladder: Ladder, workers: int, 
     assert len(search.records) == len(curves)
     assert len(set(search.trained)) == len(search.trained), "a stage was trained twice"
     assert search.records[0].state is COMPLETE
-    assert sum(isinstance(job, Continue) and job.carried for job in jobs) <= 1
+    assert sum(isinstance(job, Continue) and job.run_to_end for job in jobs) <= 1
     assert {record.state for record in search.records} <= {COMPLETE, PAUSED, FAIL}
     if not ladder.stopping:
         assert {record.state for record in search.records} <= {COMPLETE, FAIL}
@@ -240,7 +240,7 @@ def test_a_search_that_runs_out_of_time(curves, workers: int, chance: Random, af
     search, jobs = _play(curves, THIRD, workers, chance, exhausted_after=after)
     assert jobs[-1] == Finished()
     assert search.records[0].state is COMPLETE
-    carried = [record for record in search.records if record.carried]
+    carried = [record for record in search.records if record.is_run_to_end]
     assert len(carried) <= 1
     paused = [record.best_rank for record in search.records if record.state is PAUSED]
     if paused and not any(record.state is FAIL for record in carried):
@@ -273,10 +273,10 @@ def test_what_the_hours_cut_off_waits_for_more_of_them_and_may_be_carried() -> N
         trial(3, WAITING, [0.3], **cut),
     )
     assert next_job(trials, THIRD, PLENTY) == Continue(2, 1), "with hours left it is resumed before all else"
-    assert next_job(trials, THIRD, NO_TIME) == Continue(2, 2, carried=True)
-    over = (*trials[:2], trial(2, COMPLETE, [0.7], [0.7], [0.7], carried_at=4), trials[3])
+    assert next_job(trials, THIRD, NO_TIME) == Continue(2, 2, run_to_end=True)
+    over = (*trials[:2], trial(2, COMPLETE, [0.7], [0.7], [0.7], run_to_end_at=4), trials[3])
     assert next_job(over, THIRD, NO_TIME) == Finished()
     killed = (*trials[:2], replace(trials[2], cause="its worker died"), trials[3])
     assert next_job(killed, THIRD, NO_TIME) == Continue(2, 1), "what was interrupted otherwise is gone on with"
-    carried = (*trials[:2], replace(trials[2], stop_after_stage=2, carried_at=4), trials[3])
+    carried = (*trials[:2], replace(trials[2], stop_after_stage=2, run_to_end_at=4), trials[3])
     assert next_job(carried, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"

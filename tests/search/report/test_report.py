@@ -268,6 +268,16 @@ def test_a_fixed_recipe_has_no_winner_and_no_leaderboard():
     assert "chose the best epoch and the views" in page
 
 
+def test_the_evidence_for_views_stands_beside_them():
+    evidence = {
+        "views": ["plain", "flip"], "measured": 0.03, "measured_error": None, "prior": 0.01, "prior_sd": 0.02,
+        "models": 4, "data_sets": 1, "posterior": 0.01, "posterior_sd": 0.02,
+    }  # fmt: skip
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"tta_evidence": evidence}))).texts)
+    assert "Views in use: plain, flip. plain, flip: save +0.0300 nats a photo here, +0.0100 ± 0.0200 by 4" in page
+    assert "recorded models of 1 data set, +0.0100" in page
+
+
 def test_a_score_that_is_missing_is_named():
     with pytest.raises(KeyError, match="tta_views"):
         data(retrain={name: value for name, value in SCORES.items() if name != "tta_views"})

@@ -115,18 +115,18 @@ def test_a_search_takes_every_row_once() -> None:
     assert found.records[0].params == ROWS[0].params
 
 
-def _train(landscape: FormulaLandscape, params: dict[str, object], *, seed: int = 0) -> Curve:
-    return landscape.train(Proposal(params), taken=set(), seed=seed).curve
+def _train(blackbox: FormulaLandscape, params: dict[str, object], *, seed: int = 0) -> Curve:
+    return blackbox.train(Proposal(params), taken=set(), seed=seed).curve
 
 
-@pytest.mark.parametrize("landscape", FORMULAS.values(), ids=FORMULAS)
+@pytest.mark.parametrize("blackbox", FORMULAS.values(), ids=FORMULAS)
 @given(number=st.integers(0, 2**20))
 @settings(max_examples=20, deadline=None)
-def test_formulas_make_whole_trainings_from_every_point(landscape: FormulaLandscape, number: int) -> None:
-    params = landscape.space.sample(np.random.default_rng(number))
-    found = _train(landscape, params)
+def test_formulas_make_whole_trainings_from_every_point(blackbox: FormulaLandscape, number: int) -> None:
+    params = blackbox.space.sample(np.random.default_rng(number))
+    found = _train(blackbox, params)
 
-    assert found == _train(landscape, dict(reversed(params.items()))), "a function of the values alone"
+    assert found == _train(blackbox, dict(reversed(params.items()))), "a function of the values alone"
     assert found.params == params
     assert [point.stage for point in found.points] == [
         stage for stage, epochs in enumerate(EPOCHS) for _ in range(epochs)
@@ -136,7 +136,7 @@ def test_formulas_make_whole_trainings_from_every_point(landscape: FormulaLandsc
         assert 0.0 <= point.val_accuracy <= 1.0
         assert point.val_log_loss > 0
         assert math.isfinite(point.val_log_loss)
-        assert point.seconds == landscape.groups[str(params["train.backbone"])].seconds[point.stage]
+        assert point.seconds == blackbox.groups[str(params["train.backbone"])].seconds[point.stage]
 
 
 def test_another_seed_or_repetition_is_other_noise() -> None:
@@ -148,10 +148,10 @@ def test_another_seed_or_repetition_is_other_noise() -> None:
     assert again.params == first.params
 
 
-def _rank_correlation(landscape: FormulaLandscape, stage: int) -> float:
+def _rank_correlation(blackbox: FormulaLandscape, stage: int) -> float:
     """Between the best of a stage and the best of all, over random configurations."""
     rng = np.random.default_rng(0)
-    curves = [_train(landscape, landscape.space.sample(rng)) for _ in range(200)]
+    curves = [_train(blackbox, blackbox.space.sample(rng)) for _ in range(200)]
     early = [max(point.val_accuracy for point in one.points if point.stage == stage) for one in curves]
     late = [one.points[-1].val_accuracy for one in curves]
     ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (early, late)]

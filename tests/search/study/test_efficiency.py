@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.events import PhaseSeconds
-from search.final.scoring import plain_only
+from carcls.inference.view_choice import plain_only
+from carcls.scoring.gains import Normal, ViewEvidence
 from search.study.efficiency import Efficiency, StageCost, efficiency_lines, stage_costs
 from search.study.final_scores import Scores, read_scores, score_lines
 from search.worker.machine_memory import peak_memory_bytes
@@ -140,6 +141,18 @@ def test_the_terminal_gets_scores_then_costs() -> None:
     assert lines[3] == "views in use: plain, flip"
     assert lines[4:] == efficiency_lines(COST, 2)
     assert score_lines(replace(SCORES, tta_views=("plain",)))[3] == "views in use: no TTA: it does not help here"
+
+
+def test_the_evidence_for_views_is_told_and_read_back(tmp_path) -> None:
+    evidence = ViewEvidence.of(("plain", "flip"), Normal(0.01, 0.02), Normal(0.03, 0.02), models=8, data_sets=2)
+    told = replace(SCORES, tta_evidence=evidence)
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(asdict(told), allow_nan=False))
+    assert read_scores(path) == told
+    assert score_lines(told)[4] == (
+        "plain, flip: save +0.0300 ± 0.0200 nats a photo here, +0.0100 ± 0.0200 by 8 recorded models of 2 data sets,"
+        " +0.0200 ± 0.0141 by both"
+    )
 
 
 def test_one_photo_is_scored_plain_and_says_so() -> None:

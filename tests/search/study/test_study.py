@@ -97,14 +97,14 @@ def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
     study.pause(0)
     study.fail(started(study, rate=1e-1), "out of memory", infeasible=True, traceback="trials/0001/traceback.txt")
     study.interrupt(started(study), "node lost")
-    study.start_segment(0, 2, carried=True)
+    study.start_segment(0, 2, run_to_end=True)
     study.set_elapsed_s(12.5)
     study.set_budget_exhausted()
     study.set_value("gpu_seconds", 7)
     before = study.records()
     study = reopened(study, folder)
     assert study.records() == before
-    assert (before[0].carried_at, before[0].carried, before[0].stop_after_stage) == (3, True, 2)
+    assert (before[0].run_to_end_at, before[0].is_run_to_end, before[0].stop_after_stage) == (3, True, 2)
     assert (before[1].infeasible, before[1].cause, before[1].traceback) == (
         True,
         "out of memory",
@@ -142,8 +142,8 @@ def test_carrying_counts_the_trials_without_the_repeats(folder: Path):
         study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
         train(study, number, [0.5])
         study.pause(number)
-        study.start_segment(number, 2, carried=True)
-        assert study.record(number).carried_at == 1
+        study.start_segment(number, 2, run_to_end=True)
+        assert study.record(number).run_to_end_at == 1
 
 
 def test_a_budget_is_exhausted_in_two_steps_and_more_of_it_undoes_both(folder: Path):
@@ -339,7 +339,7 @@ def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder:
         (lambda study: study.complete(0), "stage 0 of 3 is to come"),
         (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
         (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
-        (lambda study: study.record(1), "no trial 1 in study cars: it has 1"),
+        (lambda study: study.record(1), "no trial 1: the study has 1"),
         (lambda study: study.config(-1), "no trial -1"),
     ],
 )
@@ -497,7 +497,7 @@ def test_a_rebuilt_study_decides_as_the_one_that_was_lost(tmp_path_factory, chan
             case NewTrial():
                 started(study, rate=chance.choice([1e-4, 1e-3]), is_baseline=not study.records())
             case Continue():
-                study.start_segment(job.number, job.stop_after_stage, carried=job.carried)
+                study.start_segment(job.number, job.stop_after_stage, run_to_end=job.run_to_end)
         _end_one(study, chance)
     assert {record.state for record in study.records()} <= {TrialState.COMPLETE, TrialState.PAUSED}
     assert study.record(0).state is TrialState.COMPLETE

@@ -33,7 +33,7 @@ def a_hand_out(study: Study, chance: Random) -> None:
     record = one(study, chance, TrialState.WAITING, TrialState.PAUSED)
     if record is not None:
         first = record.next_stage or 0
-        study.start_segment(record.number, chance.randint(first, 2), carried=chance.random() < 0.2)
+        study.start_segment(record.number, chance.randint(first, 2), run_to_end=chance.random() < 0.2)
 
 
 def an_epoch(study: Study, chance: Random) -> None:

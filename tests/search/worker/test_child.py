@@ -28,7 +28,7 @@ from search.policy.rungs import Ladder
 from search.study.folder import StudyFolder
 from search.worker.child import _redirect_output, _resumable, outcome_of
 from search.worker.outbox import Outbox
-from search.worker.segment import Fallback, Notice, Outcome, Segment, read_fallback, read_notice
+from search.worker.segment import Fallback, Message, Outcome, Segment
 from tests.helpers.search.trial_builders import climb, trial
 
 SEGMENT = Segment(
@@ -92,12 +92,8 @@ def place(tmp_path: Path) -> tuple[StudyFolder, Segment, Outbox, Connection]:
     return study, segment, Outbox(child), driver
 
 
-def told(driver: Connection) -> Notice | None:
-    return read_notice(driver.recv()) if driver.poll() else None
-
-
-def fell_back(driver: Connection) -> Fallback | None:
-    return read_fallback(driver.recv()) if driver.poll() else None
+def told(driver: Connection) -> Message | None:
+    return driver.recv() if driver.poll() else None
 
 
 def test_a_whole_checkpoint_is_gone_on_from_without_a_word(place) -> None:
@@ -117,14 +113,14 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     assert notice.text.startswith(f"trial 3: {folder / 'epoch-0002.npz'}: not a whole checkpoint")
     assert notice.text.endswith(": resumes from attempt-0/epoch-0001.npz")
     assert notice.text in capfd.readouterr().out, "in the trial's own output too"
-    assert fell_back(driver) == Fallback(epoch=1, stage=0)
+    assert told(driver) == Fallback(epoch=1, stage=0)
 
     (folder / "epoch-0001.npz").unlink()
     assert _resumable(segment, study, outbox) is None
     notice = told(driver)
     assert notice is not None
     assert notice.text.endswith(": starts again")
-    assert fell_back(driver) == Fallback(epoch=0, stage=0)
+    assert told(driver) == Fallback(epoch=0, stage=0)
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_lost(place) -> None:
@@ -159,5 +155,5 @@ def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_start
     assert notice.text.startswith(f"trial 3: {study.trial(3) / ended[-1].checkpoint}: ")
     assert notice.text.endswith(": starts again")
     assert "\n" not in notice.text
-    assert fell_back(driver) == Fallback(epoch=0, stage=0)
+    assert told(driver) == Fallback(epoch=0, stage=0)
     assert told(driver) is None, "one line"

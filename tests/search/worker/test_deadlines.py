@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from carcls.events import EpochReport, PhaseSeconds
 from search.experiment.settings import DeadlineSettings
 from search.worker.deadlines import Deadline, deciding_setting, driver_timeout_s, timeout_s
+from search.worker.segment import Outcome
 from tests.helpers.search.trial_builders import epoch_report
 
 MINUTES = DeadlineSettings(epoch_factor=10.0, shortest_minutes=1.0, first_epoch_minutes=30.0)
@@ -98,14 +99,11 @@ def test_time_the_watcher_was_suspended_does_not_count() -> None:
 
 def _stuck(messages, lifeline) -> None:
     """A child that sends one message and then stops; it does not even notice that its actor is gone."""
-    from search.worker.segment import report_message
-
-    messages.send(report_message(epoch(1, 0.01)))
+    messages.send(epoch(1, 0.01))
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
-    from search.worker.segment import read_outcome, read_report
     from search.worker.supervisor import _end, _messages
 
     context = multiprocessing.get_context("spawn")
@@ -120,9 +118,9 @@ def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
     _end(child)
     ours.close()
 
-    assert [read_report(message) is not None for message in told] == [True, False]
-    outcome = read_outcome(told[1])
-    assert outcome is not None
+    report, outcome = told
+    assert isinstance(report, EpochReport)
+    assert isinstance(outcome, Outcome)
     assert outcome.kind == "killed"
     assert outcome.silent_by == "search.deadline.shortest_minutes"
     assert outcome.silent_by in (outcome.cause or "")

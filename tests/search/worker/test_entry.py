@@ -7,7 +7,7 @@ import pytest
 from carcls.errors import FrameworkError
 from search.worker import preload
 from search.worker.entry import PRELOAD, import_or_report
-from search.worker.segment import Outcome, read_outcome
+from search.worker.segment import Outcome
 
 
 def test_a_child_imports_nothing_of_ray() -> None:
@@ -30,7 +30,7 @@ def test_what_the_server_could_not_import_is_the_childs_outcome(
     ours, theirs = Pipe(duplex=False)
     monkeypatch.setattr(preload, "import_error", failure)
     assert import_or_report(lambda: print, theirs) is None
-    assert read_outcome(ours.recv()) == Outcome("unable", cause)
+    assert ours.recv() == Outcome("unable", cause)
 
 
 def test_what_a_child_cannot_import_is_its_outcome() -> None:
@@ -40,5 +40,5 @@ def test_what_a_child_cannot_import_is_its_outcome() -> None:
         raise ImportError("cannot import name 'x'")
 
     assert import_or_report(load, theirs) is None
-    assert read_outcome(ours.recv()) == Outcome("unable", "ImportError: cannot import name 'x'")
+    assert ours.recv() == Outcome("unable", "ImportError: cannot import name 'x'")
     assert import_or_report(lambda: print, theirs) is print

@@ -3,20 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from ray.tune.utils import flatten_dict
 
 from carcls.config import TrainConfig
 from search.policy.oom import Place, Refusal
 from search.worker import segment_memory, supervisor
-from search.worker.segment import (
-    Fallback,
-    Outcome,
-    Segment,
-    fallback_message,
-    outcome_message,
-    read_outcome,
-    report_message,
-)
+from search.worker.segment import Fallback, Outcome, Segment, from_wire
 from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -84,14 +75,14 @@ def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytes
     monkeypatch.setattr(trial.tune, "report", told_to_tune.append)
     one = Refusal(Place.of(CONFIG, 0, HERE), 1, tries=2)
     trial.run_segment({"segment": replace(segment, refusals=[one.to_json()]).to_json()})
-    assert [read_outcome(message) for message in told_to_tune] == [
+    assert [from_wire(message) for message in told_to_tune] == [
         known_out_of_memory(with_micro_batches(replace(segment, refusals=[one.to_json()])))
     ]
 
 
 def told(memory: OutOfMemoryDetector, outcome: Outcome, exit_code: int | None = 0) -> Outcome:
-    said = read_outcome(memory.annotate(outcome_message(outcome), exit_code))
-    assert said is not None
+    said = memory.annotate(outcome, exit_code)
+    assert isinstance(said, Outcome)
     return said
 
 
@@ -102,7 +93,6 @@ def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
         "out_of_memory", "no room", stage=1, refusal=Refusal(Place.of(CONFIG, 1, HERE), 4).to_json()
     )
     whole = told(memory, Outcome("out_of_memory", "no room", stage=0))
-    assert read_outcome(flatten_dict(outcome_message(whole))) == whole, "whatever Tune does to nested results"
     assert whole.refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
 
 
@@ -116,13 +106,13 @@ def test_it_is_told_with_the_tries_that_were_known_when_it_began(segment: Segmen
 def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: Segment) -> None:
     memory = OutOfMemoryDetector(replace(with_micro_batches(segment), first_stage=0), kills_before=0)
     assert told(memory, Outcome("out_of_memory")).stage == 0
-    memory.annotate(report_message(epoch_report(1, stage=0)), None)
+    memory.annotate(epoch_report(1, stage=0), None)
     assert told(memory, Outcome("out_of_memory")).stage == 0
-    memory.annotate(report_message(epoch_report(2, stage=0, ended=True)), None)
+    memory.annotate(epoch_report(2, stage=0, ended=True), None)
     assert told(memory, Outcome("out_of_memory")).stage == 1
     later = OutOfMemoryDetector(replace(with_micro_batches(segment), first_stage=1), kills_before=0)
     assert told(later, Outcome("out_of_memory")).stage == 1
-    later.annotate(fallback_message(Fallback(epoch=0, stage=0)), None)
+    later.annotate(Fallback(epoch=0, stage=0), None)
     assert told(later, Outcome("out_of_memory")).stage == 0, (
         "its checkpoints are lost: it has begun with the head again"
     )
@@ -149,5 +139,5 @@ def test_everything_else_passes_as_it_is(segment: Segment) -> None:
     memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
     for outcome in (Outcome("ended"), Outcome("infeasible", "NaN"), Outcome("failed", "x"), Outcome("disk_full", "y")):
         assert told(memory, outcome) == outcome
-    message = report_message(epoch_report(1))
+    message = epoch_report(1)
     assert memory.annotate(message, None) is message

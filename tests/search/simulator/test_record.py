@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from search.driver.record import RecordingPolicy, curve_of, recording_policy
 from search.errors import CurvesError
 from search.experiment.experiment import load
 from search.experiment.settings import RecordSettings
@@ -12,6 +11,7 @@ from search.experiment.template import space_of
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Wait
 from search.simulator.curves import read_curves
+from search.simulator.record import RecordingPolicy, curve_of, recording_policy
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 from tests.helpers.search.trial_builders import epoch_report
 

@@ -1,0 +1,177 @@
+"""The life of a trial: every change of a `TrialRecord`, as a pure function from one record to the next.
+
+WAITING ─started→ RUNNING ─stage_reached→ PAUSED ─started→ RUNNING ... ─stage_reached→ COMPLETE
+                     │ interrupted → WAITING       │ pruned → PRUNED
+                     └ failed → FAIL ─retried→ WAITING
+
+Each raises StudyError where the record's state does not allow the change. `TrialBook` applies them; a real study also
+writes each result, a simulated one does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from carcls.events import EpochReport
+from search.errors import StudyError
+from search.experiment.domains import Value
+from search.policy.failures import may_be_retried
+from search.policy.records import TrialRecord, TrialState
+
+NEVER_STARTED = "not started before the search was finished"
+NO_FINITE_SCORE = "no epoch with a finite validation score"
+
+
+def new_trial(
+    number: int,
+    params: Mapping[str, Value],
+    *,
+    stage_count: int,
+    is_baseline: bool = False,
+    repeats: int | None = None,
+    fold: int | None = None,
+) -> TrialRecord:
+    """A trial that waits for its first segment."""
+    return TrialRecord(
+        number=number,
+        params=params,
+        state=TrialState.WAITING,
+        stage_count=stage_count,
+        reports=(),
+        attempts=0,
+        infeasible=False,
+        cause=None,
+        is_baseline=is_baseline,
+        repeats=repeats,
+        fold=fold,
+    )
+
+
+def started(record: TrialRecord, stop_after_stage: int, *, run_to_end_at: int | None = None) -> TrialRecord:
+    """WAITING or PAUSED -> RUNNING, on its way to the end of a stage.
+
+    run_to_end_at: trials, repeats not counted, when this one is run to its end as the best of those paused; else None.
+    """
+    _expect(record, TrialState.WAITING, TrialState.PAUSED)
+    return replace(
+        record,
+        state=TrialState.RUNNING,
+        attempts=record.attempts + 1,
+        stop_after_stage=stop_after_stage,
+        run_to_end_at=record.run_to_end_at if run_to_end_at is None else run_to_end_at,
+    )
+
+
+def reported(record: TrialRecord, report: EpochReport) -> TrialRecord:
+    """A RUNNING trial with one more epoch; the same record where that epoch is known already, since the first counts.
+
+    Raises StudyError where an epoch was left out.
+    """
+    _expect(record, TrialState.RUNNING)
+    if report.epoch <= record.fidelity:
+        return record
+    if report.epoch != record.fidelity + 1:
+        raise StudyError(f"trial {record.number} reported epoch {report.epoch}, expected {record.fidelity + 1}")
+    return replace(record, reports=(*record.reports, report))
+
+
+def fallen_back(record: TrialRecord, epoch: int) -> TrialRecord:
+    """A RUNNING trial whose checkpoints after `epoch` are lost; 0: all of them. Later epochs are to be trained again.
+
+    Only what the trial reaches from now on counts: trained again, a stage may end earlier or later, and old scores
+    would not be those of the weights on disk. The trial leaves every rung that it has not ended again. Decisions made
+    meanwhile stand, since each trial keeps the stage to which it was sent. Deaths stay counted, so that a trial that
+    dies or loses its files for ever comes to an end.
+    """
+    _expect(record, TrialState.RUNNING)
+    if not 0 <= epoch <= record.fidelity:
+        raise StudyError(f"trial {record.number} cannot fall back to epoch {epoch}: it has had {record.fidelity}")
+    if epoch == record.fidelity:
+        return record
+    return replace(record, reports=record.reports[:epoch], fallbacks=(*record.fallbacks, epoch))
+
+
+def paused(record: TrialRecord) -> TrialRecord:
+    """RUNNING -> PAUSED. Raises StudyError in the middle of a stage, and after the last one."""
+    _expect(record, TrialState.RUNNING)
+    if not record.reports or not record.reports[-1].stage_ended or record.next_stage is None:
+        raise StudyError(
+            f"trial {record.number} cannot pause after epoch {record.fidelity}: no stage ends there, or the last"
+        )
+    return replace(record, state=TrialState.PAUSED)
+
+
+def completed(record: TrialRecord) -> TrialRecord:
+    """RUNNING -> COMPLETE; FAIL and infeasible where no epoch has a finite score. StudyError before the last stage's
+    end."""
+    _expect(record, TrialState.RUNNING)
+    if record.next_stage is not None:
+        raise StudyError(
+            f"trial {record.number} is not complete: stage {record.next_stage} of {record.stage_count} is to come"
+        )
+    if record.best is None:
+        return failed(record, NO_FINITE_SCORE, infeasible=True)
+    return replace(record, state=TrialState.COMPLETE)
+
+
+def stage_reached(record: TrialRecord) -> TrialRecord:
+    """RUNNING, at the stage's end to which it was sent -> PAUSED, or COMPLETE after the last stage."""
+    return completed(record) if record.next_stage is None else paused(record)
+
+
+def failed(record: TrialRecord, cause: str, *, infeasible: bool, traceback: str | None = None) -> TrialRecord:
+    """WAITING or RUNNING -> FAIL. infeasible: the configuration is at fault, and the sampler learns from it."""
+    _expect(record, TrialState.WAITING, TrialState.RUNNING)
+    return replace(record, state=TrialState.FAIL, cause=cause, infeasible=infeasible, traceback=traceback)
+
+
+def retried(record: TrialRecord) -> TrialRecord:
+    """FAIL -> WAITING with a new trial's number of restarts. StudyError where the configuration was at fault."""
+    _expect(record, TrialState.FAIL)
+    if not may_be_retried(record):
+        raise StudyError(f"trial {record.number} cannot be retried: its configuration is infeasible")
+    return replace(record, state=TrialState.WAITING, traceback=None, deaths=())
+
+
+def interrupted(record: TrialRecord, cause: str, *, died: bool) -> TrialRecord:
+    """RUNNING -> WAITING, to be started again. died: its process or node died, which counts as a death."""
+    _expect(record, TrialState.RUNNING)
+    deaths = (*record.deaths, record.fidelity) if died else record.deaths
+    return requeued(replace(record, cause=cause, deaths=deaths))
+
+
+def requeued(record: TrialRecord) -> TrialRecord:
+    """RUNNING -> WAITING; PAUSED or COMPLETE where the segment had reached its rung and only the message was lost."""
+    _expect(record, TrialState.RUNNING)
+    stop = record.stop_after_stage
+    if stop is None or not record.has_ended(stop):
+        return replace(record, state=TrialState.WAITING)
+    return stage_reached(record)
+
+
+def pruned(record: TrialRecord) -> TrialRecord:
+    """Ended before its last stage, for good -> PRUNED."""
+    _expect(record, TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
+    return replace(record, state=TrialState.PRUNED)
+
+
+def finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that change when the search is over: PAUSED and WAITING -> PRUNED, or FAIL without any epoch.
+
+    Trials that were cut off by `search.budget.hours` wait on for a larger budget. Raises StudyError while one is
+    RUNNING.
+    """
+    running = [trial.number for trial in trials if trial.state is TrialState.RUNNING]
+    if running:
+        raise StudyError(f"trials {running} are running: interrupt or end them before the search is finished")
+    changed = []
+    for trial in trials:
+        if trial.state is TrialState.WAITING and not trial.reports:
+            changed.append(failed(trial, NEVER_STARTED, infeasible=False))
+        elif trial.state in (TrialState.PAUSED, TrialState.WAITING) and not trial.is_cut_off:
+            changed.append(pruned(trial))
+    return changed
+
+
+def _expect(record: TrialRecord, *states: TrialState) -> None:
+    if record.state not in states:
+        raise StudyError(f"trial {record.number} is {record.state}, expected {' or '.join(states)}")

@@ -1,0 +1,103 @@
+"""The trials of one search, changed by `transitions` alone. Held in memory; a real study also writes each change."""
+
+from collections.abc import Iterable
+
+from carcls.events import EpochReport
+from search.errors import StudyError
+from search.policy import transitions
+from search.policy.records import TrialRecord, TrialState, searched
+
+
+class TrialBook:
+    """Trials by number, counted from 0. Raises StudyError for a number without a trial, and as `transitions` do.
+
+    Subclasses override `_keep` to write a changed record, `_keep_report` to write an epoch, and `_check_writable`.
+    """
+
+    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
+        self._records = list(records)
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All trials in order of number. Costs nothing."""
+        return tuple(self._records)
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial."""
+        if not 0 <= number < len(self._records):
+            raise StudyError(f"no trial {number}: the study has {len(self._records)}")
+        return self._records[number]
+
+    def start_segment(self, number: int, stop_after_stage: int, *, run_to_end: bool = False) -> int:
+        """WAITING or PAUSED -> RUNNING; returns the attempt's number, counted from 0."""
+        record = self._to_change(number)
+        at = len(searched(self._records)) if run_to_end else None
+        self._change(transitions.started(record, stop_after_stage, run_to_end_at=at))
+        return record.attempts
+
+    def report(self, number: int, report: EpochReport) -> bool:
+        """Records one epoch of a RUNNING trial; False where that epoch is recorded already."""
+        before = self._to_change(number)
+        after = transitions.reported(before, report)
+        if after is before:
+            return False
+        self._records[number] = self._keep_report(after)
+        return True
+
+    def fall_back(self, number: int, epoch: int) -> None:
+        """Takes back the epochs of a RUNNING trial after `epoch`, whose checkpoints are lost."""
+        before = self._to_change(number)
+        after = transitions.fallen_back(before, epoch)
+        if after is not before:
+            self._change(after)
+
+    def pause(self, number: int) -> None:
+        """RUNNING -> PAUSED at a stage's end."""
+        self._change(transitions.paused(self._to_change(number)))
+
+    def complete(self, number: int) -> None:
+        """RUNNING -> COMPLETE after the last stage, or FAIL without a finite score."""
+        self._change(transitions.completed(self._to_change(number)))
+
+    def reach_stage(self, number: int) -> None:
+        """RUNNING -> PAUSED at a stage's end, or COMPLETE after the last one."""
+        self._change(transitions.stage_reached(self._to_change(number)))
+
+    def fail(self, number: int, cause: str, infeasible: bool, *, traceback: str | None = None) -> None:
+        """WAITING or RUNNING -> FAIL."""
+        self._change(transitions.failed(self._to_change(number), cause, infeasible=infeasible, traceback=traceback))
+
+    def interrupt(self, number: int, cause: str, *, died: bool = True) -> None:
+        """RUNNING -> WAITING. died: its process or node died."""
+        self._change(transitions.interrupted(self._to_change(number), cause, died=died))
+
+    def interrupt_running(self) -> tuple[int, ...]:
+        """Once no worker is left: RUNNING -> WAITING. Returns the numbers of the trials that wait now."""
+        self._check_writable()
+        running = [record for record in self._records if record.state is TrialState.RUNNING]
+        for record in running:
+            self._change(transitions.requeued(record))
+        return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
+
+    def finish(self) -> None:
+        """The search is over: what is PAUSED or WAITING is PRUNED, or FAIL without any epoch; see `finished`."""
+        self._check_writable()
+        for changed in transitions.finished(self._records):
+            self._change(changed)
+
+    def _to_change(self, number: int) -> TrialRecord:
+        self._check_writable()
+        return self.record(number)
+
+    def _change(self, changed: TrialRecord) -> None:
+        self._records[changed.number] = self._keep(changed)
+
+    def _check_writable(self) -> None:
+        """Raises StudyError where nothing may be changed."""
+
+    def _keep(self, changed: TrialRecord) -> TrialRecord:
+        """The record as it is kept."""
+        return changed
+
+    def _keep_report(self, changed: TrialRecord) -> TrialRecord:
+        """The record as it is kept, of which the last report is new."""
+        return changed
