@@ -119,7 +119,7 @@ def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
     output = tmp_path / "retrain" / "output.log"
 
     def told(error: Exception) -> Outcome:
-        return outcome_of(error).told(f"the traceback is in {output}")
+        return outcome_of(error).with_user_cause(f"the traceback is in {output}")
 
     with pytest.raises(StudyError, match=r"^loss is nan\nand more$"):
         after(told(DivergedError("loss is nan\nand more")))

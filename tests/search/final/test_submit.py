@@ -53,7 +53,7 @@ def test_submit_answers_every_photo_in_natural_order(without_sample: Ran) -> Non
     refused = run_cli("submit", str(without_sample.folder.root), cwd=without_sample.cwd)
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"carsearch: no photos to predict: put them into {photos}, or predict any folder by"
+        f"carsearch: no photos to predict: put them into {photos}, or predict any folder with"
         f" 'carsearch predict {without_sample.folder.model} FOLDER'\n"
     )
     empty = run_cli("predict", str(without_sample.folder.model), "data/test", cwd=without_sample.cwd)

@@ -130,7 +130,7 @@ def test_the_report_shows_both_scores_of_each_finalist():
     for shown in (
         "Trial 0002, at selection 0.8750",
         "Trial 0002, repeated 0.9062 mean of 2 trainings with other seeds; baseline 0.7188",
-        "the winner is the best of 3 finalists by the mean over its own seed and the others",
+        "the winner is the best of 3 finalists by the mean over all seeds",
         "0002 winner 0.8750 0.8750, 0.9375 0.9062 0.9004 – 0.9118 0.8958",
         "0000 baseline 0.7500 0.6875, 0.7500 0.7188",
     ):
