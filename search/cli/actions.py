@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from search.cli.exit_codes import ERROR, INTERRUPTED
 from search.terminal.console import console, say, warn
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ def run_search(
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
         warn(f"{why}: resume with 'carsearch resume {folder.root}'")
-        raise typer.Exit(130 if end.by_user else 2)
+        raise typer.Exit(INTERRUPTED if end.by_user else ERROR)
     if not end.trained:
         _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
 
 
 def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
@@ -135,7 +136,7 @@ def _say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study
     records = study.records()
     if not any(record.reports for record in records):
         _warn_untrained(folder, records)
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
     reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
     if not reported:
         events = TensorBoardWriter(folder.root)

@@ -1,4 +1,4 @@
-"""carsearch, as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills none.
+"""Runs carsearch as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills none.
 
 WHEN is `before` or `after` the NTH passing of the point in this process, or `torn`: in the middle of it. The points of
 `checkpoint` are in another process: see killing/sitecustomize.py.
@@ -24,7 +24,7 @@ def die() -> None:
 
 
 class Point:
-    """One function as a place to die at; `matches` picks the calls that count."""
+    """A function at which to die; `matches` selects the calls that count."""
 
     def __init__(self, owner: object, name: str, matches: Callable[..., bool] = lambda *_: True) -> None:
         self.owner, self.name, self.matches = owner, name, matches
@@ -50,7 +50,7 @@ class Point:
 
 
 def tear(journal: WholeLines, logs: list[dict[str, Any]]) -> None:
-    """Half of an append, its lock held, and then nothing more."""
+    """Writes half of an append with its lock held, then stops."""
     import json
 
     line = json.dumps(logs[0]).encode()

@@ -1,4 +1,4 @@
-"""A search on a cluster that runs already: here two nodes on one machine, each with a core of its own."""
+"""A search on a running cluster of two nodes on one machine, each with its own core."""
 
 from collections.abc import Iterator
 from pathlib import Path
