@@ -18,7 +18,7 @@ from carcls.archives.budget import Budget
 from carcls.archives.names import name_of, read_names
 from carcls.archives.tar import Tar
 from carcls.errors import DataError
-from carcls.system.containers import check_apart
+from carcls.system.zip_files import check_no_overlap
 
 MAX_NAME_BYTES = 255
 """Of one part of a path: what the usual file systems store."""
@@ -229,7 +229,7 @@ def _zip_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
                 raise NotImplementedError(f"{text!r} is compressed by method {info.compress_type}, not by deflate")
             if not info.is_dir():
                 yield _Entry(position, text, raw, info.file_size, info.CRC)
-        check_apart(zipped, archive.stat().st_size)
+        check_no_overlap(zipped, archive.stat().st_size)
 
 
 def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from carcls.system.atomic import NOT_OFFERED
+from carcls.system.atomic import UNSUPPORTED
 
 FILES_AT_ONCE = 1024
 BYTES_AT_ONCE = 256 * 2**20
@@ -32,7 +32,7 @@ def sync_filesystem(folder: Path) -> None:
     try:
         if syncfs(descriptor):
             number = ctypes.get_errno()
-            if number in NOT_OFFERED:
+            if number in UNSUPPORTED:
                 os.sync()
                 return
             raise OSError(number, os.strerror(number), str(folder))

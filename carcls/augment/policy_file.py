@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from carcls.catalog import nearest_name
 from carcls.errors import ConfigError, DocumentError
-from carcls.system.containers import regular_size
 from carcls.system.documents import MAX_BYTES, parse_json, parse_yaml
+from carcls.system.zip_files import regular_size
 
 _PROBE_PX = (96, 128)
 """Sides of the photos of noise. Two, so that no transform of a fixed size passes."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from carcls.augment.policy_file import read_policy_file
 from carcls.errors import ConfigError
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 DEADLINE_S = 90.0
 """Of a whole file, the import of albumentations included; a policy of 20 transforms takes 3."""
@@ -23,7 +23,7 @@ _MEMORY_BYTES = 2 * 2**30
 def try_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Raises ConfigError where the file is no policy, or none that can be tried within `deadline_s` and 2 GB."""
     try:
-        with current_folder_left_out():
+        with without_current_folder():
             ran = subprocess.run(  # noqa: S603  # our own program, and a path that it opens
                 [sys.executable, "-P", "-m", "carcls.augment.policy_probe", path],
                 stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from pathlib import Path
 from carcls.errors import DataError
 from carcls.photos.duplicates import look_of
 from carcls.photos.photo import digest_of, preview_bytes, read_photo_bytes
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def scan_in_processes(scan: Callable[[Path], Scan], chunks: Sequence[Sequence[Pa
     """`scan` of every path of every chunk, in order; a path on which its process dies gets a reason."""
     # Spawn, not fork: the caller may have threads (Ray, TensorFlow) whose locks a fork would copy. Not
     # forkserver: there is one per process, and the trials need theirs preloaded with TensorFlow.
-    with current_folder_left_out(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with without_current_folder(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_scan_all, scan, chunk) for chunk in chunks]
         parts = [_result_unless_died(future) for future in futures]
     return [
@@ -94,7 +94,7 @@ def _scan_one_by_one(scan: Callable[[Path], Scan], paths: Sequence[Path]) -> lis
     """One photo at a time, so that a process that dies names its photo; a new one takes its place."""
     scans: list[Scan] = []
     while len(scans) < len(paths):
-        with current_folder_left_out(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with without_current_folder(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:
                 for path in paths[len(scans) :]:
                     scans.append(pool.submit(scan, path).result())

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 Serve = Callable[[socket.socket, int], None]
 """A worker's life: its socket to the trainer, and the descriptor of the memory that they share."""
@@ -52,7 +52,7 @@ class Nursery:
     def spawned(cls) -> "Nursery":
         """Starts a fresh interpreter, which has imported albumentations after a second; from any process."""
         ours, theirs = socket.socketpair()
-        with theirs, current_folder_left_out():
+        with theirs, without_current_folder():
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-c", _MAIN, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carcls.dataset.table import Quarantined
 from carcls.system import atomic
-from carcls.system.csv_cells import harmless
+from carcls.system.csv_cells import readable_cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,6 @@ def write_lists(findings: Findings, folder: Path) -> None:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    shown = ([harmless(str(cell)) for cell in row] for row in rows)
+    shown = ([readable_cell(str(cell)) for cell in row] for row in rows)
     csv.writer(text, lineterminator="\n").writerows([header, *shown])
     atomic.write_text(path, text.getvalue())

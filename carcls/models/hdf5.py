@@ -13,7 +13,7 @@ from typing import BinaryIO
 import h5py  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 
-from carcls.system.containers import regular_size
+from carcls.system.zip_files import regular_size
 
 _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 50

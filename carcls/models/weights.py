@@ -26,7 +26,7 @@ from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, settle_normalization
 from carcls.models.download import cached
 from carcls.models.hdf5 import names_in, plain_hdf5
-from carcls.system.containers import npy_entry, opened_zip
+from carcls.system.zip_files import npy_entry, opened_zip
 
 _SUFFIXES = (".h5", ".npz")
 _MAX_PATHS_BYTES = 16 * 2**20

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from carcls.errors import EvidenceError
 from carcls.system import atomic
-from carcls.system.containers import check_list
+from carcls.system.zip_files import check_no_comments
 
 MAX_BYTES = 4 * 2**20
 """Of one part's probabilities in one epoch; beyond it a fixed sample of the photos stands for all."""
@@ -78,7 +78,7 @@ class Evidence:
     @classmethod
     def _from_bytes(cls, content: bytes) -> "Evidence":
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            check_list(archive.zip)
+            check_no_comments(archive.zip)
             if sum(entry.file_size for entry in archive.zip.infolist()) > _MAX_UNPACKED_BYTES:
                 raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
             arrays = {name: archive[name] for name in archive.files}

@@ -14,7 +14,7 @@ from carcls.dataset.table import Dataset, ImageTable, Quarantined, sort_class_na
 from carcls.errors import DataError
 from carcls.photos.duplicates import linked_groups
 from carcls.system import atomic
-from carcls.system.csv_cells import guarded, harmless, unguarded
+from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 _COLUMNS = ("Id", "path", "Category", "digest", "fold", "group")
 _TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
@@ -134,7 +134,7 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
         path,
         _COLUMNS,
         (
-            map(guarded, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
+            map(escape_cell, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
             for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
@@ -160,7 +160,7 @@ def parse_parts(
         rows = [[*row, ""] for row in rows]
     elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
-    rows = [[unguarded(cell) for cell in row] for row in rows]
+    rows = [[unescape_cell(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row, names)
     rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
@@ -175,7 +175,7 @@ def parse_parts(
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
-    rows = (map(harmless, (entry.id, entry.path, entry.reason)) for entry in quarantined)
+    rows = (map(readable_cell, (entry.id, entry.path, entry.reason)) for entry in quarantined)
     _write_csv(path, ("Id", "path", "reason"), rows)
 
 

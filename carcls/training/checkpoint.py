@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from carcls.errors import CheckpointError
 from carcls.system.atomic import published
-from carcls.system.containers import NpyEntry, npy_entry, opened_zip
+from carcls.system.zip_files import NpyEntry, npy_entry, opened_zip
 
 _META = "meta.json"
 _PIECE_BYTES = 1 << 20

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from carcls.system.own_path import leave_current_folder_out
+from carcls.system.module_path import remove_current_folder
 from search.cli.actions import (
     knock_at,
     open_study,
@@ -219,7 +219,7 @@ def demo() -> None:
 
 def main() -> None:
     """The console script: errors meant for the user are one message and exit 2, never a traceback."""
-    leave_current_folder_out()
+    remove_current_folder()
     outlast_readers()
     from carcls.errors import CarclsError
     from search.errors import SearchError

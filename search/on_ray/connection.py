@@ -11,7 +11,7 @@ from ray._private import ray_constants
 from ray.job_config import JobConfig
 
 from carcls.system.home import home_folder
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 from search.errors import ClusterError
 from search.on_ray.auth import close_default_file, forget, new_token, presented
 from search.on_ray.nodes import Node
@@ -103,7 +103,7 @@ def _init(
     handed_on = {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
     environment = {"env_vars": {**_WORKER_ENV, **handed_on, **worker_env}}
     try:
-        with current_folder_left_out():
+        with without_current_folder():
             ray.init(
                 address=address,
                 runtime_env=environment,

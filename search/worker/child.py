@@ -26,7 +26,7 @@ from carcls.errors import (
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import Nursery
 from carcls.input.training_data import TrainingData
-from carcls.system.atomic import away_behind, is_full_disk
+from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.training.epoch_files import newest_whole, position_of
 from carcls.training.position import Position
 from carcls.training.stages import fine_tune
@@ -191,4 +191,4 @@ def _concerns_all(error: Exception) -> bool:
     """True where photos, split, weights or storage are at fault, which every trial shares."""
     if isinstance(error, MisfitError):
         return False
-    return isinstance(error, DataError | WeightsError | CheckpointError) or away_behind(error) is not None
+    return isinstance(error, DataError | WeightsError | CheckpointError) or unreachable_cause(error) is not None

@@ -17,7 +17,7 @@ from carcls.archives import placing
 from carcls.archives import unpack as archives
 from carcls.archives.unpack import Unpacked, unpack
 from carcls.errors import DataError
-from tests.carcls.system.test_containers import overlapping
+from tests.carcls.system.test_zip_files import overlapping
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

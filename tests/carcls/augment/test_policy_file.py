@@ -189,10 +189,10 @@ def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
             "line 2: transform.p: is written twice",
         ),
         ("a.json", '{"transform":\n{"p": 0.5, "p": 0.1}}', "the key 'p' is written twice in one mapping"),
-        ("a.json", '{"transform": {"p": NaN}}', "NaN cannot stand here"),
-        ("a.json", '{"transform": {"p": 1e999}}', "1e999 cannot stand here"),
+        ("a.json", '{"transform": {"p": NaN}}', "NaN is not allowed here"),
+        ("a.json", '{"transform": {"p": 1e999}}', "1e999 is not allowed here"),
         ("a.json", '{"a":' * 500 + "1" + "}" * 500, "nested too deeply"),
-        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' cannot stand here"),
+        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' is not allowed here"),
         ("a.yaml", "#" * 300_000, "longer than 262,144 bytes"),
     ],
 )

@@ -11,7 +11,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone
 from carcls.models.weights import load_backbone_weights, resolve_weights
-from tests.carcls.system.test_containers import npy, overlapping, zipped
+from tests.carcls.system.test_zip_files import npy, overlapping, zipped
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from carcls.errors import DataError
-from carcls.system.atomic import away_behind, is_full_disk, published, write_text
+from carcls.system.atomic import is_full_disk, published, unreachable_cause, write_text
 from tests.helpers.small_disk import run_on_a_small_disk
 
 
@@ -53,7 +53,7 @@ def test_text_is_written_as_it_stands(tmp_path):
 def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
     told = run_on_a_small_disk(
         "from pathlib import Path\n"
-        "from carcls.system.atomic import published, full_disk_behind, is_full_disk\n"
+        "from carcls.system.atomic import published, full_disk_cause, is_full_disk\n"
         "target = Path('epoch-0001.npz')\n"
         "target.write_bytes(bytes(600_000))\n"
         "try:\n"
@@ -61,11 +61,11 @@ def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
         "        temporary.write_bytes(bytes(600_000))\n"
         "except OSError as error:\n"
         "    print(error)\n"
-        "    print(is_full_disk(error), full_disk_behind(RuntimeError()) is None)\n"
+        "    print(is_full_disk(error), full_disk_cause(RuntimeError()) is None)\n"
         "    try:\n"
         "        raise ValueError\n"
         "    except ValueError as later:\n"
-        "        print(full_disk_behind(later) is error)\n"
+        "        print(full_disk_cause(later) is error)\n"
         "print(target.stat().st_size, [path.name for path in Path().iterdir()])\n",
         tmp_path,
         size="1m",
@@ -135,7 +135,7 @@ def test_no_tree_is_made_where_a_file_system_is_away(tmp_path):
     ],
 )
 def test_what_may_come_back_is_told_from_what_is_wrong(error, found):
-    assert away_behind(error) is (error if found else None)
+    assert unreachable_cause(error) is (error if found else None)
     later = DataError("cannot be read")
     later.__cause__ = error
-    assert away_behind(later) is (error if found else None), "also behind an error of ours"
+    assert unreachable_cause(later) is (error if found else None), "also behind an error of ours"

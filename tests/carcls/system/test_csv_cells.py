@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carcls.dataset.table import ImageTable, Quarantined
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes, write_lists
 from carcls.splits.split import Split, read_split, write_quarantine, write_split
-from carcls.system.csv_cells import guarded, harmless, unguarded
+from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "\uff1d1", "'=1", "-1.jpg"]
 
@@ -36,7 +36,7 @@ FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "
     ],
 )
 def test_a_cell_is_shown_as_text(text, shown):
-    assert harmless(text) == shown
+    assert readable_cell(text) == shown
 
 
 @given(st.text() | st.sampled_from(FORMULAS) | st.text("'=+-@\\xu0123 \t\x1b\u202e"))
@@ -44,18 +44,18 @@ def test_a_cell_is_shown_as_text(text, shown):
 @example("''=x")
 @example("\\u0041")
 def test_no_cell_is_obeyed_and_a_guarded_one_comes_back(text):
-    for cell in (harmless(text), guarded(text)):
+    for cell in (readable_cell(text), escape_cell(text)):
         assert not any(unicodedata.category(sign) == "Cc" for sign in cell)
         start = cell.lstrip(" ")
         assert start[:1] not in tuple("=@\uff1d\uff0b\uff0d\uff20")
         if start[:1] in tuple("+-"):
             float(start)
-    assert unguarded(guarded(text)) == text
+    assert unescape_cell(escape_cell(text)) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Zl", "Zp", "Cs"], exclude_characters="\\'=+-@")))
 def test_cells_of_older_files_are_what_they_were(text):
-    assert unguarded(text) == text
+    assert unescape_cell(text) == text
 
 
 HOSTILE = ("=HYPERLINK(1).jpg", "\x1b]0;owned\x07.jpg", "-1.jpg", "a\\x1b.jpg", "'=1.jpg")

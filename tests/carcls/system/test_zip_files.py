@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from carcls.errors import CheckpointError
-from carcls.system.containers import npy_entry, opened_zip, regular_size
+from carcls.system.zip_files import npy_entry, opened_zip, regular_size
 from carcls.training.checkpoint import load_state, read_meta, save_state
 from tests.helpers.mutations import mutated, refusal
 
@@ -63,7 +63,7 @@ def test_arrays_come_back_whatever_their_kind(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (npy((10**9,), "<f8", bytes(8)), r"claims float64 of shape \(1000000000,\), and has 8 bytes"),
+        (npy((10**9,), "<f8", bytes(8)), r"claims float64 of shape \(1000000000,\), but has 8 bytes"),
         (npy((2**40, 2**40), "<f8", bytes(8)), "claims float64"),
         (npy((-1,), "<f8", b""), r"an array of shape \(-1,\)"),
         (npy((2,), "<f8", bytes(17)), "has 17 bytes"),
@@ -93,7 +93,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
         archive.writestr("x.npy", npy((1,), "<f8", bytes(8)))
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("x.npy", npy((1,), "<f8", bytes(8)))
-    with pytest.raises(ValueError, match="a name stands in it twice"):
+    with pytest.raises(ValueError, match="a name occurs twice"):
         entry_of(tmp_path / "a.npz")
 
 
