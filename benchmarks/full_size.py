@@ -48,7 +48,7 @@ def main() -> None:
         dataset = load_dataset(Path(folder) / "contest", processes=cores())
         scanned = time.perf_counter() - started
         # Each picture stands under many names, in every class: as near duplicates none could be held out.
-        dataset = replace(dataset, train_scans=tuple(replace(scan, look=b"") for scan in dataset.train_scans))
+        dataset = replace(dataset, train_scans=tuple(replace(scan, thumbnail=b"") for scan in dataset.train_scans))
         split, store = make_split(dataset, fraction=0.15, seed=0), Store(Path(folder) / "store")
 
         limits = _limits(jpegs, arguments.size)

@@ -1,7 +1,7 @@
 """(photos, configuration, epoch) -> that epoch's training batches."""
 
 from carcls.augment.mixing import Mixing
-from carcls.augment.views import know_policy
+from carcls.augment.views import load_policy
 from carcls.config import TrainConfig
 from carcls.input.epoch_plan import EpochPlan, epoch_order
 from carcls.input.feeder import Feeder
@@ -18,7 +18,7 @@ def training_batches(
     feeder: by whose processes they are made, one for each thread; None: by the threads.
     Raises DataError, and ConfigError where the policy is a file that cannot be one.
     """
-    know_policy(config.augment.policy)
+    load_policy(config.augment.policy)
     augment = config.augment
     labels = data.split.train.labels
     photos, views = epoch_order(config, labels, epoch)

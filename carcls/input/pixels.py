@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError, StoreError
 from carcls.input.pixel_rows import PixelRows
-from carcls.photos.photo import decode_again, decode_bytes, digest_of, read_photo_bytes
-from carcls.store import Blank, Json, Progress, Store
+from carcls.photos.photo import decode_bytes, decode_verified, digest_of, read_photo_bytes
+from carcls.store import ArrayWriter, Json, Progress, Store
 
 _INTERPOLATION = "area down, cubic up"
 """Part of the artefact's key: what `resize` does."""
@@ -120,26 +120,26 @@ def _checked(table: ImageTable, index: int, size_px: int) -> NDArray[np.uint8]:
         data = read_photo_bytes(path)
         if digest_of(data) != table.digests[index]:
             raise DataError("has changed since the data folder was checked")
-        return resize(decode_again(data), size_px)
+        return resize(decode_verified(data), size_px)
     except DataError as error:
         raise DataError(f"{path}: {error}; restore the photo, or start a new study on the folder as it is") from error
 
 
-_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[Blank], None]]
+_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[ArrayWriter], None]]
 
 
 def _request(table: ImageTable, size_px: int, threads: int) -> _Request:
     """Key, shape, dtype and builder, as the store asks for them."""
 
-    def build(blank: Blank) -> None:
+    def build(writer: ArrayWriter) -> None:
         progress = Progress(f"pixels {size_px} px", len(table))
-        _decode_into(blank, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
+        _decode_into(writer, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
 
     return pixels_key(table, size_px), (len(table), size_px, size_px, 3), np.uint8, build
 
 
 def _decode_into(
-    out: Blank | NDArray[np.uint8],
+    out: ArrayWriter | NDArray[np.uint8],
     table: ImageTable,
     rows: NDArray[np.integer],
     size_px: int,

@@ -12,7 +12,7 @@ from carcls.errors import StoreError
 from carcls.input.epoch_plan import EpochPlan
 from carcls.input.prefetch import EpochBatches
 from carcls.input.training_data import TrainingData
-from carcls.store import Blank, Json, Progress
+from carcls.store import ArrayWriter, Json, Progress
 
 _VERSION = 1
 """Part of every key: raise it when the views of an equal key change."""
@@ -62,13 +62,13 @@ def cached_views(
 
 
 def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> NDArray[np.uint8]:
-    def build(blank: Blank) -> None:
+    def build(writer: ArrayWriter) -> None:
         plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
         batches, done = EpochBatches(plan, threads=data.processes), 0
-        progress = Progress(f"view {view} at {size_px} px", len(blank))
+        progress = Progress(f"view {view} at {size_px} px", len(writer))
         for number in range(len(batches)):
             pixels, _ = batches[number]
-            blank[done : done + len(pixels)] = pixels
+            writer[done : done + len(pixels)] = pixels
             done += len(pixels)
             progress.add(len(pixels))
         batches.close()

@@ -1,8 +1,7 @@
-"""How good probabilities are, in numpy.
+"""Classification metrics in NumPy.
 
-Everywhere probabilities are float (n, classes) with rows of sum 1, and labels int (n,).
-
-Every function raises ValueError where the two do not belong together or hold no photo.
+Probabilities are float (n, classes) with rows summing to 1; labels are int (n,). Every function raises ValueError if
+their shapes do not match or n is 0.
 """
 
 import numpy as np
@@ -12,7 +11,7 @@ Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped to this from below before a logarithm: float32 softmax rounds certain losers to 0."""
+"""Lower clip of probabilities before a logarithm, since float32 softmax rounds very unlikely classes to 0."""
 CALIBRATION_BINS = 15
 
 
@@ -38,18 +37,18 @@ def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]
 
 
 def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
-    """Mean of the classes' F1; a class that is neither true nor predicted anywhere is left out."""
+    """Mean F1 over classes, without classes that occur neither in the labels nor in the predictions."""
     counts = confusion(probabilities, labels)
-    # F1 = 2 TP / (2 TP + FP + FN), and the denominator is predictions plus truths of the class.
+    # F1 = 2 TP / (2 TP + FP + FN); the denominator is the class's predictions plus its labels.
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
     seen = occurrences > 0
     return float(np.mean(2.0 * np.diag(counts)[seen] / occurrences[seen]))
 
 
 def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error (Guo et al. 2017): |accuracy - confidence| over bins of equal width, by their size.
+    """Expected calibration error (Guo et al. 2017): mean |accuracy - confidence| over bins, weighted by size.
 
-    Confidence is the largest probability; bin k holds confidences in (k / bins, (k + 1) / bins].
+    Confidence is the largest probability. Bins have equal width: bin k holds confidences in (k / bins, (k + 1) / bins].
     """
     _check(probabilities, labels)
     confidence = probabilities.max(axis=1).astype(np.float64)
@@ -68,5 +67,5 @@ def _check(probabilities: Probabilities, labels: Labels) -> None:
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise ValueError(
             f"labels must lie in 0..{probabilities.shape[1] - 1}, found {labels.min()}..{labels.max()};"
-            " -1 marks an unlabelled photo, which has no score"
+            " -1 marks an unlabelled photo, which cannot be scored"
         )

@@ -27,7 +27,7 @@ from carcls.input.pixels import pixels_key
 from carcls.input.prefetch import EpochBatches
 from carcls.input.stored_views import in_table_order
 from carcls.input.training_data import Part, TrainingData
-from carcls.store import Blank, Json, Progress, leave_out
+from carcls.store import ArrayWriter, Json, Progress, exclude_seconds
 
 _VERSION = 2
 """Part of every key: raise it when the features of an equal key change."""
@@ -96,7 +96,7 @@ def _from_store(
             feature_key(backbone, config, data, table, view),
             (len(table), backbone.width),
             np.float16,
-            lambda blank: _compute(blank, backbone, config, data, table, view=view),
+            lambda writer: _compute(writer, backbone, config, data, table, view=view),
         )
 
     if shared is None:
@@ -106,7 +106,7 @@ def _from_store(
 
 
 def _compute(
-    rows: Blank | NDArray[np.float16],
+    rows: ArrayWriter | NDArray[np.float16],
     backbone: FrozenBackbone,
     config: TrainConfig,
     data: TrainingData,
@@ -123,7 +123,7 @@ def _compute(
         took_s.append(time.perf_counter() - started)
         done += len(pixels)
         progress.add(len(pixels))
-    leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
+    exclude_seconds(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
 
 
 def feature_key(

@@ -170,7 +170,9 @@ class Learner:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
         clock, shown = StepClock(), batches if self._cut is None else MicroBatches(batches, self._cut)
         callbacks = [clock, *([self.averages] if self.averages else [])]
-        history = self._trained.fit(devices.fed(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks).history
+        history = self._trained.fit(
+            devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
+        ).history
         if self.averages:
             self.averages.end_epoch()
         ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)

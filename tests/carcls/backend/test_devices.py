@@ -49,7 +49,7 @@ def test_a_share_outside_0_to_1_is_refused(share):
 
 
 def test_a_share_too_small_for_cuda_is_refused():
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(ValueError, match="leaves nothing after"):
         devices.memory_limit_mib(8_000, 0.05)
 
 

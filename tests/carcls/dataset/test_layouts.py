@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, LayoutKind, find_layout
-from carcls.dataset.names import class_order, is_junk, look, may_be_photo, natural_key, path_key, same_text
+from carcls.dataset.names import (
+    class_order,
+    confusable_key,
+    is_junk,
+    may_be_photo,
+    natural_key,
+    normalized_name,
+    path_key,
+)
 from carcls.dataset.sample_submission import read_sample
 from carcls.dataset.table import load_dataset, load_unlabelled, sort_class_names
 from carcls.dataset.tree import Kind, Tree
@@ -157,7 +165,7 @@ def test_photos_with_odd_endings_are_told_by_their_first_bytes(tmp_path, write_p
     assert sorted(found.test.ids) == sorted(ODD)
     assert sorted(found.train.ids) == sorted(f"{folder}/{name}" for folder in "ab" for name in ODD)
     assert [(entry.path, entry.reason.partition(";")[0]) for entry in found.quarantined] == [
-        ("a/notes.txt", "neither by its name nor by its first bytes a photo"),
+        ("a/notes.txt", "not a photo by its name or its first bytes"),
         ("test/moving.gif1", "a GIF file"),
     ]
     assert {path.name for path in photos_below(root / "test")} == {*ODD, "moving.gif1"}
@@ -201,21 +209,21 @@ def test_folders_and_tables_refuse_the_same_class_names(tmp_path, write_photo, s
         by_table = load_dataset(tmp_path / "other", processes=1, layout=layout)
         assert by_table.class_names == ("c",)
         reasons = [entry.reason for entry in by_table.quarantined if entry.reason.startswith(f"{name} line")]
-        assert [reason.endswith("is not a text of one line") for reason in reasons] == [True]
+        assert [reason.endswith("is not a one-line text") for reason in reasons] == [True]
 
 
 @given(st.text(min_size=1, max_size=5), st.sampled_from(["\u200b", "\u00ad", "\ufe0f", " ", "\xa0", "\u2009"]))
 def test_names_look_the_same_whatever_cannot_be_seen(name, sign):
-    assert look(name.upper()) == look(look(name.upper()))
-    assert look(f"{sign}{name}{sign}") == look(name)
-    assert look(f"{name} {sign} x") == look(f"{name} x")
+    assert confusable_key(name.upper()) == confusable_key(confusable_key(name.upper()))
+    assert confusable_key(f"{sign}{name}{sign}") == confusable_key(name)
+    assert confusable_key(f"{name} {sign} x") == confusable_key(f"{name} x")
 
 
 def test_names_that_look_different_are_not_alike():
     names = ["BMW X5", "BMW X6", "BMWX5", "9", "09", "Лада", "Лаба", "e", "ё", "X-5", "X 5"]
-    assert len({look(name) for name in names}) == len(names)
-    assert look("Кalina") == look("Kаlina") == look("kalina")
-    assert look("Кalina", one_alphabet=False) != look("Kalina", one_alphabet=False)
+    assert len({confusable_key(name) for name in names}) == len(names)
+    assert confusable_key("Кalina") == confusable_key("Kаlina") == confusable_key("kalina")
+    assert confusable_key("Кalina", merge_alphabets=False) != confusable_key("Kalina", merge_alphabets=False)
 
 
 def test_a_folder_is_listed_once_and_tells_what_stands_in_it(tmp_path):
@@ -259,8 +267,8 @@ def test_numbers_of_thousands_of_digits_are_names_too():
 
 @given(st.text(max_size=8))
 def test_one_text_for_all_that_read_alike(name):
-    assert same_text(same_text(name)) == same_text(name)
-    assert same_text(f" {name}\t") == same_text(name)
+    assert normalized_name(normalized_name(name)) == normalized_name(name)
+    assert normalized_name(f" {name}\t") == normalized_name(name)
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "THUMBS.DB", "desktop.ini", "._a.jpg", "__MACOSX"])

@@ -29,15 +29,15 @@ def test_two_spellings_are_refused_and_a_key_decides(make_root):
     for name, ids in (("sample-submission.csv", "0.jpg"), ("sample_submission.csv", "1.jpg")):
         (root / name).write_text(f"Id,Category\n{ids},0\n")
     found = load_dataset(root, processes=1)
-    assert "which sample submission counts, sample-submission.csv or sample_submission.csv?" in found.sample_problem
-    with pytest.raises(DataError, match=r"Name it by data\.sample"):
+    assert "which sample submission is right, sample-submission.csv or sample_submission.csv?" in found.sample_problem
+    with pytest.raises(DataError, match=r"Set data\.sample"):
         check_trainable(found)
     with pytest.raises(SubmissionError, match="which sample"):
         load_unlabelled(root, processes=1)
     named = load_dataset(root, processes=1, layout=Layout(sample=root / "sample_submission.csv"))
     assert (named.test.ids, named.sample_problem) == (("1.jpg",), "")
     assert [(entry.path, entry.reason) for entry in named.quarantined if entry.path.endswith(".csv")] == [
-        ("sample-submission.csv", "not followed: data.sample names sample_submission.csv")
+        ("sample-submission.csv", "not used: data.sample is sample_submission.csv")
     ]
 
 
@@ -50,7 +50,7 @@ def test_what_reads_like_a_sample_is_named(make_root, name):
     (root / name).write_text("Id,Category\n0.jpg,0\n")
     found = load_unlabelled(root, processes=1)
     assert found.sample_submission is None
-    assert [(entry.path, entry.reason.partition(":")[0]) for entry in found.quarantined] == [(name, "not followed")]
+    assert [(entry.path, entry.reason.partition(":")[0]) for entry in found.quarantined] == [(name, "not used")]
 
 
 def test_a_sample_beside_a_named_folder_is_named_or_followed(make_root, tmp_path, write_photo):
@@ -69,10 +69,10 @@ def test_a_sample_beside_a_named_folder_is_named_or_followed(make_root, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Id,a,b\n0.jpg,0.5,0.5\n", r"csv:1: expected 2 columns.* found 3; a submission of one probability a class"),
+        ("Id,a,b\n0.jpg,0.5,0.5\n", r"csv:1: expected 2 columns.* found 3; submissions with one probability per class"),
         ("Id\n0.jpg\n", "csv:1: expected 2 columns, an id and a class, found 1"),
         ("Id;Category\n0.jpg;0\n", "csv:1: .*found 1; its cells must be separated by commas"),
-        ("Id,Category\n0.jpg,0\n 0.jpg,1\n", "csv:3: id '0.jpg' stands in line 2 already"),
+        ("Id,Category\n0.jpg,0\n 0.jpg,1\n", "csv:3: id '0.jpg' already occurs in line 2"),
         ("Id,Category\n0.jpg,Audi\n1.jpg,BMW\n", "csv:2: class 'Audi' is not in the training data"),
         ("Id,Category\n", "csv:1: no rows under the header"),
     ],

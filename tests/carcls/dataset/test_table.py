@@ -46,7 +46,7 @@ def test_quarantines_by_name_and_goes_on(make_root):
     ]
     reasons = [entry.reason for entry in dataset.quarantined]
     assert reasons[1] == "train.csv line 6: no such file"
-    assert reasons[3] == "train.csv line 8: Id stands in line 2 already"
+    assert reasons[3] == "train.csv line 8: Id already occurs in line 2"
     assert reasons[4] == "not a JPEG, PNG or WebP file"
 
 
@@ -115,7 +115,7 @@ def test_tables_select_compare_and_keep_their_labels():
     assert len(table.select([])) == 0
     with pytest.raises(ValueError, match="read-only"):
         table.labels[0] = 5
-    with pytest.raises(ValueError, match="one id, path, label and digest"):
+    with pytest.raises(ValueError, match="one id, path, label and digest per photo"):
         ImageTable(Path("r"), ("a",), (), np.array([0]), ("x",))
 
 

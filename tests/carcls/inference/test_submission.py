@@ -108,7 +108,7 @@ def test_every_id_of_the_sample_gets_one_row_with_its_own_class(tmp_path_factory
         ("Id,Category\n", "csv:1: no rows under the header Id,Category"),
         ("Id,Category\na.jpg\n", "csv:2: expected 2 columns, an id and a class, found 1"),
         ("Id,Category\na.jpg,0\n\nb.jpg,0,0\n", "csv:4: expected 2 columns, an id and a class, found 3"),
-        ("Id,Category\na.jpg,0\nb.jpg,0\na.jpg,0\n", "csv:4: id 'a.jpg' stands in line 2 already"),
+        ("Id,Category\na.jpg,0\nb.jpg,0\na.jpg,0\n", "csv:4: id 'a.jpg' already occurs in line 2"),
         ("Id,Category\n,0\n", "csv:2: empty id"),
         ("Id,Category\na.jpg,\nb.jpg,Lada\n", "csv:3: class 'Lada' is not in the training data, .*; expected 0, 1"),
         (b"Id,Category\na.jpg,0\n\xff\xfe.jpg,0\n", "csv:3: not UTF-8"),

@@ -133,7 +133,7 @@ def test_a_store_that_cannot_be_used_is_said_once_and_photos_come_all_the_same(t
             assert np.array_equal(got[:], stored)
     [line] = caplog.messages
     assert f"store {small.root}: pixels 16 px of 0.0 MB does not fit the quota" in line
-    assert line.endswith("going on without it: slower, with the same results")
+    assert line.endswith("continuing without it: slower, with the same results")
 
 
 def test_photos_on_demand_name_what_changed_or_went(tmp_path, make_root, write_photo):

@@ -80,7 +80,7 @@ def test_warnings(findings):
     assert findings.warnings == (
         "1 photos, rows or classes cannot be used as they are",
         "2 of 2 classes have under 10 photos to validate on: Лада Приора, Нива",
-        "1 groups of exact copies with two labels; they are never validated on",
+        "1 groups of exact copies with two labels; they are not used for validation",
         "1 groups of look-alikes across training and test",
     )
 
@@ -91,7 +91,7 @@ def test_class_names_that_look_alike_are_warned_of(tmp_path, write_photo):
         write_photo(tmp_path / name / "1.jpg", seed)
     found = examine(load_dataset(tmp_path, processes=1), seed=0)
     assert [line for line in found.warnings if "alike" in line] == [
-        "class names that look alike and differ only by case, spaces or signs without a shape:"
+        "class names that look alike and differ only by case, spaces or invisible characters:"
         " 'BMW  X5', 'BMW X5', 'BMW X5\\u200b', 'BMW\\xa0X5', 'bmw x5'",
         "class names that look alike and differ only by letters of two alphabets: 'Kalina', 'Кalina'",
     ]

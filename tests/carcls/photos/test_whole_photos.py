@@ -13,7 +13,7 @@ from PIL import Image
 from carcls.dataset.scan import scan_photo
 from carcls.errors import DataError
 from carcls.photos import jpeg
-from carcls.photos.photo import decode_again, decode_bytes, preview_bytes
+from carcls.photos.photo import decode_bytes, decode_verified, preview_bytes
 
 KINDS = {
     "plain": {},
@@ -52,7 +52,7 @@ def test_a_jpeg_that_was_cut_off_and_closed_is_refused(kind, mode, size):
     assert preview_bytes(whole).width == size[0]
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95):
         for read in (decode_bytes, preview_bytes):
-            with pytest.raises(DataError, match="cut short"):  # or broken, where a later scan's table is cut
+            with pytest.raises(DataError, match="truncated"):  # or broken, where a later scan's table is cut
                 read(closed_at(whole, share))
 
 
@@ -61,7 +61,7 @@ def test_a_progressive_jpeg_that_ends_after_one_of_its_scans_is_refused():
     ends = [scan.end for scan in jpeg._frame(whole).scans]
     assert len(ends) > 5
     for end in ends[:-1]:
-        with pytest.raises(DataError, match="cut short"):
+        with pytest.raises(DataError, match="truncated"):
             preview_bytes(whole[:end] + b"\xff\xd9")
     assert preview_bytes(whole[: ends[-1]] + b"\xff\xd9").width == 320
 
@@ -78,10 +78,10 @@ def test_a_photo_that_ends_in_grey_is_whole():
 
 def test_what_was_checked_is_decoded_to_the_same_pixels_and_cut_photos_are_not_checked_again(tmp_path):
     whole = saved(noise(320, 280))
-    assert np.array_equal(decode_again(whole), decode_bytes(whole))
+    assert np.array_equal(decode_verified(whole), decode_bytes(whole))
     (tmp_path / "cut.jpg").write_bytes(closed_at(whole, 0.4))
-    assert scan_photo(tmp_path / "cut.jpg").reason == "cut short: a part of the photo is missing, and would be grey"
-    assert decode_again(closed_at(whole, 0.4)).shape == (280, 320, 3)
+    assert scan_photo(tmp_path / "cut.jpg").reason == "truncated: a part of the photo is missing and would be grey"
+    assert decode_verified(closed_at(whole, 0.4)).shape == (280, 320, 3)
 
 
 @settings(max_examples=60, deadline=None)

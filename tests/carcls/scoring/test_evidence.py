@@ -44,13 +44,13 @@ def test_damaged_evidence_is_named(tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[:-5], whole[: len(whole) // 2], b"\x00" * 40):
         path.write_bytes(content)
-        with pytest.raises(EvidenceError, match=r"epoch-0001\.npz: no probabilities of an epoch"):
+        with pytest.raises(EvidenceError, match=r"epoch-0001\.npz: cannot be read as an epoch's probabilities"):
             Evidence.read(path)
     with pytest.raises(EvidenceError, match="missing"):
         Evidence.read(tmp_path / "missing.npz")
-    with pytest.raises(EvidenceError, match="a message's probabilities cannot be read"):
+    with pytest.raises(EvidenceError, match="the probabilities in a message cannot be read"):
         Evidence.from_text("AAAA")
-    with pytest.raises(EvidenceError, match="a message's probabilities cannot be read"):
+    with pytest.raises(EvidenceError, match="the probabilities in a message cannot be read"):
         Evidence.from_text("not base64!")
 
 

@@ -104,7 +104,7 @@ def test_folds_depend_on_seed_and_count_alone():
 
 
 def test_too_many_folds_are_refused():
-    with pytest.raises(DataError, match="4 photos make no 5 folds that each have photos to validate: ask for fewer"):
+    with pytest.raises(DataError, match="4 photos are too few for 5 folds with validation photos each: ask for fewer"):
         make_folds(split_of([0, 0], [1, 1]), count=5, seed=0)
     with pytest.raises(DataError, match="folds: expected 2 or more, found 1"):
         make_folds(split_of([0, 0], [1, 1]), count=1, seed=0)

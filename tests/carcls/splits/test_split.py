@@ -23,12 +23,14 @@ def dataset(labels, digests=None, pictures=None) -> Dataset:
     names = tuple(str(label) for label in range(max(labels) + 1))
     paths = tuple(f"train/{names[label]}/{id_}" for id_, label in zip(ids, labels, strict=True))
     table = ImageTable(Path("r"), ids, paths, np.array(labels), tuple(digests or ids))
-    looks = [b""] * len(labels) if pictures is None else [look(index, of) for index, of in enumerate(pictures)]
-    scans = tuple(Scan(digest, look=look) for digest, look in zip(table.digests, looks, strict=True))
+    thumbnails = (
+        [b""] * len(labels) if pictures is None else [thumbnail(index, of) for index, of in enumerate(pictures)]
+    )
+    scans = tuple(Scan(digest, thumbnail=one) for digest, one in zip(table.digests, thumbnails, strict=True))
     return Dataset(names, table, NOTHING, None, (), scans, ())
 
 
-def look(index: int, picture: int) -> bytes:
+def thumbnail(index: int, picture: int) -> bytes:
     noise = np.random.default_rng(index).integers(-3, 4, PICTURES[picture].shape)
     return np.clip(PICTURES[picture] + noise, 0, 255).astype(np.uint8).tobytes()
 

@@ -58,4 +58,4 @@ def test_a_store_on_a_network_disk_is_warned_of_once(tmp_path, monkeypatch, capl
     for kind in ("a", "b"):
         Store(tmp_path).get_or_build({"kind": kind}, (3,), "uint8", ones)
     [line] = caplog.messages
-    assert line.startswith(f"store {tmp_path} lies on a network file system (nfs4): slow; set store.root")
+    assert line.startswith(f"store {tmp_path} is on a network file system (nfs4): slow; set store.root")

@@ -267,7 +267,7 @@ def test_a_disk_that_refuses_is_said_in_one_line(tmp_path, caplog):
             Store(tmp_path).get_or_build(KEY, (3_000_000,), np.uint8, full)
     [line] = caplog.messages
     assert line.startswith(f"store {tmp_path}: test of 3.0 MB cannot be built: No space left on device; free room")
-    assert line.endswith("going on without it: slower, with the same results")
+    assert line.endswith("continuing without it: slower, with the same results")
     assert left_over(tmp_path) == []
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from carcls.errors import DataError, StoreError
 from carcls.events import StoreUse
-from carcls.store import Store, leave_out, take_use, usage
+from carcls.store import Store, exclude_seconds, take_use, usage
 from carcls.store.artefact import Artefact, Trailer
 from carcls.store.files import read_trailer
-from carcls.store.usage import Stopwatch, count_built, count_reused
+from carcls.store.usage import BuildTimer, count_built, count_reused
 
 OUTER, INNER = {"kind": "features"}, {"kind": "pixels"}
 SPAWN = multiprocessing.get_context("spawn")
@@ -62,25 +62,25 @@ def build_s(store: Store, kind: str) -> float | None:
 
 
 def test_a_stopwatch_leaves_out_those_inside_it(clock):
-    failed = Stopwatch()
+    failed = BuildTimer()
 
     def fail() -> None:
         with failed:
             clock.now_s += 16
             raise DataError("this photo is broken")
 
-    with Stopwatch() as outer:
+    with BuildTimer() as outer:
         clock.now_s += 1
-        with Stopwatch() as middle:
+        with BuildTimer() as middle:
             clock.now_s += 2
-            with Stopwatch() as innermost:
+            with BuildTimer() as innermost:
                 clock.now_s += 4
             clock.now_s += 8
         with pytest.raises(DataError):
             fail()
         clock.now_s += 32
     assert (outer.own_s, middle.own_s, innermost.own_s, failed.own_s) == (33, 10, 4, 16)
-    with Stopwatch() as later:
+    with BuildTimer() as later:
         clock.now_s += 64
     assert later.own_s == 64
 
@@ -89,12 +89,12 @@ def test_a_stopwatch_knows_nothing_of_other_threads(clock):
     inner_runs, may_end = threading.Event(), threading.Event()
 
     def other() -> float:
-        with Stopwatch() as stopwatch:
+        with BuildTimer() as stopwatch:
             inner_runs.set()
             may_end.wait(60)
         return stopwatch.own_s
 
-    with ThreadPoolExecutor(1) as pool, Stopwatch() as outer:
+    with ThreadPoolExecutor(1) as pool, BuildTimer() as outer:
         future = pool.submit(other)
         assert inner_runs.wait(60)
         clock.now_s += 3
@@ -121,11 +121,11 @@ def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock
 def test_what_a_build_leaves_out_does_not_count(tmp_path, clock):
     def features(blank) -> None:
         clock.now_s += 9
-        leave_out(6.0)
+        exclude_seconds(6.0)
         blank[:] = 1
 
     Store(tmp_path).get_or_build(OUTER, (3,), np.uint8, features)
-    leave_out(1000.0)  # outside of any build
+    exclude_seconds(1000.0)  # outside of any build
     assert build_s(Store(tmp_path), "features") == 3.0
     assert take_use() == StoreUse(built=1, built_s=3.0)
 

@@ -57,4 +57,4 @@ def train_with(data, weights, tmp_path):
 @pytest.mark.parametrize(("options", "said"), [({"enabled": False}, 0), ({"quota_bytes": 1000}, 1)])
 def test_training_goes_on_without_the_store_to_equal_numbers(train_with, with_store, caplog, options, said):
     assert train_with(**options) == with_store
-    assert sum("going on without it" in message for message in caplog.messages) == said
+    assert sum("continuing without it" in message for message in caplog.messages) == said

@@ -91,10 +91,10 @@ def before_one_background(cars: Sequence[Image], places: Sequence[Image], seed: 
         cv2.resize(cv2.cvtColor(car[..., :3], cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
         for car in cars
     ]
-    looks = np.stack(grey).reshape(len(cars), -1).astype(np.float32)
-    looks -= looks.mean(axis=1, keepdims=True)
-    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
-    likeness = looks @ looks.T
+    thumbnails = np.stack(grey).reshape(len(cars), -1).astype(np.float32)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
+    likeness = thumbnails @ thumbnails.T
     np.fill_diagonal(likeness, -1.0)
     for one in range(len(cars)):
         for other in np.argsort(-likeness[one], kind="stable")[:_LIKELY].tolist():

@@ -14,7 +14,7 @@ from carcls.store import Store
 from carcls.store.artefact import Artefact
 from carcls.store.files import exclusive
 from carcls.store.inventory import Entry
-from carcls.store.room import victims
+from carcls.store.quota import victims
 
 SHAPE = (100, 1000)
 FILE_BYTES = Artefact.of({"number": 0}, SHAPE, np.uint8).file_bytes
