@@ -204,7 +204,7 @@ def _epoch_rates(split: Split, size_px: int, store: Store, epochs: int) -> list[
 
     data = TrainingData(split=split, store=store, view_seed=0, processes=cores())
     config = feeding_config("light", size_px=size_px, batch_size=32)
-    with Feeder(config, cores=cores(), nursery=None) as feeder:
+    with Feeder(config, cores=cores(), batch_server=None) as feeder:
         return [our_epoch_rate(data, config, feeder, epoch=epoch) for epoch in range(epochs + 1)][1:]
 
 

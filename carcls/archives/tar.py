@@ -65,6 +65,7 @@ class Tar:
                 )
             at = info.offset
             yield info
+            # From here on the next entry's headers are read, which are limited again.
             self._file.left = MAX_HEADER_BYTES
             self._file.whose = f"{self._name}: the entry after {info.name[:200]!r}"
 

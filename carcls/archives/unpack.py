@@ -118,6 +118,7 @@ class _Writer:
         path = _below(self._root, plan.folder + member.path, plan.name)
         self._staged_files.finish(path)
         there = path.exists()
+        # Zip stores checksums, so an equal file is recognised without unpacking; tar does not.
         if there and member.crc is not None and _has(path, member.byte_count, member.crc):
             self.kept += 1
             return

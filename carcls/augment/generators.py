@@ -35,7 +35,7 @@ class ViewGenerators:
             "has_uint32": 0,
             "uinteger": 0,
         }
-        a, b, c, d, e, f = self._words.random_raw(6).tolist()
+        a, b, c, d, e, f = self._words.random_raw(6).tolist()  # 64 bits each
         self.python.seed(a << 64 | b)
         self._bits.state = {
             "bit_generator": "PCG64DXSM",

@@ -52,7 +52,7 @@ def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
         sums = np.multiply(x[row], np.uint16(part), dtype=np.uint16)
         sums += np.multiply(x[partner], np.uint16(_WHOLE - part), dtype=np.uint16)
         sums += np.uint16(_WHOLE // 2)
-        mixed[row] = sums >> 8
+        mixed[row] = sums >> 8  # division by _WHOLE, rounded by the half added above
     return mixed, _shared(y, partners, part / _WHOLE)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from carcls.dataset.csv_rows import CsvFile
 from carcls.dataset.layouts import Layout
+from carcls.dataset.names import letters_only
 from carcls.errors import DataError
 
 _PATHS = (
@@ -15,7 +16,7 @@ _LABELS = (
     "model carmodel vehiclemodel car makemodel bodytype breed species",
     "classid labelid categoryid brand make",
 )
-"""Normalised by `_letters`. Later groups are only tried if no name of an earlier group is present."""
+"""Normalised by `letters_only`. Later groups are only tried if no name of an earlier group is present."""
 
 
 def path_and_label_columns(table: CsvFile, layout: Layout) -> tuple[str, str]:
@@ -31,7 +32,7 @@ def path_and_label_columns(table: CsvFile, layout: Layout) -> tuple[str, str]:
 
 def _usual_column(table: CsvFile, groups: Sequence[str], what: str, key: str) -> str:
     for usual in groups:
-        matches = [name for name in table.header if _letters(name) in usual.split()]
+        matches = [name for name in table.header if letters_only(name) in usual.split()]
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -44,8 +45,3 @@ def _usual_column(table: CsvFile, groups: Sequence[str], what: str, key: str) ->
     raise DataError(
         f"{table.path}: which column holds the {what}? {found}; set {key}. Columns: {','.join(table.header)[:80]}"
     )
-
-
-def _letters(name: str) -> str:
-    """Normalises `Image ID`, `image_id` and `imageId` to one name."""
-    return "".join(sign for sign in name.casefold() if sign.isalnum())

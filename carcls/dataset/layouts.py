@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from carcls.dataset.csv_rows import read_csv
+from carcls.dataset.names import letters_only
 from carcls.dataset.tree import Kind, Tree, join
 from carcls.errors import DataError
 
@@ -170,16 +171,12 @@ def unread_csv_files(tree: Tree) -> list[str]:
 def is_sample_name(name: str) -> bool:
     """True for `sample-submission.csv` in any spelling, such as `SampleSubmission.csv`."""
     stem, _, ending = name.casefold().rpartition(".")
-    return ending == "csv" and _letters(stem) == "samplesubmission"
+    return ending == "csv" and letters_only(stem) == "samplesubmission"
 
 
 def resembles_sample_name(name: str) -> bool:
     """True for names that a user may mistake for the sample's, such as `sample_submission.csv.txt`."""
-    return any(word in _letters(name) for word in ("samplesub", "submission"))
-
-
-def _letters(name: str) -> str:
-    return "".join(sign for sign in name.casefold() if sign.isalnum())
+    return any(word in letters_only(name) for word in ("samplesub", "submission"))
 
 
 def _holds_photos(tree: Tree, folder: str, nested: bool) -> bool:

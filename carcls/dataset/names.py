@@ -48,6 +48,11 @@ def normalized_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
+def letters_only(name: str) -> str:
+    """Lower-case letters and digits: `Image ID`, `image_id` and `imageId` are one name."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
 def is_class_name(name: str) -> bool:
     """True for a normalised one-line text without control characters or lone surrogates.
 

@@ -1,4 +1,4 @@
-"""(photos, configuration, epoch) -> that epoch's training batches."""
+"""Builds the training batches of an epoch."""
 
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import load_policy
@@ -13,10 +13,10 @@ from carcls.input.training_data import TrainingData
 def training_batches(
     data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1, feeder: Feeder | None = None
 ) -> EpochBatches:
-    """The training batches of one epoch (0-based, over all stages), photos at size_px.
+    """The training batches of one epoch (0-based, over all stages), with photos at size_px.
 
-    feeder: by whose processes they are made, one for each thread; None: by the threads.
-    Raises DataError, and ConfigError where the policy is a file that cannot be one.
+    feeder: its processes prepare the batches, one per thread; None lets the threads do it. Raises DataError, and
+    ConfigError for an invalid policy file.
     """
     load_policy(config.augment.policy)
     augment = config.augment

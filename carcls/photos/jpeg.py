@@ -103,6 +103,7 @@ def is_truncated(data: bytes, image: NDArray[np.uint8]) -> bool:
     image: the decoded photo at any size, grey (h, w) or RGB (h, w, 3), before EXIF rotation. False if truncation cannot
     be detected: for arithmetic coding, and for files that Pillow does not read.
     """
+    # The cheap test comes first: most photos have one scan and do not end in grey.
     if _has_one_scan(data) and not _ends_grey(image):
         return False
     frame = _frame(data)
@@ -110,6 +111,7 @@ def is_truncated(data: bytes, image: NDArray[np.uint8]) -> bool:
         return False
     if _lacks_scans(frame):
         return True
+    # Appended data changes the pixels only if the last scan was truncated.
     pixels = _decoded(data, frame)
     return pixels is not None and pixels != _decoded(_with_more_data(data, frame.scans[-1]), frame)
 
@@ -187,6 +189,7 @@ def _lacks_scans(frame: _Frame) -> bool:
     told: dict[int, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(_COEFFICIENTS, np.bool_))
     for scan in frame.scans:
         for component in scan.components:
+            # Later scans refine the same coefficients; only the last one reaches bit 0.
             told[component][scan.first : scan.last + 1] |= scan.bits_left == 0
     return not all(told[component].all() for component in frame.components)
 

@@ -25,12 +25,12 @@ def share_of_differing_parts(pictures: Floats, others: Floats) -> Floats:
     mean, deviation = _moments(second)
     likeness = np.full(mean.shape, -1.0, dtype=np.float32)
     side = first.shape[-1]
-    framed = np.pad(first, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    framed = np.pad(first, ((0, 0), (1, 1), (1, 1)), mode="edge")  # (m, s + 2, s + 2), room for the shifts
     texture = _moments(first)[1]
     for row, column in _SHIFTS:
         moved = framed[:, 1 + row : 1 + row + side, 1 + column : 1 + column + side]
         moved_mean, moved_deviation = _moments(moved)
-        together = _means(moved * second) - moved_mean * mean
+        together = _means(moved * second) - moved_mean * mean  # covariance of each part
         likeness = np.maximum(likeness, together / np.maximum(moved_deviation * deviation, np.float32(1e-3)))
     shows = np.minimum(texture, deviation) > _TEXTURE
     count = np.count_nonzero(shows, axis=(1, 2))

@@ -69,6 +69,7 @@ def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
 
 def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
     """Root of the mean loss's derivative by bisection, or the bound if the root is outside."""
+    # d loss / d factor = mean over photos of (expected log p under the scaled model) - (log p of the true class)
     true_logs = logs[np.arange(len(labels)), labels].mean()
     low, high = np.log(COLDEST), np.log(HOTTEST)
     for _ in range(_STEPS):
@@ -80,7 +81,7 @@ def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
 
 
 def _losses(logits: Floats, labels: NDArray[np.integer]) -> Floats:
-    highest = logits.max(axis=1, keepdims=True)
+    highest = logits.max(axis=1, keepdims=True)  # avoids overflow in exp
     total = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
     return total - logits[np.arange(len(labels)), labels]
 

@@ -12,7 +12,6 @@ Labels = NDArray[np.integer]
 
 SMALLEST_PROBABILITY = 1e-7
 """Lower clip of probabilities before a logarithm, since float32 softmax rounds very unlikely classes to 0."""
-CALIBRATION_BINS = 15
 
 
 def accuracy(probabilities: Probabilities, labels: Labels) -> float:
@@ -43,19 +42,6 @@ def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
     seen = occurrences > 0
     return float(np.mean(2.0 * np.diag(counts)[seen] / occurrences[seen]))
-
-
-def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error (Guo et al. 2017): mean |accuracy - confidence| over bins, weighted by size.
-
-    Confidence is the largest probability. Bins have equal width: bin k holds confidences in (k / bins, (k + 1) / bins].
-    """
-    _check(probabilities, labels)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    hit = probabilities.argmax(axis=1) == labels
-    of_bin = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(of_bin, weights=hit, minlength=bins) - np.bincount(of_bin, weights=confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
 
 
 def _check(probabilities: Probabilities, labels: Labels) -> None:

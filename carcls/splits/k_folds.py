@@ -56,7 +56,7 @@ def make_folds(split: Split, *, count: int, seed: int) -> Folds:
             continue
         in_class = np.zeros(count, np.int64)
         for group in sorted(groups, key=len, reverse=True):
-            fold = int(np.lexsort((in_all, in_class))[0])
+            fold = int(np.lexsort((in_all, in_class))[0])  # lexsort's last key is the primary one
             numbers[group] = fold
             in_class[fold] += len(group)
             in_all[fold] += len(group)

@@ -42,7 +42,7 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            if not _is_current(file, path):
+            if not _is_current(file, path):  # replaced or removed while this process waited for the lock
                 continue
             trailer = _check(file, artefact)
             if trailer is None:
@@ -124,7 +124,7 @@ def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[ArrayWr
     digest = digest_of(file.fileno(), len(header), artefact.content_bytes)
     trailer = Trailer.now(artefact, digest, build_s=building.own_s)
     os.pwrite(file.fileno(), trailer.pack(), artefact.content_end)
-    os.fsync(file.fileno())
+    os.fsync(file.fileno())  # before the rename, so that a power cut cannot leave an incomplete file under the name
     path.with_suffix(BUILDING).replace(path)
     fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; waiting builders see that the name is gone
     count_built(building.own_s)

@@ -113,6 +113,7 @@ class Store:
             opened = files.open_artefact(path, artefact)  # published after this process looked
             if opened is not None:
                 return opened
+            # After claiming, so that two builders of one artefact do not both evict others.
             reserve(self.root, file, artefact.file_bytes, quota_bytes=self.quota_bytes)
             built = files.write(file, path, artefact, build)
             damage.mark_checked(path)

@@ -50,7 +50,7 @@ def check_no_overlap(archive: zipfile.ZipFile, byte_count: int) -> None:
             raise ValueError(f"entry {info.filename[:200]!r} shares its bytes with another")
         end = info.header_offset + _LOCAL_HEADER_BYTES + len(info.filename) + info.compress_size
     if end > byte_count:
-        raise ValueError("its last entry goes on beyond the end of the file")
+        raise ValueError("its last entry ends beyond the end of the file")
 
 
 @dataclass(frozen=True, slots=True)

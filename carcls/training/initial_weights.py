@@ -1,7 +1,7 @@
-"""Variables that are as they were at the start: a checkpoint names them, by their content, and leaves them out.
+"""Tracks backbone weights that have not changed since the start. Checkpoints omit them and store their digests instead.
 
-Which they are follows from the layers that were ever trainable, for a frozen layer never changes; what they hold is
-known by a digest, so that a checkpoint is never completed by other values than those that it was written beside.
+A weight may have changed if its layer was ever trainable, since a frozen layer never changes. The digests ensure that a
+checkpoint is only completed with the values that were in use when it was written.
 """
 
 import hashlib
@@ -17,57 +17,57 @@ from carcls.models.classifier import Classifier
 from carcls.training.checkpoint import model_variables, restore_variables, variable_arrays
 
 _NAMED = 3
-"""Variables that an error lists."""
+"""Maximum number of variables listed in an error."""
 
-LeftOut = Mapping[str, str]
-"""Checkpoint key -> digest of each variable that a checkpoint leaves out."""
+Omitted = Mapping[str, str]
+"""Checkpoint key -> digest of each variable that a checkpoint omits."""
 
-NOTHING: LeftOut = MappingProxyType({})
-"""What a checkpoint leaves out that holds everything."""
+NOTHING_OMITTED: Omitted = MappingProxyType({})
+"""For a complete checkpoint."""
 
 
 class InitialWeights:
-    """The backbone's weights at the start of a training, and which of them may have changed since. Not thread-safe."""
+    """The backbone's initial weights, and which of them may have changed since. Not thread-safe."""
 
     def __init__(self, classifier: Classifier) -> None:
-        """classifier: as it was built, before anything is trained or restored."""
+        """classifier: freshly built, before anything is trained or restored."""
         own = {id(variable) for variable in classifier.backbone.weights}
         named = {key: one for key, one in model_variables(classifier.model).items() if id(one) in own}
         self._digests = {key: _digest(variable_arrays({key: one})[key]) for key, one in named.items()}
         self._changed: set[str] = set()
 
     @property
-    def unchanged(self) -> LeftOut:
-        """Those that are still what they were."""
+    def unchanged(self) -> Omitted:
+        """Weights that have not changed."""
         return {key: digest for key, digest in self._digests.items() if key not in self._changed}
 
     @property
     def all_unchanged(self) -> bool:
-        """True as long as no weight of the backbone was ever trainable or restored."""
+        """True if no weight of the backbone was ever trainable or restored."""
         return not self._changed
 
     def note_trainable(self, backbone: keras.Model) -> None:
-        """From now on whatever is trainable there may change: with a layer's weights its statistics too."""
+        """Notes that all weights of trainable layers may change from now on, including statistics."""
         trainable = (layer for layer in backbone.layers if layer.trainable)
         self._note_changed(f"model/{variable.path}" for layer in trainable for variable in layer.weights)
 
     def restore(
-        self, variables: Mapping[str, keras.Variable], arrays: Mapping[str, NDArray[Any]], left_out: LeftOut | None
+        self, variables: Mapping[str, keras.Variable], arrays: Mapping[str, NDArray[Any]], left_out: Omitted | None
     ) -> None:
-        """Fill a freshly built model from a checkpoint; what that left out stays as it was built.
+        """Restores a freshly built model from a checkpoint. Omitted variables keep their initial values.
 
-        left_out: None for a checkpoint that names no variables, and leaves the whole backbone out. Raises
-        CheckpointError where what was left out was built from other weights than when the checkpoint was written, or
-        where anything else is missing or does not fit.
+        left_out: omitted variables, or None for an older checkpoint that omits the whole backbone without listing it.
+        Raises CheckpointError if an omitted variable had other initial values when the checkpoint was written, or if
+        anything else is missing or does not fit.
         """
         left_out = self._digests if left_out is None else left_out
         wrong = sorted(key for key, digest in left_out.items() if self._digests.get(key) != digest)
         if wrong:
             more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
             raise CheckpointError(
-                f"this checkpoint leaves out initial weights that are not what they were when it was written:"
-                f" {', '.join(wrong[:_NAMED])}{more}; put the weights file or the version of Keras back as it was, or"
-                " start a new training"
+                f"this checkpoint omits initial weights that have changed since it was written:"
+                f" {', '.join(wrong[:_NAMED])}{more}; restore the original weights file or Keras version, or start a"
+                " new training"
             )
         restore_variables({key: one for key, one in variables.items() if key not in left_out}, arrays)
         self._note_changed(variables.keys() - left_out.keys())
@@ -76,21 +76,20 @@ class InitialWeights:
         self._changed.update(key for key in keys if key in self._digests)
 
 
-def read_left_out(meta: Mapping[str, Any]) -> tuple[str | None, LeftOut | None]:
-    """The weights that complete a checkpoint, by name, and what it leaves out; (None, {}) where it holds everything.
+def read_omitted(meta: Mapping[str, Any]) -> tuple[str | None, Omitted | None]:
+    """Identity of the weights that complete a checkpoint, and the omitted variables; (None, {}) if it is complete.
 
-    Checkpoints from before variables were left out one by one name a backbone, and leave out all of it or nothing.
-    Raises CheckpointError for anything else.
+    Older checkpoints name a backbone and omit all of it or nothing. Raises CheckpointError for invalid values.
     """
     if "left_out" not in meta:
         backbone = meta.get("backbone")
-        return backbone, NOTHING if backbone is None else None
+        return backbone, NOTHING_OMITTED if backbone is None else None
     weights, left_out = meta.get("weights"), meta["left_out"]
     is_table = isinstance(left_out, dict) and all(isinstance(digest, str) for digest in left_out.values())
     if not is_table or (weights is None and left_out) or not isinstance(weights, str | None):
         raise CheckpointError(
-            f"not what a checkpoint leaves out: {str(left_out)[:80]} of {weights!r}; expected digests by variable and"
-            " the weights that they are of: resume from an earlier checkpoint or start anew"
+            f"invalid list of omitted variables: {str(left_out)[:80]} of {weights!r}; expected digests by variable and"
+            " the identity of their weights: resume from an earlier checkpoint or start again"
         )
     return weights, left_out
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
+from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import Spending
 from search.driver.disk_room import CheckpointRoom
 from search.driver.failure_streak import FailureRow
@@ -162,7 +162,7 @@ class Dispatcher:
             report = replace(report, evidence=None)
         if not self._study.report(number, report):
             with self._outage.noticed():  # what is not deleted now is after a later epoch
-                prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
+                prune_retrained(self._folder.trial(number), self._study.record(number).reports)
             return
         self._spending.save()
         with self._outage.noticed():  # what is not deleted now is after a later epoch

@@ -24,12 +24,12 @@ from carcls.errors import (
     WeightsError,
 )
 from carcls.input.batch_worker import serve
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from carcls.system.atomic import is_full_disk, unreachable_cause
-from carcls.training.epoch_files import newest_whole, position_of
+from carcls.training.epoch_files import newest_intact, position_of
+from carcls.training.fine_tuning import fine_tune
 from carcls.training.position import Position
-from carcls.training.stages import fine_tune
 from search.errors import SearchError
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
@@ -51,8 +51,8 @@ from search.worker.segment_config import config_of
 
 _PIECE_BYTES = 1 << 20
 
-Work = Callable[[Outbox, Nursery | None], None]
-"""What a child is for: it tells the outbox, and takes the processes that prepare its batches from the nursery."""
+Work = Callable[[Outbox, BatchWorkerServer | None], None]
+"""What a child is for: it tells the outbox, and its batches are prepared by processes of the batch worker server."""
 
 
 def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
@@ -80,18 +80,19 @@ def live(
     """A child's whole life about its work: its outcome is the last that it tells. The one broad except of a trial: it
     records, and the search goes on.
 
-    threads: above 1, there is a nursery. output: file to which all that it prints is appended. meaning: of an error.
+    threads: above 1, there is a batch worker server. output: file to which all that it prints is appended.
+    meaning: of an error.
     """
     # What the fork server imported lives as long as this process: no collection needs to look at it again (0.3 s each).
     gc.freeze()
     # First of all: this process must have one thread, and TensorFlow imported at most.
-    nursery = Nursery.forked(serve) if threads > 1 else None
+    batch_server = BatchWorkerServer.forked(serve) if threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
         _redirect_output(output)
-        work(outbox, nursery)
+        work(outbox, batch_server)
     except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
         with contextlib.suppress(OSError):  # on a full disk the output has no room either
             traceback.print_exc()
@@ -120,7 +121,7 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
+def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None) -> None:
     devices.configure(
         threads=segment.threads,
         deterministic=segment.deterministic,
@@ -136,7 +137,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
             store=store,
             view_seed=segment.view_seed,
             processes=segment.threads,
-            nursery=nursery,
+            batch_server=batch_server,
             shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
         ),
         lambda report: outbox.send(report_message(report)),
@@ -161,7 +162,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     with contextlib.suppress(FileNotFoundError), (study.trial(segment.number) / segment.resume).open("rb") as file:
         while file.read(_PIECE_BYTES):
             pass
-    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
+    name, lost = newest_intact(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")

@@ -18,7 +18,7 @@ def epoch(count: int, batch_size: int) -> EpochBatches:
 
 
 class LosesPhotos(ArrayPlan):
-    """Of its third batch a photo is lost."""
+    """Raises for its third batch, in which a photo is missing."""
 
     def batch(self, number: int) -> Batch:
         if number == 2:
@@ -27,7 +27,7 @@ class LosesPhotos(ArrayPlan):
 
 
 class Seen(keras.Model):
-    """Keeps what fit shows it."""
+    """Records the batches that fit passes to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_nothing_is_tuned() -> None:
     assert devices.fit_input(epoch(4, 2)).options().autotune.enabled is False
 
 
-def test_an_epoch_that_was_fitted_is_let_go() -> None:
+def test_a_fitted_epoch_is_released() -> None:
     model, batches = Seen(), epoch(4, 2)
     gone = weakref.ref(batches)
     model.compile(run_eagerly=True)
@@ -75,8 +75,8 @@ def test_an_epoch_that_was_fitted_is_let_go() -> None:
     assert gone() is None
 
 
-def test_what_a_batch_could_not_be_made_of_is_said_in_our_words() -> None:
-    """TensorFlow makes an error of its own of it, by which nobody can tell photos from program."""
+def test_an_error_in_a_batch_keeps_our_message() -> None:
+    """TensorFlow replaces it with its own error, which no longer shows that a photo is the cause."""
     x = np.zeros((9, 2, 2, 1), np.uint8)
     model, batches = Seen(), EpochBatches(LosesPhotos(x, np.eye(3, dtype=np.float32)[np.arange(9) % 3], 3))
     model.compile(run_eagerly=True)

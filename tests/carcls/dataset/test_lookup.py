@@ -1,4 +1,4 @@
-"""What a CSV file calls a photo -> the photo: with or without its ending or folder, and never by a guess."""
+"""Photos are found by the names in a CSV file, with or without suffix or folder, but never if ambiguous."""
 
 from pathlib import PurePosixPath
 
@@ -55,6 +55,6 @@ def test_usual_names_of_columns_are_known(tmp_path, header, expected):
 
 
 @pytest.mark.parametrize(("header", "key"), [("a,label", "path_column"), ("file,label,class", "label_column")])
-def test_columns_that_cannot_be_told_name_their_key(tmp_path, header, key):
+def test_ambiguous_columns_name_their_setting(tmp_path, header, key):
     with pytest.raises(DataError, match=f"set data.{key}. Columns: {header}"):
         path_and_label_columns(CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ()), Layout())

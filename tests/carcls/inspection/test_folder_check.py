@@ -1,4 +1,4 @@
-"""What `examine` says of a folder, figure by figure."""
+"""All findings of `examine` for one folder."""
 
 import csv
 from pathlib import Path
@@ -26,7 +26,7 @@ def write(path: Path, image: np.ndarray, quality: int = 90) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    path.write_bytes(data.tobytes())  # cv2.imwrite knows no Cyrillic names on some systems
+    path.write_bytes(data.tobytes())  # cv2.imwrite does not support Cyrillic names on some systems
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_sheet_shows_each_class_then_copies(root, findings):
 
 
 def test_sheet_is_a_picture_whose_titles_are_legible(tmp_path, write_photo, recwarn):
-    """The font has every Cyrillic letter; photos stand in their cells; nothing is taken for mathematics."""
+    """The font has all Cyrillic letters, photos are in their cells, and names are not parsed as mathematics."""
     font = get_font(findfont(FontProperties()))
     assert all(
         font.get_char_index(ord(letter))

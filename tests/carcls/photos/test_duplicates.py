@@ -1,4 +1,4 @@
-"""Copies are found whatever was done to them; different photos are not taken for copies."""
+"""Edited copies are found, and different photos are not mistaken for copies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.helpers.photos.edits import EDITS, Image, before_one_background, cars
 
 
 def share_found(originals: list[Image], edit: Callable[[Image], Image]) -> float:
-    """Also asserts that nothing but an original and its copy is put together."""
+    """Also asserts that only originals and their copies are grouped."""
     count = len(originals)
     groups = near_groups([thumbnail_of(image) for image in (*originals, *map(edit, originals))])
     assert all(len({position % count for position in group}) == 1 for group in groups), groups
@@ -55,7 +55,7 @@ def different_real_photos(shared: Path) -> list[Image]:
 
 @pytest.mark.real
 def test_the_real_photos_hold_three_pairs(shared: Path):
-    """Looked at by eye: each pair is one photo in two sizes or cuts; the next likeliest pair is another car."""
+    """Verified by eye: each pair is one photo in two sizes or crops; the next most similar pair shows two cars."""
     root = shared / "data" / "cars10"
     paths = sorted(root.glob("*/*/*.jpg")) + sorted(root.glob("test_upload/*.jpg"))
     groups = near_groups([thumbnail_of(decode_bytes(read_photo_bytes(path))) for path in paths])
@@ -68,7 +68,7 @@ def test_the_real_photos_hold_three_pairs(shared: Path):
 
 @pytest.mark.real
 def test_other_cars_before_one_background_are_no_look_alikes(shared: Path):
-    """The whole is alike, the part with the car is not. As a whole, 14 % of such pairs are alike enough for copies."""
+    """The pictures are similar except for the car. Compared as a whole, 14 % of such pairs would count as copies."""
     photos = photos_below(shared / "data" / "cars10")
     pairs = list(before_one_background(cars_cut_out(photos), photos[:60], seed=0))
     assert len(pairs) > 300
@@ -78,7 +78,7 @@ def test_other_cars_before_one_background_are_no_look_alikes(shared: Path):
 
 
 def test_one_part_that_differs_makes_another_picture():
-    """Also where all around it is the same: a twelfth of the picture."""
+    """Even if everything around the car is the same: it covers a twelfth of the picture."""
     rng = np.random.default_rng(0)
 
     def texture(side: int) -> Image:
@@ -103,12 +103,12 @@ def test_parts_are_compared_whatever_the_brightness(seed, contrast, brightness):
     assert share_of_differing_parts(pictures, others).max() == 0
     assert (
         share_of_differing_parts(pictures, np.roll(pictures, 1, axis=2)).max() < 0.2
-    )  # met to the pixel but for the frame
+    )  # exact to the pixel except for the frame
     assert share_of_differing_parts(pictures, rng.permutation(pictures, axis=1)).min() > 0.5
     assert share_of_differing_parts(np.zeros_like(pictures), pictures).tolist() == [0, 0, 0]
 
 
-def test_photos_that_show_nothing_are_not_compared():
+def test_uniform_photos_are_not_compared():
     plain = [thumbnail_of(np.full((30, 40, 3), level, np.uint8)) for level in (0, 0, 128, 255)]
     assert near_groups([*plain, b"", b""]) == []
 
@@ -132,7 +132,7 @@ def test_equal_digests_are_exact_copies():
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_every_photo_is_in_one_group_with_all_that_it_is_linked_to(photos):
-    """A picture is drawn by its number; files of equal bytes show equal pictures."""
+    """A picture is identified by its number; files with equal bytes show equal pictures."""
     pictures = np.random.default_rng(0).integers(0, 256, (7, 64, 64), dtype=np.uint8)
     thumbnails = [np.clip(pictures[picture], version, 255).astype(np.uint8).tobytes() for picture, version in photos]
     groups = linked_groups([f"{photo}" for photo in photos], thumbnails)

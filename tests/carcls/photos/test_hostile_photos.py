@@ -28,7 +28,7 @@ UNPRIVILEGED_USER = 65534
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not pytest's own: that one is closed to all but its owner, and files closed to us need another user."""
+    """Not pytest's tmp_path, which only its owner can enter: tests of unreadable files switch users."""
     made = Path(tempfile.mkdtemp(prefix="hostile-"))
     made.chmod(0o755)
     yield made
@@ -37,11 +37,11 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Root may read everything; the tests of closed files need somebody who may not."""
+    """Root can read everything, so tests of unreadable files switch to an unprivileged user."""
     if os.geteuid() != 0:
         yield
         return
-    codecs.lookup("utf-8-sig")  # Python loads it late, and may lie where only root can read
+    codecs.lookup("utf-8-sig")  # loaded lazily, maybe from a folder that only root can read
     os.seteuid(UNPRIVILEGED_USER)
     try:
         yield
@@ -93,7 +93,7 @@ def outcome(dataset: Dataset, path: str) -> str:
 
 
 def lineless(reason: str) -> str:
-    """Without the numbers of lines, which change with every case that is added."""
+    """Replaces line numbers, which change with every added case."""
     return re.sub("line [0-9]+", "line N", re.sub("^train.csv line [0-9]+: ", "", reason))
 
 
@@ -102,7 +102,7 @@ def test_each_file_has_its_outcome(loaded: Dataset, case: Case) -> None:
     assert outcome(loaded, case.path) == case.outcome
 
 
-def test_what_is_left_out_is_named_once_and_nothing_else_is(loaded: Dataset) -> None:
+def test_every_omission_is_named_exactly_once(loaded: Dataset) -> None:
     told = {case.path for case in (*PHOTOS, *ROWS) if case.outcome.startswith("left out")}
     others = [entry for entry in loaded.quarantined if entry.path not in told]
     assert [(entry.id, entry.path, lineless(entry.reason)) for entry in others] == [
@@ -235,7 +235,7 @@ def test_each_layout_has_its_outcome(tmp_path, case) -> None:
     assert layout_outcome(tmp_path, files, texts, layout) == expected
 
 
-def test_the_docs_tell_what_happened(loaded: Dataset, tmp_path: Path) -> None:
+def test_the_docs_list_the_outcomes(loaded: Dataset, tmp_path: Path) -> None:
     files = [(case.what, shown(outcome(loaded, case.path))) for case in (*PHOTOS, *ROWS)]
     layouts = [
         (what, shown(layout_outcome(tmp_path / str(number), names, texts, layout)))
@@ -264,7 +264,7 @@ def with_table(text: str, name: str, rows: list[tuple[str, str]]) -> str:
 
 
 def shown(text: str) -> str:
-    """As Markdown shows it: `<class>` is no tag, and a bar ends no cell."""
+    """Escapes Markdown: `<class>` is not a tag, and a bar does not end a cell."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -54,7 +54,7 @@ def test_damaged_evidence_is_named(tmp_path):
         Evidence.from_text("not base64!")
 
 
-def test_all_photos_are_kept_where_they_fit():
+def test_all_photos_are_kept_if_they_fit():
     labels = np.array([0, 1, 1])
     assert sampled_rows(labels, 2) is None
     assert as_evidence(np.eye(2)[labels], labels).tolist() == np.eye(2)[labels].tolist()

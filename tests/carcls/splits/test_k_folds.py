@@ -74,7 +74,7 @@ def test_each_photo_validates_once_or_never_and_never_beside_a_copy(data, labels
         assert is_contradictory or len(pure) < 2
 
 
-def test_classes_are_shared_out_evenly():
+def test_classes_are_distributed_evenly():
     folds = make_folds(split_of([0] * 10 + [1] * 7, [0] * 3 + [1] * 3), count=4, seed=0)
     for label, counts in ((0, {3, 4}), (1, {2, 3})):
         per_fold = [int((folds.split(number).validation.labels == label).sum()) for number in range(4)]

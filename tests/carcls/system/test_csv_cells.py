@@ -1,4 +1,4 @@
-"""What is written into a table is text to every program that opens it, and a split's cells come back as they were."""
+"""Cells of our CSV files are plain text for every program, and a split's cells round-trip."""
 
 import csv
 import unicodedata
@@ -54,7 +54,7 @@ def test_no_cell_is_obeyed_and_a_guarded_one_comes_back(text):
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Zl", "Zp", "Cs"], exclude_characters="\\'=+-@")))
-def test_cells_of_older_files_are_what_they_were(text):
+def test_cells_of_older_files_are_unchanged(text):
     assert unescape_cell(text) == text
 
 
@@ -79,21 +79,21 @@ def assert_harmless(path):
     assert not [cell for cell in cells(path) if cell.lstrip(" ").startswith(tuple("=+-@"))]
 
 
-def test_a_split_with_hostile_names_is_harmless_and_comes_back(tmp_path):
+def test_a_split_with_hostile_names_is_safe_and_round_trips(tmp_path):
     split = Split(("=class",), table(tmp_path, HOSTILE[:3]), table(tmp_path, HOSTILE[4:]), None)
     write_split(split, tmp_path / "split.csv")
     assert_harmless(tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv", tmp_path) == split
 
 
-def test_what_is_left_out_is_told_harmlessly(tmp_path):
+def test_the_quarantine_is_safe_for_terminals_and_spreadsheets(tmp_path):
     entries = [Quarantined(id_, f"={id_}", f"-{id_}") for id_ in HOSTILE]
     write_quarantine(tmp_path / "quarantine.csv", entries)
     assert_harmless(tmp_path / "quarantine.csv")
     assert cells(tmp_path / "quarantine.csv")[3:6] == [f"'{sign}=HYPERLINK(1).jpg" for sign in ("", "=", "-")]
 
 
-def test_the_lists_of_a_check_are_harmless(tmp_path):
+def test_the_lists_of_a_check_are_safe(tmp_path):
     one = Quantiles(1.0, 1.0, 1.0)
     findings = Findings(
         classes=(ClassCount("=class", 3, 1), ClassCount("@class", 3, 1)),

@@ -1,4 +1,4 @@
-"""Files and folders that users bring, each with what must become of it: the material of test_hostile_photos.py."""
+"""Hostile files and folders with their expected outcomes, for test_hostile_photos.py."""
 
 import io
 import os
@@ -17,19 +17,19 @@ _NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One file in the contest's layout, its row in train.csv, and what is to happen."""
+    """One file in the competition's layout, its row in train.csv, and the expected outcome."""
 
     what: str
     path: str
     make: bytes | Callable[[Path], None]
-    """Bytes of the file, or what makes it."""
+    """Bytes of the file, or a function that creates it."""
     row: str | None
-    """Id,Category; None: in no row."""
+    """Id,Category, or None for a file without a row."""
     outcome: str
 
 
 def photo(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    """Noise as a file of this kind and mode. Raises what Pillow raises."""
+    """Noise as a file of this format and mode. Raises what Pillow raises."""
     file = io.BytesIO()
     Image.fromarray(_NOISE).convert(mode).save(file, kind, **options)
     return file.getvalue()
@@ -75,7 +75,7 @@ def closed(path: Path) -> None:
 
 
 def nothing(path: Path) -> None:
-    """The row names a file that is not there."""
+    """Creates nothing: the row names a missing file."""
 
 
 JPEG = photo("JPEG")
