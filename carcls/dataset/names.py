@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 NaturalKey = tuple[list[tuple[int, str]], str]
 
@@ -51,6 +52,12 @@ def normalized_name(name: str) -> str:
 def letters_only(name: str) -> str:
     """Lower-case letters and digits: `Image ID`, `image_id` and `imageId` are one name."""
     return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
+def first_names(names: Sequence[str], count: int) -> str:
+    """`a, b and 3 more`: the first `count` names and the number of the others."""
+    shown = ", ".join(names[:count])
+    return f"{shown} and {len(names) - count} more" if len(names) > count else shown
 
 
 def is_class_name(name: str) -> bool:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcls.dataset.layouts import SAMPLE_CSV, Layout, is_sample_name, resembles_sample_name
-from carcls.dataset.names import is_junk, natural_key, normalized_name
+from carcls.dataset.names import first_names, is_junk, natural_key, normalized_name
 from carcls.errors import SubmissionError
 
 MAX_SAMPLE_BYTES = 64 * 2**20
 """About three million rows; a larger file is something else."""
+_SHOWN_CLASSES = 10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # programs disagree about line breaks inside an id
 
 
@@ -96,8 +97,8 @@ def check_classes(sample: Sample, class_names: Sequence[str]) -> None:
         label, line = named[0]
         raise SubmissionError(
             f"{sample.path}:{line}: class {label!r} is not in the training data, nor is any other class of the sample;"
-            f" expected {_some(class_names)} (is this the sample of another competition? If its classes are only"
-            " placeholders, leave that column empty)"
+            f" expected {first_names(class_names, _SHOWN_CLASSES)} (is this the sample of another competition? If its"
+            " classes are only placeholders, leave that column empty)"
         )
 
 
@@ -170,8 +171,3 @@ def _files(root: Path) -> list[str]:
         )
     except OSError:  # reported when the layout is read
         return []
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -16,7 +16,7 @@ from carcls.dataset.names import class_order, path_key
 from carcls.dataset.sample_submission import Sample, class_mismatch, ignored_samples, load_sample, try_load_sample
 from carcls.dataset.scan import Scan, scan_photos
 from carcls.dataset.tree import join
-from carcls.dataset.unlabelled import test_only_classes, unlabelled_candidates
+from carcls.dataset.unlabelled import classes_only_in_test, unlabelled_candidates
 from carcls.dataset.unread_tables import UNREAD_TABLE
 from carcls.errors import DataError
 
@@ -135,7 +135,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
     sample_problem = sample_problem or class_mismatch(sample, class_names)
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
-    without = _quarantine(_outside(root, unlabelled), test_only_classes(unlabelled, class_names))
+    without = _quarantine(_outside(root, unlabelled), classes_only_in_test(unlabelled, class_names))
     return Dataset(
         class_names=class_names,
         train=_table(root, train, class_names),

@@ -72,7 +72,7 @@ def _below(folder: Path) -> list[tuple[str, str]]:
     return _TestFolder(folder, Tree(folder), "").photos()
 
 
-def test_only_classes(test: Candidates, class_names: Collection[str]) -> list[Refused]:
+def classes_only_in_test(test: Candidates, class_names: Collection[str]) -> list[Refused]:
     """Folders of photos to predict whose names are no class, if at least one other folder is named after a class.
 
     If none is, the folders do not stand for classes.

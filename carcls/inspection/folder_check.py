@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, find_layout
-from carcls.dataset.names import confusable_key
+from carcls.dataset.names import confusable_key, first_names
 from carcls.dataset.scan import Scan
 from carcls.dataset.table import Dataset, Quarantined, sort_class_names, unread_tables_hint
 from carcls.errors import DataError
@@ -28,6 +28,7 @@ _SMALL_PX = 64
 _LONG_ASPECT = 3.0
 _NPY_HEADER_BYTES = 128
 _SHOWN_ALIKE = 5
+_SHOWN_NAMES = 5
 
 
 def class_rows(root: Path, layout: Layout) -> dict[str, int]:
@@ -148,7 +149,8 @@ def _look_alike(names: Sequence[str]) -> Iterable[str]:
     for group in alike[:_SHOWN_ALIKE]:
         letters = len({confusable_key(name, merge_alphabets=False) for name in group}) > 1
         why = "letters of two alphabets" if letters else "case, spaces or invisible characters"
-        yield f"class names that look alike and differ only by {why}: {_some([repr(name) for name in group])}"
+        quoted = first_names([repr(name) for name in group], _SHOWN_NAMES)
+        yield f"class names that look alike and differ only by {why}: {quoted}"
     if len(alike) > _SHOWN_ALIKE:
         yield f"and {len(alike) - _SHOWN_ALIKE:,} more groups of class names that look alike"
 
@@ -196,7 +198,8 @@ def _warnings(
     if quarantined:
         yield f"{len(quarantined):,} photos, rows or classes cannot be used as they are"
     if few:
-        yield f"{len(few)} of {len(classes)} classes have under {_FEW_VALIDATION} photos to validate on: {_some(few)}"
+        named = first_names(few, _SHOWN_NAMES)
+        yield f"{len(few)} of {len(classes)} classes have under {_FEW_VALIDATION} photos to validate on: {named}"
     if max(counts) > _UNEQUAL * min(counts):
         yield f"the largest class has {max(counts) / min(counts):.0f} times the photos of the smallest"
     for kind in sorted({group.kind for group in copies}):
@@ -215,8 +218,3 @@ def _warnings(
         )
     if not test:
         yield "no photos to predict; `submit` will need some"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
