@@ -127,7 +127,7 @@ def _study(root: Path) -> StudyFolder:
     rows = [f"{n}.jpg,train/{n % 3}/{n}.jpg,{n % 3},{rng.bytes(16).hex()}" for n in range(60)]
     folds = [f"{row},{'validation' if number % 5 == 4 else 'train'}\n" for number, row in enumerate(rows)]
     folder.split.write_text("Id,path,Category,digest,fold\n" + "".join(folds), encoding="utf-8")
-    lost = [f"{n}.jpg,train/0/{n}.jpg,the content is broken or cut short\n" for n in range(60, 70)]
+    lost = [f"{n}.jpg,train/0/{n}.jpg,the content is broken or truncated\n" for n in range(60, 70)]
     folder.quarantine.write_text("Id,path,reason\n" + "".join(lost), encoding="utf-8")
     with Study.create(root, "cars") as study:
         keep_files(study, folder)
@@ -172,7 +172,7 @@ def _numbers(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _build(blank: object) -> None:
-    blank[:] = _numbers(0, _SHAPE)  # type: ignore[index]  # a Blank
+    blank[:] = _numbers(0, _SHAPE)  # type: ignore[index]  # a ArrayWriter
 
 
 def _read_study(path: Path, *, read_only: bool) -> tuple[object, bool]:

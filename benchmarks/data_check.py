@@ -59,7 +59,7 @@ def main() -> None:
         dataset = load_dataset(root, processes=cores())
     rates = medians(figures)
     started = time.perf_counter()
-    groups = near_groups([scan.look for scan in dataset.train_scans])
+    groups = near_groups([scan.thumbnail for scan in dataset.train_scans])
     seconds = time.perf_counter() - started
     print(
         table(

@@ -48,7 +48,7 @@ def main() -> None:
         dataset = load_dataset(Path(folder) / "contest", processes=cores())
         scanned = time.perf_counter() - started
         # Each picture stands under many names, in every class: as near duplicates none could be held out.
-        dataset = replace(dataset, train_scans=tuple(replace(scan, look=b"") for scan in dataset.train_scans))
+        dataset = replace(dataset, train_scans=tuple(replace(scan, thumbnail=b"") for scan in dataset.train_scans))
         split, store = make_split(dataset, fraction=0.15, seed=0), Store(Path(folder) / "store")
 
         limits = _limits(jpegs, arguments.size)
@@ -204,7 +204,7 @@ def _epoch_rates(split: Split, size_px: int, store: Store, epochs: int) -> list[
 
     data = TrainingData(split=split, store=store, view_seed=0, processes=cores())
     config = feeding_config("light", size_px=size_px, batch_size=32)
-    with Feeder(config, cores=cores(), nursery=None) as feeder:
+    with Feeder(config, cores=cores(), batch_server=None) as feeder:
         return [our_epoch_rate(data, config, feeder, epoch=epoch) for epoch in range(epochs + 1)][1:]
 
 

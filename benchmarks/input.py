@@ -89,7 +89,7 @@ def _measure(policy: str, data: TrainingData, folder: Path, arguments: argparse.
         policies.as_setting(policy, folder), size_px=arguments.size, batch_size=arguments.batch
     )
     limit = Limit(data.pixels("train", arguments.size), policy, workers=cores())
-    with Feeder(config, cores=data.processes, nursery=None) as feeder:
+    with Feeder(config, cores=data.processes, batch_server=None) as feeder:
         contenders: Mapping[str, Callable[[], float]] = {
             THREADS: limit.in_threads,
             PROCESSES: limit.in_processes,

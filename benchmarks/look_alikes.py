@@ -13,7 +13,7 @@ from benchmarks.harness import SHARED, quiet
 quiet()
 
 from carcls.photos import duplicates  # noqa: E402
-from carcls.photos.duplicates import look_of, near_groups  # noqa: E402
+from carcls.photos.duplicates import near_groups, thumbnail_of  # noqa: E402
 from tests.helpers.photos.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below  # noqa: E402
 
 _EDITED_PHOTOS, _EDITED_PAIRS = 180, 60
@@ -25,7 +25,7 @@ def main() -> None:
     seed = parser.parse_args().seed
     data = SHARED / "data"
     photos = photos_below(data / "cars10", data / "bodies9")
-    groups = near_groups([look_of(photo) for photo in photos])
+    groups = near_groups([thumbnail_of(photo) for photo in photos])
     print(f"{len(photos):,} real photos: {len(groups)} groups of look-alikes")
     pairs = list(before_one_background(cars_cut_out(photos), photos[:60], seed))
     for labels, what in ((None, "labelled alike, or not at all"), ((0, 1), "labelled as two classes")):
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _linked(one: Image, other: Image, labels: tuple[int, int] | None) -> bool:
-    return bool(near_groups([look_of(one), look_of(other)], labels))
+    return bool(near_groups([thumbnail_of(one), thumbnail_of(other)], labels))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,6 @@
 
 import os
 
-# OpenCV reads it once, when it is first imported: what libjpeg, libpng and libwebp find in a header is compared with it
-# before pixels are allocated, should our own reading of the header (carcls.photos.photo) ever differ from theirs.
+# OpenCV reads this once, on import. Before it allocates pixels, it compares the size in the header with this limit: a
+# second line of defence, should our own header parser (carcls.photos.headers) ever disagree.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))

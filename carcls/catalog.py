@@ -1,12 +1,13 @@
-"""Names, sizes and pixel scaling of backbones; names of policies. Plain rows: importing this costs nothing."""
+"""Names, sizes and pixel scaling of backbones, and names of augmentation policies. Cheap to import: no Keras."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
 PixelScaling = Literal["minus_one_to_one", "zero_to_255", "standardised_rgb", "centred_bgr"]
-"""What the backbone's own preprocess_input makes of pixels 0..255. `zero_to_255`: the model rescales inside;
-`standardised_rgb`: ImageNet's mean and deviation of each colour; `centred_bgr`: ImageNet's mean, colours in reverse."""
+"""How the backbone's own preprocess_input scales pixels 0..255. `zero_to_255`: unchanged, the model rescales inside;
+`standardised_rgb`: by ImageNet's mean and standard deviation of each channel; `centred_bgr`: channels reversed, minus
+ImageNet's mean."""
 
 _BYTES_PER_WEIGHT = 4
 """Published files hold float32."""
@@ -14,20 +15,20 @@ _BYTES_PER_WEIGHT = 4
 
 @dataclass(frozen=True, slots=True)
 class BackboneInfo:
-    """One backbone of keras.applications, as far as it can be told without keras."""
+    """What is known about a backbone of keras.applications without importing Keras."""
 
     name: str
     pixel_scaling: PixelScaling
     native_size_px: int
     min_size_px: int
     block_count: int
-    """What a stage's `unfreeze` is a share of."""
+    """Number of blocks that a stage's `unfreeze` fraction refers to."""
     weight_counts: tuple[int, ...]
-    """Scalars without top, for each of `alphas`."""
+    """Number of scalars without the top, for each of `alphas`."""
     alphas: tuple[float, ...] = (1.0,)
     """Width multipliers for which ImageNet weights exist."""
     batch_norm: bool = True
-    """Whether BatchNormalization is inside: then statistics of small batches can destroy what was learnt."""
+    """Whether it contains BatchNormalization, whose pretrained statistics small batches can ruin."""
 
     @property
     def has_alpha(self) -> bool:
@@ -35,14 +36,14 @@ class BackboneInfo:
         return len(self.alphas) > 1
 
     def weights_mb(self, alpha: float) -> float:
-        """Size of the ImageNet weights without top in MB (10^6 bytes). Raises ValueError where there are none."""
+        """Size of the ImageNet weights without the top, in MB (10^6 bytes). Raises ValueError if `alpha` has none."""
         return self.weight_counts[self.alphas.index(alpha)] * _BYTES_PER_WEIGHT / 1e6
 
 
 def _family(
     pixel_scaling: PixelScaling, min_size_px: int, *rows: tuple[str, int, int, int], batch_norm: bool = True
 ) -> tuple[BackboneInfo, ...]:
-    """Rows of (name, native size in px, blocks, scalars), for a family without width multiplier."""
+    """Rows of (name, native size in px, blocks, scalars) for a family without a width multiplier."""
     return tuple(
         BackboneInfo(name, pixel_scaling, native, min_size_px, block_count, (weights,), batch_norm=batch_norm)
         for name, native, block_count, weights in rows
@@ -171,7 +172,7 @@ BACKBONES: dict[str, BackboneInfo] = {
 
 
 def backbones_with(weight_count: int) -> tuple[tuple[str, float], ...]:
-    """Every (backbone, alpha) whose ImageNet weights without top are this many scalars; at most one today."""
+    """Every (backbone, alpha) whose ImageNet weights without the top have this many scalars; at most one today."""
     return tuple(
         (info.name, alpha)
         for info in BACKBONES.values()
@@ -182,11 +183,11 @@ def backbones_with(weight_count: int) -> tuple[tuple[str, float], ...]:
 
 AUGMENT_POLICIES = ("none", "light", "medium", "strong")
 POLICY_FILE_SUFFIXES = (".yaml", ".yml", ".json")
-"""Of a user's own augmentation policy: what albumentations' `save` writes."""
+"""Suffixes of custom augmentation policies, as written by `albumentations.save`."""
 
 
 def nearest_name(wrong: str, valid: tuple[str, ...] | list[str]) -> str | None:
-    """The valid name that the user most likely meant, or None where nothing is near."""
+    """The valid name that the user most likely meant, or None if nothing is close."""
     by_lower = {name.lower(): name for name in valid}
     matches = get_close_matches(wrong.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None

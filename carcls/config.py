@@ -1,4 +1,4 @@
-"""One concrete training: frozen, typed, validated once. Every default of a training lives here and nowhere else."""
+"""The configuration of one training: frozen, typed, validated once. All defaults of a training are defined here."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ class _Frozen(BaseModel):
 
 
 class HeadConfig(_Frozen):
-    """What stands on the backbone: pooling, [BatchNorm], [dense + ReLU], dropout, softmax."""
+    """Layers on top of the backbone: pooling, [BatchNorm], [dense + ReLU], dropout, softmax."""
 
     pooling: Literal["avg", "max"] = "avg"
     """How the backbone's last feature map becomes one vector."""
@@ -30,20 +30,20 @@ class HeadConfig(_Frozen):
 
 
 class AugmentConfig(_Frozen):
-    """How training photos vary. Epoch e shows view e mod `views`; validation photos are never augmented."""
+    """Augmentation of training photos. Epoch e shows view e mod `views`; validation photos are never augmented."""
 
     policy: str = "medium"
     """`none`, `light`, `medium`, `strong`, or a path to your own file of albumentations (.yaml, .yml, .json); the study
     keeps a copy of the file."""
     views: Annotated[int, Field(ge=0)] = 0
-    """Distinct views of each photo; 0: a fresh one in every epoch."""
+    """Number of distinct views of each photo; 0 makes a new one in every epoch."""
     cache_views: bool = False
-    """Keep the views in the node's store: for machines with few cores a GPU. Changes no result."""
+    """Keep the views in the node's store, for machines with few cores per GPU. Does not change results."""
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
-    """Alpha of the Beta distribution that draws how two photos are blended (Zhang 2018); 0: off."""
+    """Alpha of the Beta distribution of mixup's blending ratio (Zhang 2018); 0 turns mixup off."""
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0
-    """Alpha of the Beta distribution that draws how much of a photo another one covers (Yun 2019); 0: off. With
-    mixup too, each batch gets one of the two."""
+    """Alpha of the Beta distribution of the share of a photo that cutmix covers (Yun 2019); 0 turns cutmix off. If
+    both are on, each batch gets one of the two."""
 
     @field_validator("policy")
     @classmethod
@@ -53,27 +53,27 @@ class AugmentConfig(_Frozen):
         return _known(policy, AUGMENT_POLICIES, "augmentation policy")
 
     @model_validator(mode="after")
-    def _few_views_are_kept(self) -> "AugmentConfig":
+    def _cached_views_are_finite(self) -> "AugmentConfig":
         if self.cache_views and not self.views:
             raise ValueError("cache_views: with views 0 every epoch has its own views; set views to 1 or more")
         return self
 
 
 class OptimizerConfig(_Frozen):
-    """How gradients become steps. Every stage starts with a fresh optimizer."""
+    """The optimizer. Every stage starts with a fresh one."""
 
     kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     """`sgd` uses Nesterov momentum."""
     weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Decoupled (Loshchilov & Hutter 2019): a step takes this times its learning rate off the kernels, never off biases
-    and normalisation. Not for adam, which would be adamw by another name; adamw with 0 is adam."""
+    """Decoupled weight decay (Loshchilov & Hutter 2019) of kernels, scaled by the step's learning rate; biases and
+    normalisation are exempt. adam accepts only 0, since adam with decay is adamw."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """For sgd (Nesterov's) and rmsprop; the others have none and let it stand."""
+    """For sgd (Nesterov) and rmsprop; ignored by the others."""
     clip_norm: Annotated[float, Field(gt=0.0)] | None = None
-    """Gradients are scaled down to this norm, taken over all of them together; null: not."""
+    """Global gradient norm above which gradients are scaled down; null disables clipping."""
 
     @model_validator(mode="after")
-    def _decay_has_its_name(self) -> "OptimizerConfig":
+    def _adam_has_no_decay(self) -> "OptimizerConfig":
         if self.kind == "adam" and self.weight_decay:
             raise ValueError(
                 "weight_decay: adam has none; set kind: adamw, or weight_decay: 0 (to search over both, choose among"
@@ -88,11 +88,11 @@ class ScheduleConfig(_Frozen):
     kind: Literal["constant", "cosine", "plateau"] = "cosine"
     """`plateau` lowers the rate when validation log-loss stops improving."""
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
-    """Linear warm-up over the stage's first epochs, fractions allowed; for constant and cosine."""
+    """Length of the linear warm-up in epochs, fractions allowed; for constant and cosine."""
     floor: Fraction = 0.0
     """Cosine: the factor at the stage's end. Plateau: the smallest factor."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
-    """Plateau: multiplies the rate when validation log-loss stands still."""
+    """Plateau: multiplies the rate when validation log-loss stops improving."""
     patience_epochs: Annotated[int, Field(ge=1)] = 2
     """Plateau: epochs without improvement before the rate drops."""
 
@@ -104,7 +104,7 @@ class ScheduleConfig(_Frozen):
 
 
 class EarlyStoppingConfig(_Frozen):
-    """Ends the stage, never the trial, when validation log-loss stands still."""
+    """Ends the stage, never the trial, when validation log-loss stops improving."""
 
     patience_epochs: Annotated[int, Field(ge=1)]
     """Epochs without improvement before the stage ends."""
@@ -118,45 +118,45 @@ class StageConfig(_Frozen):
     name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
     """Unique within the training; overrides and parameters use it."""
     unfreeze: Fraction
-    """Share of the backbone's blocks that train, counted from the top; 0: the head alone."""
+    """Share of the backbone's blocks that train, counted from the top; 0 trains only the head."""
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     """Epochs of the stage, unless it stops early."""
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
     """The optimizer's peak rate."""
     schedule: ScheduleConfig = ScheduleConfig()
     image_scale: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
-    """Times the configuration's image size."""
+    """Multiplies the configuration's image size."""
     early_stopping: EarlyStoppingConfig | None = None
     """Null: the stage runs all its epochs. Early stopping ends the stage, never the trial."""
 
 
 RankBy = Literal["accuracy", "log_loss"]
-"""What weights and trainings are ranked by: accuracy on validation, or log-loss after temperature scaling."""
+"""How weights and trainings are ranked: by validation accuracy, or by log-loss after temperature scaling."""
 
 
 class TrainConfig(_Frozen):
-    """One trial's whole configuration: concrete values only."""
+    """The complete configuration of one trial, concrete values only."""
 
     backbone: str
     """A name that `carsearch backbones` prints."""
     alpha: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    """Width multiplier, for backbones that have one."""
+    """Width multiplier of backbones that have one."""
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
-    """`imagenet`, `none`, `sample`, or a path to a .h5, .weights.h5 or .npz file without top."""
+    """`imagenet`, `none`, `sample`, or the path of a .h5, .weights.h5 or .npz file without the top."""
     image_size: Annotated[int, Field(ge=32, le=2048)]
-    """Side in px of the square photos; a stage may scale it."""
+    """Side of the square input in px; a stage may scale it."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
     """Photos per optimizer step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     class_balance: Literal["none", "weights", "sampling"] = "none"
-    """For classes of unequal size. `weights`: rare classes count more in the loss; `sampling`: each class is drawn
-    equally often, rare photos again, within epochs of unchanged length."""
+    """For imbalanced classes. `weights`: rare classes weigh more in the loss; `sampling`: each class is drawn equally
+    often, repeating photos of rare classes, without changing the length of an epoch."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of each label spread evenly over all classes."""
     precision: Precision = "auto"
     """`auto` picks mixed precision on GPUs that support it, else float32."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Governs initialisation, order and dropout; the view seed is the study's."""
+    """Seeds initialisation, order and dropout. Views use the study's own seed."""
     head: HeadConfig = HeadConfig()
     augment: AugmentConfig = AugmentConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
@@ -192,12 +192,12 @@ class TrainConfig(_Frozen):
         return self
 
     def stage_image_size(self, stage: int) -> int:
-        """Side in px of the photos in a stage: `image_size` times the stage's scale, rounded."""
+        """Side of a stage's input in px: `image_size` times the stage's scale, rounded."""
         return round(self.image_size * self.stages[stage].image_scale)
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of all stages when none stops early."""
+        """Epochs of all stages if none stops early."""
         return sum(stage.epochs for stage in self.stages)
 
 

@@ -1,24 +1,24 @@
-"""Everything that carcls raises on purpose.
+"""The exceptions that carcls raises on purpose.
 
     CarclsError
     ├── ConfigError            a configuration that cannot be trained
-    ├── DocumentError          YAML or JSON text that is no plain value
+    ├── DocumentError          YAML or JSON that is not a tree of plain values
     ├── DataError              photos, tables or splits that cannot be used
-    │   └── DamagedStoreError  what the store holds of them was damaged, and is built anew when it is next used
-    ├── StoreError             the store is off or unusable; what it would share can be computed without it
+    │   └── DamagedStoreError  an artefact in the store was damaged; its next use rebuilds it
+    ├── StoreError             the store is off or unusable; callers can compute without it
     ├── FrameworkError         Keras or its backend cannot be loaded
-    ├── HomeError              the user's home folder is needed and not known
+    ├── HomeError              the user's home folder is needed but unknown
     ├── WeightsError           weights missing, for another backbone, or incomplete
-    │   └── MisfitError        weights that were read, and are another backbone's
-    ├── CheckpointError        a checkpoint that is missing, torn or of another model
-    ├── EvidenceError          probabilities of an epoch that are missing or damaged
-    ├── DiskFullError          a file that found no room; an OSError too
-    ├── SubmissionError        a submission that the sample does not match
-    └── TrainingError          a training that cannot go on; a result, not a crash
+    │   └── MisfitError        weights that belong to another backbone
+    ├── CheckpointError        a checkpoint that is missing, damaged or from another model
+    ├── EvidenceError          an epoch's probabilities are missing or damaged
+    ├── DiskFullError          a file could not be written for lack of space; also an OSError
+    ├── SubmissionError        a submission that does not match the sample
+    └── TrainingError          a training that cannot continue; a result, not a crash
         ├── DivergedError      the loss is no longer finite
-        └── OutOfMemoryError   the device has no room for this configuration
+        └── OutOfMemoryError   the device lacks memory for this configuration
 
-Each message says what was wrong, where, what was expected and what to do.
+Each message says what is wrong, where, what was expected and what to do.
 """
 
 
@@ -31,10 +31,10 @@ class ConfigError(CarclsError):
 
 
 class DocumentError(CarclsError):
-    """YAML or JSON text that is no plain value."""
+    """YAML or JSON that is not a tree of plain values."""
 
     def __init__(self, where: str, key: str, message: str) -> None:
-        """where: `file:line`. key: dotted path, or what the whole text is."""
+        """where: `file:line`. key: dotted path, or the format where the whole text is meant."""
         super().__init__(f"{where}: {key}: {message}")
         self.where, self.key, self.message = where, key, message
 
@@ -44,12 +44,12 @@ class DataError(CarclsError):
 
 
 class DamagedStoreError(DataError):
-    """Something of the store that this process has used was damaged on disk: what it made of it cannot be trusted, but
-    the next process that needs it builds it anew."""
+    """This process has read a store artefact that was damaged on disk, so its results cannot be trusted. The next
+    process that needs the artefact rebuilds it."""
 
 
 class StoreError(CarclsError):
-    """The store is off or unusable; what it would share can be computed without it."""
+    """The store is off or unusable; callers can compute without it."""
 
 
 class FrameworkError(CarclsError):
@@ -57,7 +57,7 @@ class FrameworkError(CarclsError):
 
 
 class HomeError(CarclsError):
-    """The user's home folder is needed and not known."""
+    """The user's home folder is needed but unknown."""
 
 
 class WeightsError(CarclsError):
@@ -65,27 +65,27 @@ class WeightsError(CarclsError):
 
 
 class MisfitError(WeightsError):
-    """Weights that were read, and do not fit this backbone: no second look would find others."""
+    """Weights that were read but do not fit this backbone. Reading them again would not help."""
 
 
 class CheckpointError(CarclsError):
-    """A checkpoint that is missing, torn, or of another model."""
+    """A checkpoint that is missing, damaged, or from another model."""
 
 
 class EvidenceError(CarclsError):
-    """Probabilities of an epoch that are missing or damaged."""
+    """An epoch's probabilities are missing or damaged."""
 
 
 class DiskFullError(CarclsError, OSError):
-    """A file that found no room on its disk; nothing of it was left there."""
+    """The disk is full. No partial file is left behind."""
 
 
 class SubmissionError(CarclsError):
-    """A submission that does not match the contest's sample."""
+    """A submission that does not match the competition's sample."""
 
 
 class TrainingError(CarclsError):
-    """A training that cannot go on: the configuration is infeasible, the program is not broken."""
+    """A training that cannot continue: the configuration is infeasible, the program is not broken."""
 
 
 class DivergedError(TrainingError):
@@ -93,7 +93,7 @@ class DivergedError(TrainingError):
 
 
 class OutOfMemoryError(TrainingError):
-    """The device has no room for this configuration."""
+    """The device lacks memory for this configuration."""
 
     stage: int | None = None
-    """Number of the stage that had no room; None where it is not known."""
+    """Number of the stage that ran out of memory, or None if unknown."""

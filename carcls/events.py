@@ -1,4 +1,4 @@
-"""What a training tells the world: plain, frozen values that survive JSON."""
+"""What a training reports: plain, frozen values that round-trip through JSON."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from carcls.scoring.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class PhaseSeconds:
-    """Where one epoch's wall-clock went, in seconds; no second is in two of them."""
+    """Wall-clock seconds of one epoch by phase. The phases do not overlap."""
 
     train: float
     """Training steps."""
     validate: float
     build: float = 0.0
-    """Model, optimizer and weights made ready; falls on the first epoch of a stage or an attempt."""
+    """Building model and optimizer and loading weights; counted in the first epoch of a stage or attempt."""
     trace: float = 0.0
-    """The first training step of a stage or an attempt, as far as it took longer than the others."""
+    """Extra time of the first training step of a stage or attempt compared with later steps."""
     store: float = 0.0
-    """Photos, views and features read from the store, or built, or waited for while another process built them."""
+    """Reading photos, views and features from the store, building them, or waiting for another process to do so."""
     data_wait: float = 0.0
-    """Training steps that waited for their batch."""
+    """Training steps waiting for their batch."""
     holdout: float = 0.0
-    """Holdout photos, read and scored; what a training costs without them is `total` less this."""
+    """Reading and scoring holdout photos. Without a holdout the epoch would take `total` minus this."""
 
     @property
     def total(self) -> float:
@@ -34,17 +34,16 @@ class PhaseSeconds:
 
 @dataclass(frozen=True, slots=True)
 class StoreUse:
-    """What the node's store was to one process for a while: artefacts, and seconds of computing."""
+    """How one process used the node's store over some period: artefacts and seconds of computing."""
 
     built: int = 0
     """Artefacts that this process built."""
     reused: int = 0
-    """Times that it opened a finished one, whoever had built it: another process, or itself in an earlier epoch."""
+    """Times that it opened a finished artefact, built by another process or by itself in an earlier epoch."""
     built_s: float = 0.0
-    """Wall-clock of those builds; of what is built from another artefact, only its own part; without tracing."""
+    """Wall-clock of those builds, without tracing and without the builds of artefacts that they depend on."""
     saved_s: float = 0.0
-    """What the builds of the reused artefacts had taken, once for each reuse: without the store they would have been
-    computed again each time."""
+    """Build time of the reused artefacts, counted once for each reuse: the time that the store saved."""
 
     def __add__(self, other: "StoreUse") -> "StoreUse":
         return StoreUse(
@@ -57,10 +56,10 @@ class StoreUse:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One finished epoch. Its checkpoint is on disk before anybody hears of it."""
+    """One finished epoch. Its checkpoint is on disk before the report is sent."""
 
     epoch: int
-    """Fidelity: epochs that this trial has had over all stages, counted from 1."""
+    """Fidelity: epochs of this trial over all stages, counted from 1."""
     stage: int
     """Stage number, counted from 0."""
     stage_name: str
@@ -86,23 +85,23 @@ class EpochReport:
     best_weights: str
     """Best weights over all stages so far, relative to the trial's folder."""
     notes: tuple[str, ...] = field(default=())
-    """What the reader should know: a smaller micro-batch, an early stop."""
+    """Remarks for the reader, such as a smaller micro-batch or an early stop."""
     store: StoreUse = field(default_factory=StoreUse)
-    """What it took from the node's store; nothing in reports that are older than this field."""
+    """Use of the node's store; empty in reports older than this field."""
     holdout_log_loss: float | None = None
-    """On photos that took part in no choice, and no choice may read it; None where none are held back for this. NaN
-    where a probability was not finite: the training goes on, for validation alone decides."""
+    """Score on holdout photos. No decision may depend on it. None without a holdout; NaN if a probability was not
+    finite, which does not end the training because only validation decides."""
     holdout_accuracy: float | None = None
     val_scaled_log_loss: float | None = None
-    """After temperature scaling (`carcls.scoring.choices`); ranks weights and trials. None if accuracy ranks them,
+    """After temperature scaling (`carcls.scoring.choices`); ranks weights and trials. None if accuracy ranks them
     and in reports older than this field."""
     kept_epoch: int | None = None
-    """The epoch whose weights `best_weights` holds, or None if that is the best one by `rank`."""
+    """The epoch whose weights `best_weights` holds, or None if that is the best epoch by `rank`."""
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
-    """The probabilities behind the scores. Travels beside the report, not in its JSON; None once both are stored."""
+    """The probabilities behind the scores. Sent beside the report, not in its JSON; None once both are stored."""
     micro_batch: int | None = None
-    """Photos that went through the model at once, where there was no room for whole batches; None: whole batches, and
-    in reports that are older than this field."""
+    """Photos per forward pass where the device had no memory for whole batches. None for whole batches and in reports
+    older than this field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values without the evidence; `from_json` reads them back to an equal report."""
@@ -112,7 +111,7 @@ class EpochReport:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
-        """Inverse of `to_json`, and reads older reports. Raises TypeError for a missing or unknown field."""
+        """Inverse of `to_json`; also reads older reports. Raises TypeError for a missing or unknown field."""
         values = _with_new_names(values)
         return cls(
             **values
@@ -125,21 +124,22 @@ class EpochReport:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts from worse to better by scaled log-loss, ties by accuracy; without it by accuracy, ties by log-loss."""
+        """Sorts from worse to better by scaled log-loss, then accuracy; without scaled log-loss by accuracy, then
+        log-loss."""
         if self.val_scaled_log_loss is not None:
             return (-self.val_scaled_log_loss, self.val_accuracy)
         return (self.val_accuracy, -self.val_log_loss)
 
 
 def is_finite(report: EpochReport) -> bool:
-    """False for an epoch with a NaN or infinite validation score: it never counts."""
+    """False for an epoch with a NaN or infinite validation score, which is never chosen."""
     return all(math.isfinite(part) for part in report.rank)
 
 
 def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
-    """Of a training's epochs from the first on, the one whose weights are kept; None without a finite one.
+    """The epoch whose weights are kept, or None if no epoch is finite. `reports` holds all epochs from the first on.
 
-    The one that the last report names, or else the best by `rank`, the earlier of equals.
+    That is the epoch that the last report names, or else the best by `rank`; the earlier of two equals wins.
     """
     if reports and reports[-1].kept_epoch is not None:
         return reports[reports[-1].kept_epoch - 1]
@@ -147,9 +147,10 @@ def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
 
 
 def deciding_report(reports: Sequence[EpochReport]) -> EpochReport | None:
-    """Of the epochs of one stage, in order, the one by which trainings are compared there; None without a finite one.
+    """The epoch by which trainings are compared at the end of a stage, or None if no epoch is finite.
 
-    The latest where epochs have a scaled log-loss: a maximum over epochs would be their luck. Else the best by `rank`.
+    reports: the stage's epochs in order. With scaled log-loss it is the latest epoch, since a maximum over epochs would
+    reward luck; otherwise it is the best by `rank`.
     """
     finite = [report for report in reports if is_finite(report)]
     if finite and finite[-1].val_scaled_log_loss is not None:
@@ -161,5 +162,5 @@ _OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_l
 
 
 def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a stored report under today's names."""
+    """Maps field names of older stored reports to the current names."""
     return {_OLD_NAMES.get(name, name): value for name, value in values.items()}

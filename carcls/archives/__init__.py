@@ -1,1 +1,1 @@
-"""Archives of photos -> files below one folder: zip and tar, nested or not, within one allowance."""
+"""Unpacks untrusted archives of photos (zip and tar, also nested) into one folder, within a size budget."""

@@ -1,4 +1,4 @@
-"""What a zip or tar archive holds: its files with checked names, or the reason why it is refused. Writes nothing."""
+"""Lists the files of a zip or tar archive under checked names, or refuses the archive. Writes nothing."""
 
 import lzma
 import re
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from carcls.archives.budget import Budget
-from carcls.archives.names import name_of, read_names
+from carcls.archives.entry_names import decode_names, entry_name
 from carcls.archives.tar import Tar
 from carcls.errors import DataError
-from carcls.system.containers import check_apart
+from carcls.system.zip_files import check_no_overlap
 
 MAX_NAME_BYTES = 255
-"""Of one part of a path: what the usual file systems store."""
+"""Limit of common file systems for one component of a path."""
 MAX_PATH_BYTES = 1024
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Python unpacks the others in pieces without bound: 4 KB of bzip2 may be 4 GB."""
+"""Python does not bound the size of unpacked pieces for other methods: 4 KB of bzip2 may become 4 GB."""
 _TAR_HEADER_BYTES = 512
 
 _BROKEN = (
@@ -37,12 +37,12 @@ _BROKEN = (
     OSError,
     OverflowError,
     ValueError,
-    RecursionError,  # a tar of headers for headers
+    RecursionError,  # a tar with headers that describe headers
 )
-"""What Python's readers raise for archives that are cut short or damaged."""
+"""What Python's readers raise for truncated or damaged archives."""
 _NESTED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 Read = Callable[[int], bytes]
-"""The next bytes of an entry, at most so many; empty at its end. Raises DataError where the archive is broken."""
+"""Reads the next bytes of an entry, at most as many as asked for; empty at its end. Raises DataError if broken."""
 
 _LITTER = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$)")
 
@@ -54,25 +54,25 @@ class Member:
     position: int
     """Among all entries of the archive."""
     path: str
-    """Posix, relative, without `.` or `..`: it stays below the folder it is unpacked to."""
+    """POSIX, relative, without `.` or `..`, so it stays inside the target folder."""
     byte_count: int
     crc: int | None
-    """CRC-32 of the content; None where the archive does not say."""
+    """CRC-32 of the content, or None if the archive does not store it."""
 
     @property
     def is_archive(self) -> bool:
-        """By its name: it is unpacked in turn."""
+        """True if the name says that it is an archive, which is unpacked in turn."""
         return self.path.lower().endswith(_NESTED)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One file as the archive names it."""
+    """One file under the name that the archive stores."""
 
     position: int
     name: str
     raw: bytes | None
-    """The name's bytes where the archive does not say how they are coded."""
+    """The name's bytes if the archive does not declare their encoding."""
     byte_count: int
     crc: int | None
 
@@ -85,13 +85,14 @@ def read_members(
     encoding: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Member]:
-    """The files of a zip or tar archive; folders and what macOS and Windows leave behind are passed over.
+    """The files of a zip or tar archive, without folders and system files of macOS and Windows.
 
-    name: what messages call the archive. budget: what is left of the outermost archive's; without one, it is that.
-    encoding: of names whose coding the archive does not note; None: one that makes sense of all of them, which is told.
-    Raises DataError for an archive that is broken, encrypted, or claims more than its budget, and for an entry that is
-    a link or a device, or has a name that leaves the folder, that no file can have, that stands there twice, or that
-    differs from another only by case or Unicode form.
+    name: the archive's name in messages. budget: the remaining budget of the outermost archive, or None if this is it.
+    encoding: of names whose encoding the archive does not declare; None guesses one for all of them and reports it
+    through `tell`.
+
+    Raises DataError for an archive that is broken, encrypted or over budget, and for entries that are links or devices,
+    or whose names leave the folder, are invalid or duplicate, or differ from another only by case or Unicode form.
     """
     found = _entries(archive, name, budget or Budget.of(archive))
     entries = [entry for entry in found if not _LITTER.search(entry.name)]
@@ -104,9 +105,9 @@ def read_members(
 
 
 def _names(entries: list[_Entry], name: str, encoding: str | None, tell: Callable[[str], None]) -> list[str]:
-    """Of all entries, those that need it read in one coding."""
+    """Names of all entries. Those without a declared encoding are decoded with one encoding for all."""
     try:
-        read, note = read_names([entry.raw for entry in entries if entry.raw is not None], encoding)
+        read, note = decode_names([entry.raw for entry in entries if entry.raw is not None], encoding)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     if note:
@@ -116,7 +117,7 @@ def _names(entries: list[_Entry], name: str, encoding: str | None, tell: Callabl
 
 
 def check_collisions(paths: list[str], name: str) -> None:
-    """Raises DataError where two paths are one file on some file system, or one is a folder of another."""
+    """Raises DataError if two paths are the same file on some file system, or one is a parent folder of another."""
     spelling: dict[str, str] = {}
     files: set[str] = set()
     folders: set[str] = set()
@@ -128,39 +129,39 @@ def check_collisions(paths: list[str], name: str) -> None:
             other = spelling.setdefault(key, spelled)
             if other != spelled:
                 raise DataError(
-                    f"{name}: {spelled!r} and {other!r} differ only by case or Unicode form, and are one file on many"
-                    " file systems; rename one and pack again"
+                    f"{name}: {spelled!r} and {other!r} differ only by case or Unicode form and are the same file on"
+                    " many file systems; rename one and pack the archive again"
                 )
             if count < len(parts):
                 folders.add(spelled)
             elif spelled in files:
-                raise DataError(f"{name}: {spelled!r} stands in it twice; which one is meant? Pack it again with one")
+                raise DataError(f"{name}: {spelled!r} occurs twice; pack the archive again with only one of them")
             else:
                 files.add(spelled)
     both = sorted(files & folders)
     if both:
-        raise DataError(f"{name}: {both[0]!r} is a file and a folder in it; pack it again with other names")
+        raise DataError(f"{name}: {both[0]!r} is both a file and a folder; pack the archive again with other names")
 
 
 def checked_path(raw: str, name: str) -> str:
-    """An entry's name as a path that stays below its folder. Raises DataError."""
+    """An entry's name as a path that stays inside the target folder. Raises DataError."""
     parts = [part for part in raw.split("/") if part not in ("", ".")]
     reason = _why_refused(raw, parts)
     if reason:
-        raise DataError(f"{name}: refused for its entry {raw[:200]!r}: {reason}; nothing of it was unpacked")
+        raise DataError(f"{name}: refused because of its entry {raw[:200]!r}: {reason}; nothing was unpacked")
     return "/".join(parts)
 
 
 def _why_refused(raw: str, parts: list[str]) -> str:
-    """Empty for a name that is in order."""
+    """Reason to refuse a name; empty if it is valid."""
     try:
         sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
     except UnicodeEncodeError:
-        return "a name that is no Unicode text"
+        return "a name that is not valid Unicode"
     refusals = {
         "an absolute name, which would leave the folder": raw.startswith("/") or re.match(r"[A-Za-z]:", raw),
         "a name with '..', which would leave the folder": ".." in parts,
-        "a name with a backslash, which some systems take for a folder's end": "\\" in raw,
+        "a name with a backslash, which some systems treat as a path separator": "\\" in raw,
         "a name with control characters": any(unicodedata.category(sign) == "Cc" for sign in raw),
         "an empty name": not parts,
         f"a name over {MAX_NAME_BYTES} bytes, or {MAX_PATH_BYTES} with folders": max(sizes, default=0) > MAX_NAME_BYTES
@@ -169,12 +170,12 @@ def _why_refused(raw: str, parts: list[str]) -> str:
     return next((reason for reason, applies in refusals.items() if applies), "")
 
 
-def contents(archive: Path, name: str, wanted: set[int]) -> Iterator[tuple[int, Read]]:
-    """Position and content of the wanted entries, in the archive's order; each is read before the next is asked for.
+def read_contents(archive: Path, name: str, wanted: set[int]) -> Iterator[tuple[int, Read]]:
+    """Position and reader of the wanted entries, in the archive's order. Read each one before asking for the next.
 
-    Raises DataError where the archive turns out to be broken, here and in `Read`.
+    Raises DataError if the archive turns out to be broken, here and in `Read`.
     """
-    if not wanted:  # a tar would be unpacked to its end to find nothing
+    if not wanted:  # a tar would be decompressed to its end for nothing
         return
     with _opened(archive, name) as opened:
         entries = iter(enumerate(opened.infolist() if isinstance(opened, zipfile.ZipFile) else opened))
@@ -217,7 +218,7 @@ def _zip_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
     with zipfile.ZipFile(archive) as zipped:
         for position, info in enumerate(zipped.infolist()):
             budget.spend(name, info.filename, info.file_size)
-            text, raw = name_of(info)
+            text, raw = entry_name(info)
             if raw is None:
                 checked_path(text, name)
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -229,7 +230,7 @@ def _zip_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
                 raise NotImplementedError(f"{text!r} is compressed by method {info.compress_type}, not by deflate")
             if not info.is_dir():
                 yield _Entry(position, text, raw, info.file_size, info.CRC)
-        check_apart(zipped, archive.stat().st_size)
+        check_no_overlap(zipped, archive.stat().st_size)
 
 
 def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
@@ -238,7 +239,7 @@ def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
             budget.spend(name, info.name, info.size + _TAR_HEADER_BYTES)
             if info.isdir() and info.name in (".", ""):
                 continue
-            text, raw = name_of(info)
+            text, raw = entry_name(info)
             if raw is None:
                 checked_path(text, name)
             if info.isreg():
@@ -249,20 +250,20 @@ def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
 
 def _special(name: str, path: str) -> DataError:
     return DataError(
-        f"{name}: refused for its entry {path!r}: a link, pipe or device, and no plain file; nothing of it was"
-        " unpacked. Pack it again with plain files"
+        f"{name}: refused because of its entry {path!r}: a link, pipe or device, not a regular file; nothing was"
+        " unpacked. Pack the archive again with regular files"
     )
 
 
 def _is_zip(archive: Path) -> bool:
-    """By its first bytes: `zipfile.is_zipfile` also takes a tar whose last file is a zip."""
+    """Decides by the first bytes, since `zipfile.is_zipfile` also accepts a tar whose last file is a zip."""
     with archive.open("rb") as file:
         return file.read(2) == b"PK"
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Errors of Python's readers, as ours."""
+    """Turns errors of Python's readers into DataError."""
     try:
         yield
     except DataError:
@@ -270,6 +271,6 @@ def _told(name: str) -> Iterator[None]:
     except NotImplementedError as error:
         raise DataError(f"{name}: packed in a way that Python cannot read: {error}; unpack it by hand") from error
     except tarfile.ReadError as error:
-        raise DataError(f"{name}: not a zip or tar archive, or cut short: {error}; download it again") from error
+        raise DataError(f"{name}: not a zip or tar archive, or truncated: {error}; download it again") from error
     except _BROKEN as error:
-        raise DataError(f"{name}: broken or cut short: {error}; download it again") from error
+        raise DataError(f"{name}: broken or truncated: {error}; download it again") from error

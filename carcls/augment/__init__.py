@@ -1,7 +1,7 @@
-"""How training photos vary: built-in augmentation policies and policy files."""
+"""Augmentation of training photos: built-in policies, policy files, mixup and cutmix."""
 
 import os
 
-# Importing albumentations otherwise asks a server for its newest version: no training may depend on a network. Here,
-# because it must be set before the first module of this package imports it.
+# Otherwise importing albumentations asks a server for its newest version, and training must not need a network. Set
+# here, before any module of this package imports it.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -1,6 +1,6 @@
-"""A batch -> the same batch with its photos mixed in pairs, by mixup or cutmix; a pure function of its arguments.
+"""Mixes the photos of a batch in pairs, by mixup or cutmix. Pure functions.
 
-It works on whole numbers where pixels are concerned, so that any machine makes the same bytes.
+Pixels are computed in integers, so that every machine produces the same bytes.
 """
 
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 """Photos uint8 (b, size, size, 3) and their labels float32 (b, classes), each row summing to 1."""
 
 _WHOLE = 256
-"""Parts into which mixup shares out two pixels. Two bytes hold the sum: 255 * 256 + 128 < 2**16."""
+"""Denominator of mixup's shares. uint16 holds the sums: 255 * 256 + 128 < 2**16."""
 _STREAM = 1
-"""Sets the draws apart from all others of the same training seed: the first number of their spawn key."""
+"""First number of the spawn key, which separates these draws from others of the same training seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixing:
-    """How the batches of one epoch are mixed. May be called by any thread."""
+    """How the batches of one epoch are mixed. Thread-safe."""
 
     mixup: float
-    """Alpha of the Beta distribution of a photo's share, see `mixup`; 0: off."""
+    """Alpha of the Beta distribution of a photo's share, see `mixup`; 0 turns it off."""
     cutmix: float
-    """The same for `cutmix`. Where both are on, a fair coin gives each batch one of the two."""
+    """The same for `cutmix`. If both are on, a fair coin chooses one for each batch."""
     seed: int
-    """The training's; views, which trials share, do not depend on it."""
+    """The training's seed. Views, which trials share, do not depend on it."""
     epoch: int
 
     def apply(self, batch: Batch, number: int) -> Batch:
-        """Batch `number` of the epoch, mixed; new arrays of the same shapes and types, or the batch itself if off."""
+        """Batch `number` of the epoch, mixed: new arrays of the same shapes and dtypes, or the batch itself if off."""
         if not (self.mixup or self.cutmix):
             return batch
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch), spawn_key=(_STREAM, number)))
@@ -39,28 +39,28 @@ class Mixing:
 
 
 def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
-    """Each photo blended with a partner, labels likewise (Zhang et al. 2018, arXiv 1710.09412).
+    """Blends each photo and its label with a partner's (Zhang et al. 2018, arXiv 1710.09412).
 
-    As in the paper, one share ~ Beta(alpha, alpha) holds for the batch, and the partners are a permutation of it. The
-    share is rounded to 1/256, in pixels and labels alike; pixels are then rounded to the nearest value, halves up.
+    As in the paper, one share ~ Beta(alpha, alpha) holds for the whole batch, and partners are a permutation of it. The
+    share is rounded to 1/256 for pixels and labels alike; pixels are rounded to the nearest value, halves up.
     """
     x, y = batch
     part = round(float(rng.beta(alpha, alpha)) * _WHOLE)
     partners = rng.permutation(len(x))
     mixed = np.empty_like(x)
-    for row, partner in enumerate(partners):  # one photo at a time stays in the processor's cache: twice as fast
+    for row, partner in enumerate(partners):  # one photo at a time fits the processor's cache: twice as fast
         sums = np.multiply(x[row], np.uint16(part), dtype=np.uint16)
         sums += np.multiply(x[partner], np.uint16(_WHOLE - part), dtype=np.uint16)
         sums += np.uint16(_WHOLE // 2)
-        mixed[row] = sums >> 8
+        mixed[row] = sums >> 8  # division by _WHOLE, rounded by the half added above
     return mixed, _shared(y, partners, part / _WHOLE)
 
 
 def cutmix(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
-    """Each photo with a rectangle of a partner, labels shared by area (Yun et al. 2019, arXiv 1905.04899).
+    """Pastes a rectangle of a partner into each photo and mixes labels by area (Yun et al. 2019, arXiv 1905.04899).
 
-    As in the paper: one rectangle for the batch, of the photo's aspect ratio, its area 1 - Beta(alpha, alpha) of the
-    photo, its centre anywhere, cut off at the edges; the labels' shares are those of the area that is left of it.
+    As in the paper, the whole batch uses one rectangle with the photo's aspect ratio, a relative area of
+    1 - Beta(alpha, alpha) and a uniform centre, clipped at the edges. Labels are mixed by the clipped area.
     """
     x, y = batch
     height, width = x.shape[1:3]
@@ -74,7 +74,7 @@ def cutmix(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
 
 
 def _span(length: int, share: float, rng: np.random.Generator) -> slice:
-    """`share` of a length around a random centre, as far as it lies within 0..length."""
+    """`share` of a length around a random centre, clipped to 0..length."""
     cut, centre = round(length * share), int(rng.integers(length))
     start = centre - cut // 2
     return slice(max(start, 0), min(start + cut, length))

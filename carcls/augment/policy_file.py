@@ -1,8 +1,8 @@
-"""A user's own augmentation policy: a file of albumentations -> its transforms, checked before anything trains.
+"""Custom augmentation policies: reads an albumentations file and checks its transforms before any training.
 
-The file is what albumentations' `A.save(transform, path, data_format="yaml")` writes, or the same as JSON. It is data:
-nothing in it is executed, and only albumentations' own classes are made from it. Each one is tried on photos of noise,
-because a view must keep type and size of its photo, and must come out the same whenever it is drawn again.
+The file is what `A.save(transform, path, data_format="yaml")` of albumentations writes, or the same as JSON. Nothing in
+it is executed, and only albumentations' own classes are instantiated. Each transform is tried on noise, since a view
+must keep the dtype and size of its photo and must be reproducible.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ from pydantic import ValidationError
 
 from carcls.catalog import nearest_name
 from carcls.errors import ConfigError, DocumentError
-from carcls.system.containers import regular_size
 from carcls.system.documents import MAX_BYTES, parse_json, parse_yaml
+from carcls.system.zip_files import regular_size
 
 _PROBE_PX = (96, 128)
-"""Sides of the photos of noise. Two, so that no transform of a fixed size passes."""
+"""Sides of the noise photos. Two, so that a transform with a fixed output size fails."""
 _DRAWS = 3
 _MAX_DEPTH = 8
 _MAX_VIEW_S = 5.0
-"""Processor time for one view of a photo of noise; most transforms take a thousandth of it."""
+"""CPU time for one view of a noise photo; most transforms take a thousandth of it."""
 
-_PIXELS = "pixels must stay whole numbers 0..255, which are scaled as each backbone expects: take it out"
+_PIXELS = "pixels must stay integers 0..255, since carsearch scales them for each backbone: remove it"
 _REFUSED = {
-    "Lambda": "a function is not kept in a file: take it out, or use a transform of albumentations",
-    "ReplayCompose": "views are drawn anew, never replayed: use Compose",
+    "Lambda": "a file cannot hold a function: remove it, or use a transform of albumentations",
+    "ReplayCompose": "views are drawn again, never replayed: use Compose",
     "Normalize": _PIXELS,
     "ToFloat": _PIXELS,
     "FromFloat": _PIXELS,
@@ -47,16 +47,16 @@ _TARGETS = ("bbox_params", "keypoint_params", "additional_targets")
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One transform of the file, or a composition of some."""
+    """One transform of the file, or a composition of transforms."""
 
     where: str
-    """File, place and class: how a message begins."""
+    """File, position and class: the start of messages."""
     kind: type
     args: Mapping[str, Any]
     children: tuple["_Entry", ...]
 
     def build(self, **changed: Any) -> Any:  # noqa: ANN401  # albumentations ships no types
-        """A new object of it, arguments `changed`. Raises ConfigError."""
+        """A new transform, with arguments overridden by `changed`. Raises ConfigError."""
         args = {**self.args, **changed}
         if issubclass(self.kind, A.BaseCompose):
             args["transforms"] = [child.build() for child in self.children]
@@ -64,11 +64,11 @@ class _Entry:
             args = _own_args(self.kind, args)
         try:
             return self.kind(**args)
-        except Exception as error:  # whatever a constructor raises is about the file
+        except Exception as error:  # any error of a constructor is caused by the file
             raise ConfigError(f"{self.where}: {_why(error)}; see albumentations {A.__version__} for it") from error
 
     def leaves(self) -> Iterator["_Entry"]:
-        """The transforms proper, in file order."""
+        """All transforms that are not compositions, in file order."""
         if not issubclass(self.kind, A.BaseCompose):
             yield self
         for child in self.children:
@@ -77,24 +77,24 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """A policy read from a file and found sound."""
+    """A checked policy from a file."""
 
     digest: str
     """blake2b-128 hex of the file's bytes."""
     top: _Entry
 
-    def compose(self, *, noting: bool = False) -> A.Compose:
-        """A new composition, which one thread may use; it notes what it applied, where asked to."""
+    def compose(self, *, record_applied: bool = False) -> A.Compose:
+        """A new composition for one thread. record_applied: whether results list the transforms that were applied."""
         if self.top.kind is not A.Compose:
-            return A.Compose([self.top.build()], save_applied_params=noting)
-        return self.top.build(save_applied_params=noting, seed=None)
+            return A.Compose([self.top.build()], save_applied_params=record_applied)
+        return self.top.build(save_applied_params=record_applied, seed=None)
 
 
 @cache
 def read_policy_file(path: str) -> PolicyFile:
-    """The policy in a .yaml, .yml or .json file; read once per process, so that all of a training sees the same one.
+    """The policy in a .yaml, .yml or .json file, read once per process so that it cannot change during a training.
 
-    Raises ConfigError naming the file, the transform's place in it (from 1; `2.1` is the first inside the second), its
+    Raises ConfigError naming the file, the transform's position (from 1; `2.1` is the first inside the second), its
     class, and what to do.
     """
     content = _content(path)
@@ -114,19 +114,21 @@ def _content(path: str) -> bytes:
         if byte_count > MAX_BYTES:
             raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes; is it an augmentation policy?")
         return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a pipe, or a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: a pipe, or an invalid file name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot read this augmentation policy: {reason}") from error
 
 
 def probe(transform: Any, where: str) -> None:  # noqa: ANN401  # albumentations ships no types
-    """Applies a transform to noise. Raises ConfigError where it cannot, where type or size change, where equal
-    generators do not make equal pixels, or where one view takes longer than `_MAX_VIEW_S`.
+    """Applies a transform to noise.
+
+    Raises ConfigError if that fails, changes dtype or size, is not reproducible with equal generators, or takes longer
+    than `_MAX_VIEW_S` for one view.
     """
     compose = A.Compose([transform])
     for side in _PROBE_PX:
         photo = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        photo.setflags(write=False)  # as the pixel store hands it out
+        photo.setflags(write=False)  # as in the pixel store
         try:
             began = process_time()
             first = [_drawn(compose, photo, 0)]
@@ -134,20 +136,20 @@ def probe(transform: Any, where: str) -> None:  # noqa: ANN401  # albumentations
             if taken > _MAX_VIEW_S:
                 raise ConfigError(
                     f"{where}: takes {taken:.0f} s for a photo of {side} x {side} px; at most {_MAX_VIEW_S:g} s are"
-                    " bearable: take it out, or lessen its parameters"
+                    " allowed: remove it, or reduce its parameters"
                 )
             first += [_drawn(compose, photo, seed) for seed in range(1, _DRAWS)]
-            # In another order, so that what one call leaves behind for the next is found too.
+            # In reverse order, to detect state that one call leaves for the next.
             again = [_drawn(compose, photo, seed) for seed in reversed(range(_DRAWS))][::-1]
         except ConfigError:
             raise
-        except Exception as error:  # whatever a transform raises is about the file
+        except Exception as error:  # any error of a transform is caused by the file
             raise ConfigError(f"{where}: cannot be applied to a photo of {side} x {side} px: {_why(error)}") from error
         for out in first:
             _check_output(out, photo, where)
         if not all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)):
             raise ConfigError(
-                f"{where}: draws from a generator that no seed reaches, so no training with it could be repeated:"
+                f"{where}: uses a random generator that cannot be seeded, so trainings would not be reproducible:"
                 " use another transform"
             )
 
@@ -160,17 +162,17 @@ def _drawn(compose: A.Compose, photo: NDArray[np.uint8], seed: int) -> Any:  # n
 def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.uint8:
         kind = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
-        raise ConfigError(f"{where}: makes {kind} of pixels: {_PIXELS}")
+        raise ConfigError(f"{where}: turns pixels into {kind}: {_PIXELS}")
     if out.shape != photo.shape:
         sizes = " to ".join(" x ".join(map(str, shape)) for shape in (photo.shape, out.shape))
         raise ConfigError(
-            f"{where}: changes a photo of {sizes}; a view has the size of its photo, which train.image_size and the"
-            " stages' image_scale say: take it out, or crop by CropAndPad(percent=(-0.2, 0.0)), which keeps the size"
+            f"{where}: changes a photo of {sizes}; a view must keep the size set by train.image_size and the stages'"
+            " image_scale: remove it, or crop with CropAndPad(percent=(-0.2, 0.0)), which keeps the size"
         )
 
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:
-    """The file's mapping, with `transform` in it."""
+    """The file's top-level mapping, which contains `transform`."""
     kind = Path(path).suffix[1:]
     try:
         text = content.decode("utf-8")
@@ -193,7 +195,7 @@ def _entry(tree: object, file: str, place: tuple[int, ...]) -> _Entry:
     if not isinstance(tree, dict) or not isinstance(tree.get("__class_fullname__"), str):
         raise ConfigError(f"{where}: expected a mapping with `__class_fullname__`, such as HorizontalFlip")
     if len(place) > _MAX_DEPTH:
-        raise ConfigError(f"{where}: lies more than {_MAX_DEPTH} compositions deep: write it flatter")
+        raise ConfigError(f"{where}: is nested more than {_MAX_DEPTH} compositions deep: flatten it")
     args = {str(key): value for key, value in tree.items() if key != "__class_fullname__"}
     where = f"{where} ({tree['__class_fullname__']})"
     kind = _class(tree["__class_fullname__"], where)
@@ -213,7 +215,7 @@ def _class(full_name: str, where: str) -> type:
         raise ConfigError(f"{where}: {_REFUSED[name]}")
     kind = getattr(A, name, None)
     if package.partition(".")[0] not in {"", "albumentations"}:
-        raise ConfigError(f"{where}: is no class of albumentations: only those are read from a file")
+        raise ConfigError(f"{where}: is not a class of albumentations: only those can be read from a file")
     if not isinstance(kind, type) or not issubclass(kind, (A.BasicTransform, A.BaseCompose)):
         near = nearest_name(name, [name for name, value in vars(A).items() if isinstance(value, type)])
         hint = f": did you mean {near}?" if near else ""
@@ -224,27 +226,27 @@ def _class(full_name: str, where: str) -> type:
 def _check_probability(kind: type, args: Mapping[str, Any], where: str) -> None:
     p = args.get("p", 1.0 if kind is A.Compose else None)
     if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 1:
-        raise ConfigError(f"{where}: p is {p!r}: expected how often it is applied, 0..1")
+        raise ConfigError(f"{where}: p is {p!r}: expected a probability, 0..1")
     for target in _TARGETS:
         if args.get(target):
-            raise ConfigError(f"{where}: {target}: there are photos only, without boxes, points or masks: take it out")
+            raise ConfigError(f"{where}: {target}: only photos are augmented, no boxes, points or masks: remove it")
 
 
 def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for a transform's constructor, such that it refuses those that it does not know.
+    """Arguments for a transform's constructor, chosen so that it refuses unknown ones.
 
-    `A.save` also writes what only the constructors of its base classes take; `A.load` warns of these and drops them.
+    `A.save` also writes arguments that only base classes accept; `A.load` drops them with a warning.
     """
     owners = [base for base in kind.__mro__ if base is not object and "__init__" in vars(base)]
     own, *inherited = [set(signature(vars(base)["__init__"]).parameters) for base in owners]
     kept = {name: value for name, value in args.items() if name in own or name not in set().union(*inherited)}
-    # Where albumentations checks arguments, by a schema beside the constructor, it otherwise only warns; else Python
-    # refuses.
+    # With an InitSchema, albumentations only warns of unknown arguments unless `strict` is set; without one, Python
+    # refuses them.
     return {**kept, "strict": True} if "InitSchema" in vars(owners[0]) else kept
 
 
 def _why(error: Exception) -> str:
-    """An error of albumentations or OpenCV in one line."""
+    """An error of albumentations or OpenCV as one line."""
     if isinstance(error.__cause__, ValidationError):
         return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.__cause__.errors())
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

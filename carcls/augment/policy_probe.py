@@ -1,6 +1,7 @@
-"""A policy file tried in a process of its own: what would take minutes or gigabytes for one photo is refused by then.
+"""Checks a policy file in a separate process, so that one that takes minutes or gigabytes per photo can be refused.
 
-A program: `python -P -m carcls.augment.policy_probe FILE` writes one line of JSON, why the file is no policy, or null.
+Also that program: `python -P -m carcls.augment.policy_probe FILE` writes one line of JSON, the reason why the file is
+not a valid policy, or null.
 """
 
 import json
@@ -12,19 +13,19 @@ from pathlib import Path
 
 from carcls.augment.policy_file import read_policy_file
 from carcls.errors import ConfigError
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 DEADLINE_S = 90.0
-"""Of a whole file, the import of albumentations included; a policy of 20 transforms takes 3."""
+"""For a whole file, including the import of albumentations. A policy of 20 transforms takes 3 s."""
 _MEMORY_BYTES = 2 * 2**30
-"""More than the process has when it begins."""
+"""Allowed in addition to the memory that the process has at its start."""
 
 
-def try_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Raises ConfigError where the file is no policy, or none that can be tried within `deadline_s` and 2 GB."""
+def check_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Raises ConfigError if the file is not a valid policy, or if checking it takes over `deadline_s` or 2 GB."""
     try:
-        with current_folder_left_out():
-            ran = subprocess.run(  # noqa: S603  # our own program, and a path that it opens
+        with without_current_folder():
+            ran = subprocess.run(  # noqa: S603  # our own program and a path that it opens
                 [sys.executable, "-P", "-m", "carcls.augment.policy_probe", path],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -33,15 +34,15 @@ def try_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
             )
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"{path}: could not be tried on a few photos of 128 px within {deadline_s:g} s: take out the transform that"
-            " takes so long, or lessen its parameters"
+            f"{path}: could not be tried on a few photos of 128 px within {deadline_s:g} s: remove the slow transform,"
+            " or reduce its parameters"
         ) from None
     try:
         reason = json.loads(ran.stdout)
     except ValueError:
         raise ConfigError(
-            f"{path}: the process that tried it died ({_signal_or_code(ran.returncode)}): take out the transform that"
-            " takes so much memory, or lessen its parameters"
+            f"{path}: the process that checked it died ({_signal_or_code(ran.returncode)}): remove the transform that"
+            " uses so much memory, or reduce its parameters"
         ) from None
     if reason is not None:
         raise ConfigError(reason)
@@ -52,7 +53,7 @@ def _signal_or_code(code: int) -> str:
 
 
 def main() -> None:
-    """Nothing but the answer reaches stdout, whatever the libraries print."""
+    """Writes only the answer to stdout; anything that libraries print goes to stderr."""
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     virtual_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -1,28 +1,28 @@
-"""How training photos vary: one row of transforms per policy, or the user's own file of them.
+"""Augmented views of training photos, by a built-in policy or a policy file.
 
-A view is a pure function of (policy, seed, view, index); a file is read once per process.
+A view is a pure function of (policy, seed, view, index). A policy file is read once per process.
 
-Car models are told apart by shape and detail, so shapes bend little, cars stay upright and colours move freely.
+Car models differ in shape and detail, so the policies distort shapes little, keep cars upright and vary colours freely.
 """
 
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
+import albumentations as A  # noqa: N812  # the conventional alias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import carcls.photos.photo  # noqa: F401  # for its cv2.setNumThreads(0), which holds for the whole process
+import carcls.photos.photo  # noqa: F401  # for its cv2.setNumThreads(0), which affects the whole process
 from carcls.augment.generators import ViewGenerators
 from carcls.augment.policy_file import read_policy_file
-from carcls.augment.policy_probe import try_policy_file
+from carcls.augment.policy_probe import check_policy_file
 from carcls.catalog import POLICY_FILE_SUFFIXES
 from carcls.errors import ConfigError
 
 POLICIES_VERSION = 2
-"""Of the transforms below and of what they draw: raise it with every change, and stored views are drawn anew."""
+"""Version of these transforms and their random draws. Increase it with every change: stored views depend on it."""
 
 
 def _light() -> list[A.BasicTransform]:
@@ -74,13 +74,13 @@ def _affine(*, scale: tuple[float, float], shift: float, degrees: float, shear_d
         translate_percent=(-shift, shift),
         rotate=(-degrees, degrees),
         shear=(-shear_degrees, shear_degrees),
-        border_mode=cv2.BORDER_REFLECT_101,  # black corners would be a mark that no test photo carries
+        border_mode=cv2.BORDER_REFLECT_101,  # black corners would give augmented photos away
         p=p,
     )
 
 
 def _noise(*, spread: float, p: float) -> A.MultiplicativeNoise:
-    # Not A.GaussNoise: albumentations 2.0.8 draws it by OpenCV's generator, from one of no more than 65,536 seeds.
+    # Not A.GaussNoise: albumentations 2.0.8 draws it with OpenCV's generator from one of only 65,536 seeds.
     return A.MultiplicativeNoise(multiplier=(1 - spread, 1 + spread), per_channel=True, elementwise=True, p=p)
 
 
@@ -93,33 +93,33 @@ _POLICIES: dict[str, Callable[[], list[A.BasicTransform]]] = {
 
 
 class _Composes(threading.local):
-    """A Compose carries the random state of the view in progress: each thread has its own, or they would mix views."""
+    """Compositions of one thread. A Compose holds the random state of the current view, so threads cannot share it."""
 
     def __init__(self) -> None:
         self.generators = ViewGenerators()
         self._made: dict[tuple[str, bool], A.Compose] = {}
 
-    def get(self, policy: str, *, noting: bool) -> A.Compose:
-        """This thread's composition, drawing from this thread's generators. Raises KeyError, ConfigError."""
-        if (policy, noting) not in self._made:
-            compose = _compose(policy, noting=noting)
-            # Not Compose(seed=) nor set_random_seed: in albumentations 2.0.8 they give every transform the same stream,
-            # so that transforms of equal probability always fire together.
+    def get(self, policy: str, *, record_applied: bool) -> A.Compose:
+        """This thread's composition, which uses this thread's generators. Raises KeyError, ConfigError."""
+        if (policy, record_applied) not in self._made:
+            compose = _compose(policy, record_applied=record_applied)
+            # Not Compose(seed=) or set_random_seed: in albumentations 2.0.8 they give every transform the same stream,
+            # so transforms of equal probability always fire together.
             compose.set_random_state(self.generators.numpy, self.generators.python)
-            self._made[policy, noting] = compose
-        return self._made[policy, noting]
+            self._made[policy, record_applied] = compose
+        return self._made[policy, record_applied]
 
 
 _of_thread = _Composes()
 
 
 def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int) -> NDArray[np.uint8]:
-    """One view of one photo: a pure function of the arguments, whichever thread or process asks, in any order.
+    """One view of one photo: a pure function of its arguments in any thread, process and order.
 
-    policy: a name of `catalog.AUGMENT_POLICIES`, or a path with one of `catalog.POLICY_FILE_SUFFIXES`.
-    image: uint8 (h, w, 3) RGB, left as it is. seed, view, index: not negative; index is the photo's position in the
+    policy: a name from `catalog.AUGMENT_POLICIES`, or a path with one of `catalog.POLICY_FILE_SUFFIXES`.
+    image: uint8 (h, w, 3) RGB, not modified. seed, view, index: not negative; index is the photo's position in the
     training table. Returns a new uint8 array of the same shape. Raises KeyError for an unknown policy, ConfigError for
-    a file that is none.
+    an invalid file.
     """
     out = np.empty(image.shape, np.uint8)
     write_view(out, policy, image, seed=seed, view=view, index=index)
@@ -129,39 +129,39 @@ def view(policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: 
 def write_view(
     out: NDArray[np.uint8], policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int
 ) -> None:
-    """`view`, written to `out`, uint8 of the image's shape: a row of a batch."""
-    out[:] = image if policy == "none" else _drawn(policy, image, seed, view, index, noting=False)["image"]
+    """`view`, written to `out`: uint8 of the image's shape, such as a row of a batch."""
+    out[:] = image if policy == "none" else _drawn(policy, image, seed, view, index, record_applied=False)["image"]
 
 
 def view_and_transforms(
     policy: str, image: NDArray[np.uint8], *, seed: int, view: int, index: int
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """`view`, and the class names of the transforms that took part in it, in order."""
+    """`view`, and the class names of the transforms that were applied, in order."""
     if policy == "none":
         return image.copy(), ()
-    result = _drawn(policy, image, seed, view, index, noting=True)
-    # Nothing is noted where the composition as a whole did not take part.
+    result = _drawn(policy, image, seed, view, index, record_applied=True)
+    # The entry is missing if the composition as a whole was not applied.
     return result["image"].copy(), tuple(name for name, _ in result.get("applied_transforms", ()))
 
 
 def transforms(policy: str) -> list[A.BasicTransform]:
-    """The named policy's transforms in the order of application, each of its own class. Raises KeyError."""
+    """The built-in policy's transforms in order of application, each of a different class. Raises KeyError."""
     return _POLICIES[policy]()
 
 
 def check_policy(policy: str) -> None:
-    """Raises KeyError for an unknown policy, ConfigError for a file that cannot be one.
+    """Raises KeyError for an unknown policy, ConfigError for an invalid file.
 
-    A file is first tried in a process of its own, which takes seconds: for the start of a study. What trains asks
-    `know_policy`.
+    Checks a file in a separate process first, which takes seconds: call it at the start of a study. Trainings call
+    `load_policy`.
     """
     if _is_file(policy):
-        try_policy_file(policy)
-    know_policy(policy)
+        check_policy_file(policy)
+    load_policy(policy)
 
 
-def know_policy(policy: str) -> None:
-    """Raises as `check_policy`, for what was checked before; a second call is free."""
+def load_policy(policy: str) -> None:
+    """Loads a policy that `check_policy` has accepted, and raises the same errors. A second call is free."""
     if _is_file(policy):
         read_policy_file(policy)
     elif policy not in _POLICIES:
@@ -169,11 +169,11 @@ def know_policy(policy: str) -> None:
 
 
 def policy_fingerprint(policy: str) -> str:
-    """What views depend on beside (seed, view, index): equal where equal photos make equal views. For store keys.
+    """Everything that views depend on except (photo, seed, view, index), as a string for store keys.
 
-    Names content, never a path. Raises as `know_policy`.
+    Contains a file's digest, never its path. Raises as `load_policy`.
     """
-    know_policy(policy)
+    load_policy(policy)
     what = f"file {read_policy_file(policy).digest}" if _is_file(policy) else policy
     return f"{what} {POLICIES_VERSION}, albumentations {A.__version__}, opencv {cv2.__version__}"
 
@@ -182,23 +182,23 @@ def _is_file(policy: str) -> bool:
     return policy.endswith(POLICY_FILE_SUFFIXES)
 
 
-def _compose(policy: str, *, noting: bool) -> A.Compose:
-    """A new composition; `noting` what it applies takes time."""
+def _compose(policy: str, *, record_applied: bool) -> A.Compose:
+    """A new composition. Recording the applied transforms takes extra time."""
     if _is_file(policy):
-        return read_policy_file(policy).compose(noting=noting)
-    return A.Compose(transforms(policy), save_applied_params=noting)
+        return read_policy_file(policy).compose(record_applied=record_applied)
+    return A.Compose(transforms(policy), save_applied_params=record_applied)
 
 
 def _drawn(
-    policy: str, image: NDArray[np.uint8], seed: int, view: int, index: int, *, noting: bool
+    policy: str, image: NDArray[np.uint8], seed: int, view: int, index: int, *, record_applied: bool
 ) -> Mapping[str, Any]:
-    """What the composition returns; its image may be, or share memory with, the one that came in."""
-    compose = _of_thread.get(policy, noting=noting)
+    """The composition's result. Its image may be the input, or share memory with it."""
+    compose = _of_thread.get(policy, record_applied=record_applied)
     _of_thread.generators.start(seed=seed, view=view, index=index)
     result: Mapping[str, Any] = compose(image=image)
     out = result["image"]
-    if out.shape != image.shape or out.dtype != np.uint8:  # so seldom that no photo of noise showed it
+    if out.shape != image.shape or out.dtype != np.uint8:  # too rare to show up on the noise photos
         raise ConfigError(
-            f"{policy}: made {out.dtype} {out.shape} of a photo of uint8 {image.shape}: change the policy"
+            f"{policy}: turned a photo of uint8 {image.shape} into {out.dtype} {out.shape}: change the policy"
         )
     return result

@@ -1,1 +1,1 @@
-"""Keras and the device that it runs on: settings, precision, memory, threads."""
+"""Keras and the device it runs on: settings, precision, memory and threads."""

@@ -1,6 +1,7 @@
-"""What depends on the machine: precision, GPU memory, threads, determinism. The only room that may name TensorFlow.
+"""Everything that depends on the machine: precision, GPU memory, threads, determinism.
 
-TensorFlow is imported inside functions, and only where it is Keras's backend: with KERAS_BACKEND=jax it need not exist.
+TensorFlow is imported only here, inside functions, and only if it is Keras's backend: with KERAS_BACKEND=jax it need
+not be installed.
 """
 
 import os
@@ -16,17 +17,17 @@ from carcls.config import Precision
 from carcls.system.nvidia_smi import query_gpus
 
 _RUNTIME_ERRORS = {"XlaRuntimeError", "JaxRuntimeError", "OpError", "InternalError"}
-"""What JAX raises, and from what TensorFlow's errors descend, whatever their kind."""
-_NO_ROOM = (
+"""Names of JAX's error classes and of the base classes of TensorFlow's."""
+_OUT_OF_MEMORY_TEXTS = (
     "resource_exhausted",
     "out of memory",
     "oom when allocating",
     "failed to allocate",
-    "_status_alloc_failed",  # cuDNN's and cuBLAS's: NotFoundError where every algorithm for a convolution failed so
-    "dst tensor is not initialized",  # a copy to a GPU that is full
+    "_status_alloc_failed",  # cuDNN and cuBLAS; a NotFoundError if every convolution algorithm failed this way
+    "dst tensor is not initialized",  # a copy to a full GPU
 )
-"""Words of theirs, in small letters, that mean it: most come as another kind of error than RESOURCE_EXHAUSTED."""
-_USELESS_REWRITES = (
+"""Lower-case parts of messages that mean out of memory. Most do not come as RESOURCE_EXHAUSTED."""
+_DISABLED_REWRITES = (
     "layout_optimizer",
     "constant_folding",
     "shape_optimization",
@@ -39,10 +40,10 @@ _USELESS_REWRITES = (
     "pin_to_host_optimization",
     "implementation_selector",
 )
-"""Of TensorFlow's rewriting of graphs only `remapping` pays on a CPU: a convolution, what is added to it and the
-activation behind it become one operation, a sixth of a pass forward. The others take longer than they spare."""
+"""Grappler passes that cost more time on a CPU than they save. Only `remapping` pays off there: it fuses a convolution,
+its bias and its activation into one operation, which saves a sixth of a forward pass."""
 _CONTEXT_MIB = 600
-"""GPU memory that CUDA's context and libraries take in each process, outside the framework's allocator."""
+"""GPU memory per process for CUDA's context and libraries, outside the framework's allocator."""
 
 
 def configure(
@@ -50,11 +51,11 @@ def configure(
 ) -> None:
     """Set this process up for one training. Call before the first Keras operation, once per process.
 
-    `threads`: CPU threads for operations; None: the framework's own choice. On JAX only 1 has an effect.
+    `threads`: CPU threads for operations, or None for the framework's choice. On JAX only 1 has an effect.
     `deterministic`: the same operations give the same bits on the same machine; slower on GPUs.
-    `gpu_memory_share`: this process's share, 0..1, of each visible GPU's total memory; None: no limit. Without a GPU it
-    does nothing. `gpu`: number of the one visible GPU to use, counted from 0; None: all of them. Raises RuntimeError
-    where the framework has started already with other settings.
+    `gpu_memory_share`: this process's share, 0..1, of each visible GPU's total memory, or None for no limit; ignored
+    without a GPU. `gpu`: index of the one visible GPU to use, or None for all. Raises RuntimeError if the framework has
+    already started with other settings.
     """
     if keras.backend.backend() == "jax":
         configure_jax(os.environ, threads, deterministic, gpu_memory_share, gpu)
@@ -62,19 +63,19 @@ def configure(
         _configure_tensorflow(threads, deterministic, gpu_memory_share, gpu)
 
 
-def fed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framework reads best)
-    """An epoch's batches, at least one, in the form in which `fit` is to be given them. Keep them until it returns.
+def fit_input(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framework reads best)
+    """An epoch's batches, at least one, as `Model.fit` reads them fastest. Keep `batches` alive until `fit` returns.
 
-    TensorFlow reads its own pipelines only. Keras makes one whose autotuner is joined when the epoch is over, but
-    sleeps twice as long each time, up to a minute, before it hears of that: on a CPU an eighth to a quarter of the time
-    of unfrozen epochs. Here nothing is to be tuned: the batches are prepared ahead already.
+    On TensorFlow, Keras would wrap them in a tf.data pipeline with autotuning. At the end of each epoch it joins the
+    autotuner's thread, whose sleeps double up to a minute: an eighth to a quarter of an unfrozen epoch on a CPU. The
+    batches are prefetched already, so our pipeline has nothing to tune and turns autotuning off.
     """
     if keras.backend.backend() != "tensorflow":
         return batches
     import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
     signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0])
-    # TensorFlow keeps every generator that it was ever given, and all that hangs on it.
+    # TensorFlow never releases a generator or anything that it refers to, so the generator holds a weak reference.
     count, held = len(batches), cast(keras.utils.PyDataset, weakref.proxy(batches))
     dataset = tf.data.Dataset.from_generator(
         lambda: (held[number] for number in range(count)), output_signature=signature
@@ -85,16 +86,16 @@ def fed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framew
 
 
 def dtype_policy(precision: Precision) -> str:
-    """Name of the Keras dtype policy; `auto` decides by the device that runs the operations."""
+    """Name of the Keras dtype policy. `auto` chooses by the device that runs the operations."""
     if precision == "auto":
         return policy_for(_compute_capability())
     return {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}[precision]
 
 
 def policy_for(capability: tuple[int, int] | None) -> str:
-    """Fastest safe policy for a GPU of this CUDA compute capability; None stands for a CPU.
+    """Fastest safe policy for a GPU of this CUDA compute capability, or for a CPU if None.
 
-    bfloat16 needs no loss scaling but runs in hardware from 8.0 (Ampere) on; 7.x has tensor cores for float16 alone.
+    bfloat16 needs no loss scaling, but only 8.0 (Ampere) and later run it in hardware; 7.x has float16 tensor cores.
     """
     if capability is None or capability < (7, 0):
         return "float32"
@@ -102,12 +103,12 @@ def policy_for(capability: tuple[int, int] | None) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True where the device or the machine had no room, for the error itself or one that caused it."""
+    """True if the error or one of its causes means that the device or the machine ran out of memory."""
     return any(_says_out_of_memory(link) for link in _chain(error))
 
 
 def describe() -> str:
-    """One line for the record: framework and version, then the GPUs, or the CPU and its cores."""
+    """One line for logs: framework and version, then the GPUs or the CPU and its cores."""
     backend = keras.backend.backend()
     framework = f"{backend} {version(backend)}, keras {keras.__version__}"
     gpus = _gpu_names()
@@ -117,15 +118,17 @@ def describe() -> str:
 
 
 def memory_limit_mib(total_mib: int, share: float) -> int:
-    """Room in MiB for the framework's allocator, so that the whole process stays within its share of a GPU.
+    """Limit in MiB for the framework's allocator that keeps the whole process within its share of a GPU.
 
-    Raises ValueError for a share outside (0, 1], or one too small to hold anything.
+    Raises ValueError for a share outside (0, 1] or one that is too small.
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"gpu_memory_share: {share} is outside (0, 1]")
     limit = int(total_mib * share) - _CONTEXT_MIB
     if limit <= 0:
-        raise ValueError(f"gpu_memory_share: {share} of {total_mib} MiB leaves no room beside CUDA's {_CONTEXT_MIB}")
+        raise ValueError(
+            f"gpu_memory_share: {share} of {total_mib} MiB leaves nothing after the {_CONTEXT_MIB} MiB that CUDA needs"
+        )
     return limit
 
 
@@ -141,14 +144,14 @@ def _configure_tensorflow(
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        tf.config.optimizer.set_experimental_options(dict.fromkeys(_USELESS_REWRITES, False) | {"remapping": True})
+        tf.config.optimizer.set_experimental_options(dict.fromkeys(_DISABLED_REWRITES, False) | {"remapping": True})
         return
     used = gpus if gpu is None else gpus[gpu : gpu + 1]
     if gpu is not None:
         tf.config.set_visible_devices(used, "GPU")
     if gpu_memory_share is None:
         return
-    # Memory growth on the same device would cap nothing: a logical device with a limit does.
+    # Memory growth does not cap anything; a logical device with a limit does.
     totals_mib = dict(zip(gpus, _gpu_totals_mib(os.environ.get("CUDA_VISIBLE_DEVICES")), strict=True))
     for one in used:
         limit = memory_limit_mib(totals_mib[one], gpu_memory_share)
@@ -162,7 +165,7 @@ def configure_jax(
     gpu_memory_share: float | None,
     gpu: int | None = None,
 ) -> None:
-    """JAX reads these once, when its first operation starts the device."""
+    """Sets the variables that JAX reads once, when its first operation initialises the device."""
     if gpu is not None:
         visible = environment.get("CUDA_VISIBLE_DEVICES")
         names = [str(gpu)] if visible is None else visible.split(",")[gpu : gpu + 1]
@@ -189,7 +192,7 @@ def _gpu_totals_mib(visible: str | None) -> list[int]:
 
 
 def _compute_capability() -> tuple[int, int] | None:
-    """Of the first GPU; None without one."""
+    """Compute capability of the first GPU, or None without a GPU."""
     if keras.backend.backend() == "jax":
         found = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(next(iter(_jax_gpus()), None), "compute_capability", "")))
         return (int(found[1]), int(found[2])) if found else None
@@ -219,7 +222,7 @@ def _jax_gpus() -> list[Any]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what caused it, and so on."""
+    """The error, its cause, the cause's cause, and so on."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -229,7 +232,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _says_out_of_memory(error: BaseException) -> bool:
-    """By name and text: the classes are TensorFlow's and JAX's, and neither must be imported to be recognised."""
+    """Decides by class name and text, so that neither TensorFlow nor JAX has to be imported."""
     text = str(error)
     if isinstance(error, MemoryError):
         return True
@@ -238,4 +241,4 @@ def _says_out_of_memory(error: BaseException) -> bool:
     names = {cls.__name__ for cls in type(error).__mro__}
     if "ResourceExhaustedError" in names:
         return True
-    return bool(names & _RUNTIME_ERRORS) and any(words in text.lower() for words in _NO_ROOM)
+    return bool(names & _RUNTIME_ERRORS) and any(words in text.lower() for words in _OUT_OF_MEMORY_TEXTS)

@@ -1,1 +1,1 @@
-"""A data folder -> checked tables of photos: where the labels are, which files are photos, what cannot be used."""
+"""Turns a data folder into checked tables of photos: finds labels and photos, and quarantines what cannot be used."""

@@ -1,4 +1,4 @@
-"""Files that may be photos, and what stands beside them and is not used: what reading a layout gives."""
+"""Files that may be photos, and files and rows that are not used: the result of reading a layout."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,19 +10,19 @@ from carcls.dataset.lookup import PhotoLookup
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Files that are there, not yet opened."""
+    """Existing files, not yet opened."""
 
     root: Path
-    """What the paths of `rows` are relative to."""
+    """Base folder of the paths in `rows`."""
     rows: tuple[Row, ...]
     refused: tuple[Refused, ...]
-    """In file order; what no row names comes last."""
+    """In file order; files that no row names come last."""
     classes: Mapping[str, str]
-    """Every class that a row or a folder names -> its folder, relative to the root; empty for photos to predict."""
+    """Class name -> its folder, relative to the root, for every class found; empty for photos to predict."""
 
 
-def located(lookup: PhotoLookup, rows: Iterable[Row]) -> tuple[list[Row], list[Refused]]:
-    """Rows whose file is there, and the others, each with its path as it is spelled on disk."""
+def locate_rows(lookup: PhotoLookup, rows: Iterable[Row]) -> tuple[list[Row], list[Refused]]:
+    """Rows whose file exists, and the others with a reason. Paths become those spelled on disk."""
     there: list[Row] = []
     missing: list[Refused] = []
     for row in rows:
@@ -35,11 +35,11 @@ def located(lookup: PhotoLookup, rows: Iterable[Row]) -> tuple[list[Row], list[R
     return there, missing
 
 
-def by_line(refused: Iterable[Refused]) -> list[Refused]:
-    """In the order of the CSV file; what stands in none comes last."""
+def sorted_by_line(refused: Iterable[Refused]) -> list[Refused]:
+    """Sorted by line of the CSV file; entries without a line come last."""
     return sorted(refused, key=lambda entry: (not entry[0].line, entry[0].line))
 
 
-def stray(path: str) -> Row:
-    """What stands for a file that no row names."""
+def stray_row(path: str) -> Row:
+    """A row that stands for a file that no CSV row names."""
     return Row(0, path, "", path)

@@ -1,22 +1,22 @@
-"""Labelled photos that lie in a folder per class."""
+"""Labelled photos in one folder per class."""
 
 from collections.abc import Iterator
 
-from carcls.dataset.candidates import Candidates, stray
+from carcls.dataset.candidates import Candidates, stray_row
 from carcls.dataset.csv_rows import Refused, Row, is_plain_name
-from carcls.dataset.layouts import TRAIN_FOLDER, Found, not_classes
-from carcls.dataset.names import is_class_name, same_text
+from carcls.dataset.layouts import TRAIN_FOLDER, DataFolder, prediction_folders
+from carcls.dataset.names import is_class_name, normalized_name
 from carcls.dataset.tree import Kind, Tree, join
 
 NESTED = "a folder inside a class folder; its photos are not used"
 _NESTED_CLASS = f"{NESTED} unless data.nested is true"
 
 
-def from_class_folders(found: Found) -> Candidates:
-    """Every file in a class folder whose name may be a photo's; the id is its path, the class its folder's name.
+def from_class_folders(found: DataFolder) -> Candidates:
+    """Every file in a class folder that may be a photo. Its id is its path, its class the folder's name.
 
-    Names that read alike are one class, and so are the two folders of one class for training and validation. What else
-    stands there is refused with its reason: never silently passed over, but for what systems leave behind.
+    Folder names that differ only in Unicode form or spaces are one class, as are a class's training and validation
+    folders. Everything else is refused with a reason, apart from hidden and system files, which are ignored.
     """
     rows: list[Row] = []
     refused: list[Refused] = []
@@ -32,9 +32,9 @@ def from_class_folders(found: Found) -> Candidates:
     return Candidates(found.root, tuple(rows), tuple(refused), classes)
 
 
-def _folders_of_classes(found: Found, top: str) -> Iterator[tuple[str, str]]:
-    """Path and class name of each class folder in `top`; nested ones by their path below it."""
-    others = (TRAIN_FOLDER, *not_classes(found.root, found.layout))
+def _folders_of_classes(found: DataFolder, top: str) -> Iterator[tuple[str, str]]:
+    """Path and class name of each class folder in `top`. Nested classes are named after their path below it."""
+    others = (TRAIN_FOLDER, *prediction_folders(found.root, found.layout))
     pending = [join(top, name) for name in found.tree.folders(top) if join(top, name) not in others]
     while pending:
         folder = pending.pop(0)
@@ -46,54 +46,54 @@ def _folders_of_classes(found: Found, top: str) -> Iterator[tuple[str, str]]:
 
 
 def _loose(tree: Tree, top: str) -> list[Refused]:
-    """Photos beside the class folders, in none of them."""
+    """Photos next to the class folders instead of inside one."""
     return [
-        (stray(join(top, name)), str(kind) or "in no class folder")
+        (stray_row(join(top, name)), str(kind) or "in no class folder")
         for name, kind in tree.listed(top).entries.items()
         if not kind.is_folder and (kind is not Kind.FILE or tree.may_be_photo(join(top, name), kind))
     ]
 
 
-def _class_folder(found: Found, folder: str, name: str, classes: dict[str, str], rows: list[Row]) -> list[Refused]:
-    """Adds the folder to `classes` and its files to `rows`; returns what of it is not used."""
-    class_name = "/".join(same_text(part) for part in name.split("/"))
-    if not all(is_class_name(same_text(part)) and is_plain_name(part) for part in name.split("/")):
-        return [(stray(folder), "a name that cannot be a class; rename the folder")]
+def _class_folder(found: DataFolder, folder: str, name: str, classes: dict[str, str], rows: list[Row]) -> list[Refused]:
+    """Adds the folder to `classes` and its files to `rows`. Returns what is not used."""
+    class_name = "/".join(normalized_name(part) for part in name.split("/"))
+    if not all(is_class_name(normalized_name(part)) and is_plain_name(part) for part in name.split("/")):
+        return [(stray_row(folder), "a name that cannot be a class; rename the folder")]
     refused: list[Refused] = []
     if class_name in classes:
-        refused.append((stray(folder), f"reads like {classes[class_name]}; both are one class"))
+        refused.append((stray_row(folder), f"has the same name as {classes[class_name]}; both are one class"))
     classes.setdefault(class_name, folder)
     listed = found.tree.listed(folder)
     if listed.problem:
-        refused.append((stray(folder), listed.problem))
+        refused.append((stray_row(folder), listed.problem))
     for entry, kind in listed.entries.items():
         path = join(folder, entry)
         reason = _why_unusable(found.tree, path, kind)
         if found.layout.nested and kind is Kind.FOLDER:  # a class of its own
             continue
         if reason:
-            refused.append((stray(path), reason))
+            refused.append((stray_row(path), reason))
         else:
             rows.append(Row(0, path, class_name, path))
     return refused
 
 
 def _why_unusable(tree: Tree, path: str, kind: Kind) -> str:
-    """Empty for a file that may be a photo."""
+    """Reason why a file is no photo; empty if it may be one."""
     if kind.is_folder:
         return _NESTED_CLASS
     if kind is not Kind.FILE:
         return str(kind)
     if not is_plain_name(path.rpartition("/")[2]):
-        return "a name that cannot stand in a table; rename the file"
-    return "" if tree.may_be_photo(path, kind) else "neither by its name nor by its first bytes a photo"
+        return "a name that a CSV file cannot hold; rename the file"
+    return "" if tree.may_be_photo(path, kind) else "not a photo by its name or its first bytes"
 
 
-def _beside_train(found: Found) -> list[Refused]:
-    """Folders beside `train` that hold folders, such as `old`: somebody may expect their photos to be used."""
-    others = (TRAIN_FOLDER, found.validation, *not_classes(found.root, found.layout))
+def _beside_train(found: DataFolder) -> list[Refused]:
+    """Folders beside `train` that hold folders, such as `old`. A user may expect their photos to be used."""
+    others = (TRAIN_FOLDER, found.validation, *prediction_folders(found.root, found.layout))
     return [
-        (stray(name), f"a folder beside {TRAIN_FOLDER}; its photos are not used")
+        (stray_row(name), f"a folder beside {TRAIN_FOLDER}; its photos are not used")
         for name in found.tree.folders("")
         if name not in others and any(found.tree.folders(name))
     ]

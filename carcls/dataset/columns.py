@@ -1,9 +1,10 @@
-"""Which columns of a CSV file hold paths and labels, where the user names none."""
+"""Guesses the columns of a CSV file that hold paths and labels if the user names none."""
 
 from collections.abc import Sequence
 
 from carcls.dataset.csv_rows import CsvFile
 from carcls.dataset.layouts import Layout
+from carcls.dataset.names import letters_only
 from carcls.errors import DataError
 
 _PATHS = (
@@ -15,13 +16,13 @@ _LABELS = (
     "model carmodel vehiclemodel car makemodel bodytype breed species",
     "classid labelid categoryid brand make",
 )
-"""Names as `_letters` gives them. A file that has a name of an earlier group is not asked for those of a later one."""
+"""Normalised by `letters_only`. Later groups are only tried if no name of an earlier group is present."""
 
 
-def path_and_label(table: CsvFile, layout: Layout) -> tuple[str, str]:
-    """Names of the two columns: those that the layout names, else those with usual names.
+def path_and_label_columns(table: CsvFile, layout: Layout) -> tuple[str, str]:
+    """Names of the two columns: those set in the layout, or else those with usual names.
 
-    Raises DataError, with the key that decides, where none or several fit.
+    Raises DataError, naming the setting that decides, if none or several fit.
     """
     return (
         layout.path_column or _usual_column(table, _PATHS, "paths", "data.path_column"),
@@ -31,22 +32,16 @@ def path_and_label(table: CsvFile, layout: Layout) -> tuple[str, str]:
 
 def _usual_column(table: CsvFile, groups: Sequence[str], what: str, key: str) -> str:
     for usual in groups:
-        matches = [name for name in table.header if _letters(name) in usual.split()]
+        matches = [name for name in table.header if letters_only(name) in usual.split()]
         if len(matches) == 1:
             return matches[0]
         if matches:
             break
     found = (
-        f"more than one could ({', '.join(matches)})"
+        f"more than one may ({', '.join(matches)})"
         if matches
-        else f"none of {', '.join(' '.join(groups).split())} is there"
+        else f"none is called {', '.join(' '.join(groups).split())}"
     )
     raise DataError(
-        f"{table.path}: which column holds the {what}? {found}; name it by {key}."
-        f" Columns: {','.join(table.header)[:80]}"
+        f"{table.path}: which column holds the {what}? {found}; set {key}. Columns: {','.join(table.header)[:80]}"
     )
-
-
-def _letters(name: str) -> str:
-    """`Image ID`, `image_id` and `imageId` are one name."""
-    return "".join(sign for sign in name.casefold() if sign.isalnum())

@@ -1,4 +1,4 @@
-"""Rows of CSV files -> the photos they name; rows that name none are told apart, with their line."""
+"""Reads rows of CSV files that name photos. Invalid rows are collected with their line and a reason."""
 
 import csv
 from collections import defaultdict
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from carcls.dataset.names import is_class_name, same_text
+from carcls.dataset.names import is_class_name, normalized_name
 from carcls.errors import DataError
 
 DELIMITERS = ",;\t"
 _SHOWN = 80
-"""Characters of a user's text that a message repeats."""
+"""Characters of a user's text that a message quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One photo as a CSV file or a folder names it."""
+    """One photo as named by a CSV file or a folder."""
 
     line: int
-    """In the CSV file, counted from 1; 0 for what was found in a folder."""
+    """Line in the CSV file, counted from 1; 0 if found in a folder."""
     id: str
     category: str
-    """Empty where unlabelled."""
+    """Empty if unlabelled."""
     path: str
-    """Posix, relative to the data folder."""
+    """POSIX, relative to the data folder."""
     source: str = ""
     """Name of the CSV file."""
 
     @property
     def where(self) -> str:
-        """Prefix for a message about this row."""
+        """Prefix of messages about this row."""
         return f"{self.source} line {self.line}: " if self.line else ""
 
 
 Refused = tuple[Row, str]
-"""A row or a file that is not used, and why."""
+"""A row or file that is not used, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class CsvFile:
     path: Path
     header: tuple[str, ...]
     lines: tuple[tuple[int, list[str]], ...]
-    """Line in the file, counted from 1, and cells, without empty lines."""
+    """(line in the file, counted from 1; cells), without empty lines."""
 
     def cells(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
-        """Line, the cells of these columns without spaces around them, and whether the row is longer than the header.
+        """Yields the line, the stripped cells of these columns, and whether the row is longer than the header.
 
-        A cell that the row is too short for is empty. Raises DataError where a column is missing.
+        Cells missing from a short row are empty. Raises DataError if a column is missing.
         """
         missing = [name for name in columns if name not in self.header]
         if missing:
@@ -66,9 +66,9 @@ class CsvFile:
 
 
 def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
-    """The file in UTF-8, with or without a byte order mark; the delimiter is the one the first line has most of.
+    """Reads a UTF-8 file, with or without a byte order mark. The delimiter is the most frequent one in the first line.
 
-    Raises DataError where it is missing or is no such file.
+    Raises DataError if the file is missing or not valid CSV.
     """
     if not path.is_file():
         raise DataError(
@@ -78,7 +78,7 @@ def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
-            # `strict`: a quote that is never closed would swallow the rest of the file without a word.
+            # `strict`: otherwise an unclosed quote would silently swallow the rest of the file.
             reader = csv.reader(chain([first], file), delimiter=max(delimiters, key=first.count), strict=True)
             header = tuple(cell.strip() for cell in next(reader, []))
             return CsvFile(path, header, tuple((reader.line_num, row) for row in reader if any(row)))
@@ -87,16 +87,16 @@ def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
 
 
 def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
-    """Rows that name a photo below `folder`, and rows that do not, each with the reason.
+    """Rows that name a photo in `folder`, and invalid rows with a reason.
 
-    columns: `("Id",)` or `("Id", "Category")`; a Category is a folder between `folder` and the photo. Both are plain
-    names. Raises DataError where a column is missing.
+    columns: `("Id",)` or `("Id", "Category")`, both plain names; Category is the folder between `folder` and the photo.
+    Raises DataError if a column is missing.
     """
     good: list[Row] = []
     bad: list[Refused] = []
     for line, cells, is_longer in table.cells(columns):
         path = "/".join(part for part in (folder, *cells[1:], cells[0]) if part)
-        row = Row(line, cells[0], same_text("".join(cells[1:])), path, table.path.name)
+        row = Row(line, cells[0], normalized_name("".join(cells[1:])), path, table.path.name)
         reason = _why_empty(columns, cells, is_longer)
         if not reason and not is_plain_name(cells[0]):
             reason = f"Id {_shown(cells[0])} is not a plain file name"
@@ -104,14 +104,14 @@ def contest_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[l
             reason = f"Category {_shown(cells[1])} is not a plain folder name"
         reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
-    return settled(good, bad, "Id")
+    return without_duplicates(good, bad, "Id")
 
 
 def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list[Row], list[Refused]]:
-    """As `contest_rows`, for columns of a path below `folder` (empty: the data folder) and, if two, of a label.
+    """As `contest_rows`, for a column of paths below `folder` (empty: the data folder) and an optional one of labels.
 
-    A label is any text of one line. The id is the path, with single slashes and without `.` where there are labels;
-    without labels it stays as written, since a submission must repeat it.
+    A label is any one-line text. With labels, the id is the path with single slashes and without `.`; without labels
+    it stays as written, since a submission must repeat it.
     """
     good: list[Row] = []
     bad: list[Refused] = []
@@ -119,7 +119,7 @@ def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list
         parts = [part for part in cells[0].split("/") if part not in ("", ".")]
         path = "/".join([folder, *parts] if folder else parts)
         id_ = "/".join(parts) if len(columns) > 1 else cells[0]
-        row = Row(line, id_, same_text("".join(cells[1:])), path, table.path.name)
+        row = Row(line, id_, normalized_name("".join(cells[1:])), path, table.path.name)
         reason = _why_empty(columns, cells, is_longer)
         if not reason and cells[0].startswith("/"):
             reason = f"{columns[0]} {_shown(cells[0])} is absolute; expected a path inside the data folder"
@@ -127,23 +127,23 @@ def path_rows(table: CsvFile, columns: Sequence[str], folder: str) -> tuple[list
             reason = f"{columns[0]} {_shown(cells[0])} is not a path inside the data folder, with / between names"
         reason = reason or _why_no_class(columns, cells)
         _put(row, reason, good, bad)
-    return settled(good, bad, columns[0])
+    return without_duplicates(good, bad, columns[0])
 
 
 def is_plain_name(name: str) -> bool:
-    """True for a name that stays in its folder: no separator, no `..`, nothing that a file cannot be called."""
+    """True for a valid file name that stays in its folder: no separator, no `..`, no line break."""
     return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0\n\r")
 
 
 def _why_no_class(columns: Sequence[str], cells: list[str]) -> str:
-    """Empty for a class, and for rows without one."""
-    if all(is_class_name(same_text(label)) for label in cells[1:]):
+    """Reason why the label is no class; empty if it is one, or if there is no label column."""
+    if all(is_class_name(normalized_name(label)) for label in cells[1:]):
         return ""
-    return f"{columns[1]} {_shown(cells[1])} is not a text of one line"
+    return f"{columns[1]} {_shown(cells[1])} is not a one-line text"
 
 
 def _why_empty(columns: Sequence[str], cells: list[str], is_longer: bool) -> str:
-    """Empty for a row with all its cells and no more."""
+    """Reason why the row has missing or surplus cells; empty if it has neither."""
     for column, cell in zip(columns, cells, strict=True):
         if not cell:
             return f"row without {column}"
@@ -157,10 +157,10 @@ def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
         good.append(row)
 
 
-def settled(
+def without_duplicates(
     rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
 ) -> tuple[list[Row], list[Refused]]:
-    """Each key once: the first of equal rows stays, and of rows with different labels none. `bad` gets the others."""
+    """Keeps the first of rows with equal keys, or none if their labels differ. Appends the others to `bad`."""
     by_key: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[key(row)].append(row)
@@ -170,9 +170,9 @@ def settled(
         labels = {other.category for other in (first, *others)}
         if len(labels) > 1:
             lines = _other_lines(row, by_key[key(row)])
-            bad.append((row, f"{what} stands in {lines} with another label; which one is right is not known"))
+            bad.append((row, f"{what} also occurs in {lines} with another label; it is unknown which one is right"))
         elif row is not first:
-            bad.append((row, f"{what} stands in line {first.line} already"))
+            bad.append((row, f"{what} already occurs in line {first.line}"))
         else:
             good.append(row)
     return good, bad

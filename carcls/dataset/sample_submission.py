@@ -1,4 +1,4 @@
-"""The contest's sample submission: which file it is, and what it asks for. The only reader of it."""
+"""Finds and reads the competition's sample submission, which lists the photos to predict."""
 
 import csv
 import io
@@ -7,32 +7,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carcls.dataset.layouts import SAMPLE_CSV, Layout, is_sample_name, reads_like_a_sample
-from carcls.dataset.names import is_junk, natural_key, same_text
+from carcls.dataset.layouts import SAMPLE_CSV, Layout, is_sample_name, resembles_sample_name
+from carcls.dataset.names import first_names, is_junk, natural_key, normalized_name
 from carcls.errors import SubmissionError
 
 MAX_SAMPLE_BYTES = 64 * 2**20
-"""About three million rows; what is larger is another file."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break inside an id reads differently from program to program
+"""About three million rows; a larger file is something else."""
+_SHOWN_CLASSES = 10
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # programs disagree about line breaks inside an id
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a valid submission looks like. Cells keep the spaces around them, because a submission repeats them."""
+    """What a valid submission looks like. Cells keep surrounding spaces, since a submission must repeat them."""
 
     path: Path
     header: tuple[str, str]
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     lines: tuple[int, ...]
-    """Line in the file of each id, counted from 1."""
+    """Line of each id in the file, counted from 1."""
 
 
 def find_sample(root: Path, layout: Layout) -> Path | None:
-    """The file that says which photos are to be predicted, or None.
+    """The file that lists the photos to predict, or None.
 
-    `data.sample` names it; else it is the data folder's `sample-submission.csv` in any spelling, unless `data.test`
-    names the photos. Raises SubmissionError where two files have that name.
+    It is set by `data.sample`, or else it is `sample-submission.csv` in any spelling in the data folder, unless
+    `data.test` is set. Raises SubmissionError if two files match.
     """
     if layout.sample is not None:
         return layout.sample
@@ -41,29 +42,29 @@ def find_sample(root: Path, layout: Layout) -> Path | None:
     found = [name for name in _files(root) if is_sample_name(name)]
     if len(found) > 1:
         raise SubmissionError(
-            f"{root}: which sample submission counts, {' or '.join(found)}? Name it by data.sample, or keep one"
+            f"{root}: which sample submission is right, {' or '.join(found)}? Set data.sample, or keep one"
         )
     return root / found[0] if found else None
 
 
 def ignored_samples(root: Path, layout: Layout) -> Iterator[tuple[str, str]]:
-    """Names of files in the data folder that read like a sample submission but are not followed, and why not."""
+    """Files in the data folder whose names resemble a sample submission but that are not used, with a reason."""
     for name in _files(root):
         if layout.sample == root / name:
             continue
         if is_sample_name(name) and layout.sample is not None:
-            yield name, f"not followed: data.sample names {layout.sample.name}"
+            yield name, f"not used: data.sample is {layout.sample.name}"
         elif is_sample_name(name) and layout.test is not None:
-            yield name, "not followed: data.test names the photos to predict; name this file by data.sample as well"
-        elif not is_sample_name(name) and reads_like_a_sample(name):
+            yield name, "not used: data.test sets the photos to predict; set data.sample to this file as well"
+        elif not is_sample_name(name) and resembles_sample_name(name):
             yield (
                 name,
-                f"not followed: a sample submission is called {SAMPLE_CSV}; rename it, or name it by data.sample",
+                f"not used: a sample submission is called {SAMPLE_CSV}; rename it, or set data.sample",
             )
 
 
 def read_sample(path: Path) -> Sample:
-    """The sample as it stands: two columns under a header, unique ids. Raises SubmissionError with file and line."""
+    """Reads the sample: a header, two columns, unique ids. Raises SubmissionError with file and line."""
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -87,17 +88,17 @@ def read_sample(path: Path) -> Sample:
 
 
 def check_classes(sample: Sample, class_names: Sequence[str]) -> None:
-    """Raises SubmissionError where the sample names classes, and none of them is one to train on.
+    """Raises SubmissionError if the sample names classes but none of them is in the training data.
 
-    Some contests leave the sample's classes blank, and some classes may be without a photo to train on.
+    Some competitions leave the sample's classes blank, and some classes may have no training photo.
     """
     named = [(label, line) for label, line in zip(sample.labels, sample.lines, strict=True) if label.strip()]
-    if named and not any(same_text(label) in class_names for label, _ in named):
+    if named and not any(normalized_name(label) in class_names for label, _ in named):
         label, line = named[0]
         raise SubmissionError(
-            f"{sample.path}:{line}: class {label!r} is not in the training data, and no other of the sample's is;"
-            f" expected {_some(class_names)} (is this the sample of another contest? If its classes are mere"
-            " placeholders, leave that column empty)"
+            f"{sample.path}:{line}: class {label!r} is not in the training data, nor is any other class of the sample;"
+            f" expected {first_names(class_names, _SHOWN_CLASSES)} (is this the sample of another competition? If its"
+            " classes are only placeholders, leave that column empty)"
         )
 
 
@@ -107,16 +108,16 @@ def load_sample(root: Path, layout: Layout) -> Sample | None:
     return None if path is None else read_sample(path)
 
 
-def sample_or_problem(root: Path, layout: Layout) -> tuple[Sample | None, str]:
-    """The same, and why it cannot be followed."""
+def try_load_sample(root: Path, layout: Layout) -> tuple[Sample | None, str]:
+    """The same, or None and the reason why it cannot be read."""
     try:
         return load_sample(root, layout), ""
     except SubmissionError as error:
         return None, str(error)
 
 
-def why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
-    """Empty where the classes to train on are those that the sample asks for."""
+def class_mismatch(sample: Sample | None, class_names: Sequence[str]) -> str:
+    """Message if the sample's classes are not those to train on, else empty."""
     try:
         if sample is not None:
             check_classes(sample, class_names)
@@ -128,7 +129,7 @@ def why_not_answered(sample: Sample | None, class_names: Sequence[str]) -> str:
 def _not_two_columns(path: Path, line: int, row: list[str]) -> str:
     hint = ""
     if len(row) > 2:
-        hint = "; a submission of one probability a class cannot be written, only one class a row"
+        hint = "; submissions with one probability per class are not supported, only one class per row"
     elif any(sign in row[0] for sign in ";\t"):
         hint = "; its cells must be separated by commas"
     return f"{path}:{line}: expected 2 columns, an id and a class, found {len(row)}{hint}"
@@ -136,7 +137,7 @@ def _not_two_columns(path: Path, line: int, row: list[str]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        if not path.is_file():  # a pipe would make us wait for ever
+        if not path.is_file():  # reading a pipe might block forever
             raise SubmissionError(f"{path}: no such file; expected the contest's sample submission")
         with path.open("rb") as handle:
             content = handle.read(MAX_SAMPLE_BYTES + 1)
@@ -152,14 +153,14 @@ def _read_text(path: Path) -> str:
 
 
 def _check_unique(sample: Sample) -> None:
-    """Ids that differ only by spaces around them name one photo."""
+    """Raises SubmissionError for empty and duplicate ids. Ids that differ only in surrounding spaces are duplicates."""
     first_lines: dict[str, int] = {}
     for written, line in zip(sample.ids, sample.lines, strict=True):
         id_ = written.strip()
         if not id_:
             raise SubmissionError(f"{sample.path}:{line}: empty id")
         if id_ in first_lines:
-            raise SubmissionError(f"{sample.path}:{line}: id {id_!r} stands in line {first_lines[id_]} already")
+            raise SubmissionError(f"{sample.path}:{line}: id {id_!r} already occurs in line {first_lines[id_]}")
         first_lines[id_] = line
 
 
@@ -168,10 +169,5 @@ def _files(root: Path) -> list[str]:
         return sorted(
             (entry.name for entry in root.iterdir() if entry.is_file() and not is_junk(entry.name)), key=natural_key
         )
-    except OSError:  # told where the folder's layout is read
+    except OSError:  # reported when the layout is read
         return []
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -1,4 +1,4 @@
-"""Every photo read and decoded once, in parallel: its digest, or why it cannot be used."""
+"""Reads and decodes every photo once, in parallel: its digest and thumbnail, or why it cannot be used."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -8,36 +8,36 @@ from multiprocessing import current_process, get_context
 from pathlib import Path
 
 from carcls.errors import DataError
-from carcls.photos.duplicates import look_of
+from carcls.photos.duplicates import thumbnail_of
 from carcls.photos.photo import digest_of, preview_bytes, read_photo_bytes
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one look at a photo tells. Either `digest` and the figures are set, or `reason`."""
+    """Result of scanning one photo: either `reason` is set, or all other fields."""
 
     digest: str = ""
     """Hex blake2b-128 of the file's bytes."""
     reason: str = ""
     """Why the photo cannot be used."""
     width: int = 0
-    """Of the decoded photo in px, turned as its EXIF orientation says."""
+    """Of the decoded photo in px, after EXIF rotation."""
     height: int = 0
     byte_count: int = 0
-    look: bytes = b""
-    """Of `look_of`, 4,096 bytes: what look-alikes are found by."""
+    thumbnail: bytes = b""
+    """From `thumbnail_of`, 4,096 bytes; used to find look-alikes."""
 
 
 _CHUNK = 128
-"""Photos handed over at once: about 0.3 s of work, as much as it takes to start a process."""
+"""Photos per task: about 0.3 s of work, as long as it takes to start a process."""
 
 
 def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:
-    """One scan a photo, in the order of `paths`.
+    """One scan per photo, in the order of `paths`. Never raises for a photo.
 
-    processes: how many decode at once; 1, and any number where the photos are few, decodes in this one.
-    A daemonic process may have no children: there threads do the work. Never raises for a photo.
+    processes: number of worker processes; 1, or few photos, decodes in this process. Daemonic processes cannot have
+    children, so they use threads.
     """
     chunks = [list(paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
     workers = min(processes, len(chunks))
@@ -50,7 +50,7 @@ def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:
 
 
 def scan_photo(path: Path) -> Scan:
-    """One photo, read and decoded."""
+    """Reads and decodes one photo."""
     try:
         data = read_photo_bytes(path)
         preview = preview_bytes(data)
@@ -61,15 +61,15 @@ def scan_photo(path: Path) -> Scan:
         width=preview.width,
         height=preview.height,
         byte_count=len(data),
-        look=look_of(preview.image),
+        thumbnail=thumbnail_of(preview.image),
     )
 
 
 def scan_in_processes(scan: Callable[[Path], Scan], chunks: Sequence[Sequence[Path]], workers: int) -> list[Scan]:
-    """`scan` of every path of every chunk, in order; a path on which its process dies gets a reason."""
-    # Spawn, not fork: the caller may have threads (Ray, TensorFlow) whose locks a fork would copy. Not
-    # forkserver: there is one per process, and the trials need theirs preloaded with TensorFlow.
-    with current_folder_left_out(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    """`scan` of every path of every chunk, in order. A path that kills its worker process gets a reason."""
+    # Spawn, not fork: the caller may have threads (Ray, TensorFlow) whose locks a fork would copy. Not forkserver:
+    # there is only one per process, and trials need theirs preloaded with TensorFlow.
+    with without_current_folder(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_scan_all, scan, chunk) for chunk in chunks]
         parts = [_result_unless_died(future) for future in futures]
     return [
@@ -86,15 +86,15 @@ def _scan_all(scan: Callable[[Path], Scan], paths: Sequence[Path]) -> list[Scan]
 def _result_unless_died(future: Future[list[Scan]]) -> list[Scan] | None:
     try:
         return future.result()
-    except BrokenProcessPool:  # one process died: all chunks that were not finished by then report it
+    except BrokenProcessPool:  # a worker died: all unfinished chunks raise this
         return None
 
 
 def _scan_one_by_one(scan: Callable[[Path], Scan], paths: Sequence[Path]) -> list[Scan]:
-    """One photo at a time, so that a process that dies names its photo; a new one takes its place."""
+    """One photo at a time, to find the photo that kills the worker. A new worker continues after it."""
     scans: list[Scan] = []
     while len(scans) < len(paths):
-        with current_folder_left_out(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with without_current_folder(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:
                 for path in paths[len(scans) :]:
                     scans.append(pool.submit(scan, path).result())

@@ -1,4 +1,4 @@
-"""A data folder -> checked tables of photos; what cannot be used is quarantined and named."""
+"""Loads a data folder into checked tables of photos. Everything unusable is quarantined with a reason."""
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from carcls.dataset.candidates import Candidates
 from carcls.dataset.csv_rows import Refused, Row
 from carcls.dataset.labelled import labelled_candidates
-from carcls.dataset.layouts import Found, Layout, LayoutKind, find_layout
+from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
 from carcls.dataset.names import class_order, path_key
-from carcls.dataset.sample_submission import Sample, ignored_samples, load_sample, sample_or_problem, why_not_answered
+from carcls.dataset.sample_submission import Sample, class_mismatch, ignored_samples, load_sample, try_load_sample
 from carcls.dataset.scan import Scan, scan_photos
-from carcls.dataset.tables_beside import UNREAD_TABLE
 from carcls.dataset.tree import join
-from carcls.dataset.unlabelled import only_to_predict, unlabelled_candidates
+from carcls.dataset.unlabelled import classes_only_in_test, unlabelled_candidates
+from carcls.dataset.unread_tables import UNREAD_TABLE
 from carcls.errors import DataError
 
-_LOOKED_FOR = Layout()
+_DEFAULT_LAYOUT = Layout()
 _SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """Photos of one kind, in file order. All fields but `root` have one entry a photo."""
+    """Photos of one kind, in file order. All fields except `root` have one entry per photo."""
 
     root: Path
     ids: tuple[str, ...]
     paths: tuple[str, ...]
-    """Posix, relative to root."""
+    """POSIX, relative to root."""
     labels: NDArray[np.int64]
-    """(n,) index into the class names, -1 where unlabelled; read-only."""
+    """(n,) index into the class names, -1 if unlabelled; read-only."""
     digests: tuple[str, ...]
     """Hex blake2b-128 of each file's bytes."""
 
@@ -43,7 +43,7 @@ class ImageTable:
         object.__setattr__(self, "labels", labels)
         lengths = {len(self.ids), len(self.paths), len(labels), len(self.digests)}
         if len(lengths) != 1 or labels.ndim != 1:
-            raise ValueError(f"a table needs one id, path, label and digest a photo; found {sorted(lengths)} entries")
+            raise ValueError(f"a table needs one id, path, label and digest per photo; found {sorted(lengths)} entries")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,11 +72,11 @@ class ImageTable:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A photo, a row, a folder or a class that is not used as it stands there, and why."""
+    """A photo, row, folder or class that is not used, and why."""
 
     id: str
     path: str
-    """Posix, relative to the data folder, as the row would have it, so the file need not exist; absolute outside it."""
+    """POSIX, relative to the data folder or absolute outside it. As written in the row, so it need not exist."""
     reason: str
 
 
@@ -87,11 +87,11 @@ class Unlabelled:
     photos: ImageTable
     """The readable ones."""
     ids: tuple[str, ...]
-    """Of all photos that are there, readable or not; in the sample's order where there is one, else natural order."""
+    """Ids of all existing photos, readable or not, in the sample's order or else natural order."""
     sample_submission: Path | None
     quarantined: tuple[Quarantined, ...]
     scans: tuple[Scan, ...]
-    """One a photo of `photos`."""
+    """One per photo of `photos`."""
 
 
 @dataclass(frozen=True)
@@ -99,33 +99,32 @@ class Dataset:
     """Everything found under one data folder."""
 
     class_names: tuple[str, ...]
-    """Numeric names in numeric order, then the others in natural order. A label is an index into this."""
+    """Numeric names in numeric order, then the others in natural order. Labels are indices into this."""
     train: ImageTable
     test: ImageTable
-    """In the sample's order where a sample exists, else by file name, numbers by value."""
+    """In the sample's order if there is a sample, else in natural order of file names."""
     sample_submission: Path | None
     quarantined: tuple[Quarantined, ...]
     """In file order, training first, then classes without a usable photo, then test photos."""
     train_scans: tuple[Scan, ...]
-    """One a photo of `train`."""
+    """One per photo of `train`."""
     test_scans: tuple[Scan, ...]
-    """One a photo of `test`."""
+    """One per photo of `test`."""
     sample_problem: str = ""
-    """Why no submission can follow the sample; the photos to predict are then all that are there. Empty where one can,
-    and where there is no sample."""
+    """Why no submission can follow the sample, in which case all existing photos are predicted. Empty if one can, or
+    if there is no sample."""
     validation: tuple[int, ...] = ()
-    """Positions in `train` of the photos that the data folder itself holds back, in `val`, `valid` or `validation`."""
+    """Positions in `train` of photos from the data folder's own `val`, `valid` or `validation` folder."""
 
 
-def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Dataset:
-    """Reads the folder's layout and decodes every photo once; what cannot be used is quarantined.
+def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT) -> Dataset:
+    """Detects the layout, decodes every photo once and quarantines what cannot be used.
 
-    processes: how many decode at once; 1 decodes in this process. More start fresh Python processes, so that a
-    script needs its `if __name__ == "__main__"`.
-    Raises DataError where no layout fits, or not one photo with a label can be used.
+    processes: number of worker processes; 1 decodes in this process. More are spawned, so a calling script needs its
+    `if __name__ == "__main__"`. Raises DataError if no layout fits or no labelled photo is usable.
     """
     found = find_layout(root, layout)
-    sample, sample_problem = sample_or_problem(root, layout)
+    sample, sample_problem = try_load_sample(root, layout)
     labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout, sample)
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
@@ -134,9 +133,9 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
         raise DataError(_nothing_to_train(found, labelled, refused))
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
-    sample_problem = sample_problem or why_not_answered(sample, class_names)
+    sample_problem = sample_problem or class_mismatch(sample, class_names)
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
-    without = _quarantine(_outside(root, unlabelled), only_to_predict(unlabelled, class_names))
+    without = _quarantine(_outside(root, unlabelled), classes_only_in_test(unlabelled, class_names))
     return Dataset(
         class_names=class_names,
         train=_table(root, train, class_names),
@@ -150,10 +149,10 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) ->
     )
 
 
-def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR) -> Unlabelled:
-    """The photos to predict alone, decoded once as `load_dataset` does.
+def load_unlabelled(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT) -> Unlabelled:
+    """Only the photos to predict, each decoded once.
 
-    Raises DataError where their folder cannot be used, SubmissionError where the sample cannot be followed.
+    Raises DataError if their folder cannot be used, SubmissionError if the sample cannot be followed.
     """
     sample = load_sample(root, layout)
     candidates = unlabelled_candidates(root, layout, sample)
@@ -161,26 +160,28 @@ def load_unlabelled(root: Path, *, processes: int, layout: Layout = _LOOKED_FOR)
 
 
 def check_trainable(dataset: Dataset) -> None:
-    """Raises DataError where the usable photos are all of one class, so that there is nothing to tell apart, and where
-    no submission could follow the sample: better now than after the search."""
+    """Raises DataError if the usable photos have only one class, or if no submission could follow the sample.
+
+    Called before a search, so that it does not fail at its end.
+    """
     if len(dataset.class_names) < 2:
         lost = f"; {len(dataset.quarantined)} photos, rows or classes cannot be used" if dataset.quarantined else ""
         raise DataError(
             f"{dataset.train.root}: every usable photo is of the class {dataset.class_names[0]!r}{lost};"
-            f" expected photos of two classes at least{unread_tables(dataset)}"
+            f" expected photos of at least two classes{unread_tables_hint(dataset)}"
         )
     if dataset.sample_problem:
         raise DataError(dataset.sample_problem)
 
 
-def unread_tables(dataset: Dataset) -> str:
-    """End of a message about too few classes: CSV files that may hold them; empty where there are none."""
+def unread_tables_hint(dataset: Dataset) -> str:
+    """End of a message about too few classes that names an unread CSV file, if there is one."""
     found = [entry.path for entry in dataset.quarantined if entry.reason == UNREAD_TABLE]
     return f". {found[0]} was {UNREAD_TABLE}" if found else ""
 
 
 def sort_class_names(names: set[str]) -> tuple[str, ...]:
-    """Numeric names by value ('10' after '9'), then the others, numbers in them by value too."""
+    """Numeric names by value ('10' after '9'), then the others in natural order."""
     return tuple(sorted(names, key=class_order))
 
 
@@ -189,14 +190,14 @@ def _scan(parts: Sequence[Candidates], processes: int) -> list[Scan]:
 
 
 def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tuple[Row, Scan]], list[Refused]]:
-    """Rows with their scan, and rows with the reason why their photo is unreadable."""
+    """Readable rows with their scan, and unreadable rows with a reason."""
     readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
     broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     return readable, broken
 
 
 def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
-    """Positions of the photos in `folder`; none where that would be all."""
+    """Positions of the photos in `folder`, or none if that would be all photos."""
     inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
     return inside if len(inside) < len(paths) else ()
 
@@ -218,30 +219,30 @@ def _unlabelled(
 
 
 def _in_order(refused: Iterable[Refused]) -> list[Refused]:
-    """By line; then what no row names, by path."""
+    """Sorted by line; entries without a line come last, sorted by path."""
     return sorted(refused, key=lambda entry: (not entry[0].line, entry[0].line, path_key(entry[0].path)))
 
 
 def _outside(root: Path, candidates: Candidates) -> str:
-    """What a path needs before it where the photos do not lie in the data folder."""
+    """Path prefix of photos outside the data folder."""
     return "" if candidates.root == root else f"{candidates.root.as_posix()}/"
 
 
 def _quarantine(folder: str, refused: Iterable[Refused]) -> tuple[Quarantined, ...]:
-    """folder: prefix of photos that lie outside the data folder."""
+    """folder: path prefix of photos outside the data folder."""
     return tuple(Quarantined(row.id, f"{folder}{row.path}", f"{row.where}{reason}") for row, reason in refused)
 
 
 def _classes_without_photo(
     classes: Mapping[str, str], trained: Sequence[str], told: Container[str]
 ) -> tuple[Quarantined, ...]:
-    """told: paths that are quarantined already, such as a folder that cannot be looked into."""
+    """told: paths that are already quarantined, such as a folder that cannot be listed."""
     lost = sorted((name for name in classes if name not in trained and classes[name] not in told), key=class_order)
     return tuple(Quarantined(name, classes[name], "a class without a usable photo; it is left out") for name in lost)
 
 
-def _nothing_to_train(found: Found, labelled: Candidates, refused: Sequence[Refused]) -> str:
-    """One line, however many photos there are: counts by reason, each with its first place."""
+def _nothing_to_train(found: DataFolder, labelled: Candidates, refused: Sequence[Refused]) -> str:
+    """One line with the count of each reason and its first occurrence."""
     source = found.labels or found.root / found.classes
     if not refused and not labelled.rows:
         return f"{source}: no usable photo: {'the file has no rows' if found.labels else 'the class folders are empty'}"

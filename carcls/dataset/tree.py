@@ -1,4 +1,4 @@
-"""The names below a data folder: each folder is listed once, and links lead nowhere else."""
+"""Lists the files in a data folder. Each folder is read once; links out of the data folder are not followed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from carcls.dataset.names import is_junk, may_be_photo, natural_key, same_text
-from carcls.photos.headers import HEAD_BYTES, starts_like_a_photo
+from carcls.dataset.names import is_junk, may_be_photo, natural_key, normalized_name
+from carcls.photos.headers import HEAD_BYTES, has_photo_signature
 
 
 class Kind(StrEnum):
-    """What a name in a folder is; but for a file, the value says why it is no photo."""
+    """Kind of a directory entry. Except for FILE, the value says why it is no photo."""
 
     FILE = ""
     FOLDER = "a folder, not a photo"
@@ -28,31 +28,31 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listing:
     """One folder."""
 
     entries: dict[str, Kind] = field(default_factory=dict)
-    """In natural order, without what systems leave behind."""
+    """In natural order, without hidden and system files."""
     problem: str = ""
     """Why it could not be listed."""
 
 
 class Tree:
-    """A data folder as its names tell; only files with an odd ending are opened. Paths are posix, relative to the root.
+    """The entries of a data folder. Opens only files with unknown suffixes. Paths are POSIX, relative to the root.
 
-    Links are followed where they lead to something in the root, or in a folder of `own` (such as `train`), which may
-    itself be a link to wherever its owner keeps it.
+    Links are followed if they lead into the root or into a folder of `own` (such as `train`), which may itself be a
+    link to any place.
     """
 
     def __init__(self, root: Path, own: Sequence[str] = ()) -> None:
         self._root = root
         self._bases = tuple(os.path.realpath(root / name) for name in ("", *own))
-        self._listed: dict[str, Listed] = {}
+        self._listed: dict[str, Listing] = {}
         self._located: dict[str, tuple[str, str]] = {}
         self._spellings: dict[str, dict[str, str]] = {}
 
-    def listed(self, folder: str) -> Listed:
-        """What stands in a folder; nothing where there is no such folder."""
+    def listed(self, folder: str) -> Listing:
+        """Entries of a folder; empty if it does not exist."""
         if folder not in self._listed:
             self._listed[folder] = self._read(folder)
         return self._listed[folder]
@@ -62,29 +62,29 @@ class Tree:
         return (name for name, kind in self.listed(folder).entries.items() if kind.is_folder)
 
     def is_empty(self, folder: str) -> bool:
-        """True for a folder with nothing in it but what systems leave behind."""
+        """True for a folder that contains at most hidden and system files."""
         listed = self.listed(folder)
         return not listed.entries and not listed.problem
 
     def may_be_photo(self, path: str, kind: Kind) -> bool:
-        """True for a name with the ending of a photo or without any, and for a file that begins as photos do: `1.jpg~`,
-        `1.jpg_large`, `st. 12`."""
+        """True for a name with a photo suffix or none, and for a file with a photo's signature, such as `1.jpg~`,
+        `1.jpg_large` or `st. 12`."""
         if may_be_photo(path.rpartition("/")[2]):
             return True
-        return kind is Kind.FILE and starts_like_a_photo(self._head(path))
+        return kind is Kind.FILE and has_photo_signature(self._head(path))
 
     def _head(self, path: str) -> bytes:
         try:
             with (self._root / path).open("rb") as file:
                 return file.read(HEAD_BYTES)
-        except OSError:  # by its name no photo, and closed to us
+        except OSError:  # not a photo by its name, and not readable
             return b""
 
     def locate(self, path: str) -> tuple[str, str]:
-        """The path as it is spelled on disk, and why no photo can be read there, or an empty text.
+        """The path as spelled on disk, and the reason why no photo can be read there, or an empty string.
 
-        Names that differ only in Unicode's composed or decomposed form are the same: archives made on a Mac hold the
-        one, tables the other.
+        Names match if they differ only in Unicode form: archives made on macOS use the decomposed form, CSV files
+        mostly the composed one.
         """
         folder, _, name = path.rpartition("/")
         found, reason = self.locate_folder(folder)
@@ -96,13 +96,13 @@ class Tree:
         return join(found, name), str(self.listed(found).entries.get(name, Kind.MISSING))
 
     def locate_folder(self, folder: str) -> tuple[str, str]:
-        """The same for a folder: how it is spelled, and why it cannot be looked into."""
+        """The same for a folder: its spelling on disk, and the reason why it cannot be listed."""
         if folder not in self._located:
             self._located[folder] = self._locate_folder(folder)
         return self._located[folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Kind]]:
-        """Paths of everything below a folder but folders that can be listed, in natural order."""
+        """Everything below a folder except listable folders themselves, in natural order."""
         for name, kind in self.listed(folder).entries.items():
             path = join(folder, name)
             if kind is Kind.FOLDER and not self.listed(path).problem:
@@ -126,21 +126,21 @@ class Tree:
         if name in entries or name.isascii():
             return name
         if folder not in self._spellings:
-            self._spellings[folder] = {same_text(entry): entry for entry in entries}
-        return self._spellings[folder].get(same_text(name), name)
+            self._spellings[folder] = {normalized_name(entry): entry for entry in entries}
+        return self._spellings[folder].get(normalized_name(name), name)
 
-    def _read(self, folder: str) -> Listed:
+    def _read(self, folder: str) -> Listing:
         place = self._root / folder
         if not self._is_inside(place):
-            return Listed(problem=str(Kind.OUTSIDE))
+            return Listing(problem=str(Kind.OUTSIDE))
         try:
             with os.scandir(place) as found:
                 kinds = {entry.name: self._kind(entry) for entry in found if not is_junk(entry.name)}
         except FileNotFoundError:
-            return Listed()
+            return Listing()
         except OSError as error:
-            return Listed(problem=f"cannot be listed: {error.strerror}")
-        return Listed({name: kinds[name] for name in sorted(kinds, key=natural_key)})
+            return Listing(problem=f"cannot be listed: {error.strerror}")
+        return Listing({name: kinds[name] for name in sorted(kinds, key=natural_key)})
 
     def _kind(self, entry: os.DirEntry[str]) -> Kind:
         linked = entry.is_symlink()
@@ -151,7 +151,7 @@ class Tree:
                 return Kind.LINKED_FOLDER if linked else Kind.FOLDER
             if entry.is_file():
                 return Kind.FILE
-        except OSError:  # a circle of links, or a target in a folder closed to us
+        except OSError:  # a cycle of links, or a target in an unreadable folder
             return Kind.DANGLING
         return Kind.DANGLING if linked and not Path(entry.path).exists() else Kind.OTHER
 
@@ -161,5 +161,5 @@ class Tree:
 
 
 def join(folder: str, name: str) -> str:
-    """A posix path; the root is the empty text."""
+    """A POSIX path; the root is the empty string."""
     return f"{folder}/{name}" if folder else name

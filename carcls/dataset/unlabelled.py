@@ -1,21 +1,21 @@
-"""Photos to predict: a folder, in the order of a sample submission or of their names."""
+"""Finds the photos to predict, in the order of a sample submission or of their names."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from carcls.dataset.candidates import Candidates, by_line, located, stray
+from carcls.dataset.candidates import Candidates, locate_rows, sorted_by_line, stray_row
 from carcls.dataset.csv_rows import CsvFile, Refused, Row, path_rows
 from carcls.dataset.layouts import TEST_FOLDERS, Layout, find_test_folder
 from carcls.dataset.lookup import PhotoLookup
-from carcls.dataset.names import same_text
+from carcls.dataset.names import normalized_name
 from carcls.dataset.sample_submission import Sample
 from carcls.dataset.tree import Kind, Tree, join
 
 
 @dataclass(frozen=True, slots=True)
 class _TestFolder:
-    """Where the photos to predict are looked for."""
+    """The folder of photos to predict."""
 
     root: Path
     tree: Tree
@@ -23,9 +23,9 @@ class _TestFolder:
     """Relative to the root; may be empty."""
 
     def photos(self) -> list[tuple[str, str]]:
-        """In natural order, paths relative to the root of what may be a photo, and why it is none, or an empty text.
+        """(path relative to the root, reason why it is not used or empty) of possible photos, in natural order.
 
-        Folders that cannot be looked into, and linked ones, which may lead in a circle, are told too.
+        Includes folders that cannot be listed, and linked folders, which may form a cycle.
         """
         found = [(self.name, self.tree.listed(self.name).problem)] if self.tree.listed(self.name).problem else []
         for path, kind in self.tree.walk(self.name):
@@ -43,9 +43,9 @@ class _TestFolder:
 
 
 def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> Candidates:
-    """Files to predict: those that the sample lists, in its order; without one all in the folder, in natural order.
+    """Files to predict: those in the sample, in its order, or all files of the folder in natural order.
 
-    Raises DataError where the folder cannot be used.
+    Raises DataError if the folder cannot be used.
     """
     place = find_test_folder(root, layout)
     if place is None and sample is None:
@@ -59,12 +59,12 @@ def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> 
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:
-    """Every file below a folder that may be a photo by its name or its first bytes, in natural order."""
+    """Every file below a folder that may be a photo by its name or first bytes, in natural order."""
     return tuple(folder / path for path, reason in _below(folder) if not reason)
 
 
 def unusable_below(folder: Path) -> tuple[tuple[Path, str], ...]:
-    """What below a folder may hold photos and cannot be read, and why: links out of it, closed folders."""
+    """Possible photos below a folder that cannot be read, with a reason: links out of it, unreadable folders."""
     return tuple((folder / path, reason) for path, reason in _below(folder) if reason)
 
 
@@ -72,16 +72,21 @@ def _below(folder: Path) -> list[tuple[str, str]]:
     return _TestFolder(folder, Tree(folder), "").photos()
 
 
-def only_to_predict(test: Candidates, class_names: Collection[str]) -> list[Refused]:
-    """Folders of photos to predict that are named as no class is, where others beside them are.
+def classes_only_in_test(test: Candidates, class_names: Collection[str]) -> list[Refused]:
+    """Folders of photos to predict whose names are no class, if at least one other folder is named after a class.
 
-    Without one that is, the folders mean something else.
+    If none is, the folders do not stand for classes.
     """
-    folders = {same_text(row.id.split("/")[0]): row.path.removesuffix(row.id) for row in test.rows if "/" in row.id}
+    folders = {
+        normalized_name(row.id.split("/")[0]): row.path.removesuffix(row.id) for row in test.rows if "/" in row.id
+    }
     if not set(folders) & set(class_names):
         return []
     return [
-        (stray(join(place.rstrip("/"), name)), "a class without photos to train on; its photos are predicted as others")
+        (
+            stray_row(join(place.rstrip("/"), name)),
+            "a class without training photos; its photos are predicted as other classes",
+        )
         for name, place in folders.items()
         if name not in class_names
     ]
@@ -94,15 +99,15 @@ def _all_in(folder: _TestFolder) -> Candidates:
 
 
 def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Candidates:
-    # The submission repeats an id as it is written, with spaces around it; its photo is found without them.
+    # The submission repeats an id exactly, including surrounding spaces; its photo is found without them.
     written = dict(zip(sample.lines, sample.ids, strict=True))
     table = CsvFile(sample.path, sample.header, tuple((line, [id_, ""]) for line, id_ in written.items()))
     rows, refused = path_rows(table, table.header[:1], folder.name)
     rows = [replace(row, id=written[row.line]) for row in rows]
     refused = [(replace(row, id=written[row.line]), reason) for row, reason in refused]
     lookup = PhotoLookup(folder.tree, extension=extension, below=folder.name)
-    there, missing = located(lookup, rows)
-    out = by_line(refused + missing)
+    there, missing = locate_rows(lookup, rows)
+    out = sorted_by_line(refused + missing)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [
         (Row(0, folder.id_of(path), "", path), reason or f"in no row of {sample.path.name}")

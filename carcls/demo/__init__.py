@@ -1,1 +1,1 @@
-"""The built-in sample data: procedurally drawn cars. `drawing` tells the story of one photo."""
+"""The built-in sample data: procedurally drawn cars. Start reading at `drawing`, which draws one photo."""

@@ -12,7 +12,7 @@ from carcls.demo.scene import Colour
 
 
 def paint_body(brush: Brush) -> None:
-    """From the shadow up to the windows, back to front."""
+    """Paints shadow, hull, side and windows, from back to front."""
     _shadow(brush)
     _far_wheels(brush)
     profile = _profile(brush.model)
@@ -59,7 +59,7 @@ def _shadow(brush: Brush) -> None:
 
 
 def _hull(brush: Brush, profile: NDArray[np.float64]) -> None:
-    """The strips across the car that turn to us; the cabin, which stands above the rest, last."""
+    """Paints the panels across the car that face the camera. The cabin, above the rest, comes last."""
     near, far = brush.at_depth(profile, 1.0), brush.at_depth(profile, -1.0)
     strips = zip(near[:-1], near[1:], far[1:], far[:-1], strict=True)
     for strip in sorted(strips, key=lambda strip: float(strip[0][1] + strip[1][1])):

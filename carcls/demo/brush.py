@@ -1,4 +1,4 @@
-"""What parts of a car are painted with: the look of one photo, surfaces in space, shapes and colours."""
+"""Painting of car parts: the appearance of one photo, surfaces in space, shapes and colours."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PLASTIC: Colour = (52, 52, 55)
 WHITE: Colour = (222, 222, 218)
 CHROME: Colour = (215, 217, 220)
 
-_SHIFT = 4  # bits behind the point in the coordinates that OpenCV takes
+_SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 _NARROWING = 0.28  # how much narrower the roof is than the doors
 _ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
@@ -27,7 +27,7 @@ _CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What differs between two photos of one model, apart from where the camera stands."""
+    """What differs between two photos of one model, apart from the camera."""
 
     paint: Colour
     glass: Colour
@@ -53,7 +53,7 @@ def random_look(rng: np.random.Generator) -> Look:
 
 
 class Brush:
-    """Paints panels of one car, as one camera sees them in one light, on a canvas that it is given."""
+    """Paints panels of one car on a canvas, as seen by one camera in one light."""
 
     def __init__(self, canvas: NDArray[np.uint8], camera: Camera, model: CarModel, look: Look) -> None:
         self.canvas, self.camera, self.model, self.look = canvas, camera, model, look
@@ -63,7 +63,7 @@ class Brush:
         return 1 - _NARROWING * rise
 
     def at_depth(self, xy: NDArray[np.float64], z: float) -> NDArray[np.float64]:
-        """Points of the profile at `z` half-widths from the middle, drawn in where the cabin narrows."""
+        """Points of the profile at `z` half-widths from the middle, following the narrower cabin."""
         return np.column_stack([xy, z * self.model.width / 2 * self._narrowing(xy[:, 1])])
 
     def side(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class Brush:
         return self.at_depth(xy, 1.0)
 
     def across(self, low: Sequence[float], high: Sequence[float]) -> Surface:
-        """The panel that runs across the car from one point of the profile to another; u -1..1, v 0..1."""
+        """The panel across the car between two points of the profile; u -1..1, v 0..1."""
         bottom, top = np.array(low), np.array(high)
 
         def surface(uv: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,29 +96,29 @@ class Brush:
         cv2.polylines(self.canvas, [fixed], False, colour, thickness, cv2.LINE_8, _SHIFT)
 
     def lit(self, colour: Colour, normal: NDArray[np.float64]) -> Colour:
-        """A colour in this photo's light, on a piece with this normal (Lambert)."""
+        """A colour in this photo's light on a surface with this normal (Lambert)."""
         look = self.look
         return shade(colour, look.ambient + (1.15 - look.ambient) * max(0.0, float(normal @ look.light)))
 
 
 def toned(tone: Tone, paint: Colour) -> Colour:
-    """The colour of a part of this tone; `paint` where it follows the car's."""
+    """The colour of a part with this tone. `paint` is the car's colour."""
     return {"paint": paint, "dark": PLASTIC, "light": WHITE}[tone]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """A colour made darker, or lighter up to white."""
+    """The colour darkened, or lightened up to white."""
     return (min(colour[0] * factor, 255.0), min(colour[1] * factor, 255.0), min(colour[2] * factor, 255.0))
 
 
 def upward_normal(rear: NDArray[np.float64], front: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,): unit length, across the line between two points of the profile, on its outer side."""
+    """(3,): unit normal of the line between two points of the profile, pointing outwards."""
     normal = np.array([rear[1] - front[1], front[0] - rear[0], 0.0])
     return normal / (np.linalg.norm(normal) + 1e-9)
 
 
 def box(u0: float, v0: float, u1: float, v1: float) -> NDArray[np.float64]:
-    """(4, 2)."""
+    """Corners of a rectangle: (4, 2)."""
     return np.array([(u0, v0), (u1, v0), (u1, v1), (u0, v1)])
 
 

@@ -1,4 +1,4 @@
-"""Where a photo of a car is taken from."""
+"""The camera that a photo of a car is taken with."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from carcls.demo.cars import CarModel
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A pinhole: from the car's coordinates (x rear to front 0..1, y up, z towards us) to pixels."""
+    """A pinhole camera: maps the car's coordinates (x from rear 0 to front 1, y up, z towards us) to pixels."""
 
     matrix: NDArray[np.float64]
     """(4, 3): homogeneous points times this are homogeneous pixels."""
     eye: NDArray[np.float64]
-    """(3,): where the camera stands, in the car's coordinates."""
+    """(3,): position of the camera in the car's coordinates."""
     horizon: float
-    """Where sky and ground meet, in px from the top."""
+    """Border of sky and ground, in px from the top."""
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 3) -> (n, 2) px."""
@@ -25,12 +25,12 @@ class Camera:
         return seen[:, :2] / seen[:, 2:]
 
     def sees(self, point: NDArray[np.float64], normal: NDArray[np.float64]) -> bool:
-        """Whether a flat piece through `point` turns its outer side to us."""
+        """Whether the outer side of a panel through `point` faces the camera."""
         return bool((self.eye - point) @ normal > 0)
 
 
 def place_camera(rng: np.random.Generator, model: CarModel, height: int, width: int) -> Camera:
-    """Somewhere beside the car, which may face either way, fills most of the picture and stands anywhere in it."""
+    """A random camera beside the car. The car may face either way, fills most of the picture, and may be off-centre."""
     yaw, pitch, roll = np.deg2rad([rng.uniform(-35, 35), rng.uniform(3, 11), rng.uniform(-3, 3)])
     rotation, distance = _about_x(pitch) @ _about_y(yaw), rng.uniform(2.0, 4.5)
     middle = np.array([0.5, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""The shapes of drawn car models: what a classifier of the sample data has to tell apart."""
+"""The shapes of drawn car models, which a classifier of the sample data has to distinguish."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class CarModel:
     height: float
     width: float
     clearance: float
-    """Of the sill above the ground."""
+    """Height of the sill above the ground."""
     wheel_radius: float
     front_axle: float
     rear_axle: float
@@ -37,19 +37,19 @@ class CarModel:
     nose: float
     """Height of the hood's front edge."""
     cowl: float
-    """x at which the windscreen stands on the hood."""
+    """x at which the windscreen meets the hood."""
     windscreen_run: float
     """Horizontal length of the windscreen."""
     roof_rear: float
     """x at which the roof ends."""
     deck: float
-    """x at which the rear window stands on the boot lid."""
+    """x at which the rear window meets the boot lid."""
     tail: float
     """Height of the boot lid's rear edge."""
     roof_drop: float
     """How much lower the roof is at its rear end."""
     pillars: tuple[float, ...]
-    """Between side windows, as shares of their length, from the rear."""
+    """Positions between side windows, as shares of their length, from the rear."""
     pillar_width: float
     lamp: LampShape
     lamp_size: float
@@ -63,21 +63,21 @@ class CarModel:
     bumper: float
     """Height of the bumper's upper edge, as a share of the nose."""
     cladding: float
-    """Height of dark plastic above the sill; 0 where the sill is painted."""
+    """Height of dark plastic above the sill; 0 if the sill is painted."""
     moulding: float
-    """Height of the strip along the doors as a share of the belt; 0 where there is none."""
+    """Height of the strip along the doors as a share of the belt; 0 for none."""
     moulding_width: float
     moulding_tone: Tone
-    """Of the strip; `paint` is a darker shade of the paint."""
+    """Tone of the strip; `paint` is a darker shade of the paint."""
     roof_tone: Tone
-    """Of the roof and the pillars."""
+    """Tone of the roof and the pillars."""
     spoiler: SpoilerKind
     roof_rails: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """How one kind of body is proportioned: ranges from which a model is drawn."""
+    """Proportions of one kind of body: ranges from which models are drawn."""
 
     height: Range
     clearance: Range
@@ -85,7 +85,7 @@ class _Body:
     roof_rear: Range
     rear_run: Range
     tail: Range
-    """Share of the belt's height."""
+    """As a share of the belt's height."""
     windows: tuple[int, ...]
 
 
@@ -104,13 +104,13 @@ _PILLARS: Mapping[int, tuple[Range, ...]] = {
 
 
 _LOWEST_BUMPER = 0.42
-"""As a share of the nose, as `CarModel.bumper`."""
+"""As a share of the nose, like `CarModel.bumper`."""
 _HIGHEST_SILL = _LOWEST_BUMPER - 0.001
-"""Below the lowest bumper."""
+"""Just below the lowest bumper."""
 
 
 def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarModel:
-    """Draws one model; of a random kind where `body` is None."""
+    """Draws one model, of a random kind if `body` is None."""
     kind = _pick(rng, BODY_KINDS) if body is None else body
     row = _BODIES[kind]
     height = rng.uniform(*row.height)
@@ -155,7 +155,7 @@ def car_model(rng: np.random.Generator, body: BodyKind | None = None) -> CarMode
 
 
 def car_models(count: int, *, family: int) -> tuple[CarModel, ...]:
-    """The first `count` models of a family: model i depends on (family, i) alone, and kinds of body take turns."""
+    """The first `count` models of a family. Model i depends only on (family, i); kinds of body take turns."""
     return tuple(car_model(np.random.default_rng((family, i)), BODY_KINDS[i % len(BODY_KINDS)]) for i in range(count))
 
 

@@ -1,4 +1,4 @@
-"""Draws one photo of a car model: a few dozen flat panels in space, seen from somewhere, painted from back to front."""
+"""Draws one photo of a car model: a few dozen flat panels in space, painted from back to front."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ _OVERSAMPLING = 2
 
 
 def draw_car(rng: np.random.Generator, model: CarModel, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One photo, uint8 RGB (height, width, 3), `size` being (height, width) in px.
+    """One photo, uint8 RGB (height, width, 3). size: (height, width) in px.
 
-    The model decides the shape; `rng` decides all else: view, colour, place, light, background, noise and blur.
+    The model determines the shape; `rng` everything else: view, colour, position, light, background, noise and blur.
     """
     height, width = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     camera = place_camera(rng, model, height, width)

@@ -1,4 +1,4 @@
-"""The built-in sample data: procedurally drawn cars in the contest's layout, for demos and tests without a download."""
+"""Writes the built-in sample data: drawn cars in the competition's layout, for demos and tests without a download."""
 
 import csv
 import json
@@ -19,8 +19,8 @@ PHOTO_SIZE_PX = (120, 160)
 """(height, width) of a sample photo."""
 
 _CARD = "sample.json"
-_FORMAT = 1  # raise it when the drawing changes
-_FIRST_TEST_PHOTO = 1 << 20  # test photos stay the same, however many there are to train on
+_FORMAT = 1  # increase it when the drawing changes
+_FIRST_TEST_PHOTO = 1 << 20  # keeps test photos independent of the number of training photos
 _JPEG_QUALITY = 90
 
 
@@ -35,12 +35,12 @@ def write_sample(
 ) -> None:
     """Writes train.csv, train/<Category>/<Id>, test_upload/<Id>, sample-submission.csv and test_labels.csv to `root`.
 
-    The same arguments give the same bytes. The folder appears whole or not at all, and a folder that already holds this
-    very sample is left as it is. Nothing but scoring reads test_labels.csv, which the contest's layout does not have.
-    Raises DataError where `root` holds anything else.
+    The same arguments give the same bytes. The folder appears atomically, and a folder that already contains this exact
+    sample is left unchanged. Only scoring reads test_labels.csv, which is not part of the competition's layout. Raises
+    DataError if `root` contains anything else.
     """
     if min(classes, train_per_class, test_per_class) < 1:
-        counts = f"{classes} classes, {train_per_class} photos to train and {test_per_class} to test a class"
+        counts = f"{classes} classes, {train_per_class} training and {test_per_class} test photos per class"
         raise DataError(f"{root}: asked for {counts}; expected at least one of each")
     card = {
         "format": _FORMAT,
@@ -59,7 +59,7 @@ def write_sample(
         _write_train(building, models, train_per_class, seed=seed, family=family)
         _write_test(building, models, test_per_class, seed=seed, family=family)
         (building / _CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        building.chmod(0o755)  # mkdtemp keeps others out
+        building.chmod(0o755)  # mkdtemp creates it with 0700
         building.replace(root)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -78,7 +78,7 @@ def _holds(root: Path, card: dict[str, int]) -> bool:
         return True
     what = "another sample" if found.is_file() else "something else"
     raise DataError(
-        f"{root}: holds {what}; expected no such folder, an empty one, or this sample: delete it or name another"
+        f"{root}: holds {what}; expected no such folder, an empty one, or this sample: delete it or choose another"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model without any idea of shape makes of the sample data: the floor that a demo's score is held against."""
+"""A baseline on the sample data that ignores shape: the accuracy that a demo has to beat."""
 
 import csv
 from pathlib import Path
@@ -13,9 +13,9 @@ THUMBNAIL_PX = 16
 
 
 def thumbnail_baseline(root: Path) -> float:
-    """Share of test cars that a logistic regression on standardised 16x16 RGB thumbnails gets right.
+    """Test accuracy of a logistic regression on standardised 16x16 RGB thumbnails.
 
-    `root` holds what `carcls.demo.sample.write_sample` wrote. Raises DataError where a file is missing or unreadable.
+    root: folder written by `carcls.demo.sample.write_sample`. Raises DataError if a file is missing or unreadable.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second of import that only this function needs
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - the same
@@ -38,7 +38,7 @@ def _thumbnails(paths: list[Path]) -> NDArray[np.float32]:
 def _thumbnail(path: Path) -> NDArray[np.uint8]:
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if photo is None:
-        raise DataError(f"{path}: missing or not a picture; write the sample anew")
+        raise DataError(f"{path}: missing or not a picture; write the sample again")
     return cv2.resize(photo, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).ravel()
 
 

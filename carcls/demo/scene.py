@@ -1,4 +1,4 @@
-"""What stands around a drawn car, and what a camera does to it: none of it tells one model from another."""
+"""The surroundings of a drawn car and the effects of the camera, which are independent of the model."""
 
 import colorsys
 
@@ -11,14 +11,14 @@ Colour = tuple[float, float, float]
 
 
 def random_colour(rng: np.random.Generator) -> Colour:
-    """A car's paint: half of them white, grey or black, as on the road."""
+    """A random car paint; half of them are white, grey or black, as on the road."""
     saturation = rng.uniform(0.0, 0.12) if rng.random() < 0.5 else rng.uniform(0.35, 0.95)
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.3, 0.98))
     return (red * 255, green * 255, blue * 255)
 
 
 def backdrop(rng: np.random.Generator, height: int, width: int, *, horizon: float) -> NDArray[np.uint8]:
-    """Sky, things that stand about, and a ground with marks: uint8 RGB (height, width, 3)."""
+    """Sky, background objects, and ground with marks: uint8 RGB (height, width, 3)."""
     line = int(np.clip(horizon, 0.08 * height, 0.85 * height))
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:line] = _gradient(_dull(rng, 0.35, 1.0), _dull(rng, 0.35, 1.0), line)
@@ -31,7 +31,7 @@ def backdrop(rng: np.random.Generator, height: int, width: int, *, horizon: floa
 
 
 def foreground(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> None:
-    """Now and then something stands in front: a pole, or grass along the lower edge. Paints in place."""
+    """Sometimes paints something in front, in place: a pole, or grass along the lower edge."""
     height, width = canvas.shape[:2]
     if rng.random() < 0.12:
         x, thickness = int(rng.integers(0, width)), int(rng.integers(2, 8))
@@ -43,7 +43,7 @@ def foreground(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> None:
 
 
 def finish(rng: np.random.Generator, canvas: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The camera: shrinks to `size` (height, width), then blur, tone, colour cast, light across the picture, noise."""
+    """Camera effects: resizes to `size` (height, width), then adds blur, tone, colour cast, uneven light and noise."""
     photo = cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
         photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 0.8))
@@ -105,7 +105,7 @@ def _ground_mark(rng: np.random.Generator, canvas: NDArray[np.uint8], line: int)
 
 
 def _mottled(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Adds soft spots, so that no surface is flat."""
+    """Adds soft spots, so that no surface is uniform."""
     height, width = canvas.shape[:2]
     rows, columns = (int(v) for v in rng.integers(3, 24, 2))
     spots = rng.uniform(-1, 1, (rows, columns)).astype(np.float32) * np.float32(rng.uniform(2, 14))

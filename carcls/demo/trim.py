@@ -1,4 +1,4 @@
-"""What is fastened to a car's body: lamps, grille, bumpers, strips, spoiler and wheels."""
+"""Parts attached to a car's body: lamps, grille, bumpers, strips, spoiler and wheels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from carcls.demo.scene import Colour
 
 
 def paint_trim(brush: Brush) -> None:
-    """Over the body: its face or back, whichever we see, the near side, the wheels last."""
+    """Paints over the body: its visible front or back, the near side, and the wheels last."""
     if brush.camera.eye[0] > 1:
         _face(brush)
     elif brush.camera.eye[0] < 0:

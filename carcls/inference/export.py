@@ -1,7 +1,7 @@
-"""One .keras file that is the whole artefact: the model, and a card with class names, image size and views inside.
+"""Exports a model as a single .keras file that includes a card with class names, image size and views.
 
-A .keras file is a zip archive. The card is one more member, `carsearch.json`, which Keras passes over: the file also
-opens with `keras.saving.load_model` alone, in safe mode, without carsearch.
+A .keras file is a zip archive. The card is an additional member, `carsearch.json`, which Keras ignores: the file also
+loads with plain `keras.saving.load_model` in safe mode, without carsearch.
 """
 
 import zipfile
@@ -26,7 +26,7 @@ from carcls.system.atomic import published
 
 BATCH_SIZE = 32
 _BATCH_BYTES = 64 * 2**20
-"""Of pixels: a batch holds fewer photos where they are over 800 px a side."""
+"""Pixel data per batch. Batches have fewer photos if these are larger than 800 px."""
 _MAX_SIZE_PX = 8192
 """The largest image_size at the largest image_scale."""
 _MAX_CLASSES = 2**16
@@ -34,7 +34,7 @@ _MAX_NAME_LETTERS = 1000
 
 
 class Card(BaseModel):
-    """What prediction needs beside the model, and where the model comes from."""
+    """What prediction needs besides the model, and how the model was made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,17 +47,17 @@ class Card(BaseModel):
     size_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)]
     tta_views: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(VIEWS))]
     config: dict[str, Any]
-    """The training's configuration, told and not used: plain values, so that a file outlives changes of the schema."""
+    """The training's configuration, for information only. Plain values, so that files survive changes of the schema."""
     scores: dict[str, float]
     members: Annotated[int, Field(ge=1)] = 1
-    """Trainings whose probabilities the model averages."""
+    """Number of trainings whose probabilities the model averages."""
     carsearch: str
     """Version that wrote the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What became of one file: a label with its probability, or an error."""
+    """Result for one file: a label with its probability, or an error."""
 
     path: Path
     label: str | None
@@ -67,16 +67,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A loaded artefact: pixels 0..255 (b, size_px, size_px, 3) -> softmax (b, classes), and its card."""
+    """A loaded model, pixels 0..255 (b, size_px, size_px, 3) -> softmax (b, classes), and its card."""
 
     model: keras.Model
     card: Card
 
     def predict_files(self, paths: Sequence[Path], *, batch_size: int = BATCH_SIZE) -> list[Prediction]:
-        """One prediction for each path, in order: decoded as in training, averaged over the card's views.
+        """One prediction per path, in order. Decodes as in training and averages over the card's views.
 
-        A file that cannot be read or decoded gives a Prediction with its error, and the others go on. Memory holds the
-        pixels of one batch.
+        A file that cannot be read or decoded yields a Prediction with an error. Memory holds the pixels of one batch.
         """
         batch_size = max(1, min(batch_size, len(paths), _BATCH_BYTES // (3 * self.card.size_px**2)))
         predictions: list[Prediction] = []
@@ -86,7 +85,7 @@ class ExportedModel:
 
     def _predict(self, paths: Sequence[Path], batch_size: int) -> list[Prediction]:
         size = self.card.size_px
-        # Failed photos and the missing end of the last batch stay black: the model is traced for one shape only.
+        # Failed photos and the padding of the last batch stay black, so that the model is traced for one shape only.
         photos = np.zeros((batch_size, size, size, 3), np.uint8)
         errors: dict[int, str] = {}
         for row, path in enumerate(paths):
@@ -119,12 +118,11 @@ def export_model(
     scores: Mapping[str, float] | None = None,
     members: int = 1,
 ) -> None:
-    """Write model and card to `path` (*.keras), whole or not at all.
+    """Writes model and card to `path` (*.keras) atomically.
 
-    members: how many trainings the model averages, see `members.averaged`; `config` is then what they have in common.
-    The model goes as it stands; one that is compiled takes its optimizer along, at three times the size. Raises
-    CheckpointError where model and card do not fit each other or the suffix is another, ConfigError for an unknown
-    view, OSError where the disk refuses.
+    members: number of trainings that the model averages, see `ensemble.averaged`; `config` is then what they have in
+    common. A compiled model is saved with its optimizer, at three times the size. Raises CheckpointError for a wrong
+    suffix or if model and card do not match, ConfigError for an unknown view, and OSError.
     """
     _check_suffix(path)
     check_views(tta_views)
@@ -141,15 +139,16 @@ def export_model(
     _check_fit(path, model, card)
     with published(path) as temporary:
         keras.saving.save_model(model, temporary)
+        # Keras ignores members that it does not know.
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, card.model_dump_json(indent=2))
 
 
 def load_model(path: Path) -> ExportedModel:
-    """What `export_model` wrote. Safe to call on a stranger's file: no code from it is run, and nothing is made that is
-    larger than the file or of a kind that carsearch does not export.
+    """Loads what `export_model` wrote. Safe for untrusted files: runs no code from the file, and creates only objects
+    that carsearch exports and that are not larger than the file.
 
-    Raises CheckpointError where the file is missing, torn, no archive, without a card, or with one that does not fit.
+    Raises CheckpointError if the file is missing, damaged, not an archive, or has no card that matches the model.
     """
     _check_suffix(path)
     file = ModelFile(path)
@@ -175,7 +174,7 @@ def _check_fit(path: Path, model: keras.Model, card: Card) -> None:
     expected = ((None, card.size_px, card.size_px, 3), (None, len(card.class_names)))
     found = (model.input_shape, model.output_shape)
     if found != expected:
-        raise CheckpointError(f"{path}: model and card differ: the card tells shapes {expected}, the model has {found}")
+        raise CheckpointError(f"{path}: model and card differ: the card has shapes {expected}, the model has {found}")
 
 
 def _version() -> str:

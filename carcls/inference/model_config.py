@@ -1,8 +1,8 @@
-"""The config.json of a .keras file, checked before Keras sees it: only what `export_model` writes, and in bounds.
+"""Checks the config.json of a .keras file against an allowlist of what `export_model` writes, before Keras sees it.
 
-Keras makes objects of whatever a configuration names: in safe mode all of its own functions and classes but a few,
-among them some that read files, download, or change global settings. Here it is the other way round: what is not in
-these tables is refused. A backbone with a layer of a new kind adds a row.
+Keras instantiates whatever a configuration names. Even in safe mode that includes nearly all of its own functions and
+classes, some of which read files, download, or change global settings. Here everything that is not in these tables is
+refused. A backbone with a new kind of layer needs a new row.
 """
 
 import json
@@ -12,24 +12,24 @@ from typing import Any
 from carcls.inference.model_values import (
     SETTINGS,
     ForeignConfigError,
+    check_choice,
     check_name,
-    check_nothing,
+    check_null,
     check_number,
     check_numbers,
     check_shape,
     check_sides,
-    check_word,
     mapping,
     sequence,
     shown,
 )
 
 MAX_CONFIG_BYTES = 32 * 2**20
-"""The largest of all backbones has 1.2 MB, and an average up to 20 of them."""
+"""The largest backbone's configuration has 1.2 MB; an ensemble has up to 20 of them."""
 _MAX_LAYERS = 25_000
 """NASNetLarge has 1,041."""
 _MAX_DEPTH = 4
-"""Models in each other: an average, a trunk in it, its backbone, a Sequential inside."""
+"""Nested models: an ensemble, a trunk, its backbone, a Sequential inside."""
 
 _LAYERS = "keras.layers"
 _OPERATIONS = "keras.src.ops.numpy"
@@ -58,33 +58,33 @@ _KINDS: dict[str, set[tuple[str, str]]] = {
     "regularizer": {("keras.regularizers", "L2")},
     "policy": {("keras", "DTypePolicy")},
 }
-"""(module, class) of what may be made, by the place where it may stand."""
+"""Role -> (module, class) of allowed objects."""
 
 _BESIDE = {"module", "class_name", "config", "registered_name", "build_config"}
 _BESIDE_LAYER = {"name", "inbound_nodes", "compile_config"}
 _BESIDE_OTHERS = {"shared_object_id"}
-"""Counted by Keras where it saves; where we load, it shares nothing."""
+"""Written by Keras on saving; has no effect on loading."""
 
 
 def checked_config(content: bytes) -> dict[str, Any]:
-    """The configuration of a model that is not compiled, safe to hand to Keras. Raises ForeignConfigError."""
+    """The configuration of an uncompiled model, safe to pass to Keras. Raises ForeignConfigError."""
     if len(content) > MAX_CONFIG_BYTES:
         raise ForeignConfigError(f"has {len(content):,} bytes; expected at most {MAX_CONFIG_BYTES:,}")
     try:
         config = json.loads(content)
         if not isinstance(config, dict):
-            raise ForeignConfigError("holds no model")
-        config = {**config, "compile_config": None}  # of a model that was compiled: not needed to predict
+            raise ForeignConfigError("is not a model")
+        config = {**config, "compile_config": None}  # not needed for prediction
         _Checker().model(config, "", depth=1)
     except (ValueError, RecursionError) as error:
         if isinstance(error, ForeignConfigError):
             raise
-        raise ForeignConfigError(f"is no JSON: {error}") from error
+        raise ForeignConfigError(f"is not JSON: {error}") from error
     return config
 
 
 class _Checker:
-    """Walks one configuration, and counts its layers."""
+    """Walks one configuration and counts its layers."""
 
     def __init__(self) -> None:
         self._layers = 0
@@ -92,9 +92,9 @@ class _Checker:
     def model(self, tree: Mapping[str, Any], where: str, *, depth: int) -> None:
         config = self._made(tree, "layer", where)
         if (tree.get("module"), tree["class_name"]) not in _MODELS:
-            raise ForeignConfigError(f"{where or 'the whole'} is no model but {tree['class_name']!r}")
+            raise ForeignConfigError(f"{where or 'the top level'} is not a model but {tree['class_name']!r}")
         if depth > _MAX_DEPTH:
-            raise ForeignConfigError(f"{where}: more than {_MAX_DEPTH} models in each other")
+            raise ForeignConfigError(f"{where}: models nested more than {_MAX_DEPTH} deep")
         known: set[str] = set()
         for number, layer in enumerate(sequence(config.get("layers"), f"{where}.layers")):
             self._layers += 1
@@ -105,7 +105,7 @@ class _Checker:
             self._setting(key, config[key], f"{where}.{key}")
 
     def _layer(self, tree: object, where: str, known: set[str], *, depth: int) -> str:
-        """Returns the name by which later layers refer to it."""
+        """Checks a layer and returns the name by which later layers refer to it."""
         if not isinstance(tree, dict):
             raise ForeignConfigError(f"{where}: expected a layer, found {shown(tree)}")
         config = self._made(tree, "layer", where)
@@ -124,15 +124,15 @@ class _Checker:
         return str(name)
 
     def _made(self, tree: Mapping[str, Any], place: str, where: str) -> Mapping[str, Any]:
-        """The settings of an object that Keras is to make; its kind and all that stands beside them are checked."""
+        """Checks an object's class and surrounding keys, and returns its settings."""
         module, name = tree.get("module"), tree.get("class_name")
         if not (isinstance(module, str) and isinstance(name, str) and (module, name) in _KINDS[place]):
             made = f"{shown(name)} of {shown(module)}"
-            raise ForeignConfigError(f"{where or 'the whole'}: {made} is no {place} that is exported")
+            raise ForeignConfigError(f"{where or 'the top level'}: {made} is not a supported {place}")
         for key in tree.keys() - _BESIDE - (_BESIDE_LAYER if place == "layer" else _BESIDE_OTHERS):
-            raise ForeignConfigError(f"{where}: {shown(key)} is nothing that is exported")
+            raise ForeignConfigError(f"{where}: {shown(key)} is not a supported key")
         if tree.get("registered_name") not in (None, name) or tree.get("compile_config"):
-            raise ForeignConfigError(f"{where}: is compiled, or registered by another name")
+            raise ForeignConfigError(f"{where}: is compiled, or registered under another name")
         _build_shapes(tree.get("build_config"), f"{where}.build_config")
         config = tree.get("config")
         if not isinstance(config, dict):
@@ -145,24 +145,24 @@ class _Checker:
             check(value, where)
         elif key == "dtype" and isinstance(value, dict):
             for inner, held in self._made(value, "policy", where).items():
-                check_word(held, "policy" if inner == "name" else inner, f"{where}.{inner}")
+                check_choice(held, "policy" if inner == "name" else inner, f"{where}.{inner}")
         elif key.endswith(("_initializer", "_regularizer")):
             if value is not None:
                 place = key.rpartition("_")[2]
                 for inner, held in self._made(mapping(value, where), place, where).items():
                     self._setting(inner, held, f"{where}.{inner}")
         elif key.endswith("_constraint"):
-            check_nothing(value, where)
+            check_null(value, where)
         elif key == "padding" and isinstance(value, list):
             check_sides(value, where)
         else:
-            check_word(value, key, where)
+            check_choice(value, key, where)
 
     def _node(self, node: object, where: str, known: set[str]) -> None:
-        """What a layer is applied to: tensors of earlier layers, numbers, and small constants."""
+        """Checks the arguments of a layer: tensors of earlier layers, numbers, and small constants."""
         held = mapping(node, where)
         if held.keys() - {"args", "kwargs"}:
-            raise ForeignConfigError(f"{where}: expected args and kwargs alone")
+            raise ForeignConfigError(f"{where}: expected only args and kwargs")
         for name, value in mapping(held.get("kwargs", {}), where).items():
             if value is not None and not isinstance(value, bool):
                 raise ForeignConfigError(f"{where}: {shown(name)} is {shown(value)}")
@@ -175,31 +175,31 @@ class _Checker:
         elif isinstance(value, dict):
             config = mapping(value.get("config"), where)
             if value.keys() != {"class_name", "config"}:
-                raise ForeignConfigError(f"{where}: {shown(value.get('class_name'))} is no argument of a layer")
+                raise ForeignConfigError(f"{where}: {shown(value.get('class_name'))} is not an argument of a layer")
             if value["class_name"] == "__keras_tensor__":
                 _tensor(config, where, known)
             elif value["class_name"] == "__numpy__":
-                check_word(config.get("dtype"), "dtype", where)
+                check_choice(config.get("dtype"), "dtype", where)
                 check_numbers(config.get("value"), where)
             else:
-                raise ForeignConfigError(f"{where}: {shown(value['class_name'])} is no argument of a layer")
+                raise ForeignConfigError(f"{where}: {shown(value['class_name'])} is not an argument of a layer")
         else:
             check_number(value, where)
 
 
 def _tensor(config: Mapping[str, Any], where: str, known: set[str]) -> None:
     if config.keys() != {"shape", "dtype", "keras_history"}:
-        raise ForeignConfigError(f"{where}: no tensor of a layer")
+        raise ForeignConfigError(f"{where}: not a tensor of a layer")
     check_shape(config["shape"], where)
-    check_word(config["dtype"], "dtype", where)
+    check_choice(config["dtype"], "dtype", where)
     history = config["keras_history"]
     is_output = isinstance(history, list) and len(history) == 3 and history[1:] == [0, 0]
     if not (is_output and isinstance(history[0], str) and history[0] in known):
-        raise ForeignConfigError(f"{where}: {shown(history)} is no output of an earlier layer")
+        raise ForeignConfigError(f"{where}: {shown(history)} is not an output of an earlier layer")
 
 
 def _build_shapes(value: object, where: str) -> None:
-    """{"input_shape": shape}, or a shape for each input, or one for each name; Keras builds a layer for it."""
+    """Checks the shapes for which Keras builds a layer: {"input_shape": shape}, one per input, or one per name."""
     if isinstance(value, dict):
         for one in value.values():
             _build_shapes(one, where)

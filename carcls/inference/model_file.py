@@ -1,4 +1,4 @@
-"""A .keras file of a stranger -> its model: what it claims is checked before anything of that size is made."""
+"""Loads the model of an untrusted .keras file. Declared sizes are checked before anything is allocated."""
 
 import io
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-# Keras makes variables without their values inside a stateless scope; the names for that are private.
+# Keras can create variables without values in a stateless scope, but only through private names.
 from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import initialize_all_variables
 
@@ -19,16 +19,16 @@ from carcls.errors import CheckpointError
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError
 from carcls.models.hdf5 import plain_hdf5
-from carcls.system.containers import opened_zip
+from carcls.system.zip_files import opened_zip
 
 CARD = "carsearch.json"
 MAX_CARD_BYTES = 2**20
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {CARD, _CONFIG, _WEIGHTS, "metadata.json"}
 _MAX_OUTPUTS = 128
-"""Numbers that a layer may make of each pixel of the photo; VGG makes 64."""
+"""Maximum number of outputs of a layer per pixel of the photo; VGG has 64."""
 _FREE_OUTPUTS = 2**20
-"""So many it may make of the smallest photo."""
+"""Number of outputs that a layer may have for any photo."""
 _UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, OverflowError, MemoryError),
     *(struct.error, zipfile.BadZipFile, zlib.error),
@@ -38,7 +38,7 @@ _UNINITIALISED = "uninitialized_variables"
 
 
 class ModelFile:
-    """A .keras file whose members are whole, few, uncompressed, and as long as they say."""
+    """A .keras file with exactly the expected members: intact, uncompressed, and of the declared sizes."""
 
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError."""
@@ -52,23 +52,21 @@ class ModelFile:
             raise CheckpointError(f"{path}: no such model; `carsearch retrain` writes one") from None
         except _UNREADABLE as error:
             raise CheckpointError(
-                f"{path}: torn, or not a .keras file: {_brief(error)}; export or copy it again"
+                f"{path}: damaged, or not a .keras file: {_brief(error)}; export or copy it again"
             ) from error
 
     def _check(self, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> None:
         if sum(info.file_size for info in entries.values()) > self._path.stat().st_size:
-            raise CheckpointError(
-                f"{self._path}: claims to unpack to more than it holds; a .keras file is not compressed"
-            )
+            raise CheckpointError(f"{self._path}: declares more bytes than it has; a .keras file is not compressed")
         if CARD not in entries:
             raise CheckpointError(
-                f"{self._path}: a Keras model without {CARD}; expected one that carsearch exported, since class names"
-                " and image size are told there"
+                f"{self._path}: a Keras model without {CARD}; expected one that carsearch exported, since that file has"
+                " the class names and the image size"
             )
         others = sorted(name for name, info in entries.items() if name not in _MEMBERS or info.compress_type)
         if others or len(entries) < len(_MEMBERS):
             raise CheckpointError(
-                f"{self._path}: expected {', '.join(sorted(_MEMBERS))}, uncompressed and alone; found"
+                f"{self._path}: expected only {', '.join(sorted(_MEMBERS))}, uncompressed; found"
                 f" {', '.join(map(repr, others or entries))[:200]}; export it again"
             )
         for name, limit in ((CARD, MAX_CARD_BYTES), (_CONFIG, MAX_CONFIG_BYTES)):
@@ -81,9 +79,9 @@ class ModelFile:
             raise CheckpointError(f"{self._path}: {torn} is damaged; export or copy the file again")
 
     def model(self, *, size_px: int) -> keras.Model:
-        """The model, not compiled, once its configuration is found to be one that `export_model` writes.
+        """The uncompiled model, after checking that its configuration is one that `export_model` writes.
 
-        size_px: side of the photos; bounds what layers may make of them. Raises CheckpointError.
+        size_px: side of the photos, which limits the size of layers' outputs. Raises CheckpointError.
         """
         try:
             return self._loaded(size_px)
@@ -92,7 +90,7 @@ class ModelFile:
                 f"{self._path}: not a model that Keras can load safely: {_CONFIG}: {error}; expected one that this"
                 " carsearch exported"
             ) from error
-        except Exception as error:  # over a stranger's configuration Keras and its backend raise nearly everything
+        except Exception as error:  # Keras and its backend raise nearly everything for invalid configurations
             raise CheckpointError(
                 f"{self._path}: not a model that Keras can load: {_brief(error)}; export it again"
             ) from error
@@ -100,31 +98,35 @@ class ModelFile:
     def _loaded(self, size_px: int) -> keras.Model:
         held, config = self._count_weights(), checked_config(self._config)
         with _deferred_values():
+            # Layers are created without allocating values, so that the size can be checked first.
             with keras.StatelessScope(initialize_variables=False):
                 model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             wanted = sum(math.prod(variable.shape) for variable in model.weights)
             if wanted > held:
-                raise ForeignConfigError(f"its layers have {wanted:,} weights, the file holds {held:,}")
+                raise ForeignConfigError(f"its layers have {wanted:,} weights, but the file has {held:,}")
             _check_outputs(model, max(_FREE_OUTPUTS, _MAX_OUTPUTS * size_px**2))
             initialize_all_variables()
         model.load_weights(self._path)
         return model
 
     def _count_weights(self) -> int:
-        """Numbers in the HDF5 file inside, once it holds plain arrays alone. Keras reads it again."""
+        """Number of scalars in the HDF5 file inside, after checking it. Keras reads it again."""
         with zipfile.ZipFile(self._path) as archive, plain_hdf5(io.BytesIO(archive.read(_WEIGHTS))) as (_, arrays):
             return sum(array.size for array in arrays.values())
 
 
 def _brief(error: Exception) -> str:
-    """In one line: Keras's errors quote the whole configuration, and tell the cause at their end."""
+    """The start and end of an error as one line. Keras quotes the whole configuration and puts the cause at the end."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 2 * _ERROR_LETTERS else f"{text[:_ERROR_LETTERS]} … {text[-_ERROR_LETTERS:]}"
 
 
 @contextmanager
 def _deferred_values() -> Iterator[None]:
-    """Variables made inside, in a stateless scope, wait for their values; those that never get any are forgotten."""
+    """Within the block, variables created in a stateless scope have no values until they are initialised or loaded.
+
+    Variables that never get a value are discarded.
+    """
     outer = global_state.get_global_attribute(_UNINITIALISED)
     global_state.set_global_attribute(_UNINITIALISED, [])
     try:
@@ -134,13 +136,13 @@ def _deferred_values() -> Iterator[None]:
 
 
 def _check_outputs(model: keras.Model, limit: int) -> None:
-    """Raises ForeignConfigError where a layer makes more numbers of one photo than any that is exported."""
-    for operation in getattr(model, "operations", model.layers):  # a Sequential has layers alone
+    """Raises ForeignConfigError if a layer has more outputs per photo than any that is exported."""
+    for operation in getattr(model, "operations", model.layers):  # a Sequential only has layers
         if isinstance(operation, keras.Model):
             _check_outputs(operation, limit)
         for output in keras.tree.flatten(operation.output):
             made = math.prod(side for side in output.shape if side is not None)
             if made > limit:
                 raise ForeignConfigError(
-                    f"layer {operation.name!r} makes {made:,} numbers of a photo; {limit:,} at most"
+                    f"layer {operation.name!r} has {made:,} outputs per photo; expected at most {limit:,}"
                 )

@@ -1,18 +1,18 @@
-"""What may stand in a model's configuration as a value: words of short lists, and numbers within bounds."""
+"""Allowed values in a model's configuration: choices from short lists, and numbers within bounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _MAX_NAME_LETTERS = 200
 _MAX_WIDTH = 2**16
-"""Of a layer: filters, units, channels."""
+"""Maximum width of a layer: filters, units, channels."""
 _MAX_SIDE = 64
-"""Of a kernel, a stride, a margin."""
+"""Maximum size of a kernel, a stride or a margin."""
 _MAX_NUMBERS = 10_000
-"""Of a constant inside the graph."""
+"""Maximum size of a constant inside the graph."""
 
 _TYPES = ("float32", "float16", "bfloat16")
-WORDS: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "activation": ("linear", "relu", "silu", "sigmoid", "hard_silu", "hard_sigmoid", "gelu"),
     "padding": ("same", "valid"),
     "data_format": ("channels_last",),
@@ -26,25 +26,25 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 
 class ForeignConfigError(ValueError):
-    """What in a configuration is refused, and where."""
+    """A part of a configuration is refused; the message says which and why."""
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:
-    """Values by name, or ForeignConfigError, as the checks below raise it."""
+    """The value as a mapping. Raises ForeignConfigError for other types, as all checks below do."""
     if not isinstance(value, dict):
-        raise ForeignConfigError(f"{where}: expected values by name, found {shown(value)}")
+        raise ForeignConfigError(f"{where}: expected a mapping, found {shown(value)}")
     return value
 
 
 def sequence(value: object, where: str) -> Sequence[Any]:
-    """A list, or ForeignConfigError."""
+    """The value as a list. Raises ForeignConfigError for other types."""
     if not isinstance(value, list):
         raise ForeignConfigError(f"{where}: expected a list, found {shown(value)}")
     return value
 
 
 def shown(value: object) -> str:
-    """The start of a value, for a message."""
+    """The start of a value, for messages."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
@@ -54,17 +54,17 @@ def _fail(value: object, where: str, expected: str) -> None:
 
 
 def check_name(value: object, where: str) -> None:
-    """Of a layer."""
+    """Checks a layer's name."""
     if not (isinstance(value, str) and 0 < len(value) <= _MAX_NAME_LETTERS):
         _fail(value, where, f"a name of at most {_MAX_NAME_LETTERS} letters")
 
 
-def check_word(value: object, key: str, where: str) -> None:
-    """One of those that are known for this key."""
-    if key not in WORDS:
-        raise ForeignConfigError(f"{where}: is no setting of a layer that is exported")
-    if value not in WORDS[key]:
-        _fail(value, where, f"one of {', '.join(WORDS[key])}")
+def check_choice(value: object, key: str, where: str) -> None:
+    """Checks that the value is one of the choices for this key."""
+    if key not in CHOICES:
+        raise ForeignConfigError(f"{where}: is not a supported setting of a layer")
+    if value not in CHOICES[key]:
+        _fail(value, where, f"one of {', '.join(CHOICES[key])}")
 
 
 def _flag(value: object, where: str) -> None:
@@ -72,14 +72,14 @@ def _flag(value: object, where: str) -> None:
         _fail(value, where, "true or false")
 
 
-def check_nothing(value: object, where: str) -> None:
-    """null."""
+def check_null(value: object, where: str) -> None:
+    """Checks for null."""
     if value is not None:
         _fail(value, where, "null")
 
 
 def check_number(value: object, where: str) -> None:
-    """Finite, or null; not so large that float32 loses it."""
+    """Checks for null, a boolean, or a finite number within the range of float32."""
     if value is None or isinstance(value, bool):
         return
     if not (isinstance(value, int | float) and abs(value) < 1e30):  # false for NaN too
@@ -88,7 +88,7 @@ def check_number(value: object, where: str) -> None:
 
 def _integer(value: object, low: int, high: int, where: str) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
-        _fail(value, where, f"a whole number from {low} to {high:,}")
+        _fail(value, where, f"an integer from {low} to {high:,}")
 
 
 def _width(value: object, where: str) -> None:
@@ -102,13 +102,13 @@ def _axes(value: object, where: str) -> None:
 
 
 def check_sides(value: object, where: str) -> None:
-    """A kernel, a stride, margins: a number, one for each axis, or two for each."""
+    """Checks kernel sizes, strides and margins: one number, one per axis, or two per axis."""
     for side in _flat(value, where):
         _integer(side, 0, _MAX_SIDE, where)
 
 
 def check_numbers(value: object, where: str) -> None:
-    """A small array, in lists of any depth."""
+    """Checks a small array of nested lists."""
     for number in _flat(value, where):
         check_number(number, where)
 
@@ -128,7 +128,7 @@ def _flat(value: object, where: str) -> list[object]:
 
 
 def check_shape(value: object, where: str) -> None:
-    """Up to four axes; null or -1 for one that is open."""
+    """Checks a shape of up to four axes; null or -1 for an unknown side."""
     if value is None:
         return
     sides = sequence(value, where)
@@ -140,7 +140,7 @@ def check_shape(value: object, where: str) -> None:
 
 
 def _places(value: object, where: str) -> None:
-    """`["name", 0, 0]`, or a list of such: a model's inputs and outputs."""
+    """Checks a model's inputs or outputs: `["name", 0, 0]`, or a list of these."""
     for one in _flat(value, where):
         if one != 0 or isinstance(one, bool):
             check_name(one, where)
@@ -163,6 +163,6 @@ SETTINGS: dict[str, Callable[[object, str], None]] = {
     ),
     **dict.fromkeys(("threshold", "offset", "scale", "init_values", "l2", "fill_value"), check_number),
     **dict.fromkeys(("mean", "variance"), check_numbers),
-    **dict.fromkeys(("renorm_clipping", "quantization_config"), check_nothing),
+    **dict.fromkeys(("renorm_clipping", "quantization_config"), check_null),
 }
-"""How each setting of each layer is checked; Keras refuses what a layer does not know."""
+"""Setting of a layer -> its check. Keras itself refuses settings that a layer does not have."""

@@ -1,4 +1,4 @@
-"""Probabilities -> submission.csv, checked against the contest's sample before a byte is written."""
+"""Writes submission.csv from probabilities, checked against the competition's sample first."""
 
 import csv
 import io
@@ -25,11 +25,11 @@ def write_submission(
     class_names: Sequence[str],
     fallback: str,
 ) -> tuple[str, ...]:
-    """Write the most probable class of each of the sample's ids, in the sample's order and under its header.
+    """Writes the most probable class of each of the sample's ids, in the sample's order and under its header.
 
-    probabilities: (n, classes), of `ids` in order. fallback: the class of ids without probabilities (broken photos),
-    such as the most frequent one. Returns the ids that got it, for the caller to tell. Raises SubmissionError, with
-    nothing written, where sample and predictions do not fit each other.
+    probabilities: (n, classes), in the order of `ids`. fallback: class of ids without probabilities (broken photos),
+    such as the most frequent one. Returns the ids that got it. Raises SubmissionError, without writing anything, if
+    sample and predictions do not match.
     """
     read = read_sample(sample)
     check_classes(read, class_names)
@@ -52,7 +52,7 @@ def write_answers(
     class_names: Sequence[str],
     fallback: str,
 ) -> tuple[str, ...]:
-    """`write_submission` where no sample says what to answer: every id of `asked`, in order, under `Id,Category`."""
+    """`write_submission` without a sample: every id of `asked`, in order, under the header `Id,Category`."""
     _check_predictions(probabilities, ids, class_names)
     labels = dict(zip(ids, (class_names[best] for best in np.argmax(probabilities, axis=1)), strict=True))
     return _write(path, ("Id", "Category"), asked, labels, fallback)
@@ -61,7 +61,7 @@ def write_answers(
 def _write(
     path: Path, header: tuple[str, str], asked: Sequence[str], labels: Mapping[str, str], fallback: str
 ) -> tuple[str, ...]:
-    """Returns the ids without a label, which get `fallback`."""
+    """Writes the file and returns the ids without a label, which get `fallback`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

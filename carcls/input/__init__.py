@@ -1,1 +1,1 @@
-"""Photos -> batches: pixels decoded once per node, the plan of an epoch, and the processes that prepare it."""
+"""The input pipeline: pixels decoded once per node, the plan of an epoch, and the processes that prepare batches."""

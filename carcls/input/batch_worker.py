@@ -1,4 +1,4 @@
-"""What a worker does, and the words that it and its trainer exchange: a plan once, then numbers of batches."""
+"""A worker process and its messages. The trainer sends the epoch's plan once, then the number of each batch."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.input.batch_worker_server import run_nursery
+from carcls.input.batch_worker_server import run_server
 from carcls.input.epoch_plan import EpochPlan
 
 
@@ -23,42 +23,42 @@ class Task:
     """One batch to prepare."""
 
     plan: bytes | None
-    """The packed plan; None: the one of the task before."""
+    """The packed plan, or None if it is the same as in the previous task."""
     number: int
     offset: int
-    """Where in the shared memory the photos go, in bytes."""
+    """Offset of the photos in the shared memory, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a task; the photos are in their place."""
+    """Result of a task. The photos are in shared memory."""
 
     shape: tuple[int, ...]
-    """Of the photos."""
+    """Shape of the photos."""
     y: NDArray[np.float32]
 
 
 Reply = tuple[int, Done | None]
-"""The worker's process id, and None where it could not make the batch."""
+"""The worker's process id, and the result, or None if the worker could not prepare the batch."""
 
 
-def nursery_main(control: int) -> None:
-    """Main function of a spawned nursery; `control` is the descriptor of its socket."""
-    run_nursery(socket.socket(fileno=control), serve)
+def server_main(control: int) -> None:
+    """Main function of a spawned server. control: file descriptor of its socket."""
+    run_server(socket.socket(fileno=control), serve)
 
 
 def serve(trainer: socket.socket, memory: int) -> None:
-    """A worker's whole life: prepares the batches that it is asked for; ends when its trainer is gone."""
+    """Main loop of a worker: prepares requested batches until the trainer is gone."""
     connection = Connection(trainer.detach())
     room = np.frombuffer(mmap.mmap(memory, os.fstat(memory).st_size), np.uint8)
     plan: EpochPlan | None = None
     while True:
         try:
-            task: Task = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our own process, by our own socket
+            task: Task = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our own process, on our socket
         except (EOFError, OSError):
             return
         done = None
-        # Whatever is wrong: the trainer, told None, makes the batch itself and has the error first-hand.
+        # On any error the trainer gets None, prepares the batch itself and raises the original error.
         with contextlib.suppress(Exception):
             if task.plan is not None:
                 plan = pickle.loads(task.plan)  # noqa: S301 - the same
@@ -77,15 +77,15 @@ def _done(plan: EpochPlan, task: Task, room: NDArray[np.uint8]) -> Done:
 
 
 def pack_plan(plan: EpochPlan) -> bytes:
-    """The plan as a worker reads it. Memory maps go by name: the worker maps the same file, and no pixel is copied."""
+    """Pickles a plan for workers. Memory maps are passed by file name, so that no pixels are copied."""
     buffer = io.BytesIO()
     _Packer(buffer).dump(plan)
     return buffer.getvalue()
 
 
 class _Packer(pickle.Pickler):
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - as pickle has it
-        # A slice of a map is a memmap too, with the offset of the whole: its base tells them apart.
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - pickle's signature
+        # A slice of a map is also a memmap, but with the whole map's offset. Only a whole map's base is an mmap.
         if isinstance(obj, np.memmap) and obj.filename is not None and isinstance(obj.base, mmap.mmap):
             return _mapped, (str(obj.filename), obj.dtype, obj.offset, obj.shape)
         return NotImplemented

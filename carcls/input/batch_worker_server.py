@@ -1,10 +1,10 @@
-"""Small processes that prepare batches, forked from one in which nothing but NumPy, OpenCV and albumentations has run.
+"""Forks small worker processes that prepare batches, from a server that runs only NumPy, OpenCV and albumentations.
 
-    trainer ── control socket ──→ nursery ──forks──→ worker ←── one socket each ── trainer
+    trainer ── control socket ──→ server ──forks──→ worker ←── one socket each ── trainer
 
-A process in which TensorFlow runs must never fork: its threads' locks would stay locked in the child for ever. So the
-nursery is forked before TensorFlow starts, or is a fresh interpreter. Each socket's other end is held by the trainer
-alone: when the trainer goes, SIGKILL included, nursery and workers read the end of their sockets and go too.
+A process that runs TensorFlow must not fork, since locks held by its threads would stay locked in the child. The server
+is therefore forked before TensorFlow starts, or is a fresh interpreter. Only the trainer holds the other end of each
+socket: when the trainer dies, even by SIGKILL, server and workers see the end of their sockets and exit.
 """
 
 import os
@@ -16,43 +16,43 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 
 Serve = Callable[[socket.socket, int], None]
-"""A worker's life: its socket to the trainer, and the descriptor of the memory that they share."""
+"""A worker's main loop: called with its socket to the trainer and the file descriptor of the shared memory."""
 
 _WORK = b"w"
-_MAIN = "import sys; from carcls.input.batch_worker import nursery_main; nursery_main(int(sys.argv[1]))"
+_MAIN = "import sys; from carcls.input.batch_worker import server_main; server_main(int(sys.argv[1]))"
 
 
-class Nursery:
-    """The trainer's end. Costs a few MB, and nothing else until it is asked for a worker."""
+class BatchWorkerServer:
+    """The trainer's handle of the server process, which uses a few MB until it is asked for a worker."""
 
     def __init__(self, control: socket.socket, wait: Callable[[], object]) -> None:
         self._control = control
         self._wait = wait
 
     @classmethod
-    def forked(cls, serve: Serve) -> "Nursery":
-        """Forks this process, which must have one thread, and in which no TensorFlow or JAX operation may have run."""
+    def forked(cls, serve: Serve) -> "BatchWorkerServer":
+        """Forks this process, which must be single-threaded and must not have run TensorFlow or JAX operations."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             try:
-                # What else this process has open, such as pipes whose end tells of its death, is not the nursery's.
+                # The server must not keep other files open, such as pipes whose closing signals this process's death.
                 os.closerange(3, theirs.fileno())
                 os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-                run_nursery(theirs, serve)
+                run_server(theirs, serve)
             finally:
                 os._exit(1)
         theirs.close()
         return cls(ours, partial(os.waitpid, pid, 0))
 
     @classmethod
-    def spawned(cls) -> "Nursery":
-        """Starts a fresh interpreter, which has imported albumentations after a second; from any process."""
+    def spawned(cls) -> "BatchWorkerServer":
+        """Starts a fresh interpreter, which takes a second to import albumentations. Works in any process."""
         ours, theirs = socket.socketpair()
-        with theirs, current_folder_left_out():
+        with theirs, without_current_folder():
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-c", _MAIN, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -61,22 +61,22 @@ class Nursery:
         return cls(ours, process.wait)
 
     def worker(self, memory: int) -> socket.socket:
-        """Asks for a worker; returns the socket to it. What is sent waits until it runs. Raises OSError."""
+        """Requests a worker and returns the socket to it. Messages are queued until it runs. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._control, [_WORK], [theirs.fileno(), memory])
         return ours
 
     def close(self) -> None:
-        """Ends the nursery; its workers live on."""
+        """Ends the server. Its workers continue."""
         self._control.close()
         self._wait()
 
 
-def run_nursery(control: socket.socket, serve: Serve) -> NoReturn:
-    """The nursery's whole life: forks a worker for each request, and ends when its trainer is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the trainer, whose end ends this
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that ended leave no zombies
+def run_server(control: socket.socket, serve: Serve) -> NoReturn:
+    """Main loop of the server: forks a worker for each request until the trainer is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, whose end ends this process
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reaps workers automatically
     while True:
         try:
             request, descriptors, _, _ = socket.recv_fds(control, len(_WORK), 2)
@@ -90,5 +90,6 @@ def run_nursery(control: socket.socket, serve: Serve) -> NoReturn:
                 serve(socket.socket(fileno=descriptors[0]), descriptors[1])
             finally:
                 os._exit(0)
+        # The worker has its own copies. If the server kept these, the trainer would not notice a worker's death.
         for descriptor in descriptors:
             os.close(descriptor)

@@ -1,7 +1,7 @@
-"""(photos, configuration, epoch) -> that epoch's training batches."""
+"""Builds the training batches of an epoch."""
 
 from carcls.augment.mixing import Mixing
-from carcls.augment.views import know_policy
+from carcls.augment.views import load_policy
 from carcls.config import TrainConfig
 from carcls.input.epoch_plan import EpochPlan, epoch_order
 from carcls.input.feeder import Feeder
@@ -13,12 +13,12 @@ from carcls.input.training_data import TrainingData
 def training_batches(
     data: TrainingData, config: TrainConfig, *, epoch: int, size_px: int, threads: int = 1, feeder: Feeder | None = None
 ) -> EpochBatches:
-    """The training batches of one epoch (0-based, over all stages), photos at size_px.
+    """The training batches of one epoch (0-based, over all stages), with photos at size_px.
 
-    feeder: by whose processes they are made, one for each thread; None: by the threads.
-    Raises DataError, and ConfigError where the policy is a file that cannot be one.
+    feeder: its processes prepare the batches, one per thread; None lets the threads do it. Raises DataError, and
+    ConfigError for an invalid policy file.
     """
-    know_policy(config.augment.policy)
+    load_policy(config.augment.policy)
     augment = config.augment
     labels = data.split.train.labels
     photos, views = epoch_order(config, labels, epoch)

@@ -1,4 +1,4 @@
-"""What an epoch consists of: which photo stands where, in which view, in which batch. Pure."""
+"""The plan of an epoch: the order of photos, their views, and their batches. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ from carcls.input.pixels import Pixels
 from carcls.input.sampling import balanced_order, plain_order
 
 Batch = tuple[NDArray[Any], NDArray[np.float32]]
-"""What the model sees, and labels float32 (b, classes), each row summing to 1."""
+"""Inputs of the model, and labels float32 (b, classes) with rows summing to 1."""
 
 
 def view_numbers(showings: NDArray[np.int64], views: int) -> NDArray[np.int64]:
-    """The view of a photo that was shown so many times before: that number mod views, or itself where views is 0.
+    """Views of photos that have been shown `showings` times before: that number, mod `views` unless `views` is 0.
 
-    Where every epoch shows every photo once, it is the epoch (0-based, over all stages) mod views.
+    If every epoch shows every photo once, the view is the epoch (0-based, over all stages) mod `views`.
     """
     return showings % views if views else showings
 
 
-def batch_places(number: int, *, photos: int, batch_size: int) -> slice:
-    """Where batch `number` of an epoch stands in the epoch's order.
+def batch_slice(number: int, *, photos: int, batch_size: int) -> slice:
+    """Positions of batch `number` in the epoch's order.
 
-    Shared out evenly: a last batch of one photo would be a full step of its own, and without variance.
+    Batch sizes differ by at most one, since a last batch of one photo would be a full step and have no variance.
     """
     batches = batch_count(photos, batch_size)
     return slice(number * photos // batches, (number + 1) * photos // batches)
@@ -45,19 +45,19 @@ def one_hot(labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:
 
 
 class Plan(Protocol):
-    """What one epoch consists of. `batch` is pure and may be called by any thread."""
+    """The batches of one epoch. `batch` is pure and thread-safe."""
 
     @property
     def batch_count(self) -> int:
-        """Batches of the epoch."""
+        """Number of batches in the epoch."""
 
     def batch(self, number: int) -> Batch:
-        """Batch `number`, counted from 0; new arrays."""
+        """Batch `number`, counted from 0, as new arrays."""
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayPlan:
-    """An epoch of examples that are ready and in order."""
+    """An epoch over arrays that are already in order."""
 
     x: NDArray[Any]
     """(n, ...)"""
@@ -72,29 +72,29 @@ class ArrayPlan:
 
     def batch(self, number: int) -> Batch:
         """Rows of x and y."""
-        places = batch_places(number, photos=len(self.x), batch_size=self.batch_size)
+        places = batch_slice(number, photos=len(self.x), batch_size=self.batch_size)
         return self.x[places], self.y[places]
 
 
 @dataclass(frozen=True, eq=False)
 class EpochPlan:
-    """Which photo stands where in one epoch, and as which view. `batch` is pure and may be called by any thread."""
+    """The photos of one epoch with their order and views. `batch` is pure and thread-safe."""
 
     pixels: Pixels
-    """(n, size, size, 3); never written to."""
+    """(n, size, size, 3), read-only."""
     labels: NDArray[np.int64]
     """(n,)"""
     order: NDArray[np.int64]
-    """(n,) rows of `pixels` and `labels`; with balanced sampling some come more than once and some not at all."""
+    """(n,) rows of `pixels` and `labels`. With balanced sampling some occur repeatedly and some not at all."""
     views: NDArray[np.int64]
-    """(n,) the view in which each of them is seen."""
+    """(n,) view of each photo in `order`."""
     class_count: int
     batch_size: int
     policy: str
     view_seed: int
     mixing: Mixing
     cached: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
-    """Whole views, by number, each (n, size, size, 3): what is here is read and not made."""
+    """Precomputed views of all photos by number, each (n, size, size, 3). Other views are computed."""
 
     @property
     def batch_count(self) -> int:
@@ -102,23 +102,23 @@ class EpochPlan:
         return batch_count(len(self.order), self.batch_size)
 
     def batch(self, number: int, out: NDArray[np.uint8] | None = None) -> Batch:
-        """Photos uint8 (b, size, size, 3) and their labels float32 (b, class_count): one-hot, or shared if mixed.
+        """Photos uint8 (b, size, size, 3) and labels float32 (b, class_count), which are one-hot unless mixed.
 
-        out: where the photos are put, uint8 (batch_size, size, size, 3), C order; None: into new memory.
+        out: buffer for the photos, uint8 (batch_size, size, size, 3) in C order, or None to allocate one.
         """
-        places = batch_places(number, photos=len(self.order), batch_size=self.batch_size)
+        places = batch_slice(number, photos=len(self.order), batch_size=self.batch_size)
         photos = self.order[places]
         y = one_hot(self.labels[photos], self.class_count)
         seen = np.empty((len(photos), *self.pixels.shape[1:]), np.uint8) if out is None else out[: len(photos)]
-        self._see(seen, photos, self.views[places])
+        self._render(seen, photos, self.views[places])
         x, y = self.mixing.apply((seen, y), number)
         if out is None or x is seen:
             return x, y
         seen[:] = x
         return seen, y
 
-    def _see(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
-        """Photos (b,) in the views (b,) asked for -> x, uint8 (b, size, size, 3)."""
+    def _render(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
+        """Writes photos (b,) in views (b,) to x, uint8 (b, size, size, 3)."""
         if self.policy == "none":
             x[:] = self.pixels[photos]
             return
@@ -132,9 +132,9 @@ class EpochPlan:
 def epoch_order(
     config: TrainConfig, labels: NDArray[np.int64], epoch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which photos an epoch (0-based, over all stages) shows, in order, and in which view each: (n,) and (n,).
+    """Photos (n,) that an epoch (0-based, over all stages) shows, in order, and their views (n,).
 
-    labels: (n,) of the training photos.
+    labels: (n,) labels of the training photos.
     """
     if config.class_balance == "sampling":
         order = balanced_order(labels, seed=config.seed, epoch=epoch)

@@ -1,4 +1,4 @@
-"""Photos as rows of larger sets of pixels: the folds of a study read one copy."""
+"""Photos selected from larger arrays of pixels, so that all folds of a study share one copy."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,28 +9,28 @@ from numpy.typing import NDArray
 
 
 class PixelSource(Protocol):
-    """uint8 (n, size, size, 3), read by photo."""
+    """uint8 (n, size, size, 3), indexed by photo."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(n, size, size, 3)"""
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """(size, size, 3) for a number, (k, size, size, 3) for k integers."""
+        """(size, size, 3) for an integer, (k, size, size, 3) for k integers."""
 
 
 class PixelRows:
-    """Chosen photos of several sets of pixels, which are read where they are; nothing is copied before it is asked for.
+    """Selected photos of several pixel sources. Copies only what is indexed.
 
-    Indexed along its first axis as an array is, and read-only. Safe for several threads at once. Pickled in a plan, it
-    names its memory maps as a plan of one map does.
+    Read-only and indexed along the first axis like an array. Thread-safe. In a pickled plan its memory maps are passed
+    by file name.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
     def __init__(self, sources: Sequence[PixelSource], rows: NDArray[np.integer]) -> None:
-        """`rows` (n,): numbers of photos, counted through the sources, of which there is at least one."""
+        """rows: (n,) photos, numbered through all sources. There is at least one source."""
         self._sources, self._rows = tuple(sources), rows
         self._starts = [0, *np.cumsum([source.shape[0] for source in sources]).tolist()]
         self.shape = (len(rows), *sources[0].shape[1:])
@@ -39,9 +39,9 @@ class PixelRows:
         return len(self._rows)
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """(size, size, 3) for a number, (k, size, size, 3) for a slice or k integers.
+        """(size, size, 3) for an integer, (k, size, size, 3) for a slice or k integers.
 
-        Raises IndexError, and DataError where a photo has to be decoded and cannot be.
+        Raises IndexError, and DataError for a photo that must be decoded and cannot be.
         """
         chosen = self._rows[rows]
         if chosen.ndim == 0:

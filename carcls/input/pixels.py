@@ -1,4 +1,4 @@
-"""Decode and resize once per node -> uint8 (n, size, size, 3), shared by every process that trains there."""
+"""Decodes and resizes photos once per node to uint8 (n, size, size, 3), shared by all trainings there."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError, StoreError
 from carcls.input.pixel_rows import PixelRows
-from carcls.photos.photo import decode_again, decode_bytes, digest_of, read_photo_bytes
-from carcls.store import Blank, Json, Progress, Store
+from carcls.photos.photo import decode_bytes, decode_verified, digest_of, read_photo_bytes
+from carcls.store import ArrayWriter, Json, Progress, Store
 
 _INTERPOLATION = "area down, cubic up"
-"""Part of the artefact's key: what `resize` does."""
+"""Part of the artefact's key: describes `resize`."""
 _DECODING = "upright, alpha on white, still"
 """Part of the artefact's key: what `decode_bytes` does beyond OpenCV."""
 _PHOTOS_A_TASK = 8
@@ -25,9 +25,9 @@ _PHOTOS_A_TASK = 8
 def pixels(table: ImageTable, size_px: int, store: Store, *, processes: int) -> "Pixels":
     """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of the table.
 
-    A memory map of the store, built first where it is missing; where the store is off or unusable, photos decoded as
-    they are asked for, to the same values. processes: how many photos are decoded at once.
-    Raises DataError naming the photo that is unreadable or has changed since the table was made.
+    A memory map from the store, built first if missing. If the store is off or unusable, photos are decoded on demand,
+    with the same values. processes: number of photos decoded in parallel. Raises DataError naming a photo that is
+    unreadable or has changed since the table was made.
     """
     try:
         return store.get_or_build(*_request(table, size_px, processes))
@@ -36,7 +36,7 @@ def pixels(table: ImageTable, size_px: int, store: Store, *, processes: int) -> 
 
 
 def try_pixels(table: ImageTable, size_px: int, store: Store, *, processes: int) -> "Pixels | None":
-    """The same, but None where another process is building it at this moment."""
+    """The same, but None if another process is building it."""
     try:
         return store.try_build(*_request(table, size_px, processes))
     except StoreError:
@@ -44,14 +44,14 @@ def try_pixels(table: ImageTable, size_px: int, store: Store, *, processes: int)
 
 
 def pixels_bytes(count: int, size_px: int) -> int:
-    """What the store needs for so many photos of one size, but for less than 10 KB around them."""
+    """Size of so many photos in the store, without an overhead of less than 10 KB."""
     return count * size_px**2 * 3
 
 
 class PhotosOnDemand:
-    """A table's photos at one size, decoded anew whenever they are asked for: memory stays that of what is asked.
+    """A table's photos at one size, decoded on each access, so that only indexed photos take memory.
 
-    Indexed along its first axis as an array is. Safe for several threads at once.
+    Indexed along the first axis like an array. Thread-safe.
     """
 
     dtype = np.dtype(np.uint8)
@@ -65,7 +65,7 @@ class PhotosOnDemand:
         return len(self._table)
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """(size, size, 3) for a number, (k, size, size, 3) for a slice or k integers. Raises DataError, IndexError."""
+        """(size, size, 3) for an integer, (k, size, size, 3) for several rows. Raises DataError, IndexError."""
         chosen = np.arange(len(self))[rows]
         if chosen.ndim == 0:
             return _checked(self._table, int(chosen), self.shape[1])
@@ -76,19 +76,19 @@ class PhotosOnDemand:
 
 
 Pixels = NDArray[np.uint8] | PhotosOnDemand | PixelRows
-"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, photos decoded as they are asked for, or
-rows of such."""
+"""uint8 (n, size, size, 3) RGB, read-only, indexed by photo: a memory map, photos decoded on demand, or rows of
+either."""
 
 
 def pixels_key(table: ImageTable, size_px: int) -> dict[str, Json]:
-    """Everything that those pixels depend on: a part of the key of whatever is made of them."""
+    """Everything that those pixels depend on. Part of the key of every artefact derived from them."""
     return {
         "kind": "pixels",
         "digests": hashlib.blake2b("\n".join(table.digests).encode(), digest_size=16).hexdigest(),
         "size_px": size_px,
         "decoding": _DECODING,
         "interpolation": _INTERPOLATION,
-        "opencv": cv2.__version__,  # decoders differ between versions in the last bit
+        "opencv": cv2.__version__,  # decoders of different versions differ in the last bit
     }
 
 
@@ -101,9 +101,9 @@ def decode(path: Path, size_px: int) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """uint8 (h, w, 3) -> (size_px, size_px, 3); the aspect ratio is not kept.
+    """uint8 (h, w, 3) -> (size_px, size_px, 3), without keeping the aspect ratio.
 
-    Each axis that shrinks is averaged over areas, so that nothing aliases; what is left to enlarge is cubic.
+    Axes that shrink use area averaging, which avoids aliasing; then axes that grow use cubic interpolation.
     """
     height, width = image.shape[:2]
     shrunk = (min(width, size_px), min(height, size_px))
@@ -120,26 +120,26 @@ def _checked(table: ImageTable, index: int, size_px: int) -> NDArray[np.uint8]:
         data = read_photo_bytes(path)
         if digest_of(data) != table.digests[index]:
             raise DataError("has changed since the data folder was checked")
-        return resize(decode_again(data), size_px)
+        return resize(decode_verified(data), size_px)
     except DataError as error:
         raise DataError(f"{path}: {error}; restore the photo, or start a new study on the folder as it is") from error
 
 
-_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[Blank], None]]
+_Request = tuple[dict[str, Json], tuple[int, ...], type[np.uint8], Callable[[ArrayWriter], None]]
 
 
 def _request(table: ImageTable, size_px: int, threads: int) -> _Request:
-    """Key, shape, dtype and builder, as the store asks for them."""
+    """Arguments for the store: key, shape, dtype and builder."""
 
-    def build(blank: Blank) -> None:
+    def build(writer: ArrayWriter) -> None:
         progress = Progress(f"pixels {size_px} px", len(table))
-        _decode_into(blank, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
+        _decode_into(writer, table, np.arange(len(table)), size_px, threads=threads, progress=progress)
 
     return pixels_key(table, size_px), (len(table), size_px, size_px, 3), np.uint8, build
 
 
 def _decode_into(
-    out: Blank | NDArray[np.uint8],
+    out: ArrayWriter | NDArray[np.uint8],
     table: ImageTable,
     rows: NDArray[np.integer],
     size_px: int,
@@ -147,10 +147,10 @@ def _decode_into(
     threads: int,
     progress: Progress,
 ) -> None:
-    """out[i] = photo rows[i] of the table, by threads.
+    """out[i] = photo rows[i] of the table, decoded in threads.
 
-    Not by processes: OpenCV and the digest give up the GIL, so that threads decode as many photos a second of CPU,
-    and they need no start, no memory of their own, and no leave to have children, which daemonic processes lack.
+    Threads are as fast as processes, since OpenCV and the digest release the GIL. They also start faster, share memory
+    and work in daemonic processes, which cannot have children.
     """
 
     def task(start: int) -> int:

@@ -1,4 +1,4 @@
-"""The batches of one epoch as Keras reads them, prepared ahead of the training step, in order."""
+"""Feeds the batches of one epoch to Keras, in order and prefetched by threads."""
 
 import threading
 import time
@@ -11,31 +11,32 @@ from carcls.backend.framework import keras
 from carcls.input.epoch_plan import Batch, Plan
 
 _AHEAD = 3
-"""Batches prepared ahead of the one asked for, at least: enough to even out slow batches, little memory."""
+"""Minimum number of batches to prefetch: enough to even out slow batches, with little memory."""
 _BEHIND = 2
-"""Batches kept behind it: Keras reads the first two to learn their shapes, then starts again at the first."""
+"""Batches kept after use: Keras reads the first two to infer shapes, then starts again at the first."""
 
 
 def batches_held(threads: int) -> int:
-    """How many batches an epoch holds at most: those behind, the one asked for, and one ahead for each thread."""
+    """Maximum number of batches that an epoch holds: kept ones, the current one, and at least one ahead per thread."""
     return _BEHIND + 1 + max(_AHEAD, threads)
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """The batches of one epoch: as many photos as there are, in an order that (seed, epoch) fix.
+    """The batches of one epoch, in the order of its plan.
 
-    Use one object per epoch, with `fit(..., shuffle=False)`: Keras otherwise shuffles the order of the batches with
-    Python's global generator. x: photos uint8 (b, size, size, 3), 0..255, or what else the plan makes of them; y:
-    float32 (b, class_count), rows summing to 1.
-    Batches are prepared ahead by threads of this object; their number changes no value. The threads end when
-    the last batch is on its way, or when the object goes. Close it after the epoch.
+    Use one object per epoch with `fit(..., shuffle=False)`; otherwise Keras shuffles batches with Python's global
+    generator. x: usually photos uint8 (b, size, size, 3), 0..255, depending on the plan; y: float32 (b, class_count),
+    rows summing to 1.
+
+    Threads of this object prefetch batches; their number does not change values. They end after the last batch, or when
+    the object is garbage collected. Close it after the epoch.
     """
 
     def __init__(self, plan: Plan, *, threads: int = 1) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.plan: Plan | None = plan
         self.ready_s: dict[int, float] = {}
-        """When each batch was prepared, by its number, on the clock of `time.perf_counter`."""
+        """Batch number -> time at which it was prepared, on the clock of `time.perf_counter`."""
         self._count = plan.batch_count
         self._threads = threads
         self._ahead = batches_held(threads) - _BEHIND - 1
@@ -48,7 +49,7 @@ class EpochBatches(keras.utils.PyDataset):
         return self._count
 
     def close(self) -> None:
-        """Lets go of pixels and prepared batches: Keras on TensorFlow keeps every dataset that it ever read."""
+        """Releases pixels and prepared batches, since Keras on TensorFlow never releases a dataset that it has read."""
         with self._lock:
             self.plan = None
             self._pending.clear()
@@ -57,10 +58,10 @@ class EpochBatches(keras.utils.PyDataset):
                 self._pool = None
 
     def __getitem__(self, number: int) -> Batch:
-        """Batch `number`; blocks until it is ready. Raises IndexError past the end, ValueError once closed."""
+        """Batch `number`; blocks until it is ready. Raises IndexError past the end, ValueError if closed."""
         if not 0 <= number < len(self):
             raise IndexError(f"batch {number} of an epoch of {len(self)}")
-        with self._lock:
+        with self._lock:  # only for submitting: waiting for the result below must not block other readers
             self._drop_far(number)
             for ahead in range(number, min(number + 1 + self._ahead, len(self))):
                 self._submit(ahead)
@@ -73,8 +74,10 @@ class EpochBatches(keras.utils.PyDataset):
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
-        """While `fit` reads the batches: what making one raised passes as it is. TensorFlow would turn it into an error
-        of its own, which is neither a DataError nor an OSError any more."""
+        """Within the block, an error that was raised while preparing a batch passes through `fit` unchanged.
+
+        TensorFlow would replace it with its own, which is neither a DataError nor an OSError.
+        """
         try:
             yield
         except Exception:
@@ -90,14 +93,14 @@ class EpochBatches(keras.utils.PyDataset):
         if number in self._pending:
             return
         if self.plan is None:
-            raise ValueError("this epoch's batches are closed: make new ones by training_batches")
+            raise ValueError("this epoch's batches are closed: create new ones with training_batches")
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="batches")
-        # The plan's method, not one of this object: a task must not keep alive the object whose end stops it.
+        # The plan's method, not this object's: tasks must not keep this object alive, since its end stops them.
         future = self._pool.submit(self.plan.batch, number)
         future.add_done_callback(partial(_note_time, self.ready_s, number))
         self._pending[number] = future
-        if number == len(self) - 1:  # nothing left to ask for: the threads end when they are through
+        if number == len(self) - 1:  # nothing left to submit: the threads end when they are done
             self._pool.shutdown(wait=False)
             self._pool = None
 

@@ -1,4 +1,4 @@
-"""Whole views: every photo of the training table augmented once, in the table's order."""
+"""Stored views: every photo of the training table augmented once, in the table's order."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,15 @@ from carcls.errors import StoreError
 from carcls.input.epoch_plan import EpochPlan
 from carcls.input.prefetch import EpochBatches
 from carcls.input.training_data import TrainingData
-from carcls.store import Blank, Json, Progress
+from carcls.store import ArrayWriter, Json, Progress
 
 _VERSION = 1
-"""Part of every key: raise it when the views of an equal key change."""
+"""Part of every key. Increase it when views change although their key does not."""
 _PHOTOS_AT_ONCE = 32
 
 
 def view_key(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> dict[str, Json]:
-    """Everything that a whole view depends on."""
+    """Everything that a stored view depends on."""
     return {
         "kind": "views",
         "version": _VERSION,
@@ -33,7 +33,7 @@ def view_key(config: TrainConfig, data: TrainingData, view: int, size_px: int) -
 
 
 def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_px: int, batch_size: int) -> EpochPlan:
-    """All training photos in one view: what epochs show of it in other orders. Raises DataError."""
+    """A plan of all training photos in one view, in the table's order. Raises DataError."""
     labels = data.split.train.labels
     return EpochPlan(
         pixels=data.pixels("train", size_px),
@@ -51,24 +51,24 @@ def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_p
 def cached_views(
     config: TrainConfig, data: TrainingData, views: NDArray[np.int64], size_px: int
 ) -> Mapping[int, NDArray[np.uint8]]:
-    """Each of the views asked for, uint8 (n, size_px, size_px, 3), from the node's store; none where it is off.
+    """View number -> uint8 (n, size_px, size_px, 3) from the node's store, or nothing if the store is off.
 
     Raises DataError.
     """
     try:
         return {view: _cached_view(config, data, view, size_px) for view in np.unique(views).tolist()}
-    except StoreError:  # off or unusable, which the store has said
+    except StoreError:  # off or unusable, which the store has logged
         return {}
 
 
 def _cached_view(config: TrainConfig, data: TrainingData, view: int, size_px: int) -> NDArray[np.uint8]:
-    def build(blank: Blank) -> None:
+    def build(writer: ArrayWriter) -> None:
         plan = in_table_order(config, data, view=view, size_px=size_px, batch_size=_PHOTOS_AT_ONCE)
         batches, done = EpochBatches(plan, threads=data.processes), 0
-        progress = Progress(f"view {view} at {size_px} px", len(blank))
+        progress = Progress(f"view {view} at {size_px} px", len(writer))
         for number in range(len(batches)):
             pixels, _ = batches[number]
-            blank[done : done + len(pixels)] = pixels
+            writer[done : done + len(pixels)] = pixels
             done += len(pixels)
             progress.add(len(pixels))
         batches.close()

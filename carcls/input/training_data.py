@@ -1,4 +1,4 @@
-"""What a training trains on: one split, and the pixels of its parts at any size."""
+"""The data of a training: one split and the pixels of its parts at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.pixel_rows import PixelRows
 from carcls.input.pixels import Pixels, pixels, pixels_key, try_pixels
 from carcls.splits.split import Split
@@ -24,29 +24,29 @@ class SharedRows(NamedTuple):
 
     tables: tuple[ImageTable, ...]
     rows: NDArray[np.int64]
-    """(n,) numbers of photos, counted through the tables."""
+    """(n,) photos, numbered through all tables."""
 
     @property
     def is_one_table(self) -> bool:
-        """True where the photos are all of one table, in its order."""
+        """True if the photos are exactly one table, in its order."""
         return len(self.tables) == 1 and np.array_equal(self.rows, np.arange(len(self.tables[0])))
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """One split of one study, seen through the node's store."""
+    """One split of one study, with pixels from the node's store."""
 
     split: Split
     store: Store
     view_seed: int
-    """The study's: equal for all trials, so that views can be shared."""
+    """The study's view seed, equal for all trials so that they can share views."""
     processes: int = 1
-    """Cores of the training: how many photos are decoded at once, and how many batches are prepared at once."""
-    nursery: Nursery | None = None
-    """Where processes that prepare batches come from; None: a training that needs some starts a nursery of its own."""
+    """Cores of the training: number of photos decoded, and of batches prepared, in parallel."""
+    batch_server: BatchWorkerServer | None = None
+    """Source of processes that prepare batches, or None to start one if needed."""
     shared: tuple[ImageTable, ...] = ()
-    """Tables whose pixels and plain features stand for those of a part wherever they hold all of its photos. With the
-    tables of the study's split, K folds take the room and the decoding of the search that came before them."""
+    """Tables whose pixels and plain features are reused for a part if they contain all of its photos. With the study's
+    own tables, K folds need no extra space and no decoding after a search."""
 
     def table(self, part: Part) -> ImageTable:
         """The photos of one part. Raises DataError for the holdout part of a split that has none."""
@@ -56,7 +56,7 @@ class TrainingData:
         return table
 
     def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
-        """Everything that those pixels depend on: a part of the key of whatever is made of them."""
+        """Everything that those pixels depend on. Part of the key of every artefact derived from them."""
         return pixels_key(self.table(part), size_px)
 
     def pixels(self, part: Part, size_px: int) -> Pixels:
@@ -85,7 +85,7 @@ class TrainingData:
         ]
 
     def shared_rows(self, table: ImageTable) -> SharedRows | None:
-        """Where the photos of a table are among the shared ones; None where not all are."""
+        """Positions of a table's photos among the shared tables, or None if some are missing there."""
         places = [self._shared_places.get(digest) for digest in table.digests]
         if not places or None in places:
             return None
@@ -97,7 +97,7 @@ class TrainingData:
 
     @cached_property
     def _shared_places(self) -> dict[str, tuple[int, int]]:
-        """Number of the table and row in it, by the digest: equal digests, equal photos."""
+        """Digest -> (number of the table, row in it). Equal digests mean equal photos."""
         return {
             digest: (number, row)
             for number, table in reversed(list(enumerate(self.shared)))

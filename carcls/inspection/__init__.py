@@ -1,1 +1,1 @@
-"""What `carsearch data check` looks at: findings, and a contact sheet."""
+"""The checks of `carsearch data check`: findings and a contact sheet."""

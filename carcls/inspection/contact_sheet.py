@@ -1,5 +1,7 @@
-"""One picture of a data folder: a row of photos for each class, then copies and odd photos. Drawn with matplotlib,
-whose own font has Latin, Greek and Cyrillic letters; OpenCV draws question marks for all but ASCII."""
+"""A contact sheet of a data folder: one row of photos per class, then copies and odd photos.
+
+Drawn with matplotlib, whose font has Latin, Greek and Cyrillic letters; OpenCV supports only ASCII.
+"""
 
 import warnings
 from collections import defaultdict
@@ -32,7 +34,7 @@ _PAPER = 255
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One line of photos under its title."""
+    """One row of photos with its title."""
 
     title: str
     paths: tuple[str, ...]
@@ -40,7 +42,7 @@ class SheetRow:
 
 
 def sheet_rows(dataset: Dataset, findings: Findings, *, seed: int) -> list[SheetRow]:
-    """Which photos are shown: some of each class, drawn by the seed; then groups of copies, then odd ones. Pure."""
+    """Chooses the photos to show: a seeded sample of each class, then groups of copies, then odd photos. Pure."""
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     of_class: dict[int, list[str]] = defaultdict(list)
     for path, label in zip(dataset.train.paths, dataset.train.labels.tolist(), strict=True):
@@ -57,7 +59,7 @@ def sheet_rows(dataset: Dataset, findings: Findings, *, seed: int) -> list[Sheet
 
 
 def write_contact_sheet(rows: Sequence[SheetRow], root: Path, path: Path) -> None:
-    """The rows as a PNG, atomically; a photo that has become unreadable leaves its cell empty. Raises OSError."""
+    """Writes the rows as a PNG, atomically. Unreadable photos leave their cell empty. Raises OSError."""
     height, width = _CELL_PX[0] + _GAP_PX, _CELL_PX[1] + _GAP_PX
     line = _TITLE_PX + height
     sheet = np.full((max(1, len(rows)) * line + _GAP_PX, _PER_ROW * width + _GAP_PX, 3), _PAPER, np.uint8)
@@ -78,12 +80,12 @@ def write_contact_sheet(rows: Sequence[SheetRow], root: Path, path: Path) -> Non
             parse_math=False,  # a class may be called $x$
         )
     with atomic.published(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn: some script has no font here
-        figure.savefig(temporary, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})  # larger, sooner
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for scripts without a font
+        figure.savefig(temporary, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})  # larger but faster
 
 
 def _cell(path: Path) -> NDArray[np.uint8]:
-    """uint8 RGB of `_CELL_PX`: the photo whole, centred on paper."""
+    """uint8 RGB of `_CELL_PX`: the whole photo, centred on white."""
     height, width = _CELL_PX
     cell = np.full((height, width, 3), _PAPER, np.uint8)
     try:
@@ -99,5 +101,5 @@ def _cell(path: Path) -> NDArray[np.uint8]:
 
 
 def _printable(text: str) -> str:
-    """One line that matplotlib can draw, whatever a class is called."""
+    """The text as one line that matplotlib can draw."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)[:120]

@@ -1,4 +1,4 @@
-"""What a check of a data folder found: plain values, and the lists that are written of them."""
+"""Findings of a check of a data folder, as plain values and as CSV files."""
 
 import csv
 import io
@@ -8,30 +8,30 @@ from pathlib import Path
 
 from carcls.dataset.table import Quarantined
 from carcls.system import atomic
-from carcls.system.csv_cells import harmless
+from carcls.system.csv_cells import readable_cell
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Photos that are copies of each other, or look alike."""
+    """Photos that are copies of each other or look alike."""
 
     paths: tuple[str, ...]
     """Relative to the data folder, absolute outside it; training photos first."""
     classes: tuple[str, ...]
-    """Of the training photos among them, each once."""
+    """Distinct classes of the training photos among them."""
     exact: bool
-    """All of them are the same bytes; else some only look alike, and may be different photos after all."""
+    """True if all have the same bytes. Otherwise some only look alike and may be different photos."""
     training: int
     test: int
 
     @property
     def kind(self) -> str:
-        """What they are called."""
+        """Name of this kind of copies."""
         return "exact copies" if self.exact else "look-alikes"
 
     @property
     def place(self) -> str:
-        """What is wrong with them, in a few words."""
+        """Short description of the problem."""
         if len(self.classes) > 1:
             return f"two labels: {', '.join(self.classes)}"
         if self.training and self.test:
@@ -46,12 +46,12 @@ class ClassCount:
     name: str
     photos: int
     validation: int
-    """Of them, under the suggested split."""
+    """Number of validation photos under the suggested split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Of one figure over all photos."""
+    """Quantiles of one measure over all photos."""
 
     low: float
     """Smallest."""
@@ -62,7 +62,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of all usable photos, training and test."""
+    """Sizes of all usable photos, training and test."""
 
     width_px: Quantiles
     height_px: Quantiles
@@ -75,34 +75,34 @@ class Sizes:
     """(width, height, photos) of the most frequent sizes."""
     byte_count: int
     odd: tuple[str, ...]
-    """Paths of photos under 64 px on a side, or over three times as long as wide or high."""
+    """Paths of photos under 64 px on a side, or with an aspect ratio over 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `examine` found."""
+    """Result of `examine`."""
 
     classes: tuple[ClassCount, ...]
     test: int
     sizes: Sizes
     quarantined: tuple[Quarantined, ...]
     copies: tuple[Copies, ...]
-    """Those with two labels first, then those across training and test."""
+    """Groups with two labels first, then groups across training and test."""
     fraction: float
     """Suggested share for validation."""
     warnings: tuple[str, ...]
     trouble: str
-    """Why nothing can be trained; empty where something can."""
+    """Why nothing can be trained; empty if training is possible."""
     sample: str = ""
-    """Name of the sample submission that is followed; empty where there is none."""
+    """Name of the sample submission in use; empty if there is none."""
     sample_problem: str = ""
-    """Why no submission could follow it; empty where one can."""
+    """Why no submission could follow it; empty if one can."""
     validation_folder: str = ""
-    """The folder whose photos are validated on; empty where a share is drawn."""
+    """The folder of validation photos; empty if they are drawn."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:
-    """classes.csv, duplicates.csv and unusable.csv, whole. Raises OSError where the disk refuses."""
+    """Writes classes.csv, duplicates.csv and unusable.csv, each atomically. Raises OSError."""
     _write(
         folder / "classes.csv",
         ("class", "photos", "validation"),
@@ -126,6 +126,6 @@ def write_lists(findings: Findings, folder: Path) -> None:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
-    shown = ([harmless(str(cell)) for cell in row] for row in rows)
+    shown = ([readable_cell(str(cell)) for cell in row] for row in rows)
     csv.writer(text, lineterminator="\n").writerows([header, *shown])
     atomic.write_text(path, text.getvalue())

@@ -1,4 +1,4 @@
-"""What a data folder holds: counts, sizes, copies, what is unusable, and the split that would be made."""
+"""Checks a data folder: counts, sizes, copies, unusable photos, and the split that a study would use."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,30 +10,31 @@ from numpy.typing import NDArray
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, find_layout
-from carcls.dataset.names import look
+from carcls.dataset.names import confusable_key, first_names
 from carcls.dataset.scan import Scan
-from carcls.dataset.table import Dataset, Quarantined, sort_class_names, unread_tables
+from carcls.dataset.table import Dataset, Quarantined, sort_class_names, unread_tables_hint
 from carcls.errors import DataError
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes
 from carcls.photos.duplicates import exact_groups, linked_groups
 from carcls.splits.split import make_split, train_groups
 
 _VALIDATION_PHOTOS = 1500
-"""About what tells 0.96 from 0.97 apart: the standard error of an accuracy of 0.96 on so many is 0.005."""
+"""About enough to tell 0.96 from 0.97: the standard error of an accuracy of 0.96 is then 0.005."""
 _FRACTIONS = (0.10, 0.15, 0.20, 0.25)
 _FEW_VALIDATION = 10
-"""A class with fewer validation photos is scored in steps of over 10 %."""
+"""With fewer validation photos, a class's accuracy changes in steps of over 10 %."""
 _UNEQUAL = 5.0
 _SMALL_PX = 64
 _LONG_ASPECT = 3.0
 _NPY_HEADER_BYTES = 128
 _SHOWN_ALIKE = 5
+_SHOWN_NAMES = 5
 
 
 def class_rows(root: Path, layout: Layout) -> dict[str, int]:
-    """Photos of each class as rows and folders name them, without opening any: also where no photo is there.
+    """Number of photos of each class according to rows and folders. Opens no photo, so they need not exist.
 
-    Rows that name no photo at all are not counted. Raises DataError where no layout fits.
+    Rows without an id are not counted. Raises DataError if no layout fits.
     """
     candidates = labelled_candidates(find_layout(root, layout))
     entries = [*candidates.rows, *(row for row, _ in candidates.refused)]
@@ -42,9 +43,9 @@ def class_rows(root: Path, layout: Layout) -> dict[str, int]:
 
 
 def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Findings:
-    """Everything that the scans of a dataset tell; no photo is opened again. Pure.
+    """Everything that can be found from a dataset's scans, without opening photos again. Pure.
 
-    fraction: share for validation; None suggests one.
+    fraction: share for validation, or None to suggest one.
     """
     chosen = suggested_fraction(len(dataset.train)) if fraction is None else fraction
     trained, everywhere = _groups(dataset)
@@ -53,8 +54,8 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
     classes = tuple(map(ClassCount, dataset.class_names, counts, held_out))
     copies, sizes = _copies(dataset, everywhere), _sizes(dataset)
     if len(classes) < 2:
-        trouble = f"every usable photo is of the class {classes[0].name!r}; photos of two classes at least are needed"
-        trouble += unread_tables(dataset)
+        trouble = f"every usable photo is of the class {classes[0].name!r}; photos of at least two classes are needed"
+        trouble += unread_tables_hint(dataset)
     return Findings(
         classes=classes,
         test=len(dataset.test),
@@ -75,30 +76,30 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
 
 
 def suggested_fraction(photos: int) -> float:
-    """The smallest usual share that leaves enough to validate on; a quarter where none does."""
+    """The smallest common share that yields enough validation photos, or a quarter if none does."""
     return next((share for share in _FRACTIONS if share * photos >= _VALIDATION_PHOTOS), _FRACTIONS[-1])
 
 
 def pixel_store_bytes(photos: int, size_px: int) -> int:
-    """Size on disk of all photos decoded at one size: one byte a channel, and the header of a .npy file."""
+    """Size on disk of all photos decoded at one size: one byte per channel, plus a .npy header."""
     return photos * size_px * size_px * 3 + _NPY_HEADER_BYTES
 
 
 def _groups(dataset: Dataset) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Copies among the training photos alone, as the split takes them, and among all photos."""
+    """Copies among training photos only, as used by the split, and among all photos."""
     if not len(dataset.test):
         trained = train_groups(dataset)
         return trained, trained
     scans = (*dataset.train_scans, *dataset.test_scans)
     digests = [scan.digest for scan in scans]
-    with ThreadPoolExecutor(2) as pool:  # NumPy lets go of the interpreter while it counts bits
+    with ThreadPoolExecutor(2) as pool:  # NumPy releases the GIL while it counts bits
         labels = [*dataset.train.labels.tolist(), *dataset.test.labels.tolist()]
-        everywhere = pool.submit(linked_groups, digests, [scan.look for scan in scans], labels)
+        everywhere = pool.submit(linked_groups, digests, [scan.thumbnail for scan in scans], labels)
         return train_groups(dataset), everywhere.result()
 
 
 def _copies(dataset: Dataset, groups: Sequence[tuple[int, ...]]) -> tuple[Copies, ...]:
-    """Exact copies and look-alikes over training and test photos together, the worst kind first."""
+    """Exact copies and look-alikes among training and test photos, the worst kind first."""
     tables, paths = (dataset.train, dataset.test), _paths(dataset)
     labels = [int(label) for table in tables for label in table.labels]
     digests = [digest for table in tables for digest in table.digests]
@@ -118,7 +119,7 @@ def _copies(dataset: Dataset, groups: Sequence[tuple[int, ...]]) -> tuple[Copies
 
 
 def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tuple[int, ...]]) -> tuple[list[int], str]:
-    """Validation photos of each class, or why there can be none."""
+    """Number of validation photos per class, and why there can be none, if so."""
     try:
         split = make_split(dataset, fraction=fraction, seed=seed, groups=groups)
     except DataError as error:
@@ -134,27 +135,28 @@ def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
     moved = len(dataset.validation) - held_out
     if moved > 0 and held_out:
         yield (
-            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of photos to"
-            " train on, or the only ones of their class; they are trained on"
+            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of training"
+            " photos, or the only ones of their class; they stay in training"
         )
 
 
 def _look_alike(names: Sequence[str]) -> Iterable[str]:
-    """Names as Python writes them: that shows what has no shape, and how many spaces there are."""
+    """Warnings about confusable class names, quoted as Python literals to show invisible characters and spaces."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[look(name)].append(name)
+        groups[confusable_key(name)].append(name)
     alike = [group for group in groups.values() if len(group) > 1]
     for group in alike[:_SHOWN_ALIKE]:
-        letters = len({look(name, one_alphabet=False) for name in group}) > 1
-        why = "letters of two alphabets" if letters else "case, spaces or signs without a shape"
-        yield f"class names that look alike and differ only by {why}: {_some([repr(name) for name in group])}"
+        letters = len({confusable_key(name, merge_alphabets=False) for name in group}) > 1
+        why = "letters of two alphabets" if letters else "case, spaces or invisible characters"
+        quoted = first_names([repr(name) for name in group], _SHOWN_NAMES)
+        yield f"class names that look alike and differ only by {why}: {quoted}"
     if len(alike) > _SHOWN_ALIKE:
         yield f"and {len(alike) - _SHOWN_ALIKE:,} more groups of class names that look alike"
 
 
 def _paths(dataset: Dataset) -> list[str]:
-    """Relative to the data folder; absolute for photos to predict that lie elsewhere."""
+    """Relative to the data folder; absolute for photos to predict that are elsewhere."""
     train, test = dataset.train, dataset.test
     outside = "" if test.root == train.root else f"{test.root.as_posix()}/"
     return [*train.paths, *(f"{outside}{path}" for path in test.paths)]
@@ -196,7 +198,8 @@ def _warnings(
     if quarantined:
         yield f"{len(quarantined):,} photos, rows or classes cannot be used as they are"
     if few:
-        yield f"{len(few)} of {len(classes)} classes have under {_FEW_VALIDATION} photos to validate on: {_some(few)}"
+        named = first_names(few, _SHOWN_NAMES)
+        yield f"{len(few)} of {len(classes)} classes have under {_FEW_VALIDATION} photos to validate on: {named}"
     if max(counts) > _UNEQUAL * min(counts):
         yield f"the largest class has {max(counts) / min(counts):.0f} times the photos of the smallest"
     for kind in sorted({group.kind for group in copies}):
@@ -204,18 +207,14 @@ def _warnings(
         contradictory = sum(len(group.classes) > 1 for group in alike)
         across = sum(bool(group.training and group.test) for group in alike)
         if contradictory:
-            why = (
-                "" if kind == "exact copies" else ": different cars before one background, or one photo labelled twice"
-            )
-            yield f"{contradictory:,} groups of {kind} with two labels{why}; they are never validated on"
+            why = "" if kind == "exact copies" else ": different cars on one background, or one photo labelled twice"
+            yield f"{contradictory:,} groups of {kind} with two labels{why}; they are not used for validation"
         if across:
             yield f"{across:,} groups of {kind} across training and test"
     if sizes.odd:
-        yield f"{len(sizes.odd):,} photos are under {_SMALL_PX} px on a side or over {_LONG_ASPECT:g} times as long"
+        yield (
+            f"{len(sizes.odd):,} photos are under {_SMALL_PX} px on a side or have an aspect ratio over"
+            f" {_LONG_ASPECT:g}"
+        )
     if not test:
         yield "no photos to predict; `submit` will need some"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

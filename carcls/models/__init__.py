@@ -1,3 +1,3 @@
-"""A backbone's name -> a keras.Model with whole blocks to freeze."""
+"""Builds classifiers from backbones of keras.applications, loads weights, and freezes whole blocks."""
 
-import carcls.backend.framework  # noqa: F401 - Keras as we rely on it, before any module here imports it
+import carcls.backend.framework  # noqa: F401 - configures Keras before any module here imports it

@@ -1,6 +1,6 @@
-"""How each backbone is built, where its blocks may end, and where its ImageNet weights lie: one row each.
+"""One row per backbone: its builder, where its blocks may end, and where its ImageNet weights are.
 
-What can be told of a backbone without keras is in `carcls.catalog`.
+`carcls.catalog` holds what is known about a backbone without Keras.
 """
 
 from collections.abc import Callable
@@ -10,37 +10,37 @@ from types import ModuleType
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A file without top that keras.applications publishes."""
+    """A weights file without the top, as published by keras.applications."""
 
     name: str
     url: str
     digest: str | None
-    """MD5 or SHA-256 in hex, told by its length, where Keras knows one."""
+    """MD5 or SHA-256 in hex, recognised by its length, or None if Keras has none."""
 
 
 ImageNetFile = Callable[[ModuleType, float], WeightsFile]
-"""(source module, alpha) -> the file without top; the module's own constants say from where."""
+"""(source module, alpha) -> the file without the top, at the address in the module's own constants."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneRow:
-    """Everything that differs between backbones, as far as it needs keras."""
+    """Everything specific to a backbone that requires Keras."""
 
     builder: str
     """Name in keras.applications."""
     module: str
-    """Module in keras.applications, with its preprocess_input and the constants of its weights files."""
+    """Module in keras.applications with preprocess_input and the constants of the weights files."""
     block_ends: str
-    """Regular expression that matches whole names of layers and operations. It may match too much: `freezing.blocks`
-    keeps what the graph allows. Automatic names (`add_3`) carry a counter: no pattern may rely on the number."""
+    """Regular expression for full names of layers and operations. It may match too much: `freezing.blocks` keeps what
+    the graph allows. Automatic names (`add_3`) contain a counter, so a pattern must not rely on the number."""
     imagenet: ImageNetFile
     cells: bool = False
-    """True where a cell takes the outputs of several cells before it: no layer but the first few is on every path, and
-    blocks are joined by outputs of whole cells instead of single tensors."""
+    """True if cells take the outputs of several earlier cells. Only the first few layers are then on every path, and
+    blocks are connected by outputs of whole cells instead of single tensors."""
 
 
 def _named(name: str, constant: str, digest: str) -> ImageNetFile:
-    """For families whose modules hold the whole address in a constant, and the digest only inside a function."""
+    """For families whose modules have the full address in a constant, but the digest only inside a function."""
     return lambda source, alpha: WeightsFile(name, getattr(source, constant), digest)
 
 
@@ -52,7 +52,7 @@ def _resnet_file(variant: str) -> ImageNetFile:
     name = f"{variant}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
     def file(source: ModuleType, alpha: float) -> WeightsFile:
-        resnet = getattr(source, "resnet", source)  # V2 has no constants of its own: it takes resnet's
+        resnet = getattr(source, "resnet", source)  # V2 uses the constants of resnet
         return WeightsFile(name, resnet.BASE_WEIGHTS_PATH + name, resnet.WEIGHTS_HASHES[variant][1])
 
     return file
@@ -64,7 +64,7 @@ def _inception_resnet_file(source: ModuleType, alpha: float) -> WeightsFile:
 
 
 def _mobilenet_file(source: ModuleType, alpha: float) -> WeightsFile:
-    # Keras publishes one file per size; 224 px is the canonical one, and convolutions load at any size.
+    # Keras publishes one file per size. 224 px is the canonical one; convolutions load at any size.
     width = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[alpha]
     name = f"mobilenet_{width}_224_tf_no_top.h5"
     return WeightsFile(name, source.BASE_WEIGHT_PATH + name, None)
@@ -130,7 +130,7 @@ ROWS: dict[str, BackboneRow] = {
             BackboneRow(
                 f"DenseNet{depth}",
                 "densenet",
-                # Each dense layer adds its channels to all before it: the graph is one tensor wide after every one.
+                # Each dense layer concatenates its channels, so the graph is one tensor wide after every layer.
                 r"pool1|conv\d_block\d+_concat|pool\d_pool",
                 _tf_kernels(f"densenet{depth}", digest, f"DENSENET{depth}_WEIGHT_PATH_NO_TOP"),
             )
@@ -143,7 +143,7 @@ ROWS: dict[str, BackboneRow] = {
         BackboneRow("MobileNet", "mobilenet", r"conv1_relu|conv_pw_\d+_relu", _mobilenet_file),
         BackboneRow("MobileNetV2", "mobilenet_v2", r"Conv1_relu|\w+_project_BN|\w+_add|out_relu", _mobilenet_v2_file),
         *(
-            # The stem's activation has an automatic name and is counted to the block after it.
+            # The stem's activation has an automatic name and belongs to the next block.
             BackboneRow(
                 f"MobileNetV3{kind}",
                 "mobilenet_v3",

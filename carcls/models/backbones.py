@@ -1,4 +1,4 @@
-"""Backbones of keras.applications: built without top, with their pixel scaling, and the file of their weights."""
+"""Backbones of keras.applications without the top, their pixel scaling, and their ImageNet weights files."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -13,32 +13,32 @@ from carcls.models.backbone_rows import ROWS, WeightsFile
 # Of pixels 0..1, red, green, blue.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-# Of pixels 0..255, blue, green, red; the other sources' mean to more digits.
+# Of pixels 0..255, blue, green, red; the same mean with more digits.
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 def build_backbone(name: str, alpha: float, size_px: int) -> keras.Model:
-    """The backbone without top and with random weights; its name is `backbone`.
+    """The backbone without the top, randomly initialised, named `backbone`.
 
     Maps scaled pixels (b, size_px, size_px, 3) (see `scale_pixels`) to features (b, h, w, channels). Raises KeyError
-    for a backbone that has no row, and what Keras raises for a size below the family's smallest.
+    for an unknown backbone, and what Keras raises for a size below the family's minimum.
     """
     width = {"alpha": alpha} if BACKBONES[name].has_alpha else {}
     builder = getattr(keras.applications, ROWS[name].builder)
     backbone = builder(include_top=False, weights=None, input_shape=(size_px, size_px, 3), **width)
-    # Not by the builder's own `name`: EfficientNetV2 looks up its blocks by it, ConvNeXt prefixes every layer with it.
+    # Not with the builder's `name`: EfficientNetV2 looks up its blocks by it, ConvNeXt prefixes every layer with it.
     backbone.name = "backbone"
-    settle_normalization(backbone)
+    set_imagenet_statistics(backbone)
     return backbone
 
 
-def settle_normalization(backbone: keras.Model) -> None:
-    """Give layers that normalise pixels by stored statistics ImageNet's own; call again after loading weights.
+def set_imagenet_statistics(backbone: keras.Model) -> None:
+    """Sets Normalization layers to ImageNet's statistics. Call it again after loading weights.
 
-    EfficientNet's published files hold the deviation where the layer expects the variance, and keras.applications makes
-    up for it with one more layer, but only where it downloads the file itself. And the layer computes with copies that
-    an assignment to its variables does not reach. With the true constants set when the graph is built, any way of
-    filling the variables gives the same model.
+    EfficientNet's published files hold the standard deviation where the layer expects the variance. keras.applications
+    compensates with an extra layer, but only if it downloads the file itself. The layer also computes with copies that
+    assigning its variables does not update. Setting the true constants makes the model independent of how its
+    variables were filled.
     """
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
@@ -49,9 +49,9 @@ def settle_normalization(backbone: keras.Model) -> None:
 
 
 def imagenet_file(name: str, alpha: float) -> WeightsFile:
-    """The ImageNet weights without top that keras.applications itself would load at 224 px."""
+    """The ImageNet weights without the top that keras.applications itself loads at 224 px."""
     row = ROWS[name]
-    # Only the source module holds the addresses; the public one re-exports its functions alone.
+    # Only the source module has the addresses; the public one re-exports just the functions.
     return row.imagenet(import_module(f"keras.src.applications.{row.module}"), alpha)
 
 
@@ -68,9 +68,9 @@ _SCALINGS: dict[PixelScaling, Callable[[keras.KerasTensor], keras.KerasTensor]] 
 
 
 def scale_pixels(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Float pixels 0..255 -> what the backbone expects, as its own preprocess_input; of any shape.
+    """Scales float pixels 0..255 of any shape as the backbone's own preprocess_input does.
 
-    Works on arrays, tensors of every Keras backend, and symbolic tensors, where it adds built-in Keras operations to
-    the graph: a saved model carries its own scaling and loads in safe mode.
+    Works on arrays, tensors of every Keras backend, and symbolic tensors. For the latter it adds built-in Keras
+    operations to the graph, so a saved model includes its scaling and loads in safe mode.
     """
     return _SCALINGS[BACKBONES[name].pixel_scaling](x)

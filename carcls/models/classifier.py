@@ -1,4 +1,4 @@
-"""Backbone and head -> one Keras model from pixels 0..255 to class probabilities."""
+"""Combines backbone and head into one Keras model from pixels 0..255 to class probabilities."""
 
 import random
 from collections import defaultdict
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-# Keras resets its name counters only together with everything else (clear_session), so they are set aside by hand.
+# Keras can only reset its name counters together with everything else (clear_session), so we save them ourselves.
 from keras.src.backend.common import global_state
 
 from carcls.backend import devices
@@ -22,13 +22,13 @@ from carcls.models.weights import load_backbone_weights, resolve_weights
 HEAD_POOL = "head_pool"
 """Name of the layer whose outputs are the pooled features."""
 _HEAD_BN_MOMENTUM = 0.9
-"""Keras's 0.99 needs hundreds of steps to forget its start: a head trained for three epochs on 600 photos would be
-validated with statistics that are still mostly (0, 1)."""
+"""With Keras's 0.99 the initial statistics fade over hundreds of steps: a head trained for three epochs on 600 photos
+would be validated with statistics that are still mostly (0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A model and the backbone nested in it; both share their variables."""
+    """A model and the backbone inside it, which share variables."""
 
     model: keras.Model
     """Pixels 0..255 (b, size, size, 3), uint8 or float -> float32 softmax (b, classes)."""
@@ -38,18 +38,18 @@ class Classifier:
 
 
 def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, weights: Path | None) -> Classifier:
-    """The classifier of a configuration, everything trainable, not compiled.
+    """The classifier of a configuration, fully trainable and not compiled.
 
-    `weights` fill the backbone (see `resolve_weights`); without them it is random. All randomness comes from
-    `config.seed`: equal arguments give equal weights. Layer names, and so variable paths, are the same in every
+    `weights` fill the backbone (see `resolve_weights`), which is random if None. All randomness comes from
+    `config.seed`: equal arguments give equal weights. Layer names, and thus variable paths, are the same in every
     process. Precision is `config.precision` on this machine's device; the softmax is always float32. Raises
     WeightsError.
     """
-    with clean_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
+    with fresh_layer_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
         backbone = build_backbone(config.backbone, config.alpha, size_px)
         if weights is not None:
             _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
-        # float32 until the backbone casts: half precision would round 1/127.5 steps around zero to nothing.
+        # float32 until the backbone casts: half precision would lose steps of 1/127.5 near zero.
         inputs = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
         features = backbone(scale_pixels(config.backbone, inputs))
         outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
@@ -58,10 +58,10 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
 
 
 def check_weights(config: TrainConfig) -> None:
-    """Finds or downloads the configuration's weights and loads them once, to see that they fit. Raises WeightsError."""
+    """Finds or downloads the configuration's weights and checks that they load. Raises WeightsError."""
     weights = resolve_weights(config)
     if weights is not None:
-        with clean_names():
+        with fresh_layer_names():
             backbone = build_backbone(config.backbone, config.alpha, BACKBONES[config.backbone].min_size_px)
         _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
 
@@ -92,8 +92,8 @@ def _penalty(l2: float) -> keras.Regularizer | None:
 
 
 @contextmanager
-def clean_names() -> Iterator[None]:
-    """Automatic layer names (`conv2d_3`) count from zero inside, whatever the process built before."""
+def fresh_layer_names() -> Iterator[None]:
+    """Within the block, automatic layer names (`conv2d_3`) count from zero, whatever the process built before."""
     outer = global_state.get_global_attribute("object_name_uids")
     global_state.set_global_attribute("object_name_uids", defaultdict(int))
     try:
@@ -104,7 +104,7 @@ def clean_names() -> Iterator[None]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Initialisers without a seed of their own draw one from Python's generator: here they draw from `seed`."""
+    """Seeds Python's generator within the block, from which unseeded initialisers draw their seeds."""
     outer = random.getstate()
     random.seed(seed)
     try:
@@ -115,7 +115,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _precision(policy: str) -> Iterator[None]:
-    """Layers built inside have this dtype policy."""
+    """Layers built within the block get this dtype policy."""
     outer = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

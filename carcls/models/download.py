@@ -1,4 +1,4 @@
-"""A published file into Keras's own cache: checked, with progress and retries, once per node, whole or not at all."""
+"""Downloads published weights into Keras's cache: once per node, atomically, with checksum, progress and retries."""
 
 import hashlib
 import sys
@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
-# The folder where keras.applications looks for its files; Keras has no public name for it.
+# Keras has no public name for the folder where keras.applications stores its files.
 from keras.src.backend.config import keras_home
 
 from carcls.errors import WeightsError
@@ -19,9 +19,9 @@ from carcls.models.backbone_rows import WeightsFile
 from carcls.system.atomic import published
 
 RETRY_DELAYS_S = (1.0, 4.0)
-"""Before the second attempt and the third, which is the last."""
+"""Delays before the second and the third, last attempt."""
 _SILENCE_S = 30.0
-"""A server that sends nothing for so long is given up."""
+"""Timeout for a server that sends nothing."""
 _CHUNK_BYTES = 2**20
 _SHA256_DIGITS = 64
 _HTTP_SERVER_ERROR = 500
@@ -29,18 +29,18 @@ _HTTP_TRY_AGAIN = (408, 425, 429)
 
 
 class _DamagedError(Exception):
-    """What arrived is not the file."""
+    """The downloaded bytes are not the expected file."""
 
 
 _FAILURES = (OSError, HTTPException, _DamagedError)
-"""Of a download: network and disk, a server that breaks the protocol, wrong bytes."""
+"""Failures of a download: network and disk errors, protocol errors, wrong bytes."""
 
 
 def cached(file: WeightsFile) -> Path:
-    """The file in Keras's cache, downloaded where it is missing or damaged; other processes of the node wait.
+    """The file in Keras's cache, downloaded if missing or damaged. Other processes of the node wait.
 
-    Damage is told by the file's digest, which costs a read of the file on every call. Progress goes to standard error.
-    Raises WeightsError, in one line, where it cannot be had.
+    Reads the whole file on every call to verify its digest. Progress goes to stderr. Raises WeightsError, in one line,
+    if the file cannot be downloaded.
     """
     folder = Path(keras_home()) / "models"
     target = folder / file.name
@@ -51,7 +51,7 @@ def cached(file: WeightsFile) -> Path:
             return target
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{file.name}.lock"):
-            problem = _problem(file, target)  # another process may have been faster
+            problem = _problem(file, target)  # another process may have downloaded it meanwhile
             if problem is not None:
                 _say(f"{problem}; downloading {file.url}")
                 _fetch(file, target)
@@ -64,7 +64,7 @@ def cached(file: WeightsFile) -> Path:
 
 
 def _problem(file: WeightsFile, target: Path) -> str | None:
-    """Why `target` cannot be used, or None where it can."""
+    """Why `target` cannot be used, or None if it can."""
     if not target.is_file():
         return f"{file.name} is not in {target.parent}"
     if file.digest is None:
@@ -76,7 +76,7 @@ def _problem(file: WeightsFile, target: Path) -> str | None:
 
 
 def _fetch(file: WeightsFile, target: Path) -> None:
-    """Download to `target`; what fails for a reason that may pass is tried again, from the start."""
+    """Downloads to `target`. Temporary failures are retried from the start."""
     for delay_s in RETRY_DELAYS_S:
         try:
             return _fetch_once(file, target)
@@ -104,13 +104,13 @@ def _fetch_once(file: WeightsFile, target: Path) -> None:
                 received += len(chunk)
                 progress.show(received)
         if total and received != total:
-            raise _DamagedError(f"it broke off after {received:,} of {total:,} bytes")
+            raise _DamagedError(f"the connection broke after {received:,} of {total:,} bytes")
         if file.digest is not None and digest.hexdigest() != file.digest:
-            raise _DamagedError(f"what came has {digest.name} {digest.hexdigest()}, expected {file.digest}")
+            raise _DamagedError(f"its {digest.name} is {digest.hexdigest()}, expected {file.digest}")
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may succeed: the network's failures, not this machine's disk."""
+    """Whether another attempt may succeed: true for network errors, false for this machine's disk."""
     if isinstance(error, HTTPError):
         return error.code >= _HTTP_SERVER_ERROR or error.code in _HTTP_TRY_AGAIN
     return isinstance(error, URLError | TimeoutError | ConnectionError | HTTPException | _DamagedError)
@@ -132,9 +132,9 @@ def _say(line: str) -> None:
 
 
 class Progress:
-    """How far a download is: one line that changes in a terminal, a line for each quarter in a log.
+    """Progress of a download: one updating line in a terminal, one line per quarter in a log.
 
-    Says nothing where the size is unknown, 0.
+    Prints nothing if the size is unknown (0).
     """
 
     def __init__(self, name: str, total_bytes: int, stream: TextIO) -> None:
@@ -146,7 +146,7 @@ class Progress:
         self._shown = 0
 
     def show(self, received_bytes: int) -> None:
-        """Tell, if there is something new to tell."""
+        """Prints progress if it has advanced by a step."""
         step = received_bytes * self._steps // self._total_bytes if self._total_bytes else 0
         if step == self._shown:
             return

@@ -1,8 +1,8 @@
-"""Unfreeze fraction -> trainable flags on whole blocks, and what happens to BatchNorm.
+"""Freezes and unfreezes whole blocks of a backbone by an unfreeze fraction, and handles BatchNorm.
 
-Blocks are found in the graph, not counted: a block ends only at a layer through which every path from input to output
-passes, so no residual branch can be split between frozen and trainable. Where cells take the outputs of several cells
-before them (NASNet), a block ends only where nothing but outputs of whole cells goes on.
+Blocks are found in the graph: a block ends only at a layer that every path from input to output passes through, so no
+residual branch is split between frozen and trainable. If cells take the outputs of several earlier cells (NASNet), a
+block ends only where nothing but outputs of whole cells is passed on.
 """
 
 import math
@@ -24,7 +24,7 @@ class Block:
     """Layers that freeze and unfreeze together."""
 
     name: str
-    """The block's last layer or operation: the single tensor that leaves the block is its output."""
+    """The block's last layer or operation, whose output is the only tensor that leaves the block."""
     layers: tuple[str, ...]
     """Names of layers and operations, input to output."""
 
@@ -37,11 +37,11 @@ _NORMALISATIONS = (
 
 
 def blocks(backbone_name: str, backbone: keras.Model) -> tuple[Block, ...]:
-    """The backbone's blocks, input to output; together they hold every layer and operation once.
+    """The backbone's blocks from input to output. Every layer and operation is in exactly one.
 
-    A block's end matches the row's pattern and is a cut of the graph, or the end of a cell where the row says so; the
-    output layer is always one. A layer belongs to the first end that depends on it. A stretch without weights, or with
-    those of normalisation only, joins the block before it: alone it would be little or nothing to train.
+    A block ends at a layer that matches the row's pattern and is a cut of the graph (or the end of a cell, if the row
+    says so), and always at the output layer. A layer belongs to the first end that depends on it. A block without
+    weights, or only with those of normalisation, is merged into the previous block, since it has little to train.
     """
     row = ROWS[backbone_name]
     parents = layer_parents(backbone)
@@ -54,7 +54,7 @@ def blocks(backbone_name: str, backbone: keras.Model) -> tuple[Block, ...]:
 
 
 def trainable_blocks(fraction: float, count: int) -> int:
-    """How many of `count` blocks train, from the top: the nearest number, but at least one above fraction 0.
+    """Number of blocks to train, counted from the top: `fraction * count` rounded, but at least 1 unless fraction is 0.
 
     Monotone in `fraction`: 0 -> 0 and 1 -> `count`. Raises ValueError for a fraction outside 0..1.
     """
@@ -66,30 +66,25 @@ def trainable_blocks(fraction: float, count: int) -> int:
 
 
 def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool) -> None:
-    """Make the top `fraction` of the backbone's blocks trainable; the head always is. Compile afterwards.
+    """Makes the top `fraction` of the backbone's blocks, and always the head, trainable. Compile afterwards.
 
-    With `batch_norm` False, every BatchNormalization of the backbone stays frozen: in inference mode, its statistics
-    and scale untouched. That is right wherever the weights were trained before; statistics of small batches destroy
-    them. Pass True for random weights: then the layer trains where its block does.
+    With `batch_norm` False, every BatchNormalization of the backbone stays frozen and runs in inference mode. That is
+    right for pretrained weights, since statistics of small batches would ruin them. Pass True for random weights: then
+    BatchNormalization trains with its block.
     """
     backbone = classifier.backbone
     parts = blocks(classifier.backbone_name, backbone)
     frozen_count = len(parts) - trainable_blocks(fraction, len(parts))
     frozen = {name for block in parts[:frozen_count] for name in block.layers}
-    classifier.model.trainable = True  # reaches every layer, so the flags below start from a known state
+    classifier.model.trainable = True  # applies to every layer, so the flags below start from a known state
     for layer in backbone.layers:
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = layer.name not in frozen and (batch_norm or not is_norm)
 
 
-def count_trainable(model: keras.Model) -> int:
-    """Number of scalars that training changes through gradients."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
-
-
 def layer_parents(model: keras.Model) -> dict[str, tuple[str, ...]]:
-    """Name of each operation -> names of those that feed it, in topological order."""
-    # Keras has no public view of a functional graph's edges. Nodes of other graphs with the same layer are left out.
+    """Operation name -> names of its inputs, in topological order."""
+    # Keras has no public API for a functional graph's edges. Ignores nodes of other graphs that share a layer.
     own = {id(node) for depth in model._nodes_by_depth.values() for node in depth}
     edges: dict[str, tuple[str, ...]] = {}
     for operation in model.operations:
@@ -99,14 +94,15 @@ def layer_parents(model: keras.Model) -> dict[str, tuple[str, ...]]:
 
 
 def cuts(parents: Mapping[str, Sequence[str]], output: str) -> list[str]:
-    """Vertices through which every path from the inputs to `output` passes, in topological order.
+    """Vertices that every path from the inputs to `output` passes through, in topological order.
 
-    `parents` must be in topological order. A vertex is a cut where (paths to it) x (paths from it) is the number of all
-    paths; Python's integers keep the count exact however many there are.
+    `parents` must be in topological order. A vertex is a cut if (paths to it) x (paths from it) is the number of all
+    paths. Python's integers keep the counts exact.
     """
     paths_to: dict[str, int] = {}
     for name, feeding in parents.items():
         paths_to[name] = sum(paths_to[parent] for parent in feeding) if feeding else 1
+    # The same backwards: each vertex passes its number of paths on to its inputs.
     paths_from = dict.fromkeys(parents, 0)
     paths_from[output] = 1
     for name in reversed(list(parents)):
@@ -116,16 +112,16 @@ def cuts(parents: Mapping[str, Sequence[str]], output: str) -> list[str]:
 
 
 def only_cuts(parents: Mapping[str, Sequence[str]], candidates: Sequence[str], output: str) -> list[str]:
-    """Those of `candidates` that are cuts of the graph."""
+    """The `candidates` that are cuts of the graph."""
     allowed = set(cuts(parents, output))
     return [name for name in candidates if name in allowed]
 
 
 def cell_ends(parents: Mapping[str, Sequence[str]], candidates: Sequence[str]) -> list[str]:
-    """Those of `candidates` at which whole cells end; both arguments in topological order.
+    """The `candidates` at which whole cells end; both arguments in topological order.
 
-    A candidate counts if of all that it depends on, itself included, only it and earlier ends feed anything further on.
-    So a boundary may be crossed by outputs of several cells, but never by a tensor from within one.
+    A candidate is an end if, among itself and its ancestors, only it and earlier ends feed any later vertex. Outputs of
+    several cells may thus cross a boundary, but never a tensor from inside a cell.
     """
     ends: list[str] = []
     for candidate in candidates:
@@ -150,7 +146,7 @@ def _ancestors(parents: Mapping[str, Sequence[str]], name: str) -> set[str]:
 
 
 def _split(parents: Mapping[str, Sequence[str]], ends: Sequence[str]) -> list[Block]:
-    """Each vertex goes to the first of `ends` that depends on it; `ends`: input to output, the output last."""
+    """Assigns each vertex to the first of `ends` that depends on it. `ends` go from input to output, which is last."""
     owner: dict[str, str] = {}
     for end in ends:
         stack = [end]
@@ -163,7 +159,7 @@ def _split(parents: Mapping[str, Sequence[str]], ends: Sequence[str]) -> list[Bl
 
 
 def merge_weightless(parts: Sequence[Block], weighted: set[str]) -> tuple[Block, ...]:
-    """Blocks without a layer of `weighted` join the one before; at the start, the one after."""
+    """Merges blocks without a layer of `weighted` into the previous block, or at the start into the next."""
     merged: list[Block] = []
     pending: tuple[str, ...] = ()
     for block in parts:

@@ -1,7 +1,7 @@
-"""Weights of a backbone: where they are, and loading them whole or not at all.
+"""Finds and loads the weights of a backbone, all or nothing.
 
-A file fits only if it holds every weight of the backbone, in order, in the right shapes, and nothing more. Nothing is
-loaded before all of it was checked.
+A file fits only if it holds exactly the backbone's weights, in order and in the right shapes. It is checked completely
+before anything is loaded.
 """
 
 import math
@@ -23,19 +23,19 @@ from numpy.typing import NDArray
 from carcls.catalog import BACKBONES, backbones_with
 from carcls.config import TrainConfig
 from carcls.errors import MisfitError, WeightsError
-from carcls.models.backbones import imagenet_file, settle_normalization
+from carcls.models.backbones import imagenet_file, set_imagenet_statistics
 from carcls.models.download import cached
 from carcls.models.hdf5 import names_in, plain_hdf5
-from carcls.system.containers import npy_entry, opened_zip
+from carcls.system.zip_files import npy_entry, opened_zip
 
 _SUFFIXES = (".h5", ".npz")
 _MAX_PATHS_BYTES = 16 * 2**20
-"""Of the names in an .npz file: NASNetLarge's take 1 MB."""
+"""Limit for the names in an .npz file. Those of NASNetLarge take 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """One array of a weights file, not read yet."""
+    """One array of a weights file, not yet read."""
 
     name: str
     shape: tuple[int, ...]
@@ -43,15 +43,15 @@ class _Stored:
 
 
 def resolve_weights(config: TrainConfig) -> Path | None:
-    """The file that fills the backbone, or None for random weights.
+    """The backbone's weights file, or None for random weights.
 
-    `imagenet` comes from Keras's own cache, where it is downloaded to once per node. Raises WeightsError where the file
-    is missing, of an unknown kind, or cannot be downloaded.
+    `imagenet` is downloaded to Keras's cache once per node. Raises WeightsError if the file is missing, of an unknown
+    kind, or cannot be downloaded.
     """
     if config.weights == "none":
         return None
     if config.weights == "sample":
-        from carcls.models.sample_weights import PATH  # noqa: PLC0415 (read only by those who use the sample)
+        from carcls.models.sample_weights import PATH  # noqa: PLC0415 (only for the sample)
 
         return PATH
     if config.weights == "imagenet":
@@ -67,12 +67,12 @@ def resolve_weights(config: TrainConfig) -> Path | None:
 
 
 def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
-    """Fill `backbone` from `path`, or leave it as it was.
+    """Loads `path` into `backbone`, or leaves it unchanged.
 
-    Reads keras.applications' .h5 without top, Keras 3's .weights.h5 of the backbone alone, and .npz with arrays '0000',
-    '0001', ... in the order of `backbone.weights` and their `paths`. The image size for which the file was made does
-    not matter, and pixel statistics inside EfficientNet are always ImageNet's. Raises WeightsError naming the file and
-    the first array that does not fit.
+    Reads .h5 files of keras.applications without the top, Keras 3's .weights.h5 of the backbone alone, and .npz with
+    arrays '0000', '0001', ... in the order of `backbone.weights` and their `paths`. The file's image size does not
+    matter, and pixel statistics inside EfficientNet are always ImageNet's. Raises WeightsError naming the file and the
+    first array that does not fit.
     """
     if path.suffix == ".npz":
         with _reading(path), opened_zip(path) as (archive, entries):
@@ -82,12 +82,12 @@ def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
     else:
         with _reading(path), plain_hdf5(path) as (file, arrays):
             _fill(list(_legacy_order(backbone)), _legacy_arrays(file, arrays), path, by_name=False)
-    settle_normalization(backbone)
+    set_imagenet_statistics(backbone)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Torn and foreign files become WeightsError: over such bytes NumPy, zipfile and HDF5 raise nearly everything."""
+    """Turns any error of NumPy, zipfile and HDF5 into WeightsError; invalid files may raise nearly everything."""
     try:
         yield
     except WeightsError:
@@ -97,7 +97,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
-    """Shapes are compared before any array is read: memory is then bounded by the backbone's own."""
+    """Compares all shapes before reading any array, so that memory is bounded by the backbone's size."""
     _check_fit(variables, stored, path, by_name=by_name)
     arrays = [array.read() for array in stored]
     for variable, values in zip(variables, arrays, strict=True):
@@ -105,7 +105,7 @@ def _fill(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by
 
 
 def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, *, by_name: bool) -> None:
-    """Legacy files name layers as Keras did when they were saved, so only shapes and order count there."""
+    """Raises MisfitError. by_name: False for legacy files, whose names depend on the Keras version that saved them."""
     weight_count = sum(math.prod(array.shape) for array in stored)
     for variable, array in zip_longest(variables, stored):
         found = "the end of the file" if array is None else f"{array.name} of shape {array.shape}"
@@ -118,20 +118,20 @@ def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, 
 
 
 def _misfit(path: Path, found: str, expected: str, weight_count: int) -> str:
-    """`weight_count`: scalars in the file; the number alone tells known backbones apart."""
+    """Message for a misfit. weight_count: number of scalars in the file, which identifies a known backbone."""
     known = [
         f"{name} with alpha {alpha}" if BACKBONES[name].has_alpha else name
         for name, alpha in backbones_with(weight_count)
     ]
-    seems = f"; by its {weight_count:,} weights it is of {' or '.join(known)}" if known else ""
+    seems = f"; its {weight_count:,} weights suggest {' or '.join(known)}" if known else ""
     return (
         f"{path} does not fit the backbone: found {found}, expected {expected}{seems};"
-        " check `backbone` and `alpha`, and that the file is one without top"
+        " check `backbone` and `alpha`, and that the file has no top"
     )
 
 
 def _load_keras3(backbone: keras.Model, path: Path) -> None:
-    """Keras alone knows this layout, so the file must look like the one it would write for this backbone."""
+    """Compares the file with one that Keras saves for this backbone, since only Keras knows the layout."""
     with tempfile.TemporaryDirectory(prefix="carcls-") as folder:
         twin = Path(folder) / "twin.weights.h5"
         backbone.save_weights(twin)
@@ -149,16 +149,16 @@ def _shape_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name in the file -> shape of each array."""
+    """Name -> shape of each array in the file."""
     with _reading(path), plain_hdf5(path) as (_, arrays):
         return {name: array.shape for name, array in arrays.items()}
 
 
 def _npz_arrays(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> list[_Stored]:
-    """Arrays '0000', '0001', ... named by `paths`; half precision is fine, the variable's own follows on assignment."""
+    """Arrays '0000', '0001', ... named by `paths`. Half precision is fine: assignment casts to the variable's dtype."""
     paths = npy_entry(archive, entries["paths.npy"])
     if paths.byte_count > _MAX_PATHS_BYTES or paths.dtype.kind != "U" or len(paths.shape) != 1:
-        raise ValueError(f"`paths` is {paths.dtype} of shape {paths.shape}, no list of names")
+        raise ValueError(f"`paths` is {paths.dtype} of shape {paths.shape}, not a list of names")
     stored = []
     for number, name in enumerate(paths.read().tolist()):
         entry = npy_entry(archive, entries[f"{number:04d}.npy"])
@@ -169,7 +169,7 @@ def _npz_arrays(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]
 
 
 def _legacy_arrays(file: h5py.File, arrays: Mapping[str, h5py.Dataset]) -> list[_Stored]:
-    """The layers' arrays in the file's order, as Keras 1 and 2 saved them."""
+    """The layers' arrays in the file's order, in the layout of Keras 1 and 2."""
     top = "model_weights" if "model_weights" in file else ""
     root = file[top or "/"]
     stored = []
@@ -181,14 +181,14 @@ def _legacy_arrays(file: h5py.File, arrays: Mapping[str, h5py.Dataset]) -> list[
 
 
 def _attribute(group: h5py.Group, name: str) -> Iterator[str]:
-    """A list of strings; one too long for an HDF5 header is spread over `name0`, `name1`, ..."""
+    """A list of strings. One too long for an HDF5 header is split into `name0`, `name1`, ..."""
     chunks = (f"{name}{number}" for number in count())
     for chunk in [name] if name in group.attrs else takewhile(group.attrs.__contains__, chunks):
         yield from names_in(group, chunk)
 
 
 def _legacy_order(backbone: keras.Model) -> Iterator[Any]:
-    """Variables as .h5 files order them: layer by layer, in each what trains by gradients first."""
+    """Variables in the order of .h5 files: layer by layer, trainable ones first."""
     for layer in backbone.layers:
         yield from layer.trainable_weights
         yield from layer.non_trainable_weights

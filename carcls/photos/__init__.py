@@ -1,1 +1,1 @@
-"""One photo file -> pixels, with nothing about the file trusted; and whether two photos look alike."""
+"""Decodes untrusted photo files, and finds photos that look alike."""

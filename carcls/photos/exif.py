@@ -1,4 +1,4 @@
-"""The orientation that a camera noted, wherever viewers look for it. OpenCV misses some of these places."""
+"""The EXIF orientation of a photo, from every place where viewers look. OpenCV misses some of them."""
 
 import struct
 from itertools import takewhile
@@ -9,17 +9,17 @@ UPRIGHT = 1
 
 _TAG = 0x0112
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
-"""Whole numbers as TIFF codes them. The standard asks for 3, a short; some programs write a long."""
+"""TIFF's integer types as struct codes. The standard asks for 3, a short; some programs write a long."""
 _APP1, _SOS = 0xE1, 0xDA
 _MAX_CHUNKS = 1_000
-"""Of a WebP file that are looked at; a still one has about five, and an animation has its note before the frames or
-after them."""
+"""Chunks of a WebP file that are read. A still image has about five; an animation stores EXIF before or after its
+frames."""
 _PREFIX = b"Exif\0"
-"""Before the TIFF header in a JPEG, with one more byte of any value; some programs write it to WebP and PNG files."""
+"""Precedes the TIFF header in a JPEG, plus one byte of any value; some programs write it to WebP and PNG files too."""
 
 
 def orientation_of(data: bytes) -> int:
-    """1 to 8, as EXIF counts; 1, upright, where the file does not say or what it says makes no sense."""
+    """EXIF orientation, 1 to 8; 1 (upright) if the file has none or an invalid one."""
     if data.startswith(jpeg.SIGNATURE):
         before = takewhile(lambda segment: segment[0] != _SOS, jpeg.segments(data))
         parts = (data[start:stop] for marker, start, stop in before if marker == _APP1)
@@ -45,7 +45,7 @@ def _webp_exif(data: bytes) -> bytes:
 
 
 def _orientation(exif: bytes) -> int:
-    """Of the first directory (TIFF 6.0, section 2)."""
+    """Orientation in the first image file directory (TIFF 6.0, section 2)."""
     tiff = exif[len(_PREFIX) + 1 :] if exif.startswith(_PREFIX) else exif
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

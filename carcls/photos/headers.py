@@ -1,4 +1,4 @@
-"""What a file's first bytes tell before anything is decoded: format, size and transparency."""
+"""Format, size and transparency from a file's header, before anything is decoded."""
 
 import struct
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from carcls.photos import jpeg
 from carcls.photos.png import chunks
 
 _MAX_CHUNKS = 100_000
-"""Of a PNG file: at 8 KB of pixels each, as encoders write them, the largest photo has 75,000."""
+"""Chunks of a PNG file. Encoders write 8 KB of pixels per chunk, so the largest accepted photo has 75,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,11 @@ class Header:
     """What a photo claims to be."""
 
     width: int
-    """In px, before it is turned."""
+    """In px, before EXIF rotation."""
     height: int
     has_alpha: bool
     is_deep: bool = False
-    """16 bits a channel."""
+    """16 bits per channel."""
 
 
 _OTHER_FORMATS = (
@@ -38,16 +38,19 @@ _OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive"),
     (0, bytes(16), "nothing but zeros"),
 )
-"""Place and value of first bytes, the first match counts; `ftyp` brands as in ISO/IEC 14496-12 and 23008-12."""
+"""Offset and value of signatures; the first match counts. `ftyp` brands as in ISO/IEC 14496-12 and 23008-12."""
 
 
 _NO_PICTURES = ("a PDF file",)
 HEAD_BYTES = 32
-"""As many as these signs take."""
+"""Bytes needed to match every signature."""
 
 
 def read_header(data: bytes) -> Header:
-    """Raises DataError with the reason alone: nothing in it, another format, or a header that is cut short."""
+    """The header of a JPEG, PNG or WebP file.
+
+    Raises DataError with only the reason: an empty file, another format, or a truncated header.
+    """
     try:
         if data[:2] == b"\xff\xd8":
             return _jpeg(data)
@@ -56,12 +59,12 @@ def read_header(data: bytes) -> Header:
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
     except struct.error:
-        raise DataError("the header is cut short") from None
+        raise DataError("the header is truncated") from None
     raise DataError(_what_it_is(data))
 
 
-def starts_like_a_photo(data: bytes) -> bool:
-    """Whether a file's first bytes are those of a picture, of a format that is read or of another."""
+def has_photo_signature(data: bytes) -> bool:
+    """Whether a file begins with the signature of a picture format, supported or not."""
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return True
     name = next((name for place, sign, name in _OTHER_FORMATS if data.startswith(sign, place)), "")
@@ -85,7 +88,7 @@ def _jpeg(data: bytes) -> Header:
     if found is not None:
         return Header(*found, has_alpha=False)
     if data[2:3] in (b"", b"\xff"):
-        raise DataError("the header is cut short")
+        raise DataError("the header is truncated")
     raise DataError("does not decode: broken JPEG segments")
 
 
@@ -94,8 +97,8 @@ def _png(data: bytes) -> Header:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     has_alpha = bool(colour & 4)
     for number, (name, _, stop) in enumerate(chunks(data)):
-        if stop > len(data):  # OpenCV takes as much memory as a chunk claims before it reads: up to 2 GB
-            raise DataError("does not decode: the content is broken or cut short")
+        if stop > len(data):  # OpenCV allocates the size that a chunk declares before it reads: up to 2 GB
+            raise DataError("does not decode: the content is broken or truncated")
         has_alpha = has_alpha or name == b"tRNS"
         if number == _MAX_CHUNKS:
             raise DataError(f"more than {_MAX_CHUNKS:,} chunks")
@@ -103,7 +106,7 @@ def _png(data: bytes) -> Header:
 
 
 def _webp(data: bytes) -> Header:
-    """Canvas and alpha of the three kinds of WebP files (RFC 9649, section 2)."""
+    """Canvas size and alpha of the three kinds of WebP files (RFC 9649, section 2)."""
     if data[12:16] == b"VP8X":
         return Header(_uint24(data, 24) + 1, _uint24(data, 27) + 1, has_alpha=bool(data[20] & 0x10))
     if data[12:16] == b"VP8L":

@@ -1,4 +1,4 @@
-"""A JPEG file's segments, and whether its pixels are all there: libjpeg fills what is missing with grey, and warns."""
+"""Segments of a JPEG file, and whether its pixel data is complete. libjpeg fills missing pixels with grey."""
 
 import hashlib
 import io
@@ -18,33 +18,33 @@ _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length: TEM, RST0 to RST7, SOI (ITU T.81, table B.1)."""
 _RST0, _EOI, _SOS = 0xD0, 0xD9, 0xDA
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
-"""Frames coded by Huffman. Arithmetic coders may leave out bytes at a scan's end, so that nothing can be told of it."""
+"""Huffman-coded frames. Arithmetic coders may omit bytes at the end of a scan, so truncation cannot be detected."""
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""The end of a scan's data: a marker that is no stuffed byte and no restart. It may have any number of 0xFF before it;
-a pattern that took them too would try each of them as the first."""
+"""End of a scan's data: a marker that is neither a stuffed byte nor a restart. Any number of 0xFF may precede it; the
+pattern leaves them out, since it would otherwise try each of them as a start."""
 _MAX_MARKERS = 10_000
-"""Of one file that is walked: cameras write under a hundred."""
+"""Markers read in one file; cameras write under a hundred."""
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MID_GREY = (127, 129)
-"""Luma of blocks that are missing, and one step of rounding on either side."""
+"""Luma of missing blocks, plus or minus one for rounding."""
 _COEFFICIENTS = 64
 _KEPT_AT_HALF = 9
-"""Decoding to half the size uses the first of the coefficients up to number 24; a scan that begins here tells some."""
+"""Decoding at half size uses only low coefficients, up to number 24; scans that begin at this one or before matter."""
 
 _PROBE = bytes(np.random.default_rng(0).integers(0, 255, 512, dtype=np.uint8))
-"""Without 0xFF, so that it holds no marker."""
+"""Random bytes without 0xFF, so they contain no marker."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
     components: tuple[int, ...]
     first: int
-    """Coefficients `first` to `last`, without their lowest `bits_left` bits."""
+    """The scan holds coefficients `first` to `last`, without their lowest `bits_left` bits."""
     last: int
     bits_left: int
     start: int
     end: int
-    """Positions of the scan's data and of the marker after them."""
+    """Positions of the scan's data and of the marker that follows it."""
 
 
 @dataclass(slots=True)
@@ -55,10 +55,10 @@ class _Frame:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and stop of the content of each segment up to the end of the image; a scan's data are passed over.
+    """Marker, start and stop of each segment's content up to the end of the image. Skips the data of scans.
 
-    libjpeg's own walk: bytes between segments are passed over, and markers of no length have no content. Ends without
-    an error where the file does, and after 10,000 markers.
+    Follows libjpeg: bytes between segments are skipped, and markers without a length have no content. Stops without an
+    error at the end of a truncated file and after 10,000 markers.
     """
     position = 2
     for _ in range(_MAX_MARKERS):
@@ -78,7 +78,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of the first frame, as libjpeg finds it; None where it finds none."""
+    """Width and height of the first frame as libjpeg finds it, or None."""
     for marker, start, _ in segments(data):
         if marker == _SOS:
             return None
@@ -89,7 +89,7 @@ def size(data: bytes) -> tuple[int, int] | None:
 
 
 def scan_count(data: bytes) -> int:
-    """How many scans a decoder reads: 1 where the first has all components, since it stops there."""
+    """Number of scans that a decoder reads: it stops after the first if that has all components."""
     return 1 if _has_one_scan(data) else sum(marker == _SOS for marker, _, _ in segments(data))
 
 
@@ -97,12 +97,13 @@ def _is_frame(marker: int) -> bool:
     return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)  # those are tables
 
 
-def is_cut_short(data: bytes, image: NDArray[np.uint8]) -> bool:
-    """Whether a JPEG that decodes lacks some of its pixels, though an end marker closes it. Pure.
+def is_truncated(data: bytes, image: NDArray[np.uint8]) -> bool:
+    """Whether a JPEG that decodes lacks some of its pixels although it has an end marker. Pure.
 
-    image: the photo, grey (h, w) or RGB (h, w, 3), as it lies in the file (not turned), at any size. False for files
-    that cannot be judged: those that are coded arithmetically, or that Pillow does not read.
+    image: the decoded photo at any size, grey (h, w) or RGB (h, w, 3), before EXIF rotation. False if truncation cannot
+    be detected: for arithmetic coding, and for files that Pillow does not read.
     """
+    # The cheap test comes first: most photos have one scan and do not end in grey.
     if _has_one_scan(data) and not _ends_grey(image):
         return False
     frame = _frame(data)
@@ -110,14 +111,15 @@ def is_cut_short(data: bytes, image: NDArray[np.uint8]) -> bool:
         return False
     if _lacks_scans(frame):
         return True
+    # Appended data changes the pixels only if the last scan was truncated.
     pixels = _decoded(data, frame)
     return pixels is not None and pixels != _decoded(_with_more_data(data, frame.scans[-1]), frame)
 
 
 def _has_one_scan(data: bytes) -> bool:
-    """Whether the first scan holds all of a photo in grey or colour: then what is missing is missing at its end.
+    """Whether the first scan holds all of a grey or colour photo, so that missing pixels are at its end.
 
-    Not asked of four inks, which are not mid-grey where they are missing. Reads the headers alone.
+    False for CMYK, where missing pixels are not mid-grey. Reads only headers.
     """
     count = 0
     for marker, start, stop in segments(data):
@@ -129,16 +131,16 @@ def _has_one_scan(data: bytes) -> bool:
 
 
 def _with_more_data(data: bytes, scan: _Scan) -> bytes:
-    """A scan that is whole ends before these bytes, so that its pixels stay; one that was cut off takes them for its
-    own. Where it was cut before a restart it waits for that marker."""
-    restart = _RST0 + len(_RESTART.findall(data, scan.start, scan.end)) % 8  # they count from 0 to 7 and over again
+    """The file with random bytes after the scan. A complete scan ignores them, so its pixels stay the same; a truncated
+    one decodes them as its own. A scan cut before a restart marker waits for it, so the marker is inserted too."""
+    restart = _RST0 + len(_RESTART.findall(data, scan.start, scan.end)) % 8  # they cycle from 0 to 7
     return b"".join((data[: scan.end], _PROBE, bytes((0xFF, restart)), _PROBE, data[scan.end :]))
 
 
 def _decoded(data: bytes, frame: _Frame) -> bytes | None:
-    """A digest of the photo's pixels, or None where they cannot be read.
+    """A digest of the photo's pixels, or None if they cannot be read.
 
-    By Pillow: OpenCV lets libjpeg print a line for each photo that has bytes after its last scan.
+    By Pillow, since OpenCV lets libjpeg print a warning for each photo with bytes after its last scan.
     """
     try:
         with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as photo:
@@ -150,7 +152,7 @@ def _decoded(data: bytes, frame: _Frame) -> bytes | None:
 
 
 def _frame(data: bytes) -> _Frame | None:
-    """None for what has no frame that can be judged, or does not say where its last scan ends."""
+    """The frame and its scans, or None if it is of an unsupported kind or the end of a scan is unknown."""
     frame = _Frame()
     for marker, start, stop in segments(data):
         if stop > len(data):
@@ -181,18 +183,19 @@ def _scan(data: bytes, start: int, stop: int) -> _Scan | None:
 
 
 def _lacks_scans(frame: _Frame) -> bool:
-    """Whether some coefficient of a component is told by no scan, or not to its last bit."""
+    """Whether some coefficient of a component is in no scan, or not in full precision."""
     if frame.kind in _SEQUENTIAL:
         return not set(frame.components) <= {component for scan in frame.scans for component in scan.components}
     told: dict[int, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(_COEFFICIENTS, np.bool_))
     for scan in frame.scans:
         for component in scan.components:
+            # Later scans refine the same coefficients; only the last one reaches bit 0.
             told[component][scan.first : scan.last + 1] |= scan.bits_left == 0
     return not all(told[component].all() for component in frame.components)
 
 
 def _ends_grey(image: NDArray[np.uint8]) -> bool:
-    """The last block is the first to be missing."""
+    """Whether the last pixel is mid-grey. Truncation always affects the last block."""
     last: Sequence[float] = image[-1, -1].ravel().tolist()
     luma = last[0] if len(last) == 1 else 0.299 * last[0] + 0.587 * last[1] + 0.114 * last[2]
     return _MID_GREY[0] <= round(luma) <= _MID_GREY[1]

@@ -1,4 +1,4 @@
-"""One photo file -> bytes -> pixels, with nothing about the file trusted: kind, size and content are checked."""
+"""Reads and decodes an untrusted photo file: its type, size and content are checked."""
 
 import hashlib
 import stat
@@ -14,33 +14,33 @@ from carcls.errors import DataError
 from carcls.photos import jpeg
 from carcls.photos.exif import orientation_of
 from carcls.photos.headers import Header, read_header
-from carcls.photos.png import still
+from carcls.photos.png import without_animation
 
 MAX_PIXELS = 100_000_000
-"""A photo that claims more is taken for a decompression bomb."""
+"""A photo that declares more is refused as a decompression bomb."""
 _MAX_DEEP_PIXELS = MAX_PIXELS // 2
-"""With transparency and 16 bits a channel: OpenCV keeps two copies of 8 bytes a pixel. So no photo takes more than
-1.2 GB while it is decoded; three channels of 8 bits take 0.6 GB at the most."""
+"""Limit for transparency with 16 bits per channel, where OpenCV keeps two copies of 8 bytes per pixel. Decoding thus
+never takes more than 1.2 GB; three channels of 8 bits take at most 0.6 GB."""
 _MAX_SCANS, _FEW_SCANS, _SCANNED_PIXELS = 100, 20, 2_000_000_000
-"""Of a progressive JPEG: a usual one has 10. Each costs a millisecond a megapixel, whatever it holds, so that large
-photos may have fewer: as many as pass over so many pixels in all, but 20 in any case."""
+"""Limits for progressive JPEGs, which usually have 10 scans. Each scan costs a millisecond per megapixel even if it is
+empty, so large photos may have fewer: at most `_SCANNED_PIXELS` over all scans, but always 20 scans."""
 _ROWS_AT_ONCE = 256
 MAX_FILE_BYTES = 256 * 2**20
 _PREVIEW_PX = 256
-"""Sides from which on half of a photo is enough for its thumbnail."""
+"""Shorter side from which a photo decoded at half size is good enough for its thumbnail."""
 
-# OpenCV would start a thread per core in every process and thread of ours that decodes or augments; those
-# already fill the cores, and its own threads only wait for each other.
+# OpenCV would start one thread per core in each of our processes and threads. Those already use all cores, so its own
+# threads would only wait for each other.
 cv2.setNumThreads(0)
 
 _KEPT_BYTES = 31 * 2**20
 
 
 def _keep_freed_memory() -> None:
-    """Frees one large block that was never touched, so that the C library keeps freed blocks of up to its size.
+    """Makes the C library keep freed blocks for reuse, by allocating and freeing one large block.
 
-    It otherwise hands all over 128 KB back to the kernel, and each photo's memory is paged in anew: more than half of
-    the time that decoding 640x480 takes (mallopt(3), M_MMAP_THRESHOLD, which grows so by itself).
+    glibc returns blocks over 128 KB to the kernel until a larger one was freed (mallopt(3), M_MMAP_THRESHOLD). Paging
+    in each photo's memory again takes more than half of the time of decoding 640x480.
     """
     np.empty(_KEPT_BYTES, np.uint8)
 
@@ -49,7 +49,7 @@ _keep_freed_memory()
 
 
 def read_photo_bytes(path: Path) -> bytes:
-    """All bytes of a regular file. Raises DataError with the reason alone; the caller says which photo."""
+    """All bytes of a regular file. Raises DataError with only the reason; the caller adds the path."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device would never end
@@ -59,32 +59,31 @@ def read_photo_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise DataError("no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def digest_of(data: bytes) -> str:
-    """Hex of the 128-bit blake2b of a file's bytes: equal digests, equal photos."""
+    """Hex of the 128-bit blake2b of a file's bytes. Equal digests mean equal photos."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def decode_bytes(data: bytes) -> NDArray[np.uint8]:
-    """Bytes of a JPEG, PNG or WebP file -> uint8 (height, width, 3) RGB, turned as its EXIF orientation says.
+    """Decodes a JPEG, PNG or WebP file to uint8 (height, width, 3) RGB, rotated by its EXIF orientation.
 
-    By content, whatever the file is called. Transparent parts are white, as a viewer shows them: the colours that the
-    file keeps under them were never meant to be seen. Of an animation the picture counts that a still viewer shows; 16
-    bits become 8.
-    Raises DataError with the reason alone: another format, more than MAX_PIXELS, or content that does not decode to
-    the whole photo.
+    The format is recognised by content, not by name. Transparent parts become white, as in a viewer: the colours stored
+    under them were never meant to be seen. An animation yields its default image; 16 bits become 8.
+
+    Raises DataError with only the reason: another format, more than MAX_PIXELS, or an incomplete photo.
     """
-    image = _as_it_lies(data, _checked_header(data))
+    image = _unrotated(data, _checked_header(data))
     _check_whole(data, image)
     return _upright(image, data)
 
 
-def decode_again(data: bytes) -> NDArray[np.uint8]:
-    """The same of bytes that were checked before: whether a part of the photo is missing is not asked again."""
-    return _upright(_as_it_lies(data, _checked_header(data)), data)
+def decode_verified(data: bytes) -> NDArray[np.uint8]:
+    """The same for bytes that `decode_bytes` or `preview_bytes` accepted before: skips the check for truncation."""
+    return _upright(_unrotated(data, _checked_header(data)), data)
 
 
 def _checked_header(data: bytes) -> Header:
@@ -103,39 +102,39 @@ def _checked_header(data: bytes) -> Header:
     return header
 
 
-def _as_it_lies(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """RGB, not turned."""
-    data = still(data) if data.startswith(b"\x89PNG") else data
+def _unrotated(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """RGB, before EXIF rotation."""
+    data = without_animation(data) if data.startswith(b"\x89PNG") else data
     if not header.has_alpha:
         return _imdecode(data, cv2.IMREAD_COLOR_RGB, header)
     image = _imdecode(data, cv2.IMREAD_UNCHANGED, header)
-    if image.ndim == 2 or image.shape[2] != 4:  # OpenCV passes over a grey PNG's transparent shade
+    if image.ndim == 2 or image.shape[2] != 4:  # OpenCV ignores the transparent shade of a grey PNG
         return _imdecode(data, cv2.IMREAD_COLOR_RGB, header)
     return _on_white(image)
 
 
 def _check_whole(data: bytes, image: NDArray[np.uint8]) -> None:
-    """image: as it lies in the file, at any size. Raises DataError for a JPEG that was cut short and closed again."""
-    if data.startswith(jpeg.SIGNATURE) and jpeg.is_cut_short(data, image):
-        raise DataError("cut short: a part of the photo is missing, and would be grey")
+    """Raises DataError for a truncated JPEG that has an end marker. image: before EXIF rotation, at any size."""
+    if data.startswith(jpeg.SIGNATURE) and jpeg.is_truncated(data, image):
+        raise DataError("truncated: a part of the photo is missing and would be grey")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A photo that decodes, and a picture of it that is good enough for a thumbnail."""
+    """A checked photo's size, and an image of it that is good enough for a thumbnail."""
 
     image: NDArray[np.uint8]
-    """Grey (h, w) or RGB (h, w, 3), upright; at least half as large as the photo."""
+    """Grey (h, w) or RGB (h, w, 3), upright; at least half the photo's size."""
     width: int
-    """Of the whole photo in px, upright."""
+    """Of the full photo in px, upright."""
     height: int
 
 
 def preview_bytes(data: bytes) -> Preview:
-    """Checks all of a photo's bytes, as `decode_bytes` does, in half of the time where it is a large JPEG.
+    """Checks all of a photo's bytes as `decode_bytes` does, in half of the time for a large JPEG.
 
-    Such a one is decoded to grey at half its size: every bit of it is still read, and only the transform to pixels is
-    cheaper. Raises DataError as `decode_bytes`.
+    A large JPEG is decoded to grey at half size, which still reads every bit but makes the inverse transform cheaper.
+    Raises DataError as `decode_bytes` does.
     """
     header = _checked_header(data)
     is_large = min(header.width, header.height) >= _PREVIEW_PX
@@ -154,7 +153,7 @@ def _upright(image: NDArray[np.uint8], data: bytes) -> NDArray[np.uint8]:
 
 
 def _imdecode(data: bytes, flags: int, header: Header) -> NDArray[Any]:
-    """Not turned: OpenCV finds an orientation in some places only."""
+    """Pixels before EXIF rotation, since OpenCV finds the orientation only in some places."""
     shrunk = 2 if flags == cv2.IMREAD_REDUCED_GRAYSCALE_2 else 1
     if flags != cv2.IMREAD_UNCHANGED:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
@@ -163,7 +162,7 @@ def _imdecode(data: bytes, flags: int, header: Header) -> NDArray[Any]:
     except (cv2.error, MemoryError) as error:
         raise DataError(f"does not decode: {' '.join(str(error).split())}") from error
     if image is None:
-        raise DataError("does not decode: the content is broken or cut short")
+        raise DataError("does not decode: the content is broken or truncated")
     if image.shape[:2] != (-(-header.height // shrunk), -(-header.width // shrunk)):
         raise DataError(
             f"decodes to {image.shape[1] * shrunk} x {image.shape[0] * shrunk} px; its header says"
@@ -175,7 +174,9 @@ def _imdecode(data: bytes, flags: int, header: Header) -> NDArray[Any]:
 def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
     """BGRA (h, w, 4) of 8 or 16 bits -> RGB (h, w, 3)."""
     photo = np.empty((*image.shape[:2], 3), np.uint8)
-    for start in range(0, len(image), _ROWS_AT_ONCE):  # all at once, what is computed on the way would be gigabytes
+    for start in range(
+        0, len(image), _ROWS_AT_ONCE
+    ):  # in slices: intermediate results of a whole photo would take gigabytes
         rows = image[start : start + _ROWS_AT_ONCE]
         if rows.dtype == np.uint16:
             rows = (rows >> 8).astype(np.uint8)
@@ -187,7 +188,7 @@ def _on_white(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _turned(photo: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Upright, for EXIF's eight orientations (tag 0x0112): 5 to 8 lie on their side."""
+    """Applies one of EXIF's eight orientations (tag 0x0112); 5 to 8 swap width and height."""
     if orientation >= 5:
         photo = photo.swapaxes(0, 1)
     mirrored, upside_down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)

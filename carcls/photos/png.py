@@ -1,4 +1,4 @@
-"""A PNG file's chunks, and the file without its animation."""
+"""Chunks of a PNG file, and removal of its animation."""
 
 import struct
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and stop of each chunk's content, up to the last, IEND; ends without an error where the file does."""
+    """Name, start and stop of each chunk's content up to IEND. Stops silently at the end of a truncated file."""
     position = len(SIGNATURE)
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
@@ -20,8 +20,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position += 12 + length
 
 
-def still(data: bytes) -> bytes:
-    """The file as a viewer of still pictures sees it: its default image, which need not be a frame of its animation."""
+def without_animation(data: bytes) -> bytes:
+    """The file as a viewer without animation shows it: only the default image, which need not be one of the frames."""
     if not any(name == b"acTL" for name, _, _ in chunks(data)):
         return data
     kept = [data[start - 8 : stop + 4] for name, start, stop in chunks(data) if name not in _ANIMATION]

@@ -1,1 +1,1 @@
-"""Probabilities -> scores: metrics, comparisons, and the accuracy to expect on new photos."""
+"""Scores from probabilities: metrics, comparisons of weights, and the expected accuracy on new photos."""

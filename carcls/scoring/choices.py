@@ -1,8 +1,8 @@
-"""How weights, and trainings, are compared: by a proper score that label smoothing does not decide. Pure functions.
+"""Compares weights and trainings by a proper score that label smoothing does not distort. Pure functions.
 
 The score is the log-loss after temperature scaling (Guo et al. 2017, 'On Calibration of Modern Neural Networks'): all
-log-probabilities are multiplied by the one factor that fits the labels best, so that only what a model knows counts and
-not how sure it says it is. Photos are the same on both sides of each comparison, so that differences are paired.
+log-probabilities are multiplied by the single factor that fits the labels best, so the score measures discrimination,
+not confidence. Both sides of a comparison are scored on the same photos, so differences are paired.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from carcls.scoring.metrics import SMALLEST_PROBABILITY
 Floats = NDArray[np.float64]
 
 COLDEST, HOTTEST = 0.1, 10.0
-"""Bounds of the factor on log-probabilities: a few photos that are all right, or all wrong, would ask for infinity."""
+"""Bounds of the factor on log-probabilities. It would be infinite if all photos were right, or all wrong."""
 _STEPS = 40
-"""Halvings of the interval of its logarithm: 4.6 / 2**40 is below float64's noise in the losses."""
+"""Bisection steps on the factor's logarithm: 4.6 / 2**40 is below the rounding error of the losses."""
 NOISE = 1.0
-"""Standard errors by which a later stage may be worse and still be taken for as good."""
+"""Standard errors by which a later stage may be worse and still count as equally good."""
 MOST_NOISE = 0.1
-"""Nats by which it may be worse at most. The noise of a dozen photos would cover the ruin of a model."""
+"""Upper bound of that tolerance in nats. With a dozen photos the standard error alone would accept a ruined model."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,18 +32,18 @@ class Scaled:
     losses: Floats
     """(n,) -log p of each photo's true class, in nats."""
     factor: float
-    """On the log-probabilities: below 1 the model was too sure, above 1 not sure enough."""
+    """Multiplies the log-probabilities: below 1 the model was overconfident, above 1 underconfident."""
 
     @property
     def log_loss(self) -> float:
-        """Mean of the losses; NaN where a probability was not finite."""
+        """Mean of the losses; NaN if a probability was not finite."""
         return float(self.losses.mean())
 
 
 def scaled(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Scaled:
-    """Softmax outputs (n, classes) of photos labelled (n,), n > 0, with the factor that fits these labels best.
+    """Scales softmax outputs (n, classes) by the factor that fits the labels (n,) best; n > 0.
 
-    Losses of NaN where a probability is not finite. The loss is convex in the factor, so that the fit is unique.
+    All losses are NaN if a probability is not finite. The loss is convex in the factor, so the fit is unique.
     """
     if not np.isfinite(probabilities).all():
         return Scaled(np.full(len(labels), np.nan), 1.0)
@@ -53,10 +53,10 @@ def scaled(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
 
 
 def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
-    """True where losses (n,) are not worse than others of the same photos by more than `noise` standard errors.
+    """True if losses (n,) are at most `noise` standard errors worse than earlier losses of the same photos.
 
-    The standard error is that of the mean difference, and at most MOST_NOISE is allowed. NaN is never as good; anything
-    is as good as NaN.
+    The standard error is that of the mean paired difference; the tolerance is capped at MOST_NOISE. NaN losses are
+    never as good, and anything else is as good as NaN.
     """
     return bool(_are_as_good(later, earlier, noise))
 
@@ -72,7 +72,8 @@ def _are_as_good(later: Floats, earlier: Floats, noise: float = NOISE) -> NDArra
 
 
 def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
-    """Where the derivative of the mean loss changes its sign, or the bound beyond which it does."""
+    """Root of the mean loss's derivative by bisection, or the bound if the root is outside."""
+    # d loss / d factor = mean over photos of (expected log p under the scaled model) - (log p of the true class)
     true_logs = logs[np.arange(len(labels)), labels].mean()
     low, high = np.log(COLDEST), np.log(HOTTEST)
     for _ in range(_STEPS):
@@ -84,7 +85,7 @@ def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
 
 
 def _losses(logits: Floats, labels: NDArray[np.integer]) -> Floats:
-    highest = logits.max(axis=1, keepdims=True)
+    highest = logits.max(axis=1, keepdims=True)  # avoids overflow in exp
     total = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
     return total - logits[np.arange(len(labels)), labels]
 
@@ -96,7 +97,7 @@ def _softmax(logits: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kept:
-    """Weights of a training, as far as it matters for whether others take their place."""
+    """What must be known of weights that were kept to decide whether later ones replace them."""
 
     ends_stage: bool
     losses: Floats
@@ -104,10 +105,10 @@ class Kept:
 
 
 def replaces(later: Kept, earlier: Kept) -> bool:
-    """Whether later weights of a training take the place of the earlier ones that were kept so far.
+    """Whether later weights of a training replace the earlier ones that were kept so far.
 
-    The ends of stages are compared, since a stage's schedule anneals towards its end: a later one is kept unless it is
-    worse beyond noise. Within the first stage the latest epoch is kept, since none has ended.
+    Only ends of stages compete, since a stage's schedule anneals towards its end: a later end wins unless it is worse
+    by more than noise. Until the first stage has ended, the latest epoch is kept.
     """
     return bool(_replace(later, earlier))
 

@@ -1,4 +1,4 @@
-"""The probabilities behind one epoch's scores: what paired tests, cross-fitted choices and ensembles read."""
+"""The probabilities behind one epoch's scores, for paired tests, cross-fitting and ensembles."""
 
 import base64
 import binascii
@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 from carcls.errors import EvidenceError
 from carcls.system import atomic
-from carcls.system.containers import check_list
+from carcls.system.zip_files import check_no_comments
 
 MAX_BYTES = 4 * 2**20
-"""Of one part's probabilities in one epoch; beyond it a fixed sample of the photos stands for all."""
+"""Largest size of one part's probabilities in one epoch. Beyond it only a fixed sample of the photos is kept."""
 _SAMPLE_SEED = 20_261_128
 _BYTES_EACH = 2  # float16
 _MAX_UNPACKED_BYTES = 32 * MAX_BYTES
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-"""What zipfile, zlib and numpy raise over bytes that they cannot make sense of."""
+"""What zipfile, zlib and NumPy raise for invalid bytes."""
 
 Probabilities = NDArray[np.float16]
-"""(n, classes), rows in the order of the part's table, or of its sample."""
+"""(n, classes), rows in the order of the part's table or of its sample."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """Probabilities of the photos that scored one epoch."""
+    """Probabilities of the photos on which one epoch was scored."""
 
     validation: Probabilities
     holdout: Probabilities | None = None
     averages: Mapping[str, "Evidence"] = field(default_factory=dict)
-    """By the name of an average of weights, such as `ema-0.96`: the same photos, seen by that average."""
+    """Probabilities of the same photos under averaged weights, by the name of the average, such as `ema-0.96`."""
 
     def to_text(self) -> str:
         """ASCII, compressed; `from_text` reads it back bit-equal."""
@@ -48,20 +48,22 @@ class Evidence:
         try:
             return cls._from_bytes(base64.b64decode(text, validate=True))
         except (binascii.Error, *_UNREADABLE) as error:
-            raise EvidenceError(f"a message's probabilities cannot be read: {error}") from error
+            raise EvidenceError(f"the probabilities in a message cannot be read: {error}") from error
 
     def write(self, path: Path) -> None:
-        """To a .npz file, whole or not at all. Raises OSError."""
+        """Writes a .npz file atomically. Raises OSError."""
         with atomic.published(path) as draft:
             draft.write_bytes(self._to_bytes())
 
     @classmethod
     def read(cls, path: Path) -> "Evidence":
-        """What `write` wrote. Raises EvidenceError naming the file where it is missing or damaged."""
+        """Reads what `write` wrote. Raises EvidenceError naming the file if it is missing or damaged."""
         try:
             return cls._from_bytes(path.read_bytes())
         except _UNREADABLE as error:
-            raise EvidenceError(f"{path}: no probabilities of an epoch ({type(error).__name__}: {error})") from error
+            raise EvidenceError(
+                f"{path}: cannot be read as an epoch's probabilities ({type(error).__name__}: {error})"
+            ) from error
 
     def _to_bytes(self) -> bytes:
         arrays = self._arrays("")
@@ -78,7 +80,7 @@ class Evidence:
     @classmethod
     def _from_bytes(cls, content: bytes) -> "Evidence":
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            check_list(archive.zip)
+            check_no_comments(archive.zip)
             if sum(entry.file_size for entry in archive.zip.infolist()) > _MAX_UNPACKED_BYTES:
                 raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
             arrays = {name: archive[name] for name in archive.files}
@@ -88,13 +90,13 @@ class Evidence:
 
 
 def as_evidence(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Probabilities:
-    """(n, classes) for photos labelled (n,) -> float16, of all photos or of `sampled_rows`."""
+    """Probabilities (n, classes) of photos labelled (n,) as float16: all rows, or `sampled_rows`."""
     rows = sampled_rows(labels, probabilities.shape[1])
     return (probabilities if rows is None else probabilities[rows]).astype(np.float16)
 
 
 def evidence_labels(labels: NDArray[np.int64], class_count: int) -> NDArray[np.int64]:
-    """Of a part's labels (n,), those of the photos that its evidence holds, in the evidence's order."""
+    """The entries of a part's labels (n,) whose photos the evidence holds, in the evidence's order."""
     rows = sampled_rows(labels, class_count)
     return labels if rows is None else labels[rows]
 
@@ -102,7 +104,7 @@ def evidence_labels(labels: NDArray[np.int64], class_count: int) -> NDArray[np.i
 def sampled_rows(
     labels: NDArray[np.int64], class_count: int, *, max_bytes: int = MAX_BYTES
 ) -> NDArray[np.int64] | None:
-    """Ascending rows of the photos that stand for all, or None where all fit. Pure; the same for equal labels.
+    """Ascending rows of a representative sample, or None if all rows fit. Pure; equal labels give equal samples.
 
     Stratified: each class keeps its share of the sample, rounded down, and at least one photo.
     """

@@ -1,8 +1,7 @@
-"""How good probabilities are, in numpy.
+"""Classification metrics in NumPy.
 
-Everywhere probabilities are float (n, classes) with rows of sum 1, and labels int (n,).
-
-Every function raises ValueError where the two do not belong together or hold no photo.
+Probabilities are float (n, classes) with rows summing to 1; labels are int (n,). Every function raises ValueError if
+their shapes do not match or n is 0.
 """
 
 import numpy as np
@@ -12,8 +11,7 @@ Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped to this from below before a logarithm: float32 softmax rounds certain losers to 0."""
-CALIBRATION_BINS = 15
+"""Lower clip of probabilities before a logarithm, since float32 softmax rounds very unlikely classes to 0."""
 
 
 def accuracy(probabilities: Probabilities, labels: Labels) -> float:
@@ -38,25 +36,12 @@ def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]
 
 
 def macro_f1(probabilities: Probabilities, labels: Labels) -> float:
-    """Mean of the classes' F1; a class that is neither true nor predicted anywhere is left out."""
+    """Mean F1 over classes, without classes that occur neither in the labels nor in the predictions."""
     counts = confusion(probabilities, labels)
-    # F1 = 2 TP / (2 TP + FP + FN), and the denominator is predictions plus truths of the class.
+    # F1 = 2 TP / (2 TP + FP + FN); the denominator is the class's predictions plus its labels.
     occurrences = counts.sum(axis=0) + counts.sum(axis=1)
     seen = occurrences > 0
     return float(np.mean(2.0 * np.diag(counts)[seen] / occurrences[seen]))
-
-
-def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error (Guo et al. 2017): |accuracy - confidence| over bins of equal width, by their size.
-
-    Confidence is the largest probability; bin k holds confidences in (k / bins, (k + 1) / bins].
-    """
-    _check(probabilities, labels)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    hit = probabilities.argmax(axis=1) == labels
-    of_bin = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(of_bin, weights=hit, minlength=bins) - np.bincount(of_bin, weights=confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
 
 
 def _check(probabilities: Probabilities, labels: Labels) -> None:
@@ -68,5 +53,5 @@ def _check(probabilities: Probabilities, labels: Labels) -> None:
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise ValueError(
             f"labels must lie in 0..{probabilities.shape[1] - 1}, found {labels.min()}..{labels.max()};"
-            " -1 marks an unlabelled photo, which has no score"
+            " -1 marks an unlabelled photo, which cannot be scored"
         )

@@ -1,1 +1,1 @@
-"""Labelled photos -> training, validation and holdout parts, or K folds; look-alikes stay on one side."""
+"""Splits labelled photos into training, validation and holdout parts, or K folds. Look-alikes stay together."""

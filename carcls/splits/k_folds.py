@@ -1,4 +1,4 @@
-"""K folds of a study's labelled photos: each photo validates once, look-alikes together. Pure."""
+"""K folds of a study's labelled photos. Each photo is validated once; look-alikes stay together. Pure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from carcls.photos.duplicates import exact_groups
 from carcls.splits.split import Split, groups_by_class, parse_parts, read_bytes, write_parts
 
 ALWAYS_TRAINS = -1
-"""Fold of a photo that never validates: a class's only photo, or a copy with another label."""
+"""Fold of a photo that is never validated: a class's only photo, or a copy with another label."""
 _TRAIN, _HOLDOUT = "train", "holdout"
-_MOST = 100
+_MAX_FOLDS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """All labelled photos but the holdout, each with the number of the fold in which it validates."""
+    """All labelled photos except the holdout, each with the number of the fold in which it is validated."""
 
     class_names: tuple[str, ...]
     photos: ImageTable
@@ -30,19 +30,18 @@ class Folds:
     groups: tuple[tuple[str, ...], ...]
 
     def split(self, number: int) -> Split:
-        """Training on all other folds, validating on this one, both in the order of `photos`."""
+        """Trains on all other folds and validates on this one, both in the order of `photos`."""
         validates = self.numbers == number
         train, validation = (self.photos.select(np.flatnonzero(rows).tolist()) for rows in (~validates, validates))
         return Split(self.class_names, train, validation, self.holdout, self.groups)
 
 
 def make_folds(split: Split, *, count: int, seed: int) -> Folds:
-    """Training and validation photos of a split, dealt into `count` >= 2 folds, stratified by class.
+    """Deals a split's training and validation photos into `count` >= 2 folds, stratified by class.
 
-    Groups of look-alikes are dealt as one, the largest first, each to the fold that has the fewest photos of its class,
-    of equal ones that with the fewest photos at all. A class of one group, and copies with contradictory labels, always
-    train. So a class with fewer groups than folds has no validation photo in some. Raises DataError where a fold would
-    have no photo to validate.
+    Groups of look-alikes are dealt whole, the largest first, to the fold with the fewest photos of the class, then the
+    fewest photos overall. A class with a single group and copies with contradictory labels are never validated. A class
+    with fewer groups than folds has no validation photo in some folds. Raises DataError if a fold would be empty.
     """
     if count < 2:
         raise DataError(f"folds: expected 2 or more, found {count}")
@@ -57,20 +56,20 @@ def make_folds(split: Split, *, count: int, seed: int) -> Folds:
             continue
         in_class = np.zeros(count, np.int64)
         for group in sorted(groups, key=len, reverse=True):
-            fold = int(np.lexsort((in_all, in_class))[0])
+            fold = int(np.lexsort((in_all, in_class))[0])  # lexsort's last key is the primary one
             numbers[group] = fold
             in_class[fold] += len(group)
             in_all[fold] += len(group)
     if not in_all.all():
         raise DataError(
-            f"{photos.root}: {len(photos)} photos make no {count} folds that each have photos to validate: ask for"
+            f"{photos.root}: {len(photos)} photos are too few for {count} folds with validation photos each: ask for"
             " fewer folds, or add photos"
         )
     return Folds(split.class_names, photos, numbers, count, split.holdout, split.groups)
 
 
 def write_folds(folds: Folds, path: Path) -> None:
-    """folds.csv, atomically; `read_folds` reads it back."""
+    """Writes folds.csv atomically; `read_folds` reads it back."""
     tables = {name: folds.photos.select(_rows(folds, name)) for name in _names(folds.count)[:-1]}
     if folds.holdout is not None:
         tables[_HOLDOUT] = folds.holdout
@@ -78,13 +77,13 @@ def write_folds(folds: Folds, path: Path) -> None:
 
 
 def read_folds(path: Path, root: Path) -> Folds:
-    """What `write_folds` wrote, the photos in the order of the file. Raises DataError."""
+    """Reads what `write_folds` wrote, photos in the order of the file. Raises DataError."""
     return parse_folds(read_bytes(path), path, root)
 
 
 def parse_folds(content: bytes, path: Path, root: Path) -> Folds:
-    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
-    class_names, parts, groups = parse_parts(content, path, root, _names(_MOST))
+    """The same from the file's content; `path` is only used in messages. Raises DataError."""
+    class_names, parts, groups = parse_parts(content, path, root, _names(_MAX_FOLDS))
     numbered = {name: table for name, table in parts.items() if name != _HOLDOUT and len(table)}
     numbers = [np.full(len(table), _number(name)) for name, table in numbered.items()]
     photos = _joined(*numbered.values())
@@ -117,7 +116,7 @@ def _joined(*tables: ImageTable) -> ImageTable:
 
 
 def _groups_of(photos: ImageTable, groups: tuple[tuple[str, ...], ...]) -> list[tuple[int, ...]]:
-    """Rows of each group, every photo in one. Files from before groups were written tell exact copies by digest."""
+    """Rows of each group; every photo is in one. Older files have no groups, so exact copies are found by digest."""
     row_of = {path: row for row, path in enumerate(photos.paths)}
     found = [tuple(row_of[path] for path in group if path in row_of) for group in groups]
     found = [group for group in found if group] or exact_groups(photos.digests)

@@ -1,4 +1,4 @@
-"""One stratified, duplicate-aware split per study: pure in (dataset, fractions, seed), stored as split.csv."""
+"""One stratified, duplicate-aware split per study, pure in (dataset, fractions, seed), stored as split.csv."""
 
 import csv
 import io
@@ -14,30 +14,30 @@ from carcls.dataset.table import Dataset, ImageTable, Quarantined, sort_class_na
 from carcls.errors import DataError
 from carcls.photos.duplicates import linked_groups
 from carcls.system import atomic
-from carcls.system.csv_cells import guarded, harmless, unguarded
+from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 _COLUMNS = ("Id", "path", "Category", "digest", "fold", "group")
 _TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
 _FOLDS = (_TRAIN, _VALIDATION, _HOLDOUT)
 _OLD_NAMES = {"judge": _HOLDOUT}
-"""Of folds, in files that were written before they were renamed."""
+"""Maps names of folds in older files to the current names."""
 
 
 Groups = tuple[tuple[str, ...], ...]
-"""Paths of photos that must stay on one side, two or more in each group; sorted."""
+"""Paths of photos that must stay together, two or more per group; sorted."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A study's training, validation and holdout photos; no photo, and no copy of one, is in two of them."""
+    """A study's training, validation and holdout photos. No photo is in two of them, nor are copies of it."""
 
     class_names: tuple[str, ...]
     train: ImageTable
     validation: ImageTable
     holdout: ImageTable | None = None
-    """Scored after each epoch, and never asked in any choice; None where no photos are held back for it."""
+    """Scored after each epoch but never used in a decision; None if there is no holdout."""
     groups: Groups = ()
-    """Photos that are copies of one another, exact or near."""
+    """Photos that are exact or near copies of each other."""
 
 
 def make_split(
@@ -48,17 +48,18 @@ def make_split(
     holdout_fraction: float = 0.0,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
-    """A share of each class, rounded, goes to validation; copies (equal digests, look-alikes) stay on one side.
+    """Moves a rounded share of each class to validation; copies (equal digests, look-alikes) stay together.
 
-    Every class with two different photos has at least one on each side; a class with one stays in training, and
-    so do copies with contradictory labels, whose score would mean nothing. Both sides keep the file order. Data
-    without look-alikes are split as by digests alone.
-    holdout_fraction: the share of each class that is then held out in the same way, from what validation left; 0: none.
-    Validation photos do not depend on it.
-    Where the data folder itself holds photos back for validation, these are validated on, whatever `fraction` is, but
-    for copies of other photos and for classes without any other photo, which are trained on.
-    groups: `train_groups(dataset)` where it is known already.
-    Raises DataError for fractions outside (0, 1) or of 1 together, or where no class can spare a photo for a part.
+    Every class with two different photos has at least one on each side. A class with one photo stays in training, as do
+    copies with contradictory labels, whose score would be meaningless. All parts keep the file order.
+
+    fraction: share for validation. If the data folder has its own validation photos, these are used instead, except
+    copies of other photos and classes without any other photo, which stay in training.
+    holdout_fraction: share of each class held out in the same way from the remaining photos; 0 for none. Validation
+    photos do not depend on it.
+    groups: `train_groups(dataset)` if already computed.
+
+    Raises DataError if a fraction is outside (0, 1), if their sum is not below 1, or if no class can spare a photo.
     """
     _check_fractions(fraction, holdout_fraction)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -66,11 +67,11 @@ def make_split(
     groups = train_groups(dataset) if groups is None else groups
     pure, contradictory = groups_by_class(table, groups)
     counts = np.bincount(table.labels, minlength=len(dataset.class_names))
-    # All classes give to validation before any gives to the holdout, so that validation is the same without one.
+    # Validation is drawn from all classes before the holdout, so that it is the same without a holdout.
     held_out: list[set[int]] = []
     for share in (fraction, holdout_fraction)[: 2 if holdout_fraction else 1]:
         if not held_out and dataset.validation:
-            held_out.append(_given(pure, contradictory, set(dataset.validation)))
+            held_out.append(_predefined(pure, contradictory, set(dataset.validation)))
             continue
         part: set[int] = set()
         for label, count in enumerate(counts.tolist()):
@@ -86,15 +87,15 @@ def make_split(
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
-    """Positions of training photos, each group copies of one another; every photo is in one."""
-    looks = [scan.look for scan in dataset.train_scans]
-    return linked_groups(dataset.train.digests, looks, dataset.train.labels.tolist())
+    """Groups of positions of training photos that are copies of each other. Every photo is in one group."""
+    thumbnails = [scan.thumbnail for scan in dataset.train_scans]
+    return linked_groups(dataset.train.digests, thumbnails, dataset.train.labels.tolist())
 
 
 def write_split(split: Split, path: Path) -> None:
-    """split.csv, atomically: rows of training, of validation, of the holdout. `read_split` reads it back bit-equal.
+    """Writes split.csv atomically: training, validation, holdout rows. `read_split` reads it back bit-equal.
 
-    Raises DataError for class names that the rows do not give back: unsorted, or without a photo.
+    Raises DataError for class names that the rows cannot reproduce: unsorted, or without a photo.
     """
     tables = {_TRAIN: split.train, _VALIDATION: split.validation}
     if split.holdout is not None:
@@ -103,19 +104,19 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path, root: Path) -> Split:
-    """What `write_split` wrote, for the data folder `root`; no photo is opened. Raises DataError."""
+    """Reads what `write_split` wrote, for the data folder `root`, without opening photos. Raises DataError."""
     return parse_split(read_bytes(path), path, root)
 
 
 def parse_split(content: bytes, path: Path, root: Path) -> Split:
-    """The same from the file's content; `path` is its name, for messages. Raises DataError."""
+    """The same from the file's content; `path` is only used in messages. Raises DataError."""
     class_names, parts, groups = parse_parts(content, path, root, _FOLDS)
     holdout = parts[_HOLDOUT]
     return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
 
 
 def read_bytes(path: Path) -> bytes:
-    """A split's file. Raises DataError."""
+    """Content of a split's file. Raises DataError."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -125,7 +126,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
-    """A row for each photo of each part, atomically. Raises DataError as `write_split` does."""
+    """Writes one row per photo of each part, atomically. Raises DataError as `write_split` does."""
     found = sort_class_names({class_names[label] for table in parts.values() for label in table.labels})
     if found != class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
@@ -134,7 +135,7 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
         path,
         _COLUMNS,
         (
-            map(guarded, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
+            map(escape_cell, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
             for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
@@ -144,10 +145,10 @@ def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, Im
 def parse_parts(
     content: bytes, path: Path, root: Path, names: Sequence[str]
 ) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
-    """What `write_parts` wrote: class names, a table for each of `names`, which may be empty, and the groups.
+    """Reads what `write_parts` wrote: class names, a possibly empty table for each of `names`, and the groups.
 
-    `path` is the file's name, for messages. Files without groups are read as having none. Raises DataError naming file
-    and line.
+    `path` is only used in messages. Older files without a group column have no groups. Raises DataError naming file and
+    line.
     """
     try:
         text = io.StringIO(content.decode("utf-8", errors="surrogateescape"), newline="")
@@ -160,7 +161,7 @@ def parse_parts(
         rows = [[*row, ""] for row in rows]
     elif tuple(header) != _COLUMNS:
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
-    rows = [[unguarded(cell) for cell in row] for row in rows]
+    rows = [[unescape_cell(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row, names)
     rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
@@ -174,8 +175,8 @@ def parse_parts(
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
-    """quarantine.csv, atomically: Id,path,reason of everything that was not used; only a header where all was."""
-    rows = (map(harmless, (entry.id, entry.path, entry.reason)) for entry in quarantined)
+    """Writes quarantine.csv atomically: Id,path,reason of everything that is not used; only a header if all is used."""
+    rows = (map(readable_cell, (entry.id, entry.path, entry.reason)) for entry in quarantined)
     _write_csv(path, ("Id", "path", "reason"), rows)
 
 
@@ -192,7 +193,7 @@ def _check_fractions(validation: float, holdout: float) -> None:
 
 
 def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
-    """held_out: of validation, and of the holdout where one is asked for."""
+    """Raises DataError if a part is empty. held_out: validation, and the holdout if requested."""
     if not held_out[0]:
         raise DataError(
             f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
@@ -207,7 +208,7 @@ def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
 def groups_by_class(
     table: ImageTable, groups: Sequence[tuple[int, ...]]
 ) -> tuple[dict[int, list[list[int]]], set[int]]:
-    """Copies grouped, by label; and the labels of copies that carry more than one."""
+    """Groups of copies by label, and the labels of all copies that have more than one."""
     pure: dict[int, list[list[int]]] = defaultdict(list)
     contradictory: set[int] = set()
     for group in groups:
@@ -219,8 +220,8 @@ def groups_by_class(
     return pure, contradictory
 
 
-def _given(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
-    """Of the photos that the data folder holds back, those that can be: no copy is among the others."""
+def _predefined(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
+    """The photos of the data folder's validation folder that can be validated: without a copy among the others."""
     part: set[int] = set()
     for label, groups in pure.items():
         whole = [group for group in groups if held_back.issuperset(group)]
@@ -230,7 +231,7 @@ def _given(pure: dict[int, list[list[int]]], contradictory: set[int], held_back:
 
 
 def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
-    """Whole groups, first come, up to `wanted` photos; at least one group where another stays in training."""
+    """Takes whole groups in order, up to `wanted` photos; at least one if another stays in training."""
     spare = len(groups) - (0 if has_other_training else 1)
     held_out: list[int] = []
     for group in groups:

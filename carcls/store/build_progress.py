@@ -1,6 +1,6 @@
-"""Lines that tell how far a long build is, 'building pixels 224 px: 3,200/15,561', and that somebody still waits.
+"""Log lines about long builds, such as 'building pixels 224 px: 3,200/15,561', and about waiting for one.
 
-They are signs of life too: whoever watches a training takes a process that says nothing for too long as stuck.
+They also serve as heartbeats: a trial whose process is silent for too long is considered stuck.
 """
 
 import logging
@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts items done; logs a line at most every few seconds, and none at all for a build that is over before.
+    """Counts finished items and logs a line every few seconds; logs nothing for a shorter build.
 
-    Not thread-safe: let the thread that collects the results count.
+    Not thread-safe: call it from the thread that collects the results.
     """
 
     def __init__(self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class Progress:
         self._started = self._last = clock()
 
     def add(self, count: int) -> None:
-        """`count` more are done."""
+        """Notes that `count` more items are done."""
         self._done += count
         now = self._clock()
         if self._told and self._done == self._total:
@@ -39,7 +39,7 @@ class Progress:
 
 @contextmanager
 def waiting_for(what: str) -> Iterator[None]:
-    """Says that this process waits for what another one builds, and says it again while the block lasts."""
+    """Logs that this process waits for another one's build, and repeats that while the block lasts."""
     is_over = threading.Event()
 
     def say() -> None:

@@ -1,7 +1,7 @@
-"""Damage that header and length do not show: found by content hash, on request and once per node and boot.
+"""Finds damaged content by its hash, on request and once per node and boot.
 
-Next to <address>.npy may lie <address>.checked (the boot in which its content was last found whole) and
-<address>.damaged (the build that was found damaged, for those who have used it).
+Notes beside <address>.npy: <address>.checked holds the id of the boot in which the content was last verified, and
+<address>.damaged the id of a build that was found damaged, for processes that have used it.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from carcls.system import atomic
 _log = logging.getLogger(__name__)
 
 _opened: dict[Path, Trailer] = {}
-"""What this process has used, by path: it must hear of damage that anybody finds. Forked children inherit it."""
+"""Artefacts that this process has used, by path. It must fail if any process finds one damaged. Inherited by forks."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of checking one artefact."""
+    """Result of checking one artefact."""
 
     path: Path
     name: str
@@ -34,49 +34,49 @@ class Verdict:
 
 
 def verify(root: Path) -> list[Verdict]:
-    """Reads and hashes every finished artefact; removes the damaged ones, so that their next use builds them anew."""
+    """Reads and hashes every finished artefact. Removes damaged ones, so that their next use rebuilds them."""
     verdicts = []
     for entry in survey(root):
         if not entry.is_finished:
             continue
         trailer, is_whole = entry.read_trailer(), is_whole_on_disk(entry.path, threads=None)
-        if is_whole is None:  # evicted while others were read
+        if is_whole is None:  # evicted while others were being read
             continue
         if is_whole:
             mark_checked(entry.path)
         else:
-            condemn(entry.path, trailer)
+            remove_damaged(entry.path, trailer)
         verdicts.append(Verdict(entry.path, "unknown artefact" if trailer is None else trailer.artefact.name, is_whole))
     return verdicts
 
 
 def note_opened(path: Path, trailer: Trailer) -> None:
-    """Remembers that this process uses an artefact, and has it checked where nobody did so since the node's boot."""
+    """Remembers that this process uses an artefact, and starts a check if there was none since the node booted."""
     _opened[path] = trailer
     if not _is_checked(path):
         threading.Thread(target=_check_in_background, args=(path, trailer), name="store-check", daemon=True).start()
 
 
 def fail_on_damage() -> None:
-    """Raises DamagedStoreError, once, where something that this process has used was found damaged, by whoever did."""
+    """Raises DamagedStoreError, once, if any process found an artefact damaged that this process has used."""
     for path, trailer in tuple(_opened.items()):
         with contextlib.suppress(OSError):
             if path.with_suffix(DAMAGED).read_text(encoding="ascii") == trailer.build:
                 del _opened[path]
                 raise DamagedStoreError(
                     f"{path}: {trailer.artefact.name} was damaged on disk after it was built, and this process has read"
-                    " it; it was removed and its next use builds it anew: check the disk, then run this training again"
+                    " it; it was removed and its next use rebuilds it: check the disk, then run this training again"
                 )
 
 
 def mark_checked(path: Path) -> None:
-    """Notes that the content was whole in this boot. A note that cannot be written only means another check."""
+    """Notes that the content was verified in this boot. If the note cannot be written, it is checked again."""
     with contextlib.suppress(OSError):
         path.with_suffix(CHECKED).write_text(boot_id(), encoding="ascii")
 
 
-def condemn(path: Path, trailer: Trailer | None) -> None:
-    """Takes a damaged artefact from the store, whoever holds it, and leaves a note for them. Raises OSError."""
+def remove_damaged(path: Path, trailer: Trailer | None) -> None:
+    """Removes a damaged artefact, even while it is open, and leaves a note for its users. Raises OSError."""
     if trailer is not None:
         atomic.write_text(path.with_suffix(DAMAGED), trailer.build)
     path.unlink(missing_ok=True)
@@ -84,9 +84,9 @@ def condemn(path: Path, trailer: Trailer | None) -> None:
 
 
 def _check_in_background(path: Path, trailer: Trailer) -> None:
-    """In a thread of its own, at the lowest priority; one process of the node does it, the others go by its note."""
+    """Checks one artefact at the lowest priority, in a thread of its own. Only one process per node does the work."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # Linux: of this thread alone
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # on Linux this affects only the thread
     try:
         with exclusive(path.with_suffix(CHECKED), wait=False) as turn:
             if turn is None or _is_checked(path):
@@ -95,8 +95,8 @@ def _check_in_background(path: Path, trailer: Trailer) -> None:
             if is_whole:
                 mark_checked(path)
             elif is_whole is False:
-                condemn(path, trailer)
-                _log.error("%s: %s is damaged; removed, its next use builds it anew", path, trailer.artefact.name)
+                remove_damaged(path, trailer)
+                _log.error("%s: %s is damaged; removed, its next use rebuilds it", path, trailer.artefact.name)
     except OSError as error:
         _log.warning("%s: could not be checked: %s", path, error)
 

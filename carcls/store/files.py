@@ -1,9 +1,9 @@
-"""One artefact's file on disk: claimed, written, mapped, removed.
+"""One artefact's file on disk: claim, write, map and remove.
 
-One lock says everything, and it is on the file itself (flock(2)): exclusive while it is built, shared while it is open.
-The kernel frees it when its last holder dies. A memory map keeps its file's descriptor, and so the lock, for as long as
-the array lives; a forked child shares both. Whoever gets a lock looks whether the file still has its name, and starts
-again where it does not: it was published or removed meanwhile.
+A single lock on the file itself (flock(2)) is exclusive while the file is built and shared while it is open. The kernel
+releases it when its last holder dies. A memory map keeps the descriptor, and thus the lock, as long as the array lives;
+forked children share both. After getting a lock, a process checks that the file still has its name, and starts again if
+it was published or removed in the meantime.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carcls.store.artefact import MAX_TRAILER_BYTES, Artefact, Trailer
 from carcls.store.hashing import digest_of
-from carcls.store.usage import Stopwatch, count_built, count_reused
+from carcls.store.usage import BuildTimer, count_built, count_reused
 from carcls.system import atomic
 
 Opened = tuple[NDArray[Any], Trailer]
@@ -31,24 +31,24 @@ BUILDING = ".building"
 
 
 def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
-    """A read-only map, held open until the array goes; None where the file is missing, cut short or another's.
+    """A read-only map that holds the file open while it lives. None if the file is missing, truncated or different.
 
-    Notes the use in the file's times, and counts it. Raises OSError where the disk refuses.
+    Updates the file's times and counts the use. Raises OSError.
     """
     while True:
         try:
-            file = FileIO(os.fspath(path))  # text, or the map would not know its file's name
+            file = FileIO(os.fspath(path))  # str, because np.memmap takes its file's name from it
         except FileNotFoundError:
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            if not _is_current(file, path):
+            if not _is_current(file, path):  # replaced or removed while this process waited for the lock
                 continue
             trailer = _check(file, artefact)
             if trailer is None:
                 return None
-            # By hand: file systems mounted noatime or relatime do not note reads, and maps are not noted at all.
-            with contextlib.suppress(PermissionError):  # another user's file: it can be read, its times cannot be set
+            # Explicitly: file systems mounted noatime or relatime do not record reads, and maps are never recorded.
+            with contextlib.suppress(PermissionError):  # another user's file is readable, but its times are not ours
                 os.utime(file.fileno())
             opened = _map(file, artefact)
             count_reused(trailer.build_s)
@@ -57,23 +57,23 @@ def open_artefact(path: Path, artefact: Artefact) -> Opened | None:
 
 @contextlib.contextmanager
 def claimed(path: Path, *, waiting: AbstractContextManager[None] | None) -> Iterator[FileIO | None]:
-    """The right to build the artefact of `path`: its unfinished file, empty; gone after a block that does not `write`.
+    """Claims the right to build the artefact at `path`: yields its empty, unfinished file.
 
-    None where another builds it; with `waiting` only once that has ended, well or not, so that it is time to look
-    again: until then, that context is entered.
+    The file is removed if the block does not call `write`. Yields None if another process is building the artefact: at
+    once, or with `waiting` after that build has ended, successfully or not, with that context entered meanwhile.
     """
     unfinished = path.with_suffix(BUILDING)
     with FileIO(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
         is_free = _lock(file, wait=False)
         if not is_free and waiting is not None:
             with waiting:
-                # Shared, though the right to build is exclusive: once published, the file is held by all who read it.
+                # Shared, although building is exclusive: once published, the file is locked by all of its readers.
                 fcntl.flock(file, fcntl.LOCK_SH)
         if not is_free or not _is_current(file, unfinished):
             yield None
             return
         try:
-            file.truncate(0)  # what a builder left that died
+            file.truncate(0)  # leftovers of a builder that died
             yield file
         finally:
             if _is_current(file, unfinished):
@@ -82,11 +82,11 @@ def claimed(path: Path, *, waiting: AbstractContextManager[None] | None) -> Iter
                 fcntl.flock(file, fcntl.LOCK_UN)
 
 
-class Blank:
-    """An artefact that is being filled: rows are written as they are assigned, `blank[3] = row` or `blank[2:5] = rows`.
+class ArrayWriter:
+    """Writes rows of an artefact as they are assigned: `writer[3] = row` or `writer[2:5] = rows`. Thread-safe.
 
-    Into the file, not through a map: a page of a mapped file costs the kernel four to eight times as much as copying
-    it does, and a write through a map to a full disk is a SIGBUS, which nobody can catch. Safe for several threads.
+    Uses pwrite, not a memory map: a dirty mapped page costs the kernel four to eight times as much as copying it, and
+    writing through a map to a full disk raises SIGBUS, which cannot be handled.
     """
 
     def __init__(self, file: FileIO, artefact: Artefact) -> None:
@@ -96,11 +96,11 @@ class Blank:
         return self._artefact.shape[0]
 
     def __setitem__(self, rows: int | slice, values: ArrayLike) -> None:
-        """Broadcasts and casts as numpy does. Raises IndexError for a row or a step that is not there, OSError."""
+        """Broadcasts and casts as NumPy does. Raises IndexError for an invalid row or step, and OSError."""
         numbers = range(len(self))[rows]
         chosen = range(numbers, numbers + 1) if isinstance(numbers, int) else numbers
         if chosen.step != 1:
-            raise IndexError(f"rows {rows}: only rows in a line can be written at once")
+            raise IndexError(f"rows {rows}: only consecutive rows can be written at once")
         shape = (len(chosen), *self._artefact.shape[1:])
         block = np.ascontiguousarray(np.broadcast_to(np.asarray(values, self._artefact.dtype), shape))
         offset = len(self._artefact.header) + chosen.start * (block.nbytes // max(1, len(chosen)))
@@ -110,30 +110,30 @@ class Blank:
             left, offset = left[done:], offset + done
 
 
-def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[Blank], None]) -> Opened:
-    """Fills a claimed file by `build`, publishes it at `path`, maps it read-only, and counts that.
+def write(file: FileIO, path: Path, artefact: Artefact, build: Callable[[ArrayWriter], None]) -> Opened:
+    """Fills a claimed file by calling `build`, publishes it at `path`, maps it read-only, and counts the build.
 
-    Raises OSError, or what `build` raises.
+    Raises OSError and what `build` raises.
     """
     header = artefact.header
-    # A full disk shows before the work is done, not after it.
+    # Allocates everything now, so that a full disk fails before the work is done.
     os.posix_fallocate(file.fileno(), 0, artefact.file_bytes)
     os.pwrite(file.fileno(), header, 0)
-    with Stopwatch() as building:
-        build(Blank(file, artefact))
+    with BuildTimer() as building:
+        build(ArrayWriter(file, artefact))
     digest = digest_of(file.fileno(), len(header), artefact.content_bytes)
     trailer = Trailer.now(artefact, digest, build_s=building.own_s)
     os.pwrite(file.fileno(), trailer.pack(), artefact.content_end)
-    os.fsync(file.fileno())
+    os.fsync(file.fileno())  # before the rename, so that a power cut cannot leave an incomplete file under the name
     path.with_suffix(BUILDING).replace(path)
-    fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; who waited to build sees that the name is gone
+    fcntl.flock(file, fcntl.LOCK_SH)  # from builder to reader; waiting builders see that the name is gone
     count_built(building.own_s)
     atomic.sync(path.parent)
     return _map(file, artefact), trailer
 
 
 def read_trailer(path: Path) -> Trailer | None:
-    """What a finished file tells about itself; None where it is missing or cut short."""
+    """Metadata of a finished file. None if it is missing or truncated."""
     try:
         with path.open("rb") as file:
             length = min(MAX_TRAILER_BYTES, os.fstat(file.fileno()).st_size)
@@ -144,10 +144,9 @@ def read_trailer(path: Path) -> Trailer | None:
 
 
 def is_whole_on_disk(path: Path, *, threads: int | None) -> bool | None:
-    """Whether the file's header, length, trailer and content hash all agree; None where it is gone. Reads all of it.
+    """Whether header, length, trailer and content hash all agree, or None if the file is gone. Reads the whole file.
 
-    threads: that hash; None takes one for each core. Raises OSError where the file cannot be read for another reason
-    than damage.
+    threads: hashing threads, or None for one per core. Raises OSError if reading fails for a reason other than damage.
     """
     try:
         with FileIO(path) as file:
@@ -160,13 +159,13 @@ def is_whole_on_disk(path: Path, *, threads: int | None) -> bool | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno == errno.EIO:  # the disk has lost that block
+        if error.errno == errno.EIO:  # the disk has lost a block
             return False
         raise
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody builds this file or has it open at this moment."""
+    """Whether a process is building this file or has it open."""
     try:
         with FileIO(path) as file:
             return not _lock(file, wait=False)
@@ -175,7 +174,7 @@ def is_held(path: Path) -> bool:
 
 
 def remove_unheld(path: Path) -> int:
-    """Removes the file unless somebody builds it or has it open; returns the bytes that it had, 0 where it stays."""
+    """Removes the file unless it is being built or open. Returns the bytes freed, 0 if it stays."""
     try:
         with FileIO(path) as file:
             if not _lock(file, wait=False) or not _is_current(file, path):
@@ -188,7 +187,7 @@ def remove_unheld(path: Path) -> int:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[FileIO | None]:
-    """A file of its own as a lock, made where it is missing and left there; None where it is taken and not `wait`."""
+    """Locks a separate lock file, creating it if missing. Yields None if it is taken and `wait` is False."""
     with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
         yield file if _lock(file, wait=wait) else None
 
@@ -202,7 +201,7 @@ def _lock(file: FileIO, *, wait: bool) -> bool:
 
 
 def _is_current(file: FileIO, path: Path) -> bool:
-    """Whether the open file still is the one of that name."""
+    """Whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -210,7 +209,7 @@ def _is_current(file: FileIO, path: Path) -> bool:
 
 
 def _check(file: FileIO, artefact: Artefact) -> Trailer | None:
-    """The trailer where header, length and trailer are all as they should be."""
+    """The trailer if header, length and trailer are all valid, else None."""
     header = artefact.header
     if os.pread(file.fileno(), len(header), 0) != header:
         return None

@@ -1,4 +1,4 @@
-"""What lies under a store's root, and cleaning it."""
+"""Lists and cleans the artefacts below a store's root."""
 
 import contextlib
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ DAMAGED = ".damaged"
 
 @dataclass(frozen=True)
 class Entry:
-    """One artefact's file, finished or not, as it was found."""
+    """One artefact's file, finished or not, at the time of listing."""
 
     path: Path
     size_bytes: int
     last_use_unix_s: float
     is_held: bool
-    """Somebody has it open, or builds it."""
+    """True if a process has it open or is building it."""
 
     @property
     def is_finished(self) -> bool:
-        """False: it is being built, or its builder died."""
+        """False if it is being built, or its builder died."""
         return self.path.suffix == FINISHED
 
     def read_trailer(self) -> Trailer | None:
-        """What it tells about itself; None where it is unfinished, damaged or gone."""
+        """Its metadata. None if it is unfinished, damaged or gone."""
         return read_trailer(self.path) if self.is_finished else None
 
 
 def survey(root: Path) -> list[Entry]:
-    """All artefacts under `root`, least recently used first; empty where there is no such folder."""
-    found: dict[int, Entry] = {}  # by inode: one that is published meanwhile has two names, and counts once
+    """All artefacts below `root`, least recently used first; empty if the folder does not exist."""
+    found: dict[int, Entry] = {}  # by inode: a file that is published meanwhile is seen under two names
     paths = list(root.glob(f"*{BUILDING}"))
     paths += [*root.glob(f"*{FINISHED}"), *(path.with_suffix(FINISHED) for path in paths)]
     for path in paths:
@@ -44,7 +44,7 @@ def survey(root: Path) -> list[Entry]:
 
 
 def discard(path: Path) -> int:
-    """Removes an artefact that nobody holds, and the notes on it; returns the bytes freed, 0 where it stays."""
+    """Removes an artefact and its notes unless it is in use. Returns the bytes freed, 0 if it stays."""
     freed = remove_unheld(path)
     if freed:
         path.with_suffix(CHECKED).unlink(missing_ok=True)
@@ -52,10 +52,10 @@ def discard(path: Path) -> int:
 
 
 def clean(root: Path, *, kind: str | None = None, unused_since_unix_s: float | None = None) -> int:
-    """Removes what nobody has open, and returns the bytes freed.
+    """Removes artefacts that are not in use and returns the bytes freed.
 
-    kind: only artefacts of that kind; unused_since_unix_s: only those not used since. What dead builders left, and
-    notes on artefacts that are gone, go in any case.
+    kind: only artefacts of that kind. unused_since_unix_s: only those not used since then. Leftovers of dead builders
+    and notes about missing artefacts are always removed.
     """
     freed = 0
     for entry in survey(root):

@@ -1,4 +1,4 @@
-"""The store of a node, as all its processes use it."""
+"""The store of a node, shared by all its processes."""
 
 import logging
 import os
@@ -15,19 +15,19 @@ from carcls.store import damage, files
 from carcls.store.artefact import Artefact, Json
 from carcls.store.build_progress import waiting_for
 from carcls.store.disk import network_filesystem_of
-from carcls.store.room import QuotaError, reserve
-from carcls.store.usage import Stopwatch
+from carcls.store.quota import QuotaError, reserve
+from carcls.store.usage import BuildTimer
 from carcls.system.home import home_folder
 
-Build = Callable[[files.Blank], None]
+Build = Callable[[files.ArrayWriter], None]
 
 _log = logging.getLogger(__name__)
 _said: set[tuple[Path, str]] = set()
-"""Roots and topics of the warnings that this process has given."""
+"""(root, topic) of the warnings that this process has logged."""
 
 
 def default_store_root() -> Path:
-    """$CARSEARCH_STORE, else ~/.cache/carsearch/store. It should be on a disk of this node. Raises HomeError."""
+    """$CARSEARCH_STORE, or else ~/.cache/carsearch/store. Should be on a local disk. Raises HomeError."""
     named = os.environ.get("CARSEARCH_STORE")
     return Path(named) if named else _below_home()
 
@@ -41,33 +41,33 @@ def _below_home() -> Path:
 
 @dataclass(frozen=True)
 class Store:
-    """Arrays that are a pure function of their key, shared by all processes of a node.
+    """Arrays that are pure functions of their keys, shared by all processes of a node.
 
-    Safe for any number of threads and processes at once, also forked ones: an artefact is built by one of them while
-    the others wait, or turn to another artefact (`try_build`). Instances hold nothing open and pickle.
+    Safe for concurrent use by threads and processes, including forked ones: one builds an artefact while the others
+    wait or do something else (`try_build`). Instances hold no open files and can be pickled.
 
-    What it gives is whole as far as header and length tell; the content is hashed once per node and boot in the
-    background. After damage was found, the next call in a process that has used the artefact raises DamagedStoreError
-    by name.
+    Header and length are checked on each use; the content is hashed once per node and boot in the background. After
+    damage was found, the next call in a process that has used the artefact raises DamagedStoreError.
     """
 
     root: Path
     quota_bytes: int | None = None
-    """What all artefacts together may take: the least recently used go, if nobody has them open. None: no limit."""
+    """Limit for all artefacts together, or None. The least recently used that are not open are evicted."""
     enabled: bool = True
-    """False: nothing is kept, nothing is read; what would be shared is computed where it is needed."""
+    """False disables reading and writing; callers compute what they need."""
 
     def get_or_build(
         self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build
     ) -> NDArray[Any]:
-        """The artefact of this key as a read-only memory map; built first where it is missing or torn.
+        """The artefact of this key as a read-only memory map, built first if missing or damaged.
 
-        key: everything that the content depends on. build: assigns the rows, which are zero until then; what it raises
-        passes through and nothing is published. Raises DamagedStoreError where something used before was found damaged;
-        StoreError where the store is off, or unusable, which it says in one line, once per process: the caller then
-        computes for itself what it needs.
+        key: everything that the content depends on. build: assigns the rows, which are initially zero. Its exceptions
+        pass through, and nothing is published.
+
+        Raises DamagedStoreError if an artefact used before was found damaged. Raises StoreError if the store is off or
+        unusable, which it logs once per process; the caller then computes what it needs.
         """
-        with Stopwatch():  # who asks in the middle of a build does not build while this lasts
+        with BuildTimer():  # excludes this call from the build time of an artefact that depends on this one
             array = self.try_build(key, shape, dtype, build)
             while array is None:
                 array = self._attempt(Artefact.of(key, shape, dtype), build, wait=True)
@@ -76,25 +76,23 @@ class Store:
     def try_build(
         self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build
     ) -> NDArray[Any] | None:
-        """The same, but None where another process is building it: the caller may do something else meanwhile."""
-        with Stopwatch():
+        """The same, but None if another process is building it, so that the caller can do something else meanwhile."""
+        with BuildTimer():
             return self._attempt(Artefact.of(key, shape, dtype), build, wait=False)
 
     def _attempt(self, artefact: Artefact, build: Build, *, wait: bool) -> NDArray[Any] | None:
-        """None where another process builds it, or has just ended: it is published then, or free to be built."""
+        """One attempt to open or build. None if another process is building, or has just finished or given up."""
         if not self.enabled:
             raise StoreError("the store is off (store.enabled: false)")
         damage.fail_on_damage()
-        if 0 in artefact.shape:  # an empty file cannot be mapped, and needs no store
+        if 0 in artefact.shape:  # an empty file cannot be mapped
             return np.empty(artefact.shape, artefact.dtype)
         try:
             found = self._open_or_build(artefact, build, wait=wait)
         except QuotaError as error:
             raise self._unusable(f"{error}; raise store.quota_gb", artefact) from error
         except OSError as error:
-            way_out = (
-                "free room there, or set store.root (or CARSEARCH_STORE) to a folder on a larger disk of this node"
-            )
+            way_out = "free some space there, or set store.root (or CARSEARCH_STORE) to a folder on a larger local disk"
             raise self._unusable(f"cannot be built: {error.strerror or error}; {way_out}", artefact) from error
         if found is None:
             return None
@@ -115,6 +113,7 @@ class Store:
             opened = files.open_artefact(path, artefact)  # published after this process looked
             if opened is not None:
                 return opened
+            # After claiming, so that two builders of one artefact do not both evict others.
             reserve(self.root, file, artefact.file_bytes, quota_bytes=self.quota_bytes)
             built = files.write(file, path, artefact, build)
             damage.mark_checked(path)
@@ -125,14 +124,14 @@ class Store:
 
     def _unusable(self, why: str, artefact: Artefact) -> StoreError:
         error = StoreError(f"store {self.root}: {artefact.name} of {artefact.content_bytes / 1e6:,.1f} MB {why}")
-        self._warn_once("unusable", f"{error}; going on without it: slower, with the same results")
+        self._warn_once("unusable", f"{error}; continuing without it: slower, with the same results")
         return error
 
     def _warn_of_network(self) -> None:
         kind = network_filesystem_of(self.root)
         if kind is not None:
             advice = "set store.root (or CARSEARCH_STORE) to a folder on this node's own disk"
-            self._warn_once("network", f"store {self.root} lies on a network file system ({kind}): slow; {advice}")
+            self._warn_once("network", f"store {self.root} is on a network file system ({kind}): slow; {advice}")
 
     def _warn_once(self, topic: str, line: str) -> None:
         if (self.root, topic) not in _said:

@@ -1,4 +1,4 @@
-"""How much this process has had from the store, and how long builds take: what an epoch's report tells of it."""
+"""Counts this process's use of the store and measures build times, for epoch reports."""
 
 import os
 import threading
@@ -9,14 +9,14 @@ from typing import Self
 from carcls.events import StoreUse
 
 
-class Stopwatch:
-    """Seconds of a block, without stopwatches that the same thread runs inside it, and whatever else is left out."""
+class BuildTimer:
+    """Seconds of a block, without nested timers of the same thread and without explicitly excluded seconds."""
 
     own_s = 0.0
-    """Known once the block has ended."""
+    """Set when the block ends."""
 
     def __enter__(self) -> Self:
-        self._outer: Stopwatch | None = getattr(_running, "innermost", None)
+        self._outer: BuildTimer | None = getattr(_running, "innermost", None)
         self._left_out_s = 0.0
         _running.innermost = self
         self._started_s = time.perf_counter()
@@ -26,23 +26,23 @@ class Stopwatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         elapsed_s = time.perf_counter() - self._started_s
-        self.own_s = max(0.0, elapsed_s - self._left_out_s)  # sums of floats may miss each other in the last bit
+        self.own_s = max(0.0, elapsed_s - self._left_out_s)  # rounding may make the difference negative
         _running.innermost = self._outer
-        leave_out(elapsed_s)
+        exclude_seconds(elapsed_s)
 
-    def leave_out(self, seconds: float) -> None:
-        """So much of the block does not count."""
+    def exclude_seconds(self, seconds: float) -> None:
+        """Subtracts seconds from this block."""
         self._left_out_s += seconds
 
 
 class _Counter:
-    """A sum that any thread adds to."""
+    """A thread-safe sum."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """With a lock of its own: a forked child may have got one that some thread of its parent held."""
+        """Resets the sum and the lock, which a thread of the parent may have held when this process was forked."""
         self._lock = threading.Lock()
         self._sum = StoreUse()
 
@@ -57,28 +57,28 @@ class _Counter:
 
 
 _running = threading.local()
-"""`innermost`: the stopwatch that this thread started last of those that still run."""
+"""`innermost`: the running timer that this thread started last."""
 _counter = _Counter()
 os.register_at_fork(after_in_child=_counter.clear)
 
 
-def leave_out(seconds: float) -> None:
-    """The build that this thread is in, if any, counts so much less: what its artefact spares nobody."""
-    innermost: Stopwatch | None = getattr(_running, "innermost", None)
+def exclude_seconds(seconds: float) -> None:
+    """Subtracts seconds from the build that this thread is in, if any: time that reusing the artefact does not save."""
+    innermost: BuildTimer | None = getattr(_running, "innermost", None)
     if innermost is not None:
-        innermost.leave_out(seconds)
+        innermost.exclude_seconds(seconds)
 
 
 def count_built(build_s: float) -> None:
-    """This process has built an artefact, in so many seconds."""
+    """Counts an artefact built by this process in `build_s` seconds."""
     _counter.add(StoreUse(built=1, built_s=build_s))
 
 
 def count_reused(build_s: float | None) -> None:
-    """This process has opened a finished artefact, whose build had taken so long; None: nobody measured it."""
+    """Counts a finished artefact opened by this process. build_s: seconds that its build took, or None if unknown."""
     _counter.add(StoreUse(reused=1, saved_s=build_s or 0.0))
 
 
 def take_use() -> StoreUse:
-    """What all threads of this process had from its stores since the call before. A forked child begins at nothing."""
+    """Use of the store by all threads of this process since the last call. A forked child starts from zero."""
     return _counter.take()

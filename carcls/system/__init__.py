@@ -1,1 +1,1 @@
-"""Files written whole, files of strangers read safely, the home folder and the module path."""
+"""Atomic writes, safe reading of untrusted files, the home folder and the module path."""

@@ -1,4 +1,4 @@
-"""A file appears under its name whole or not at all, and stays there through a power cut."""
+"""Atomic, durable writes: a file appears under its name complete or not at all, also after a power cut."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from carcls.errors import DiskFullError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_AWAY = frozenset(
+_UNREACHABLE = frozenset(
     getattr(errno, name)
     for name in (
         *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ENOLINK", "EHOSTDOWN", "EHOSTUNREACH"),
@@ -19,23 +19,23 @@ _AWAY = frozenset(
     )
     if hasattr(errno, name)
 )
-"""What the system says of a file, disk or network file system that is not there or refuses, and may come back."""
-NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a filesystem answers that does not have the operation at all."""
+"""Errors of a file, disk or network file system that is missing or unresponsive and may come back."""
+UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of a file system that does not implement an operation."""
 
 
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`, with its suffix, to write to; the file moves to `path` when the block ends well.
 
-    After an error `path` is as it was and nothing is left beside it. The folder is made where it is missing, and the
-    one above it. Raises DiskFullError where there is no room for it, and OSError where the disk refuses otherwise.
+    After an error `path` is unchanged and no temporary file remains. Creates the folder and its parent if missing.
+    Raises DiskFullError if the disk is full, and OSError for other failures.
     """
     with naming_full_disk(path):
-        # No more than two: where a file system is away, a whole tree would appear in its place.
+        # Not `parents=True`: if a file system is unmounted, that would create a whole tree in its place.
         for folder in (path.parent.parent, path.parent):
             folder.mkdir(exist_ok=True)
-    # Not tempfile: its files are for their owner's eyes only, whatever the umask says.
+    # Not tempfile: its files have mode 0600 regardless of the umask.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     with naming_full_disk(path):
         try:
@@ -49,19 +49,19 @@ def published(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`text` in UTF-8, its line ends as they are. Raises OSError where the disk refuses."""
+    """Writes `text` as UTF-8, line endings unchanged. Raises OSError."""
     with published(path) as temporary:
-        # surrogateescape: a folder may hold names that are no UTF-8, and they must be written too
+        # surrogateescape: file names need not be valid UTF-8, and they must survive too
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """True where the system said that a disk, or this user's share of it, has no room left."""
+    """True if the disk, or this user's quota on it, is full."""
     return isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
 
 
-def full_disk_behind(error: BaseException | None) -> OSError | None:
-    """The full disk among an error and those that led to it; None where there is none."""
+def full_disk_cause(error: BaseException | None) -> OSError | None:
+    """The full-disk error among an error and its causes, or None."""
     while error is not None:
         if isinstance(error, OSError) and is_full_disk(error):
             return error
@@ -69,13 +69,13 @@ def full_disk_behind(error: BaseException | None) -> OSError | None:
     return None
 
 
-def away_behind(error: BaseException | None) -> OSError | None:
-    """The file that could not be reached among an error and those that led to it, or None.
+def unreachable_cause(error: BaseException | None) -> OSError | None:
+    """The error of an unreachable file among an error and its causes, or None.
 
-    Such a fault may pass: a file that is being replaced, a network file system that is away, a folder that is closed.
+    Such a fault may be temporary: a file being replaced, a network file system that is down, changed permissions.
     """
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _AWAY:
+        if isinstance(error, OSError) and error.errno in _UNREACHABLE:
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -83,7 +83,7 @@ def away_behind(error: BaseException | None) -> OSError | None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turns the system's word for it into a DiskFullError that names the file and what is free there now."""
+    """Turns the system's full-disk error into a DiskFullError that names the file and the free space."""
     try:
         yield
     except OSError as error:
@@ -97,16 +97,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """A file's content, or a folder's names, reach the disk before this returns.
+    """Flushes a file's content, or a folder's entries, to disk.
 
-    Some network shares and FUSE mounts sync no folders, and say so: that is passed over, for there is no other way to
-    ask for it. Raises OSError naming the path where the disk refuses otherwise.
+    Some network shares and FUSE mounts cannot sync folders; their refusal is ignored, since there is no alternative.
+    Raises OSError naming the path for any other failure.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in NOT_OFFERED or not path.is_dir():
+        if error.errno not in UNSUPPORTED or not path.is_dir():
             raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

@@ -1,50 +1,50 @@
-"""Cells of the tables that we write: no terminal obeys them, and no spreadsheet runs them.
+"""Cells of the CSV files that we write, safe for terminals and spreadsheets.
 
-A spreadsheet takes a cell that begins with one of a few signs for a formula, and runs it; `cat` hands a terminal
-whatever a file was called. An apostrophe before such a cell makes it text, and is not shown there.
+A spreadsheet runs a cell that begins with certain characters as a formula, and `cat` passes control characters in file
+names to the terminal. A leading apostrophe marks a cell as text; spreadsheets do not display it.
 """
 
 import re
 import unicodedata
 
 _FORMULA = "=+-@\t\r\uff1d\uff0b\uff0d\uff20"
-"""What may begin a formula, wide forms included, which some spreadsheets take for the same."""
+"""Characters that may begin a formula, including full-width forms, which some spreadsheets accept."""
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-_OBEYED = ("Cc", "Zl", "Zp")
-"""Categories of signs that end a line or command a terminal."""
+_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp")
+"""Unicode categories of characters that end a line or control a terminal."""
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They make text read in another order than it is written."""
+"""Bidirectional overrides: they display text in another order than it is written."""
 _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|(\\))")
 
 
-def harmless(text: str) -> str:
-    """The text for a reader: signs that something obeys as their numbers, no formula. Not meant to be read back."""
-    shown = "".join(_escaped(sign) if _is_obeyed(sign) else sign for sign in text)
+def readable_cell(text: str) -> str:
+    """The text for human readers: control characters escaped, formulas disarmed. Not reversible."""
+    shown = "".join(_escaped(sign) if _is_control(sign) else sign for sign in text)
     return f"'{shown}" if _is_formula(shown) else shown
 
 
-def guarded(text: str) -> str:
-    """The same so that `unguarded` gives the text back: backslashes are doubled."""
+def escape_cell(text: str) -> str:
+    """The same, but reversible by `unescape_cell`: backslashes are doubled."""
     doubled = text.replace("\\", "\\\\")
-    shown = "".join(_escaped(sign) if _is_obeyed(sign) else sign for sign in doubled)
+    shown = "".join(_escaped(sign) if _is_control(sign) else sign for sign in doubled)
     return f"'{shown}" if _is_formula(shown) or _is_formula(shown.lstrip("'")) else shown
 
 
-def unguarded(cell: str) -> str:
-    """What `guarded` was given; cells that need no guard, as all of older files, are as they are."""
+def unescape_cell(cell: str) -> str:
+    """Inverse of `escape_cell`. Cells that need no escaping, as all cells of older files, are returned unchanged."""
     if cell.startswith("'") and _is_formula(cell.lstrip("'")):
         cell = cell[1:]
     return _ESCAPED.sub(_sign, cell)
 
 
 def _is_formula(text: str) -> bool:
-    # Spreadsheets pass over spaces before a formula's sign.
+    # Spreadsheets ignore spaces before a formula.
     start = text.lstrip(" ")
     return start[:1] != "" and start[0] in _FORMULA and _NUMBER.fullmatch(start) is None
 
 
-def _is_obeyed(sign: str) -> bool:
-    return unicodedata.category(sign) in _OBEYED or sign in _OVERRIDES
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) in _CONTROL_CATEGORIES or sign in _OVERRIDES
 
 
 def _escaped(sign: str) -> str:

@@ -1,7 +1,7 @@
-"""YAML 1.2 and JSON text -> plain values, and where each was written. What every file of a user's is read by.
+"""Parses YAML 1.2 and JSON into plain values and their positions. All files that users write are read here.
 
-In YAML 1.2 `1e-4` is a number, `no` a word and `011` eleven. Only plain values pass: mappings with names as keys, each
-once, lists, text, finite numbers, true, false, null. Tags, merge keys and expansions beyond `MAX_NODES` are refused.
+In YAML 1.2 `1e-4` is a number, `no` a string and `011` eleven. Accepted are mappings with unique string keys, lists,
+strings, finite numbers, true, false and null. Tags, merge keys and more than `MAX_NODES` values are refused.
 """
 
 import json
@@ -16,10 +16,10 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from carcls.errors import DocumentError
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands in the tree: keys and list positions from the top."""
+"""Path of a value in the tree: keys and list indices from the root."""
 
 Plain: TypeAlias = Any
-"""int, float, str, bool, None, or a list or dict of these; a recursive alias would ask for a cast at every step."""
+"""int, float, str, bool, None, or a list or dict of these. Any, since a recursive alias would need casts everywhere."""
 
 MAX_BYTES = 256 * 1024
 MAX_NODES = 20_000
@@ -33,7 +33,7 @@ _BASES = {"0x": 16, "0o": 8, "0b": 2}
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the user wrote a key; sorts in reading order, overrides last."""
+    """Where the user wrote a key. Sorts in reading order, overrides last."""
 
     order: int
     text: str
@@ -41,7 +41,7 @@ class Position:
 
 
 def parse_yaml(text: str, file: str) -> tuple[Plain, dict[KeyPath, Position]]:
-    """The value of YAML text, and the position of every key in it; `file` is the name that positions carry.
+    """The value of a YAML text and the position of every key. `file` is the name shown in positions.
 
     Raises DocumentError with line and key.
     """
@@ -50,7 +50,7 @@ def parse_yaml(text: str, file: str) -> tuple[Plain, dict[KeyPath, Position]]:
 
 
 def parse_json(text: str, file: str) -> Plain:
-    """The value of JSON text, by the same rules. Raises DocumentError."""
+    """The value of a JSON text, under the same rules. Raises DocumentError."""
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_not_finite, parse_float=_finite)
         for count, (path, _) in enumerate(walk(value), start=1):
@@ -63,7 +63,7 @@ def parse_json(text: str, file: str) -> Plain:
 
 
 def describe(value: object) -> str:
-    """A value as an error message shows it: as it was written, and not too long."""
+    """A value as error messages show it: as the user wrote it, truncated if long."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -90,7 +90,7 @@ def _once(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
 
 
 def _not_finite(word: str) -> NoReturn:
-    raise ValueError(f"{word} cannot stand here; expected a finite number")
+    raise ValueError(f"{word} is not allowed here; expected a finite number")
 
 
 def _finite(text: str) -> float:
@@ -99,7 +99,7 @@ def _finite(text: str) -> float:
 
 
 class _Reader:
-    """Builds the plain tree from the composed nodes of one document, one value per place where an alias stands."""
+    """Builds the plain tree from the composed nodes of one document. Aliases are expanded at each use."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -115,7 +115,7 @@ class _Reader:
         except RecursionError as error:
             raise DocumentError(f"{self.file}:1", "YAML", "is nested too deeply") from error
         except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
-            # ruamel answers some broken texts with errors other than its own
+            # ruamel raises errors other than its own for some broken texts
             raise DocumentError(f"{self.file}:1", "YAML", f"cannot be read: {str(error).splitlines()[0]}") from error
         return None if root is None else self._value(root, ())
 
@@ -170,13 +170,13 @@ class _Reader:
             return _plain_scalar(str(node.tag).removeprefix(_TAG), node.value)
         except (ValueError, KeyError, OverflowError) as error:
             found = describe(node.value)
-            message = f"{found} cannot stand here; expected text, a finite number, true, false or null"
+            message = f"{found} is not allowed here; expected text, a finite number, true, false or null"
             raise self._refuse(node, path, message) from error
 
     def _text(self, node: ScalarNode, path: KeyPath) -> str:
         try:
             node.value.encode("utf-8")
-        except UnicodeEncodeError as error:  # "\ud800": half a character, which JSON and file systems refuse
+        except UnicodeEncodeError as error:  # "\ud800": a lone surrogate, which JSON and file systems refuse
             raise self._refuse(node, path, "holds text that is not valid Unicode") from error
         return str(node.value)
 

@@ -1,4 +1,4 @@
-"""The user's home folder, which a container's user need not have."""
+"""The user's home folder, which may be missing in containers."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from carcls.errors import HomeError
 
 
 def home_folder() -> Path:
-    """Absolute. Raises HomeError where neither HOME nor the system's table of users tells it."""
+    """Absolute path. Raises HomeError if neither HOME nor the passwd database names it."""
     try:
         return Path.home().absolute()
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""One configuration -> one trained classifier."""
+"""Trains one classifier from one configuration, in stages."""

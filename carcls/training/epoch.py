@@ -1,4 +1,4 @@
-"""One epoch: trained, validated, scored on the holdout where there is one, and its seconds shared out."""
+"""Runs one epoch: trains, validates, scores the holdout if there is one, and measures the time of each phase."""
 
 import statistics
 import time
@@ -16,27 +16,27 @@ from carcls.scoring.evidence import Evidence, as_evidence
 from carcls.splits.split import Split
 from carcls.store import take_use
 from carcls.training.error_messages import check_finite
-from carcls.training.inputs import StageInput
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores
+from carcls.training.stage_input import StageInput
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What came of one epoch, before anything followed from it."""
+    """Results of one epoch."""
 
     trained: Trained
     scores: Scores
-    """On validation."""
+    """Scores on validation photos."""
     holdout: Scores | None
-    """On the holdout photos, for reports alone; no choice may use them. None without a holdout."""
+    """Scores on holdout photos, only for reports; no decision may use them. None without a holdout."""
     seconds: PhaseSeconds
     store: StoreUse
-    """Since the epoch before, by all threads of this process."""
+    """By all threads of this process since the previous epoch."""
     trainable_parameters: int
     evidence: Evidence
     scaled: Scaled
-    """What weights are compared by."""
+    """Temperature-scaled validation losses, by which weights are compared."""
 
 
 def run_epoch(
@@ -48,9 +48,9 @@ def run_epoch(
     *,
     build_s: float,
 ) -> Epoch:
-    """Train, validate and score the epoch after `position`; `split` is the one that `photos` shows.
+    """Trains, validates and scores the epoch after `position`. `split` is the split of `photos`.
 
-    build_s: seconds that the learner took to enter the stage, 0 where it was in it already. Raises DivergedError.
+    build_s: seconds that the learner took to enter the stage, or 0 after its first epoch. Raises DivergedError.
     """
     clock = _Laps()
     batches = photos.training(position.epoch)
@@ -96,12 +96,12 @@ def _scored_holdout(
 
 
 def _is_last(config: TrainConfig, position: Position) -> bool:
-    """True of the training's last epoch as planned; `position` is the one before it."""
+    """True if the next epoch after `position` is the training's last planned one."""
     return position.epoch + 1 == config.total_epochs
 
 
 def _averaged(learner: Learner, photos: StageInput, split: Split) -> Iterator[tuple[str, Evidence]]:
-    """What each average of the stage's weights says of the same photos."""
+    """Evidence of the same photos for each average of the stage's weights."""
     for name, weights in learner.averages.by_name().items() if learner.averages else ():
         with learner.averaged(weights):
             validation = as_evidence(learner.probabilities(photos.validation()), split.validation.labels)
@@ -109,7 +109,7 @@ def _averaged(learner: Learner, photos: StageInput, split: Split) -> Iterator[tu
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
-    """Scores of (n, classes) against (n,); a log-loss of NaN where a probability is not finite."""
+    """Scores of probabilities (n, classes) for labels (n,). The log-loss is NaN if a probability is not finite."""
     if not np.isfinite(probabilities).all():
         return Scores(log_loss=float("nan"), accuracy=0.0, macro_f1=0.0)
     return Scores(
@@ -120,16 +120,16 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scor
 
 
 def waited_s(started_s: float, steps: Sequence[tuple[float, float]], ready_s: Mapping[int, float]) -> float:
-    """Seconds in which no step could run because its batch was not there: before the first step, and between steps.
+    """Seconds spent waiting for batches: before the first step, and at the start of each step.
 
-    steps: (begin, end) of each; a step begins where the one before ends, and waits for its batch by itself.
-    ready_s: when the photos of the step of that number were prepared.
+    steps: (begin, end) of each step; it begins when the previous one ends and includes the wait for its batch.
+    ready_s: step number -> time at which its batch was prepared.
     """
     return (steps[0][0] - started_s) + sum(_late_s(step, ready_s.get(n, 0.0)) for n, step in enumerate(steps))
 
 
 def traced_s(steps: Sequence[tuple[float, float]], ready_s: Mapping[int, float]) -> float:
-    """How much longer the first step took than the others' median, waiting left out; 0 where there is no other."""
+    """How much longer the first step took than the median of the others, without waiting; 0 if it is the only one."""
     computing = [end - begin - _late_s((begin, end), ready_s.get(n, 0.0)) for n, (begin, end) in enumerate(steps)]
     return max(0.0, computing[0] - statistics.median(computing[1:])) if computing[1:] else 0.0
 
@@ -140,7 +140,7 @@ def _late_s(step: tuple[float, float], ready_s: float) -> float:
 
 
 class _Laps:
-    """Seconds since the lap before."""
+    """Measures seconds since the previous lap."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()

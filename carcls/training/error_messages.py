@@ -1,4 +1,4 @@
-"""Trainings that cannot go on, told in the words of the configuration."""
+"""Errors of trainings that cannot continue, described in terms of the configuration."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from carcls.training.position import Position
 
 
 def check_finite(value: float, what: str, config: TrainConfig, position: Position) -> None:
-    """Raises DivergedError naming stage, epoch and value, where the epoch after `position` gave a value not finite."""
+    """Raises DivergedError naming stage, epoch and value if the epoch after `position` produced a non-finite value."""
     if not math.isfinite(value):
         stage = config.stages[position.stage]
         raise DivergedError(
@@ -22,9 +22,9 @@ def check_finite(value: float, what: str, config: TrainConfig, position: Positio
 
 @contextmanager
 def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | None = None) -> Iterator[None]:
-    """Turns the device's refusal, whatever its class, into an OutOfMemoryError naming stage, image and batch size.
+    """Turns any out-of-memory error into an OutOfMemoryError naming stage, image size and batch size.
 
-    micro_batch: photos at once; None: whole batches.
+    micro_batch: photos per forward pass, or None for whole batches.
     """
     try:
         yield
@@ -35,8 +35,8 @@ def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | Non
         if micro_batch is not None:
             photos = f"{micro_batch} of a batch's {config.batch_size} photos at once"
         refusal = OutOfMemoryError(
-            f"stage {config.stages[stage].name!r}: no room for {photos} at"
-            f" {config.stage_image_size(stage)} px through {config.backbone}; lower batch_size or the image size"
+            f"stage {config.stages[stage].name!r}: not enough memory for {photos} at"
+            f" {config.stage_image_size(stage)} px with {config.backbone}; lower batch_size or the image size"
         )
         refusal.stage = stage
         raise refusal from error

@@ -1,9 +1,8 @@
-"""What a frozen backbone makes of the photos, computed once per node instead of once per epoch and trial.
+"""Pooled features of a frozen backbone, computed once per node instead of once per epoch and trial.
 
-A stage that trains nothing but the head sees its photos only through the pooled features, and those change neither from
-epoch to epoch (but for the view) nor from trial to trial. The backbone runs in inference mode: what is frozen is a
-fixed function, without dropout or stochastic depth. Features are float16 with the store and without it, so that both
-give the same training.
+A stage that trains only the head depends on its photos only through pooled features, which are the same in all trials
+and, apart from the view, in all epochs. The backbone runs in inference mode, so it is a fixed function without dropout
+or stochastic depth. Features are float16 with and without the store, so that trainings are identical.
 """
 
 import contextlib
@@ -27,32 +26,32 @@ from carcls.input.pixels import pixels_key
 from carcls.input.prefetch import EpochBatches
 from carcls.input.stored_views import in_table_order
 from carcls.input.training_data import Part, TrainingData
-from carcls.store import Blank, Json, Progress, leave_out
+from carcls.store import ArrayWriter, Json, Progress, exclude_seconds
 
 _VERSION = 2
-"""Part of every key: raise it when the features of an equal key change."""
+"""Part of every key. Increase it when features change although their key does not."""
 _PIXELS_AT_ONCE = 64 * 224 * 224
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class FrozenBackbone:
-    """A backbone whose weights stay as they are, at one image size."""
+    """A backbone with fixed weights at one image size."""
 
     trunk: Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
-    """(pixels (n, size, size, 3), n at once) -> pooled features (n, d)."""
+    """(pixels (n, size, size, 3), batch size) -> pooled features (n, d)."""
     width: int
     """d, the number of features."""
     size_px: int
     identity: str | None
-    """Its weights by name, equal in all trainings that have the same; None: they are this training's own."""
+    """Identifies its weights across trainings, or None if they are specific to this training."""
     at_most: int | None = None
-    """Photos that the device has room for at once; None: as many as `photos_at_once` would have."""
+    """Photos that fit the device's memory at once, or None for no limit."""
 
     @property
     def photos_at_once(self) -> int:
-        """Depends on their size alone: rounding differs with it, and shared features must not depend on the trial; but
-        where the device has no room, features rounded otherwise are better than none."""
+        """Batch size. Depends only on the image size, since it affects rounding and shared features must not depend on
+        the trial. If memory is short, slightly different rounding is better than no features."""
         return max(1, min(64, _PIXELS_AT_ONCE // self.size_px**2, self.at_most or 64))
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -61,7 +60,7 @@ class FrozenBackbone:
 
 
 def backbone_identity(config: TrainConfig, weights: Path | None) -> str:
-    """Names the weights with which a configuration's backbone starts: those of a file by its content."""
+    """Identifies the initial weights of a configuration's backbone: a file by its content, or the random seed."""
     if weights is None:
         return f"random, seed {config.seed}, keras {keras.__version__}"
     with weights.open("rb") as file:
@@ -71,14 +70,14 @@ def backbone_identity(config: TrainConfig, weights: Path | None) -> str:
 def stored_features(
     backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, part: Part, view: int | None
 ) -> NDArray[np.float16]:
-    """float16 (n, d), row i of photo i of that part's table: plain, or augmented in one view.
+    """float16 (n, d); row i belongs to photo i of the part's table. view: augmented view, or None for plain photos.
 
-    From the store where the backbone is one that others may share, else computed for this call; plain ones are rows of
-    those of the tables that `data` shares. Raises DataError.
+    Comes from the store if the backbone is shared between trainings, and is computed otherwise. Plain features are
+    selected from those of `data.shared` tables if possible. Raises DataError.
     """
     table = data.table(part)
     if backbone.identity is not None:
-        with contextlib.suppress(StoreError):  # off, or unusable, as it has said
+        with contextlib.suppress(StoreError):  # off or unusable, which the store has logged
             return _from_store(backbone, config, data, table, view)
     own = np.empty((len(table), backbone.width), np.float16)
     _compute(own, backbone, config, data, table, view=view)
@@ -89,6 +88,7 @@ def _from_store(
     backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, table: ImageTable, view: int | None
 ) -> NDArray[np.float16]:
     """Raises StoreError."""
+    # Augmented views depend on a photo's position in its table, so tables can share only plain features.
     shared = data.shared_rows(table) if view is None else None
 
     def whole(table: ImageTable) -> NDArray[np.float16]:
@@ -96,7 +96,7 @@ def _from_store(
             feature_key(backbone, config, data, table, view),
             (len(table), backbone.width),
             np.float16,
-            lambda blank: _compute(blank, backbone, config, data, table, view=view),
+            lambda writer: _compute(writer, backbone, config, data, table, view=view),
         )
 
     if shared is None:
@@ -106,7 +106,7 @@ def _from_store(
 
 
 def _compute(
-    rows: Blank | NDArray[np.float16],
+    rows: ArrayWriter | NDArray[np.float16],
     backbone: FrozenBackbone,
     config: TrainConfig,
     data: TrainingData,
@@ -114,7 +114,7 @@ def _compute(
     *,
     view: int | None,
 ) -> None:
-    """Features of a whole table -> rows."""
+    """Writes the features of a whole table to `rows`."""
     done, took_s = 0, []
     progress = Progress(f"features of {config.backbone} at {backbone.size_px} px", len(rows))
     for pixels in _pixels(backbone, config, data, table, view):
@@ -123,7 +123,7 @@ def _compute(
         took_s.append(time.perf_counter() - started)
         done += len(pixels)
         progress.add(len(pixels))
-    leave_out(tracing_s(took_s))  # a training traces once; it would not trace again in each epoch
+    exclude_seconds(tracing_s(took_s))  # tracing happens once per training, not in each epoch
 
 
 def feature_key(
@@ -147,9 +147,9 @@ def feature_key(
 
 
 def tracing_s(calls_s: Sequence[float]) -> float:
-    """What tracing may have taken of calls of one shape: how much longer the first took than the others' median.
+    """Estimated tracing time in the first of several calls of one shape: its excess over the median of the others.
 
-    All of it where there is no other: what is left is never more than computing took.
+    For a single call it is all of its time, so that computing time is never overestimated.
     """
     if len(calls_s) < 2:
         return sum(calls_s)
@@ -157,14 +157,14 @@ def tracing_s(calls_s: Sequence[float]) -> float:
 
 
 def as_stored(features: NDArray[np.floating]) -> NDArray[np.float16]:
-    """The nearest float16; what is beyond its range becomes its largest number, NaN stays NaN."""
+    """Rounds to float16. Values beyond its range become its largest number; NaN stays NaN."""
     return np.clip(features, -_LARGEST, _LARGEST).astype(np.float16)
 
 
 def _pixels(
     backbone: FrozenBackbone, config: TrainConfig, data: TrainingData, table: ImageTable, view: int | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """All photos of a table in the table's order, some at a time."""
+    """All photos of a table in order, in batches."""
     if view is None:
         whole, some = data.pixels_of(table, backbone.size_px), backbone.photos_at_once
         for start in range(0, len(whole), some):

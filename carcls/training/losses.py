@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, where asked for with a weight for each class."""
+"""The training loss: cross-entropy, optionally with class weights."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from carcls.config import TrainConfig
 
 
 def training_loss(config: TrainConfig, class_counts: NDArray[np.int64]) -> keras.Loss:
-    """The loss of a configuration; `class_counts` (classes,): training photos of each class."""
+    """The loss of a configuration. class_counts: (classes,) number of training photos per class."""
     if config.class_balance != "weights":
         return keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
     return WeightedCrossentropy(class_weights(class_counts), label_smoothing=config.label_smoothing)
 
 
 def class_weights(class_counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weight of each class, float32 (classes,): inversely proportional to its photos, with mean 1 over all photos.
+    """Class weights, float32 (classes,): inversely proportional to class sizes, with mean 1 over all photos.
 
-    n / (classes with photos * photos of the class), after King & Zeng 2001, "Logistic Regression in Rare Events Data";
-    scikit-learn calls it "balanced". A class without photos weighs 1: nothing is ever multiplied by it.
+    n / (non-empty classes * photos of the class), after King & Zeng 2001, "Logistic Regression in Rare Events Data";
+    scikit-learn calls it "balanced". The weight of an empty class is 1 and never used.
     """
     present = class_counts > 0
     weights = class_counts.sum() / (max(int(present.sum()), 1) * np.maximum(class_counts, 1))
@@ -28,10 +28,10 @@ def class_weights(class_counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 class WeightedCrossentropy(keras.Loss):
-    """Cross-entropy with label smoothing, where each example counts as much as its class weighs.
+    """Cross-entropy with label smoothing and class weights.
 
-    The mean is over examples, not over weights: with the weights of `class_weights` an epoch's loss is the mean over
-    classes of the mean over their photos, as large as the plain loss where all classes do equally well.
+    The mean is over examples, not over weights. With `class_weights`, an epoch's loss is the mean over classes of the
+    mean over their photos; it equals the plain loss if all classes have the same loss.
     """
 
     def __init__(self, weights: NDArray[np.float32], *, label_smoothing: float) -> None:
@@ -39,15 +39,14 @@ class WeightedCrossentropy(keras.Loss):
         self.weights = weights
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ANN401 (tensors of whichever backend runs)
-        """Labels (b, classes), rows summing to 1, and probabilities (b, classes) -> losses (b,).
+    def call(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ANN401 (tensors of any backend)
+        """Losses (b,) of probabilities (b, classes) for labels (b, classes) with rows summing to 1.
 
-        Linear in the labels: a mixed photo counts as its parts do, each with the weight of its own class. Smoothing
-        spreads an example evenly, whatever the other classes weigh.
+        Linear in the labels: each part of a mixed photo has the weight of its own class. Smoothing spreads an example
+        evenly over classes, regardless of their weights.
         """
         weighted = y_true * keras.ops.convert_to_tensor(self.weights, dtype=y_pred.dtype)
         example = keras.ops.sum(weighted, axis=-1, keepdims=True)
-        # TensorFlow's cross-entropy has the gradient of labels that sum to 1, whatever they sum to: so the sum goes
-        # outside.
+        # TensorFlow's cross-entropy always has the gradient of labels that sum to 1, so the weight is applied outside.
         losses = keras.losses.categorical_crossentropy(weighted / example, y_pred, label_smoothing=self.label_smoothing)
         return losses * keras.ops.squeeze(example, axis=-1)

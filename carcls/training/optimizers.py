@@ -1,5 +1,4 @@
-"""Optimizer settings -> a Keras optimizer: one case per kind, clipping and weight decay the same for all; and the
-schedule that it looks its learning rate up in."""
+"""Builds Keras optimizers from settings, with the same clipping and weight decay for all kinds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +11,19 @@ from carcls.config import OptimizerConfig
 
 
 class RateTable(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate for each optimizer step, looked up; the last one holds for any step beyond."""
+    """A table of learning rates, one per optimizer step. The last one applies to all later steps."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         super().__init__()
         self.values = values
 
-    def __call__(self, step: Any) -> Any:  # noqa: ANN401 (a tensor of whichever backend runs)
+    def __call__(self, step: Any) -> Any:  # noqa: ANN401 (a tensor of any backend)
         """The rate of `step`, an integer scalar counted from 0."""
         index = keras.ops.minimum(keras.ops.cast(step, "int32"), len(self.values) - 1)
         return keras.ops.take(keras.ops.convert_to_tensor(self.values), index)
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras saves."""
+        """The configuration that Keras saves."""
         return {"values": self.values.tolist()}
 
 
@@ -33,11 +32,11 @@ def make_optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     variables: Sequence[keras.Variable],
 ) -> keras.optimizers.Optimizer:
-    """A fresh optimizer, not yet built, for the trainable `variables` of one stage.
+    """A new optimizer, not yet built, for the trainable `variables` of one stage.
 
-    Weight decay is decoupled from the gradient (Loshchilov & Hutter 2019): each step takes `weight_decay` times that
-    step's learning rate off every kernel, so that it follows the schedule. `is_decayed` tells what a kernel is; what is
-    frozen is not among `variables` and keeps its value. Clipping comes before the optimizer's own scaling.
+    Weight decay is decoupled (Loshchilov & Hutter 2019): each step shrinks every kernel (see `is_decayed`) by
+    `weight_decay` times that step's learning rate, so it follows the schedule. Frozen variables are not in `variables`
+    and do not change. Gradients are clipped before the optimizer's own scaling.
     """
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
@@ -52,12 +51,12 @@ def make_optimizer(
             optimizer = keras.optimizers.SGD(momentum=settings.momentum, nesterov=True, **common)
         case "rmsprop":
             optimizer = keras.optimizers.RMSprop(momentum=settings.momentum, **common)
-    # By identity: names would miss a bias called otherwise, and catch a kernel of a layer called "gamma".
+    # By identity: matching names would miss biases with other names, and match a kernel in a layer called "gamma".
     optimizer.exclude_from_weight_decay(var_list=[one for one in variables if not is_decayed(one)])
     return optimizer
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """True for kernels, of whatever layer: they have two or more axes. Biases, scale and shift of a normalisation and
-    ConvNeXt's LayerScale have one: decay would only pull them to a function that is less than the identity."""
+    """True for kernels of any layer, which have at least two axes. Biases, scale and shift of normalisation, and
+    ConvNeXt's LayerScale have one axis: decay would only pull them away from the identity."""
     return len(variable.shape) > 1

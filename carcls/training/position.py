@@ -1,4 +1,4 @@
-"""Where a training stands between two epochs and what one more makes of it: pure values, JSON in a checkpoint."""
+"""The position of a training between two epochs, and how an epoch advances it. Pure; stored as JSON in checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ from carcls.training.schedules import stops_early
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one epoch reached on the validation photos."""
+    """Scores of one epoch on one part of the split."""
 
     log_loss: float
     accuracy: float
@@ -31,40 +31,40 @@ class Best:
     path: str
     """Its weights, relative to the trial's folder."""
     image_size: int
-    """Side in px at which it was validated."""
+    """Side in px of its validation photos."""
     accuracy: float
     log_loss: float
     ends_stage: bool = False
     losses: tuple[float, ...] = ()
-    """Scaled, of each validation photo, for comparing later epochs with it; empty where accuracy decides."""
+    """Scaled losses of the validation photos, for comparison with later epochs; empty if accuracy decides."""
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts from worse to better by accuracy, ties by log-loss."""
+        """Sorts from worse to better by accuracy, then log-loss."""
         return (self.accuracy, -self.log_loss)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A training between two epochs. Early stopping and plateau need no counters: the stage's log-losses tell."""
+    """A training between two epochs. Early stopping and plateau are derived from the stage's log-losses."""
 
     epoch: int = 0
-    """Epochs finished over all stages."""
+    """Number of finished epochs over all stages."""
     stage: int = 0
-    """Stage of the last finished epoch, or the one just entered."""
+    """Stage of the last finished epoch, or the stage just entered."""
     stage_ended: bool = False
     log_losses: tuple[float, ...] = ()
-    """On validation, of the stage's finished epochs."""
+    """Validation log-losses of the stage's finished epochs."""
     best: Best | None = None
 
     @property
     def stage_epoch(self) -> int:
-        """Epochs finished within the stage."""
+        """Number of finished epochs of the stage."""
         return len(self.log_losses)
 
     @property
     def next_stage(self) -> int:
-        """Stage of the next epoch; the number of stages where all have ended."""
+        """Stage of the next epoch; equals the number of stages when all have ended."""
         return self.stage + 1 if self.stage_ended else self.stage
 
     @property
@@ -75,7 +75,7 @@ class Position:
         return self.best
 
     def entering(self, stage: int) -> "Position":
-        """At the first epoch of a stage; unchanged where that stage is already under way."""
+        """The position at the start of a stage, or unchanged if that stage has already begun."""
         if stage == self.stage and not self.stage_ended:
             return self
         return replace(self, stage=stage, stage_ended=False, log_losses=())
@@ -83,10 +83,10 @@ class Position:
     def after_epoch(
         self, config: TrainConfig, scores: Scores, scaled: Scaled | None = None, *, attempt: int
     ) -> "Position":
-        """One epoch on, with its weights kept or not.
+        """The position after one more epoch, whose weights become the best or not.
 
-        scaled: by which the weights kept are chosen, see `choices.replaces`; None: by accuracy, where only a strictly
-        higher rank takes the place of an earlier one.
+        scaled: losses that decide which weights are kept, see `choices.replaces`. None decides by accuracy: only a
+        strictly higher rank replaces earlier weights.
         """
         stage, epoch, log_losses = config.stages[self.stage], self.epoch + 1, (*self.log_losses, scores.log_loss)
         stage_ended = len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses)
@@ -131,7 +131,7 @@ def _replaces(new: Best, kept: Best) -> bool:
 
 
 def stopping_note(stage: StageConfig, position: Position) -> tuple[str, ...]:
-    """What a reader should know about the end of a stage."""
+    """Remark about a stage that stopped early; empty otherwise."""
     rule = stage.early_stopping
     if rule is None or not position.stage_ended or position.stage_epoch == stage.epochs:
         return ()

@@ -1,4 +1,4 @@
-"""Which files of a trial are still needed, and deleting the others. Light: the driver, which has no Keras, uses it."""
+"""Decides which files of a trial are still needed and deletes the others. Keras-free, since the driver uses it."""
 
 import re
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ _OURS = re.compile(r"attempt-(?P<attempt>\d+)/(?P<kind>epoch|best)-(?P<epoch>\d{
 
 
 def checkpoint_name(attempt: int, epoch: int) -> str:
-    """Full state after an epoch, relative to the trial's folder."""
+    """File with the full state after an epoch, relative to the trial's folder."""
     return f"attempt-{attempt}/epoch-{epoch:04d}.npz"
 
 
 def best_name(attempt: int, epoch: int) -> str:
-    """Weights of an epoch that was the best so far, relative to the trial's folder."""
+    """File with the weights of an epoch that was the best so far, relative to the trial's folder."""
     return f"attempt-{attempt}/best-{epoch:04d}.npz"
 
 
 def trial_file(folder: Path, relative: str) -> Path:
-    """The file that a report or a resume names. Raises CheckpointError for a name that might leave the folder."""
+    """Path of a file in a report or resume. Raises CheckpointError for a name that might leave the folder."""
     if not _OURS.fullmatch(relative):
         raise CheckpointError(
-            f"{relative!r} names no checkpoint of a trial; expected a path such as {checkpoint_name(0, 3)!r}"
+            f"{relative!r} is not a checkpoint of a trial; expected a path such as {checkpoint_name(0, 3)!r}"
         )
     return folder / relative
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _File:
-    """What a checkpoint's name says; sorts by age, the newest last."""
+    """The parsed name of a checkpoint. Sorts by age, the newest last."""
 
     epoch: int
     attempt: int
@@ -46,14 +46,14 @@ def _parse(name: str) -> _File | None:
 
 
 def epoch_of(name: str) -> int:
-    """Epoch, counted from 1, of a checkpoint. Raises CheckpointError for a name that is none of a checkpoint."""
+    """Epoch of a checkpoint, counted from 1. Raises CheckpointError for any other name."""
     trial_file(Path(), name)
     file = _parse(name)
     return file.epoch if file else 0
 
 
 def is_best_weights(name: str) -> bool:
-    """True for weights alone, False for a full state and for what is no checkpoint."""
+    """True for a file of best weights, False for a full state or any other name."""
     file = _parse(name)
     return file is not None and file.is_best
 
@@ -70,9 +70,9 @@ def _files(folder: Path) -> list[_File]:
 
 
 def checkpoints_up_to(folder: Path, newest: str) -> tuple[str, ...]:
-    """`newest`, and whatever else lies there of no later epoch, the latest first: what a training may go on from.
+    """Checkpoints that a training may resume from: `newest`, then others of the same or earlier epochs, latest first.
 
-    Raises CheckpointError for a name that is none of a checkpoint.
+    Raises CheckpointError if `newest` is not a checkpoint's name.
     """
     trial_file(folder, newest)
     last = _parse(newest)
@@ -81,14 +81,14 @@ def checkpoints_up_to(folder: Path, newest: str) -> tuple[str, ...]:
 
 
 def files_to_keep(reports: Sequence[EpochReport]) -> frozenset[str]:
-    """Relative paths still needed: the last two checkpoints and the best weights that those two epochs name."""
+    """Relative paths still needed: the last two checkpoints and the best weights that they refer to."""
     return frozenset(path for report in reports[-2:] for path in (report.checkpoint, report.best_weights))
 
 
 def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """Delete, of the files that a trial's reports name, all but `files_to_keep`. Nothing else in the folder is touched.
+    """Deletes files that a trial's reports refer to, except `files_to_keep`. Touches nothing else in the folder.
 
-    Reports come in order of epochs. A name that is not one of ours is left alone: reports are data, not orders.
+    Reports are in order of epochs. Names that are not checkpoints are ignored, since reports are untrusted data.
     """
     for path in sorted(_named(reports) - files_to_keep(reports)):
         if _OURS.fullmatch(path):
@@ -96,23 +96,24 @@ def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
 
 
 def remove_unrecorded(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """Delete what dead attempts left: checkpoints that no report names, and files cut off while being written.
+    """Deletes leftovers of dead attempts: checkpoints that no report refers to, and partly written files.
 
-    Kept is what an attempt since the last report has trained again, its own checkpoint being lost: it stands in for
-    that. Only for a trial of which nothing runs: a living attempt's newest checkpoint is not recorded yet.
+    Keeps the newest checkpoints of epochs that a later attempt has retrained, since they replace lost ones. Only call
+    it for a trial that is not running: a running attempt's newest checkpoint is not recorded yet.
     """
-    kept = _named(reports) | {file.name for file in _newest(_trained_again(folder, reports))}
+    kept = _named(reports) | {file.name for file in _newest(_retrained(folder, reports))}
+    # The pattern also matches temporary files of interrupted writes, whose names begin with a dot.
     for path in folder.glob("attempt-*/*.npz"):
         if path.relative_to(folder).as_posix() not in kept and path.is_file():
             path.unlink(missing_ok=True)
 
 
-def prune_trained_again(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """While epochs are trained again that `reports` hold already: of those that stand in for them, keep the newest.
+def prune_retrained(folder: Path, reports: Sequence[EpochReport]) -> None:
+    """Deletes all but the newest checkpoints of retrained epochs, while epochs in `reports` are trained again.
 
-    Nothing that a report names is touched.
+    Touches no file that a report refers to.
     """
-    again = _trained_again(folder, reports)
+    again = _retrained(folder, reports)
     for file in set(again) - set(_newest(again)):
         (folder / file.name).unlink(missing_ok=True)
 
@@ -121,8 +122,8 @@ def _named(reports: Sequence[EpochReport]) -> set[str]:
     return {path for report in reports for path in (report.checkpoint, report.best_weights)}
 
 
-def _trained_again(folder: Path, reports: Sequence[EpochReport]) -> list[_File]:
-    """Checkpoints of epochs that are recorded with other ones, by attempts later than the last recorded."""
+def _retrained(folder: Path, reports: Sequence[EpochReport]) -> list[_File]:
+    """Checkpoints of already recorded epochs, written by attempts after the last recorded one."""
     last = _parse(reports[-1].checkpoint) if reports else None
     if last is None:
         return []
@@ -130,5 +131,5 @@ def _trained_again(folder: Path, reports: Sequence[EpochReport]) -> list[_File]:
 
 
 def _newest(files: Sequence[_File]) -> list[_File]:
-    """The last two checkpoints, and the last two best weights, which are those that they name."""
+    """The last two checkpoints and the last two best weights, which are those that they refer to."""
     return [*[file for file in files if not file.is_best][-2:], *[file for file in files if file.is_best][-2:]]

@@ -1,4 +1,4 @@
-"""Learning-rate curves and the two rules that watch validation log-loss: pure functions over plain values."""
+"""Learning-rate schedules, and the two rules that depend on validation log-loss. Pure functions of plain values."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from carcls.config import EarlyStoppingConfig, ScheduleConfig, StageConfig
 
 
 def rates(stage: StageConfig, steps_per_epoch: int) -> NDArray[np.float32]:
-    """Learning rate of every step of a stage: shape (epochs * steps_per_epoch,), all above 0.
+    """Learning rates of all steps of a stage: shape (epochs * steps_per_epoch,), all above 0.
 
     Constant and cosine start with a linear warm-up whose first step is already above 0. The cosine (one cycle of
-    Loshchilov & Hutter 2017) would reach the floor on the step after the last, so that no step is spent at a rate of 0.
-    Plateau is a constant start: `plateau_factor` lowers it between epochs.
+    Loshchilov & Hutter 2017) would reach the floor one step after the last, so no step has a rate of 0. Plateau is
+    constant here; `plateau_factor` lowers it between epochs.
     """
     if steps_per_epoch < 1:
         raise ValueError(f"steps_per_epoch must be at least 1, found {steps_per_epoch}")
@@ -23,7 +23,7 @@ def rates(stage: StageConfig, steps_per_epoch: int) -> NDArray[np.float32]:
         factors = np.ones(total)
     else:
         warmup = round(schedule.warmup_epochs * steps_per_epoch)
-        rise = np.arange(1, warmup + 1)[:total] / max(warmup, 1)  # cut where the stage ends before its warm-up
+        rise = np.arange(1, warmup + 1)[:total] / max(warmup, 1)  # truncated if the stage ends during warm-up
         factors = np.concatenate([rise, _after_warmup(schedule, total - len(rise))])
     return (stage.learning_rate * factors).astype(np.float32)
 
@@ -36,10 +36,10 @@ def _after_warmup(schedule: ScheduleConfig, steps: int) -> NDArray[np.float64]:
 
 
 def plateau_factor(schedule: ScheduleConfig, log_losses: Sequence[float]) -> float:
-    """What multiplies the stage's learning rate after epochs with these validation log-losses; 1 for other kinds.
+    """Factor of the stage's learning rate after epochs with these validation log-losses; 1 for other kinds.
 
-    As Keras' ReduceLROnPlateau without cooldown: each `patience_epochs` without a new best multiply by `factor`, never
-    below `floor`.
+    As Keras's ReduceLROnPlateau without cooldown: every `patience_epochs` epochs without a new best multiply it by
+    `factor`, down to `floor`.
     """
     if schedule.kind != "plateau":
         return 1.0
@@ -47,13 +47,13 @@ def plateau_factor(schedule: ScheduleConfig, log_losses: Sequence[float]) -> flo
     for loss in log_losses:
         waited = 0 if loss < best else waited + 1
         best = min(best, loss)
-        if waited == schedule.patience_epochs:
+        if waited == schedule.patience_epochs:  # counting starts again after each reduction, as in Keras
             factor, waited = max(schedule.floor, factor * schedule.factor), 0
     return factor
 
 
 def stops_early(rule: EarlyStoppingConfig | None, log_losses: Sequence[float]) -> bool:
-    """True where the last `patience_epochs` of a stage each failed to beat its best log-loss by `min_delta`."""
+    """True if none of a stage's last `patience_epochs` epochs improved its best log-loss by `min_delta`."""
     if rule is None:
         return False
     best, waited = float("inf"), 0

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from carcls.system.own_path import leave_current_folder_out
+from carcls.system.module_path import remove_current_folder
 from search.cli.actions import (
     check_cluster_access,
     open_study,
@@ -220,7 +220,7 @@ def demo() -> None:
 
 def main() -> None:
     """The console script. Errors meant for the user become one message without a traceback, and exit code 2."""
-    leave_current_folder_out()
+    remove_current_folder()
     install_safe_streams()
     from carcls.errors import CarclsError
     from search.errors import SearchError

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from carcls.events import EpochReport
-from carcls.system.atomic import away_behind, is_full_disk
+from carcls.system.atomic import is_full_disk, unreachable_cause
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
 from search.policy.failures import may_be_retried
@@ -21,7 +21,7 @@ def _without_disk_faults() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_full_disk(error) and away_behind(error) is None:
+        if not is_full_disk(error) and unreachable_cause(error) is None:
             raise
 
 

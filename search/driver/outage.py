@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from carcls.system.atomic import away_behind
+from carcls.system.atomic import unreachable_cause
 from search.experiment.experiment import Experiment
 from search.study.checked_files import problems
 from search.study.folder import StudyFolder
@@ -108,7 +108,7 @@ class Outage:
         try:
             yield
         except OSError as error:
-            away = away_behind(error)
+            away = unreachable_cause(error)
             if away is None:
                 raise
             self.met(f"{away.filename or self._place}: {away.strerror}")

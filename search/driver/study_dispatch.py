@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from carcls.training.retention import prune_checkpoints, prune_trained_again, remove_unrecorded
+from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import Spending
 from search.driver.disk_room import CheckpointRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
@@ -121,7 +121,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _reported_again(self, number: int) -> None:
         with self._outage.noticed():  # what is not deleted now is after a later epoch
-            prune_trained_again(self._folder.trial(number), self._study.record(number).reports)
+            prune_retrained(self._folder.trial(number), self._study.record(number).reports)
 
     def _after_report(self, number: int, report: EpochReport) -> None:
         del report

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.table import ImageTable, load_unlabelled
 from carcls.errors import DataError
-from carcls.inference.members import Member
+from carcls.inference.ensemble import Member
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
 from carcls.input.training_data import TrainingData

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls.backend import devices
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from search.experiment.node_store import open_store
 from search.final.score_job import ScoreJob, result_of
@@ -32,7 +32,9 @@ def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline:
     )
 
 
-def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
+def _score(
+    job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None
+) -> None:
     # Nothing else runs on the machine, so the framework chooses threads and GPU memory.
     devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
     store = open_store(job.experiment.store)
@@ -44,7 +46,7 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
             store=store,
             view_seed=segment.view_seed,
             processes=segment.threads,
-            nursery=nursery,
+            batch_server=batch_server,
             shared=shared_tables(own, data_root, fold=fold),
         )
         for fold in folds

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
+from carcls.inference.ensemble import Member, averaged
 from carcls.inference.export import export_model
-from carcls.inference.members import Member, averaged
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
 from carcls.inference.view_priors import recorded_priors
@@ -27,7 +27,7 @@ from carcls.scoring import metrics
 from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import read_split
 from carcls.system import atomic
-from carcls.training.stages import load_best
+from carcls.training.fine_tuning import load_best
 from search.experiment.experiment import Experiment
 from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
 from search.study.efficiency import Efficiency, stage_costs

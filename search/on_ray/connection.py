@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from carcls.system.home import home_folder
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 from search.errors import ClusterError
 from search.on_ray.auth import new_token, restrict_default_file, using_token
 from search.on_ray.nodes import Node
@@ -95,7 +95,7 @@ def _init(
     forwarded = {key: os.environ[key] for key in _FORWARDED if key in os.environ}
     environment = {"env_vars": {**_WORKER_ENV, **forwarded, **worker_env}}
     try:
-        with current_folder_left_out():
+        with without_current_folder():
             ray.init(
                 address=address,
                 runtime_env=environment,

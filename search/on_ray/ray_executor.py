@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.error import TuneError
 
 from carcls.errors import DiskFullError
-from carcls.system.atomic import away_behind, full_disk_behind
+from carcls.system.atomic import full_disk_cause, unreachable_cause
 from search.driver.dispatch import Dispatcher
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.errors import ClusterError, StudyError
@@ -59,7 +59,7 @@ class RayExecutor:
         except RuntimeError as error:
             raise ClusterError(f"Ray failed: {error}; {self._how}") from error
         except (OSError, TuneError) as error:
-            full, away = full_disk_behind(error), away_behind(error)
+            full, away = full_disk_cause(error), unreachable_cause(error)
             if full is not None:
                 raise DiskFullError(f"{full}; then {self._how}") from error
             if away is None:

@@ -16,7 +16,7 @@ import numpy as np
 import ray
 
 from carcls.config import TrainConfig
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.nodes import Node, pinned_to, task_result
@@ -86,7 +86,7 @@ def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tupl
 
 
 def _begin(configs: list[dict[str, Any]]) -> "subprocess.Popen[str]":
-    with current_folder_left_out():
+    with without_current_folder():
         process = subprocess.Popen(
             [sys.executable, "-m", "search.worker.weights_check"],
             stdin=subprocess.PIPE,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from carcls.config import TrainConfig
-from carcls.training.smallest_part import smallest_part
+from carcls.training.min_micro_batch import min_micro_batch
 
 TRIES_OF_THE_FEWEST = 2
 """Refused so often, one try after the other, the fewest photos never fit there.
@@ -101,7 +101,7 @@ def _implies(one: Refusal, other: Refusal) -> bool:
 
 def smallest_micro_batch(config: TrainConfig) -> int:
     """The fewest photos at once that can train all of its stages."""
-    return max(smallest_part(config, stage) for stage in range(len(config.stages)))
+    return max(min_micro_batch(config, stage) for stage in range(len(config.stages)))
 
 
 def micro_batch(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from carcls.config import RankBy
 from carcls.events import EpochReport
 from carcls.system import atomic
-from carcls.system.containers import regular_size
+from carcls.system.zip_files import regular_size
 from search.errors import CurvesError
 from search.experiment.domains import Value
 

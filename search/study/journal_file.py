@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from carcls.system.atomic import away_behind, naming_full_disk
+from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
 from search.study.journal_lines import Chain, is_unfinished
 from search.terminal.logs import get_logger
@@ -42,7 +42,7 @@ class Patience:
             try:
                 result = action()
             except OSError as error:
-                if not self.minutes or away_behind(error) is None:
+                if not self.minutes or unreachable_cause(error) is None:
                     raise
                 if began_s is None:
                     began_s = time.monotonic()

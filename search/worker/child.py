@@ -24,12 +24,12 @@ from carcls.errors import (
     WeightsError,
 )
 from carcls.input.batch_worker import serve
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
-from carcls.system.atomic import away_behind, is_full_disk
-from carcls.training.epoch_files import newest_whole, position_of
+from carcls.system.atomic import is_full_disk, unreachable_cause
+from carcls.training.epoch_files import newest_intact, position_of
+from carcls.training.fine_tuning import fine_tune
 from carcls.training.position import Position
-from carcls.training.stages import fine_tune
 from search.errors import SearchError
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
@@ -42,8 +42,8 @@ from search.worker.segment_config import config_of
 
 _PIECE_BYTES = 1 << 20
 
-Work = Callable[[Outbox, Nursery | None], None]
-"""The work of a child: it sends messages through the outbox, and gets its batch workers from the nursery."""
+Work = Callable[[Outbox, BatchWorkerServer | None], None]
+"""The work of a child: it sends messages through the outbox, and gets its batch workers from the batch_server."""
 
 
 def run_training(segment: Segment, messages: Connection, lifeline: Connection) -> None:
@@ -78,13 +78,13 @@ def run_in_child(
     # What the fork server imported lives as long as this process, so collections can skip it (0.3 s each).
     gc.freeze()
     # Before anything else: to fork, this process must have one thread, and must not have run TensorFlow.
-    nursery = Nursery.forked(serve) if threads > 1 else None
+    batch_server = BatchWorkerServer.forked(serve) if threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
         _redirect_output(output)
-        work(outbox, nursery)
+        work(outbox, batch_server)
     except Exception as error:  # noqa: BLE001 - the trial boundary: every error is recorded as data
         with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
@@ -113,7 +113,7 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
+def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None) -> None:
     devices.configure(
         threads=segment.threads,
         deterministic=segment.deterministic,
@@ -129,7 +129,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
             store=store,
             view_seed=segment.view_seed,
             processes=segment.threads,
-            nursery=nursery,
+            batch_server=batch_server,
             shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
         ),
         outbox.send,
@@ -154,7 +154,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     with contextlib.suppress(FileNotFoundError), (study.trial(segment.number) / segment.resume).open("rb") as file:
         while file.read(_PIECE_BYTES):
             pass
-    name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
+    name, lost = newest_intact(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
         text = f"trial {segment.number}: {'; '.join(lost)}: {f'resumes from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
@@ -184,4 +184,4 @@ def _concerns_all(error: Exception) -> bool:
     """True if the error is about photos, split, weights or storage, which all trials share."""
     if isinstance(error, MisfitError):
         return False
-    return isinstance(error, DataError | WeightsError | CheckpointError) or away_behind(error) is not None
+    return isinstance(error, DataError | WeightsError | CheckpointError) or unreachable_cause(error) is not None

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
 from carcls.events import EpochReport
-from carcls.system.own_path import current_folder_left_out
+from carcls.system.module_path import without_current_folder
 from search.experiment.settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
@@ -68,7 +68,7 @@ def segment_messages(
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
     child = context.Process(target=main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
-    with _starting, _main_module_hidden(), current_folder_left_out(), _ctrl_c_blocked():
+    with _starting, _main_module_hidden(), without_current_folder(), _ctrl_c_blocked():
         child.start()
         _count_children(+1)
     child_messages.close()

@@ -1,4 +1,4 @@
-"""Small photos and data folders, made where a test needs them."""
+"""Fixtures that create small photos and data folders."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def write_photo() -> Callable[..., None]:
-    """write_photo(path, seed, size=(width, height)): smooth noise; equal seeds give equal bytes."""
+    """write_photo(path, seed, size=(width, height)) writes smooth noise. Equal seeds give equal bytes."""
 
     def write(path: Path, seed: int, size: tuple[int, int] = (24, 16)) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def write_photo() -> Callable[..., None]:
 
 @pytest.fixture
 def make_root(tmp_path: Path, write_photo: Callable[..., None]) -> Callable[..., Path]:
-    """make_root({"0": 3, "1": 2}, test=2): a data folder with so many photos of each class; returns its path."""
+    """make_root({"0": 3, "1": 2}, test=2) creates a data folder with so many photos per class and returns its path."""
 
     def make(counts: Mapping[str, int], *, test: int = 0, folder: str = "photos") -> Path:
         root = tmp_path / folder

@@ -1,4 +1,4 @@
-"""The catalog says of each backbone what keras.applications says. What only a built model can tell: test_every_row."""
+"""The catalog agrees with keras.applications. Checks that need built models are in test_every_row."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One concrete training configuration: what it accepts, what it refuses, and what it says then."""
+"""The configuration of one training: what it accepts, what it refuses, and its messages."""
 
 import pytest
 from hypothesis import given
@@ -87,7 +87,7 @@ def test_refuses_and_says_why(changes, message):
         train_config(**changes)
 
 
-def test_decay_and_momentum_stand_where_they_mean_something_or_nothing():
+def test_decay_and_momentum_are_accepted_where_they_apply():
     for kind in ("adamw", "sgd", "rmsprop"):
         assert train_config(optimizer={"kind": kind, "weight_decay": 0.01}).optimizer.weight_decay == 0.01
     for kind in ("adam", "adamw"):

@@ -1,4 +1,4 @@
-"""What a training tells survives JSON, also from before a field existed."""
+"""Reports round-trip through JSON, and older reports without newer fields are read."""
 
 import json
 from dataclasses import replace
@@ -35,13 +35,13 @@ def test_a_report_survives_json():
     assert REPORT.seconds.total == 15.75
 
 
-def test_a_report_from_before_the_store_was_counted_used_none():
+def test_an_older_report_without_store_use_is_read():
     old = {key: value for key, value in REPORT.to_json().items() if key not in ("store", "notes")}
     read = EpochReport.from_json(old)
     assert (read.store, read.notes, read.val_accuracy) == (StoreUse(), (), 0.875)
 
 
-def test_a_report_from_before_there_was_a_holdout_has_no_score_on_it():
+def test_an_older_report_without_holdout_has_no_holdout_score():
     old = {key: value for key, value in REPORT.to_json().items() if not key.startswith("holdout_")}
     old["seconds"] = {key: value for key, value in old["seconds"].items() if key != "holdout"}
     assert EpochReport.from_json(old) == REPORT
@@ -56,7 +56,7 @@ def test_a_report_that_says_judge_is_read():
     assert EpochReport.from_json(old) == scored
 
 
-def test_a_report_from_before_batches_were_cut_had_whole_ones():
+def test_an_older_report_without_micro_batch_had_whole_batches():
     old = {key: value for key, value in REPORT.to_json().items() if key != "micro_batch"}
     assert EpochReport.from_json(old) == REPORT
     assert REPORT.micro_batch is None

@@ -1,4 +1,4 @@
-"""DESIGN.md's rules, held against whole trainings: what their checkpoints say, not what the code means to do."""
+"""DESIGN.md's rules, checked on the checkpoints of whole trainings."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +24,7 @@ from carcls.models.freezing import Block, blocks, set_trainable
 from carcls.splits.split import Split, make_split
 from carcls.store import Store
 from carcls.training.checkpoint import load_state
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
 
 STAGES = (
     {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-2},
@@ -36,7 +36,7 @@ STAGES = (
 @dataclass
 class Trained:
     start: dict[str, NDArray]
-    """Backbone weights before the training, by checkpoint key."""
+    """Backbone weights before training, by checkpoint key."""
     stages: list[dict[str, NDArray]]
     """All variables after each stage."""
     val_log_losses: list[float]
@@ -57,7 +57,7 @@ def source(split: Split) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory) -> tuple[Split, Split]:
-    """Two splits with the same photos to train on, whose validation photos have not one byte in common."""
+    """Two splits with the same training photos and entirely different validation photos."""
     root: Path = tmp_path_factory.mktemp("stripes")
     places = {f"{number}.png": str(number % 3) for number in range(18)}
     for number, (name, category) in enumerate(places.items()):
@@ -75,7 +75,7 @@ def splits(tmp_path_factory) -> tuple[Split, Split]:
 
 @pytest.fixture(scope="module")
 def weights(splits, tmp_path_factory) -> Path:
-    """Random weights with BatchNorm statistics of the photos, without which no gradient comes through 27 layers."""
+    """Random weights with BatchNorm statistics of the photos; without these, gradients vanish over 27 layers."""
     keras.utils.set_random_seed(0)
     backbone = build_backbone("MobileNet", 0.25, 32)
     for layer in backbone.layers:
@@ -119,7 +119,7 @@ def trained(splits, weights, tmp_path_factory) -> Trained:
 
 
 def test_no_validation_photo_reaches_any_weight_at_any_stage(splits, weights, trained, tmp_path):
-    """Other photos to validate on: other scores, and the same weights, moments and seeds to the bit."""
+    """Other validation photos give other scores, but bit-equal weights, moments and seeds."""
     assert splits[0].train == splits[1].train
     assert not set(splits[0].validation.digests) & set(splits[1].validation.digests)
     other = train(splits[1], weights, tmp_path)
@@ -186,7 +186,7 @@ def test_a_larger_fraction_trains_all_that_a_smaller_one_does(inverted_residuals
 
 
 def test_tta_of_a_model_that_no_view_can_deceive_is_its_plain_prediction():
-    """The model counts on nothing but the order of the colours' brightness, which every view keeps."""
+    """The model only depends on the order of the channels' brightness, which every view preserves."""
     inputs = keras.Input((32, 32, 3))
     colours = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.ops.cast(keras.ops.argsort(colours, axis=-1), "float32") / 3.0)

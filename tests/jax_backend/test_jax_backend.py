@@ -26,8 +26,8 @@ from carcls.backend import devices
 from carcls.config import AugmentConfig, HeadConfig, OptimizerConfig, ScheduleConfig, StageConfig, TrainConfig
 from carcls.dataset.table import load_dataset
 from carcls.events import best_report
+from carcls.inference.ensemble import Member, averaged
 from carcls.inference.export import export_model, load_model
-from carcls.inference.members import Member, averaged
 from carcls.inference.submission import write_submission
 from carcls.inference.tta import VIEWS, average, predict_view
 from carcls.inference.view_choice import choose_views
@@ -36,12 +36,12 @@ from carcls.models.classifier import build_classifier
 from carcls.scoring import metrics
 from carcls.splits.split import make_split
 from carcls.store import Store
-from carcls.training.accumulation import accumulating
 from carcls.training.checkpoint import load_state
+from carcls.training.fine_tuning import fine_tune, load_best
+from carcls.training.gradient_accumulation import accumulating
 from carcls.training.losses import WeightedCrossentropy, class_weights
 from carcls.training.micro_batches import Accumulation
 from carcls.training.micro_batches import parts as cut_into
-from carcls.training.stages import fine_tune, load_best
 
 SIZE = 32
 KINDS = {"0": ((120, 20, 20), 0), "1": ((20, 120, 20), 1), "2": ((20, 20, 120), None)}

@@ -1,12 +1,12 @@
-"""Trains the backbone behind `weights: sample` on drawn cars that the sample data never shows.
+"""Trains the backbone of `weights: sample` on drawn cars that are not in the sample data.
 
     python -m carcls.models.sample_weights.train
 
-It learns to name both a photo's model and the model's traits (height, place of the pillars, kind of hubs, tone of the
-roof, ...): a photo then teaches dozens of numbers instead of one, and the features hold for models never seen.
+It learns to predict both a photo's model and the model's traits (height, position of the pillars, kind of hubs, tone of
+the roof, ...). Each photo then has dozens of targets instead of one, and the features generalise to unseen models.
 
-150 models, 80 photos each, 13 epochs: 1,120 s on 2 cores that eight other jobs shared. A linear model on
-the frozen features is then right for 0.947 of 300 photos of the sample data's models (fitted to 700 others).
+150 models, 80 photos each, 13 epochs: 1,120 s on 2 cores shared with eight other jobs. A linear model on the frozen
+features, fitted to 700 photos of the sample data's models, then has an accuracy of 0.947 on 300 others.
 """
 
 import argparse
@@ -31,7 +31,7 @@ COMMAND = "python -m carcls.models.sample_weights.train"
 ALPHA = 0.35
 SIZE_PX = 96
 FAMILY = 1
-"""Car models to learn from; the sample data is family 0."""
+"""Family of car models to learn from; the sample data is family 0."""
 PROBE_FAMILY = 0
 SEED = 0
 BATCH_SIZE = 32
@@ -39,9 +39,9 @@ LABEL_SMOOTHING = 0.1
 PEAK_RATE = 2e-3
 WARMUP_SHARE = 0.08
 FIRST_SIZE_PX = 64
-"""Shapes are learned on small photos, at half the cost; the last quarter of the epochs sees the full size."""
+"""Size for the first three quarters of the epochs, at half the cost; the last quarter uses the full size."""
 NORM_MOMENTUM = 0.98
-"""Of the moving statistics: Keras builds MobileNetV2 with 0.999, which a short training never fills."""
+"""Momentum of the moving statistics. Keras's 0.999 for MobileNetV2 is too slow for a short training."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,7 +88,7 @@ def draw(
 
 
 def traits(models: Sequence[CarModel]) -> NDArray[np.float32]:
-    """What the backbone learns to name: (models, traits), each trait standardised over the models."""
+    """Targets of the backbone: (models, traits), each trait standardised over the models."""
     table = np.array([_trait_row(model) for model in models], dtype=np.float64)
     deviation = table.std(axis=0)
     standardised = (table - table.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
@@ -96,7 +96,7 @@ def traits(models: Sequence[CarModel]) -> NDArray[np.float32]:
 
 
 def _trait_row(model: CarModel) -> list[float]:
-    """Numbers and flags as they are, a kind as one flag for each of its values, pillars as their number and ends."""
+    """Numbers and flags unchanged, kinds one-hot, pillars as their number, first and last."""
     kinds = get_type_hints(CarModel)
     row: list[float] = []
     for field in dataclasses.fields(model):
@@ -111,7 +111,7 @@ def _trait_row(model: CarModel) -> list[float]:
 
 
 def build_backbone() -> keras.Model:
-    """MobileNetV2 without top for photos of any size, with moving statistics quick enough for a short training."""
+    """MobileNetV2 without the top for any image size, with moving statistics fast enough for a short training."""
     backbone = keras.applications.MobileNetV2(input_shape=(None, None, 3), alpha=ALPHA, include_top=False, weights=None)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -128,7 +128,7 @@ def train(
     epochs: int,
     after_epoch: Callable[[int, dict[str, float]], None],
 ) -> None:
-    """Trains `backbone` in place to name model `numbers` (n,) and traits `named` (n, traits); Adam, warm-up, cosine."""
+    """Trains `backbone` in place to predict model `numbers` (n,) and traits `named` (n, traits); Adam, cosine."""
     pixels = keras.layers.Input((None, None, 3))
     flipped = keras.layers.RandomFlip("horizontal")(keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels))
     features = keras.layers.GlobalAveragePooling2D()(backbone(flipped))
@@ -162,7 +162,7 @@ def _resized(photos: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 
 
 class Probe:
-    """Judges features by the sample data, whose models no training here has seen; draws it once."""
+    """A linear probe on photos of the sample data, whose models are not in the training data. Draws them once."""
 
     def __init__(self, *, seed: int) -> None:
         photos, self._labels = draw(10, 100, family=PROBE_FAMILY, seed=seed)
@@ -170,7 +170,7 @@ class Probe:
         self._is_test = np.arange(len(photos)) % 100 >= 70
 
     def __call__(self, backbone: keras.Model) -> float:
-        """Share of 300 photos that a linear model on the frozen features, fitted to 700, gets right."""
+        """Accuracy on 300 photos of a linear model on the frozen features, fitted to 700 others."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - only the probe needs it
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - the same
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - the same

@@ -1,4 +1,4 @@
-"""Hostile tar headers take neither memory nor for ever, and honest ones are read as before."""
+"""Hostile tar headers use neither unbounded memory nor time, and valid ones are read correctly."""
 
 import gzip
 import io
@@ -16,11 +16,11 @@ from carcls.errors import DataError
 MIB = 2**20
 CLAIMED_MIB = 256
 BOUND_MIB = 8
-"""What reading may take at most, however much is claimed."""
+"""Memory limit for reading, regardless of the declared sizes."""
 
 
 def header(kind: bytes, size: int, name: str = "bomb") -> bytes:
-    """One block; sizes below 0 as only the format's binary numbers can say them."""
+    """One block. Negative sizes use the format's binary numbers."""
     info = tarfile.TarInfo(name)
     info.type = kind
     info.size = max(size, 0)
@@ -32,7 +32,7 @@ def header(kind: bytes, size: int, name: str = "bomb") -> bytes:
 
 
 def repeated(piece: bytes, mib: int = CLAIMED_MIB) -> bytes:
-    """Gzip of so many MiB of a block; made of one MiB of it, again and again."""
+    """Gzip of so many MiB of a repeated block, built from one MiB."""
     return gzip.compress(piece * (MIB // len(piece)), 1) * mib
 
 
@@ -105,17 +105,17 @@ def test_headers_for_headers_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, gzip.compress(pax({"comment": "x"}) * 2000), "a.tar.gz")
 
 
-def test_settings_for_all_entries_have_a_bound(tmp_path: Path) -> None:
+def test_global_headers_are_limited(tmp_path: Path) -> None:
     good = header(tarfile.REGTYPE, 0, "good.jpg")
     few = pax({f"key{number}": "x" for number in range(MAX_GLOBAL_SETTINGS)}, tarfile.XGLTYPE)
     (tmp_path / "few.tar").write_bytes(few + good + bytes(1024))
     assert [member.path for member in read_members(tmp_path / "few.tar", "few.tar")] == ["good.jpg"]
-    refused(tmp_path, gzip.compress(pax({"one": "more"}, tarfile.XGLTYPE) + few + good), "settings for all", "good.jpg")
+    refused(tmp_path, gzip.compress(pax({"one": "more"}, tarfile.XGLTYPE) + few + good), "global headers", "good.jpg")
 
 
-def test_what_is_passed_over_counts_as_unpacked(tmp_path: Path) -> None:
+def test_ignored_entries_count_as_unpacked(tmp_path: Path) -> None:
     litter = header(tarfile.REGTYPE, 2**33 - 1, "__MACOSX/a.jpg")
-    refused(tmp_path, gzip.compress(litter), "claims to unpack", "'__MACOSX/a.jpg'")
+    refused(tmp_path, gzip.compress(litter), "declares more than", "'__MACOSX/a.jpg'")
 
 
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])

@@ -1,4 +1,4 @@
-"""Archives are unpacked as their maker meant them, and nothing ever stands outside the folder."""
+"""Archives are unpacked as intended, and nothing is ever written outside the folder."""
 
 import errno
 import io
@@ -13,11 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carcls.archives import budget as archive_budget
-from carcls.archives import placing
+from carcls.archives import staged_files
 from carcls.archives import unpack as archives
 from carcls.archives.unpack import Unpacked, unpack
 from carcls.errors import DataError
-from tests.carcls.system.test_containers import overlapping
+from tests.carcls.system.test_zip_files import overlapping
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
@@ -84,7 +84,7 @@ def test_every_kind_of_archive(root, name, content):
 
 
 def test_the_contests_archives_with_and_without_their_folder(root):
-    """Both forms go about: photos below train/ in train.zip, and class folders at its top."""
+    """Both forms exist: photos below train/ in train.zip, and class folders at its top level."""
     test = {"3.jpg": b"3", "4.jpg": b"4"}
     expected = {**PHOTOS, "test_upload/3.jpg": b"3", "test_upload/4.jpg": b"4"}
     bare = {path.removeprefix("train/"): content for path, content in PHOTOS.items()}
@@ -109,13 +109,13 @@ def test_a_train_zip_that_holds_the_whole_data_folder_is_not_moved(root):
     assert found(root) == files
 
 
-def test_archives_inside_archives_have_an_end(root):
+def test_nesting_of_archives_is_limited(root):
     content = zipped({"a.txt": b"a"})
     for _ in range(2):
         content = zipped({"more/inner.zip": content})
     unpacked(root, ("a.zip", content))
     assert found(root) == {"more/more/a.txt": b"a"}
-    with pytest.raises(DataError, match=r"b\.zip > .*archive number 4 inside another"):
+    with pytest.raises(DataError, match=r"b\.zip > .*nested 4 archives deep"):
         unpacked(root, ("b.zip", zipped({"inner.zip": content})))
 
 
@@ -130,14 +130,14 @@ def test_names_in_cyrillic_however_they_were_written(root):
     assert set(found(root)) == {"Лада Приора/1.jpg", "Нива", "Калина"}
 
 
-def test_what_macos_and_windows_leave_behind_is_passed_over(root):
+def test_system_files_of_macos_and_windows_are_ignored(root):
     files = {"0/1.jpg": b"1", "__MACOSX/0/._1.jpg": b"x", "0/.DS_Store": b"x", "0/Thumbs.db": b"x"}
     unpacked(root, ("a.zip", zipped(files)))
     assert found(root) == {"0/1.jpg": b"1"}
 
 
 def refused(root: Path, name: str, content: bytes, *words: str) -> None:
-    """An error that names archive, entry and reason; the folder is as before."""
+    """Asserts an error that names archive, entry and reason, and an unchanged folder."""
     before = found(root)
     with pytest.raises(DataError) as error:
         unpacked(root, (name, content))
@@ -208,9 +208,9 @@ def test_names_that_are_one_file_elsewhere_are_refused(root, entries, reason):
     refused(root, "a.zip", zipped(dict.fromkeys(entries, b"x")), reason)
 
 
-def test_a_name_twice_in_one_archive_is_refused(root):
+def test_a_duplicate_name_in_an_archive_is_refused(root):
     content = zipped({"a.jpg": b"1", "b.jpg": b"2"}).replace(b"b.jpg", b"a.jpg")
-    refused(root, "a.zip", content, "'a.jpg' stands in it twice")
+    refused(root, "a.zip", content, "'a.jpg' occurs twice")
 
 
 def test_bombs_are_refused(root):
@@ -220,8 +220,8 @@ def test_bombs_are_refused(root):
     refused(root, "b.zip", nested, "b.zip > a.zip", "decompression bomb")
 
 
-def test_archives_inside_share_the_budget_of_the_outermost(root):
-    """Each by itself is under the 64 MB from which on ratios count; together they are no longer."""
+def test_nested_archives_share_the_outermost_budget(root):
+    """Each is below the 64 MB from which ratios are checked; together they are not."""
     inner = zipped({"zeros": bytes(30 * 2**20)})
     several = zipped({f"{number}.zip": inner for number in range(3)})
     assert len(several) < 100_000
@@ -240,7 +240,7 @@ def test_folders_and_litter_count_too(root, monkeypatch):
     refused(root, "b.zip", zipped({f"{number}/in.zip": inner for number in range(3)}), "more than 50", "2/in.zip")
 
 
-def test_archives_inside_are_copied_under_numbers_of_their_own(root, monkeypatch):
+def test_nested_archives_are_copied_under_their_own_numbers(root, monkeypatch):
     files = {f"{number}/in.zip": zipped({f"{number}.jpg": b"%d" % number}) for number in range(300)}
     assert (
         unpacked(root, ("a.zip", zipped(files)), ("b.zip", zipped({"in.zip": zipped({"x.jpg": b"x"})}))).written == 301
@@ -252,8 +252,8 @@ def test_archives_inside_are_copied_under_numbers_of_their_own(root, monkeypatch
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_what_python_unpacks_without_bound_is_refused(root, method):
-    """40 bytes of bzip2 are 45 MB, whatever the entry claims, and Python unpacks 4 KB at once."""
+def test_methods_that_python_unpacks_without_bound_are_refused(root, method):
+    """40 bytes of bzip2 unpack to 45 MB, whatever the entry declares, and Python unpacks 4 KB at once."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr("a.jpg", bytes(10**6))
@@ -296,7 +296,7 @@ def test_damaged_content_is_named_and_never_appears(root):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a.jpg", b"photo " * 50)
-    with pytest.raises(DataError, match=r"a\.zip: broken or cut short: Bad CRC-32 for file 'a\.jpg'"):
+    with pytest.raises(DataError, match=r"a\.zip: broken or truncated: Bad CRC-32 for file 'a\.jpg'"):
         unpacked(root, ("a.zip", buffer.getvalue().replace(b"photo photo", b"photo phXto", 1)))
     assert not root.exists()
 
@@ -307,7 +307,7 @@ def test_a_missing_archive_is_named(root):
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_what_stands_there_is_kept_refused_or_replaced(root, pack):
+def test_existing_files_are_kept_refused_or_replaced(root, pack):
     unpacked(root, ("a.pack", pack({"0/1.jpg": b"old", "0/2.jpg": b"two"})))
     news = ("a.pack", pack({"0/1.jpg": b"new", "0/2.jpg": b"two"}))
     with pytest.raises(DataError, match=r"a\.pack: '0/1\.jpg' differs .* --replace"):
@@ -331,7 +331,7 @@ def test_links_that_stand_in_the_folder_are_never_written_through(root):
     assert list(outside.iterdir()) == []
 
 
-def test_a_call_that_was_cut_off_is_finished_by_the_next(root):
+def test_an_interrupted_call_is_finished_by_the_next(root):
     class CutError(Exception):
         pass
 
@@ -343,13 +343,13 @@ def test_a_call_that_was_cut_off_is_finished_by_the_next(root):
         unpack([root.parent / "a.zip"], root, replace=False, on_bytes=cut)
     assert found(root) == {"train/0/1.jpg": b"one"}
     (root / ".carsearch-unpack").mkdir()
-    (root / ".carsearch-unpack" / "part").write_bytes(b"half of a photo")  # as SIGKILL leaves it
+    (root / ".carsearch-unpack" / "part").write_bytes(b"half of a photo")  # left over after SIGKILL
     assert unpacked(root, ("a.zip", zipped(PHOTOS))) == Unpacked(written=1, kept=1, byte_count=30)
     assert found(root) == PHOTOS
 
 
 def test_no_file_has_its_name_before_its_content_is_on_the_disk(root, monkeypatch):
-    monkeypatch.setattr(placing, "FILES_AT_ONCE", 2)
+    monkeypatch.setattr(staged_files, "FILES_AT_ONCE", 2)
     photos = {f"train/0/{number}.jpg": bytes([number]) * 9 for number in range(5)}
     (root.parent / "a.zip").write_bytes(zipped(photos))
     flushed: list[tuple[set[bytes], set[str]]] = []
@@ -368,7 +368,7 @@ def test_no_file_has_its_name_before_its_content_is_on_the_disk(root, monkeypatc
     ]
 
 
-def test_a_disk_that_refuses_to_keep_them_gives_no_file_its_name(root):
+def test_no_file_gets_its_name_if_the_flush_fails(root):
     def refuse(folder: Path) -> None:
         raise OSError(errno.EIO, "bad block", str(folder))
 
@@ -378,11 +378,11 @@ def test_a_disk_that_refuses_to_keep_them_gives_no_file_its_name(root):
     assert found(root) == {}
 
 
-def test_a_filesystem_is_flushed_and_what_is_no_folder_is_refused(tmp_path):
+def test_a_file_system_is_flushed_and_a_missing_folder_is_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"a")
-    placing.sync_filesystem(tmp_path)
+    staged_files.sync_filesystem(tmp_path)
     with pytest.raises(FileNotFoundError):
-        placing.sync_filesystem(tmp_path / "absent")
+        staged_files.sync_filesystem(tmp_path / "absent")
 
 
 def test_the_same_file_in_two_archives_is_one_file(root):
@@ -407,7 +407,7 @@ HOSTILE = st.lists(PIECES | st.text(max_size=4), max_size=5).map("/".join)
 @settings(max_examples=150, deadline=None)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_nothing_ever_appears_outside_the_folder(tmp_path_factory, entries, as_tar):
-    """Names of every kind, with links between them: what appears lies below the folder, or nothing does."""
+    """Names of every kind, and links between them: everything written is inside the folder, or nothing is written."""
     outer = tmp_path_factory.mktemp("outer")
     root = outer / "deep" / "root"
     root.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the two generators of a view draw depends on (seed, view, index) alone, and they share nothing."""
+"""The two generators of a view depend only on (seed, view, index) and share no random words."""
 
 import random
 
@@ -23,8 +23,8 @@ def draws(generators: ViewGenerators, place: tuple[int, int, int]) -> tuple[list
 
 @given(PLACES, PLACES, st.integers(0, 9))
 @settings(max_examples=100, deadline=None)
-def test_what_was_drawn_before_leaves_no_trace(place, before, left_over):
-    """Half-used words, buffers and Gaussian pairs of the view before do not reach the next."""
+def test_earlier_draws_leave_no_trace(place, before, left_over):
+    """Half-used words, buffers and Gaussian pairs do not carry over to the next view."""
     used = ViewGenerators()
     draws(used, before)
     used.numpy.integers(0, 256, left_over, dtype=np.uint8)
@@ -61,7 +61,7 @@ def test_neighbours_on_each_axis_are_uncorrelated():
 
 
 def test_the_states_are_six_words_of_philox():
-    """An independent reading of the layout: NumPy's own constructor with the same key and counter."""
+    """Verifies the layout independently, with NumPy's own constructor and the same key and counter."""
     generators = ViewGenerators()
     generators.start(seed=11, view=3, index=4)
     key = np.random.SeedSequence(11).generate_state(2, np.uint64)

@@ -1,4 +1,4 @@
-"""What mixup and cutmix make of a batch: values by hand, and what holds for all of them."""
+"""Mixup and cutmix: values computed by hand, and general properties."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def batch_of(count: int, size: int, seed: int = 0) -> Batch:
 
 
 class Scripted:
-    """A generator whose shares, partners and centres are given: stands for NumPy's, which is not ours."""
+    """A fake generator with given shares, partners and centres."""
 
     def __init__(self, share: float, partners: list[int], centres: tuple[int, ...] = ()) -> None:
         self.share, self.partners, self.centres = share, np.array(partners), list(centres)
@@ -67,7 +67,7 @@ def test_cutmix_by_hand(centres, rows, columns):
 @given(st.integers(1, 9), st.integers(1, 12), st.sampled_from([(0.2, 0.0), (0.0, 1.0), (0.3, 0.5)]), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_each_photo_is_shared_with_one_partner_and_its_label_alike(count, size, alphas, number):
-    """Unique labels tell the partner and the share; the pixels must be those."""
+    """Unique labels reveal partner and share, which must match the pixels."""
     x = batch_of(count, size)[0]
     y = np.eye(count, dtype=np.float32)
     before = x.copy(), y.copy()
@@ -81,7 +81,7 @@ def test_each_photo_is_shared_with_one_partner_and_its_label_alike(count, size, 
     own = np.diag(labels)
     others = labels - np.diag(own)
     assert (np.count_nonzero(others, axis=1) <= 1).all()
-    assert np.allclose(labels.sum(axis=0), 1, atol=1e-6)  # the partners are a permutation: nobody is seen twice
+    assert np.allclose(labels.sum(axis=0), 1, atol=1e-6)  # partners are a permutation: each photo occurs once
     for row in range(count):
         a, b = (
             x[row].astype(float),
@@ -109,7 +109,7 @@ def test_seed_epoch_and_number_each_mix_otherwise_and_nothing_else_does():
 
 
 def test_shares_follow_their_beta_distribution_and_the_coin_is_fair():
-    """Beta(a, a) has mean 1/2 and variance 1 / (4 (2a + 1)); cutmix shows as pixels of black or white alone."""
+    """Beta(a, a) has mean 1/2 and variance 1 / (4 (2a + 1)). With cutmix all pixels are black or white."""
     count = 4_000
     x = np.zeros((2, 16, 16, 3), np.uint8)
     x[1] = 255
@@ -119,12 +119,12 @@ def test_shares_follow_their_beta_distribution_and_the_coin_is_fair():
         all_labels = [Mixing(*alphas, seed=5, epoch=0).apply(batch, number)[1] for number in range(count)]
         return np.array([labels[0, 0] for labels in all_labels if labels[0, 1] > 0])
 
-    # of the batches whose two photos are each other's partner, which is every other one
+    # of batches whose two photos are partners of each other, which is every second one
     by_mixup = shares((1.0, 0.0))
     assert abs(len(by_mixup) / count - 0.5) < 0.05
     assert abs(by_mixup.mean() - 0.5) < 0.04
     assert abs(by_mixup.var() - 1 / 12) < 0.01
-    assert shares((0.2, 0.0)).var() > 0.14  # 0.179, less those rounded to nothing
+    assert shares((0.2, 0.0)).var() > 0.14  # 0.179, minus shares rounded to 0
     pasted = 0
     for number in range(count):
         mixed, labels = Mixing(8.0, 8.0, seed=5, epoch=0).apply(batch, number)
@@ -132,6 +132,6 @@ def test_shares_follow_their_beta_distribution_and_the_coin_is_fair():
     assert abs(pasted / count - 0.25) < 0.04
 
 
-def test_off_is_the_batch_itself():
+def test_turned_off_mixing_returns_the_batch_itself():
     batch = batch_of(4, 3)
     assert Mixing(0.0, 0.0, seed=0, epoch=0).apply(batch, 0) is batch

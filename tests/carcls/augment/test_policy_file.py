@@ -1,4 +1,4 @@
-"""A user's own augmentation policy: what is accepted does what albumentations does; what is not says why and where."""
+"""Policy files: accepted ones behave as in albumentations; refused ones say why and where."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ import yaml
 from carcls.augment import policy_file
 from carcls.augment.generators import ViewGenerators
 from carcls.augment.policy_file import probe, read_policy_file
-from carcls.augment.views import know_policy, policy_fingerprint, view, view_and_transforms
+from carcls.augment.views import load_policy, policy_fingerprint, view, view_and_transforms
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
 from carcls.errors import ConfigError
@@ -31,7 +31,7 @@ NESTED = A.Compose(
 
 def photo(size: int = 32) -> np.ndarray:
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    image.setflags(write=False)  # as the pixel store hands it out
+    image.setflags(write=False)  # as in the pixel store
     return image
 
 
@@ -41,7 +41,7 @@ def saved(path: Path, transform: object) -> str:
 
 
 def written(path: Path, *transforms: dict, **compose: object) -> str:
-    """A file by hand; each transform as {"Name": arguments}."""
+    """Writes a policy file with transforms given as {"Name": arguments}."""
     entries = [{"__class_fullname__": name, **args} for entry in transforms for name, args in entry.items()]
     tree = {"__class_fullname__": "Compose", "p": 1.0, "transforms": entries, **compose}
     path.write_text(yaml.safe_dump({"__version__": A.__version__, "transform": tree}))
@@ -107,18 +107,18 @@ FLIP = {"HorizontalFlip": {"p": 0.5}}
 @pytest.mark.parametrize(
     ("transforms", "parts"),
     [
-        ([FLIP, {"Normalize": {"p": 1.0}}], ["transform 2 (Normalize): pixels must stay", "take it out"]),
+        ([FLIP, {"Normalize": {"p": 1.0}}], ["transform 2 (Normalize): pixels must stay", "remove it"]),
         ([{"ToFloat": {"p": 1.0}}], ["transform 1 (ToFloat): pixels must stay"]),
         ([{"albumentations.pytorch.transforms.ToTensorV2": {"p": 1.0}}], ["ToTensorV2): pixels must stay"]),
-        ([{"Lambda": {"p": 1.0, "name": "mine"}}], ["transform 1 (Lambda): a function is not kept"]),
-        ([{"ReplayCompose": {"p": 1.0, "transforms": []}}], ["(ReplayCompose): views are drawn anew"]),
+        ([{"Lambda": {"p": 1.0, "name": "mine"}}], ["transform 1 (Lambda): a file cannot hold a function"]),
+        ([{"ReplayCompose": {"p": 1.0, "transforms": []}}], ["(ReplayCompose): views are drawn again"]),
         ([{"HorizontalFlop": {"p": 1.0}}], ["(HorizontalFlop): ", "no such transform: did you mean HorizontalFlip?"]),
-        ([{"os.system": {"p": 1.0}}], ["transform 1 (os.system): is no class of albumentations"]),
+        ([{"os.system": {"p": 1.0}}], ["transform 1 (os.system): is not a class of albumentations"]),
         ([{"BboxParams": {"p": 1.0}}], ["(BboxParams): ", "no such transform"]),
         ([{"Blur": {"p": 1.0, "blurr": 3}}], ["transform 1 (Blur): ", "blurr"]),
         ([{"MedianBlur": {"p": 1.0, "blurr": 3}}], ["transform 1 (MedianBlur): ", "blurr"]),
         ([{"Blur": {"p": 1.0, "blur_limit": "big"}}], ["transform 1 (Blur): blur_limit", "valid integer"]),
-        ([{"Blur": {}}], ["transform 1 (Blur): p is None: expected how often"]),
+        ([{"Blur": {}}], ["transform 1 (Blur): p is None: expected a probability"]),
         ([{"Blur": {"p": 1.5}}], ["transform 1 (Blur): p is 1.5"]),
         ([{"Blur": {"p": True}}], ["transform 1 (Blur): p is True"]),
         ([{"RandomCrop": {"p": 1.0, "height": 64, "width": 64}}], ["changes a photo of 96 x 96 x 3 to 64 x 64 x 3"]),
@@ -135,10 +135,10 @@ FLIP = {"HorizontalFlip": {"p": 0.5}}
         ),
     ],
 )
-def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, transforms, parts):
+def test_an_invalid_policy_is_refused_by_file_position_and_class(tmp_path, transforms, parts):
     policy = written(tmp_path / "mine.yaml", *transforms)
     with pytest.raises(ConfigError) as error:
-        know_policy(policy)
+        load_policy(policy)
     assert str(error.value).startswith(f"{policy}: ")
     assert "\n" not in str(error.value)
     for part in parts:
@@ -148,7 +148,7 @@ def test_what_cannot_be_a_policy_is_refused_by_file_place_and_class(tmp_path, tr
 def test_a_nested_transform_is_named_by_its_place(tmp_path):
     policy = saved(tmp_path / "mine.json", A.Compose([A.Blur(), A.OneOf([A.Blur(), A.Sequential([A.ToFloat()])])]))
     with pytest.raises(ConfigError, match=r"transform 2\.2\.1 \(ToFloat\): pixels must stay"):
-        know_policy(policy)
+        load_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_nested_transform_is_named_by_its_place(tmp_path):
 )
 def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
     policy = written(tmp_path / "mine.yaml", FLIP, **{target: value})
-    with pytest.raises(ConfigError, match=rf"`transform` \(Compose\): {target}: there are photos only"):
-        know_policy(policy)
+    with pytest.raises(ConfigError, match=rf"`transform` \(Compose\): {target}: only photos are augmented"):
+        load_policy(policy)
 
 
 @pytest.mark.parametrize(
@@ -189,18 +189,18 @@ def test_other_targets_than_the_photo_are_refused(tmp_path, target, value):
             "line 2: transform.p: is written twice",
         ),
         ("a.json", '{"transform":\n{"p": 0.5, "p": 0.1}}', "the key 'p' is written twice in one mapping"),
-        ("a.json", '{"transform": {"p": NaN}}', "NaN cannot stand here"),
-        ("a.json", '{"transform": {"p": 1e999}}', "1e999 cannot stand here"),
+        ("a.json", '{"transform": {"p": NaN}}', "NaN is not allowed here"),
+        ("a.json", '{"transform": {"p": 1e999}}', "1e999 is not allowed here"),
         ("a.json", '{"a":' * 500 + "1" + "}" * 500, "nested too deeply"),
-        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' cannot stand here"),
+        ("a.yaml", "transform: {p: .inf}", "line 1: transform.p: '.inf' is not allowed here"),
         ("a.yaml", "#" * 300_000, "longer than 262,144 bytes"),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
+def test_an_invalid_file_is_refused(tmp_path, name, text, part):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        know_policy(str(path))
+        load_policy(str(path))
     assert str(error.value).startswith(str(path))
     assert part in str(error.value)
 
@@ -217,7 +217,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, name, text, part):
     ],
 )
 def test_a_policy_reads_as_an_experiment_file_does(tmp_path, text, expected):
-    """One YAML for all: 1.2, where 1.1 has octal numbers, sexagesimal ones, dates, and `no` for false."""
+    """YAML 1.2 everywhere. YAML 1.1 has octal and sexagesimal numbers, dates, and `no` for false."""
     (tmp_path / "a.yaml").write_text(f"transform: {{__class_fullname__: HorizontalFlip, p: 0.5, x: {text}}}")
     tree = policy_file._parse("a.yaml", (tmp_path / "a.yaml").read_bytes())
     assert tree["transform"]["x"] == expected == parse_source(f"x: {text}", "e.yaml").tree["x"]
@@ -225,7 +225,7 @@ def test_a_policy_reads_as_an_experiment_file_does(tmp_path, text, expected):
 
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read this augmentation policy: No such file"):
-        know_policy("nowhere.yaml")
+        load_policy("nowhere.yaml")
 
 
 def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
@@ -233,18 +233,18 @@ def test_a_file_of_another_version_says_so_where_it_does_not_fit(tmp_path):
     transform = {"__class_fullname__": "albumentations.augmentations.transforms.Cutout", "p": 0.5}
     path.write_text(json.dumps({"__version__": "0.4.6", "transform": transform}))
     with pytest.raises(ConfigError, match=rf"old\.json \(of albumentations 0\.4\.6, read by {A.__version__}\): "):
-        know_policy(str(path))
+        load_policy(str(path))
 
 
 class Unseeded(A.ImageOnlyTransform):
-    """Draws from NumPy's global generator, as careless transforms do."""
+    """Uses NumPy's global generator, as careless transforms do."""
 
     def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
         return img ^ np.uint8(np.random.randint(1, 255))
 
 
 class Remembers(A.ImageOnlyTransform):
-    """Depends on what it was given before."""
+    """Depends on its previous input."""
 
     last = 0
 
@@ -254,19 +254,19 @@ class Remembers(A.ImageOnlyTransform):
 
 
 @pytest.mark.parametrize("transform", [Unseeded(p=1.0), Remembers(p=1.0)])
-def test_a_transform_that_does_not_repeat_itself_is_refused(transform):
-    with pytest.raises(ConfigError, match="here: draws from a generator that no seed reaches"):
+def test_a_transform_that_is_not_reproducible_is_refused(transform):
+    with pytest.raises(ConfigError, match="here: uses a random generator that cannot be seeded"):
         probe(transform, "here")
 
 
-def test_a_class_that_is_not_albumentations_own_is_not_read(tmp_path):
+def test_a_foreign_class_is_not_read(tmp_path):
     policy = saved(tmp_path / "mine.yaml", A.Compose([Unseeded(p=1.0)]))
-    with pytest.raises(ConfigError, match=r"Unseeded\): is no class of albumentations"):
-        know_policy(policy)
+    with pytest.raises(ConfigError, match=r"Unseeded\): is not a class of albumentations"):
+        load_policy(policy)
 
 
 SLOW = {"PiecewiseAffine", "Superpixels"}
-"""Seconds each; every other transform takes milliseconds."""
+"""These take seconds; all other transforms take milliseconds."""
 REFUSED = {
     # abstract, or a function
     "DualTransform", "ImageOnlyTransform", "Lambda",
@@ -281,7 +281,7 @@ REFUSED = {
 
 
 def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(tmp_path):
-    """As written by hand, and as `A.save` writes it: with arguments of base classes that the class does not take."""
+    """Written by hand, and by `A.save`, which adds arguments of base classes that the class does not accept."""
     refused, accepted = set(), set()
     for name, kind in sorted(vars(A).items()):
         if not isinstance(kind, type) or not issubclass(kind, A.BasicTransform) or name in SLOW:
@@ -304,10 +304,10 @@ def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(t
 @pytest.mark.parametrize("name", ["RGBShift", "MedianBlur", "RandomRotate90", "HorizontalFlip", "ToSepia"])
 def test_arguments_that_a_transform_does_not_know_are_refused_with_or_without_its_own_constructor(tmp_path, name):
     with pytest.raises(ConfigError, match=rf"\({name}\): .*nonsense"):
-        know_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
+        load_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
 
 
-def test_what_a_saved_transform_says_is_what_it_does(tmp_path):
+def test_a_saved_transform_keeps_its_arguments(tmp_path):
     policy = saved(tmp_path / "mine.yaml", A.Compose([A.RGBShift(r_shift_limit=(40, 40), g_shift_limit=0, p=1.0)]))
     grey = np.full((8, 8, 3), 100, np.uint8)
     out = view(policy, grey, seed=0, view=0, index=0)
@@ -316,17 +316,17 @@ def test_what_a_saved_transform_says_is_what_it_does(tmp_path):
 
 
 def test_a_view_of_another_size_is_refused_even_where_noise_did_not_show_it(tmp_path):
-    """A scale so near to 1 that a small photo keeps its size."""
+    """A scale so close to 1 that a small photo keeps its size."""
     policy = written(tmp_path / "mine.yaml", {"RandomScale": {"p": 1.0, "scale_limit": [0.002, 0.003]}})
     assert view(policy, photo(32), seed=0, view=0, index=0).shape == (32, 32, 3)
     with pytest.raises(
-        ConfigError, match=r"mine\.yaml: made uint8 \(60\d, 60\d, 3\) of a photo of uint8 \(600, 600, 3\)"
+        ConfigError, match=r"mine\.yaml: turned a photo of uint8 \(600, 600, 3\) into uint8 \(60\d, 60\d, 3\)"
     ):
         view(policy, photo(600), seed=0, view=0, index=0)
 
 
 @pytest.mark.parametrize("language", ["yaml", "python"])
-def test_the_examples_of_the_documentation_are_sound(tmp_path, monkeypatch, language):
+def test_the_examples_of_the_documentation_are_valid(tmp_path, monkeypatch, language):
     text = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text(encoding="utf-8")
     example = text.partition(f"```{language}\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
@@ -334,7 +334,7 @@ def test_the_examples_of_the_documentation_are_sound(tmp_path, monkeypatch, lang
         exec(example, {})  # noqa: S102  # what our own documentation tells a reader to run
     else:
         Path("mine.yaml").write_text(example, encoding="utf-8")
-    know_policy(str(tmp_path / "mine.yaml"))
+    load_policy(str(tmp_path / "mine.yaml"))
     assert {type(t).__name__ for t in read_policy_file(str(tmp_path / "mine.yaml")).compose()} >= {
         "HorizontalFlip",
         "OneOf",

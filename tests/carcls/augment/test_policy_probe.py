@@ -1,4 +1,4 @@
-"""Policy files that would cost minutes or gigabytes: refused within seconds, before anything trains."""
+"""Policy files that would take minutes or gigabytes are refused within seconds, before any training."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from carcls.augment import policy_file
 from carcls.augment.policy_file import probe, read_policy_file
-from carcls.augment.policy_probe import try_policy_file
+from carcls.augment.policy_probe import check_policy_file
 from carcls.augment.views import check_policy
 from carcls.errors import ConfigError
 
@@ -22,7 +22,7 @@ def policy(tmp_path, *transforms: str):
 
 
 def doubled(levels: int, line: str) -> str:
-    """Each line names the one before it nine times."""
+    """Each line refers to the previous one nine times."""
     lines = [line.format(number=n, before=", ".join([f"*a{n - 1}"] * 9)) for n in range(1, levels)]
     return "a0: &a0 {x: 1}\n" + "\n".join(lines) + f"\ntransform: *a{levels - 1}\n"
 
@@ -64,7 +64,7 @@ def test_a_pipe_does_not_hang(tmp_path):
 
 
 class Slow(A.ImageOnlyTransform):
-    """Computes for a while, as large parameters let a transform do."""
+    """Computes for a while, like a transform with large parameters."""
 
     def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
         end = time.process_time() + 0.15
@@ -73,23 +73,23 @@ class Slow(A.ImageOnlyTransform):
         return img
 
 
-def test_a_view_that_takes_long_is_refused(monkeypatch):
+def test_a_slow_view_is_refused(monkeypatch):
     probe(Slow(p=1.0), "here")
     monkeypatch.setattr(policy_file, "_MAX_VIEW_S", 0.1)
-    with pytest.raises(ConfigError, match=r"here: takes 0 s for a photo of 96 x 96 px; at most 0\.1 s are bearable"):
+    with pytest.raises(ConfigError, match=r"here: takes 0 s for a photo of 96 x 96 px; at most 0\.1 s are allowed"):
         probe(Slow(p=1.0), "here")
 
 
-def test_a_sound_file_is_sound_in_a_process_of_its_own(tmp_path):
+def test_a_valid_file_passes_in_a_separate_process(tmp_path):
     check_policy(policy(tmp_path, "{__class_fullname__: HorizontalFlip, p: 0.5}"))
 
 
-def test_what_is_wrong_is_told_as_here(tmp_path):
+def test_the_separate_process_reports_the_same_errors(tmp_path):
     path = policy(tmp_path, "{__class_fullname__: Blur, p: 1.5}")
     with pytest.raises(ConfigError) as here:
         read_policy_file(path)
     with pytest.raises(ConfigError) as there:
-        try_policy_file(path)
+        check_policy_file(path)
     assert str(there.value) == str(here.value)
 
 
@@ -102,11 +102,11 @@ def test_what_is_wrong_is_told_as_here(tmp_path):
 )
 def test_gigabytes_for_a_small_photo_are_refused(tmp_path, transform):
     with pytest.raises(ConfigError, match=r"transform 1 \(\w+\): cannot be applied to a photo of 96 x 96 px: .*emory"):
-        try_policy_file(policy(tmp_path, transform))
+        check_policy_file(policy(tmp_path, transform))
 
 
-def test_what_never_ends_is_ended(tmp_path):
-    """Seventy million steps of Python for a photo of 96 px: longer than the deadline on any machine."""
+def test_an_endless_policy_is_stopped(tmp_path):
+    """Seventy million Python steps for a photo of 96 px take longer than the deadline on any machine."""
     endless = "{__class_fullname__: GlassBlur, p: 1.0, iterations: 9000, sigma: 0.7, max_delta: 4}"
-    with pytest.raises(ConfigError, match=r"mine\.yaml: could not be tried .* within 5 s: take out the transform"):
-        try_policy_file(policy(tmp_path, endless), deadline_s=5.0)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: could not be tried .* within 5 s: remove the slow transform"):
+        check_policy_file(policy(tmp_path, endless), deadline_s=5.0)

@@ -1,4 +1,4 @@
-"""The transforms of a policy must be independent of each other, and a view must depend on nothing but its name."""
+"""Transforms of a policy are independent of each other, and a view depends only on its arguments."""
 
 import hashlib
 import itertools
@@ -18,24 +18,25 @@ from carcls.augment.views import POLICIES_VERSION, policy_fingerprint, transform
 from carcls.catalog import AUGMENT_POLICIES
 
 GOLDEN = Path(__file__).with_name("golden_views.json")
-"""Digests of views. Stored views and the curves of finished studies rely on them: where one changes for good reason,
-raise `POLICIES_VERSION` and run this file once with CARSEARCH_REWRITE_GOLDEN=1. The versions are those of
-constraints.txt; with others the pixels may differ, and the test says so by failing on them first."""
+"""Digests of views, on which stored views and the curves of finished studies depend. If one changes for a good reason,
+increase `POLICIES_VERSION` and run this file once with CARSEARCH_REWRITE_GOLDEN=1. The versions are those of
+constraints.txt; pixels may differ with others, so the test fails on the versions first.
+"""
 
 VARIED = [policy for policy in AUGMENT_POLICIES if policy != "none"]
 VIEWS = 2_000
 FALSE_ALARM = 1e-6
-"""Chance that one run over fresh seeds, all pairs of all policies together, would fail although all is well."""
+"""Probability of a false alarm in one run with new seeds, over all pairs of all policies."""
 
 
 def photo(size: int = 32) -> np.ndarray:
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8), (size, size))
-    image.setflags(write=False)  # as the pixel store hands it out
+    image.setflags(write=False)  # as in the pixel store
     return image
 
 
 def fired_table(policy: str, *, by: str) -> tuple[list[str], np.ndarray]:
-    """(names, bool (VIEWS, transforms)): which transforms took part in VIEWS views, numbered along one axis."""
+    """(names, bool (VIEWS, transforms)): which transforms were applied in VIEWS views, numbered along one axis."""
     names = [type(transform).__name__ for transform in transforms(policy)]
     return names, fired_rows(policy, names, by=by)
 
@@ -51,13 +52,13 @@ def fired_rows(policy: str, names: list[str], *, by: str) -> np.ndarray:
 
 
 def chi_square(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's statistic of a 2 x 2 table; about chi-square with one degree of freedom if a, b are independent."""
+    """Pearson's statistic of a 2 x 2 table, about chi-square with one degree of freedom if they are independent."""
     correlation = np.corrcoef(a, b)[0, 1]
     return float(len(a) * correlation**2)
 
 
 def critical_value(tests: int) -> float:
-    """The statistic that one of `tests` independent tests exceeds with probability FALSE_ALARM."""
+    """The value that one of `tests` independent statistics exceeds with probability FALSE_ALARM."""
     from scipy.stats import chi2
 
     return float(chi2.isf(FALSE_ALARM / tests, df=1))
@@ -68,7 +69,7 @@ def test_each_pair_of_transforms_fires_independently(by):
     pairs = []
     for policy in VARIED:
         names, fired = fired_table(policy, by=by)
-        assert len(set(names)) == len(names)  # a name tells which transform it was
+        assert len(set(names)) == len(names)  # names identify transforms
         columns = range(len(names))
         pairs += [
             (policy, names[i], names[j], chi_square(fired[:, i], fired[:, j]))
@@ -77,7 +78,7 @@ def test_each_pair_of_transforms_fires_independently(by):
         pairs += [(policy, names[i], "next view", chi_square(fired[1:, i], fired[:-1, i])) for i in columns]
         for name, transform, rate in zip(names, transforms(policy), fired.mean(axis=0), strict=True):
             sigma = (transform.p * (1 - transform.p) / VIEWS) ** 0.5
-            assert abs(rate - transform.p) < 5.5 * sigma, (policy, name)  # a false alarm of 4e-8 each
+            assert abs(rate - transform.p) < 5.5 * sigma, (policy, name)  # false alarms with probability 4e-8 each
     limit = critical_value(len(pairs))
     assert [pair for pair in pairs if pair[-1] > limit] == []
 
@@ -99,7 +100,7 @@ def test_transforms_of_a_users_file_fire_independently_nested_or_not(tmp_path):
     pairs = {(a, b): chi_square(fired[:, a], fired[:, b]) for a, b in itertools.combinations(range(len(names)), 2)}
     assert {pair: value for pair, value in pairs.items() if value > critical_value(len(pairs))} == {}
     assert np.abs(fired.mean(axis=0) - 0.5).max() < 5.5 * (0.25 / VIEWS) ** 0.5
-    # What an inner Compose applied is not noted outside: an inverted photo of one grey tells.
+    # Transforms applied by an inner Compose are not recorded, but an inverted grey photo reveals them.
     grey = np.full((8, 8, 3), 60, np.uint8)
     inverted = np.array([view(str(path), grey, seed=3, view=1, index=i).mean() > 127 for i in range(VIEWS)])
     assert abs(inverted.mean() - 0.5) < 5.5 * (0.25 / VIEWS) ** 0.5
@@ -107,7 +108,7 @@ def test_transforms_of_a_users_file_fire_independently_nested_or_not(tmp_path):
 
 
 def test_the_independence_test_finds_the_fault_it_is_there_for():
-    """Compose(seed=) hands every transform the same stream: equal probabilities then always fire together."""
+    """Compose(seed=) gives every transform the same stream, so equal probabilities always fire together."""
     compose = albumentations.Compose(
         [albumentations.HorizontalFlip(p=0.5), albumentations.ToGray(p=0.5)], seed=0, save_applied_params=True
     )
@@ -118,7 +119,7 @@ def test_the_independence_test_finds_the_fault_it_is_there_for():
 
 @pytest.mark.parametrize("policy", VARIED)
 def test_every_transform_draws_from_our_generators_only(policy):
-    """Each transform alone and certain: other states of the global generators must change nothing."""
+    """Each transform alone with probability 1. The global generators' states must not matter."""
     for transform in transforms(policy):
         transform.p = 1.0
         compose = albumentations.Compose([transform])
@@ -206,7 +207,7 @@ def test_an_unknown_policy_raises():
 
 @pytest.mark.parametrize("policy", VARIED)
 def test_cars_stay_upright(policy):
-    """Wheels down: a photo dark above and bright below stays so in every view."""
+    """Cars stay upright: a photo that is dark above and bright below stays so in every view."""
     image = np.repeat(np.repeat(np.linspace(40, 210, 64).astype(np.uint8)[:, None, None], 64, axis=1), 3, axis=2)
     for number in range(200):
         out = view(policy, image, seed=0, view=number, index=0).astype(float)

@@ -1,4 +1,4 @@
-"""What depends on the machine: the decisions as pure functions, the effects in processes of their own."""
+"""Settings that depend on the machine: decisions as pure functions, effects in separate processes."""
 
 import json
 import os
@@ -49,32 +49,32 @@ def test_a_share_outside_0_to_1_is_refused(share):
 
 
 def test_a_share_too_small_for_cuda_is_refused():
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(ValueError, match="leaves nothing after"):
         devices.memory_limit_mib(8_000, 0.05)
 
 
 class ResourceExhaustedError(Exception):
-    """Named as TensorFlow's."""
+    """Has the name of TensorFlow's error."""
 
 
 class XlaRuntimeError(RuntimeError):
-    """Named as JAX's."""
+    """Has the name of JAX's error."""
 
 
 class JaxRuntimeError(RuntimeError):
-    """Named as JAX's newer one."""
+    """Has the name of JAX's newer error."""
 
 
 class OpError(Exception):
-    """Named as TensorFlow's."""
+    """Has the name of TensorFlow's error."""
 
 
 class NotFoundError(OpError):
-    """Named as TensorFlow's."""
+    """Has the name of TensorFlow's error."""
 
 
 class InternalError(Exception):
-    """Named as TensorFlow's."""
+    """Has the name of TensorFlow's error."""
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_configure_on_tensorflow():
     found = in_a_process_of_its_own(
         """
         import json
-        from carcls import devices
+        from carcls.backend import devices
         devices.configure(threads=1, deterministic=True, gpu_memory_share=0.5)
         devices.configure(threads=1, deterministic=True, gpu_memory_share=0.5)  # again with the same: fine
         import keras, tensorflow as tf
@@ -192,7 +192,7 @@ def test_jax_sees_the_one_gpu_that_it_is_given(before, gpu, after):
 
 
 def test_tensorflow_uses_the_one_gpu_that_it_is_given(monkeypatch):
-    """Two GPUs that this machine need not have."""
+    """Two simulated GPUs."""
     import tensorflow as tf
 
     used, limits = [], []
@@ -214,7 +214,7 @@ def test_devices_on_jax_need_no_tensorflow():
     found = in_a_process_of_its_own(
         """
         import json, sys
-        from carcls import devices
+        from carcls.backend import devices
         devices.configure(threads=1, deterministic=True, gpu_memory_share=None)
         import keras
         keras.ops.ones(3) + 1

@@ -40,7 +40,7 @@ def test_rows_name_photos_below_their_category(tmp_path):
         ("b.jpg,", "row without Category"),
         ("b.jpg", "row without Category"),
         (",3", "row without Id"),
-        ("good.jpg,0", "Id stands in line 2 already"),
+        ("good.jpg,0", "Id already occurs in line 2"),
         ("b.jpg,0,spare", "more fields than the first line has names"),
     ],
 )
@@ -76,10 +76,10 @@ def test_an_id_with_two_labels_is_used_with_neither(tmp_path):
     good, bad = read(tmp_path, "Id,Category\na.jpg,0\nb.jpg,0\na.jpg,1\na.jpg,0\nb.jpg,0\n")
     assert [(row.id, row.line) for row in good] == [("b.jpg", 3)]
     assert [(row.line, reason.partition(";")[0]) for row, reason in bad] == [
-        (2, "Id stands in line 4 with another label"),
-        (4, "Id stands in lines 2 to 5 with another label"),
-        (5, "Id stands in line 4 with another label"),
-        (6, "Id stands in line 3 already"),
+        (2, "Id also occurs in line 4 with another label"),
+        (4, "Id also occurs in lines 2 to 5 with another label"),
+        (5, "Id also occurs in line 4 with another label"),
+        (6, "Id already occurs in line 3"),
     ]
 
 
@@ -98,7 +98,7 @@ def test_one_spelling_of_a_path_and_of_a_label(tmp_path):
     decomposed, composed = "и\u0306", "й"
     good, bad = read_paths(tmp_path, f"path,label\n./a//1.jpg,{decomposed}\na/2.jpg, {composed} \na/1.jpg,{composed}\n")
     assert [(row.id, row.category) for row in good] == [("a/1.jpg", composed), ("a/2.jpg", composed)]
-    assert [reason for _, reason in bad] == ["path stands in line 2 already"]
+    assert [reason for _, reason in bad] == ["path already occurs in line 2"]
 
 
 @pytest.mark.parametrize("path", ["../1.jpg", "a/../../1.jpg", "/1.jpg", "a\\1.jpg", "a\0b.jpg", ".", "/"])
@@ -114,7 +114,7 @@ def test_without_labels_the_id_stays_as_written(tmp_path):
         ("./b//1.jpg", "", "test/b/1.jpg"),
         ("2.jpg", "", "test/2.jpg"),
     ]
-    assert [reason for _, reason in bad] == ["Id stands in line 3 already"]
+    assert [reason for _, reason in bad] == ["Id already occurs in line 3"]
 
 
 @given(st.text(max_size=8))

@@ -1,4 +1,4 @@
-"""Whatever bytes stand in a data folder or an archive: a result or a DataError, and nothing outside the folder."""
+"""Any bytes in a data folder or archive give a result or a DataError, and nothing is written outside the folder."""
 
 import io
 import tarfile
@@ -23,7 +23,7 @@ from tests.helpers.mutations import mutated, refusal
 from tests.helpers.photos.hostile import photo
 
 FUZZ = settings(max_examples=200, deadline=None, derandomize=True)
-"""The same examples each time; another thousand were tried when this was written."""
+"""Uses the same examples each time. Another thousand were tried when this was written."""
 
 KINDS = (("JPEG", "RGB"), ("PNG", "RGB"), ("BMP", "RGB"), ("WEBP", "RGB"), ("PNG", "LA"), ("WEBP", "RGBA"))
 PHOTOS = tuple(photo(*kind) for kind in KINDS)

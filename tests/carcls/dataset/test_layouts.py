@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, LayoutKind, find_layout
-from carcls.dataset.names import class_order, is_junk, look, may_be_photo, natural_key, path_key, same_text
+from carcls.dataset.names import (
+    class_order,
+    confusable_key,
+    is_junk,
+    may_be_photo,
+    natural_key,
+    normalized_name,
+    path_key,
+)
 from carcls.dataset.sample_submission import read_sample
 from carcls.dataset.table import load_dataset, load_unlabelled, sort_class_names
 from carcls.dataset.tree import Kind, Tree
@@ -58,7 +66,7 @@ def test_a_path_is_found_in_either_unicode_form(tmp_path, write_photo):
     assert dataset.quarantined == ()
 
 
-def test_photos_to_predict_may_lie_anywhere_and_in_folders(class_folders, tmp_path, write_photo):
+def test_photos_to_predict_may_be_anywhere_and_in_folders(class_folders, tmp_path, write_photo):
     for name in ("b/10.jpg", "b/9.jpg", "a.jpg"):
         write_photo(tmp_path / "new" / name, 7)
     (tmp_path / "new" / "b" / "8.jpg").write_bytes(b"")
@@ -85,7 +93,7 @@ def test_the_folder_to_predict_is_no_class(tmp_path, write_photo, place):
     assert (dataset.class_names, dataset.test.ids, dataset.quarantined) == (("a", "b"), ("1.jpg",), ())
 
 
-def test_a_sample_names_photos_in_folders_and_what_it_does_not_name(class_folders, write_photo):
+def test_a_sample_names_photos_in_folders_and_others_are_reported(class_folders, write_photo):
     for name in ("x/1.jpg", "x/2.jpg", "3.jpg"):
         write_photo(class_folders / "test" / name, 7)
     (class_folders / "sample-submission.csv").write_text("Id,Category\nx/2.jpg,9\n../1.jpg,9\n3.jpg,9\n")
@@ -143,8 +151,8 @@ def test_names_that_are_no_text_are_used_for_photos_and_refused_for_classes(tmp_
 ODD = ("1.jpg", "2.jpg_large", "st. 12", "4.jpg?w=800", "5.jpg.1", "6.pjpeg", "7.jpg~")
 
 
-def test_photos_with_odd_endings_are_told_by_their_first_bytes(tmp_path, write_photo):
-    """Wherever photos may lie: to predict, in class folders, beside rows of a table."""
+def test_photos_with_odd_suffixes_are_recognised_by_their_signature(tmp_path, write_photo):
+    """In all places of photos: to predict, in class folders, and beside rows of a CSV file."""
     root = tmp_path / "root"
     for seed, (folder, name) in enumerate((folder, name) for folder in ("a", "b", "test") for name in ODD):
         write_photo(tmp_path / "photo.jpg", seed)
@@ -157,7 +165,7 @@ def test_photos_with_odd_endings_are_told_by_their_first_bytes(tmp_path, write_p
     assert sorted(found.test.ids) == sorted(ODD)
     assert sorted(found.train.ids) == sorted(f"{folder}/{name}" for folder in "ab" for name in ODD)
     assert [(entry.path, entry.reason.partition(";")[0]) for entry in found.quarantined] == [
-        ("a/notes.txt", "neither by its name nor by its first bytes a photo"),
+        ("a/notes.txt", "not a photo by its name or its first bytes"),
         ("test/moving.gif1", "a GIF file"),
     ]
     assert {path.name for path in photos_below(root / "test")} == {*ODD, "moving.gif1"}
@@ -173,7 +181,7 @@ def test_class_folders_may_hold_photos_with_odd_endings_alone(tmp_path, write_ph
     assert load_dataset(tmp_path, processes=1).class_names == ("a", "b")
 
 
-def test_what_cannot_be_read_below_a_folder_is_told(tmp_path, write_photo):
+def test_unreadable_files_below_a_folder_are_reported(tmp_path, write_photo):
     write_photo(tmp_path / "new" / "1.jpg", 0)
     (tmp_path / "new" / "2.jpg").symlink_to("gone.jpg")
     (tmp_path / "new" / "loop").symlink_to(tmp_path / "new")
@@ -201,24 +209,24 @@ def test_folders_and_tables_refuse_the_same_class_names(tmp_path, write_photo, s
         by_table = load_dataset(tmp_path / "other", processes=1, layout=layout)
         assert by_table.class_names == ("c",)
         reasons = [entry.reason for entry in by_table.quarantined if entry.reason.startswith(f"{name} line")]
-        assert [reason.endswith("is not a text of one line") for reason in reasons] == [True]
+        assert [reason.endswith("is not a one-line text") for reason in reasons] == [True]
 
 
 @given(st.text(min_size=1, max_size=5), st.sampled_from(["\u200b", "\u00ad", "\ufe0f", " ", "\xa0", "\u2009"]))
 def test_names_look_the_same_whatever_cannot_be_seen(name, sign):
-    assert look(name.upper()) == look(look(name.upper()))
-    assert look(f"{sign}{name}{sign}") == look(name)
-    assert look(f"{name} {sign} x") == look(f"{name} x")
+    assert confusable_key(name.upper()) == confusable_key(confusable_key(name.upper()))
+    assert confusable_key(f"{sign}{name}{sign}") == confusable_key(name)
+    assert confusable_key(f"{name} {sign} x") == confusable_key(f"{name} x")
 
 
 def test_names_that_look_different_are_not_alike():
     names = ["BMW X5", "BMW X6", "BMWX5", "9", "09", "Лада", "Лаба", "e", "ё", "X-5", "X 5"]
-    assert len({look(name) for name in names}) == len(names)
-    assert look("Кalina") == look("Kаlina") == look("kalina")
-    assert look("Кalina", one_alphabet=False) != look("Kalina", one_alphabet=False)
+    assert len({confusable_key(name) for name in names}) == len(names)
+    assert confusable_key("Кalina") == confusable_key("Kаlina") == confusable_key("kalina")
+    assert confusable_key("Кalina", merge_alphabets=False) != confusable_key("Kalina", merge_alphabets=False)
 
 
-def test_a_folder_is_listed_once_and_tells_what_stands_in_it(tmp_path):
+def test_a_folder_is_listed_once_with_the_kind_of_each_entry(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("10.jpg", "9.jpg", ".hidden", "b/c.jpg"):
         (tmp_path / "a" / name).touch()
@@ -258,18 +266,18 @@ def test_numbers_of_thousands_of_digits_are_names_too():
 
 
 @given(st.text(max_size=8))
-def test_one_text_for_all_that_read_alike(name):
-    assert same_text(same_text(name)) == same_text(name)
-    assert same_text(f" {name}\t") == same_text(name)
+def test_confusable_names_share_a_key(name):
+    assert normalized_name(normalized_name(name)) == normalized_name(name)
+    assert normalized_name(f" {name}\t") == normalized_name(name)
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "THUMBS.DB", "desktop.ini", "._a.jpg", "__MACOSX"])
-def test_what_systems_leave_behind_is_junk(name):
+def test_system_files_are_junk(name):
     assert is_junk(name)
     assert not is_junk(f"a{name}")
 
 
-def test_a_photo_is_told_by_its_ending_or_has_none():
+def test_a_photo_has_a_photo_suffix_or_none():
     assert all(may_be_photo(name) for name in ("a.jpg", "A.JPEG", "b.WebP", "noending", "x.heic"))
     assert not any(may_be_photo(name) for name in ("a.txt", "b.csv", "film.mp4", "a.jpg.zip"))
 

@@ -1,4 +1,4 @@
-"""What a CSV file calls a photo -> the photo: with or without its ending or folder, and never by a guess."""
+"""Photos are found by the names in a CSV file, with or without suffix or folder, but never if ambiguous."""
 
 from pathlib import PurePosixPath
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.dataset.columns import path_and_label
+from carcls.dataset.columns import path_and_label_columns
 from carcls.dataset.csv_rows import CsvFile
 from carcls.dataset.layouts import Layout
 from carcls.dataset.lookup import PhotoLookup
@@ -32,7 +32,7 @@ def test_a_name_finds_its_one_photo_or_none(tmp_path_factory, files, name):
     if len(meant) == 1:
         assert (found, reason) == (meant.pop(), "")
     else:
-        assert reason.startswith("more than one photo could be meant" if meant else "no such file")
+        assert reason.startswith("matches more than one photo" if meant else "no such file")
     assert PhotoLookup(Tree(root), extension=".jpg").locate(name) == (
         (name, "") if name in files else (f"{name}.jpg", "") if f"{name}.jpg" in files else (name, "no such file")
     )
@@ -50,11 +50,11 @@ def test_a_name_finds_its_one_photo_or_none(tmp_path_factory, files, name):
 )
 def test_usual_names_of_columns_are_known(tmp_path, header, expected):
     table = CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ())
-    assert path_and_label(table, Layout()) == expected
-    assert path_and_label(table, Layout(path_column="x", label_column="y")) == ("x", "y")
+    assert path_and_label_columns(table, Layout()) == expected
+    assert path_and_label_columns(table, Layout(path_column="x", label_column="y")) == ("x", "y")
 
 
 @pytest.mark.parametrize(("header", "key"), [("a,label", "path_column"), ("file,label,class", "label_column")])
-def test_columns_that_cannot_be_told_name_their_key(tmp_path, header, key):
-    with pytest.raises(DataError, match=f"name it by data.{key}. Columns: {header}"):
-        path_and_label(CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ()), Layout())
+def test_ambiguous_columns_name_their_setting(tmp_path, header, key):
+    with pytest.raises(DataError, match=f"set data.{key}. Columns: {header}"):
+        path_and_label_columns(CsvFile(tmp_path / "t.csv", tuple(header.split(",")), ()), Layout())

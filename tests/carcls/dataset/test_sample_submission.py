@@ -1,4 +1,4 @@
-"""One reader of the sample submission: what is checked before the search is what `submit` follows after it."""
+"""The sample submission is checked before the search exactly as `submit` reads it afterwards."""
 
 import numpy as np
 import pytest
@@ -24,20 +24,20 @@ def test_every_spelling_is_the_sample(make_root, name):
     assert examine(found, seed=0).sample == name
 
 
-def test_two_spellings_are_refused_and_a_key_decides(make_root):
+def test_two_spellings_are_refused_unless_a_setting_decides(make_root):
     root = make_root({"0": 2, "1": 2}, test=2)
     for name, ids in (("sample-submission.csv", "0.jpg"), ("sample_submission.csv", "1.jpg")):
         (root / name).write_text(f"Id,Category\n{ids},0\n")
     found = load_dataset(root, processes=1)
-    assert "which sample submission counts, sample-submission.csv or sample_submission.csv?" in found.sample_problem
-    with pytest.raises(DataError, match=r"Name it by data\.sample"):
+    assert "which sample submission is right, sample-submission.csv or sample_submission.csv?" in found.sample_problem
+    with pytest.raises(DataError, match=r"Set data\.sample"):
         check_trainable(found)
     with pytest.raises(SubmissionError, match="which sample"):
         load_unlabelled(root, processes=1)
     named = load_dataset(root, processes=1, layout=Layout(sample=root / "sample_submission.csv"))
     assert (named.test.ids, named.sample_problem) == (("1.jpg",), "")
     assert [(entry.path, entry.reason) for entry in named.quarantined if entry.path.endswith(".csv")] == [
-        ("sample-submission.csv", "not followed: data.sample names sample_submission.csv")
+        ("sample-submission.csv", "not used: data.sample is sample_submission.csv")
     ]
 
 
@@ -45,15 +45,15 @@ def test_two_spellings_are_refused_and_a_key_decides(make_root):
     "name",
     ["sample_submission.csv.txt", "sample_submission_stage2.csv", "sample_submission.csv.zip", "submission_format.csv"],
 )
-def test_what_reads_like_a_sample_is_named(make_root, name):
+def test_files_that_resemble_a_sample_are_named(make_root, name):
     root = make_root({"0": 2, "1": 2}, test=1)
     (root / name).write_text("Id,Category\n0.jpg,0\n")
     found = load_unlabelled(root, processes=1)
     assert found.sample_submission is None
-    assert [(entry.path, entry.reason.partition(":")[0]) for entry in found.quarantined] == [(name, "not followed")]
+    assert [(entry.path, entry.reason.partition(":")[0]) for entry in found.quarantined] == [(name, "not used")]
 
 
-def test_a_sample_beside_a_named_folder_is_named_or_followed(make_root, tmp_path, write_photo):
+def test_a_sample_beside_a_configured_folder_is_reported_or_used(make_root, tmp_path, write_photo):
     root = make_root({"0": 2, "1": 2})
     for name in ("a.jpg", "b.jpg"):
         write_photo(tmp_path / "new" / name, 3)
@@ -69,15 +69,15 @@ def test_a_sample_beside_a_named_folder_is_named_or_followed(make_root, tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Id,a,b\n0.jpg,0.5,0.5\n", r"csv:1: expected 2 columns.* found 3; a submission of one probability a class"),
+        ("Id,a,b\n0.jpg,0.5,0.5\n", r"csv:1: expected 2 columns.* found 3; submissions with one probability per class"),
         ("Id\n0.jpg\n", "csv:1: expected 2 columns, an id and a class, found 1"),
         ("Id;Category\n0.jpg;0\n", "csv:1: .*found 1; its cells must be separated by commas"),
-        ("Id,Category\n0.jpg,0\n 0.jpg,1\n", "csv:3: id '0.jpg' stands in line 2 already"),
+        ("Id,Category\n0.jpg,0\n 0.jpg,1\n", "csv:3: id '0.jpg' already occurs in line 2"),
         ("Id,Category\n0.jpg,Audi\n1.jpg,BMW\n", "csv:2: class 'Audi' is not in the training data"),
         ("Id,Category\n", "csv:1: no rows under the header"),
     ],
 )
-def test_a_sample_that_cannot_be_followed_is_told_before_training(make_root, text, message):
+def test_an_unusable_sample_is_reported_before_training(make_root, text, message):
     root = make_root({"0": 2, "1": 2}, test=2)
     (root / "sample-submission.csv").write_text(text)
     found = load_dataset(root, processes=1)
@@ -93,7 +93,7 @@ cells = st.text(" ab1.", min_size=1, max_size=4).filter(lambda text: text.strip(
 @settings(max_examples=30, deadline=None)
 @given(st.lists(cells, min_size=1, max_size=5, unique_by=str.strip), st.sampled_from(("Id,Category", " Id , kind")))
 def test_spaces_around_cells_stay_and_do_not_hide_a_photo(tmp_path_factory, ids, header):
-    """Each id of the sample finds its photo, and the submission repeats it as it was written."""
+    """Each id of the sample finds its photo, and the submission repeats the id unchanged."""
     folder = tmp_path_factory.mktemp("spaces")
     sample = folder / "sample.csv"
     sample.write_text("\n".join((header, *(f"{id_}, 1" for id_ in ids))) + "\n")

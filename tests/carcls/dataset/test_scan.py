@@ -6,7 +6,7 @@ from carcls.photos.photo import digest_of
 
 
 def die_on_killers(path: Path) -> Scan:
-    """Stands for a decoder that a photo crashes: the process is gone, no exception is raised."""
+    """Simulates a decoder that crashes on a photo: the process dies without an exception."""
     if path.name.startswith("killer"):
         os._exit(9)
     return Scan(path.name)

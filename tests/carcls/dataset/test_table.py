@@ -27,7 +27,7 @@ def test_reads_the_contest_layout(make_root):
     assert dataset.sample_submission is None
 
 
-def test_quarantines_by_name_and_goes_on(make_root):
+def test_unusable_photos_are_quarantined_by_name(make_root):
     root = make_root({"0": 3, "1": 2}, test=2)
     (root / "train/0/01.jpg").write_bytes(b"\xff\xd8\xff broken")
     (root / "train/1/11.jpg").unlink()
@@ -46,7 +46,7 @@ def test_quarantines_by_name_and_goes_on(make_root):
     ]
     reasons = [entry.reason for entry in dataset.quarantined]
     assert reasons[1] == "train.csv line 6: no such file"
-    assert reasons[3] == "train.csv line 8: Id stands in line 2 already"
+    assert reasons[3] == "train.csv line 8: Id already occurs in line 2"
     assert reasons[4] == "not a JPEG, PNG or WebP file"
 
 
@@ -67,7 +67,7 @@ def test_test_photos_without_sample_come_in_natural_order(make_root, write_photo
     assert load_dataset(root, processes=1).test.ids == ("9.jpg", "10.jpg", "a.jpg", "b2.jpg", "b10.jpg")
 
 
-def test_a_class_without_a_usable_photo_is_no_class(make_root):
+def test_a_class_without_a_usable_photo_is_dropped(make_root):
     root = make_root({"0": 1, "1": 1})
     (root / "train/0/00.jpg").unlink()
     dataset = load_dataset(root, processes=1)
@@ -96,7 +96,7 @@ def test_processes_change_nothing(make_root):
 
 
 def test_scans_in_a_daemonic_process(make_root):
-    """Ray and Keras start such processes; they may have no children of their own."""
+    """Ray and Keras start daemonic processes, which cannot have children."""
     from multiprocessing import get_context
 
     root = make_root({"0": 130})
@@ -115,7 +115,7 @@ def test_tables_select_compare_and_keep_their_labels():
     assert len(table.select([])) == 0
     with pytest.raises(ValueError, match="read-only"):
         table.labels[0] = 5
-    with pytest.raises(ValueError, match="one id, path, label and digest"):
+    with pytest.raises(ValueError, match="one id, path, label and digest per photo"):
         ImageTable(Path("r"), ("a",), (), np.array([0]), ("x",))
 
 

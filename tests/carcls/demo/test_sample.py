@@ -90,7 +90,7 @@ def test_another_seed_or_family_gives_other_photos(sample, tmp_path, arguments):
     assert not others & set(photos.values())
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(sample, tmp_path):
+def test_a_folder_with_other_content_is_not_touched(sample, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(DataError, match="something else"):
         write_sample(tmp_path, train_per_class=1, test_per_class=1)
@@ -133,7 +133,7 @@ def test_a_drawing_is_a_pure_function_of_generator_model_and_size(seed, size):
     assert first.shape == (*size, 3)
     assert first.dtype == np.uint8
     assert np.array_equal(first, second)
-    assert first.std() > 3  # something is to be seen
+    assert first.std() > 3  # not blank
 
 
 @settings(max_examples=50, deadline=None)
@@ -149,7 +149,7 @@ def test_every_model_is_a_car(seed):
     assert list(model.pillars) == sorted(model.pillars)
 
 
-def test_a_family_s_models_do_not_depend_on_how_many_are_asked_for():
+def test_a_familys_models_do_not_depend_on_their_number():
     assert car_models(3, family=4) == car_models(8, family=4)[:3]
     assert not set(car_models(20, family=0)) & set(car_models(200, family=1))
     assert {model.body for model in car_models(10, family=0)} == set(BODY_KINDS)
@@ -184,7 +184,7 @@ def test_the_normal_of_a_flat_roof_points_up():
     assert upward_normal(np.array([0.2, 0.3]), np.array([0.6, 0.3])) == pytest.approx([0, 1, 0])
 
 
-def test_both_ways_of_facing_and_both_ends_are_shown():
+def test_cars_face_both_ways_and_show_both_ends():
     model = model_of(0)
     cameras = [place_camera(np.random.default_rng(seed), model, 240, 320) for seed in range(40)]
     ends = np.array([(0.0, 0.1, 0.0), (1.0, 0.1, 0.0)])
@@ -210,7 +210,7 @@ def test_the_size_of_a_photo_is_four_to_three(sample):
 
 
 def test_the_thumbnail_floor_reads_what_it_is_given(sample, tmp_path):
-    # Test photos that are training photos: a logistic regression knows them all, so the labels were joined rightly.
+    # Test photos equal to training photos: a logistic regression predicts all of them if labels are joined correctly.
     root = tmp_path / "leaky"
     (root / "test_upload").mkdir(parents=True)
     train = rows(sample / "train.csv")

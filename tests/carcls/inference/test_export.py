@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
 
 
 def _colour_model():
-    """Tells the strongest of red, green and blue: class i has the most of channel i."""
+    """Classifies by the strongest channel: class i has the most of channel i."""
     pixels = keras.Input((SIZE, SIZE, 3))
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 25)(pixels))
     return keras.Model(pixels, keras.layers.Softmax()(means))
@@ -59,7 +59,7 @@ def _photo(folder, name, rgb):
 
 
 def _repacked(source, target, change):
-    """A copy of an archive with its members {name: bytes} changed."""
+    """A copy of an archive with changed members {name: bytes}."""
     with zipfile.ZipFile(source) as archive:
         members = change({name: archive.read(name) for name in archive.namelist()})
     with zipfile.ZipFile(target, "w") as archive:
@@ -75,7 +75,7 @@ def _with_card(source, target, **changed):
     return _repacked(source, target, change)
 
 
-def test_the_card_comes_back_as_it_was_told(exported):
+def test_the_card_round_trips(exported):
     card = load_model(exported).card
     assert (card.class_names, card.size_px, card.tta_views) == (NAMES, SIZE, ("plain", "flip"))
     assert TrainConfig.model_validate(card.config) == CONFIG
@@ -105,7 +105,7 @@ def test_files_get_labels_and_broken_ones_an_error(exported, tmp_path):
     assert "missing.jpg" in predictions[3].error
 
 
-def test_only_broken_files_or_none_end_no_run(exported, tmp_path):
+def test_a_folder_of_only_broken_files_does_not_crash(exported, tmp_path):
     model = load_model(exported)
     assert model.predict_files([]) == []
     assert [p.label for p in model.predict_files([tmp_path / "a.jpg", tmp_path / "b.jpg"])] == [None, None]
@@ -139,11 +139,11 @@ def test_uint8_and_float_pixels_are_the_same_to_every_view(colours, rng):
     ("changed", "error", "message"),
     [
         ({"class_names": ("a", "b")}, CheckpointError, "model and card differ"),
-        ({"size_px": 64}, CheckpointError, r"the card tells shapes \(\(None, 64, 64, 3\)"),
+        ({"size_px": 64}, CheckpointError, r"the card has shapes \(\(None, 64, 64, 3\)"),
         ({"tta_views": ("plain", "flop")}, ConfigError, "unknown view 'flop'; did you mean 'flip'"),
     ],
 )
-def test_a_card_that_does_not_fit_is_not_written(tmp_path, colours, changed, error, message):
+def test_a_card_that_does_not_match_is_not_written(tmp_path, colours, changed, error, message):
     with pytest.raises(error, match=message):
         _export(tmp_path / "model.keras", colours, **changed)
     assert list(tmp_path.iterdir()) == []
@@ -171,7 +171,7 @@ def test_missing_torn_or_foreign_files_are_told(tmp_path, exported):
         load_model(tmp_path / "nowhere.keras")
     for content in (b"", b"hello", whole[: len(whole) // 2], whole[:-30]):
         (tmp_path / "torn.keras").write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"torn, or not a \.keras file"):
+        with pytest.raises(CheckpointError, match=r"damaged, or not a \.keras file"):
             load_model(tmp_path / "torn.keras")
 
 
@@ -183,7 +183,7 @@ def test_a_flipped_bit_is_found(tmp_path, exported):
         load_model(tmp_path / "flipped.keras")
 
 
-def test_a_keras_model_without_a_card_is_told(tmp_path, colours):
+def test_a_keras_model_without_a_card_is_reported(tmp_path, colours):
     colours.model.save(tmp_path / "plain.keras")
     with pytest.raises(CheckpointError, match=r"a Keras model without carsearch\.json"):
         load_model(tmp_path / "plain.keras")
@@ -199,7 +199,7 @@ def test_a_keras_model_without_a_card_is_told(tmp_path, colours):
         ({"scores": {"a" * 2**20: 1.0}}, "expected at most 1,048,576"),
     ],
 )
-def test_a_card_that_cannot_be_used_is_told(tmp_path, exported, changed, message):
+def test_an_invalid_card_is_reported(tmp_path, exported, changed, message):
     with pytest.raises(CheckpointError, match=message):
         load_model(_with_card(exported, tmp_path / "card.keras", **changed))
 
@@ -209,11 +209,11 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, exported):
     path.write_bytes(exported.read_bytes())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("assets/zeros", bytes(2**22))
-    with pytest.raises(CheckpointError, match="unpack to more than it holds"):
+    with pytest.raises(CheckpointError, match="declares more bytes than it has"):
         load_model(path)
 
 
-def test_a_strangers_code_is_not_run(tmp_path, colours):
+def test_foreign_code_is_not_run(tmp_path, colours):
     pixels = keras.Input((SIZE, SIZE, 3))
     model = keras.Model(pixels, keras.layers.Lambda(lambda x: x[:, 0, 0])(pixels))
     path = _export(tmp_path / "lambda.keras", Classifier(model, model, "MobileNet"))

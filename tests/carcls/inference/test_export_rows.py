@@ -1,4 +1,4 @@
-"""One backbone of each family, exported and loaded in safe mode: what Keras saves of it needs nothing of ours."""
+"""One backbone of each family, exported and loaded in safe mode by plain Keras."""
 
 import gc
 
@@ -46,6 +46,6 @@ def test_a_classifier_of_every_family_predicts_the_same_after_export(tmp_path, r
 
 
 def pooled_features(model: keras.Model, photos: np.ndarray) -> np.ndarray:
-    """Of random weights the softmax is the same for every photo; the features are small, and differ."""
+    """With random weights the softmax is the same for every photo, but the small features differ."""
     inside = keras.Model(model.input, model.get_layer("head_pool").output)
     return keras.ops.convert_to_numpy(inside(photos, training=False))

@@ -1,4 +1,4 @@
-"""Model files of strangers: refused before Keras makes anything of a kind or size that carsearch does not export."""
+"""Untrusted model files are refused before Keras creates anything that carsearch does not export."""
 
 import copy
 import io
@@ -51,7 +51,7 @@ def members(tmp_path_factory):
 
 
 def _file(tmp_path, whole, **changed):
-    """A .keras file of these members; a change is of `config`, `card`, `weights`, or the members themselves."""
+    """A .keras file of these members with changes to `config`, `card`, `weights`, or the members themselves."""
     members = dict(whole)
     for key, member in (("config", "config.json"), ("card", CARD)):
         if key in changed:
@@ -88,7 +88,7 @@ def _function(module, name):
 
 
 def _calling(module, function, *arguments):
-    """Puts an operation into the graph that Keras calls with functions by name while it loads (`Switch`)."""
+    """Adds an operation that Keras calls with named functions while loading (`Switch`)."""
 
     def change(tree):
         feeding = copy.deepcopy(_layer(tree, "Dense")["inbound_nodes"][0]["args"][0])
@@ -131,7 +131,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("what", KINDS)
-def test_what_is_not_exported_is_not_made(tmp_path, members, what):
+def test_objects_that_are_not_exported_are_not_created(tmp_path, members, what):
     path, floatx = _file(tmp_path, members, config=KINDS[what]), keras.config.floatx()
     with pytest.raises(
         CheckpointError, match=r"hostile\.keras: not a model that Keras can load safely: config\.json: "
@@ -141,11 +141,11 @@ def test_what_is_not_exported_is_not_made(tmp_path, members, what):
 
 
 def test_keras_itself_would_have_called_the_function(members):
-    """What the allow-list is for; when this fails, Keras has closed the hole."""
+    """Shows why the allowlist is needed. If this fails, Keras has closed the hole."""
     tree = json.loads(members["config.json"])
     _calling("keras.config", "set_floatx", "float64")(tree)
     try:
-        with suppress(Exception):  # whatever comes after the call
+        with suppress(Exception):  # errors after the call do not matter
             keras.saving.deserialize_keras_object(tree, safe_mode=True)
         assert keras.config.floatx() == "float64"
     finally:
@@ -153,7 +153,7 @@ def test_keras_itself_would_have_called_the_function(members):
 
 
 def _appended(*units):
-    """Dense layers of so many units after the one that is there."""
+    """Appends Dense layers with these numbers of units."""
 
     def change(tree):
         layers = tree["config"]["layers"]
@@ -176,8 +176,8 @@ def _appended(*units):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("Dense", "units", 300_000_000), "units: 300000000; expected a whole number from 1 to 65,536"),
-        (_appended(65_536, 65_536), "its layers have 4,295,491,599 weights, the file holds 12"),
+        (_set("Dense", "units", 300_000_000), "units: 300000000; expected an integer from 1 to 65,536"),
+        (_appended(65_536, 65_536), "its layers have 4,295,491,599 weights, but the file has 12"),
     ],
 )
 def test_no_model_is_larger_than_its_file(tmp_path, members, change, message):
@@ -186,27 +186,27 @@ def test_no_model_is_larger_than_its_file(tmp_path, members, change, message):
         load_model(path)
 
 
-def test_a_layer_that_makes_too_much_of_a_photo_is_refused(tmp_path):
+def test_a_layer_with_too_many_outputs_is_refused(tmp_path):
     pixels = keras.Input((SIZE, SIZE, 3))
     wide = keras.layers.Conv2D(1025, 1)(pixels)  # 1,025 x 32 x 32 numbers, of 4,100 weights
     means = keras.layers.GlobalAveragePooling2D()(wide)
     members = _export(tmp_path / "wide.keras", keras.Model(pixels, keras.layers.Dense(3)(means)))
-    with pytest.raises(CheckpointError, match="makes 1,049,600 numbers of a photo; 1,048,576 at most"):
+    with pytest.raises(CheckpointError, match="has 1,049,600 outputs per photo; expected at most 1,048,576"):
         load_model(_file(tmp_path, members))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda file: file.create_dataset("layers/more", (3, 10**9), "f4"), "claims 12,000,000,000 bytes and holds 0"),
+        (lambda file: file.create_dataset("layers/more", (3, 10**9), "f4"), "claims 12,000,000,000 bytes but holds 0"),
         (lambda file: file.update({"layers/more": h5py.ExternalLink(os.devnull, "/")}), "'layers/more' is a link"),
         (lambda file: file.create_dataset("more", (9,), "u1", external=[("/etc/passwd", 0, 9)]), "in another file"),
         (lambda file: file.create_dataset("more", data=np.zeros(10**6), compression="gzip"), "is compressed"),
         (lambda file: file.update({"more": "text"}), "not numbers"),
-        (lambda file: file.__delitem__("layers"), "12 weights, the file holds 0"),
+        (lambda file: file.__delitem__("layers"), "12 weights, but the file has 0"),
     ],
 )
-def test_weights_inside_are_plain_and_all_there(tmp_path, members, change, message):
+def test_weights_inside_are_plain_and_complete(tmp_path, members, change, message):
     with pytest.raises(CheckpointError, match=message):
         load_model(_file(tmp_path, members, weights=change))
 
@@ -218,12 +218,12 @@ def test_weights_inside_are_plain_and_all_there(tmp_path, members, change, messa
         ({"card": lambda card: card.update(class_names=["a", "b", "c" * 1001])}, "at most 1000 characters"),
         ({"card": lambda card: card.update(class_names=["a"] * 70_000)}, "at most 65536 items"),
         ({"members": lambda held: held.update({CARD: b"[" * 10**5})}, "carsearch.json cannot be used: .*recursion"),
-        ({"members": lambda held: held.update({"config.json": b"[" * 10**5})}, "is no JSON"),
+        ({"members": lambda held: held.update({"config.json": b"[" * 10**5})}, "is not JSON"),
         (
             {"members": lambda held: held.update({"config.json": b" " * (MAX_CONFIG_BYTES + 1)})},
             "; expected at most 33,5",
         ),
-        ({"members": lambda held: held.update({"assets/x": b""})}, "uncompressed and alone; found 'assets/x'"),
+        ({"members": lambda held: held.update({"assets/x": b""})}, "uncompressed; found 'assets/x'"),
         ({"members": lambda held: held.pop("model.weights.h5")}, "expected .*model.weights.h5"),
     ],
 )
@@ -261,7 +261,7 @@ def _places(tree, place=()):
 
 
 def _made(tree):
-    """Every (module, class) that Keras would make of a configuration, and every function."""
+    """All classes (module, class) and functions that Keras would create from a configuration."""
     if isinstance(tree, dict):
         if "class_name" in tree and not str(tree["class_name"]).startswith("__"):
             yield tree.get("module"), tree["class_name"]
@@ -273,7 +273,7 @@ def _made(tree):
 
 
 def test_nothing_outside_the_table_passes_whatever_is_changed(tree):
-    """Values are replaced by others of the tree, by hostile ones, or removed: the check refuses, or all is listed."""
+    """Replaces or removes values at random: either the check refuses, or everything is on the allowlist."""
     places, listed = list(_places(tree))[1:], set.union(*_KINDS.values())
     hostile = [
         _function("keras.utils", "get_file"), _called("keras.layers", "Lambda", function="x"),
@@ -295,7 +295,7 @@ def test_nothing_outside_the_table_passes_whatever_is_changed(tree):
                     parent = parent[key]
                 parent[last] = copy.deepcopy(data.draw(st.sampled_from(hostile)))
             except (KeyError, IndexError, TypeError):
-                continue  # an earlier change took the place away
+                continue  # an earlier change removed this place
         reason = refusal(ForeignConfigError, lambda: checked_config(json.dumps(changed).encode()))
         if reason is None:
             passed += 1

@@ -63,7 +63,7 @@ def test_without_a_sample_every_id_asked_for_has_a_row(tmp_path):
     assert (tmp_path / "out.csv").read_bytes() == expected
 
 
-def test_a_class_of_the_sample_may_be_without_photos_to_train_on(tmp_path):
+def test_a_class_of_the_sample_may_have_no_training_photos(tmp_path):
     _write(tmp_path, "Id,Category\na.jpg,0\nb.jpg,Lada\n", ids=("a.jpg", "b.jpg"), classes=(1, 2))
     assert (tmp_path / "out.csv").read_text() == "Id,Category\na.jpg,1\nb.jpg,10\n"
 
@@ -108,7 +108,7 @@ def test_every_id_of_the_sample_gets_one_row_with_its_own_class(tmp_path_factory
         ("Id,Category\n", "csv:1: no rows under the header Id,Category"),
         ("Id,Category\na.jpg\n", "csv:2: expected 2 columns, an id and a class, found 1"),
         ("Id,Category\na.jpg,0\n\nb.jpg,0,0\n", "csv:4: expected 2 columns, an id and a class, found 3"),
-        ("Id,Category\na.jpg,0\nb.jpg,0\na.jpg,0\n", "csv:4: id 'a.jpg' stands in line 2 already"),
+        ("Id,Category\na.jpg,0\nb.jpg,0\na.jpg,0\n", "csv:4: id 'a.jpg' already occurs in line 2"),
         ("Id,Category\n,0\n", "csv:2: empty id"),
         ("Id,Category\na.jpg,\nb.jpg,Lada\n", "csv:3: class 'Lada' is not in the training data, .*; expected 0, 1"),
         (b"Id,Category\na.jpg,0\n\xff\xfe.jpg,0\n", "csv:3: not UTF-8"),
@@ -118,7 +118,7 @@ def test_every_id_of_the_sample_gets_one_row_with_its_own_class(tmp_path_factory
         ('Id,Category\n"a.jpg\n",0\n', r"csv:3: control character in \['a.jpg\\n', '0'\]"),
     ],
 )
-def test_a_hostile_sample_is_told_with_file_and_line(tmp_path, text, message):
+def test_a_hostile_sample_is_reported_with_file_and_line(tmp_path, text, message):
     with pytest.raises(SubmissionError, match=message):
         _write(tmp_path, text)
     assert not (tmp_path / "out.csv").exists()
@@ -140,13 +140,13 @@ def test_predictions_that_do_not_fit_are_refused(tmp_path, changed, message):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_predicted_ids_that_nobody_asked_for_are_counted_and_shown(tmp_path):
+def test_predicted_ids_missing_from_the_sample_are_counted_and_shown(tmp_path):
     ids = tuple(f"{number}.jpg" for number in range(8))
     with pytest.raises(SubmissionError, match=r"7 ids \('1.jpg', '2.jpg', '3.jpg', '4.jpg', '5.jpg', …\) predicted"):
         _write(tmp_path, "Id,Category\n0.jpg,0\n", ids=ids, classes=(0,) * 8)
 
 
-def test_a_refusal_leaves_an_earlier_submission_alone(tmp_path):
+def test_a_refusal_keeps_an_earlier_submission(tmp_path):
     (tmp_path / "out.csv").write_text("earlier")
     with pytest.raises(SubmissionError):
         _write(tmp_path, "Id,Category\nb.jpg,0\n")
@@ -204,7 +204,7 @@ def test_the_contests_own_sample(tmp_path):
         )
     )
 )
-def test_a_damaged_sample_is_answered_whole_or_refused(tmp_path_factory, content):
+def test_a_damaged_sample_is_answered_completely_or_refused(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("damaged")
     sample, out = folder / "sample.csv", folder / "out.csv"
     sample.write_bytes(content)

@@ -37,7 +37,7 @@ def config(
 def planted_plan(
     count: int, *, batch_size: int = 4, order_seed: int = 0, policy: str = "none", mixup: float = 0.0
 ) -> EpochPlan:
-    """Photo i carries i in its first two pixel values, and has label i mod 3."""
+    """Photo i encodes i in its first two pixel values and has label i mod 3."""
     pixels = np.zeros((count, 32, 32, 3), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
     return EpochPlan(
@@ -152,7 +152,7 @@ def test_threads_end_with_the_epoch_and_with_the_object():
     deadline = time.monotonic() + 10
     while batch_threads() - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert batch_threads() <= before  # an earlier test's may have ended meanwhile
+    assert batch_threads() <= before  # threads of an earlier test may have ended meanwhile
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
@@ -167,7 +167,7 @@ def test_view_numbers(views, expected):
 
 
 def test_balanced_sampling_shows_a_photo_that_comes_again_in_its_next_view(data):
-    """14 photos of 7, 4 and 3: the classes of 4 and 3 come round within the epoch."""
+    """14 photos in classes of 7, 4 and 3: the cycles of the two smaller classes wrap within the epoch."""
     setting = config(policy="light", views=3, class_balance="sampling")
     photos, labels = data.pixels("train", 32), data.split.train.labels
     shown: dict[int, int] = dict.fromkeys(range(len(labels)), 0)
@@ -191,10 +191,10 @@ def test_balanced_sampling_shows_a_photo_that_comes_again_in_its_next_view(data)
         assert len(x) == len(labels)
 
 
-def test_a_policy_file_that_is_none_is_refused_before_any_batch(data, tmp_path):
+def test_an_invalid_policy_file_is_refused_before_any_batch(data, tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("transform: {__class_fullname__: Lambda, p: 1.0}")
-    with pytest.raises(ConfigError, match=r"bad\.yaml: `transform` \(Lambda\): a function is not kept"):
+    with pytest.raises(ConfigError, match=r"bad\.yaml: `transform` \(Lambda\): a file cannot hold a function"):
         training_batches(data, config(policy=str(bad)), epoch=0, size_px=32)
 
 
@@ -214,7 +214,7 @@ def test_batches_are_mixed_by_epoch_number_and_the_trainings_seed(data, mixing):
 
 
 def test_keras_fits_on_each_photo_once(data):
-    """Through the real adapter: a model that returns its input's mean sees each photo once, in the plan's order."""
+    """With Keras's real adapter, a model that returns its input's mean sees each photo once, in the plan's order."""
     import keras
 
     seen: list[int] = []

@@ -1,4 +1,4 @@
-"""Processes make the same batches as threads, whatever becomes of them, and none outlives its training."""
+"""Processes make the same batches as threads, even if they are killed, and never outlive their training."""
 
 import gc
 import itertools
@@ -18,9 +18,9 @@ from carcls.augment.mixing import Mixing
 from carcls.config import AugmentConfig, TrainConfig
 from carcls.dataset.table import load_dataset
 from carcls.input.batch_worker import pack_plan
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.epoch_plan import EpochPlan
-from carcls.input.feeder import Feeder, feeds_by_processes
+from carcls.input.feeder import Feeder, uses_worker_processes
 from carcls.input.pixel_rows import PixelRows
 from carcls.input.pixels import PhotosOnDemand
 from carcls.input.prefetch import EpochBatches, batches_held
@@ -31,11 +31,11 @@ LET_GO_S = 5.0
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    """One for all tests: a fresh interpreter imports albumentations for a second."""
-    nursery = Nursery.spawned()
-    yield nursery
-    nursery.close()
+def batch_server():
+    """One server for all tests, since a fresh interpreter takes a second to import albumentations."""
+    batch_server = BatchWorkerServer.spawned()
+    yield batch_server
+    batch_server.close()
 
 
 def config(policy: str = "light", *, image_size: int = SIZE_PX, **augment) -> TrainConfig:
@@ -49,15 +49,15 @@ def config(policy: str = "light", *, image_size: int = SIZE_PX, **augment) -> Tr
 
 
 @pytest.fixture
-def feeder(nursery):
-    with Feeder(config(), cores=2, nursery=nursery) as feeder:
+def feeder(batch_server):
+    with Feeder(config(), cores=2, batch_server=batch_server) as feeder:
         yield feeder
 
 
 def plan(folder: Path, count: int = 41, **changed) -> EpochPlan:
-    """Noise in a memory map, as the store hands it out."""
+    """Noise in a memory map, as from the store."""
     path = folder / f"{count}-pixels.npy"
-    if not path.exists():  # never written to while somebody maps it
+    if not path.exists():  # never overwritten while it is mapped
         np.save(path, np.random.default_rng(0).integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8))
     fields = {
         "pixels": np.load(path, mmap_mode="r"),
@@ -91,7 +91,7 @@ def fed(feeder: Feeder, plan: EpochPlan, threads: int = 2):
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended; a zombie, for whom nobody has waited yet, has."""
+    """Whether the process has ended. A zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -106,7 +106,7 @@ def assert_all_go(pids: list[int]) -> None:
 
 
 def worker_pids(feeder: Feeder, plan: EpochPlan) -> list[int]:
-    """Asks each worker for a batch."""
+    """Requests a batch from each worker."""
     pids = []
     feeder.plan(plan)
     workers = [feeder._idle.get() for _ in range(feeder._processes)]
@@ -167,8 +167,8 @@ def _saved(folder, *, counts):
         yield f"{count}.npy"
 
 
-def test_batches_keep_their_pixels_while_anyone_holds_any_part_of_them(feeder, tmp_path):
-    """Slots come round when their arrays are gone, and only then; without a free one the trainer helps itself."""
+def test_batches_keep_their_pixels_while_any_view_exists(feeder, tmp_path):
+    """Slots are reused only after their arrays are gone. Without a free slot the trainer makes the batch itself."""
     wanted = plan(tmp_path, 400)
     expected = by_hand(wanted)
     kept = list(fed(feeder, wanted))  # 100 batches, many more than slots
@@ -187,7 +187,7 @@ def test_batches_keep_their_pixels_while_anyone_holds_any_part_of_them(feeder, t
     assert len(feeder._slots._free) == slots
 
 
-def test_an_error_reaches_the_caller_as_it_is_and_ends_no_process(feeder, tmp_path):
+def test_an_error_reaches_the_caller_unchanged_and_ends_no_process(feeder, tmp_path):
     pids = worker_pids(feeder, plan(tmp_path))
     with pytest.raises(KeyError, match="wild"):
         feeder.plan(plan(tmp_path, policy="wild")).batch(0)
@@ -203,26 +203,26 @@ def test_a_killed_process_is_named_and_no_batch_is_lost(feeder, tmp_path, caplog
     found = []
     with caplog.at_level(logging.WARNING):
         for number, (x, y) in enumerate(itertools.chain(fed(feeder, wanted), fed(feeder, wanted))):
-            found.append((x.copy(), y))  # held batches would use up the slots, and nobody would miss the process
+            found.append((x.copy(), y))  # held batches would use up all slots and hide the killed process
             if number == 10:
                 os.kill(victim, signal.SIGKILL)
     assert_equal_batches(found, expected * 2)
-    assert [record.getMessage().split(" is gone")[0] for record in caplog.records] == [f"feeding process {victim}"]
+    assert [record.getMessage().split(" died")[0] for record in caplog.records] == [f"batch worker {victim}"]
     assert not gone(other)
 
 
-def test_a_nursery_that_is_gone_leaves_the_work_to_threads(tmp_path, caplog):
-    nursery = Nursery.spawned()
-    nursery.close()
+def test_a_worker_server_that_is_gone_leaves_the_work_to_threads(tmp_path, caplog):
+    batch_server = BatchWorkerServer.spawned()
+    batch_server.close()
     wanted = plan(tmp_path)
-    with caplog.at_level(logging.WARNING), Feeder(config(), cores=2, nursery=nursery) as feeder:
+    with caplog.at_level(logging.WARNING), Feeder(config(), cores=2, batch_server=batch_server) as feeder:
         assert_equal_batches(fed(feeder, wanted), by_hand(wanted))
-    assert "threads do it" in caplog.text
+    assert "using threads" in caplog.text
 
 
-def test_processes_end_with_their_training_and_batches_outlive_them(nursery, tmp_path):
+def test_processes_end_with_their_training_and_batches_outlive_them(batch_server, tmp_path):
     wanted = plan(tmp_path)
-    with Feeder(config(), cores=2, nursery=nursery) as feeder:
+    with Feeder(config(), cores=2, batch_server=batch_server) as feeder:
         pids = worker_pids(feeder, wanted)
         fed_plan = feeder.plan(wanted)
         first = fed_plan.batch(0)
@@ -232,11 +232,11 @@ def test_processes_end_with_their_training_and_batches_outlive_them(nursery, tmp
 
 def test_a_training_fed_by_threads_starts_no_process(tmp_path):
     wanted = plan(tmp_path)
-    with Feeder(config("none"), cores=2, nursery=None) as feeder:
+    with Feeder(config("none"), cores=2, batch_server=None) as feeder:
         assert feeder.plan(wanted) is wanted
-    assert [feeds_by_processes(config(policy), cores=2) for policy in ("none", "light", "strong")] == [0, 1, 1]
-    assert not feeds_by_processes(config("strong"), cores=1)
-    assert not feeds_by_processes(config("strong", views=2, cache_views=True), cores=16)
+    assert [uses_worker_processes(config(policy), cores=2) for policy in ("none", "light", "strong")] == [0, 1, 1]
+    assert not uses_worker_processes(config("strong"), cores=1)
+    assert not uses_worker_processes(config("strong", views=2, cache_views=True), cores=16)
 
 
 def test_memory_maps_go_by_name_and_parts_of_them_by_value(tmp_path):

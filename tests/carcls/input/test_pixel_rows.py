@@ -1,4 +1,4 @@
-"""Folds read the pixels of the study's split: equal to their own to the bit, in no room and no time of their own."""
+"""Folds reuse the pixels of the study's split: bit-equal to their own, without extra space or decoding."""
 
 import itertools
 import shutil
@@ -42,7 +42,7 @@ def sharing(split, study, tmp_path, **changed):
 
 
 def some_of(first, end):
-    """Up to eight whole numbers from `first` to before `end`, where there are any."""
+    """Up to eight integers from `first` to before `end`."""
     lists = st.lists(st.integers(first, end - 1), max_size=8) if first < end else st.just([])
     return lists.map(lambda chosen: np.array(chosen, np.int64))
 
@@ -81,7 +81,7 @@ def test_a_fold_sees_its_own_pixels_to_the_bit(study, folds, tmp_path):
 
 def test_all_folds_decode_what_the_study_has_decoded_and_nothing_more(study, folds, tmp_path):
     before = sharing(study, study, tmp_path)
-    take_use()  # of tests before this one
+    take_use()  # discards use by earlier tests
     held = [before.pixels(part, SIZE_PX) for part in ("train", "validation")]
     assert take_use().built == 2
     for split, part in itertools.product(folds, ("train", "validation")):
@@ -118,7 +118,7 @@ def test_copies_of_a_photo_are_read_from_one_of_them(make_root, tmp_path):
             assert np.array_equal(sharing(split, study, tmp_path).pixels(part, SIZE_PX)[:], expected)
 
 
-def test_a_holdout_keeps_pixels_of_its_own(make_root, tmp_path):
+def test_a_holdout_has_its_own_pixels(make_root, tmp_path):
     dataset = load_dataset(make_root({"0": 9, "1": 8}), processes=1)
     study = make_split(dataset, fraction=0.3, seed=0, holdout_fraction=0.3)
     for split in (make_folds(study, count=2, seed=0).split(number) for number in range(2)):

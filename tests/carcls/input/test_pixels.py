@@ -47,7 +47,7 @@ def pixels_in_daemon(method: str, root: Path, store: Path) -> list[int]:
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_works_in_a_daemonic_or_forked_process(tmp_path, make_root, method):
     root = make_root({"0": 4})
-    # Forked from a fresh process: this one may hold TensorFlow's threads, which a fork would lose.
+    # Forks a fresh process, since this one may have TensorFlow's threads.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
         sums = fresh.submit(pixels_in_daemon, method, root, tmp_path / "child").result(timeout=120)
     assert sums == pixels_in_child(root, tmp_path / "here")
@@ -90,7 +90,7 @@ def test_resize_is_square_and_keeps_flat_colours(height, width, size, value):
 
 
 def test_shrinking_averages_each_axis_by_itself():
-    """Stripes one pixel wide turn grey, not striped again, also where the other axis is enlarged."""
+    """One-pixel stripes become grey without aliasing, also if the other axis is enlarged."""
     stripes = np.zeros((4, 64, 3), np.uint8)
     stripes[:, ::2] = 200
     out = resize(stripes, 16)
@@ -124,7 +124,7 @@ def test_photos_on_demand_are_bit_equal_to_stored_ones(tmp_path, make_root, proc
     assert not (tmp_path / "none").exists()
 
 
-def test_a_store_that_cannot_be_used_is_said_once_and_photos_come_all_the_same(tmp_path, make_root, caplog):
+def test_an_unusable_store_is_reported_once_and_photos_are_still_decoded(tmp_path, make_root, caplog):
     table = load_dataset(make_root({"0": 4}), processes=1).train
     stored = pixels(table, 16, Store(tmp_path / "store"), processes=1)
     small = Store(tmp_path / "small", quota_bytes=1000)
@@ -133,10 +133,10 @@ def test_a_store_that_cannot_be_used_is_said_once_and_photos_come_all_the_same(t
             assert np.array_equal(got[:], stored)
     [line] = caplog.messages
     assert f"store {small.root}: pixels 16 px of 0.0 MB does not fit the quota" in line
-    assert line.endswith("going on without it: slower, with the same results")
+    assert line.endswith("continuing without it: slower, with the same results")
 
 
-def test_photos_on_demand_name_what_changed_or_went(tmp_path, make_root, write_photo):
+def test_photos_on_demand_name_changed_and_missing_photos(tmp_path, make_root, write_photo):
     table = load_dataset(make_root({"0": 3}), processes=1).train
     demanded = PhotosOnDemand(table, 16, processes=2)
     write_photo(table.root / table.paths[0], 99)
@@ -147,7 +147,7 @@ def test_photos_on_demand_name_what_changed_or_went(tmp_path, make_root, write_p
         demanded[1:3]
 
 
-def test_the_files_size_is_known_beforehand(tmp_path, make_root):
+def test_the_files_size_is_known_in_advance(tmp_path, make_root):
     table = load_dataset(make_root({"0": 30}), processes=1).train
     pixels(table, 64, Store(tmp_path / "store"), processes=1)
     [file] = (tmp_path / "store").glob("*.npy")
@@ -173,7 +173,7 @@ def test_while_another_decodes_a_part_this_one_decodes_the_other(tmp_path, make_
         while not list(data.store.root.glob("*.npy")):
             assert not mine.done()
         may_end.set()
-        assert (mine.result(60) == 1).all()  # what the other built, not built again
+        assert (mine.result(60) == 1).all()  # built by the other one, not again
         assert (other.result(60) == 1).all()
     expected = [decode(split.validation.root / path, 8) for path in split.validation.paths]
     assert np.array_equal(data.pixels("validation", 8), np.stack(expected))

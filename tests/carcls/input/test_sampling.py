@@ -1,4 +1,4 @@
-"""Balanced sampling: equal classes in every epoch, and no photo favoured over the epochs."""
+"""Balanced sampling: equal classes in every epoch, and equal use of photos over epochs."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from carcls.input.sampling import balanced_order, plain_order
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6).filter(any)
-"""Photos of each class; some have none."""
+"""Photos per class; some classes are empty."""
 
 
 GOLDEN = (
@@ -54,7 +54,7 @@ def test_over_epochs_photos_of_a_class_and_classes_are_shown_equally_often(sizes
     times = np.zeros(len(labels), int)
     for epoch in range(epochs):
         order = balanced_order(labels, seed=seed, epoch=epoch)
-        for photo in np.unique(order.photos):  # a showing is the number of those before it
+        for photo in np.unique(order.photos):  # `showings` counts earlier ones
             showings = np.sort(order.showings[order.photos == photo])
             assert showings.tolist() == list(range(times[photo], times[photo] + len(showings)))
         times += counts(order.photos, len(labels))
@@ -77,7 +77,7 @@ def test_seed_and_epoch_fix_the_order():
 
 
 def test_which_photos_of_a_large_class_an_epoch_shows_is_drawn_by_the_seed():
-    """Not a run of neighbours in the table, which often come from one photographer."""
+    """Not a run of neighbours in the table, which are often from one photographer."""
     labels = np.repeat([0, 1], [90, 6])
     shown = [np.unique(balanced_order(labels, seed=seed, epoch=0).photos) for seed in range(20)]
     large = [photos[photos < 90] for photos in shown]
@@ -86,7 +86,7 @@ def test_which_photos_of_a_large_class_an_epoch_shows_is_drawn_by_the_seed():
     assert abs(np.mean([photos.mean() for photos in large]) - 44.5) < 3  # standard error 0.6
 
 
-def test_classes_stand_anywhere_in_the_epoch():
+def test_classes_are_spread_over_the_epoch():
     labels = labels_of([50, 50, 10])
     first_half = np.array(
         [np.bincount(labels[balanced_order(labels, seed=0, epoch=epoch).photos][:55]) for epoch in range(60)]
@@ -103,7 +103,7 @@ def test_a_plain_epoch_shows_every_photo_once(count, seed, epoch):
 
 
 def test_plain_orders_are_those_that_earlier_studies_trained_in():
-    """Golden: a resumed training must go on in the order in which it began."""
+    """Golden values: a resumed training must continue in its original order."""
     assert plain_order(10, seed=0, epoch=0).photos.tolist() == GOLDEN[0]
     assert plain_order(10, seed=7, epoch=3).photos.tolist() == GOLDEN[1]
     assert balanced_order(labels_of([5, 3, 2]), seed=7, epoch=3).photos.tolist() == GOLDEN[2]

@@ -1,4 +1,4 @@
-"""What `examine` says of a folder, figure by figure."""
+"""All findings of `examine` for one folder."""
 
 import csv
 from pathlib import Path
@@ -26,7 +26,7 @@ def write(path: Path, image: np.ndarray, quality: int = 90) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    path.write_bytes(data.tobytes())  # cv2.imwrite knows no Cyrillic names on some systems
+    path.write_bytes(data.tobytes())  # cv2.imwrite does not support Cyrillic names on some systems
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_warnings(findings):
     assert findings.warnings == (
         "1 photos, rows or classes cannot be used as they are",
         "2 of 2 classes have under 10 photos to validate on: Лада Приора, Нива",
-        "1 groups of exact copies with two labels; they are never validated on",
+        "1 groups of exact copies with two labels; they are not used for validation",
         "1 groups of look-alikes across training and test",
     )
 
@@ -91,7 +91,7 @@ def test_class_names_that_look_alike_are_warned_of(tmp_path, write_photo):
         write_photo(tmp_path / name / "1.jpg", seed)
     found = examine(load_dataset(tmp_path, processes=1), seed=0)
     assert [line for line in found.warnings if "alike" in line] == [
-        "class names that look alike and differ only by case, spaces or signs without a shape:"
+        "class names that look alike and differ only by case, spaces or invisible characters:"
         " 'BMW  X5', 'BMW X5', 'BMW X5\\u200b', 'BMW\\xa0X5', 'bmw x5'",
         "class names that look alike and differ only by letters of two alphabets: 'Kalina', 'Кalina'",
     ]
@@ -142,7 +142,7 @@ def test_sheet_shows_each_class_then_copies(root, findings):
 
 
 def test_sheet_is_a_picture_whose_titles_are_legible(tmp_path, write_photo, recwarn):
-    """The font has every Cyrillic letter; photos stand in their cells; nothing is taken for mathematics."""
+    """The font has all Cyrillic letters, photos are in their cells, and names are not parsed as mathematics."""
     font = get_font(findfont(FontProperties()))
     assert all(
         font.get_char_index(ord(letter))

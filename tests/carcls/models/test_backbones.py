@@ -1,4 +1,4 @@
-"""What a row says of its pixels and its weights file, against keras.applications itself."""
+"""Pixel scaling and weights file of each row, compared with keras.applications."""
 
 from importlib import import_module
 
@@ -12,7 +12,7 @@ from carcls.models.backbones import build_backbone, imagenet_file, scale_pixels
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 STANDARDISED = (-MEAN / DEVIATION, (1 - MEAN) / DEVIATION)
-RESCALED = {  # what pixels 0 and 255 become
+RESCALED = {  # scaled values of pixels 0 and 255
     "MobileNetV3Small": (-1, 1),
     "ConvNeXtTiny": STANDARDISED,
     "EfficientNetV2B0": STANDARDISED,
@@ -51,7 +51,7 @@ def test_pixels_match_the_familys_own_preprocess_input(name):
     ["MobileNetV3Small", "ConvNeXtTiny", "EfficientNetV2B0", pytest.param("EfficientNetV2S", marks=pytest.mark.slow)],
 )
 def test_backbones_that_want_raw_pixels_rescale_them_inside_whatever_they_are_called(name):
-    """Their preprocess_input changes nothing, and EfficientNetV2 chooses its rescaling by the model's name."""
+    """Their preprocess_input does nothing, and EfficientNetV2 selects its rescaling by the model's name."""
     backbone = build_backbone(name, 1.0, 32)
     assert backbone.name == "backbone"
     assert backbone.input_shape == (None, 32, 32, 3)
@@ -69,7 +69,7 @@ def test_alpha_widens_the_layers():
 
 
 class _StandIn:
-    """Instead of `keras.src.layers`, so that a builder runs in no time: every layer gives the same symbolic tensor."""
+    """Replaces `keras.src.layers` to make builders fast: every layer returns the same symbolic tensor."""
 
     def __init__(self) -> None:
         self.tensor = keras.KerasTensor((None, 8, 8, 24))
@@ -84,7 +84,7 @@ class _StandIn:
     ("name", "alpha"), [(name, alpha) for name, info in BACKBONES.items() for alpha in info.alphas]
 )
 def test_imagenet_file_is_the_one_that_keras_asks_for(name, alpha, monkeypatch):
-    """Keras's own builder runs on stand-ins for layers up to its request, where it is stopped."""
+    """Runs Keras's own builder with fake layers until it requests its weights."""
     asked = {}
 
     class StopError(Exception):

@@ -1,4 +1,4 @@
-"""The whole classifier: shapes, names, seeds, precision, and that a saved one needs nothing of ours."""
+"""The whole classifier: shapes, names, seeds, precision, and loading without our code."""
 
 import random
 
@@ -65,7 +65,7 @@ def test_head_has_the_parts_that_the_configuration_names():
 
 @pytest.mark.parametrize(("name", "alpha", "size_px"), [("Xception", 1.0, 71), ("InceptionV3", 1.0, 75)])
 def test_paths_do_not_depend_on_what_the_process_built_before(name, alpha, size_px):
-    """These two name layers automatically, with counters of the process."""
+    """These two name layers automatically, with process-wide counters."""
     first = build(backbone=name, alpha=alpha, image_size=size_px).model
     keras.layers.Conv2D(1, 1)
     second = build(backbone=name, alpha=alpha, image_size=size_px).model

@@ -1,4 +1,4 @@
-"""ImageNet files from a server on this machine that fails in every way a server can."""
+"""Downloads from a local server that fails in every possible way."""
 
 import hashlib
 import io
@@ -23,14 +23,14 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 @pytest.fixture(autouse=True)
 def models(tmp_path, monkeypatch):
-    """Keras's folder of models, empty; and no waiting between attempts."""
+    """An empty models folder of Keras, and no delay between attempts."""
     monkeypatch.setattr(download, "keras_home", lambda: str(tmp_path))
     monkeypatch.setattr(download, "RETRY_DELAYS_S", (0.0, 0.0))
     return tmp_path / "models"
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers each request as the next of `answers` says, the last one for ever."""
+    """Responds to requests with successive `answers`, repeating the last."""
 
     answers: tuple[str, ...] = ("whole",)
     asked = 0
@@ -73,7 +73,7 @@ def left_in(folder):
 
 
 @pytest.mark.parametrize("digest", [MD5, SHA256, None])
-def test_a_missing_file_is_downloaded_and_told(server, models, capfd, digest):
+def test_a_missing_file_is_downloaded_and_reported(server, models, capfd, digest):
     path = cached(server.file(digest))
     assert path == models / "w.h5"
     assert path.read_bytes() == BODY
@@ -89,7 +89,7 @@ def test_a_missing_file_is_downloaded_and_told(server, models, capfd, digest):
 
 
 @pytest.mark.parametrize("answers", [("503", "whole"), ("429", "whole"), ("cut", "whole"), ("wrong", "503", "whole")])
-def test_what_may_pass_is_tried_again(server, models, capfd, answers):
+def test_temporary_failures_are_retried(server, models, capfd, answers):
     server.answers = answers
     assert cached(server.file()).read_bytes() == BODY
     assert server.asked == len(answers)
@@ -102,11 +102,11 @@ def test_what_may_pass_is_tried_again(server, models, capfd, answers):
     [
         ("503", 3, "HTTP Error 503"),
         ("404", 1, "HTTP Error 404"),
-        ("cut", 3, "it broke off after 100,000 of 3,072,000 bytes"),
-        ("wrong", 3, f"what came has md5 [0-9a-f]+, expected {MD5}"),
+        ("cut", 3, "the connection broke after 100,000 of 3,072,000 bytes"),
+        ("wrong", 3, f"its md5 is [0-9a-f]+, expected {MD5}"),
     ],
 )
-def test_what_does_not_pass_is_given_up_in_one_line(server, models, answer, requests, reason):
+def test_permanent_failures_end_in_one_line(server, models, answer, requests, reason):
     server.answers = (answer,)
     file = server.file()
     with pytest.raises(WeightsError) as caught:
@@ -123,12 +123,12 @@ def test_what_does_not_pass_is_given_up_in_one_line(server, models, answer, requ
 
 def test_without_a_digest_a_cut_body_is_still_noticed(server, models):
     server.answers = ("cut",)
-    with pytest.raises(WeightsError, match="broke off"):
+    with pytest.raises(WeightsError, match="the connection broke"):
         cached(server.file(None))
     assert left_in(models) == []
 
 
-def test_a_body_of_unknown_length_is_judged_by_its_digest(server, models, capfd):
+def test_a_body_of_unknown_length_is_verified_by_digest(server, models, capfd):
     server.answers = ("without length",)
     assert cached(server.file()).read_bytes() == BODY
     assert "%" not in capfd.readouterr().err
@@ -146,11 +146,11 @@ def test_without_a_network_the_line_names_file_address_and_folder(models):
     assert left_in(models) == []
 
 
-def test_a_file_in_the_cache_asks_nobody(server, models, capfd):
+def test_a_cached_file_is_not_downloaded(server, models, capfd):
     models.mkdir()
     (models / "w.h5").write_bytes(BODY)
     assert cached(server.file()) == models / "w.h5"
-    (models / "w.h5").write_bytes(b"nobody knows what it should hold")
+    (models / "w.h5").write_bytes(b"a file without a known digest")
     assert cached(server.file(None)) == models / "w.h5"
     assert server.asked == 0
     assert capfd.readouterr().err == ""
@@ -164,7 +164,7 @@ def test_a_damaged_file_is_named_and_replaced(server, models, capfd):
     assert f"{models / 'w.h5'} is damaged: its md5 is " in capfd.readouterr().err
 
 
-def test_a_damaged_file_stays_where_no_other_can_be_had(server, models):
+def test_a_damaged_file_stays_if_the_download_fails(server, models):
     server.answers = ("404",)
     models.mkdir()
     (models / "w.h5").write_bytes(BODY[:-1])
@@ -175,7 +175,7 @@ def test_a_damaged_file_stays_where_no_other_can_be_had(server, models):
     assert (models / "w.h5").read_bytes() == BODY[:-1]
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(server, models):
+def test_an_unwritable_folder_is_reported_at_once(server, models):
     models.write_bytes(b"a file where the folder should be")
     with pytest.raises(WeightsError, match=r"is not in .*could not be downloaded \(.*exists"):
         cached(server.file())
@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(server, models):
 
 
 def test_several_at_once_download_once(server, models):
-    """Threads hold the lock file apart as processes do."""
+    """The lock file separates threads just as it separates processes."""
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(lambda _: cached(server.file()), range(4)))
     assert server.asked == 1

@@ -1,10 +1,10 @@
-"""Every row of the backbone table, built: what the catalog says of it, its blocks on its graph, and a training step.
+"""Builds every row of the backbone table and checks the catalog, the blocks in the graph, and a training step.
 
-Graphs are read from the model's public configuration, not as the code walks them. Quick rows run always, all of them
-with the slow tests.
+Graphs are read from the model's public configuration, unlike in the code. Fast rows always run; the slow tests run all.
 """
 
 import gc
+import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ from carcls.models.backbone_rows import ROWS
 from carcls.models.backbones import build_backbone
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
-from carcls.models.freezing import Block, blocks, cell_ends, count_trainable, layer_parents, set_trainable
+from carcls.models.freezing import Block, blocks, cell_ends, layer_parents, set_trainable
 
 QUICK = (
     "VGG16",
@@ -53,9 +53,9 @@ def classifier_at(name: str, size_px: int) -> Classifier:
     params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in BACKBONES],
 )
 def classifier(request) -> Iterator[Classifier]:
-    """At the row's smallest size. pytest runs all tests of one row before it builds the next."""
+    """The row's backbone at its smallest size. pytest runs all tests of one row before it builds the next."""
     yield classifier_at(request.param, BACKBONES[request.param].min_size_px)
-    gc.collect()  # models are full of cycles, and the largest hold gigabytes
+    gc.collect()  # models contain reference cycles, and the largest take gigabytes
 
 
 def edges(model: keras.Model) -> list[tuple[str, str]]:
@@ -78,10 +78,10 @@ def edges(model: keras.Model) -> list[tuple[str, str]]:
 
 
 def faults(graph: Sequence[tuple[str, str]], parts: Sequence[Block], *, cells: bool) -> list[str]:
-    """What is wrong with blocks: a tensor that leaves one, and is not its output, means a branch or a cell that is cut.
+    """Problems of blocks: a tensor that leaves a block but is not its output means a split branch or cell.
 
-    Without cells, the output goes to the next block and no further: then a boundary is one tensor wide, and no
-    shortcut runs beside a branch that it splits.
+    Without cells, the output goes only to the next block, so a boundary is one tensor wide and no shortcut bypasses a
+    split branch.
     """
     owner = {name: number for number, block in enumerate(parts) for name in block.layers}
     found = []
@@ -97,7 +97,7 @@ def faults(graph: Sequence[tuple[str, str]], parts: Sequence[Block], *, cells: b
 
 
 def split_cells(owner: dict[str, int]) -> list[str]:
-    """NASNet names most layers of a cell by the cell's id: all of one id must lie in one block, and no two in the same.
+    """NASNet names most layers of a cell by the cell's id. Each id must be in exactly one block and alone in it.
 
     Ids are `stem_1`, `reduce_4` and numbers.
     """
@@ -114,7 +114,7 @@ def split_cells(owner: dict[str, int]) -> list[str]:
     return found
 
 
-def test_the_catalog_tells_weights_and_batch_norm(classifier):
+def test_the_catalog_has_weights_and_batch_norm(classifier):
     info, backbone = BACKBONES[classifier.backbone_name], classifier.backbone
     assert backbone.input_shape == (None, info.min_size_px, info.min_size_px, 3)
     assert len(backbone.output_shape) == 4
@@ -151,7 +151,7 @@ def test_no_trainable_layer_feeds_a_frozen_one(classifier):
                 reached.add(target)
         frozen = {layer.name for layer in backbone.layers if layer.weights and not layer.trainable}
         assert reached.isdisjoint(frozen), f"at {fraction}: {sorted(reached & frozen)}"
-        seen.append(count_trainable(classifier.model))
+        seen.append(sum(math.prod(one.shape) for one in classifier.model.trainable_variables))
     assert seen == sorted(seen)
     assert seen[0] < seen[1], "above 0 at least one block trains"
     assert seen[-1] == sum(
@@ -170,7 +170,7 @@ def step(classifier: Classifier, size_px: int, **compiled) -> float:
 
 @pytest.fixture
 def as_it_was(classifier) -> Iterator[None]:
-    """Whatever a test does to the row's normalisations, and to what its layers answer, the next one finds as it was."""
+    """Restores the row's normalisation weights and its layers' `call` after each test."""
     layers = classifier.backbone.layers
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     kept = [(variable, np.array(variable)) for layer in norms for variable in layer.weights]
@@ -189,12 +189,12 @@ def test_folded_normalisations_answer_as_they_did(classifier):
     for layer in backbone.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
         if not layer.trainable:
-            for variable in layer.weights:  # near what a fresh one has, or deep models overflow
+            for variable in layer.weights:  # close to initial values, since deep models overflow otherwise
                 variable.assign(variable + rng.uniform(-0.2, 0.2, variable.shape))
     size_px = BACKBONES[classifier.backbone_name].min_size_px
     pixels = rng.uniform(0, 255, (1, size_px, size_px, 3)).astype("float32")
     before = np.asarray(backbone(pixels))
-    # What a rounding of the input does to it: the deepest row, at this size, answers by something else altogether.
+    # The effect of rounding the input: at this size the deepest row's outputs change completely.
     rounding = np.abs(np.asarray(backbone(pixels * (1 + 2**-20))) - before).max()
 
     fold_batch_norm(backbone)
@@ -206,8 +206,8 @@ def test_folded_normalisations_answer_as_they_did(classifier):
 
 @pytest.mark.slow
 def test_a_training_step_at_each_fraction_has_a_finite_loss(classifier):
-    """Each from the same weights: where features are one pixel wide, BatchNorm over two photos may blow up gradients of
-    random weights (EfficientNetV2L), and would spoil the next step. The steps at native size look at the weights too.
+    """Each case starts from the same weights. With one-pixel features, BatchNorm over two photos may blow up
+    random weights (EfficientNetV2L), which would spoil the next step. Steps at native size also check the weights.
     """
     size_px = BACKBONES[classifier.backbone_name].min_size_px
     start = classifier.model.get_weights()
@@ -220,7 +220,7 @@ def test_a_training_step_at_each_fraction_has_a_finite_loss(classifier):
 
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "VGG16"])
 def test_a_training_step_of_small_rows(name):
-    """The slow test above, for rows that take no time."""
+    """The slow test above, for the fast rows."""
     test_a_training_step_at_each_fraction_has_a_finite_loss(classifier_at(name, 32))
 
 
@@ -241,7 +241,7 @@ def test_a_traced_training_step_at_native_size(name):
 @pytest.mark.parametrize(
     ("name", "alpha"), [(name, alpha) for name, info in BACKBONES.items() for alpha in info.alphas if alpha != 1.0]
 )
-def test_the_catalog_tells_the_weights_of_every_width(name, alpha):
+def test_the_catalog_has_the_weights_of_every_width(name, alpha):
     info = BACKBONES[name]
     backbone = build_backbone(name, alpha, 32)
     assert backbone.count_params() == info.weight_counts[info.alphas.index(alpha)]
@@ -250,7 +250,7 @@ def test_the_catalog_tells_the_weights_of_every_width(name, alpha):
 
 @cache
 def small_nasnet(*, skip_reduction: bool) -> keras.Model:
-    """With one normal cell between reductions. In NASNetLarge, and here on request, a cell's output skips two cells."""
+    """A NASNet with one normal cell between reductions. In NASNetLarge, and optionally here, outputs skip two."""
     from keras.src.applications.nasnet import NASNet
 
     return NASNet(
@@ -287,7 +287,7 @@ def test_no_pattern_can_split_a_cell():
 
 
 def split_at(parts: Sequence[Block], name: str) -> list[Block]:
-    """The block that holds `name` in two, the first of them ending with it."""
+    """The blocks with the one that contains `name` split after it."""
     cut: list[Block] = []
     for block in parts:
         if name in block.layers:

@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 
 def trained(backbone: keras.Model) -> keras.Model:
-    """Statistics and scales as after a training: none is 0 or 1."""
+    """Statistics and scales as after training: none is 0 or 1."""
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             for variable in layer.weights:
@@ -25,7 +25,7 @@ def frozen(backbone: keras.Model) -> keras.Model:
 
 # Behind dense and depthwise kernels; a shift alone (no gamma); another family's pixel scaling.
 @pytest.mark.parametrize(("name", "alpha"), [("MobileNetV2", 0.35), ("InceptionV3", 1.0), ("EfficientNetB0", 1.0)])
-def test_a_folded_backbone_answers_as_it_did(name: str, alpha: float) -> None:
+def test_a_folded_backbone_gives_the_same_outputs(name: str, alpha: float) -> None:
     backbone = frozen(trained(build_backbone(name, alpha, 96)))
     pixels = RNG.uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
     before = np.asarray(backbone(pixels))
@@ -40,7 +40,7 @@ def test_a_folded_backbone_answers_as_it_did(name: str, alpha: float) -> None:
     assert backbone.get_config() == config
 
 
-def test_other_weights_show_only_after_folding_again() -> None:
+def test_other_weights_take_effect_only_after_folding_again() -> None:
     layer = keras.layers.BatchNormalization()
     inputs = keras.Input((2,))
     model = keras.Model(inputs, layer(inputs))
@@ -109,7 +109,7 @@ def learned(model: keras.Model, pixels: np.ndarray, wanted: np.ndarray) -> list[
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_a_folded_convolution_answers_and_learns_as_it_did(kind: str) -> None:
+def test_a_folded_convolution_predicts_and_trains_as_before(kind: str) -> None:
     pixels = RNG.uniform(-1, 1, (2, 9, 9, 3)).astype("float32")
     plain = normalized(CONVOLUTIONS[kind]())
     folded = keras.models.clone_model(plain)
@@ -126,7 +126,7 @@ def test_a_folded_convolution_answers_and_learns_as_it_did(kind: str) -> None:
         np.testing.assert_allclose(ours, keras_own, rtol=1e-4, atol=1e-6)
 
 
-def test_a_convolution_that_others_read_too_keeps_its_answer() -> None:
+def test_a_convolution_with_other_consumers_keeps_its_output() -> None:
     inputs = keras.Input((5, 5, 3))
     convolved = keras.layers.Conv2D(4, 1)(inputs)
     model = trained(keras.Model(inputs, [keras.layers.BatchNormalization()(convolved), convolved]))

@@ -1,4 +1,6 @@
-"""Cuts and ends of cells on hand-made graphs, and what freezing does to training. Real graphs: test_every_row."""
+"""Cuts and cell ends of hand-made graphs, and the effect of freezing on training. test_every_row has real graphs."""
+
+import math
 
 import keras
 import numpy as np
@@ -12,7 +14,6 @@ from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import (
     Block,
     cell_ends,
-    count_trainable,
     cuts,
     merge_weightless,
     only_cuts,
@@ -90,7 +91,7 @@ def test_cells_end_where_only_outputs_of_cells_go_on():
     assert cell_ends(parents, ["x3"]) == ["x3"]
 
 
-def test_weightless_blocks_join_the_one_before_and_at_the_start_the_one_after():
+def test_weightless_blocks_merge_into_the_previous_or_at_the_start_the_next():
     parts = [
         Block("in", ("in",)),
         Block("a", ("a",)),
@@ -109,7 +110,8 @@ def test_head_trains_alone_at_zero():
         "head_dense",
         "head_logits",
     }
-    assert count_trainable(classifier.model) == 2 * 256 + (256 * 8 + 8) + (8 * 3 + 3)
+    count = sum(math.prod(one.shape) for one in classifier.model.trainable_variables)
+    assert count == 2 * 256 + (256 * 8 + 8) + (8 * 3 + 3)
 
 
 def fit_two_steps(classifier: Classifier) -> None:
@@ -132,7 +134,7 @@ def test_pretrained_batch_norm_and_frozen_blocks_are_bit_equal_after_training(fr
     layers = classifier.backbone.layers
     for layer in layers:
         if layer.name.endswith(tuple("0123456789")) and layer.weights:  # a convolution
-            layer.set_weights([weight * 3 for weight in layer.get_weights()])  # else signals die out without BatchNorm
+            layer.set_weights([weight * 3 for weight in layer.get_weights()])  # keeps signals alive without BatchNorm
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     still = norms + [layer for layer in layers if not layer.trainable]
     moving = [layer for layer in layers if layer.trainable and layer.weights]

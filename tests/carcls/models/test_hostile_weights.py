@@ -1,4 +1,4 @@
-"""Weights of strangers: nothing is followed, and nothing is read before its shape is that of the backbone."""
+"""Untrusted weights: links are not followed, and nothing is read before its shape matches the backbone."""
 
 import os
 
@@ -11,7 +11,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import WeightsError
 from carcls.models.backbones import build_backbone
 from carcls.models.weights import load_backbone_weights, resolve_weights
-from tests.carcls.system.test_containers import npy, overlapping, zipped
+from tests.carcls.system.test_zip_files import npy, overlapping, zipped
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +78,16 @@ def _nothing(file):
 HOSTILE = {
     _external: "'conv1' is a link",
     _soft: "'conv1' is a link",
-    _stored_elsewhere: "'conv1/kernel' is kept in another file",
-    _virtual: "'conv1/kernel' is kept in another file",
-    _unallocated: "claims 7,600,000,000 bytes and holds 0",
-    _large_pieces: "in pieces larger than itself",
+    _stored_elsewhere: "'conv1/kernel' is stored in another file",
+    _virtual: "'conv1/kernel' is stored in another file",
+    _unallocated: "claims 7,600,000,000 bytes but holds 0",
+    _large_pieces: "in chunks larger than itself",
     _compressed: "is compressed",
     _text: "not numbers",
     _objects: "not numbers",
     _references: "not numbers",
-    _twice: "stands in the file twice",
-    _circle: "stands in the file twice",
+    _twice: "occurs in the file twice",
+    _circle: "occurs in the file twice",
     _nothing: "not numbers",
 }
 
@@ -104,7 +104,7 @@ def test_only_plain_arrays_are_read(tmp_path, backbone, name, make):
 
 
 def test_shapes_are_compared_before_anything_is_read(tmp_path, backbone):
-    """10,000 names of one array: read first, they would be 10,000 copies."""
+    """10,000 names of one array, which would be 10,000 copies if read before the check."""
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["conv1/kernel"] = np.zeros((3, 3, 3, 8), np.float32)
         file.attrs["layer_names"] = [b"conv1"]
@@ -115,17 +115,17 @@ def test_shapes_are_compared_before_anything_is_read(tmp_path, backbone):
 
 @pytest.mark.parametrize("names", [np.zeros(3), [b"x"] * 5000, b"x"])
 def test_names_are_names_and_not_too_many(tmp_path, backbone, names):
-    with h5py.File(tmp_path / "w.h5", "w", libver="latest") as file:  # an older one has no room for so many
+    with h5py.File(tmp_path / "w.h5", "w", libver="latest") as file:  # the older format cannot hold so many
         file.attrs["layer_names"] = names
-    with pytest.raises(WeightsError, match="no list of at most 4,096 names"):
+    with pytest.raises(WeightsError, match="not a list of at most 4,096 names"):
         load_backbone_weights(backbone, tmp_path / "w.h5")
 
 
-def test_a_name_is_no_megabytes_of_text(tmp_path, backbone):
-    """4,096 names may all be one text, of a file that is hardly larger than it."""
+def test_names_are_not_megabytes_of_text(tmp_path, backbone):
+    """4,096 names may all refer to one large text in a file that is hardly larger."""
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file.attrs["layer_names"] = ["x" * 10**6, *(str(number) for number in range(3000))]
-    with pytest.raises(WeightsError, match=r"3,001 names, which may be of 1,00\d,\d+ bytes each"):
+    with pytest.raises(WeightsError, match=r"3,001 names, which may have 1,00\d,\d+ bytes each"):
         load_backbone_weights(backbone, tmp_path / "w.h5")
 
 
@@ -140,7 +140,7 @@ def test_npz_arrays_are_compared_before_they_are_read(tmp_path, backbone):
     with pytest.raises(WeightsError, match="claims <U9 of shape"):
         load_backbone_weights(backbone, path)
     np.savez(tmp_path / "w.npz", paths=np.full((1,), "x" * 5 * 2**20))
-    with pytest.raises(WeightsError, match="no list of names"):
+    with pytest.raises(WeightsError, match="not a list of names"):
         load_backbone_weights(backbone, tmp_path / "w.npz")
     with pytest.raises(WeightsError, match="shares its bytes"):
         load_backbone_weights(backbone, overlapping(tmp_path / "w.npz", 400, npy((1000,), "<f8", bytes(8000))))

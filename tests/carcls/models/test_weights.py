@@ -1,4 +1,4 @@
-"""Weights files: what fits is loaded whole, what does not is refused and nothing changes."""
+"""Weights files: fitting ones are loaded completely, others are refused without any change."""
 
 from importlib import import_module
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_every_pair_is_refused_and_told_by_the_files_own_backbone(tmp_path, file
             if key == (name, alpha):
                 load_backbone_weights(target, tmp_path / file)
                 continue
-            with pytest.raises(WeightsError, match=rf"by its [0-9,]+ weights it is of {name} with alpha {alpha};"):
+            with pytest.raises(WeightsError, match=rf"its [0-9,]+ weights suggest {name} with alpha {alpha};"):
                 load_backbone_weights(target, tmp_path / file)
             for found, expected in zip(target.get_weights(), before, strict=True):
                 np.testing.assert_array_equal(found, expected)
@@ -94,14 +94,14 @@ def test_a_backbone_that_begins_alike_is_refused_and_nothing_is_loaded(tmp_path,
     legacy_file(tmp_path / "w.h5", small(source, 1.0))
     backbone = small(target, 1.0)
     before = backbone.get_weights()
-    with pytest.raises(WeightsError, match=rf"found block._conv.*, expected block._conv.* it is of {source};"):
+    with pytest.raises(WeightsError, match=rf"found block._conv.*, expected block._conv.* suggest {source};"):
         load_backbone_weights(backbone, tmp_path / "w.h5")
     for found, expected in zip(backbone.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def legacy_file(path: Path, backbone: keras.Model) -> None:
-    """As Keras 1 and 2 saved weights, and as keras.applications publishes them."""
+    """Writes weights in the format of Keras 1 and 2, which keras.applications publishes."""
     with h5py.File(path, "w") as file:
         save_weights_to_hdf5_group(file, backbone)
 
@@ -123,7 +123,7 @@ def fill_distinct(backbone: keras.Model, seed: int) -> None:
     ],
 )
 def test_published_order_loads_into_every_variable_as_keras_loads_it(tmp_path, name):
-    """ConvNeXt nests its layers, NASNet's kernels come in pairs, BatchNorm's parts train or do not."""
+    """ConvNeXt nests layers, NASNet has paired kernels, and BatchNorm has trainable and other variables."""
     backbone = small(name, 1.0, BACKBONES[name].min_size_px)
     fill_distinct(backbone, seed=1)
     expected = backbone.get_weights()
@@ -156,12 +156,12 @@ def test_a_file_with_top_is_refused(tmp_path):
     backbone = small()
     top = keras.layers.Dense(3, name="predictions")(keras.layers.GlobalAveragePooling2D()(backbone.output))
     keras.Model(backbone.input, top).save(tmp_path / "top.h5")
-    with pytest.raises(WeightsError, match=r"expected the end of the backbone; .*without top"):
+    with pytest.raises(WeightsError, match=r"expected the end of the backbone; .*has no top"):
         load_backbone_weights(small(), tmp_path / "top.h5")
 
 
 @pytest.mark.parametrize("file", ["torn.npz", "torn.h5", "torn.weights.h5"])
-def test_torn_and_foreign_files_are_refused(tmp_path, file):
+def test_damaged_and_foreign_files_are_refused(tmp_path, file):
     write(tmp_path / file, small())
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:1000])
     with pytest.raises(WeightsError, match=rf"{file} cannot be read"):
@@ -189,7 +189,7 @@ def test_a_file_damaged_anywhere_is_refused_or_loads(tmp_path):
     load()
 
 
-def test_arrays_that_are_no_numbers_are_refused(tmp_path):
+def test_arrays_without_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "text.npz", paths=np.array(["conv1/kernel"]), **{"0000": np.array(["1.0"])})
     with pytest.raises(WeightsError, match="conv1/kernel holds <U3, not numbers"):
         load_backbone_weights(small(), tmp_path / "text.npz")
@@ -200,7 +200,7 @@ def test_arrays_that_are_no_numbers_are_refused(tmp_path):
 
 
 def test_names_spread_over_several_attributes_are_read(tmp_path):
-    """Keras does so where the names of all layers exceed an HDF5 header."""
+    """Keras does so if the names of all layers exceed an HDF5 header."""
     source, target = small(), small()
     source.save(tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "r+") as file:
@@ -217,7 +217,7 @@ def after_first_convolution(model: keras.Model, pixels: np.ndarray) -> np.ndarra
 
 
 def test_efficientnet_computes_what_keras_computes_from_the_published_file(tmp_path, monkeypatch):
-    """The published file holds deviations for variances; keras.applications corrects that where it downloads itself."""
+    """The published file has standard deviations as variances; keras.applications corrects that after its download."""
     published = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     mean, variance, _count = published.get_layer(index=2).weights
     mean.assign([0.485, 0.456, 0.406])

@@ -1,4 +1,4 @@
-"""Photos that cost more than they seem to: what a header hides, scans without end, chunks without number."""
+"""Photos that are more expensive than they look: misleading headers, endless scans, countless chunks."""
 
 import os
 import struct
@@ -30,7 +30,7 @@ PROGRESSIVE = encoded(NOISE, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
 
 
 def frame(width: int, height: int) -> bytes:
-    """A frame header of a JPEG, as `JPEG` has it, of another size."""
+    """The frame header of `JPEG` with another size."""
     at = JPEG.index(b"\xff\xc0")
     (length,) = struct.unpack_from(">H", JPEG, at + 2)
     return JPEG[at : at + 5] + struct.pack(">HH", height, width) + JPEG[at + 9 : at + 2 + length]
@@ -50,8 +50,8 @@ HIDING = {
 
 @pytest.mark.parametrize("what", HIDING)
 def test_no_marker_hides_how_large_a_photo_is(what):
-    """Before it, a walk that took every marker for a segment saw another frame; libjpeg saw the first."""
-    at = 4 + struct.unpack_from(">H", JPEG, 4)[0]  # after the first segment: OpenCV wants one right at the start
+    """A parser that treats every marker as a segment sees another frame here; libjpeg sees the first."""
+    at = 4 + struct.unpack_from(">H", JPEG, 4)[0]  # after the first segment, which OpenCV requires at the start
     hidden = JPEG[:at] + HIDING[what] + frame(30_000, 30_000) + JPEG[at:]
     for decode in (decode_bytes, preview_bytes):
         with pytest.raises(DataError, match="claims 30000 x 30000 px; at most 100 megapixels"):
@@ -60,13 +60,13 @@ def test_no_marker_hides_how_large_a_photo_is(what):
     assert decode_bytes(harmless).shape == (300, 400, 3)
 
 
-def test_a_frame_inside_a_segment_counts_nothing():
+def test_a_frame_inside_a_segment_is_ignored():
     thumbnail = frame(30_000, 30_000)
     held = JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + JPEG[2:]
     assert decode_bytes(held).shape == (300, 400, 3)
 
 
-def test_a_scan_before_the_frame_is_no_photo():
+def test_a_scan_before_the_frame_is_refused():
     at = JPEG.index(b"\xff\xda")
     assert jpeg.size(JPEG[:2] + JPEG[at:]) is None
     with pytest.raises(DataError):
@@ -75,8 +75,8 @@ def test_a_scan_before_the_frame_is_no_photo():
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(content=mutated((JPEG, PROGRESSIVE, photo("PNG"), photo("PNG", "RGBA"), photo("WEBP"), photo("WEBP", "RGBA"))))
-def test_what_decodes_has_the_size_of_its_header(content):
-    """Damage may blur a photo; it never makes it another size than was checked before its pixels were allocated."""
+def test_a_decoded_photo_has_the_size_of_its_header(content):
+    """Damage may blur a photo, but its size is always the one that was checked before pixels were allocated."""
     found = []
     if refusal(DataError, lambda: found.append(decode_bytes(content))) is None:
         header = read_header(content)
@@ -84,7 +84,7 @@ def test_what_decodes_has_the_size_of_its_header(content):
 
 
 def with_scans(data: bytes, count: int) -> bytes:
-    """A progressive JPEG whose last scan stands there `count` times more: the coefficients stay what they are."""
+    """A progressive JPEG with its last scan repeated `count` times, which does not change the coefficients."""
     start, end = data.rindex(b"\xff\xda"), len(data) - 2
     return data[:end] + data[start:end] * count + data[end:]
 
@@ -106,8 +106,8 @@ def test_a_large_photo_may_have_fewer_scans():
         decode_bytes(with_scans(large, allowed + 1 - jpeg.scan_count(large)))
 
 
-def test_scans_behind_the_only_one_are_not_read():
-    """Cameras keep a preview or a film behind the photo."""
+def test_scans_after_a_complete_one_are_not_read():
+    """Cameras store a preview or a video after the photo."""
     assert jpeg.scan_count(JPEG) == 1
     assert decode_bytes(JPEG + JPEG * 200).shape == (300, 400, 3)
     assert decode_bytes(PROGRESSIVE + PROGRESSIVE * 20).shape == (300, 400, 3)
@@ -115,9 +115,9 @@ def test_scans_behind_the_only_one_are_not_read():
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\x01", b"\xff\xd0", b"\xfe"])
 def test_megabytes_without_a_frame_are_passed_over_at_once(filling):
-    """Each took a step of Python for every byte, or as many steps as the square of their number."""
+    """Each once took a Python step per byte, or a quadratic number of steps."""
     data = b"\xff\xd8" + filling * (2 * 2**20 // len(filling))
-    with pytest.raises(DataError, match=r"header is cut short|broken JPEG segments"):
+    with pytest.raises(DataError, match=r"header is truncated|broken JPEG segments"):
         decode_bytes(data)
     assert sum(1 for _ in jpeg.segments(data)) == 0
 
@@ -154,15 +154,15 @@ def test_chunks_are_counted():
 
 @pytest.mark.parametrize("length", [100, 0x7F000000, 0xFFFFFFFF])
 def test_a_chunk_that_claims_more_than_the_file_is_refused_unread(length, monkeypatch):
-    """OpenCV would take 2 GB first."""
+    """OpenCV would allocate 2 GB first."""
     whole = png(1, 1, 8, 2, pixels=zlib.compress(bytes(4)))
     at = whole.index(b"IDAT") - 4
     monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(DataError, match="broken or cut short"):
+    with pytest.raises(DataError, match="broken or truncated"):
         decode_bytes(whole[:at] + struct.pack(">I", length) + whole[at + 4 :])
 
 
-def test_bytes_behind_the_last_chunk_are_no_chunks():
+def test_bytes_after_the_last_chunk_are_ignored():
     whole = png(1, 1, 8, 2, pixels=zlib.compress(bytes(4)))
     assert decode_bytes(whole + struct.pack(">I", 0x7F000000) + b"tRNS").shape == (1, 1, 3)
     assert not read_header(whole + chunk(b"tRNS", bytes(6))).has_alpha

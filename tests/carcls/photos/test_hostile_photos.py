@@ -1,7 +1,7 @@
-"""A folder of hostile files, loaded: what becomes of each, asserted, printed, and told in docs/data.md.
+"""Loads a folder of hostile files. The outcome of each is asserted, printed, and listed in docs/data.md.
 
-`CARSEARCH_REWRITE_DOCS=1 pytest tests/carcls/photos/test_hostile_photos.py` writes the tables anew. Who changes what is
-done with a file relies on it: the diff of docs/data.md shows users what changes for them.
+`CARSEARCH_REWRITE_DOCS=1 pytest tests/carcls/photos/test_hostile_photos.py` rewrites the tables. The diff of
+docs/data.md then shows users what a change of file handling means for them.
 """
 
 import codecs
@@ -23,12 +23,12 @@ from carcls.splits.split import make_split, read_split, write_quarantine, write_
 from tests.helpers.photos.hostile import JPEG, PHOTOS, ROWS, Case, nothing, photo
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
-NOBODY_ID = 65534
+UNPRIVILEGED_USER = 65534
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not pytest's own: that one is closed to all but its owner, and files closed to us need another user."""
+    """Not pytest's tmp_path, which only its owner can enter: tests of unreadable files switch users."""
     made = Path(tempfile.mkdtemp(prefix="hostile-"))
     made.chmod(0o755)
     yield made
@@ -37,12 +37,12 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Root may read everything; the tests of closed files need somebody who may not."""
+    """Root can read everything, so tests of unreadable files switch to an unprivileged user."""
     if os.geteuid() != 0:
         yield
         return
-    codecs.lookup("utf-8-sig")  # Python loads it late, and may lie where only root can read
-    os.seteuid(NOBODY_ID)
+    codecs.lookup("utf-8-sig")  # loaded lazily, maybe from a folder that only root can read
+    os.seteuid(UNPRIVILEGED_USER)
     try:
         yield
     finally:
@@ -93,7 +93,7 @@ def outcome(dataset: Dataset, path: str) -> str:
 
 
 def lineless(reason: str) -> str:
-    """Without the numbers of lines, which change with every case that is added."""
+    """Replaces line numbers, which change with every added case."""
     return re.sub("line [0-9]+", "line N", re.sub("^train.csv line [0-9]+: ", "", reason))
 
 
@@ -102,12 +102,16 @@ def test_each_file_has_its_outcome(loaded: Dataset, case: Case) -> None:
     assert outcome(loaded, case.path) == case.outcome
 
 
-def test_what_is_left_out_is_named_once_and_nothing_else_is(loaded: Dataset) -> None:
+def test_every_omission_is_named_exactly_once(loaded: Dataset) -> None:
     told = {case.path for case in (*PHOTOS, *ROWS) if case.outcome.startswith("left out")}
     others = [entry for entry in loaded.quarantined if entry.path not in told]
     assert [(entry.id, entry.path, lineless(entry.reason)) for entry in others] == [
-        ("twice.jpg", "train/1/twice.jpg", "Id stands in line N already"),
-        ("torn.jpg", "train/1/torn.jpg", "Id stands in line N with another label; which one is right is not known"),
+        ("twice.jpg", "train/1/twice.jpg", "Id already occurs in line N"),
+        (
+            "torn.jpg",
+            "train/1/torn.jpg",
+            "Id also occurs in line N with another label; it is unknown which one is right",
+        ),
         ("3", "train/3", "a class without a usable photo; it is left out"),
         ("4", "train/4", "a class without a usable photo; it is left out"),
         ("broken.jpg", "test_upload/broken.jpg", "empty file"),
@@ -136,7 +140,7 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
     ("`old` beside `train`", ("train/10/1.jpg", "train/2/1.jpg", "old/2/1.jpg"),
      {}, Layout(), "classes 2, 10; 2 to train on, 0 to predict; old: a folder beside train; its photos are not used"),
     ("two folders to validate on", ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"), {}, Layout(),
-     "ROOT: holds both val and valid; keep the one whose photos are to be validated on"),
+     "ROOT: holds both val and valid; keep the one to validate on"),
     ("labels.csv", ("p/1.jpg", "p/2.jpg", "p/3.jpg"),
      {"labels.csv": "\ufefffile;class\n./p/1.jpg;Niva\np/2.jpg; Ока \n"}, Layout(),
      "classes Niva, Ока; 2 to train on, 0 to predict; p/3.jpg: in no row of labels.csv"),
@@ -144,54 +148,54 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
      {"meta.tsv": "n\twhere\tmake\n1\ta/1.jpg\tA\n2\ta/2.jpg\tB\n"},
      Layout(Path("meta.tsv"), "where", "make", Path("new")), "classes A, B; 2 to train on, 1 to predict"),
     ("one name, composed and decomposed", ("\u0439/1.jpg", "\u0438\u0306/2.jpg", "k/1.jpg"), {}, Layout(),
-     "classes k, \u0439; 3 to train on, 0 to predict; \u0439: reads like \u0438\u0306; both are one class"),
+     "classes k, \u0439; 3 to train on, 0 to predict; \u0439: has the same name as \u0438\u0306; both are one class"),
     ("a class with photos to predict alone", ("a/1.jpg", "b/1.jpg", "test/a/2.jpg", "test/c/2.jpg"), {}, Layout(),
-     "classes a, b; 2 to train on, 2 to predict; test/c: a class without photos to train on; its photos are predicted"
-     " as others"),
+     "classes a, b; 2 to train on, 2 to predict; test/c: a class without training photos; its photos are predicted as"
+     " other classes"),
     ("an empty class folder", ("a/1.jpg", "b/1.jpg", "c/.DS_Store"), {}, Layout(),
      "classes a, b; 2 to train on, 0 to predict; c: a class without a usable photo; it is left out"),
     ("train.csv and labels.csv", ("1.jpg",), {"train.csv": "Id,Category\n", "labels.csv": "path,label\n"}, Layout(),
-     "ROOT: holds both train.csv and labels.csv; say by data.labels which has the labels, or remove one"),
+     "ROOT: holds both train.csv and labels.csv; set data.labels to the one with the labels, or remove one"),
     ("class folders in `train` and beside it", ("train/a/1.jpg", "b/1.jpg"), {}, Layout(),
-     "ROOT: photos both in train/a and in b; expected all class folders in train, or all beside each other. Move some,"
-     " or let data.root be ROOT/train"),
+     "ROOT: photos both in train/a and in b; expected all class folders in train, or all in the data folder. Move some,"
+     " or set data.root to ROOT/train"),
     ("`train` without classes", ("train/1.jpg", "test/1.jpg"), {}, Layout(),
-     "ROOT: photos lie in train itself, without a class; expected train/<class>/<photo>, or a CSV file with their"
-     " labels (train.csv, labels.csv, or the file that data.labels names)"),
+     "ROOT: photos in train itself, without a class; expected train/<class>/<photo>, or a CSV file with their labels"
+     " (train.csv, labels.csv, or the file set by data.labels)"),
     ("two folders to predict", ("a/1.jpg", "b/1.jpg", "test/1.jpg", "test_upload/1.jpg"), {}, Layout(),
-     "ROOT: holds both test_upload and test; say by data.test which one is to be predicted"),
+     "ROOT: holds both test_upload and test; set data.test to the one to predict"),
     ("photos without classes", ("1.jpg", "2.jpg"), {"info.csv": "a,b\n"}, Layout(),
      "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>; found 2"
-     " photos without a class folder, info.csv (its labels are read where data.labels names it)"),
+     " photos without a class folder, info.csv (set data.labels to read labels from it)"),
     ("a CSV with two columns of paths", ("1.jpg",), {"labels.csv": "path,file,label\n"}, Layout(),
-     "ROOT/labels.csv: which column holds the paths? more than one could (path, file); name it by data.path_column."
+     "ROOT/labels.csv: which column holds the paths? more than one may (path, file); set data.path_column."
      " Columns: path,file,label"),
     ("a train.csv with other columns: ids without ending or folder", ("train/1.jpg", "train/2.png", "test/1.jpg"),
      {"train.csv": "image_id,Model\n1,a\n2,b\n"}, Layout(), "classes a, b; 2 to train on, 1 to predict"),
     ("an id that fits two photos", ("p/1.jpg", "p/1.png", "p/2.jpg", "p/3.jpg"),
      {"labels.csv": "id,label\n1,a\n2,a\n3,b\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict; 1: labels.csv"
-     " line 2: more than one photo could be meant (p/1.jpg, p/1.png); write its path, or name the ending by"
+     " line 2: matches more than one photo (p/1.jpg, p/1.png); write its path, or set"
      " data.extension; p/1.jpg: in no row of labels.csv; p/1.png: in no row of labels.csv"),
     ("the same with its ending named", ("p/1.jpg", "p/1.png", "p/2.jpg", "p/3.jpg"),
      {"labels.csv": "id,label\n1,a\n2,a\n3,b\n"}, Layout(extension=".jpg"),
      "classes a, b; 3 to train on, 0 to predict; p/1.png: in no row of labels.csv"),
     ("two rows that name one photo", ("1.jpg", "2.jpg", "3.jpg"),
      {"labels.csv": "id,label\n1,a\n1.jpg,b\n2,a\n2.jpg,a\n3,b\n"}, Layout(),
-     "classes a, b; 2 to train on, 0 to predict; 1.jpg: labels.csv line 2: its photo stands in line 3 with another"
-     " label; which one is right is not known; 1.jpg: labels.csv line 3: its photo stands in line 2 with another label;"
-     " which one is right is not known; 2.jpg: labels.csv line 5: its photo stands in line 4 already"),
+     "classes a, b; 2 to train on, 0 to predict; 1.jpg: labels.csv line 2: its photo also occurs in line 3 with"
+     " another label; it is unknown which one is right; 1.jpg: labels.csv line 3: its photo also occurs in line 2 with"
+     " another label; it is unknown which one is right; 2.jpg: labels.csv line 5: its photo already occurs in line 4"),
     ("a CSV that no setting names beside class folders", ("a/1.jpg", "b/1.jpg"),
      {"meta.csv": "file,label\na/1.jpg,7\nb/1.jpg,8\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict;"
-     " meta.csv: not read, since the photos lie in class folders; if it holds their labels, name it by data.labels"),
-    ("one that labels photos otherwise than folders do", ("img/1.jpg", "img/2.jpg", "more/3.jpg"),
+     " meta.csv: not read, since the photos are in class folders; set data.labels to read labels from it"),
+    ("one that contradicts the class folders", ("img/1.jpg", "img/2.jpg", "more/3.jpg"),
      {"meta.csv": "image,breed\n1.jpg,x\n2.jpg,y\n3.jpg,y\n"}, Layout(),
-     "ROOT/meta.csv: labels photos otherwise than their folders do ('x' and 'y' are one class by the one and two by the"
-     " other); name the file by data.labels to use its labels, or move it away"),
+     "ROOT/meta.csv: contradicts the class folders ('x' and 'y' are one class in one of them and two in the other); set"
+     " data.labels to use the file's labels, or move it away"),
     ("one whose columns are unknown, beside one folder", ("img/1.jpg", "img/2.jpg"),
      {"meta.csv": "a,b\n1.jpg,x\n2.jpg,y\n"}, Layout(),
-     "ROOT: every usable photo is of the class 'img'; 1 photos, rows or classes cannot be used; expected photos of two"
-     " classes at least. meta.csv was not read, since the photos lie in class folders; if it holds their labels, name"
-     " it by data.labels"),
+     "ROOT: every usable photo is of the class 'img'; 1 photos, rows or classes cannot be used; expected photos of at"
+     " least two classes. meta.csv was not read, since the photos are in class folders; set data.labels to read labels"
+     " from it"),
     ("folders inside folders", ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "test/1.jpg"), {}, Layout(),
      "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>; found"
      " folders inside folders, such as Audi/A4 (data.nested: true makes each of them a class, 'Audi/A4')"),
@@ -199,12 +203,12 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
      ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "VW/2.jpg", "test/1.jpg"), {}, Layout(nested=True),
      "classes Audi/A4, Audi/A6, VW, VW/Passat; 4 to train on, 1 to predict"),
     ("one class alone", ("a/1.jpg", "b/x.txt:"), {}, Layout(),
-     "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of two"
-     " classes at least"),
+     "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of at"
+     " least two classes"),
     ("no readable photo", ("a/1.jpg:", "b/1.jpg:"), {}, Layout(),
      "ROOT: none of its 2 photos can be used; expected ROOT/<class>/<photo>. 2 × empty file (a/1.jpg)"),
 )  # fmt: skip
-"""What lies in a folder (a name that ends with `:` is an empty file), what is said of it, and what is to come of it."""
+"""(description, files of the folder, texts, layout, expected outcome); a name that ends with `:` is an empty file."""
 
 
 def layout_outcome(root: Path, files: tuple[str, ...], texts: dict[str, str], layout: Layout) -> str:
@@ -231,7 +235,7 @@ def test_each_layout_has_its_outcome(tmp_path, case) -> None:
     assert layout_outcome(tmp_path, files, texts, layout) == expected
 
 
-def test_the_docs_tell_what_happened(loaded: Dataset, tmp_path: Path) -> None:
+def test_the_docs_list_the_outcomes(loaded: Dataset, tmp_path: Path) -> None:
     files = [(case.what, shown(outcome(loaded, case.path))) for case in (*PHOTOS, *ROWS)]
     layouts = [
         (what, shown(layout_outcome(tmp_path / str(number), names, texts, layout)))
@@ -260,7 +264,7 @@ def with_table(text: str, name: str, rows: list[tuple[str, str]]) -> str:
 
 
 def shown(text: str) -> str:
-    """As Markdown shows it: `<class>` is no tag, and a bar ends no cell."""
+    """Escapes Markdown: `<class>` is not a tag, and a bar does not end a cell."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -86,10 +86,10 @@ def test_lossless_and_extended_webp_headers():
         (b"\0\0\0\x1cftypavif", "an AVIF file"),
         (b"\0\0\0\x1cftypheic", "a HEIC file"),
         (b"\0\0\0\x1cftypisom", "a video"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "header is cut short"),
-        (b"\xff\xd8", "header is cut short"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "header is truncated"),
+        (b"\xff\xd8", "header is truncated"),
         (b"\xff\xd8\0\0\0", "broken JPEG segments"),
-        (encoded(".jpg")[:200], "cut short"),
+        (encoded(".jpg")[:200], "truncated"),
         (encoded(".png")[:60], "does not decode"),
         (png_claiming(10_001, 10_000), "claims 10001 x 10000 px; at most 100 megapixels"),
         (png_claiming(2**31 - 1, 2**31 - 1), "at most 100 megapixels"),
@@ -124,7 +124,7 @@ def test_digest_is_blake2b_of_128_bits():
 
 
 def test_opencv_keeps_to_one_thread():
-    assert cv2.getNumThreads() in (0, 1)  # 0 asked for; how it reads back depends on the build
+    assert cv2.getNumThreads() in (0, 1)  # set to 0; what it returns depends on the build
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -139,7 +139,7 @@ INKS = (
     ((0, 255, 255, 0), (255, 0, 0)),
     ((0, 0, 0, 255), (0, 0, 0)),
 )
-"""Cyan ink alone is cyan, black ink alone black; written as photo editors do, inverted and with Adobe's marker."""
+"""Pure cyan and pure black ink, inverted and with Adobe's marker, as photo editors write them."""
 
 
 @pytest.mark.parametrize(("inks", "colour"), INKS)
@@ -184,12 +184,12 @@ def test_sixteen_bits_with_transparency_become_eight():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_transparent_photos_are_turned_as_opaque_ones(kind, orientation):
-    """OpenCV turns the opaque ones itself."""
+    """OpenCV rotates opaque photos by itself."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8))
     clear = noise.convert("RGBA")
-    clear.putpixel((0, 0), (*noise.getpixel((0, 0)), 254))  # or the encoder drops an alpha without use
+    clear.putpixel((0, 0), (*noise.getpixel((0, 0)), 254))  # otherwise the encoder drops an opaque alpha channel
     options = {"exif": exif} | ({"lossless": True} if kind == "WEBP" else {})
     opaque, mixed = decode_bytes(saved(noise, kind, **options)), decode_bytes(saved(clear, kind, **options))
     assert opaque.shape == mixed.shape == ((7, 5, 3) if orientation > 4 else (5, 7, 3))
@@ -224,7 +224,7 @@ def jpeg_of(width: int, height: int, **options: object) -> bytes:
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize(("width", "height"), [(401, 300), (300, 301), (256, 700), (255, 400)])
-def test_a_preview_tells_the_photos_size_and_looks_like_it(width, height, orientation):
+def test_a_preview_has_the_photos_size_and_resembles_it(width, height, orientation):
     data = with_orientation(jpeg_of(width, height), orientation)
     photo, preview = decode_bytes(data), preview_bytes(data)
     assert (preview.height, preview.width) == photo.shape[:2]
@@ -233,12 +233,12 @@ def test_a_preview_tells_the_photos_size_and_looks_like_it(width, height, orient
         image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (photo, preview.image)
     ]
     small = [cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA) for picture in pictures]
-    # A picture that is turned or mirrored otherwise is 50 levels off.
+    # A wrongly rotated or mirrored picture differs by 50 levels.
     assert np.abs(small[0].astype(int) - small[1]).mean() < 6
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}])
-def test_a_preview_is_refused_where_the_photo_is(options):
+def test_a_preview_is_refused_if_the_photo_is(options):
     whole = jpeg_of(320, 280, **options)
     assert preview_bytes(whole).width == 320
     for length in range(0, len(whole), len(whole) // 40):

@@ -1,4 +1,4 @@
-"""A photo is all there, upright and the one that a viewer shows, or it is refused."""
+"""A photo is complete, upright and what a viewer shows, or it is refused."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from PIL import Image
 from carcls.dataset.scan import scan_photo
 from carcls.errors import DataError
 from carcls.photos import jpeg
-from carcls.photos.photo import decode_again, decode_bytes, preview_bytes
+from carcls.photos.photo import decode_bytes, decode_verified, preview_bytes
 
 KINDS = {
     "plain": {},
@@ -38,7 +38,7 @@ def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def closed_at(data: bytes, share: float) -> bytes:
-    """Cut off after a share of the pixels' data, and closed by an end marker."""
+    """Truncated after a share of the pixel data, then closed with an end marker."""
     start = data.index(b"\xff\xda")
     return data[: start + int((len(data) - start) * share)] + b"\xff\xd9"
 
@@ -52,7 +52,7 @@ def test_a_jpeg_that_was_cut_off_and_closed_is_refused(kind, mode, size):
     assert preview_bytes(whole).width == size[0]
     for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95):
         for read in (decode_bytes, preview_bytes):
-            with pytest.raises(DataError, match="cut short"):  # or broken, where a later scan's table is cut
+            with pytest.raises(DataError, match="truncated"):  # or broken, if a later scan's table is cut
                 read(closed_at(whole, share))
 
 
@@ -61,13 +61,13 @@ def test_a_progressive_jpeg_that_ends_after_one_of_its_scans_is_refused():
     ends = [scan.end for scan in jpeg._frame(whole).scans]
     assert len(ends) > 5
     for end in ends[:-1]:
-        with pytest.raises(DataError, match="cut short"):
+        with pytest.raises(DataError, match="truncated"):
             preview_bytes(whole[:end] + b"\xff\xd9")
     assert preview_bytes(whole[: ends[-1]] + b"\xff\xd9").width == 320
 
 
-def test_a_photo_that_ends_in_grey_is_whole():
-    """Mid-grey is what libjpeg puts in place of what is missing."""
+def test_a_photo_that_ends_in_grey_is_complete():
+    """libjpeg fills missing pixels with mid-grey."""
     for options in KINDS.values():
         image = noise(320, 280)
         image.paste((128, 128, 128), (0, 200, 320, 280))
@@ -76,12 +76,12 @@ def test_a_photo_that_ends_in_grey_is_whole():
         assert preview_bytes(data).height == 280
 
 
-def test_what_was_checked_is_decoded_to_the_same_pixels_and_cut_photos_are_not_checked_again(tmp_path):
+def test_verified_photos_decode_to_the_same_pixels_without_another_check(tmp_path):
     whole = saved(noise(320, 280))
-    assert np.array_equal(decode_again(whole), decode_bytes(whole))
+    assert np.array_equal(decode_verified(whole), decode_bytes(whole))
     (tmp_path / "cut.jpg").write_bytes(closed_at(whole, 0.4))
-    assert scan_photo(tmp_path / "cut.jpg").reason == "cut short: a part of the photo is missing, and would be grey"
-    assert decode_again(closed_at(whole, 0.4)).shape == (280, 320, 3)
+    assert scan_photo(tmp_path / "cut.jpg").reason == "truncated: a part of the photo is missing and would be grey"
+    assert decode_verified(closed_at(whole, 0.4)).shape == (280, 320, 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,7 +111,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def with_exif(data: bytes, exif: bytes) -> bytes:
-    """EXIF where each format has it: a JPEG's after another APP1 segment, a PNG's before its pixels."""
+    """EXIF in each format's place: in a JPEG after another APP1 segment, in a PNG before the pixels."""
     if data.startswith(b"\xff\xd8"):
         parts = [b"http://ns.adobe.com/xap/1.0/\0<x/>", exif]
         return data[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts) + data[2:]
@@ -146,7 +146,7 @@ def test_orientation_is_found_wherever_viewers_find_it(file, prefix, order, kind
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("alpha", [0, 4])
 def test_of_an_animated_png_the_default_image_counts(first, alpha):
-    """It need not be a frame of the animation: a still viewer shows it all the same."""
+    """The default image need not be a frame of the animation; viewers of still images show it anyway."""
     channels = 4 if alpha else 3
 
     def rows(*colour: int) -> bytes:

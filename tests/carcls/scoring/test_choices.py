@@ -10,7 +10,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def drawn(seed: int, *, photos: int = 40, classes: int = 4, sure: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (photos, classes) that know something, and labels."""
+    """Informative probabilities (photos, classes), and labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=photos)
     logits = rng.normal(size=(photos, classes)) + sure * np.eye(classes)[labels]
@@ -39,7 +39,7 @@ def test_raising_all_probabilities_to_a_power_changes_no_score(seed, power):
     probabilities, labels = drawn(seed)
     raised = softmax(power * np.log(probabilities))
     one, other = scaled(probabilities, labels), scaled(raised, labels)
-    # Where the best factor lies within the bounds; at a bound the power moves it beyond them.
+    # Only if the best factor is inside the bounds; at a bound the power moves it outside.
     if min(one.factor, other.factor) > COLDEST * 1.01 and max(one.factor, other.factor) < HOTTEST / 1.01:
         np.testing.assert_allclose(one.losses, other.losses, atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_the_factor_is_bounded():
     assert np.isfinite(scaled(np.eye(2)[::-1], labels).losses).all()
 
 
-def test_probabilities_that_are_not_finite_have_no_score_and_never_win():
+def test_non_finite_probabilities_have_no_score_and_never_win():
     probabilities, labels = drawn(3)
     broken = probabilities.copy()
     broken[7, 0] = np.nan
@@ -103,11 +103,11 @@ def test_two_photos_are_enough_for_noise_and_what_they_allow_is_bounded():
 
 
 def kept(*epochs: tuple[bool, float]) -> list[Kept]:
-    """(ends a stage, constant loss): without noise."""
+    """Noise-free weights from (ends a stage, constant loss)."""
     return [Kept(ends_stage, np.full(10, loss)) for ends_stage, loss in epochs]
 
 
-def test_the_latest_end_of_a_stage_that_is_no_worse_is_kept():
+def test_the_last_stage_end_that_is_no_worse_is_kept():
     assert kept_epoch(kept((False, 3.0), (True, 2.0), (False, 0.5), (True, 1.0), (False, 0.1), (True, 1.5))) == 4
     assert kept_epoch(kept((True, 2.0), (True, 2.0), (True, 2.0))) == 3, "of equals the more annealed"
 

@@ -44,17 +44,17 @@ def test_damaged_evidence_is_named(tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[:-5], whole[: len(whole) // 2], b"\x00" * 40):
         path.write_bytes(content)
-        with pytest.raises(EvidenceError, match=r"epoch-0001\.npz: no probabilities of an epoch"):
+        with pytest.raises(EvidenceError, match=r"epoch-0001\.npz: cannot be read as an epoch's probabilities"):
             Evidence.read(path)
     with pytest.raises(EvidenceError, match="missing"):
         Evidence.read(tmp_path / "missing.npz")
-    with pytest.raises(EvidenceError, match="a message's probabilities cannot be read"):
+    with pytest.raises(EvidenceError, match="the probabilities in a message cannot be read"):
         Evidence.from_text("AAAA")
-    with pytest.raises(EvidenceError, match="a message's probabilities cannot be read"):
+    with pytest.raises(EvidenceError, match="the probabilities in a message cannot be read"):
         Evidence.from_text("not base64!")
 
 
-def test_all_photos_are_kept_where_they_fit():
+def test_all_photos_are_kept_if_they_fit():
     labels = np.array([0, 1, 1])
     assert sampled_rows(labels, 2) is None
     assert as_evidence(np.eye(2)[labels], labels).tolist() == np.eye(2)[labels].tolist()

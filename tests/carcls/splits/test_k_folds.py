@@ -74,7 +74,7 @@ def test_each_photo_validates_once_or_never_and_never_beside_a_copy(data, labels
         assert is_contradictory or len(pure) < 2
 
 
-def test_classes_are_shared_out_evenly():
+def test_classes_are_distributed_evenly():
     folds = make_folds(split_of([0] * 10 + [1] * 7, [0] * 3 + [1] * 3), count=4, seed=0)
     for label, counts in ((0, {3, 4}), (1, {2, 3})):
         per_fold = [int((folds.split(number).validation.labels == label).sum()) for number in range(4)]
@@ -104,7 +104,7 @@ def test_folds_depend_on_seed_and_count_alone():
 
 
 def test_too_many_folds_are_refused():
-    with pytest.raises(DataError, match="4 photos make no 5 folds that each have photos to validate: ask for fewer"):
+    with pytest.raises(DataError, match="4 photos are too few for 5 folds with validation photos each: ask for fewer"):
         make_folds(split_of([0, 0], [1, 1]), count=5, seed=0)
     with pytest.raises(DataError, match="folds: expected 2 or more, found 1"):
         make_folds(split_of([0, 0], [1, 1]), count=1, seed=0)

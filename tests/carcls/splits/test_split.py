@@ -13,29 +13,31 @@ from carcls.errors import DataError
 from carcls.splits.split import Split, make_split, read_split, write_quarantine, write_split
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 64, 64), dtype=np.uint8)
-"""Looks of 40 photos that have nothing in common."""
+"""Thumbnails of 40 unrelated photos."""
 NOTHING = ImageTable(Path("r"), (), (), np.array([], dtype=np.int64), ())
 
 
 def dataset(labels, digests=None, pictures=None) -> Dataset:
-    """pictures: for each photo the number of the picture that it shows, saved again with other noise."""
+    """pictures: number of the picture that each photo shows, saved again with different noise."""
     ids = tuple(f"{number}.jpg" for number in range(len(labels)))
     names = tuple(str(label) for label in range(max(labels) + 1))
     paths = tuple(f"train/{names[label]}/{id_}" for id_, label in zip(ids, labels, strict=True))
     table = ImageTable(Path("r"), ids, paths, np.array(labels), tuple(digests or ids))
-    looks = [b""] * len(labels) if pictures is None else [look(index, of) for index, of in enumerate(pictures)]
-    scans = tuple(Scan(digest, look=look) for digest, look in zip(table.digests, looks, strict=True))
+    thumbnails = (
+        [b""] * len(labels) if pictures is None else [thumbnail(index, of) for index, of in enumerate(pictures)]
+    )
+    scans = tuple(Scan(digest, thumbnail=one) for digest, one in zip(table.digests, thumbnails, strict=True))
     return Dataset(names, table, NOTHING, None, (), scans, ())
 
 
-def look(index: int, picture: int) -> bytes:
+def thumbnail(index: int, picture: int) -> bytes:
     noise = np.random.default_rng(index).integers(-3, 4, PICTURES[picture].shape)
     return np.clip(PICTURES[picture] + noise, 0, 255).astype(np.uint8).tobytes()
 
 
 @st.composite
 def datasets(draw) -> Dataset:
-    """Every class has a photo; copies are frequent, some across classes."""
+    """Every class has a photo; copies are frequent, some of them across classes."""
     class_count = draw(st.integers(1, 4))
     extra = draw(st.lists(st.integers(0, class_count - 1), max_size=40))
     labels = draw(st.permutations([*range(class_count), *extra]))
@@ -58,7 +60,7 @@ def test_split_is_a_stratified_partition_that_keeps_copies_together(data, fracti
     except DataError:
         spare = [label for label in range(len(data.class_names)) if len(different_photos(data, label)) > 1]
         pure = {min(labels) for labels in labels_of.values() if len(labels) == 1}
-        assert not pure & set(spare)  # refused only where nothing could be held out
+        assert not pure & set(spare)  # refused only if nothing can be held out
         return
     assert Counter(split.train.ids) + Counter(split.validation.ids) == Counter(data.train.ids)
     assert not set(split.train.digests) & set(split.validation.digests)
@@ -80,7 +82,7 @@ def test_without_copies_each_class_gives_its_rounded_share(sizes, fraction, seed
 @given(st.data(), st.floats(0.05, 0.9), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_near_duplicates_and_what_they_link_stay_on_one_side(data, fraction, seed):
-    """Photos linked by a chain of equal bytes and equal pictures are never on both sides, whatever their labels."""
+    """Photos linked by a chain of equal bytes and equal pictures stay on one side, regardless of labels."""
     count = data.draw(st.integers(4, 30))
     labels = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
     labels[:3] = [0, 1, 2]
@@ -103,7 +105,7 @@ def test_near_duplicates_and_what_they_link_stay_on_one_side(data, fraction, see
 
 
 def test_splits_of_data_without_near_duplicates_are_what_they_always_were():
-    """Studies made before near duplicates were known resume on these, and golden numbers rely on them."""
+    """Studies from before near-duplicate detection resume with these splits, and golden numbers depend on them."""
     labels = [0, 1, 2, 1, 0] * 8
     expected = {0: [5, 6, 9, 22, 28, 29, 36, 37], 1: [1, 2, 4, 18, 19, 30, 33, 37]}
     for seed, held_out in expected.items():
@@ -122,7 +124,7 @@ def test_holdout_is_held_out_as_validation_is_and_moves_none_of_it(data, fractio
     def different(label: int, most_labels: int) -> int:
         return sum(label in labels and len(labels) <= most_labels for labels in labels_of.values())
 
-    # A part takes pure photos alone; training keeps one photo, pure or not.
+    # A part only takes photos with consistent labels; training keeps at least one photo of any kind.
     spare = [min(different(label, 1), different(label, 9) - 1) for label in range(len(data.class_names))]
     try:
         split = make_split(data, fraction=fraction, holdout_fraction=holdout_fraction, seed=seed)
@@ -143,7 +145,7 @@ def test_holdout_is_held_out_as_validation_is_and_moves_none_of_it(data, fractio
 
 
 def different_held_out(data: Dataset, fraction: float, seed: int, label: int) -> set[str]:
-    """Validation's different photos of a class; none where validation itself is refused."""
+    """Distinct validation photos of a class; empty if validation itself is refused."""
     try:
         table = make_split(data, fraction=fraction, seed=seed).validation
     except DataError:
@@ -213,8 +215,8 @@ def test_every_photo_is_held_out_under_some_seed():
 
 @given(datasets(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_photos_that_the_folder_holds_back_are_validated_on(data, draw):
-    """All of them but copies of photos to train on, and those of a class that would have none left."""
+def test_photos_of_the_validation_folder_are_validated(data, draw):
+    """All of them except copies of training photos and photos of a class that would have none left."""
     given_back = draw.draw(st.sets(st.integers(0, len(data.train) - 1)))
     data = replace(data, validation=tuple(sorted(given_back)))
     rest = {data.train.digests[at] for at in range(len(data.train)) if at not in given_back}
@@ -304,7 +306,7 @@ def test_a_split_file_that_says_judge_is_read(tmp_path):
     assert read_split(tmp_path / "split.csv", Path("r")) == split
 
 
-def test_a_split_without_holdout_is_written_as_it_always_was_and_read_back(tmp_path):
+def test_a_split_without_holdout_keeps_its_format_and_round_trips(tmp_path):
     split = make_split(dataset([0, 0, 1, 1]), fraction=0.5, holdout_fraction=0.0, seed=0)
     write_split(split, tmp_path / "split.csv")
     assert (tmp_path / "split.csv").read_bytes() == (
@@ -337,7 +339,7 @@ def test_a_missing_split_is_named(tmp_path):
         read_split(tmp_path / "split.csv", tmp_path)
 
 
-def test_class_names_that_rows_cannot_give_back_are_refused(tmp_path):
+def test_class_names_that_rows_cannot_reproduce_are_refused(tmp_path):
     table = ImageTable(Path("r"), ("a",), ("train/1/a",), np.array([0]), ("x",))
     with pytest.raises(DataError, match="every class of a split needs a photo"):
         write_split(Split(("1", "0"), table, table), tmp_path / "split.csv")

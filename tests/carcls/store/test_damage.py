@@ -1,4 +1,4 @@
-"""Bytes that flip after publication: found by `verify` and by the background check, told by name, built anew."""
+"""Bytes that flip after publication are found by `verify` and the background check, reported, and rebuilt."""
 
 import multiprocessing
 import threading
@@ -36,7 +36,7 @@ def flip(path: Path, place: int) -> None:
 
 
 def reboot(path: Path) -> None:
-    """To the store a new boot: the note of the last check names another one."""
+    """Simulates a reboot: the note of the last check names another boot."""
     path.with_suffix(".checked").write_text("another boot")
 
 
@@ -57,7 +57,7 @@ def check_as_another_process(root: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [128, 5_000_000, -5000])
-def test_verify_names_flipped_bytes_and_the_next_use_builds_anew(tmp_path, place):
+def test_verify_names_flipped_bytes_and_the_next_use_rebuilds(tmp_path, place):
     store, path = store_with_artefact(tmp_path)
     assert verify(tmp_path) == [Verdict(path, "pixels 224 px", is_whole=True)]
     flip(path, place % path.stat().st_size)
@@ -69,7 +69,7 @@ def test_verify_names_flipped_bytes_and_the_next_use_builds_anew(tmp_path, place
     assert verify(tmp_path) == [Verdict(path, "pixels 224 px", is_whole=True)]
 
 
-def test_verify_names_what_is_cut_short(tmp_path):
+def test_verify_names_truncated_files(tmp_path):
     store, path = store_with_artefact(tmp_path)
     with path.open("rb+") as file:
         file.truncate(1000)
@@ -89,7 +89,7 @@ def test_the_first_use_after_a_boot_checks_in_the_background(tmp_path, caplog):
     flip(path, 9_000_000)
     store.get_or_build(KEY, SHAPE, np.uint8, seven)
     wait_for_checks()
-    assert path.exists()  # built in this boot: not read again
+    assert path.exists()  # built in this boot, so not verified again
     reboot(path)
     damaged = store.get_or_build(KEY, SHAPE, np.uint8, seven)
     wait_for_checks()
@@ -97,11 +97,11 @@ def test_the_first_use_after_a_boot_checks_in_the_background(tmp_path, caplog):
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert f"{path}: pixels 224 px is damaged" in caplog.text
     with pytest.raises(DamagedStoreError, match=rf"{path}: pixels 224 px was damaged on disk.*run this training again"):
-        store.get_or_build({"kind": "other"}, (1,), np.uint8, seven)  # whatever it asks for next
+        store.get_or_build({"kind": "other"}, (1,), np.uint8, seven)  # for any next request
     assert (store.get_or_build(KEY, SHAPE, np.uint8, seven) == 7).all()
 
 
-def test_what_is_whole_is_checked_once_a_boot(tmp_path):
+def test_an_intact_artefact_is_checked_once_per_boot(tmp_path):
     store, path = store_with_artefact(tmp_path)
     reboot(path)
     store.get_or_build(KEY, SHAPE, np.uint8, seven)
@@ -113,7 +113,7 @@ def test_what_is_whole_is_checked_once_a_boot(tmp_path):
     assert path.exists()
 
 
-def test_a_reader_hears_of_damage_that_another_process_found(tmp_path):
+def test_a_reader_is_notified_of_damage_found_by_another_process(tmp_path):
     store, path = store_with_artefact(tmp_path)
     flip(path, 9_000_000)
     reboot(path)

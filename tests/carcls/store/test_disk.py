@@ -49,13 +49,13 @@ def test_no_mounts_no_verdict():
     assert network_filesystem(PurePosixPath("/x"), "") is None
 
 
-def test_this_machines_boot_has_an_id():
+def test_this_boot_has_an_id():
     assert len(disk.boot_id()) == 36
 
 
 def test_a_store_on_a_network_disk_is_warned_of_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(store, "network_filesystem_of", lambda _root: "nfs4")  # none can be mounted here
+    monkeypatch.setattr(store, "network_filesystem_of", lambda _root: "nfs4")  # cannot be mounted here
     for kind in ("a", "b"):
         Store(tmp_path).get_or_build({"kind": kind}, (3,), "uint8", ones)
     [line] = caplog.messages
-    assert line.startswith(f"store {tmp_path} lies on a network file system (nfs4): slow; set store.root")
+    assert line.startswith(f"store {tmp_path} is on a network file system (nfs4): slow; set store.root")

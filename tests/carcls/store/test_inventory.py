@@ -1,4 +1,4 @@
-"""What a store holds, and cleaning it."""
+"""Listing and cleaning a store."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ def kinds(store: Store) -> list[str]:
     return [entry.read_trailer().artefact.key["kind"] for entry in survey(store.root)]
 
 
-def test_survey_tells_size_use_and_who_holds_it(tmp_path):
+def test_survey_reports_size_last_use_and_locks(tmp_path):
     store = Store(tmp_path)
     held = stored(store, "held")
     stored(store, "free")
@@ -38,7 +38,7 @@ def test_survey_tells_size_use_and_who_holds_it(tmp_path):
     assert held.shape == (10, 100)
 
 
-def test_use_is_noted_in_the_files_time(tmp_path):
+def test_use_updates_the_files_time(tmp_path):
     store = Store(tmp_path)
     stored(store, "a")
     [path] = tmp_path.glob("*.npy")
@@ -47,7 +47,7 @@ def test_use_is_noted_in_the_files_time(tmp_path):
     assert path.stat().st_mtime > 1e9
 
 
-def test_clean_removes_what_nobody_holds_and_says_how_much(tmp_path):
+def test_clean_removes_unused_artefacts_and_returns_the_bytes_freed(tmp_path):
     store = Store(tmp_path)
     held = stored(store, "held")
     stored(store, "free")
@@ -89,7 +89,7 @@ class Clock:
         return self.now
 
 
-def test_progress_is_told_now_and_then_and_never_for_short_work(caplog):
+def test_progress_is_logged_regularly_but_not_for_short_work(caplog):
     clock = Clock()
     with caplog.at_level(logging.INFO, "carcls.store"):
         short = Progress("pixels 32 px", 100, clock=clock)

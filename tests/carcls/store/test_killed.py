@@ -1,4 +1,4 @@
-"""A builder killed at ten points of its work: the next one builds the artefact whole."""
+"""After a builder is killed at any of ten points, the next one builds the complete artefact."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ def build(blank) -> None:
 
 
 def count_calls(limit: int | None = None) -> list[int]:
-    """Counts this thread's calls into C; before call number `limit` the process dies as by kill -9."""
+    """Counts this thread's calls into C. Before call number `limit` the process dies as with kill -9."""
     count = [0]
 
     def profile(_frame, event, _function) -> None:
@@ -45,7 +45,7 @@ def killed_at(root: Path, limit: int) -> None:
 
 
 def kill_and_build(folder: Path) -> None:
-    """In a process of its own without threads, which may fork."""
+    """Runs in a separate process without threads, which may fork."""
     Store(folder / "imports").get_or_build(KEY, EXPECTED.shape, EXPECTED.dtype, build)
     calls = count_calls()
     Store(folder / "whole").get_or_build(KEY, EXPECTED.shape, EXPECTED.dtype, build)
@@ -59,7 +59,7 @@ def kill_and_build(folder: Path) -> None:
         assert np.array_equal(array, EXPECTED)
         assert not list(root.glob("*.building"))
         assert [verdict.is_whole for verdict in verify(root)] == [True]
-    assert published == sorted(published)  # nothing but whole artefacts, from some point on
+    assert published == sorted(published)  # from some point on, only complete artefacts
     assert not published[-2]
 
 

@@ -41,11 +41,11 @@ def build_in_child(root: Path, log: Path, start) -> None:
     start.wait(30)
     array = Store(root).get_or_build(KEY, (1000,), np.uint8, build)
     assert (array == 7).all()
-    start.wait(30)  # all hold it at once: nobody waits for another reader
+    start.wait(30)  # all hold it at once: readers do not block each other
 
 
 def hold_in_child(root: Path, is_held, is_done) -> None:
-    """Builds the artefact, tells so, and keeps it open."""
+    """Builds the artefact, reports that, and keeps it open."""
     array = Store(root).get_or_build(KEY, (1000,), np.uint8, fill_with(7))
     is_held.set()
     is_done.wait(60)
@@ -90,13 +90,13 @@ def test_rows_are_written_as_numpy_assigns_them(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [10, -11, slice(0, 4, 2), slice(3, 0, -1)])
-def test_rows_that_are_not_there_or_not_in_a_line_are_refused(tmp_path, rows):
+def test_invalid_or_non_consecutive_rows_are_refused(tmp_path, rows):
     with pytest.raises(IndexError):
         Store(tmp_path).get_or_build(KEY, (10,), np.uint8, build_of((rows, 1)))
     assert not list(tmp_path.glob("*.npy"))
 
 
-def test_what_a_dead_builder_left_is_gone(tmp_path):
+def test_leftovers_of_a_dead_builder_are_removed(tmp_path):
     """Rows that no builder assigns are zero."""
     Store(tmp_path).get_or_build(KEY, (4,), np.uint8, build_of((slice(None), 9)))
     [file] = tmp_path.glob("*.npy")
@@ -142,7 +142,7 @@ def test_another_key_shape_or_dtype_is_another_artefact(tmp_path, key, shape, dt
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 128, 150, -4096, -1])
-def test_a_torn_file_is_found_at_open_and_rebuilt(tmp_path, kept):
+def test_a_truncated_file_is_found_on_open_and_rebuilt(tmp_path, kept):
     store = Store(tmp_path)
     store.get_or_build(KEY, (50,), np.uint8, fill_with(1))
     [file] = tmp_path.glob("*.npy")
@@ -171,7 +171,7 @@ def test_a_failing_builder_publishes_nothing(tmp_path):
     with pytest.raises(DataError, match="this photo is broken") as caught:
         store.get_or_build(KEY, (5,), np.uint8, fail)
     assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob("*.building"))
-    # `caught` still holds the failed builder's array: that must not keep others out.
+    # `caught` still references the failed builder's array, which must not block others.
     assert store.get_or_build(KEY, (5,), np.uint8, fill_with(3))[0] == 3
     assert caught.tb is not None
 
@@ -198,7 +198,7 @@ def test_processes_build_once(tmp_path):
     assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
-def test_who_would_wait_can_do_something_else_and_who_waits_says_so_again_and_again(tmp_path, caplog, monkeypatch):
+def test_try_build_returns_at_once_and_waiting_is_logged_repeatedly(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("carcls.store.build_progress._WAITING_EVERY_S", 0.001)
     has_started, may_go_on = SPAWN.Event(), SPAWN.Event()
     child = SPAWN.Process(target=build_until_told, args=(tmp_path, has_started, may_go_on))
@@ -217,8 +217,8 @@ def test_who_would_wait_can_do_something_else_and_who_waits_says_so_again_and_ag
     assert child.exitcode == 0
 
 
-def test_what_a_process_holds_is_free_once_it_is_killed(tmp_path):
-    """The lock lives in the kernel: kill -9 of a reader leaves nothing behind."""
+def test_locks_are_released_when_a_process_is_killed(tmp_path):
+    """The kernel owns the lock: kill -9 of a reader leaves nothing behind."""
     is_held, is_done = SPAWN.Event(), SPAWN.Event()
     child = SPAWN.Process(target=hold_in_child, args=(tmp_path, is_held, is_done))
     child.start()
@@ -232,7 +232,7 @@ def test_what_a_process_holds_is_free_once_it_is_killed(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_an_array_holds_its_file_and_lets_go_of_it(tmp_path):
+def test_an_array_holds_its_file_and_releases_it(tmp_path):
     array = Store(tmp_path).get_or_build(KEY, (1000,), np.uint8, fill_with(1))
     part = array[10:20]
     del array
@@ -251,23 +251,27 @@ def test_an_empty_artefact_needs_no_file(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_is_off_touches_nothing_and_says_nothing(tmp_path, caplog):
+def test_a_disabled_store_touches_nothing_and_logs_nothing(tmp_path, caplog):
     with pytest.raises(StoreError, match="off"):
         Store(tmp_path / "store", enabled=False).get_or_build(KEY, (3,), np.uint8, fill_with(1))
     assert not (tmp_path / "store").exists()
     assert caplog.text == ""
 
 
-def test_a_disk_that_refuses_is_said_in_one_line(tmp_path, caplog):
+def test_a_failing_disk_is_reported_in_one_line(tmp_path, caplog):
     def full(_blank) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     for _ in range(3):
-        with pytest.raises(StoreError, match=r"test of 3\.0 MB cannot be built: No space left on device; free room"):
+        with pytest.raises(
+            StoreError, match=r"test of 3\.0 MB cannot be built: No space left on device; free some space"
+        ):
             Store(tmp_path).get_or_build(KEY, (3_000_000,), np.uint8, full)
     [line] = caplog.messages
-    assert line.startswith(f"store {tmp_path}: test of 3.0 MB cannot be built: No space left on device; free room")
-    assert line.endswith("going on without it: slower, with the same results")
+    assert line.startswith(
+        f"store {tmp_path}: test of 3.0 MB cannot be built: No space left on device; free some space"
+    )
+    assert line.endswith("continuing without it: slower, with the same results")
     assert left_over(tmp_path) == []
 
 
@@ -282,7 +286,7 @@ def test_more_than_the_disk_holds_is_refused_before_anything_is_written(tmp_path
 
 
 def test_room_is_taken_before_the_builder_writes(tmp_path):
-    """A disk that has no room for it refuses before the work is done."""
+    """A full disk is detected before the work is done."""
     taken: list[int] = []
 
     def build(blank) -> None:
@@ -306,7 +310,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(point)], check=True)
 
 
-def test_a_full_disk_is_said_and_room_on_it_is_used(small_disk, caplog):
+def test_a_full_disk_is_reported_and_its_free_space_is_used(small_disk, caplog):
     store = Store(small_disk)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(1_500_000))

@@ -1,4 +1,4 @@
-"""What a process had from the store, counted; and how long builds take, on a clock that the tests turn."""
+"""Counts of store use, and build times measured with a manual clock."""
 
 import logging
 import multiprocessing
@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from carcls.errors import DataError, StoreError
 from carcls.events import StoreUse
-from carcls.store import Store, leave_out, take_use, usage
+from carcls.store import Store, exclude_seconds, take_use, usage
 from carcls.store.artefact import Artefact, Trailer
 from carcls.store.files import read_trailer
-from carcls.store.usage import Stopwatch, count_built, count_reused
+from carcls.store.usage import BuildTimer, count_built, count_reused
 
 OUTER, INNER = {"kind": "features"}, {"kind": "pixels"}
 SPAWN = multiprocessing.get_context("spawn")
 
 
 class Clock:
-    """Stands still unless it is turned."""
+    """A clock that only advances manually."""
 
     now_s = 0.0
 
@@ -46,7 +46,7 @@ def _nothing_used_before():
 
 
 def building(clock: Clock, seconds: float, value: int = 1):
-    """A build that takes so long."""
+    """A build of the given duration."""
 
     def build(blank) -> None:
         clock.now_s += seconds
@@ -61,40 +61,40 @@ def build_s(store: Store, kind: str) -> float | None:
     return seconds
 
 
-def test_a_stopwatch_leaves_out_those_inside_it(clock):
-    failed = Stopwatch()
+def test_a_timer_excludes_nested_timers(clock):
+    failed = BuildTimer()
 
     def fail() -> None:
         with failed:
             clock.now_s += 16
             raise DataError("this photo is broken")
 
-    with Stopwatch() as outer:
+    with BuildTimer() as outer:
         clock.now_s += 1
-        with Stopwatch() as middle:
+        with BuildTimer() as middle:
             clock.now_s += 2
-            with Stopwatch() as innermost:
+            with BuildTimer() as innermost:
                 clock.now_s += 4
             clock.now_s += 8
         with pytest.raises(DataError):
             fail()
         clock.now_s += 32
     assert (outer.own_s, middle.own_s, innermost.own_s, failed.own_s) == (33, 10, 4, 16)
-    with Stopwatch() as later:
+    with BuildTimer() as later:
         clock.now_s += 64
     assert later.own_s == 64
 
 
-def test_a_stopwatch_knows_nothing_of_other_threads(clock):
+def test_a_timer_ignores_other_threads(clock):
     inner_runs, may_end = threading.Event(), threading.Event()
 
     def other() -> float:
-        with Stopwatch() as stopwatch:
+        with BuildTimer() as stopwatch:
             inner_runs.set()
             may_end.wait(60)
         return stopwatch.own_s
 
-    with ThreadPoolExecutor(1) as pool, Stopwatch() as outer:
+    with ThreadPoolExecutor(1) as pool, BuildTimer() as outer:
         future = pool.submit(other)
         assert inner_runs.wait(60)
         clock.now_s += 3
@@ -103,7 +103,7 @@ def test_a_stopwatch_knows_nothing_of_other_threads(clock):
     assert outer.own_s == 3
 
 
-def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock):
+def test_build_time_excludes_the_artefacts_it_depends_on(tmp_path, clock):
     store = Store(tmp_path)
 
     def features(blank) -> None:
@@ -118,19 +118,19 @@ def test_what_an_artefact_is_made_of_does_not_count_in_its_build(tmp_path, clock
     assert take_use() == StoreUse(built=2, reused=1, built_s=8.0, saved_s=5.0)
 
 
-def test_what_a_build_leaves_out_does_not_count(tmp_path, clock):
+def test_excluded_seconds_do_not_count(tmp_path, clock):
     def features(blank) -> None:
         clock.now_s += 9
-        leave_out(6.0)
+        exclude_seconds(6.0)
         blank[:] = 1
 
     Store(tmp_path).get_or_build(OUTER, (3,), np.uint8, features)
-    leave_out(1000.0)  # outside of any build
+    exclude_seconds(1000.0)  # outside of any build
     assert build_s(Store(tmp_path), "features") == 3.0
     assert take_use() == StoreUse(built=1, built_s=3.0)
 
 
-def test_waiting_for_anothers_build_is_not_building(tmp_path, clock, caplog):
+def test_waiting_for_another_build_is_not_counted_as_building(tmp_path, clock, caplog):
     store, started, may_end = Store(tmp_path), threading.Event(), threading.Event()
 
     def slow(blank) -> None:
@@ -166,7 +166,7 @@ def test_each_reuse_saves_what_the_build_took(tmp_path, clock):
     assert take_use() == StoreUse()
 
 
-def test_what_comes_to_nothing_is_not_counted(tmp_path, clock):
+def test_failed_builds_are_not_counted(tmp_path, clock):
     def fail(_blank) -> None:
         raise DataError("this photo is broken")
 
@@ -178,7 +178,7 @@ def test_what_comes_to_nothing_is_not_counted(tmp_path, clock):
     assert take_use() == StoreUse()
 
 
-def test_a_file_without_its_builds_seconds_is_used_as_it_is(tmp_path, clock):
+def test_an_older_file_without_build_seconds_is_used(tmp_path, clock):
     store = Store(tmp_path)
     store.get_or_build(INNER, (4,), np.uint8, building(clock, 7))
     [path] = tmp_path.glob("*.npy")
@@ -193,7 +193,7 @@ def test_a_file_without_its_builds_seconds_is_used_as_it_is(tmp_path, clock):
 
 
 @given(st.integers(min_value=0, max_value=10**18).map(lambda nanoseconds: nanoseconds / 1e9))
-def test_a_builds_seconds_are_kept_in_a_fixed_length(seconds):
+def test_build_seconds_are_stored_in_a_fixed_length(seconds):
     artefact = Artefact.of(INNER, (4,), np.uint8)
     packed = Trailer.now(artefact, "0" * 64, build_s=seconds).pack()
     kept = Trailer.unpack(packed)
@@ -212,9 +212,9 @@ def test_threads_lose_no_count():
 
 
 def fork_with_counts() -> None:
-    """In a process of its own without threads, which may fork."""
+    """Runs in a separate process without threads, which may fork."""
     count_reused(2.0)
-    with usage._counter._lock:  # as some other thread of the parent may hold it at that moment
+    with usage._counter._lock:  # as another thread of the parent may do at that moment
         child = os.fork()
         if child == 0:
             signal.alarm(30)
@@ -224,7 +224,7 @@ def fork_with_counts() -> None:
     assert take_use() == StoreUse(reused=1, saved_s=2.0)
 
 
-def test_a_forked_child_begins_at_nothing():
+def test_a_forked_child_starts_from_zero():
     process = SPAWN.Process(target=fork_with_counts)
     process.start()
     process.join(120)

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from carcls.errors import DataError
-from carcls.system.atomic import away_behind, is_full_disk, published, write_text
+from carcls.system.atomic import is_full_disk, published, unreachable_cause, write_text
 from tests.helpers.small_disk import run_on_a_small_disk
 
 
@@ -19,7 +19,7 @@ def test_a_file_appears_when_the_block_ends_and_keeps_its_suffix(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_after_an_error_the_old_file_stands_and_nothing_is_left(tmp_path):
+def test_after_an_error_only_the_old_file_remains(tmp_path):
     target = tmp_path / "submission.csv"
     target.write_text("old")
 
@@ -46,14 +46,14 @@ def test_others_may_read_what_the_umask_allows(tmp_path):
 
 def test_text_is_written_as_it_stands(tmp_path):
     target = tmp_path / "split.csv"
-    write_text(target, "é\r\n" + b"\xff.jpg".decode("utf-8", "surrogateescape") + "\n")  # a name that is no UTF-8
+    write_text(target, "é\r\n" + b"\xff.jpg".decode("utf-8", "surrogateescape") + "\n")  # not valid UTF-8
     assert target.read_bytes() == "é\r\n".encode() + b"\xff.jpg\n"
 
 
 def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
     told = run_on_a_small_disk(
         "from pathlib import Path\n"
-        "from carcls.system.atomic import published, full_disk_behind, is_full_disk\n"
+        "from carcls.system.atomic import published, full_disk_cause, is_full_disk\n"
         "target = Path('epoch-0001.npz')\n"
         "target.write_bytes(bytes(600_000))\n"
         "try:\n"
@@ -61,11 +61,11 @@ def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
         "        temporary.write_bytes(bytes(600_000))\n"
         "except OSError as error:\n"
         "    print(error)\n"
-        "    print(is_full_disk(error), full_disk_behind(RuntimeError()) is None)\n"
+        "    print(is_full_disk(error), full_disk_cause(RuntimeError()) is None)\n"
         "    try:\n"
         "        raise ValueError\n"
         "    except ValueError as later:\n"
-        "        print(full_disk_behind(later) is error)\n"
+        "        print(full_disk_cause(later) is error)\n"
         "print(target.stat().st_size, [path.name for path in Path().iterdir()])\n",
         tmp_path,
         size="1m",
@@ -76,7 +76,7 @@ def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path):
     assert told[1:] == ["True True", "True", "600000 ['epoch-0001.npz']"]
 
 
-def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
+def test_other_disk_errors_are_not_full_disk(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError) as caught, published(tmp_path / "file" / "a.csv"):
         pass
@@ -84,8 +84,8 @@ def test_another_refusal_of_the_disk_is_no_full_disk(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
-def test_a_share_that_syncs_no_folders_is_passed_over(tmp_path, monkeypatch, number) -> None:
-    """Some network shares say that they cannot; a disk that fails is another matter."""
+def test_a_share_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatch, number) -> None:
+    """Some network shares cannot sync folders and say so. A failing disk is still an error."""
     fsync, files = os.fsync, []
 
     def refusing(descriptor: int) -> None:
@@ -134,8 +134,8 @@ def test_no_tree_is_made_where_a_file_system_is_away(tmp_path):
         (None, False),
     ],
 )
-def test_what_may_come_back_is_told_from_what_is_wrong(error, found):
-    assert away_behind(error) is (error if found else None)
+def test_temporary_faults_are_distinguished_from_errors(error, found):
+    assert unreachable_cause(error) is (error if found else None)
     later = DataError("cannot be read")
     later.__cause__ = error
-    assert away_behind(later) is (error if found else None), "also behind an error of ours"
+    assert unreachable_cause(later) is (error if found else None), "also behind an error of ours"

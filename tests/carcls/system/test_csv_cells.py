@@ -1,4 +1,4 @@
-"""What is written into a table is text to every program that opens it, and a split's cells come back as they were."""
+"""Cells of our CSV files are plain text for every program, and a split's cells round-trip."""
 
 import csv
 import unicodedata
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carcls.dataset.table import ImageTable, Quarantined
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes, write_lists
 from carcls.splits.split import Split, read_split, write_quarantine, write_split
-from carcls.system.csv_cells import guarded, harmless, unguarded
+from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "\uff1d1", "'=1", "-1.jpg"]
 
@@ -36,7 +36,7 @@ FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "
     ],
 )
 def test_a_cell_is_shown_as_text(text, shown):
-    assert harmless(text) == shown
+    assert readable_cell(text) == shown
 
 
 @given(st.text() | st.sampled_from(FORMULAS) | st.text("'=+-@\\xu0123 \t\x1b\u202e"))
@@ -44,18 +44,18 @@ def test_a_cell_is_shown_as_text(text, shown):
 @example("''=x")
 @example("\\u0041")
 def test_no_cell_is_obeyed_and_a_guarded_one_comes_back(text):
-    for cell in (harmless(text), guarded(text)):
+    for cell in (readable_cell(text), escape_cell(text)):
         assert not any(unicodedata.category(sign) == "Cc" for sign in cell)
         start = cell.lstrip(" ")
         assert start[:1] not in tuple("=@\uff1d\uff0b\uff0d\uff20")
         if start[:1] in tuple("+-"):
             float(start)
-    assert unguarded(guarded(text)) == text
+    assert unescape_cell(escape_cell(text)) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Zl", "Zp", "Cs"], exclude_characters="\\'=+-@")))
-def test_cells_of_older_files_are_what_they_were(text):
-    assert unguarded(text) == text
+def test_cells_of_older_files_are_unchanged(text):
+    assert unescape_cell(text) == text
 
 
 HOSTILE = ("=HYPERLINK(1).jpg", "\x1b]0;owned\x07.jpg", "-1.jpg", "a\\x1b.jpg", "'=1.jpg")
@@ -79,21 +79,21 @@ def assert_harmless(path):
     assert not [cell for cell in cells(path) if cell.lstrip(" ").startswith(tuple("=+-@"))]
 
 
-def test_a_split_with_hostile_names_is_harmless_and_comes_back(tmp_path):
+def test_a_split_with_hostile_names_is_safe_and_round_trips(tmp_path):
     split = Split(("=class",), table(tmp_path, HOSTILE[:3]), table(tmp_path, HOSTILE[4:]), None)
     write_split(split, tmp_path / "split.csv")
     assert_harmless(tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv", tmp_path) == split
 
 
-def test_what_is_left_out_is_told_harmlessly(tmp_path):
+def test_the_quarantine_is_safe_for_terminals_and_spreadsheets(tmp_path):
     entries = [Quarantined(id_, f"={id_}", f"-{id_}") for id_ in HOSTILE]
     write_quarantine(tmp_path / "quarantine.csv", entries)
     assert_harmless(tmp_path / "quarantine.csv")
     assert cells(tmp_path / "quarantine.csv")[3:6] == [f"'{sign}=HYPERLINK(1).jpg" for sign in ("", "=", "-")]
 
 
-def test_the_lists_of_a_check_are_harmless(tmp_path):
+def test_the_lists_of_a_check_are_safe(tmp_path):
     one = Quantiles(1.0, 1.0, 1.0)
     findings = Findings(
         classes=(ClassCount("=class", 3, 1), ClassCount("@class", 3, 1)),

@@ -12,12 +12,12 @@ from carcls.store import Store
 
 _TOGETHER = {1: (1, 4), 10: (10, 22)}
 _GROUPS = [_TOGETHER.get(number, (number,)) for number in range(24) if number not in (4, 22)]
-"""Photos that stay on one side, as they were when the golden curves were recorded; by now none of them look alike."""
+"""Groups of photos when the golden curves were recorded. Today none of them count as look-alikes."""
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> TrainingData:
-    """24 photos of stripes in noise; their 3 classes differ in width. 18 to train on, 6 to validate on."""
+    """24 photos of noisy stripes in 3 classes of different width: 18 for training, 6 for validation."""
     folder: Path = tmp_path_factory.mktemp("stripes")
     rows = ["Id,Category"]
     for number in range(24):
@@ -37,9 +37,9 @@ def _stripes(rng: np.random.Generator, *, width_px: int) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def weights(data, tmp_path_factory) -> Path:
-    """A MobileNet that tells photos apart although nobody trained it: random, with BatchNorm statistics of the data.
+    """A MobileNet with random weights that still distinguishes photos, thanks to BatchNorm statistics of the data.
 
-    Without them the signal of a random backbone dies on its way through 27 layers, and no head can learn.
+    Otherwise signals vanish in the 27 layers of a random backbone, and no head can learn.
     """
     import keras
 

@@ -45,7 +45,7 @@ def test_arrays_and_values_come_back_bit_for_bit(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["epoch-0001.npz"]
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_checkpoint(tmp_path):
     path = tmp_path / "epoch-0001.npz"
     save_state(path, ARRAYS, META)
     with pytest.raises(TypeError):
@@ -62,18 +62,18 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path):
     content = whole.read_bytes()
     for length in {0, 1, 30, *range(0, len(content), 37), len(content) - 1}:
         torn.write_bytes(content[:length])
-        with pytest.raises(CheckpointError, match=r"torn\.npz: not a whole checkpoint"):
+        with pytest.raises(CheckpointError, match=r"torn\.npz: not a complete checkpoint"):
             load_state(torn)
 
 
-def test_the_values_alone_are_read_only_from_a_whole_file(tmp_path):
+def test_values_are_read_only_from_an_intact_file(tmp_path):
     whole, torn = tmp_path / "whole.npz", tmp_path / "torn.npz"
     save_state(whole, ARRAYS, META)
     assert read_meta(whole) == META
     content = whole.read_bytes()
     for eighth in range(8):
         torn.write_bytes(content[: len(content) * eighth // 8])
-        with pytest.raises(CheckpointError, match=r"torn\.npz: not a whole checkpoint"):
+        with pytest.raises(CheckpointError, match=r"torn\.npz: not a complete checkpoint"):
             read_meta(torn)
     flipped = bytearray(content)
     flipped[content.index(ARRAYS["model/conv/kernel"].tobytes()) + 10] ^= 1
@@ -82,7 +82,7 @@ def test_the_values_alone_are_read_only_from_a_whole_file(tmp_path):
         read_meta(torn)
     with zipfile.ZipFile(torn, "w") as archive:
         archive.writestr("meta.json", "[1]")
-    with pytest.raises(CheckpointError, match="no values by name"):
+    with pytest.raises(CheckpointError, match="is not a mapping"):
         read_meta(torn)
 
 
@@ -117,7 +117,7 @@ def test_a_model_is_saved_whole_with_the_states_of_nested_seed_generators():
     assert len(named) == len(model.variables) == 2 + 4 + 2 + 2
 
 
-def test_a_saved_model_and_its_optimizer_go_on_as_the_first_would_have(tmp_path):
+def test_a_saved_model_and_optimizer_continue_identically(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.eye(2, dtype=np.float32)[[0, 1] * 4]
 
     def step(model, saved=None):
@@ -138,7 +138,7 @@ def test_a_saved_model_and_its_optimizer_go_on_as_the_first_would_have(tmp_path)
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
-def test_restoring_names_each_variable_it_would_skip_and_changes_nothing():
+def test_a_partial_restore_names_each_variable_and_changes_nothing():
     model = small_model()
     named = model_variables(model)
     before = variable_arrays(named)

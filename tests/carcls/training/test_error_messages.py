@@ -34,15 +34,19 @@ def test_finite_losses_pass():
 def test_out_of_memory_names_stage_size_and_batch():
     with pytest.raises(OutOfMemoryError) as caught, naming_out_of_memory(CONFIG, 1):
         raise MemoryError("cannot allocate")
-    assert str(caught.value).startswith("stage 'full': no room for batches of 64 photos at 150 px through Xception")
+    assert str(caught.value).startswith(
+        "stage 'full': not enough memory for batches of 64 photos at 150 px with Xception"
+    )
     assert isinstance(caught.value.__cause__, MemoryError)
     assert caught.value.stage == 1
 
 
-def test_out_of_memory_tells_of_how_many_photos_at_once_there_was_no_room():
+def test_out_of_memory_names_the_micro_batch():
     with pytest.raises(OutOfMemoryError) as caught, naming_out_of_memory(CONFIG, 0, 16):
         raise MemoryError
-    assert str(caught.value).startswith("stage 'head': no room for 16 of a batch's 64 photos at once at 100 px")
+    assert str(caught.value).startswith(
+        "stage 'head': not enough memory for 16 of a batch's 64 photos at once at 100 px"
+    )
     assert caught.value.stage == 0
 
 

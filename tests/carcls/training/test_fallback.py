@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from where the newest is lost: none is ever loaded in part."""
+"""The checkpoint to resume from if the newest one is lost. None is ever loaded partially."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from carcls.errors import CheckpointError
 from carcls.training.checkpoint import save_state
-from carcls.training.epoch_files import newest_whole
+from carcls.training.epoch_files import newest_intact
 from carcls.training.position import Best, Position
 from carcls.training.retention import best_name, checkpoint_name
 
@@ -16,7 +16,7 @@ BEST = Best(epoch=2, path=best_name(0, 2), image_size=32, accuracy=0.5, log_loss
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Path:
-    """Three epochs, the second the best."""
+    """Three epochs, of which the second is the best."""
     for epoch in (1, 2, 3):
         position = Position(epoch=epoch, log_losses=(1.0,) * epoch, best=None if epoch == 1 else BEST)
         arrays = {"model/kernel": np.full((16, 16), epoch, np.float32)}
@@ -26,7 +26,7 @@ def trial(tmp_path: Path) -> Path:
 
 
 def newest(folder: Path, *, with_best: bool = False) -> tuple[str | None, tuple[str, ...]]:
-    return newest_whole(folder, checkpoint_name(0, 3), with_best=with_best)
+    return newest_intact(folder, checkpoint_name(0, 3), with_best=with_best)
 
 
 def cut(path: Path, eighths: int) -> None:
@@ -34,7 +34,7 @@ def cut(path: Path, eighths: int) -> None:
     path.write_bytes(content[: len(content) * eighths // 8])
 
 
-def test_a_whole_one_is_taken_and_nothing_is_said(trial):
+def test_an_intact_checkpoint_is_used_silently(trial):
     assert newest(trial, with_best=True) == (checkpoint_name(0, 3), ())
 
 
@@ -44,24 +44,24 @@ def test_one_cut_at_any_eighth_falls_back_to_the_one_before(trial, eighths):
     name, lost = newest(trial)
     assert name == checkpoint_name(0, 2)
     (line,) = lost
-    assert line.startswith(f"{trial / checkpoint_name(0, 3)}: not a whole checkpoint (")
+    assert line.startswith(f"{trial / checkpoint_name(0, 3)}: not a complete checkpoint (")
 
 
-def test_a_missing_one_falls_back_too_and_each_loss_is_told(trial):
+def test_a_missing_checkpoint_falls_back_and_each_loss_is_reported(trial):
     (trial / checkpoint_name(0, 3)).unlink()
     cut(trial / checkpoint_name(0, 2), 4)
     name, lost = newest(trial)
     assert name == checkpoint_name(0, 1)
     assert lost[0] == f"{trial / checkpoint_name(0, 3)}: no such checkpoint"
-    assert lost[1].startswith(f"{trial / checkpoint_name(0, 2)}: not a whole checkpoint (")
+    assert lost[1].startswith(f"{trial / checkpoint_name(0, 2)}: not a complete checkpoint (")
 
 
-def test_with_all_of_them_gone_it_starts_again(trial):
+def test_without_any_checkpoint_it_starts_again(trial):
     for epoch in (1, 2, 3):
         (trial / checkpoint_name(0, epoch)).write_bytes(b"")
     name, lost = newest(trial)
     assert (name, len(lost)) == (None, 3)
-    assert newest_whole(trial / "elsewhere", checkpoint_name(0, 3), with_best=False)[0] is None
+    assert newest_intact(trial / "elsewhere", checkpoint_name(0, 3), with_best=False)[0] is None
 
 
 def test_best_weights_count_only_where_they_are_needed(trial):
@@ -70,10 +70,10 @@ def test_best_weights_count_only_where_they_are_needed(trial):
     name, lost = newest(trial, with_best=True)
     assert name == checkpoint_name(0, 1), "it was written before those were the best"
     assert len(lost) == 2
-    assert all("best-0002.npz: not a whole checkpoint" in line for line in lost)
+    assert all("best-0002.npz: not a complete checkpoint" in line for line in lost)
 
 
-def test_what_holds_no_position_is_passed_over(trial):
+def test_a_checkpoint_without_a_position_is_skipped(trial):
     save_state(trial / checkpoint_name(0, 3), {}, {})
     name, (line,) = newest(trial)
     assert name == checkpoint_name(0, 2)
@@ -81,5 +81,5 @@ def test_what_holds_no_position_is_passed_over(trial):
 
 
 def test_a_name_that_leaves_the_folder_is_refused(trial):
-    with pytest.raises(CheckpointError, match="names no checkpoint"):
-        newest_whole(trial, "../attempt-0/epoch-0003.npz", with_best=False)
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        newest_intact(trial, "../attempt-0/epoch-0003.npz", with_best=False)

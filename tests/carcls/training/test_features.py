@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once, shared, and the same training with the store and without it."""
+"""Features of a frozen backbone: computed once, shared, and identical trainings with and without the store."""
 
 import logging
 from collections import Counter
@@ -11,13 +11,13 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
-from carcls.models.parts import split
+from carcls.models.trunk_and_head import split
 from carcls.splits.k_folds import make_folds
 from carcls.store import Store
 from carcls.store.inventory import survey
 from carcls.training.features import FrozenBackbone, as_stored, stored_features, tracing_s
-from carcls.training.inputs import views_can_be_shared
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
+from carcls.training.stage_input import views_can_be_shared
 
 HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 3, "learning_rate": 0.01}
 TOP = {"name": "top", "unfreeze": 0.2, "epochs": 1, "learning_rate": 0.001, "image_scale": 1.5}
@@ -71,7 +71,7 @@ def test_the_store_changes_no_number_in_any_stage(weights, fresh, tmp_path, chan
     alone = told(train(recipe, off, tmp_path / "off"))
     for one, other in zip(shared, alone, strict=True):
         assert (one.epoch, one.val_accuracy, one.best_weights) == (other.epoch, other.val_accuracy, other.best_weights)
-        # Features are computed in the same groups of photos, so that only threads can make sums differ.
+        # Features are computed in the same batches, so that only threads can change sums.
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert one.val_log_loss == pytest.approx(other.val_log_loss, rel=1e-4)
     assert not (tmp_path / "unused").exists()
@@ -87,7 +87,7 @@ def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials
 
 
 def by_rows(size_px):
-    """A frozen backbone whose features tell photos apart, and the photos that it saw."""
+    """A frozen backbone with distinct features per photo, and the photos that it has seen."""
     seen = []
 
     def trunk(pixels, at_once):
@@ -139,14 +139,14 @@ def test_a_fold_trains_to_the_same_numbers_on_shared_photos(weights, fresh, tmp_
     shared = told(train(recipe, fold, tmp_path / "shared"))
     alone = told(train(recipe, replace(fold, shared=(), store=Store(tmp_path / "own")), tmp_path / "alone"))
     for one, other in zip(shared, alone, strict=True):
-        # Features are computed in other groups of photos: rounding may differ before they become float16.
+        # Features are computed in other batches, so rounding may differ before the cast to float16.
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert one.val_log_loss == pytest.approx(other.val_log_loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": {"policy": "light", "views": 2, "cache_views": True}}])
 def test_each_long_build_tells_that_it_goes_on_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
-    """Whoever watches takes a training that says nothing for ten times its epochs for stuck: one that builds speaks."""
+    """A training that is silent for ten times its epochs counts as stuck, so a build must log progress."""
     monkeypatch.setattr("carcls.store.build_progress._EVERY_S", 0.0)
     monkeypatch.setattr("carcls.training.features._PIXELS_AT_ONCE", 8 * 32 * 32)
     monkeypatch.setattr("carcls.input.stored_views._PHOTOS_AT_ONCE", 8)
@@ -171,7 +171,7 @@ def test_epochs_tell_what_they_built_and_what_they_were_spared(weights, fresh, t
     epochs = [report.store for report in train(config(weights, HEAD), fresh, tmp_path / "first")]
     assert [(use.built, use.reused) for use in epochs] == [
         (4, 0),  # pixels and features of both parts
-        (1, 2),  # the other view, from the pixels that are there; the validation photos' features
+        (1, 2),  # the other view, from existing pixels; the validation photos' features
         (0, 2),  # the first view again, the validation photos' features
     ]
     took = {
@@ -193,7 +193,7 @@ def test_epochs_tell_what_they_built_and_what_they_were_spared(weights, fresh, t
     assert [report.store for report in train(config(weights, HEAD), off, tmp_path / "off")] == [StoreUse()] * 3
 
 
-def test_tracing_is_no_part_of_what_features_take(weights, fresh, monkeypatch):
+def test_feature_time_excludes_tracing(weights, fresh, monkeypatch):
     now_s, calls = [0.0], []
 
     def trunk(pixels, at_once):
@@ -209,7 +209,7 @@ def test_tracing_is_no_part_of_what_features_take(weights, fresh, monkeypatch):
     assert built.build_s == 4.0
 
 
-def test_tracing_is_what_the_first_call_took_longer():
+def test_tracing_is_the_first_calls_excess():
     assert tracing_s([5.0, 1.0, 3.0, 2.0]) == 3.0
     assert tracing_s([1.0, 2.0]) == 0.0
     assert tracing_s([5.0]) == 5.0, "it cannot be told apart"
@@ -225,7 +225,7 @@ def test_mixed_photos_are_told_and_not_kept(weights, fresh, tmp_path):
     recipe = config(weights, HEAD, augment={"policy": "light", "views": 2, "cutmix": 1.0})
     reports = train(recipe, fresh, tmp_path)
     assert [report.notes for report in reports] == [
-        ("mixup or cutmix: features computed anew in every epoch",),
+        ("mixup or cutmix: features are recomputed in every epoch",),
         (),
         (),
     ]
@@ -244,7 +244,7 @@ def test_mixed_photos_are_told_and_not_kept(weights, fresh, tmp_path):
         ({"augment": {"cutmix": 0.2}}, False),
     ],
 )
-def test_which_views_are_worth_keeping(weights, changes, shared):
+def test_views_can_be_shared_unless_mixed_or_scattered(weights, changes, shared):
     assert views_can_be_shared(config(weights, HEAD, **changes)) == shared
 
 
@@ -268,7 +268,7 @@ def test_features_beyond_float16_become_its_largest_number():
 
 
 def test_a_frozen_backbone_has_no_stochastic_depth(data, tmp_path):
-    """EfficientNet drops whole branches at random in training mode: the head must not see that."""
+    """In training mode EfficientNet drops whole branches at random, which must not affect features."""
     recipe = config("none", HEAD, backbone="EfficientNetB0", alpha=1.0)
     classifier = build_classifier(recipe, size_px=32, class_count=3, weights=None)
     trunk = split(classifier).trunk

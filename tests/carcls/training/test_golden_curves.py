@@ -1,12 +1,11 @@
 """Learning curves of every optimizer under every schedule, recorded in golden_curves.json.
 
-Who relies on them: everyone who compares trials of different days, or resumes a study with a newer carsearch. A change
-that moves a curve is a change of what a configuration means: it belongs into the changelog, together with curves
-recorded anew by
+Users rely on them when they compare trials of different days, or resume a study with a newer carsearch. A change of a
+curve changes the meaning of a configuration: record it in the changelog, together with new curves from
 
     CARSEARCH_REWRITE_GOLDEN=1 python -m pytest tests/carcls/training/test_golden_curves.py
 
-One training for each optimizer goes through all schedules, so that each pair of the two is compiled once.
+One training per optimizer runs through all schedules, so that each pair is compiled only once.
 """
 
 import json
@@ -23,7 +22,7 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
 from carcls.training.checkpoint import load_state, model_variables, variable_arrays
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
 
 GOLDEN = Path(__file__).with_name("golden_curves.json")
 REWRITE = os.environ.get("CARSEARCH_REWRITE_GOLDEN") == "1"
@@ -72,7 +71,7 @@ def run(request, data, weights, tmp_path_factory) -> Run:
 
 
 def curve(run: Run) -> dict[str, list[float]]:
-    """What is recorded, rounded far below the tolerance."""
+    """The recorded values, rounded far below the tolerance."""
     names = ("learning_rate", "train_loss", "val_log_loss")
     return {name: [float(f"{getattr(report, name):.6g}") for report in run.reports] for name in names}
 
@@ -86,7 +85,7 @@ def test_training_reproduces_the_recorded_curve(run):
         return
     now = curve(run)
     np.testing.assert_allclose(now["learning_rate"], golden[kind]["learning_rate"], rtol=1e-5)
-    # Other processors and libraries round otherwise: without oneDNN these numbers move by 0.03 %.
+    # Rounding depends on processor and libraries: without oneDNN these numbers change by 0.03 %.
     np.testing.assert_allclose(now["train_loss"], golden[kind]["train_loss"], rtol=0.01)
     np.testing.assert_allclose(now["val_log_loss"], golden[kind]["val_log_loss"], rtol=0.01)
 
@@ -95,14 +94,14 @@ def test_no_optimizer_touches_what_is_frozen(run, weights):
     fresh = build_classifier(run.recipe, size_px=32, class_count=3, weights=weights)
     start, head, top = variable_arrays(model_variables(fresh.model)), run.state(4)[0], run.state(6)[0]
     backbone = {key for key in start if not key.startswith(("model/head_", "seed/"))}
-    assert backbone.isdisjoint(head), "what is as it was at the start is not written"
+    assert backbone.isdisjoint(head), "unchanged variables are not written"
     changed = {key for key in backbone & top.keys() if not np.array_equal(start[key], top[key])}
     top_blocks = {f"model/conv_{layer}_{block}/kernel" for layer in ("dw", "pw") for block in (11, 12, 13)}
     assert changed == top_blocks
 
 
 def numbers(report: EpochReport) -> EpochReport:
-    """A report without what depends on the clock, the attempt, or who came to the store first."""
+    """A report without values that depend on time, the attempt, or the state of the store."""
     bare = replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0), store=StoreUse())
     return replace(bare, checkpoint="", best_weights="")
 
@@ -110,8 +109,8 @@ def numbers(report: EpochReport) -> EpochReport:
 @pytest.mark.parametrize(
     "finished", [pytest.param(1, id="plateau"), pytest.param(6, marks=pytest.mark.slow, id="cosine")]
 )
-def test_taken_up_within_a_stage_it_comes_to_the_same_numbers(run, data, finished):
-    """To the end of that stage. Epoch 1 is the first of the plateau, epoch 6 the first of the cosine."""
+def test_resuming_within_a_stage_does_not_change_results(run, data, finished):
+    """Trains to the end of a stage. Epoch 1 is the first of the plateau, epoch 6 the first of the cosine."""
     again, stage = Run(run.recipe, run.folder, []), run.reports[finished].stage
     fine_tune(
         run.recipe,

@@ -1,4 +1,4 @@
-"""Holdout photos are scored by the model as it stands, and leave no other trace in a training."""
+"""Holdout photos are scored by the current model and have no other effect on a training."""
 
 from dataclasses import replace
 
@@ -14,8 +14,8 @@ from carcls.models.classifier import build_classifier
 from carcls.scoring import metrics
 from carcls.store import Store
 from carcls.training.checkpoint import load_state, model_variables
-from carcls.training.initial import InitialWeights, read_left_out
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
+from carcls.training.initial_weights import InitialWeights, read_omitted
 
 HEAD = {
     "name": "head",
@@ -27,7 +27,7 @@ HEAD = {
 }
 TOP = {"name": "top", "unfreeze": 0.2, "epochs": 2, "learning_rate": 0.003, "image_scale": 1.5}
 HELD_OUT = 5
-"""More than half a batch, less than a whole one: their last batch is filled up."""
+"""More than half a batch but less than a whole one, so that the batch is padded."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def recipe(weights) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def both(data, tmp_path_factory) -> tuple[TrainingData, TrainingData]:
-    """One training part and one validation part: with a holdout, and without."""
+    """Splits with equal training and validation parts, with and without a holdout."""
     train = data.split.train
     split = replace(data.split, train=train.select(range(len(train) - HELD_OUT)))
     holdout = train.select(range(len(train) - HELD_OUT, len(train)))
@@ -54,7 +54,7 @@ def both(data, tmp_path_factory) -> tuple[TrainingData, TrainingData]:
 
 @pytest.fixture(scope="module")
 def runs(recipe, both, tmp_path_factory):
-    """(folder, reports) of the two."""
+    """(folder, reports) of both trainings."""
     found = []
     for data in both:
         folder, reports = tmp_path_factory.mktemp("run"), []
@@ -85,7 +85,7 @@ def test_a_training_is_bit_equal_with_a_holdout_and_without(runs):
 
 
 def alone_numbers(reports: list[EpochReport]) -> list[EpochReport]:
-    """Of a training without a holdout, which must have no score on one."""
+    """Reports of a training without a holdout, which must have no holdout scores."""
     assert all(
         (report.holdout_log_loss, report.holdout_accuracy, report.seconds.holdout) == (None, None, 0.0)
         for report in reports
@@ -99,12 +99,12 @@ def test_holdout_scores_are_those_of_the_model_after_each_epoch(recipe, weights,
         arrays, meta = load_state(folder / report.checkpoint)
         classifier = build_classifier(recipe, size_px=report.image_size, class_count=3, weights=weights)
         of_model = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
-        InitialWeights(classifier).restore(model_variables(classifier.model), of_model, read_left_out(meta)[1])
+        InitialWeights(classifier).restore(model_variables(classifier.model), of_model, read_omitted(meta)[1])
         pixels = np.asarray(data.pixels("holdout", report.image_size)[:])
         probabilities = np.asarray(classifier.model.predict_on_batch(pixels))
         labels = data.split.holdout.labels
         assert report.holdout_accuracy == metrics.accuracy(probabilities, labels)
-        # Frozen stages see features in float16.
+        # Frozen stages use float16 features.
         assert report.holdout_log_loss == pytest.approx(float(metrics.log_loss(probabilities, labels)), rel=5e-3)
         assert report.seconds.holdout > 0
     assert len({report.holdout_log_loss for report in reports}) == len(reports)
@@ -116,7 +116,7 @@ def test_holdout_photos_are_in_no_other_table(both):
     assert both[0].table("holdout") is split.holdout
 
 
-def test_a_part_that_is_not_there_is_named(recipe, both, tmp_path):
+def test_a_missing_part_is_named(recipe, both, tmp_path):
     with_holdout, alone = both
     with pytest.raises(DataError, match="this split has no holdout"):
         alone.pixels("holdout", 32)

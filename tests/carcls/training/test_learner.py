@@ -56,7 +56,7 @@ def test_batch_norm_trains_only_where_the_weights_are_random(learner, weights):
     assert learner.trainable_parameters - pretrained.trainable_parameters == scale_and_shift
 
 
-def test_another_image_size_carries_every_variable_over(weights):
+def test_another_image_size_keeps_every_variable(weights):
     learner = Learner(CONFIG, class_counts=np.array([6, 6, 6]), weights=weights)
     learner.enter_stage(0, steps_per_epoch=3)
     before = {key: array + 0.5 if key.startswith("model/") else array for key, array in learner.model_arrays().items()}
@@ -79,7 +79,7 @@ def test_half_precision_scales_the_loss_in_frozen_stages_too():
         assert len(scales) == 1, "Keras starts its loss scale at 2 ** 15"
 
 
-def test_a_checkpoint_older_than_a_key_has_the_keys_default(tmp_path):
+def test_an_older_checkpoint_gets_the_default_of_a_new_key(tmp_path):
     old = CONFIG.model_dump(mode="json")
     del old["optimizer"], old["class_balance"], old["augment"]["mixup"]
     meta = {"config": old, "position": Position().to_json()}

@@ -1,4 +1,4 @@
-"""Class weights: their values, the loss by hand, its gradient in a compiled model, one epoch of a skewed training."""
+"""Class weights: values, the loss by hand, its gradient in a compiled model, and one epoch on imbalanced classes."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from carcls.config import TrainConfig
 from carcls.models.classifier import build_classifier
+from carcls.training.fine_tuning import fine_tune
 from carcls.training.losses import WeightedCrossentropy, class_weights, training_loss
-from carcls.training.stages import fine_tune
 
 STAGE = {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-9}
 COUNTS = np.array([1, 5, 6])
@@ -56,7 +56,7 @@ def test_the_loss_by_hand(smoothing, mixed):
     probabilities = rng.dirichlet(np.ones(3), size=5)
     by_hand = 0.0
     for label, row in zip(labels, probabilities, strict=True):
-        for true in range(3):  # a mixed photo is so much of each class
+        for true in range(3):  # a mixed photo has a share of each class
             smoothed = (1 - smoothing) * np.eye(3)[true] + smoothing / 3
             by_hand += label[true] * weights[true] * -(smoothed * np.log(row)).sum() / 5
     loss = training_loss(config(class_balance="weights", label_smoothing=smoothing), COUNTS)
@@ -74,7 +74,7 @@ def test_equal_classes_give_the_plain_loss(smoothing):
 
 
 def test_a_compiled_model_steps_along_the_weighted_gradient():
-    """TensorFlow swaps a traced softmax's probabilities for its logits, and trusts that labels sum to 1."""
+    """TensorFlow replaces a traced softmax's probabilities by its logits, and assumes that labels sum to 1."""
     rng = np.random.default_rng(2)
     x, labels, weights = (
         rng.normal(size=(5, 4)).astype(np.float32),
@@ -98,7 +98,7 @@ def test_a_compiled_model_steps_along_the_weighted_gradient():
 
 @pytest.mark.parametrize(("balance", "each"), [("weights", class_weights(COUNTS)), ("none", np.ones(3))])
 def test_a_skewed_training_reports_the_mean_of_its_weighted_losses(data, weights, tmp_path, balance, each):
-    """At a rate so low that nothing moves, the epoch's loss is that of the initial weights."""
+    """With a negligible learning rate, the epoch's loss is that of the initial weights."""
     labels = data.split.train.labels
     rows = np.concatenate([np.flatnonzero(labels == name)[:count] for name, count in enumerate(COUNTS)])
     skewed = replace(data, split=replace(data.split, train=data.split.train.select(rows)))
@@ -117,4 +117,4 @@ def test_a_skewed_training_reports_the_mean_of_its_weighted_losses(data, weights
     smoothed = 0.9 * np.eye(3)[labels[rows]] + 0.1 / 3
     losses = -(smoothed * np.log(probabilities)).sum(axis=1)
     assert reports[0].train_loss == pytest.approx((each[labels[rows]] * losses).mean(), rel=1e-4)
-    assert len({round(float(loss), 3) for loss in losses}) > 3, "photos that all lose alike would show no weight"
+    assert len({round(float(loss), 3) for loss in losses}) > 3, "equal losses would hide the weights"

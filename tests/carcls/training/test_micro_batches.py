@@ -1,4 +1,4 @@
-"""Batches that go through the model in parts: how they are cut, and that the training is the same."""
+"""Batches in parts: how they are split, and that the training is the same."""
 
 from dataclasses import replace
 
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
-from carcls.input.epoch_plan import ArrayPlan, batch_places
+from carcls.input.epoch_plan import ArrayPlan, batch_slice
 from carcls.input.prefetch import EpochBatches
 from carcls.training.checkpoint import load_state
+from carcls.training.fine_tuning import fine_tune
 from carcls.training.learner import Learner
 from carcls.training.micro_batches import MicroBatches, accumulation, memory_notes, parts
-from carcls.training.stages import fine_tune
 
 BATCH = 5
-"""18 photos make four batches of 4, 5, 4 and 5: the last is not the others' size."""
+"""18 photos make four batches of 4, 5, 4 and 5, so batch sizes differ."""
 
 
 def recipe(**changes) -> TrainConfig:
@@ -46,7 +46,7 @@ def test_every_photo_of_an_epoch_is_in_one_part_of_its_own_batch(photos, batch_s
     seen = []
     for number in dict.fromkeys(part.batch for part in cut):
         own = [part for part in cut if part.batch == number]
-        places = batch_places(number, photos=photos, batch_size=batch_size)
+        places = batch_slice(number, photos=photos, batch_size=batch_size)
         sizes = [part.rows.stop - part.rows.start for part in own]
         assert len(own) == -(-sum(sizes) // micro_batch), "no more parts than needed"
         assert max(sizes) - min(sizes) <= 1, "a part of one photo has no variance"
@@ -59,7 +59,7 @@ def test_every_photo_of_an_epoch_is_in_one_part_of_its_own_batch(photos, batch_s
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 300), st.integers(2, 64), st.integers(1, 64), st.booleans(), st.integers(0, 1))
-def test_where_batch_norm_trains_no_part_is_a_single_photo(photos, batch_size, micro_batch, in_head, stage):
+def test_no_part_is_a_single_photo_if_batch_norm_trains(photos, batch_size, micro_batch, in_head, stage):
     config = recipe(batch_size=batch_size, head={"batch_norm": in_head})
     cut = accumulation(micro_batch, config, stage, photos=photos)
     if cut is None:
@@ -73,7 +73,7 @@ def test_where_batch_norm_trains_no_part_is_a_single_photo(photos, batch_size, m
 
 
 @pytest.mark.parametrize("micro_batch", [None, BATCH, BATCH + 1, [2, None], [2, BATCH]])
-def test_whole_batches_are_not_cut(micro_batch):
+def test_whole_batches_are_not_split(micro_batch):
     assert accumulation(micro_batch, recipe(), 1, photos=18) is None
 
 
@@ -91,7 +91,7 @@ def test_each_stage_may_have_its_own():
     ("micro_batch", "said"),
     [(0, "at least 1, found 0"), ([2, -1], "found -1"), ([2], "1 values, expected one for each of the 2")],
 )
-def test_what_cannot_be_a_micro_batch_is_refused(micro_batch, said):
+def test_an_invalid_micro_batch_is_refused(micro_batch, said):
     with pytest.raises(ValueError, match=said):
         accumulation(micro_batch, recipe(), 1, photos=18)
 
@@ -105,11 +105,11 @@ def test_parts_hold_the_batches_rows_in_order():
     np.testing.assert_array_equal(np.concatenate([shown[number][1] for number in range(len(shown))]), y)
 
 
-def test_a_reader_is_told_what_is_equal_in_expectation_only():
+def test_notes_say_what_is_equal_only_in_expectation():
     cut = accumulation(2, recipe(), 0, photos=18)
     assert memory_notes(recipe(), 0, None, has_random_layers=True) == ()
     assert memory_notes(recipe(), 0, cut, has_random_layers=False) == (
-        "for want of memory batches of 5 went in parts of at most 2",
+        "to save memory, batches of 5 were split into parts of at most 2",
     )
     (note,) = memory_notes(recipe(head={"batch_norm": True}), 1, cut, has_random_layers=True)
     assert note.endswith(
@@ -129,7 +129,7 @@ def trained(config, data, folder, **options) -> list[EpochReport]:
 
 
 def numbers(report: EpochReport) -> EpochReport:
-    """Without what depends on the clock, the attempt, the store, or tells of the cut itself."""
+    """A report without values that depend on time, the attempt, the store, or the split into parts."""
     bare = replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0), store=StoreUse())
     return replace(bare, checkpoint="", best_weights="", notes=(), micro_batch=None)
 
@@ -144,7 +144,7 @@ def assert_same_training(reports, expected, folder, expected_folder, *, rtol=1e-
         arrays, expected_arrays = (
             load_state(f / r.checkpoint)[0] for f, r in ((folder, one), (expected_folder, other))
         )
-        assert arrays.keys() == expected_arrays.keys(), "a checkpoint does not tell how its batches were cut"
+        assert arrays.keys() == expected_arrays.keys(), "a checkpoint does not depend on how batches were split"
         for key, array in expected_arrays.items():
             np.testing.assert_allclose(arrays[key], array, rtol=rtol, atol=atol, err_msg=key)
 
@@ -162,12 +162,12 @@ def test_two_stages_in_parts_are_the_training_in_whole_batches(data, whole, tmp_
     assert_same_training(reports, expected, tmp_path, expected_folder)
     by_stage = [2, 2] if micro_batch == 2 else micro_batch
     assert [report.micro_batch for report in reports] == [by_stage[report.stage] for report in reports]
-    assert [len(report.notes) for report in reports] == [1, 0, 1, 0], "told once in each stage"
+    assert [len(report.notes) for report in reports] == [1, 0, 1, 0], "noted once per stage"
     assert not any("expectation" in note for report in reports for note in report.notes), "nothing here draws or norms"
     assert [report.micro_batch for report in expected] == [None] * 4
 
 
-def test_an_attempt_may_go_on_with_another_micro_batch(data, whole, tmp_path):
+def test_an_attempt_may_continue_with_another_micro_batch(data, whole, tmp_path):
     config, expected, expected_folder = whole
     first = trained(config, data, tmp_path, micro_batch=3, stop_after_stage=0)
     second = trained(config, data, tmp_path, micro_batch=1, attempt=1, resume=first[0].checkpoint, stop_after_stage=0)
@@ -204,7 +204,7 @@ def test_every_optimizer_and_schedule_counts_whole_batches(data, weights, tmp_pa
     config = recipe(weights=str(weights), stages=[stage], **HEADS[kind])
     expected = trained(config, data, tmp_path / "whole")
     reports = trained(config, data, tmp_path / "parts", micro_batch=2)
-    # Moments are divided by each other: what rounding leaves of a gradient near zero counts as much as any other.
+    # Adam divides moments by each other, so rounding errors of a gradient near zero have a full effect.
     assert_same_training(reports, expected, tmp_path / "parts", tmp_path / "whole", rtol=1e-3, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Each optimizer against its published rule in NumPy, and what weight decay spares."""
+"""Each optimizer compared with its published rule in NumPy, and variables exempt from weight decay."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ GRADIENTS = [
 
 
 def optimizer_steps(settings: OptimizerConfig) -> tuple[NDArray, NDArray]:
-    """Kernel and bias after one step for each of RATES."""
+    """Kernel and bias after one step for each rate of RATES."""
     kernel, bias = keras.Variable(KERNEL, dtype="float32"), keras.Variable(BIAS, dtype="float32")
     optimizer = make_optimizer(settings, RateTable(RATES), [kernel, bias])
     optimizer.build([kernel, bias])
@@ -30,7 +30,7 @@ def optimizer_steps(settings: OptimizerConfig) -> tuple[NDArray, NDArray]:
 
 
 def by_hand(settings: OptimizerConfig) -> list[NDArray]:
-    """The same by the papers: clip by global norm, decay the kernel, then the rule of the kind."""
+    """The same as in the papers: clip by global norm, decay the kernel, then apply the optimizer's rule."""
     values = [KERNEL.copy(), BIAS.copy()]
     memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one)} for one in values]
     for step, (rate, gradients) in enumerate(zip(RATES.astype(float), GRADIENTS, strict=True), start=1):
@@ -116,7 +116,7 @@ def test_kernels_of_every_kind_of_layer_are_decayed_and_nothing_else():
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
 def test_a_rate_that_is_a_number_can_be_lowered_between_epochs(kind):
-    """What a plateau does."""
+    """Lowers the learning rate as a plateau does."""
     kernel = keras.Variable(KERNEL, dtype="float32")
     optimizer = make_optimizer(OptimizerConfig(kind=kind, momentum=0.0), 0.1, [kernel])
     optimizer.build([kernel])

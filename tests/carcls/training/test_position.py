@@ -76,7 +76,7 @@ def test_with_losses_the_latest_stage_end_within_noise_is_kept(last, expected):
     assert Position.from_json(json.loads(json.dumps(walked[-1].to_json()))) == walked[-1]
 
 
-def test_a_position_from_before_losses_were_kept_is_read():
+def test_an_older_position_without_losses_is_read():
     old = walk([scores(0.5, 1.0)])[0].to_json()
     del old["best"]["losses"], old["best"]["ends_stage"]
     assert Position.from_json(old).best == Best(1, "attempt-0/best-0001.npz", 32, accuracy=0.5, log_loss=1.0)
@@ -102,6 +102,6 @@ def test_positions_survive_json(values):
 @pytest.mark.parametrize(
     "wrong", [{}, {"best": None}, {"best": {"epoch": 1}, "log_losses": []}, Position().to_json() | {"x": 1}]
 )
-def test_what_is_no_position_is_refused(wrong):
+def test_an_invalid_position_is_refused(wrong):
     with pytest.raises(CheckpointError, match="not the position of a training"):
         Position.from_json(wrong)

@@ -12,7 +12,7 @@ from carcls.training.retention import (
     files_to_keep,
     is_best_weights,
     prune_checkpoints,
-    prune_trained_again,
+    prune_retrained,
     remove_unrecorded,
     trial_file,
 )
@@ -69,7 +69,7 @@ def test_names_that_leave_the_folder_are_neither_deleted_nor_opened(tmp_path):
     prune_checkpoints(tmp_path / "trial", [hostile, report(2, 2), report(3, 3)])
     assert outside.exists()
     for name in ("../precious.npz", "/etc/passwd", "attempt-0/../epoch-0001.npz", "attempt-0/epoch-0001.npz\n"):
-        with pytest.raises(CheckpointError, match="names no checkpoint"):
+        with pytest.raises(CheckpointError, match="is not a checkpoint"):
             trial_file(tmp_path, name)
     assert trial_file(Path("t"), "attempt-1/best-0003.npz") == Path("t/attempt-1/best-0003.npz")
 
@@ -84,20 +84,20 @@ def left(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_a_training_may_go_on_from_is_the_newest_first_and_nothing_later(tmp_path):
+def test_resume_candidates_are_newest_first_and_never_later(tmp_path):
     lying(
         tmp_path,
         *(f"attempt-0/epoch-{n:04d}.npz" for n in (2, 3, 5)),
         *("attempt-1/epoch-0002.npz", "attempt-10/epoch-0001.npz", "attempt-0/best-0003.npz", "attempt-0/output.log"),
     )
     assert checkpoints_up_to(tmp_path, "attempt-0/epoch-0004.npz") == (
-        "attempt-0/epoch-0004.npz",  # although it is gone: that is to be told
+        "attempt-0/epoch-0004.npz",  # although it is missing, so that this is reported
         "attempt-0/epoch-0003.npz",
         "attempt-1/epoch-0002.npz",
         "attempt-0/epoch-0002.npz",
         "attempt-10/epoch-0001.npz",
     )
-    with pytest.raises(CheckpointError, match="names no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         checkpoints_up_to(tmp_path, "../epoch-0004.npz")
 
 
@@ -108,11 +108,11 @@ def test_names_tell_kind_and_epoch():
         False,
     ]
     assert epoch_of("attempt-12/epoch-0034.npz") == 34
-    with pytest.raises(CheckpointError, match="names no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         epoch_of("epoch-0034.npz")
 
 
-def test_what_dead_attempts_left_goes_but_for_what_stands_in_for_lost_epochs(tmp_path):
+def test_leftovers_of_dead_attempts_go_except_replacements_of_lost_epochs(tmp_path):
     reports = [report(1, 1), report(2, 2), report(3, 3)]
     named = {path for one in reports for path in (one.checkpoint, one.best_weights)}
     again = {f"attempt-1/{kind}-{n:04d}.npz" for kind in ("epoch", "best") for n in (1, 2, 3)}
@@ -133,10 +133,10 @@ def test_while_epochs_are_trained_again_the_last_two_are_kept(tmp_path):
     lying(tmp_path, *(f"attempt-0/epoch-{n:04d}.npz" for n in (3, 4)))
     for epoch in (1, 2, 3):
         lying(tmp_path, f"attempt-1/epoch-{epoch:04d}.npz", f"attempt-1/best-{epoch:04d}.npz")
-        prune_trained_again(tmp_path, reports)
+        prune_retrained(tmp_path, reports)
     assert left(tmp_path) == {
         *("attempt-0/epoch-0003.npz", "attempt-0/epoch-0004.npz"),
         *(f"attempt-1/{kind}-{n:04d}.npz" for kind in ("epoch", "best") for n in (2, 3)),
     }
-    prune_trained_again(tmp_path, [])
+    prune_retrained(tmp_path, [])
     assert len(left(tmp_path)) == 6

@@ -87,7 +87,7 @@ def test_plateau_halves_after_two_epochs_without_a_new_best_down_to_the_floor(lo
     assert plateau_factor(schedule, log_losses) == factor
 
 
-def test_other_schedules_know_no_plateau():
+def test_other_schedules_have_no_plateau():
     assert plateau_factor(ScheduleConfig(kind="cosine"), 9 * [1.0]) == 1.0
 
 

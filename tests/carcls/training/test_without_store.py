@@ -1,4 +1,4 @@
-"""A store that is off or full changes no number of a training."""
+"""A store that is off or full does not change a training's numbers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.input.training_data import TrainingData
 from carcls.store import Store
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
 
 
 def trained(data: TrainingData, weights: Path, folder: Path) -> list[tuple[float, ...]]:
@@ -46,7 +46,7 @@ def with_store(data, weights, tmp_path_factory) -> list[tuple[float, ...]]:
 
 @pytest.fixture
 def train_with(data, weights, tmp_path):
-    """train_with(enabled=False): the same training, seen through such a store."""
+    """train_with(enabled=False) runs the same training with such a store."""
 
     def train(**options) -> list[tuple[float, ...]]:
         return trained(replace(data, store=Store(tmp_path / "store", **options)), weights, tmp_path)
@@ -55,6 +55,6 @@ def train_with(data, weights, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "said"), [({"enabled": False}, 0), ({"quota_bytes": 1000}, 1)])
-def test_training_goes_on_without_the_store_to_equal_numbers(train_with, with_store, caplog, options, said):
+def test_training_without_the_store_gives_equal_numbers(train_with, with_store, caplog, options, said):
     assert train_with(**options) == with_store
-    assert sum("going on without it" in message for message in caplog.messages) == said
+    assert sum("continuing without it" in message for message in caplog.messages) == said

@@ -1,4 +1,4 @@
-"""What is done to photos, and what photographers do: copies of one photo, and other cars before one background."""
+"""Edited copies of photos, and photos of different cars on one background."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,22 +13,22 @@ Image = NDArray[np.uint8]
 
 WIDTH, HEIGHT = 640, 480
 _WHITE = 225
-"""Grey level from which on what surrounds a car that was cut out is its paper."""
+"""Grey level from which a pixel around a cut-out car counts as white paper."""
 _PAPER_SHARE = 0.75
 _CAR_SHARES = (0.4, 0.55, 0.7)
-"""Of the width of a photo; the smaller the car, the more of a picture is its background."""
+"""Widths of the car as shares of the photo's width. The smaller the car, the larger the common background."""
 _LIKELY = 4
-"""Cars that look most like a car, each of which stands in its place."""
+"""Number of the most similar cars that are put in a car's place."""
 
 
 def again(image: Image, quality: int = 90) -> Image:
-    """Saved as JPEG and read."""
+    """The photo after saving and reading it as JPEG."""
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
 
 
 def cut(image: Image, share: float) -> Image:
-    """Cropped on two sides."""
+    """The photo cropped on two sides."""
     height, width = image.shape[:2]
     return image[int(share * height) :, : width - int(share * width)]
 
@@ -57,17 +57,17 @@ EDITS: dict[str, tuple[Callable[[Image], Image], float]] = {
     "stamped": (stamped, 0.95),
     "all at once": (lambda image: again(scaled(np.clip(cut(image, 0.02) * 1.1, 0, 255).astype(np.uint8), 0.5)), 0.97),
 }
-"""What people do to photos, and the share of 300 real photos that must be found again."""
+"""Common edits, and the share of 300 real photos whose edited copy must be found."""
 
 
 def photos_below(*folders: Path) -> list[Image]:
-    """Every photo below the folders, sorted by path."""
+    """All photos below the folders, sorted by path."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     return [decode_bytes(read_photo_bytes(path)) for path in paths]
 
 
 def cars_cut_out(photos: Sequence[Image]) -> list[Image]:
-    """Of photos of cars on white paper, (h, w, 4): the car, and 255 where it is."""
+    """Cars cut out of photos on white paper, (h, w, 4): colours, and a mask of 0 or 255."""
     cars = []
     for photo in photos:
         border = np.concatenate([photo[:3].reshape(-1, 3), photo[:, :3].reshape(-1, 3), photo[:, -3:].reshape(-1, 3)])
@@ -83,18 +83,18 @@ def cars_cut_out(photos: Sequence[Image]) -> list[Image]:
 
 
 def before_one_background(cars: Sequence[Image], places: Sequence[Image], seed: int) -> Iterator[tuple[Image, Image]]:
-    """Pairs of photos of 640 x 480: two cars that look alike, each cut out of its photo, in one place before one
-    background, the camera a little aside. Every other background is a wall and a floor with a sign on it, the others
-    are real photos."""
+    """Pairs of photos of 640 x 480: two similar cars, cut out of their photos and placed at one position on one
+    background, with a slightly moved camera. Every second background is a wall and a floor with a sign, the others are
+    real photos."""
     rng = np.random.default_rng(seed)
     grey = [
         cv2.resize(cv2.cvtColor(car[..., :3], cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
         for car in cars
     ]
-    looks = np.stack(grey).reshape(len(cars), -1).astype(np.float32)
-    looks -= looks.mean(axis=1, keepdims=True)
-    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
-    likeness = looks @ looks.T
+    thumbnails = np.stack(grey).reshape(len(cars), -1).astype(np.float32)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
+    likeness = thumbnails @ thumbnails.T
     np.fill_diagonal(likeness, -1.0)
     for one in range(len(cars)):
         for other in np.argsort(-likeness[one], kind="stable")[:_LIKELY].tolist():

@@ -1,4 +1,4 @@
-"""A trainer to be killed: two workers that never come to the end of their work. Prints the ids of its processes."""
+"""A trainer to be killed, with two workers that never finish. Prints the ids of its processes."""
 
 import os
 import pickle
@@ -11,12 +11,12 @@ import numpy as np
 
 from carcls.augment.mixing import Mixing
 from carcls.input.batch_worker import Task, pack_plan, serve
-from carcls.input.batch_worker_server import Nursery
+from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.epoch_plan import EpochPlan
 
 
 def main(start: str) -> None:
-    nursery = Nursery.forked(serve) if start == "forked" else Nursery.spawned()
+    batch_server = BatchWorkerServer.forked(serve) if start == "forked" else BatchWorkerServer.spawned()
     memory = os.memfd_create("batches")
     os.ftruncate(memory, 2**20)
     plan = EpochPlan(
@@ -30,7 +30,7 @@ def main(start: str) -> None:
         view_seed=0,
         mixing=Mixing(0.0, 0.0, seed=0, epoch=0),
     )
-    workers = [Connection(nursery.worker(memory).detach()) for _ in range(2)]
+    workers = [Connection(batch_server.worker(memory).detach()) for _ in range(2)]
     pids = []
     for worker in workers:
         worker.send_bytes(pickle.dumps(Task(pack_plan(plan), 0, 0)))
@@ -38,7 +38,7 @@ def main(start: str) -> None:
         assert done.shape == plan.pixels.shape
         pids.append(pid)
     print(*pids, parent_of(pids[0]), flush=True)  # noqa: T201 - the test reads it
-    for worker in workers:  # as many tasks as the socket takes: killed in the middle of them
+    for worker in workers:  # as many tasks as the socket holds, so that the kill comes in the middle
         for _ in range(50):
             worker.send_bytes(pickle.dumps(Task(None, 0, 0)))
     time.sleep(600)

@@ -1,4 +1,4 @@
-"""Files and folders that users bring, each with what must become of it: the material of test_hostile_photos.py."""
+"""Hostile files and folders with their expected outcomes, for test_hostile_photos.py."""
 
 import io
 import os
@@ -17,19 +17,19 @@ _NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One file in the contest's layout, its row in train.csv, and what is to happen."""
+    """One file in the competition's layout, its row in train.csv, and the expected outcome."""
 
     what: str
     path: str
     make: bytes | Callable[[Path], None]
-    """Bytes of the file, or what makes it."""
+    """Bytes of the file, or a function that creates it."""
     row: str | None
-    """Id,Category; None: in no row."""
+    """Id,Category, or None for a file without a row."""
     outcome: str
 
 
 def photo(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    """Noise as a file of this kind and mode. Raises what Pillow raises."""
+    """Noise as a file of this format and mode. Raises what Pillow raises."""
     file = io.BytesIO()
     Image.fromarray(_NOISE).convert(mode).save(file, kind, **options)
     return file.getvalue()
@@ -75,14 +75,14 @@ def closed(path: Path) -> None:
 
 
 def nothing(path: Path) -> None:
-    """The row names a file that is not there."""
+    """Creates nothing: the row names a missing file."""
 
 
 JPEG = photo("JPEG")
 _TRAINED, _SIDEWAYS = f"trained, {WIDTH} × {HEIGHT} px", f"trained, {HEIGHT} × {WIDTH} px"
 _EXPECTED = "expected a JPEG, PNG or WebP file"
-_BROKEN = "does not decode: the content is broken or cut short"
-_CUT = "cut short: a part of the photo is missing, and would be grey"
+_BROKEN = "does not decode: the content is broken or truncated"
+_CUT = "truncated: a part of the photo is missing and would be grey"
 _NO_FILE = "no such file"
 _BESIDES = "in no row of train.csv"
 _OUTSIDE = "a link that leaves the data folder"
@@ -137,7 +137,7 @@ PHOTOS = (
     _left("truncated PNG", "cut.png", photo("PNG")[:-100], _BROKEN),
     _left("truncated WebP", "cut.webp", photo("WEBP")[:-100], _BROKEN),
     _left("JPEG that ends in zeros", "zerotail.jpg", JPEG[: len(JPEG) // 2] + bytes(len(JPEG) // 2), _BROKEN),
-    _left("header alone", "header.jpg", JPEG[:20], "the header is cut short"),
+    _left("header alone", "header.jpg", JPEG[:20], "the header is truncated"),
     _left("zero bytes", "empty.jpg", b"", "empty file"),
     _left("nothing but zeros", "zeros.jpg", bytes(500), f"nothing but zeros; {_EXPECTED}"),
     _left("text named .jpg", "text.jpg", b"see attachment\n", "not a JPEG, PNG or WebP file"),
@@ -191,14 +191,14 @@ ROWS = (
         "train/1/twice.jpg",
         JPEG,
         "twice.jpg,1\ntwice.jpg,1",
-        f"{_TRAINED}; the other left out: Id stands in line N already",
+        f"{_TRAINED}; the other left out: Id already occurs in line N",
     ),
     Case(
         "two rows of one Id and two classes: neither is used",
         "train/0/torn.jpg",
         JPEG,
         "torn.jpg,0\ntorn.jpg,1",
-        "left out: Id stands in line N with another label; which one is right is not known",
+        "left out: Id also occurs in line N with another label; it is unknown which one is right",
     ),
     Case("class of one photo", "train/2/single.jpg", JPEG, "single.jpg,2", _TRAINED),
     Case("class without a readable photo", "train/3/only.jpg", b"", "only.jpg,3", "left out: empty file"),

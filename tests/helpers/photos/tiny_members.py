@@ -1,9 +1,9 @@
-"""Classifiers of two layers, quick to build, whose answers differ from photo to photo."""
+"""Tiny classifiers of two layers whose predictions differ between photos."""
 
 import keras
 import numpy as np
 
-from carcls.inference.members import Member
+from carcls.inference.ensemble import Member
 from carcls.models.classifier import Classifier
 
 NAMES = ("a", "b", "c")

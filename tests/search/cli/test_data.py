@@ -140,7 +140,7 @@ def test_columns_and_files_may_be_named_by_options(carsearch, tmp_path, command)
     (tmp_path / "made" / "train.csv").unlink()
     (tmp_path / "made" / "meta.csv").write_text("n,what,kind\n0,x,a\n1,x,a\n2,x,b\n3,x,b\n")
     code, _, err = carsearch("data", command, "made")
-    assert (code, "meta.csv (its labels are read where data.labels names it)" in err) == (2, True)
+    assert (code, "meta.csv (set data.labels to read labels from it)" in err) == (2, True)
     options = (
         "--labels",
         "made/meta.csv",
@@ -170,8 +170,8 @@ def test_check_names_the_folder_that_is_validated_on(carsearch, tmp_path):
     assert code == 0, err
     assert "split: 6 to train, 2 to validate: those in val, regardless of data.validation" in out.splitlines()
     assert (
-        "warning: 2 of 4 photos in val are copies of photos to train on, or the only ones of their class; they are"
-        " trained on"
+        "warning: 2 of 4 photos in val are copies of training photos, or the only ones of their class; they stay"
+        " in training"
     ) in err.splitlines()
 
 
@@ -196,8 +196,8 @@ def test_unpack_refuses_in_one_line(carsearch, tmp_path):
     code, out, err = carsearch("data", "unpack", "bad.zip", "cars")
     assert (code, out) == (2, "")
     assert err == (
-        "carsearch: bad.zip: refused for its entry '../evil': a name with '..', which would leave the folder;"
-        " nothing of it was unpacked\n"
+        "carsearch: bad.zip: refused because of its entry '../evil': a name with '..', which would leave the folder;"
+        " nothing was unpacked\n"
     )
     assert listing(tmp_path) == {"bad.zip"}
 
@@ -206,7 +206,9 @@ def test_unpack_tells_how_names_were_read_and_takes_a_code_page(carsearch, tmp_p
     (tmp_path / "a.zip").write_bytes(zipped({"XXXX": b"1"}).replace(b"XXXX", "Нива".encode("cp1251")))
     code, _, err = carsearch("data", "unpack", "a.zip", "one")
     assert (code, listing(tmp_path / "one")) == (0, {"Нива"})
-    assert err == "warning: a.zip: its names are read as cp1251, such as 'Нива'; name another code page by --encoding\n"
+    assert (
+        err == "warning: a.zip: file names are read as cp1251, such as 'Нива'; set another encoding with --encoding\n"
+    )
     code, _, err = carsearch("data", "unpack", "a.zip", "two", "--encoding", "cp1252")
     assert (code, err, listing(tmp_path / "two")) == (0, "", {"Íèâà"})
     code, _, err = carsearch("data", "unpack", "a.zip", "three", "--encoding", "rot13")

@@ -214,7 +214,7 @@ def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: 
     killed_after(4 + 2 * goes_on, "resume", str(folder.root))  # its head is trained, and no other has gone on
     told = (tmp_path / "output.txt").read_text(encoding="utf-8")
     assert "trial 0: " in told
-    assert "not a whole checkpoint" in told
+    assert "not a complete checkpoint" in told
     assert "resumes from attempt-0/epoch-0001.npz" in told
     records = read_records(folder)
     for path in folder.trials.rglob("*.npz"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from carcls.dataset.table import load_dataset
+from carcls.inference.ensemble import averaged
 from carcls.inference.export import export_model
-from carcls.inference.members import averaged
 from carcls.input.pixels import decode
 from carcls.splits.split import make_split, write_split
 from search.experiment.experiment import load

@@ -125,7 +125,7 @@ def test_the_exported_model_is_the_mean_of_its_members(folded: tuple[StudyFolder
     from carcls.config import TrainConfig
     from carcls.inference.export import load_model
     from carcls.input.pixels import decode
-    from carcls.training.stages import load_best
+    from carcls.training.fine_tuning import load_best
 
     folder, _ = folded
     config = TrainConfig.model_validate_json((folder.retrain / "config.json").read_text(encoding="utf-8"))

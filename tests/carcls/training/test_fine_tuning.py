@@ -1,4 +1,4 @@
-"""fine_tune on 24 small photos. One uninterrupted run is the yardstick of most tests here."""
+"""fine_tune on 24 small photos. Most tests compare with one uninterrupted run."""
 
 import os
 import pickle
@@ -22,12 +22,12 @@ from carcls.models.classifier import build_classifier
 from carcls.scoring import metrics
 from carcls.scoring.choices import Kept, kept_epoch, scaled
 from carcls.training.checkpoint import load_state, model_variables, save_state, variable_arrays
+from carcls.training.fine_tuning import fine_tune, load_best
 from carcls.training.learner import Learner
-from carcls.training.stages import fine_tune, load_best
 
 
 def config(*stages: dict, **changes) -> TrainConfig:
-    """The smallest classifier; each stage as in the experiment file."""
+    """The smallest classifier, with stages as in the experiment file."""
     base = {"backbone": "MobileNet", "alpha": 0.25, "weights": "none", "image_size": 32, "batch_size": 8}
     return TrainConfig.model_validate(base | {"stages": stages} | changes)
 
@@ -69,7 +69,7 @@ def whole(recipe, data, tmp_path_factory) -> Run:
 
 
 def numbers(report: EpochReport) -> EpochReport:
-    """A report without what depends on the clock, the attempt, or who came to the store first."""
+    """A report without values that depend on time, the attempt, or the state of the store."""
     bare = replace(report, images_per_s=0, seconds=PhaseSeconds(0, 0), store=StoreUse())
     return replace(bare, checkpoint="", best_weights="")
 
@@ -82,7 +82,7 @@ def assert_same_state(one: tuple[dict, dict], other: tuple[dict, dict]):
 
 
 class KilledError(Exception):
-    """Ends a training from inside on_epoch, as a stopped trial does."""
+    """Raised by on_epoch to end a training, as for a stopped trial."""
 
 
 def killer(reports: list[EpochReport], epoch: int):
@@ -111,7 +111,7 @@ def test_every_epoch_is_told_with_its_place_and_size(whole):
         assert EpochReport.from_json(report.to_json()) == report
 
 
-def test_what_trains_grows_from_the_head_down(whole):
+def test_more_blocks_train_from_the_head_down(whole):
     head = 2 * 256 + 256 * 3 + 3  # BatchNorm's scale and shift, logits
     trainable = [r.trainable_parameters for r in whole.reports]
     assert trainable[0] == trainable[1] == trainable[4] == head
@@ -122,43 +122,43 @@ def test_the_frozen_backbone_stays_and_the_head_learns(recipe, whole, weights):
     fresh = build_classifier(recipe, size_px=32, class_count=3, weights=weights)
     start, head, top = (variable_arrays(model_variables(fresh.model)), whole.state(1)[0], whole.state(3)[0])
     of_backbone = {key for key in start if not key.startswith(("model/head_", "seed/"))}
-    assert of_backbone.isdisjoint(head), "variables that are as they were at the start are not written"
+    assert of_backbone.isdisjoint(head), "unchanged variables are not written"
     for key in head.keys() & start.keys():
         assert key.startswith("seed/") or not np.array_equal(head[key], start[key]), key
     left_out = whole.state(3)[1]["left_out"].keys()
-    assert left_out == of_backbone - top.keys(), "in a partly unfrozen stage what is frozen is not written either"
+    assert left_out == of_backbone - top.keys(), "frozen variables of a partly unfrozen stage are not written either"
     assert {"model/conv1/kernel", "model/conv_pw_13_bn/gamma"} <= left_out  # at the bottom; frozen statistics
     assert {key for key in of_backbone & top.keys() if np.array_equal(start[key], top[key])} == set()
     assert "model/conv_pw_13/kernel" in top  # at its top
-    assert whole.state(4)[1]["left_out"].keys() == left_out, "what was trained once is written in frozen stages too"
+    assert whole.state(4)[1]["left_out"].keys() == left_out, "variables that were ever trained are always written"
 
 
 def test_training_reproduces_its_recorded_curve(whole):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("recorded on TensorFlow; other backends draw other random numbers")
-    # Other processors and libraries round otherwise: without oneDNN these numbers move by 0.00005.
+    # Rounding depends on processor and libraries: without oneDNN these numbers change by 0.00005.
     np.testing.assert_allclose([r.train_loss for r in whole.reports[:4]], GOLDEN_TRAIN_LOSS, rtol=0.01)
     np.testing.assert_allclose([r.val_log_loss for r in whole.reports[:4]], GOLDEN_VAL_LOG_LOSS, rtol=0.01)
 
 
-def test_a_worse_stage_leaves_the_best_weights_alone(recipe, whole, data):
+def test_a_worse_stage_keeps_the_best_weights(recipe, whole, data):
     best = best_report(whole.reports)
     assert whole.reports[4].rank < best.rank, "the last stage was meant to ruin the model"
     assert best.epoch == 4, "the end of the stage before"
     assert whole.reports[4].best_weights == f"attempt-0/best-{best.epoch:04d}.npz"
 
     not_best = replace(whole.reports[4], best_weights=whole.reports[4].checkpoint)
-    with pytest.raises(CheckpointError, match="does not tell its image size"):
+    with pytest.raises(CheckpointError, match="does not have an image size"):
         load_best(recipe, whole.folder, not_best, class_count=3)
     classifier, size_px = load_best(recipe, whole.folder, whole.reports[4], class_count=3)
     assert size_px == best.image_size
     probabilities = classifier.model.predict_on_batch(data.pixels("validation", size_px))
     log_loss = metrics.log_loss(np.asarray(probabilities), data.split.validation.labels)
-    # To rounding: training has the frozen scale of each BatchNorm in the kernel before it (models.folding).
+    # Equal up to rounding, since training folds frozen BatchNorm into kernels (models.folding).
     assert log_loss == pytest.approx(best.val_log_loss, rel=2e-4)
 
 
-def test_what_is_kept_follows_from_the_evidence(whole, data):
+def test_kept_weights_follow_from_the_evidence(whole, data):
     labels = data.split.validation.labels
     epochs = [scaled(report.evidence.validation.astype(np.float64), labels) for report in whole.reports]
     for report, epoch in zip(whole.reports, epochs, strict=True):
@@ -174,7 +174,7 @@ def test_asking_for_averages_changes_no_number_and_scores_each(recipe, whole, da
     assert [sorted(report.evidence.averages) for report in reports[:-1]] == [[]] * 4
     averages = reports[-1].evidence.averages
     assert sorted(averages) == ["ema-0.96", "ema-0.99", "last-3", "last-5"]
-    # Of a stage of one epoch the average over epochs is that epoch.
+    # In a stage of one epoch, the average over epochs is that epoch.
     np.testing.assert_array_equal(averages["last-3"].validation, reports[-1].evidence.validation)
     assert not np.array_equal(averages["ema-0.99"].validation, reports[-1].evidence.validation)
 
@@ -185,13 +185,13 @@ def test_only_the_attempts_own_files_are_written(whole):
     assert {r.checkpoint for r in whole.reports} == {f"attempt-0/epoch-{n:04d}.npz" for n in (1, 2, 3, 4, 5)}
 
 
-def test_the_optimizer_starts_anew_with_each_stage_and_is_kept_within_it(whole):
+def test_each_stage_has_a_new_optimizer_that_persists_within_it(whole):
     iterations = [int(whole.state(n)[0]["optimizer/0000"]) for n in range(5)]
     assert iterations == [STEPS, 2 * STEPS, STEPS, 2 * STEPS, STEPS]
     assert whole.state(0)[0]["seed/0000"][1] < whole.state(4)[0]["seed/0000"][1]
 
 
-def test_cut_off_within_a_stage_and_between_stages_it_comes_to_the_same_numbers(recipe, whole, data, tmp_path):
+def test_interruptions_within_and_between_stages_do_not_change_results(recipe, whole, data, tmp_path):
     run = Run(tmp_path, [])
 
     def go_on(attempt: int, stop_after_stage: int):
@@ -221,14 +221,14 @@ def test_cut_off_within_a_stage_and_between_stages_it_comes_to_the_same_numbers(
 
 
 @pytest.mark.fault
-def test_a_process_killed_between_epochs_is_taken_up_by_another(recipe, whole, data, tmp_path):
+def test_a_process_killed_between_epochs_is_resumed_by_another(recipe, whole, data, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
         "import os, pickle, sys\n"
         "from pathlib import Path\n"
-        "from carcls import devices\n"
+        "from carcls.backend import devices\n"
         "devices.configure(threads=None, deterministic=True, gpu_memory_share=None)\n"
-        "from carcls.training.stages import fine_tune\n"
+        "from carcls.training.fine_tuning import fine_tune\n"
         "config, data = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
         "fine_tune(config, data, lambda r: r.epoch == 3 and os._exit(9), folder=Path(sys.argv[2]))\n"
     )
@@ -276,13 +276,13 @@ def test_a_loss_that_is_not_finite_names_stage_epoch_and_value(recipe, whole, da
     assert not (tmp_path / "attempt-1").exists()
 
 
-def test_what_cannot_be_resumed_is_refused_before_any_training(recipe, whole, data, tmp_path):
+def test_an_invalid_resume_is_refused_before_any_training(recipe, whole, data, tmp_path):
     def resume(name: str, changed=recipe):
         fine_tune(changed, data, print, folder=whole.folder, attempt=7, resume=name)
 
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         resume("attempt-0/epoch-0099.npz")
-    with pytest.raises(CheckpointError, match="names no checkpoint of a trial"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a trial"):
         resume("../elsewhere.npz")
     with pytest.raises(CheckpointError, match="another configuration: batch_size, seed changed"):
         resume("attempt-0/epoch-0001.npz", recipe.model_copy(update={"batch_size": 4, "seed": 1}))
@@ -302,7 +302,7 @@ def test_missing_weights_and_empty_parts_come_before_any_training(recipe, data, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_head_is_resumed_and_loaded_on_the_very_backbone_that_it_learned_on(recipe, whole, data, weights, tmp_path):
+def test_a_head_is_resumed_and_loaded_only_on_its_own_backbone(recipe, whole, data, weights, tmp_path):
     own = tmp_path / weights.name
     own.write_bytes(weights.read_bytes())
     first = recipe.model_copy(update={"weights": str(own), "stages": recipe.stages[:1]})
@@ -315,7 +315,7 @@ def test_a_head_is_resumed_and_loaded_on_the_very_backbone_that_it_learned_on(re
     assert log_loss == pytest.approx(max(run.reports, key=lambda r: r.rank).val_log_loss, rel=5e-3)  # float16 features
 
     build_backbone("MobileNet", 0.25, 32).save_weights(own)
-    with pytest.raises(CheckpointError, match=r"made with other weights than .*mobilenet\.weights\.h5 holds now"):
+    with pytest.raises(CheckpointError, match=r"made with other weights than .*mobilenet\.weights\.h5 has now"):
         load_best(first, tmp_path, run.reports[-1], class_count=3)
     with pytest.raises(CheckpointError, match=r"epoch-0001\.npz was made with other weights"):
         fine_tune(first, data, print, folder=tmp_path, attempt=1, resume=run.reports[0].checkpoint)

@@ -1,4 +1,4 @@
-"""The optimizer that gathers gradients part by part, over bare variables."""
+"""The optimizer that accumulates gradients over parts, with bare variables."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carcls.training.accumulation import Accumulating, accumulating, counting_batches
+from carcls.training.gradient_accumulation import GradientAccumulator, accumulate_gradients, wrapped_optimizer
 from carcls.training.micro_batches import Accumulation, parts
 from carcls.training.optimizers import RateTable
 
@@ -22,12 +22,12 @@ def make_optimizer(kind: str):
 
 
 def gradient(weights: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """Of the mean of (w.x)^2 / 2 over examples (n, features)."""
+    """Gradient of the mean of (w.x)^2 / 2 over examples (n, features)."""
     return (examples * (examples @ weights)[:, None]).mean(axis=0)
 
 
 def descend(optimizer, examples: np.ndarray, places: list[slice]) -> np.ndarray:
-    """One epoch: the variable after a step with the mean gradient of each stretch of the examples."""
+    """One epoch: the variable after a step with the mean gradient of each part of the examples."""
     variable = keras.Variable(np.ones(FEATURES, np.float32))
     optimizer.build([variable])
     for stretch in places:
@@ -46,7 +46,7 @@ def test_parts_step_as_their_batches_do(kind, photos, batch_size, micro_batch, s
     cut = Accumulation(micro_batch, parts(photos, batch_size=batch_size, micro_batch=micro_batch))
     places = [slice(batches[p.batch].start + p.rows.start, batches[p.batch].start + p.rows.stop) for p in cut.parts]
 
-    whole, gathering = make_optimizer(kind), Accumulating(make_optimizer(kind), cut)
+    whole, gathering = make_optimizer(kind), GradientAccumulator(make_optimizer(kind), cut)
     expected, found = descend(whole, examples, batches), descend(gathering, examples, places)
 
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
@@ -54,10 +54,10 @@ def test_parts_step_as_their_batches_do(kind, photos, batch_size, micro_batch, s
     assert float(gathering.learning_rate) == float(whole.learning_rate) == RATES[min(count, len(RATES) - 1)]
 
 
-def test_a_part_that_overflows_spoils_its_batch_and_no_other():
+def test_an_overflowing_part_skips_only_its_own_batch():
     variable = keras.Variable(np.zeros(1, np.float32))
     cut = Accumulation(2, parts(8, batch_size=4, micro_batch=2))
-    optimizer = accumulating(keras.optimizers.SGD(1.0), cut, "mixed_float16")
+    optimizer = accumulate_gradients(keras.optimizers.SGD(1.0), cut, "mixed_float16")
     optimizer.build([variable])
     scale = float(optimizer.scale_loss(keras.ops.convert_to_tensor(1.0)))
     assert scale == 2.0**15
@@ -71,19 +71,19 @@ def test_a_part_that_overflows_spoils_its_batch_and_no_other():
     assert int(optimizer.iterations) == 1
 
 
-def test_a_checkpoint_has_the_inner_optimizers_variables_alone():
+def test_a_checkpoint_has_only_the_inner_optimizers_variables():
     cut = Accumulation(1, parts(2, batch_size=2, micro_batch=1))
     inner = keras.optimizers.Adam(0.1)
-    optimizer = accumulating(inner, cut, "float32")
+    optimizer = accumulate_gradients(inner, cut, "float32")
     optimizer.build([keras.Variable(np.zeros(2, np.float32))])
-    assert counting_batches(optimizer) is inner
-    assert counting_batches(inner) is inner
+    assert wrapped_optimizer(optimizer) is inner
+    assert wrapped_optimizer(inner) is inner
     assert optimizer.variables[: len(inner.variables)] == inner.variables
     assert len(optimizer.variables) > len(inner.variables)
 
 
-def test_a_plateau_lowers_the_rate_of_the_optimizer_inside():
+def test_a_plateau_lowers_the_inner_optimizers_rate():
     cut = Accumulation(1, parts(2, batch_size=2, micro_batch=1))
     inner = keras.optimizers.SGD(0.1)
-    accumulating(inner, cut, "float32").learning_rate = 0.025
+    accumulate_gradients(inner, cut, "float32").learning_rate = 0.025
     assert float(inner.learning_rate) == pytest.approx(0.025)

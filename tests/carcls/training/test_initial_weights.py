@@ -1,4 +1,4 @@
-"""Which variables a checkpoint leaves out, and what completes it."""
+"""Variables that a checkpoint omits, and their restoration."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from carcls.errors import CheckpointError
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.freezing import set_trainable
 from carcls.training.checkpoint import model_variables, variable_arrays
-from carcls.training.initial import InitialWeights, read_left_out
+from carcls.training.initial_weights import InitialWeights, read_omitted
 
 CONFIG = TrainConfig(
     backbone="MobileNet",
@@ -32,7 +32,7 @@ def classifier() -> Classifier:
     return built()
 
 
-def test_what_was_never_trainable_is_left_out(classifier):
+def test_weights_that_were_never_trainable_are_omitted(classifier):
     initial = InitialWeights(classifier)
     everything = set(initial.unchanged)
     assert everything == {f"model/{variable.path}" for variable in classifier.backbone.weights}
@@ -50,7 +50,7 @@ def test_what_was_never_trainable_is_left_out(classifier):
     assert set(initial.unchanged) == everything - changing, "once changed, always written"
 
 
-def test_a_checkpoint_is_completed_by_the_very_weights_that_it_left_out(classifier):
+def test_a_checkpoint_is_completed_only_by_the_weights_it_omitted(classifier):
     initial = InitialWeights(classifier)
     left_out = {key: digest for key, digest in initial.unchanged.items() if key != TOP}
     variables = model_variables(classifier.model)
@@ -62,26 +62,26 @@ def test_a_checkpoint_is_completed_by_the_very_weights_that_it_left_out(classifi
     after = variable_arrays(model_variables(same.model))
     np.testing.assert_array_equal(after[TOP], saved[TOP])
     np.testing.assert_array_equal(after[BOTTOM], variable_arrays(variables)[BOTTOM])
-    assert completed.unchanged == left_out, "the next checkpoint leaves the same out"
+    assert completed.unchanged == left_out, "the next checkpoint omits the same variables"
 
     other = built(seed=1)
     before = variable_arrays(model_variables(other.model))
-    with pytest.raises(CheckpointError, match=r"when it was written: model/conv1/kernel, .* and \d+ more"):
+    with pytest.raises(CheckpointError, match=r"since it was written: model/conv1/kernel, .* and \d+ more"):
         InitialWeights(other).restore(model_variables(other.model), saved, left_out)
     for key, array in variable_arrays(model_variables(other.model)).items():
         np.testing.assert_array_equal(array, before[key], err_msg=key)
 
 
-def test_an_older_checkpoint_leaves_out_the_whole_backbone_or_nothing(classifier):
+def test_an_older_checkpoint_omits_the_whole_backbone_or_nothing(classifier):
     initial = InitialWeights(classifier)
     weights = set(initial.unchanged)
     saved = variable_arrays(model_variables(classifier.model))
     head = {key: array for key, array in saved.items() if key not in weights}
-    initial.restore(model_variables(classifier.model), head, read_left_out({"backbone": "abc"})[1])
+    initial.restore(model_variables(classifier.model), head, read_omitted({"backbone": "abc"})[1])
     assert initial.all_unchanged
     with pytest.raises(CheckpointError, match="missing from the checkpoint: model/conv1/kernel"):
-        initial.restore(model_variables(classifier.model), head, read_left_out({"backbone": None})[1])
-    initial.restore(model_variables(classifier.model), saved, read_left_out({})[1])
+        initial.restore(model_variables(classifier.model), head, read_omitted({"backbone": None})[1])
+    initial.restore(model_variables(classifier.model), saved, read_omitted({})[1])
     assert set(initial.unchanged) == set()
 
 
@@ -94,13 +94,13 @@ def test_an_older_checkpoint_leaves_out_the_whole_backbone_or_nothing(classifier
         ({"backbone": None}, (None, {})),
     ],
 )
-def test_what_a_checkpoint_says_of_it(meta, expected):
-    assert read_left_out(meta) == expected
+def test_omitted_variables_are_read_from_the_metadata(meta, expected):
+    assert read_omitted(meta) == expected
 
 
 @pytest.mark.parametrize(
     "wrong", [{"left_out": {"a": "1"}}, {"weights": "abc", "left_out": ["a"]}, {"weights": 3, "left_out": {"a": 1}}]
 )
 def test_nonsense_is_refused(wrong):
-    with pytest.raises(CheckpointError, match="not what a checkpoint leaves out"):
-        read_left_out(wrong)
+    with pytest.raises(CheckpointError, match="invalid list of omitted variables"):
+        read_omitted(wrong)

@@ -1,4 +1,4 @@
-"""Averaged models: the mean of their members, whatever sizes, precisions and backbones these have."""
+"""Averaged models: the mean of members of any size, precision and backbone."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
+from carcls.inference.ensemble import Member, averaged
 from carcls.inference.export import Card, export_model, load_model
-from carcls.inference.members import Member, averaged
 from carcls.inference.model_config import checked_config
 from carcls.inference.tta import predict_view
 from carcls.input.pixels import decode
@@ -27,7 +27,7 @@ SIZES = (6, 9)
 # Loads a model as a stranger does: Keras alone, whatever the process's own dtype policy.
 PLAIN_KERAS = """
 import sys
-sys.modules.update(dict.fromkeys(("carcls", "search")))  # None: an import of them fails
+sys.modules.update(dict.fromkeys(("carcls", "search")))  # None makes their import fail
 import keras, numpy as np
 photos = np.load("photos.npz")
 for name in photos.files:
@@ -39,7 +39,7 @@ assert not any(name.split(".")[0] in ("carcls", "search") for name, module in sy
 
 
 class Counted(keras.layers.GlobalAveragePooling2D):
-    """Pooling that counts how often it is built into a graph."""
+    """Pooling layer that counts how often it is built into a graph."""
 
     calls = 0
 
@@ -57,7 +57,7 @@ def _outputs(model, photos):
 
 
 def _member_outputs(member, photos):
-    """Of one member alone; where it is smaller, of photos that Keras's layer resizes."""
+    """Predictions of one member alone, for photos resized by Keras's layer if it is smaller."""
     if member.size_px != photos.shape[1]:
         side = member.size_px
         photos = keras.layers.Resizing(side, side, interpolation="bilinear", dtype="float32")(photos.astype(np.float32))
@@ -178,13 +178,13 @@ def _config(backbone, **changed):
 
 
 def _real(backbone, *, size_px=32, head_seed, **changed):
-    """A classifier whose answers differ from photo to photo, which those of random weights do not."""
+    """A classifier whose predictions differ between photos, unlike those of random weights."""
     classifier = build_classifier(_config(backbone, **changed), size_px=size_px, class_count=len(NAMES), weights=None)
     layers = (*classifier.backbone.layers, *classifier.model.layers)
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0  # its statistics become those of the next batch
+        norm.momentum = 0.0  # statistics become those of the next batch
     classifier.model(_photos(np.random.default_rng(0), 8, size_px), training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -205,7 +205,7 @@ KINDS = {
         _real("VGG16", head_seed=2),
     ],
 }
-"""By a name that ends in 0 where plain Keras loads it under a policy of half precision."""
+"""Suffix of the name under which plain Keras loads it with half precision."""
 
 
 def test_plain_keras_opens_what_is_exported_in_a_process_without_carsearch(tmp_path, rng):
@@ -217,7 +217,7 @@ def test_plain_keras_opens_what_is_exported_in_a_process_without_carsearch(tmp_p
         by_hand = np.mean([_member_outputs(member, photos[name]) for member in members], axis=0)
         assert np.ptp(by_hand, axis=0).max() > 1e-2, "else any model would pass"
         model = averaged(members)
-        # Half precision rounds otherwise where operations are fused.
+        # Half precision rounds differently if operations are fused.
         tolerance = 2e-2 if name in ("half0", "mixed1") else 1e-6
         np.testing.assert_allclose(_outputs(model, photos[name]), by_hand, rtol=0, atol=tolerance, err_msg=name)
         _export(tmp_path / f"{name}.keras", model, size_px=size_px, members=len(members))
@@ -234,7 +234,7 @@ def _export(path, model, **changed):
     return path
 
 
-def test_what_is_exported_comes_back_with_its_card_and_predicts_files(tmp_path, rng):
+def test_an_exported_model_loads_with_its_card_and_predicts_files(tmp_path, rng):
     members = [tiny_member(0, 0, 6), tiny_member(1, 1, 6), tiny_member(1, 2, 9)]
     model = averaged(members)
     exported = load_model(_export(tmp_path / "model.keras", model, size_px=9, members=3, tta_views=("plain", "flip")))
@@ -250,7 +250,7 @@ def test_what_is_exported_comes_back_with_its_card_and_predicts_files(tmp_path, 
     np.testing.assert_allclose([one.probability for one in found], by_hand.max(axis=1), rtol=0, atol=1e-6)
 
 
-def test_a_card_of_before_members_were_counted_is_of_one(tmp_path):
+def test_an_older_card_without_members_counts_one(tmp_path):
     path = _export(tmp_path / "model.keras", tiny_member(0, 0, 6).classifier, size_px=6)
     card = json.loads(load_model(path).card.model_dump_json())
     assert card.pop("members") == 1
@@ -289,7 +289,7 @@ def _layer_names(config, path):
     "backbone",
     [
         "MobileNetV3Small",
-        "ConvNeXtTiny",  # a Sequential inside its backbone: the deepest of all
+        "ConvNeXtTiny",  # a Sequential inside its backbone: the deepest nesting
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "DenseNet121", "NASNetMobile")),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("InceptionResNetV2", "EfficientNetV2B0", "VGG16")),
     ],

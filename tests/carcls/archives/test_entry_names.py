@@ -1,4 +1,4 @@
-"""Names in old code pages: one coding for the whole archive, told, and never letters that nobody wrote in silence."""
+"""Names in old code pages: one encoding for the whole archive, which is reported, and no silent guesses."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.archives.names import read_names
+from carcls.archives.entry_names import decode_names
 from carcls.archives.unpack import unpack
 from carcls.errors import DataError
 
@@ -31,7 +31,7 @@ CASES = [(coding, names) for coding, cases in NAMES.items() for names in cases]
 
 
 def zipped(coding: str, names: tuple[str, ...], extra: bytes = b"") -> bytes:
-    """Each name is the content of its file. Without the flag of UTF-8: Python would set it for names beyond ASCII."""
+    """Each file's content is its name. Clears the UTF-8 flag, which Python sets for non-ASCII names."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for number, name in enumerate(names):
@@ -68,20 +68,20 @@ def test_names_of_an_archive_are_read_in_the_one_coding_that_makes_sense(tmp_pat
     found, notes = unpacked(tmp_path, pack(coding, names))
     assert found == {name: name for name in names}
     [note] = notes
-    assert note.startswith(f"a.pack: its names are read as {coding}, such as {names[0]!r}; name another")
+    assert note.startswith(f"a.pack: file names are read as {coding}, such as {names[0]!r}; set another")
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(CASES), st.lists(st.sampled_from(["a/1.jpg", "Niva.jpg", "x_y/2.jpg"]), max_size=3))
 def test_one_class_never_becomes_two(case, others):
-    """Whatever stands beside them, equal names are read alike, and all in one coding."""
+    """Equal names decode equally regardless of other names, and all names use one encoding."""
     coding, names = case
     raws = [name.encode(coding) for name in (*names, *others, *names)]
-    read, _ = read_names(raws, None)
+    read, _ = decode_names(raws, None)
     assert read == [*names, *others, *names]
 
 
-def test_what_the_user_says_counts(tmp_path):
+def test_the_users_encoding_is_used(tmp_path):
     found, notes = unpacked(tmp_path, zipped("koi8-r", ("Лада/1.jpg",)), encoding="koi8-r")
     assert (set(found), notes) == ({"Лада/1.jpg"}, ())
 
@@ -94,7 +94,7 @@ def test_names_in_utf_8_need_no_word(tmp_path, pack):
     )
 
 
-def test_a_name_noted_in_unicode_beside_the_old_one_counts(tmp_path):
+def test_a_unicode_name_beside_the_old_one_is_used(tmp_path):
     name, raw = "Škoda Жигули.jpg", "?koda ??????.jpg".replace("?", "\xdb").encode("cp1252")
     body = b"\x01" + struct.pack("<I", zlib.crc32(raw)) + name.encode()
     content = zipped("cp1252", (raw.decode("cp1252"),), struct.pack("<HH", 0x7075, len(body)) + body)
@@ -102,16 +102,17 @@ def test_a_name_noted_in_unicode_beside_the_old_one_counts(tmp_path):
     assert (set(found), notes) == ({name}, ())
 
 
-def test_what_makes_no_sense_in_any_coding_is_told(tmp_path):
-    raw = "\u2591\u2592\u2591\xa0.jpg"  # box drawing, whatever somebody meant by it
+def test_names_without_a_plausible_encoding_are_reported(tmp_path):
+    raw = "\u2591\u2592\u2591\xa0.jpg"  # box-drawing characters, of unknown meaning
     found, [note] = unpacked(tmp_path, zipped("cp437", (raw,)))
     assert set(found) == {raw}
-    assert note.startswith("a.pack: the code page of its names is not known, and they are read as cp437, such as")
-    assert note.endswith("name it by --encoding")
+    assert note.startswith("a.pack: the encoding of its file names is unknown; they are read as cp437, such as")
+    assert note.endswith("set another one with --encoding")
 
 
-def test_a_coding_that_does_not_fit_is_an_error_and_nothing_is_unpacked(tmp_path):
-    with pytest.raises(DataError, match=r"a.pack: the name b'\\xcb.*' is no text in utf-8; name another by --encoding"):
+def test_a_wrong_encoding_is_an_error_and_nothing_is_unpacked(tmp_path):
+    message = r"a.pack: the name b'\\xcb.*' is not valid utf-8; set another encoding with --encoding"
+    with pytest.raises(DataError, match=message):
         unpacked(tmp_path, zipped("cp1251", ("Лада/1.jpg",)), encoding="utf-8")
     assert not (tmp_path / "root").exists()
 
@@ -119,13 +120,13 @@ def test_a_coding_that_does_not_fit_is_an_error_and_nothing_is_unpacked(tmp_path
 @pytest.mark.parametrize("bad", ["../Лада.jpg", "/Лада.jpg", "Лада/../../x.jpg", "Ла\x1bда.jpg"])
 def test_names_are_checked_as_they_are_read(tmp_path, bad):
     for pack in (zipped, tarred):
-        with pytest.raises(DataError, match="refused for its entry"):
+        with pytest.raises(DataError, match="refused because of its entry"):
             unpacked(tmp_path, pack("cp1251", (bad, "Лада/1.jpg")))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4))
 def test_any_bytes_give_names(raws):
-    read, note = read_names(raws, None)
+    read, note = decode_names(raws, None)
     assert len(read) == len(raws)
     assert all(name.encode("utf-8", "surrogatepass") for name in read)
     assert note or all(name.encode() == raw for name, raw in zip(read, raws, strict=True))

@@ -1,4 +1,4 @@
-"""What lies in the current folder is never imported, wherever a process of ours is started from."""
+"""Modules in the current folder are never imported, however a process is started."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.dataset.scan import scan_in_processes
-from carcls.input.batch_worker_server import Nursery
-from carcls.system.own_path import ROOT, current_folder_left_out, leave_current_folder_out, without_folder
+from carcls.input.batch_worker_server import BatchWorkerServer
+from carcls.system.module_path import ROOT, entries_without, remove_current_folder, without_current_folder
 
 FOLDER = Path("/somewhere/mine")
 ITSELF = ["", str(FOLDER), f"{FOLDER}/", f"{FOLDER}/.", "/somewhere/./mine", "/somewhere/other/../mine"]
@@ -20,12 +20,12 @@ OTHERS = ["/somewhere", "/somewhere/mine/below", "/somewhere/mine2", "/usr", "re
 
 
 @given(entries=st.lists(st.sampled_from([*ITSELF, *OTHERS])))
-def test_the_folder_goes_by_whatever_name_and_nothing_else_does(entries: list[str]) -> None:
-    assert without_folder(entries, FOLDER) == [entry for entry in entries if entry in OTHERS]
+def test_the_folder_is_removed_under_every_name_and_nothing_else(entries: list[str]) -> None:
+    assert entries_without(entries, FOLDER) == [entry for entry in entries if entry in OTHERS]
 
 
-def test_a_checkout_in_which_we_stand_is_ours() -> None:
-    assert without_folder(["", str(ROOT)], ROOT) == ["", str(ROOT)]
+def test_our_own_checkout_stays_on_the_path() -> None:
+    assert entries_without(["", str(ROOT)], ROOT) == ["", str(ROOT)]
 
 
 def test_links_to_the_folder_are_the_folder(tmp_path: Path) -> None:
@@ -33,18 +33,18 @@ def test_links_to_the_folder_are_the_folder(tmp_path: Path) -> None:
     mine.mkdir()
     link.symlink_to(mine)
     entries = [str(mine), str(link), f"{tmp_path}/mine/../mine", "", str(tmp_path)]
-    assert without_folder(entries, mine) == [str(tmp_path)]
-    assert without_folder(entries, link) == [str(tmp_path)]
+    assert entries_without(entries, mine) == [str(tmp_path)]
+    assert entries_without(entries, link) == [str(tmp_path)]
 
 
 def test_pythons_own_library_stays(tmp_path: Path) -> None:
     library = Path(os.__file__).parent
-    assert without_folder([str(library), "/usr"], library) == [str(library), "/usr"]
+    assert entries_without([str(library), "/usr"], library) == [str(library), "/usr"]
 
 
 @pytest.fixture
 def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder full of modules that say so when they are imported, and end what imported them."""
+    """A current folder full of modules that announce their import and then exit the process."""
     names = [
         "search",
         "carcls",
@@ -73,23 +73,23 @@ def test_processes_that_scan_photos(traps: Path) -> None:
     assert caught(traps) == []
 
 
-def test_a_nursery_and_its_worker(traps: Path) -> None:
-    nursery = Nursery.spawned()
+def test_a_batch_worker_server_and_its_worker(traps: Path) -> None:
+    batch_server = BatchWorkerServer.spawned()
     memory = os.memfd_create("test")
     os.ftruncate(memory, 4096)
-    with nursery.worker(memory) as worker:
+    with batch_server.worker(memory) as worker:
         worker.settimeout(60)
-        worker.sendall(b"\0\0\0\x01x")  # no task: the worker reads it, and dies of it
+        worker.sendall(b"\0\0\0\x01x")  # an invalid task, which kills the worker
         with contextlib.suppress(ConnectionResetError):
             assert worker.recv(1) == b""
-    nursery.close()
+    batch_server.close()
     os.close(memory)
     assert caught(traps) == []
 
 
-def test_afterwards_a_notebook_finds_its_own_modules_again(traps: Path) -> None:
+def test_a_notebook_finds_its_own_modules_afterwards(traps: Path) -> None:
     path, variable = list(sys.path), os.environ["PYTHONPATH"]
-    with current_folder_left_out():
+    with without_current_folder():
         assert "" not in sys.path
         assert os.environ["PYTHONPATH"] == str(ROOT)
         assert os.environ["PYTHONSAFEPATH"] == "1"
@@ -97,9 +97,9 @@ def test_afterwards_a_notebook_finds_its_own_modules_again(traps: Path) -> None:
     assert "PYTHONSAFEPATH" not in os.environ
 
 
-def test_a_command_leaves_it_out_for_good(traps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_removes_it_permanently(traps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "")
-    leave_current_folder_out()
-    program = "import sys, random, multiprocessing, numpy, carcls.system.own_path; print(len(sys.path))"
+    remove_current_folder()
+    program = "import sys, random, multiprocessing, numpy, carcls.system.module_path; print(len(sys.path))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr, caught(traps)) == (0, "", [])

@@ -1,4 +1,4 @@
-"""What a stage's epochs are trained and validated on: pixels, or, while the whole backbone is frozen, its features."""
+"""Inputs of a stage: pixels, or features while the whole backbone is frozen."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,21 +17,21 @@ from carcls.training.features import FrozenBackbone, stored_features
 
 
 class StageInput(Protocol):
-    """One stage's photos, in the form in which its model sees them."""
+    """One stage's photos, in the form that its model takes."""
 
     def training(self, epoch: int) -> EpochBatches:
-        """The batches of one epoch (0-based, over all stages); close them after it. Raises DataError, ConfigError."""
+        """The batches of one epoch (0-based, over all stages). Close them afterwards. Raises DataError, ConfigError."""
 
     def validation(self) -> NDArray[Any] | Pixels:
-        """All validation photos, plain, in the table's order. Raises DataError."""
+        """All validation photos, unaugmented, in the table's order. Raises DataError."""
 
     def holdout(self) -> NDArray[Any] | Pixels:
-        """All holdout photos, in the same form. Raises DataError, also where the split has none."""
+        """All holdout photos, in the same form. Raises DataError, also if the split has none."""
 
 
 @dataclass(frozen=True)
 class PixelInput:
-    """For a model whose backbone trains."""
+    """Pixels for a model whose backbone is trained."""
 
     config: TrainConfig
     data: TrainingData
@@ -60,7 +60,7 @@ class PixelInput:
 
 @dataclass(frozen=True)
 class FeatureInput:
-    """For a head on a frozen backbone: the photos of `PixelInput` in the same order and views, as features."""
+    """Features for a head on a frozen backbone: the photos of `PixelInput` in the same order and views."""
 
     config: TrainConfig
     data: TrainingData
@@ -86,13 +86,13 @@ class FeatureInput:
         x = np.empty((len(photos), self.backbone.width), np.float16)
         for view in np.unique(views):
             seen = views == view
-            # Without augmentation every view is the plain photo: one for all epochs.
+            # Without augmentation every view is the plain photo, shared by all epochs.
             number = None if self.config.augment.policy == "none" else int(view)
             x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
         return x, one_hot(labels[photos], len(self.data.split.class_names))
 
     def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        """Batch by batch, as the model would have seen them."""
+        """Features of the batches that the whole model would have seen."""
         batches = PixelInput(self.config, self.data, self.backbone.size_px, self.feeder).training(epoch)
         rows = []
         for number in range(len(batches)):
@@ -104,10 +104,10 @@ class FeatureInput:
 
 
 def views_can_be_shared(config: TrainConfig) -> bool:
-    """Whether whole views of all photos are what the epochs show, so that their features are worth keeping.
+    """Whether epochs consist of whole views of all photos, so that storing their features pays off.
 
-    Mixed photos are no views. And with balanced sampling and a fresh view for each showing, an epoch shows a few photos
-    of each of many views.
+    Mixed photos are not views. With balanced sampling and unlimited views, an epoch shows a few photos of each of many
+    views.
     """
     augment = config.augment
     is_mixed = bool(augment.mixup or augment.cutmix)
@@ -116,10 +116,10 @@ def views_can_be_shared(config: TrainConfig) -> bool:
 
 
 def why_not_shared(config: TrainConfig) -> str | None:
-    """What a reader should know about a stage whose features were computed anew in every epoch."""
+    """Remark about a stage whose features are recomputed in every epoch, or None."""
     augment = config.augment
     if augment.mixup or augment.cutmix:
-        return "mixup or cutmix: features computed anew in every epoch"
+        return "mixup or cutmix: features are recomputed in every epoch"
     if not views_can_be_shared(config):
-        return "balanced sampling with augment.views 0: features computed anew in every epoch"
+        return "balanced sampling with augment.views 0: features are recomputed in every epoch"
     return None

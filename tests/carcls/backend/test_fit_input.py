@@ -18,7 +18,7 @@ def epoch(count: int, batch_size: int) -> EpochBatches:
 
 
 class LosesPhotos(ArrayPlan):
-    """Of its third batch a photo is lost."""
+    """Raises for its third batch, in which a photo is missing."""
 
     def batch(self, number: int) -> Batch:
         if number == 2:
@@ -27,7 +27,7 @@ class LosesPhotos(ArrayPlan):
 
 
 class Seen(keras.Model):
-    """Keeps what fit shows it."""
+    """Records the batches that fit passes to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Seen(keras.Model):
 def test_fit_sees_every_batch_once_in_order_and_as_it_is(count: int, batch_size: int) -> None:
     model, batches = Seen(), epoch(count, batch_size)
     model.compile(run_eagerly=True)
-    model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+    model.fit(devices.fit_input(batches), epochs=1, shuffle=False, verbose=0)
     expected = [batches[number] for number in range(len(batches))]
     assert len(model.batches) == len(expected)
     for (x, y), (wanted_x, wanted_y) in zip(model.batches, expected, strict=True):
@@ -53,20 +53,20 @@ def test_fit_sees_every_batch_once_in_order_and_as_it_is(count: int, batch_size:
 
 def test_batches_of_several_sizes_are_one_shape_to_a_compiled_step() -> None:
     batches = epoch(7, 3)
-    dataset = devices.fed(batches)
+    dataset = devices.fit_input(batches)
     assert [tuple(spec.shape) for spec in dataset.element_spec] == [(None, 2, 2, 1), (None, 3)]
     assert int(dataset.cardinality()) == 3
 
 
 def test_nothing_is_tuned() -> None:
-    assert devices.fed(epoch(4, 2)).options().autotune.enabled is False
+    assert devices.fit_input(epoch(4, 2)).options().autotune.enabled is False
 
 
-def test_an_epoch_that_was_fitted_is_let_go() -> None:
+def test_a_fitted_epoch_is_released() -> None:
     model, batches = Seen(), epoch(4, 2)
     gone = weakref.ref(batches)
     model.compile(run_eagerly=True)
-    model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+    model.fit(devices.fit_input(batches), epochs=1, shuffle=False, verbose=0)
     batches.close()
     del batches
     deadline_s = time.monotonic() + 10
@@ -75,13 +75,13 @@ def test_an_epoch_that_was_fitted_is_let_go() -> None:
     assert gone() is None
 
 
-def test_what_a_batch_could_not_be_made_of_is_said_in_our_words() -> None:
-    """TensorFlow makes an error of its own of it, by which nobody can tell photos from program."""
+def test_an_error_in_a_batch_keeps_our_message() -> None:
+    """TensorFlow replaces it with its own error, which no longer shows that a photo is the cause."""
     x = np.zeros((9, 2, 2, 1), np.uint8)
     model, batches = Seen(), EpochBatches(LosesPhotos(x, np.eye(3, dtype=np.float32)[np.arange(9) % 3], 3))
     model.compile(run_eagerly=True)
     with pytest.raises(DataError, match=r"^7\.jpg: no such file$"), batches.own_errors():
-        model.fit(devices.fed(batches), epochs=1, shuffle=False, verbose=0)
+        model.fit(devices.fit_input(batches), epochs=1, shuffle=False, verbose=0)
     assert len(model.batches) <= 2
 
 

@@ -1,4 +1,4 @@
-"""Quota and eviction: pure choice, then several processes at once."""
+"""Quota and eviction: the pure choice, then with several processes."""
 
 import contextlib
 import multiprocessing
@@ -14,7 +14,7 @@ from carcls.store import Store
 from carcls.store.artefact import Artefact
 from carcls.store.files import exclusive
 from carcls.store.inventory import Entry
-from carcls.store.room import victims
+from carcls.store.quota import victims
 
 SHAPE = (100, 1000)
 FILE_BYTES = Artefact.of({"number": 0}, SHAPE, np.uint8).file_bytes
@@ -38,7 +38,7 @@ def numbers_in(root: Path) -> set[int]:
 
 
 def stored_bytes(root: Path) -> int:
-    """With the lock, so that nothing is added meanwhile; what is renamed while it looks makes it look again."""
+    """Holds the lock, so that nothing is added meanwhile, and looks again after a concurrent rename."""
     with exclusive(root / "room.lock", wait=True):
         while True:
             with contextlib.suppress(FileNotFoundError):
@@ -56,7 +56,7 @@ entries = st.builds(
 
 
 @given(st.lists(entries, max_size=8), st.integers(-50, 400))
-def test_victims_are_enough_unheld_and_the_least_recently_used(stock, excess):
+def test_victims_suffice_are_unlocked_and_least_recently_used(stock, excess):
     chosen = victims(stock, excess)
     unheld = [entry for entry in stock if not entry.is_held]
     if chosen is None:
@@ -64,7 +64,7 @@ def test_victims_are_enough_unheld_and_the_least_recently_used(stock, excess):
         return
     assert all(entry in unheld for entry in chosen)
     assert sum(entry.size_bytes for entry in chosen) >= excess
-    if chosen:  # no more than needed
+    if chosen:  # not more than needed
         assert sum(entry.size_bytes for entry in chosen[:-1]) < excess
     spared = [entry for entry in unheld if entry not in chosen]
     for victim in chosen:
@@ -79,7 +79,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
     assert numbers_in(tmp_path) == {0, 2, 3}
 
 
-def test_what_is_open_is_never_evicted(tmp_path, caplog):
+def test_open_artefacts_are_never_evicted(tmp_path, caplog):
     store = Store(tmp_path, quota_bytes=3 * FILE_BYTES)
     held = {number: numbered(store, number) for number in (0, 1)}
     for number in (2, 3, 4):
@@ -93,14 +93,14 @@ def test_what_is_open_is_never_evicted(tmp_path, caplog):
     assert len(caplog.messages) == 1
 
 
-def test_a_quota_smaller_than_one_artefact_is_said_and_removes_nothing(tmp_path):
+def test_a_quota_smaller_than_one_artefact_is_reported_and_removes_nothing(tmp_path):
     numbered(Store(tmp_path), 0)
     with pytest.raises(StoreError, match=r"does not fit the quota of 5e-08 GB.*raise store.quota_gb"):
         numbered(Store(tmp_path, quota_bytes=50), 1)
     assert numbers_in(tmp_path) == {0}
 
 
-def test_what_dead_builders_left_goes_before_anything_of_use(tmp_path):
+def test_leftovers_of_dead_builders_are_evicted_first(tmp_path):
     numbered(Store(tmp_path), 0)
     (tmp_path / "dead.building").write_bytes(bytes(FILE_BYTES))
     numbered(Store(tmp_path, quota_bytes=2 * FILE_BYTES), 1)
@@ -109,7 +109,7 @@ def test_what_dead_builders_left_goes_before_anything_of_use(tmp_path):
 
 
 def use_many(root: Path, seed: int, start) -> None:
-    """Uses twelve artefacts in any order, two open at a time; four such processes want more than the quota holds."""
+    """Uses twelve artefacts in any order, two open at a time. Four such processes exceed the quota."""
     rng = np.random.default_rng(seed)
     store = Store(root, quota_bytes=QUOTA_BYTES)
     held: dict[int, np.ndarray] = {}

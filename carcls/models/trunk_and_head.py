@@ -1,6 +1,6 @@
-"""A classifier in two parts that share its variables: photos into features, and features into classes.
+"""Splits a classifier into trunk (photos to features) and head (features to classes), which share its variables.
 
-While the whole backbone is frozen only the head learns, so the features of a photo can be computed once for all epochs.
+While the whole backbone is frozen, only the head learns, so a photo's features can be computed once for all epochs.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from carcls.models.classifier import HEAD_POOL, Classifier
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Neither part is compiled."""
+    """The two parts of a classifier, not compiled."""
 
     trunk: keras.Model
     """Pixels 0..255 (b, size, size, 3) -> pooled features (b, d)."""
@@ -21,9 +21,9 @@ class Parts:
 
 
 def split(classifier: Classifier) -> Parts:
-    """Cuts at the pooled features. The parts' layers and variables are the classifier's own."""
+    """Splits at the pooled features. The parts' layers and variables are the classifier's own."""
     pooled = classifier.model.get_layer(HEAD_POOL).output
     trunk = keras.Model(classifier.model.inputs, pooled, name="trunk")
     head = keras.Model(pooled, classifier.model.outputs, name="head")
-    head.dtype_policy = classifier.model.dtype_policy  # by it compile decides whether the loss is scaled, for float16
+    head.dtype_policy = classifier.model.dtype_policy  # compile decides by it whether to scale the loss, for float16
     return Parts(trunk, head)

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from carcls.training.averages import EMA_DECAYS, LAST_EPOCHS, WeightAverages
+from carcls.training.weight_averages import EMA_DECAYS, LAST_EPOCHS, WeightAverages
 
 
 def test_averages_follow_the_steps_and_the_epochs():
@@ -24,7 +24,7 @@ def test_averages_follow_the_steps_and_the_epochs():
     np.testing.assert_allclose(named["last-5"][0], np.mean(values[1::2], axis=0), err_msg="there are four")
 
 
-def test_an_average_keeps_its_values_when_the_weights_move_on():
+def test_an_average_keeps_its_values_when_the_weights_change():
     variable = keras.Variable(np.ones(1, np.float32))
     averages = WeightAverages([variable])
     averages.on_train_batch_end(0)

@@ -1,4 +1,4 @@
-"""One optimizer step for each whole batch, whose gradient is gathered part by part."""
+"""Gradient accumulation: one optimizer step per batch, whose gradient is summed over its parts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,16 @@ import numpy as np
 from carcls.training.micro_batches import Accumulation
 
 
-class Accumulating(keras.optimizers.Optimizer):
-    """Keras applies it once for each part of a batch; the optimizer inside hears of whole batches alone.
+class GradientAccumulator(keras.optimizers.Optimizer):
+    """Wraps an optimizer. Keras calls it for each part of a batch; the inner optimizer steps once per batch.
 
-    Each part's gradient is that of its mean loss (with penalties on weights, which all parts have alike); weighted by
-    the part's share they add up to the whole batch's. Iterations, learning rate, decay, clipping and the scaling of a
-    half-precision loss are those of the optimizer inside, so they count whole batches, and its variables are all that a
-    checkpoint needs: between two epochs nothing is gathered. Keras's own `gradient_accumulation_steps` gives parts of
-    any size equal weight, counts them as iterations, and knows no last batch of fewer parts.
+    Each part's gradient is that of its mean loss, including weight penalties, which are the same for all parts.
+    Weighted by the part's share they add up to the gradient of the whole batch. Iterations, learning rate, decay,
+    clipping and loss scaling belong to the inner optimizer, so they count whole batches, and a checkpoint needs only
+    its variables: nothing is accumulated between epochs.
+
+    Keras's own `gradient_accumulation_steps` weights parts of any size equally, counts each as an iteration, and cannot
+    handle a last batch with fewer parts.
     """
 
     def __init__(self, inner: keras.optimizers.Optimizer, cut: Accumulation) -> None:
@@ -27,7 +29,7 @@ class Accumulating(keras.optimizers.Optimizer):
         self._lasts = cut.table("is_last")
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the variables, those of the optimizer inside too."""
+        """Creates the variables, including those of the inner optimizer."""
         super().build(variables)
         self.inner_optimizer.build(variables)
         self._step = self.add_variable(shape=(), dtype="int32", name="part")
@@ -39,16 +41,17 @@ class Accumulating(keras.optimizers.Optimizer):
         return [*self.inner_optimizer.variables, *self._variables]
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
-        """One part's gradients, one for each variable; None where a variable has none."""
+        """Applies one part's gradients: one per variable, or None."""
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         is_last = self._is_last()
         sums = self._gathered(grads, variables)
+        # A graph operation, not a Python `if`: the part's number is only known when the traced step runs.
         keras.ops.cond(is_last, lambda: self.inner_optimizer.apply(sums, variables), lambda: None)
 
     def stateless_apply(
         self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
     ) -> tuple[list[Any], list[Any]]:
-        """The same for backends without state (JAX): values in, (trainable values, optimizer values) out."""
+        """The same for stateless backends (JAX). Returns (trainable values, optimizer values)."""
         inner_count = len(self.inner_optimizer.variables)
         inner_values, own_values = list(optimizer_variables[:inner_count]), optimizer_variables[inner_count:]
         trainable = list(trainable_variables)
@@ -63,11 +66,11 @@ class Accumulating(keras.optimizers.Optimizer):
         )
         return list(trained), [*inner_values, *own_values]
 
-    def _is_last(self) -> Any:  # noqa: ANN401 (tensors of whichever backend runs)
+    def _is_last(self) -> Any:  # noqa: ANN401 (a tensor of any backend)
         return keras.ops.take(keras.ops.convert_to_tensor(self._lasts), keras.ops.convert_to_tensor(self._step))
 
     def _gathered(self, grads: Sequence[Any], variables: Sequence[keras.Variable]) -> list[Any]:
-        """The batch's gradients so far, this part's included; moves on to the next part."""
+        """The batch's gradients so far, including this part's. Advances to the next part."""
         step = keras.ops.convert_to_tensor(self._step)
         share = keras.ops.take(keras.ops.convert_to_tensor(self._shares), step)
         is_first = keras.ops.take(keras.ops.convert_to_tensor(self._firsts), step)
@@ -78,6 +81,7 @@ class Accumulating(keras.optimizers.Optimizer):
                 continue
             kept = self._sums[self._get_variable_index(variable)]
             so_far = keras.ops.convert_to_tensor(kept)
+            # Replaces instead of multiplying by zero: an infinite sum of the previous batch would become NaN.
             so_far = keras.ops.where(is_first, keras.ops.zeros_like(so_far), so_far)
             sums.append(so_far + keras.ops.cast(share, grad.dtype) * grad)
             kept.assign(sums[-1])
@@ -85,17 +89,17 @@ class Accumulating(keras.optimizers.Optimizer):
         return sums
 
     def scale_loss(self, loss: Any) -> Any:  # noqa: ANN401 (as above)
-        """As the optimizer inside would have it."""
+        """Scales the loss as the inner optimizer does."""
         return self.inner_optimizer.scale_loss(loss)
 
     @property
     def iterations(self) -> keras.Variable:
-        """Whole batches so far."""
+        """Number of whole batches so far."""
         return self.inner_optimizer.iterations
 
     @property
     def learning_rate(self) -> Any:  # noqa: ANN401 (as above)
-        """That of the optimizer inside."""
+        """The inner optimizer's learning rate."""
         return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
@@ -103,18 +107,18 @@ class Accumulating(keras.optimizers.Optimizer):
         self.inner_optimizer.learning_rate = learning_rate
 
 
-def counting_batches(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer that a checkpoint keeps: the one inside, where batches are gathered from parts."""
-    return optimizer.inner_optimizer if isinstance(optimizer, Accumulating) else optimizer
+def wrapped_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer to save in a checkpoint: the inner one if gradients are accumulated."""
+    return optimizer.inner_optimizer if isinstance(optimizer, GradientAccumulator) else optimizer
 
 
-def accumulating(
+def accumulate_gradients(
     optimizer: keras.optimizers.Optimizer, cut: Accumulation, dtype_policy: str
 ) -> keras.optimizers.Optimizer:
-    """`optimizer` for a model of this dtype policy, fed with parts.
+    """Wraps `optimizer` for a model of this dtype policy that is trained on parts of batches.
 
-    Where `compile` would scale the loss for float16, that scaling is put inside: a part that overflows then spoils its
-    batch, whose step is left out whole, and the parts are counted on.
+    With float16, loss scaling goes inside the wrapper, not around it as `compile` would do: if a part overflows, the
+    step of its whole batch is skipped, and counting of parts continues.
     """
     inner = keras.optimizers.LossScaleOptimizer(optimizer) if dtype_policy == "mixed_float16" else optimizer
-    return Accumulating(inner, cut)
+    return GradientAccumulator(inner, cut)

@@ -1,4 +1,4 @@
-"""Room for a new artefact, within quota and free disk: the least recently used go first, and none that is open."""
+"""Makes room for a new artefact within quota and free disk. Evicts the least recently used, never one that is open."""
 
 import errno
 import os
@@ -14,14 +14,14 @@ _LOCK_NAME = "room.lock"
 
 
 class QuotaError(Exception):
-    """An artefact that the quota has no room for; the message says why."""
+    """The artefact does not fit the quota; the message says why."""
 
 
 def reserve(root: Path, file: FileIO, size_bytes: int, *, quota_bytes: int | None) -> None:
     """Makes room for `size_bytes` and gives the claimed `file` that length, so that other processes count it.
 
-    One process of the node at a time. Raises QuotaError, and OSError (ENOSPC) where the disk has no room; then nothing
-    was removed.
+    Serialised over all processes of the node. Raises QuotaError, and OSError (ENOSPC) if the disk is too small, in
+    which case nothing was removed.
     """
     with exclusive(root / _LOCK_NAME, wait=True):
         missing = size_bytes - free_bytes(root)
@@ -36,7 +36,7 @@ def _make_room(root: Path, size_bytes: int, missing_on_disk: int, quota_bytes: i
     if quota_bytes is not None:
         excess = max(excess, sum(entry.size_bytes for entry in stock) + size_bytes - quota_bytes)
     chosen = victims(stock, excess)
-    # Somebody may have opened one of them since it was looked at; it stays then, and another goes in its place.
+    # A file may have been opened since it was listed. It then stays, and another is removed instead.
     if chosen is not None and _discard_until(chosen, stock, excess):
         return
     if excess == missing_on_disk or quota_bytes is None:
@@ -46,10 +46,10 @@ def _make_room(root: Path, size_bytes: int, missing_on_disk: int, quota_bytes: i
 
 
 def victims(stock: Sequence[Entry], excess_bytes: int) -> list[Entry] | None:
-    """Which artefacts to remove, so that at least `excess_bytes` are freed; None where that cannot be. Pure.
+    """Artefacts to remove to free at least `excess_bytes`, or None if that is impossible. Pure.
 
-    Unfinished files that nobody holds first, for their builders are dead; then the least recently used. Never one that
-    is held, and none at all where all together would not do.
+    Unlocked unfinished files come first, since their builders are dead, then the least recently used. Artefacts in use
+    are never chosen.
     """
     unheld = [entry for entry in stock if not entry.is_held]
     chosen: list[Entry] = []
@@ -63,7 +63,7 @@ def victims(stock: Sequence[Entry], excess_bytes: int) -> list[Entry] | None:
 
 
 def _discard_until(chosen: Sequence[Entry], stock: Sequence[Entry], excess_bytes: int) -> bool:
-    """Removes the chosen, then others as long as that is not enough; whether it was."""
+    """Removes the chosen artefacts, then others as needed. Returns whether enough was freed."""
     freed = 0
     for entry in [*chosen, *(entry for entry in stock if entry not in chosen)]:
         if freed >= excess_bytes:

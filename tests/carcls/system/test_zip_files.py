@@ -1,4 +1,4 @@
-"""What zip and .npz files claim is compared with what is there, before memory is taken for it."""
+"""Sizes declared by zip and .npz files are checked before memory is allocated."""
 
 import io
 import json
@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 
 from carcls.errors import CheckpointError
-from carcls.system.containers import npy_entry, opened_zip, regular_size
+from carcls.system.zip_files import npy_entry, opened_zip, regular_size
 from carcls.training.checkpoint import load_state, read_meta, save_state
 from tests.helpers.mutations import mutated, refusal
 
 
 def npy(shape: tuple[int, ...], dtype: str, content: bytes) -> bytes:
-    """A .npy entry that claims a shape and a type, whatever it holds."""
+    """A .npy entry that declares a shape and dtype, with any content."""
     header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content
 
@@ -30,7 +30,7 @@ def zipped(path, entries, method=zipfile.ZIP_STORED):
 
 
 def overlapping(path, copies: int, content: bytes):
-    """Many entries of one zip that all are the same bytes of it."""
+    """A zip with many entries that share the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("0000.npy", content)
@@ -50,7 +50,7 @@ def entry_of(path, name="x.npy"):
         return npy_entry(archive, entries[name]).read()
 
 
-def test_arrays_come_back_whatever_their_kind(tmp_path):
+def test_arrays_of_every_kind_round_trip(tmp_path):
     arrays = {"x": np.arange(6.0).reshape(2, 3), "y": np.array(True), "z": np.zeros((0, 3), np.float16)}
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "a.npz", **arrays)
@@ -63,7 +63,7 @@ def test_arrays_come_back_whatever_their_kind(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (npy((10**9,), "<f8", bytes(8)), r"claims float64 of shape \(1000000000,\), and has 8 bytes"),
+        (npy((10**9,), "<f8", bytes(8)), r"claims float64 of shape \(1000000000,\), but has 8 bytes"),
         (npy((2**40, 2**40), "<f8", bytes(8)), "claims float64"),
         (npy((-1,), "<f8", b""), r"an array of shape \(-1,\)"),
         (npy((2,), "<f8", bytes(17)), "has 17 bytes"),
@@ -88,12 +88,12 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
     assert len(entry_of(overlapping(path, 1, content), "0000.npy")) == 1000
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", npy((1,), "<f8", bytes(8)))
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("x.npy", npy((1,), "<f8", bytes(8)))
-    with pytest.raises(ValueError, match="a name stands in it twice"):
+    with pytest.raises(ValueError, match="a name occurs twice"):
         entry_of(tmp_path / "a.npz")
 
 
@@ -122,14 +122,14 @@ META = b'{"epoch": 3}'
         {"x.npy": npy((1,), "<f8", bytes(8))},
     ],
 )
-def test_a_hostile_checkpoint_is_no_whole_one(tmp_path, entries):
+def test_a_hostile_checkpoint_is_refused(tmp_path, entries):
     path = zipped(tmp_path / "epoch-0001.npz", entries)
-    with pytest.raises(CheckpointError, match=r"epoch-0001\.npz: not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match=r"epoch-0001\.npz: not a complete checkpoint"):
         load_state(path)
 
 
 @pytest.mark.parametrize("read", [load_state, read_meta])
-def test_overlapping_entries_and_pipes_are_no_checkpoint(tmp_path, read):
+def test_overlapping_entries_and_pipes_are_refused_as_checkpoints(tmp_path, read):
     path = overlapping(tmp_path / "a.npz", 100, npy((1000,), "<f8", bytes(8000)))
     with pytest.raises(CheckpointError, match="shares its bytes"):
         read(path)
@@ -139,7 +139,7 @@ def test_overlapping_entries_and_pipes_are_no_checkpoint(tmp_path, read):
 
 
 def test_a_checkpoint_damaged_anywhere_is_refused_or_the_same(tmp_path):
-    """A bit that nothing reads may change: a date, or a flag of the zip format."""
+    """Bits that are never read may change: a date, or a flag of the zip format."""
     arrays, meta = {"model/a": np.arange(50, dtype=np.float32), "model/b": np.eye(4)}, {"epoch": 3, "note": "x"}
     path = tmp_path / "epoch-0003.npz"
     save_state(path, arrays, meta)

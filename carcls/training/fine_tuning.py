@@ -1,4 +1,4 @@
-"""One training from its first stage to its last: `fine_tune` is the story."""
+"""One training from its first stage to its last, see `fine_tune`."""
 
 import time
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
 from carcls.training.error_messages import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
-from carcls.training.initial import InitialWeights, read_left_out
-from carcls.training.inputs import FeatureInput, PixelInput, StageInput, why_not_shared
+from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
 from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
+from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
 
 
 def fine_tune(
@@ -43,28 +43,28 @@ def fine_tune(
     rank_by: RankBy = "log_loss",
     averages: bool = False,
 ) -> None:
-    """Train a classifier through the stages of `config`; `on_epoch` hears of each epoch once its checkpoint is on disk.
+    """Trains a classifier through the stages of `config`. Calls `on_epoch` once an epoch's checkpoint is on disk.
 
-    Writes only under `folder`/attempt-<attempt>/ and deletes nothing. With `resume`, a checkpoint relative to `folder`
-    ('attempt-0/epoch-0003.npz'), it goes on after that epoch, on the same machine to the same numbers as if it had
-    never stopped. `stop_after_stage` counts from 0: it returns when that stage has ended, at once where it already had.
+    Writes only to `folder`/attempt-<attempt>/ and deletes nothing. `resume` is a checkpoint relative to `folder`, such
+    as 'attempt-0/epoch-0003.npz', after which the training continues; on the same machine its results are the same as
+    without the interruption. `stop_after_stage` (from 0): returns when that stage has ended, or at once if it already
+    had.
 
-    `micro_batch`: photos that the device has room for at once, where a batch has more; a sequence: in each stage. A
-    batch then goes through the model in parts, whose gradients are weighted by their photos, and is one step of the
-    optimizer as ever: the same training but for rounding, unless BatchNorm trains or dropout draws, for these see parts
-    and not batches: then it is equal in expectation only. It may differ from attempt to attempt.
+    `micro_batch`: photos per forward pass if the device lacks memory for whole batches; a sequence has one value per
+    stage. A batch is then split into parts whose gradients are weighted by their size, and is still one optimizer step.
+    The training is the same up to rounding, unless BatchNorm trains or dropout is used: these see parts instead of
+    batches, so it is equal only in expectation. The value may differ between attempts.
 
-    `averages`: the last epoch's evidence also tells what averages of its stage's weights would have said, see
-    `WeightAverages`; nothing else changes. An interruption within that stage shortens them to what came after it.
+    `averages`: also record the last epoch's evidence for averages of its stage's weights, see `WeightAverages`. Nothing
+    else changes. After an interruption within that stage, they cover only what came after it.
 
-    Early stopping ends a stage, never the training. The weights kept, with the image size at which they were validated,
-    are those of the latest stage's end that is as good as the ones before, see `choices.replaces`; with `rank_by`
-    "accuracy" those of the most accurate epoch. A later stage that does worse replaces nothing. Holdout photos
-    are scored after each epoch, and nothing follows from it.
+    Early stopping ends a stage, never the training. The kept weights, with the image size of their validation, are
+    those of the last stage whose end is as good as earlier ones, see `choices.replaces`; with `rank_by` "accuracy",
+    those of the most accurate epoch. Holdout photos are scored after each epoch, but nothing depends on it.
 
-    Raises WeightsError, CheckpointError and DataError before any training, ValueError for a micro-batch that cannot be;
-    DivergedError where a loss is no longer finite; OutOfMemoryError, which names the stage, where the device has no
-    room. What `on_epoch` raises passes through.
+    Raises WeightsError, CheckpointError and DataError before any training, ValueError for an invalid micro-batch,
+    DivergedError if a loss is no longer finite, and OutOfMemoryError, which names the stage, if the device lacks
+    memory. Exceptions of `on_epoch` pass through.
     """
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
@@ -72,9 +72,9 @@ def fine_tune(
     _check_parts(data)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
-    take_use()  # what this process did before belongs to no epoch
+    take_use()  # discards what this process did before the first epoch
 
-    with Feeder(config, cores=data.processes, nursery=data.nursery) as feeder:
+    with Feeder(config, cores=data.processes, batch_server=data.batch_server) as feeder:
         for number in range(position.next_stage, last_stage + 1):
             position, photo_count = position.entering(number), len(data.split.train)
             cut = accumulation(micro_batch, config, number, photos=photo_count)
@@ -107,17 +107,17 @@ def fine_tune(
 
 
 def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, int]:
-    """The classifier with the best weights that a report names, and the image size in px at which they were validated.
+    """The classifier with the best weights that a report refers to, and the image size in px of their validation.
 
-    The model is not compiled and everything in it is trainable. Raises CheckpointError where the file is missing, torn,
-    or of another model.
+    The model is fully trainable and not compiled. Raises CheckpointError if the file is missing, damaged, or belongs to
+    another model.
     """
     path = trial_file(folder, report.best_weights)
     arrays, meta = load_state(path)
     size_px = meta.get("image_size")
     if not isinstance(size_px, int):
-        raise CheckpointError(f"{path} does not tell its image size; expected best weights such as {best_name(0, 3)!r}")
-    started_with, left_out = read_left_out(meta)
+        raise CheckpointError(f"{path} does not have an image size; expected best weights such as {best_name(0, 3)!r}")
+    started_with, left_out = read_omitted(meta)
     weights = None if started_with is None else _same_weights(config, started_with, path)
     classifier = build_classifier(config, size_px=size_px, class_count=class_count, weights=weights)
     InitialWeights(classifier).restore(model_variables(classifier.model), arrays, left_out)
@@ -125,9 +125,9 @@ def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_c
 
 
 def _starting_weights(config: TrainConfig, saved: Progress | None) -> tuple[Path | None, str | None]:
-    """The file that fills the backbone, if any is to, and the name of the weights that it was begun with."""
+    """The weights file to load, if any, and the identity of the backbone's initial weights."""
     if saved is not None:
-        if saved.weights is None:  # the checkpoint holds all of the weights, and the file may be gone
+        if saved.weights is None:  # the checkpoint has all weights, so the file may be missing
             return None, None
         return _same_weights(config, saved.weights, saved.path), saved.weights
     weights = resolve_weights(config)
@@ -135,12 +135,12 @@ def _starting_weights(config: TrainConfig, saved: Progress | None) -> tuple[Path
 
 
 def _same_weights(config: TrainConfig, started_with: str, path: Path) -> Path | None:
-    """The file that a checkpoint's training began with. Raises CheckpointError where it has another content."""
+    """The file that a checkpoint's training started from. Raises CheckpointError if its content has changed."""
     weights = resolve_weights(config)
     if backbone_identity(config, weights) != started_with:
         raise CheckpointError(
-            f"{path} was made with other weights than {weights or 'these random ones'} holds now:"
-            " put the file back as it was, or start a new training"
+            f"{path} was made with other weights than {weights or 'these random ones'} has now:"
+            " restore the original file, or start a new training"
         )
     return weights
 
@@ -155,7 +155,7 @@ def _stage_input(
     feeder: Feeder,
     at_once: int | None,
 ) -> StageInput:
-    """What the learner's current stage is trained on."""
+    """The input of the learner's current stage."""
     size_px = config.stage_image_size(number)
     if not learner.is_frozen:
         return PixelInput(config, data, size_px, feeder)
@@ -164,18 +164,18 @@ def _stage_input(
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:
-    """Training photos of each class, (classes,)."""
+    """Number of training photos per class, (classes,)."""
     return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 
 
 def _check_parts(data: TrainingData) -> None:
     if not len(data.split.validation) or not len(data.split.train):
         raise DataError(
-            f"a training needs photos to train on and photos to validate on; this split has {len(data.split.train)}"
+            f"a training needs training and validation photos; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
     if data.split.holdout is not None and not len(data.split.holdout):
-        raise DataError("the holdout part of this split has no photos: expected some, or None in its place")
+        raise DataError("the holdout part of this split has no photos: expected some, or None instead")
 
 
 def _report(
@@ -189,7 +189,7 @@ def _report(
     at_once: int | None,
     notes: tuple[str, ...],
 ) -> EpochReport:
-    """What the world hears; `position` is the one after the epoch."""
+    """The report of an epoch. position: after the epoch."""
     stage = config.stages[position.stage]
     return EpochReport(
         epoch=position.epoch,
@@ -221,7 +221,7 @@ def _report(
 
 
 def _feature_note(config: TrainConfig, position: Position) -> tuple[str, ...]:
-    """Told once, on the first epoch of a frozen stage whose features cannot be kept."""
+    """Remark on the first epoch of a frozen stage whose features cannot be stored; empty otherwise."""
     reason = why_not_shared(config)
     is_told_now = config.stages[position.stage].unfreeze == 0.0 and position.stage_epoch == 1
     return (reason,) if reason is not None and is_told_now else ()

@@ -1,4 +1,4 @@
-"""Averages of a stage's weights, kept beside a training that they do not change: what a laboratory compares."""
+"""Averages of a stage's weights, recorded for experiments without changing the training."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 EMA_DECAYS = (0.96, 0.99)
-"""Of exponential moving averages over steps. In a stage of 12 steps an epoch they reach back about 2 and 8 epochs."""
+"""Decays of exponential moving averages over steps. With 12 steps per epoch they span about 2 and 8 epochs."""
 LAST_EPOCHS = (3, 5)
-"""Numbers of epochs whose weights are averaged, each counted back from the stage's end."""
+"""Numbers of last epochs of the stage whose weights are averaged."""
 
 Weights = list[NDArray[np.float32]]
 
 
 class WeightAverages(keras.callbacks.Callback):
-    """Averages of some variables over one stage. `fit` tells it of each step, its owner of each epoch.
+    """Averages of variables over one stage. `fit` calls it after each step, its owner after each epoch.
 
-    An exponential moving average starts from the weights after the first step (as Keras's `use_ema` does). In host
-    memory, float32: seven times the variables. Lost where the stage is interrupted.
+    Exponential moving averages start from the weights after the first step, as with Keras's `use_ema`. Takes seven
+    times the variables' size as float32 in host memory. An interruption of the stage loses the averages.
     """
 
     def __init__(self, variables: Sequence[keras.Variable]) -> None:
@@ -30,22 +30,22 @@ class WeightAverages(keras.callbacks.Callback):
         self._epochs: deque[Weights] = deque(maxlen=max(LAST_EPOCHS))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keras calls it after each step."""
+        """Called by Keras after each step."""
         now = self._now()
         if not self._moving:
             self._moving = {decay: [one.copy() for one in now] for decay in EMA_DECAYS}
             return
         for decay, averages in self._moving.items():
             for average, value in zip(averages, now, strict=True):
+                # In place, so that no third copy of the weights is allocated per step.
                 np.add(average, (1.0 - decay) * (value - average), out=average)
 
     def end_epoch(self) -> None:
-        """The epoch is over."""
+        """Records the weights at the end of an epoch."""
         self._epochs.append(self._now())
 
     def by_name(self) -> dict[str, Weights]:
-        """Every average as it stands after the last epoch. Fewer epochs than asked for are averaged where there are
-        fewer."""
+        """All averages after the last epoch, by name. Uses fewer epochs if the stage had fewer."""
         named = {f"ema-{decay}": averages for decay, averages in self._moving.items()}
         for count in LAST_EPOCHS:
             epochs = list(self._epochs)[-count:]

@@ -1,6 +1,6 @@
-"""Names in an archive that does not note their code page: one coding for all of them, and a word about which. Pure.
+"""Decodes file names of archives that do not declare an encoding. Chooses one encoding for all names. Pure.
 
-Zip and old tar keep names as bytes. Each name alone could be read in many ways; together they mostly fit one.
+Zip and old tar files store names as bytes. A single name may decode in many ways; all names together mostly fit one.
 """
 
 import re
@@ -14,23 +14,23 @@ from functools import partial
 from carcls.errors import DataError
 
 _UNKNOWN = "cp437"
-"""What the zip format says, and what fits any bytes."""
+"""The zip format's default, which decodes any bytes."""
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075
-"""Extra field with the name in UTF-8, and the checksum of the name that it stands for (APPNOTE 4.6.9)."""
+"""Extra field with the name in UTF-8 and the checksum of the name that it replaces (APPNOTE 4.6.9)."""
 _ENOUGH_LETTERS = 3
 _PLAUSIBLE = 0.75
-"""Share of the letters that have to make sense."""
+"""Smallest share of plausible letters for an encoding to be chosen."""
 _SHOWN = 80
 
 _WORD = re.compile(r"[^\W\d_]+|[^\x00-\x7f]")
-"""Letters in a row, and any other sign that is not ASCII."""
+"""A run of letters, or any other non-ASCII character."""
 _COMMON = frozenset("оеаинтсрвлкмд")
-"""Three quarters of the letters in Russian texts; read in another code page these become rarer ones."""
+"""Three quarters of the letters in Russian text. In a wrong code page they decode to rarer letters."""
 
 
-def name_of(info: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, bytes | None]:
-    """An entry's name, and its bytes where the archive does not say how they are coded."""
+def entry_name(info: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, bytes | None]:
+    """An entry's name, and its bytes if the archive does not declare their encoding, else None."""
     if isinstance(info, tarfile.TarInfo):
         raw = info.name.encode("utf-8", "surrogateescape")
         return info.name, None if info.name.isascii() or "path" in info.pax_headers else raw
@@ -38,34 +38,34 @@ def name_of(info: zipfile.ZipInfo | tarfile.TarInfo) -> tuple[str, bytes | None]
     if info.flag_bits & _UTF8_FLAG or name.isascii():
         return name, None
     raw = name.encode("cp437")
-    noted = _noted_name(info.extra, raw)
+    noted = _unicode_name(info.extra, raw)
     return (noted, None) if noted else (name, raw)
 
 
-def read_names(raws: Sequence[bytes], encoding: str | None) -> tuple[list[str], str]:
-    """Names from their bytes, all in one coding, and what to tell the user of it; empty where there is nothing.
+def decode_names(raws: Sequence[bytes], encoding: str | None) -> tuple[list[str], str]:
+    """Names decoded with one encoding, and a note about it for the user, which may be empty.
 
-    encoding: what the user says; None: the coding that makes sense of most. Raises DataError where a name is no text
-    in the one that was named.
+    encoding: the user's choice, or None for the most plausible one. Raises DataError if a name does not decode with the
+    user's choice.
     """
     if encoding is not None:
         return [_decoded(raw, encoding) for raw in raws], ""
     if not raws or all(_fits(raw, "utf-8") for raw in raws):
         return [raw.decode("utf-8") for raw in raws], ""
-    scores = {coding: _sense(raws, coding, letters) for coding, letters in _CODINGS.items()}
+    scores = {coding: _plausibility(raws, coding, letters) for coding, letters in _ENCODINGS.items()}
     best = max(scores, key=lambda coding: scores[coding])
     if scores[best] < _PLAUSIBLE:
         names = [raw.decode(_UNKNOWN) for raw in raws]
         return names, (
-            f"the code page of its names is not known, and they are read as {_UNKNOWN}, such as {names[0][:_SHOWN]!r};"
-            " name it by --encoding"
+            f"the encoding of its file names is unknown; they are read as {_UNKNOWN}, such as {names[0][:_SHOWN]!r};"
+            " set another one with --encoding"
         )
     names = [raw.decode(best) for raw in raws]
-    return names, f"its names are read as {best}, such as {names[0][:_SHOWN]!r}; name another code page by --encoding"
+    return names, f"file names are read as {best}, such as {names[0][:_SHOWN]!r}; set another encoding with --encoding"
 
 
-def _noted_name(extra: bytes, raw: bytes) -> str:
-    """Of the extra field that is the name in Unicode; empty without one that belongs to this name."""
+def _unicode_name(extra: bytes, raw: bytes) -> str:
+    """The name in the Unicode path extra field; empty if there is none or it belongs to another name."""
     position = 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)
@@ -80,7 +80,9 @@ def _decoded(raw: bytes, encoding: str) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"the name {raw[:_SHOWN]!r} is no text in {encoding}; name another by --encoding") from error
+        raise DataError(
+            f"the name {raw[:_SHOWN]!r} is not valid {encoding}; set another encoding with --encoding"
+        ) from error
 
 
 def _fits(raw: bytes, coding: str) -> bool:
@@ -91,10 +93,10 @@ def _fits(raw: bytes, coding: str) -> bool:
     return True
 
 
-def _sense(raws: Sequence[bytes], coding: str, letters: Callable[[str], float]) -> float:
-    """Share of the letters around those that are not ASCII that make sense, and a little for common ones; 0 to 1.05.
+def _plausibility(raws: Sequence[bytes], coding: str, letters: Callable[[str], float]) -> float:
+    """Share of plausible letters in words with non-ASCII characters, plus a small bonus for common ones; 0 to 1.05.
 
-    -1 where the bytes are no text in this coding, or too few to tell.
+    -1 if the bytes do not decode, or if there are too few of them to tell.
     """
     if not all(_fits(raw, coding) for raw in raws):
         return -1.0
@@ -107,20 +109,20 @@ def _sense(raws: Sequence[bytes], coding: str, letters: Callable[[str], float]) 
 
 
 def _cyrillic(word: str) -> float:
-    """Letters of a word that is all Cyrillic, and written as words are: in one case but for the first letter."""
+    """Plausible letters: all, if the word is entirely Cyrillic and in one case apart from the first letter."""
     whole = all("\u0400" <= sign <= "\u045f" for sign in word)
     return len(word) if whole and (word[1:].islower() or word.isupper() or len(word) == 1) else 0
 
 
 def _latin(word: str) -> float:
-    """Letters of a word that is mostly ASCII, with a few of Western Europe's among them."""
+    """Plausible letters: all, if the word is mostly ASCII with a few Western European letters."""
     others = sum(not sign.isascii() for sign in word)
     whole = all(sign.isascii() or "\u00c0" <= sign <= "\u017f" for sign in word)
     return len(word) if whole and 2 * others <= len(word) and (word[1:].islower() or word.isupper()) else 0
 
 
 def _east_asian(word: str, coding: str, frequent: range) -> float:
-    """Letters that are Japanese syllables, or of the half of the character set that holds the frequent ones."""
+    """Plausible letters: kana, and characters of the half of the character set that holds the frequent ones."""
     kana = sum("\u3041" <= sign <= "\u30ff" for sign in word)
     return kana + sum(len(code) == 2 and code[0] in frequent for code in _codes(word, coding))
 
@@ -129,7 +131,7 @@ def _codes(word: str, coding: str) -> list[bytes]:
     return [sign.encode(coding) for sign in word if not "\u3041" <= sign <= "\u30ff"]
 
 
-_CODINGS: dict[str, Callable[[str], float]] = {
+_ENCODINGS: dict[str, Callable[[str], float]] = {
     "cp866": _cyrillic,
     "cp1251": _cyrillic,
     "gbk": partial(_east_asian, coding="gbk", frequent=range(0xB0, 0xD8)),
@@ -137,4 +139,4 @@ _CODINGS: dict[str, Callable[[str], float]] = {
     "cp1252": _latin,
     "cp437": _latin,
 }
-"""Code page -> letters of a word that make sense in it. Of equal ones the first counts."""
+"""Encoding -> number of plausible letters of a word. The first of equally good encodings wins."""

@@ -1,4 +1,4 @@
-"""Files that get their names once their content is on the disk: many at a time, for the price of one flush."""
+"""Writes files durably in batches: they get their final names only after one flush of the whole batch."""
 
 import ctypes
 import os
@@ -7,22 +7,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from carcls.system.atomic import NOT_OFFERED
+from carcls.system.atomic import UNSUPPORTED
 
 FILES_AT_ONCE = 1024
 BYTES_AT_ONCE = 256 * 2**20
-"""Whichever comes first: what a call that is cut off has to unpack again."""
+"""A batch ends at whichever comes first. An interrupted call has to unpack at most this much again."""
 
 Flush = Callable[[Path], None]
-"""Returns once all that was written to the disk of a folder is there to stay."""
+"""Returns once everything written to a folder's file system is durable."""
 
 
 def sync_filesystem(folder: Path) -> None:
-    """Everything written to the folder's filesystem, content and names, is on its disk when this returns.
+    """Flushes the folder's file system to disk, contents and names.
 
-    One `syncfs` in place of an `fsync` for each file: that would be one flush of the disk for each of many thousand
-    small photos, and would wait for each before the next is written. Where system or filesystem has none, all
-    filesystems are synced. Raises OSError where the disk refuses.
+    Uses one `syncfs` instead of one `fsync` per file, which would flush the disk for each of many thousand small photos
+    before the next is written. If the system or file system lacks it, syncs all file systems. Raises OSError.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
@@ -32,7 +31,7 @@ def sync_filesystem(folder: Path) -> None:
     try:
         if syncfs(descriptor):
             number = ctypes.get_errno()
-            if number in NOT_OFFERED:
+            if number in UNSUPPORTED:
                 os.sync()
                 return
             raise OSError(number, os.strerror(number), str(folder))
@@ -40,48 +39,48 @@ def sync_filesystem(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Placing:
-    """Moves files from a staging folder to their places on the same filesystem, so that a power cut leaves none of
-    them empty or cut short under its name. Not thread-safe.
+class StagedFiles:
+    """Moves files from a staging folder to their final paths on the same file system. Not thread-safe.
 
-    What was added has its name when the context is left, by an error too: each file is whole by itself.
+    A power cut never leaves an empty or truncated file under a final name. All added files have their names when the
+    context exits, even after an error, since each file is complete by itself.
     """
 
     def __init__(self, staging: Path, *, flush: Flush = sync_filesystem) -> None:
         self._staging = staging
         self._flush = flush
         self._staged: dict[Path, Path] = {}
-        """By the place that is meant."""
+        """Final path -> staged file."""
         self._byte_count = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._settle()
+        self._publish()
         self._flush(self._staging)  # the names too
 
     @property
     def part(self) -> Path:
-        """Where to write the next file: at the same path until it is added."""
+        """Path to write the next file to. Stays the same until that file is added."""
         return self._staging / f"part-{len(self._staged)}"
 
     def add(self, path: Path, byte_count: int) -> None:
-        """`part` is whole, and belongs to `path`."""
+        """`part` is complete and shall become `path`."""
         self._staged[path] = self.part
         self._byte_count += byte_count
         if len(self._staged) >= FILES_AT_ONCE or self._byte_count >= BYTES_AT_ONCE:
-            self._settle()
+            self._publish()
 
-    def settle(self, path: Path) -> None:
-        """Where a file is on its way to `path`, it is there when this returns."""
+    def finish(self, path: Path) -> None:
+        """Publishes the current batch if it contains `path`."""
         if path in self._staged:
-            self._settle()
+            self._publish()
 
-    def _settle(self) -> None:
+    def _publish(self) -> None:
         if not self._staged:
             return
-        self._flush(self._staging)  # before the first of them has its name
+        self._flush(self._staging)  # contents must be durable before any file gets its name
         for path, part in self._staged.items():
             part.replace(path)
         self._staged.clear()
