@@ -7,7 +7,7 @@ from pathlib import Path
 from carcls.events import EpochReport
 from carcls.training.retention import all_checkpoints
 from search.experiment.settings import CheckpointSettings
-from search.policy.checkpoint_quota import Stored, over_quota
+from search.policy.checkpoint_quota import StoredCheckpoint, evictions
 from search.policy.disk_space import DiskWatch, free_bytes
 from search.policy.records import TrialRecord, TrialState
 from search.policy.rungs import Ladder
@@ -74,7 +74,7 @@ class CheckpointRoom:
         """Deletes what the quota leaves no room for; nothing where there is none."""
         if self._settings.quota_gb is None:
             return
-        cut = over_quota(trials, self._stored(), self._ladder, quota_bytes=round(self._settings.quota_gb * 1e9))
+        cut = evictions(trials, self._stored(), self._ladder, quota_bytes=round(self._settings.quota_gb * 1e9))
         for one in cut.drop:
             (self._folder.trial(one.number) / one.name).unlink(missing_ok=True)
         if cut.over_bytes and not self._said_over_quota:
@@ -86,14 +86,14 @@ class CheckpointRoom:
                 self._settings.quota_gb,
             )
 
-    def _stored(self) -> list[Stored]:
+    def _stored(self) -> list[StoredCheckpoint]:
         """All checkpoints of the study on disk."""
         found = []
         for folder in sorted(self._folder.trials.glob("[0-9]*")):
             for name in all_checkpoints(folder):
                 size_bytes = _size(folder / name)
                 if size_bytes is not None and folder.name.isdigit():
-                    found.append(Stored(int(folder.name), name, size_bytes))
+                    found.append(StoredCheckpoint(int(folder.name), name, size_bytes))
         return found
 
 

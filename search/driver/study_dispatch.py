@@ -12,8 +12,8 @@ from carcls.training.retention import prune_checkpoints, prune_trained_again, re
 from search.driver.budget_use import Spending
 from search.driver.disk_room import CheckpointRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
-from search.driver.failure_streak import FailureRow
-from search.driver.oom_memory import Refusals
+from search.driver.failure_streak import FailureStreak
+from search.driver.oom_memory import OomMemory
 from search.driver.outage import Outage, missing
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -29,7 +29,7 @@ _SEED_END = 2**31
 
 
 class Failures(Protocol):
-    """What failed trainings mean for the whole run; see `FailureRow`, which is a search's."""
+    """What failed trainings mean for the whole run; see `FailureStreak`, which is a search's."""
 
     def blames_configuration(self, outcome: Outcome) -> bool:
         """True where a failure is the configuration's own: its trial is infeasible then, and never tried again."""
@@ -69,7 +69,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         failures: Failures | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """failures: by default those of a search, see `FailureRow`."""
+        """failures: by default those of a search, see `FailureStreak`."""
         super().__init__(study, policy=policy, max_restarts=experiment.search.max_restarts, listeners=listeners)
         self._experiment = experiment
         self._study = study
@@ -85,8 +85,8 @@ class StudyDispatcher(Dispatcher[Segment]):
             clock_s=clock_s,
         )
         self._spending = Spending(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
-        self._refusals = Refusals(study)
-        self._failures = failures or FailureRow(study, folder)
+        self._oom_memory = OomMemory(study)
+        self._failures = failures or FailureStreak(study, folder)
 
     def is_out_of_time(self, number: int) -> bool:
         """See `Spending.is_out_of_time`."""
@@ -137,7 +137,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         """Failures that are not the trial's own interrupt it."""
         number, cause = record.number, outcome.cause
         match outcome.kind:
-            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+            case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
             case "unable":  # nor can any other trial
                 self._study.interrupt(number, cause or "its process cannot begin", died=False)
@@ -203,7 +203,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             split_digest=split_digest(self._study, of_folds=record.fold is not None),
             first_stage=record.next_stage or 0,
-            refusals=self._refusals.known(config),
+            oom_records=self._oom_memory.known(config),
             fold=record.fold,
             needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,

@@ -6,7 +6,7 @@ from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from search.errors import StudyError
 from search.final.standing import standing, too_often_text
-from search.policy.oom import Place, Refusal, has_next, micro_batch, smallest_micro_batch
+from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_batch, worth_retrying
 from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -95,15 +95,15 @@ def line_or_error(outcome: Outcome, config: TrainConfig, *, deaths: int, max_res
     no child would do better, DiskFullError for a full disk.
     """
     match outcome.kind:
-        case "out_of_memory" if outcome.refusal is not None:
-            refusal = Refusal.from_json(outcome.refusal)
-            if not has_next(config, refusal):
-                raise StudyError(no_room_text(refusal.place, outcome, config, what))
+        case "out_of_memory" if outcome.oom_record is not None:
+            found = OomRecord.from_json(outcome.oom_record)
+            if not worth_retrying(config, found):
+                raise StudyError(no_room_text(found.key, outcome, config, what))
             stage = outcome.stage or 0
-            next_try = micro_batch([refusal], config, stage, refusal.place.device) or config.batch_size
-            is_same = next_try >= refusal.photos
+            next_try = micro_batch([found], config, stage, found.key.device) or config.batch_size
+            is_same = next_try >= found.photos
             return (
-                f"no room for {refusal.photos} photos at once in stage {config.stages[stage].name!r}: going on from the"
+                f"no room for {found.photos} photos at once in stage {config.stages[stage].name!r}: going on from the"
                 f" last checkpoint with {'as many once more' if is_same else f'at most {next_try}'}"
             )
         case "killed" if deaths <= max_restarts:
@@ -116,13 +116,13 @@ def line_or_error(outcome: Outcome, config: TrainConfig, *, deaths: int, max_res
             raise StudyError(outcome.cause or f"{what} {outcome.kind} without a cause")
 
 
-def no_room_text(place: Place, outcome: Outcome, config: TrainConfig, what: str) -> str:
+def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str) -> str:
     """What, where, and what to do, where not even the fewest photos have room. Pure."""
     stage = config.stages[outcome.stage or 0].name
     cause = (outcome.cause or "").partition(";")[0]  # what follows there is advice for those who have room to lower
     return (
         f"{what}: no room for stage {stage!r}: not even {smallest_micro_batch(config)} photos at once fit at"
-        f" {place.image_size} px through {place.backbone} on {place.device} ({cause}). Begin it anew, by"
+        f" {key.image_size} px through {key.backbone} on {key.device} ({cause}). Begin it anew, by"
         " --replace, with a smaller image size or backbone (--set retrain.image_size=... for 'carsearch retrain', the"
         " file's train section for 'carsearch train'), or call the same command again where there is more memory: every"
         " finished epoch is kept"

@@ -22,7 +22,7 @@ from search.driver.callbacks import Watch
 from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
@@ -177,8 +177,8 @@ class _FinalTraining:
                 what = named(record, len(self._study.records()))
                 raise StudyError(f"{what} in {self._folder.retrain}: {record.cause}; '--replace' trains anew")
         parent = self._folder.log.exists()
-        searched = Refusals(Study.open(self._folder.root, read_only=True)).all() if parent else ()
-        Refusals(self._study).begin_again(searched)
+        searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
+        OomMemory(self._study).reset_tries(searched)
 
     def _worker(self) -> WorkerSettings:
         return WorkerSettings(

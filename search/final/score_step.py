@@ -6,7 +6,7 @@ from functools import partial
 
 from carcls.config import TrainConfig
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -42,7 +42,7 @@ class ScoreStep:
         """study: the final training's, of which every trial is complete. main: as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
-        self._refusals = Refusals(study)
+        self._oom_memory = OomMemory(study)
         self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
         self._rank_by = study.rank_by
         records = study.records()
@@ -66,7 +66,7 @@ class ScoreStep:
                 if outcome.kind == "ended" and scores is not None:
                     return scores
                 self._raise_if_asked()
-                self._refusals.add(self._config, outcome)
+                self._oom_memory.add(self._config, outcome)
                 deaths += outcome.kind == "killed"
                 limit = self._experiment.search.max_restarts
                 self._say(line_or_error(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
@@ -112,7 +112,7 @@ class ScoreStep:
             rank_by=self._rank_by,
             # What scoring has no room for, the last stage has none for either.
             first_stage=last_stage,
-            refusals=self._refusals.known(self._config),
+            oom_records=self._oom_memory.known(self._config),
             gpu=self._slots.gpus[0],
         )
 

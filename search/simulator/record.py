@@ -17,7 +17,7 @@ from search.experiment.settings import RecordSettings
 from search.experiment.space import Space
 from search.policy.policy import Proposal
 from search.policy.records import TrialRecord, TrialState
-from search.policy.sampler import spread_out
+from search.policy.sampler import sobol_point
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait
 from search.simulator.curves import Curve, CurvePoint, write_curves
 from search.simulator.evidence_table import EvidenceTable, recorded, write_evidence
@@ -69,7 +69,7 @@ class RecordingPolicy:
     def _configuration(self, number: int, *, repetition: int = 0, fold: int | None = None) -> Proposal:
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True, repetition=repetition, fold=fold)
-        point = spread_out(self.space, number=number - 1, seed=self.seed)
+        point = sobol_point(self.space, number=number - 1, seed=self.seed)
         return Proposal(point, repetition=repetition, fold=fold)
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:

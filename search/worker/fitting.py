@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from search.policy.oom import Place, Refusal, micro_batches, never_fits, refused_again
+from search.policy.oom import OomKey, OomRecord, micro_batches, never_fits, next_record
 from search.worker.machine_memory import memory_device, oom_kills, was_killed_for_memory
 from search.worker.segment import Fallback, Message, Outcome, Segment
 
@@ -12,7 +12,7 @@ from search.worker.segment import Fallback, Message, Outcome, Segment
 def fitted(segment: Segment) -> Segment:
     """With this worker's device, and for each stage the photos at once that may fit here, by all that was refused."""
     device = memory_device(segment.gpu_share, segment.gpu)
-    known = [Refusal.from_json(values) for values in segment.refusals]
+    known = [OomRecord.from_json(values) for values in segment.oom_records]
     config = TrainConfig.model_validate(segment.config)
     return replace(segment, device=device, micro_batch=list(micro_batches(known, config, device)))
 
@@ -20,25 +20,25 @@ def fitted(segment: Segment) -> Segment:
 def refused_before(segment: Segment) -> Outcome | None:
     """The end of a segment that was `fitted`, where it is known beforehand: in one of its stages not even the fewest
     photos have room here, as earlier ones found. None where it is worth a try."""
-    known = [Refusal.from_json(values) for values in segment.refusals]
+    known = [OomRecord.from_json(values) for values in segment.oom_records]
     config = TrainConfig.model_validate(segment.config)
     for stage in range(segment.first_stage, segment.stop_after_stage + 1):
-        refusal = never_fits(known, config, stage, segment.device)
-        if refusal is not None:
+        record = never_fits(known, config, stage, segment.device)
+        if record is not None:
             cause = (
-                f"stage {config.stages[stage].name!r}: not tried, for {refusal.photos} photos at once had no room on"
-                f" {segment.device} in {refusal.tries} earlier tries, and fewer do not train it"
+                f"stage {config.stages[stage].name!r}: not tried, for {record.photos} photos at once had no room on"
+                f" {segment.device} in {record.tries} earlier tries, and fewer do not train it"
             )
-            return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
+            return Outcome("out_of_memory", cause, stage=stage, oom_record=record.to_json())
     return None
 
 
-def refused(segment: Segment, stage: int) -> Refusal:
+def refused(segment: Segment, stage: int) -> OomRecord:
     """What a segment that was `fitted` tells by having no room in one of its stages."""
-    known = [Refusal.from_json(values) for values in segment.refusals]
+    known = [OomRecord.from_json(values) for values in segment.oom_records]
     config = TrainConfig.model_validate(segment.config)
     photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.batch_size
-    return refused_again(known, Place.of(config, stage, segment.device), photos)
+    return next_record(known, OomKey.of(config, stage, segment.device), photos)
 
 
 class MemoryTold:
@@ -71,5 +71,5 @@ class MemoryTold:
         return was_killed_for_memory(exit_code, kills_before=self._kills_before, kills_after=oom_kills())
 
     def _refused(self, cause: str | None, stage: int) -> Outcome:
-        refusal = refused(self._segment, stage)
-        return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
+        record = refused(self._segment, stage)
+        return Outcome("out_of_memory", cause, stage=stage, oom_record=record.to_json())

@@ -39,7 +39,7 @@ class Segment:
     """The experiment's deadline settings, as JSON; empty: their defaults."""
     first_stage: int = 0
     """Number of the stage in which it begins."""
-    refusals: list[dict[str, Any]] = field(default_factory=list)
+    oom_records: list[dict[str, Any]] = field(default_factory=list)
     """What had no room before, with this backbone and on whichever device, as JSON."""
     device: str = ""
     """What the worker takes its memory from, as it names it; the driver does not know."""
@@ -85,7 +85,7 @@ class Outcome:
     """One line for the study and the report; None where it ended well."""
     stage: int | None = None
     """Out of memory: number of the stage; None where the child could not tell."""
-    refusal: dict[str, Any] | None = None
+    oom_record: dict[str, Any] | None = None
     """Out of memory: how many photos had no room where, as JSON; see `search.policy.oom`."""
     silent_by: str | None = None
     """Killed for saying nothing: the setting by which that was too long."""

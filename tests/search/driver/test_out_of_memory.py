@@ -13,7 +13,7 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.driver.study_dispatch import StudyDispatcher
-from search.policy.oom import Place, Refusal
+from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.study.study import Study
 from search.worker.fitting import refused_before
@@ -26,8 +26,8 @@ WHOLE = ("search.scheduler={kind: none}", "train.head={batch_norm: false, dropou
 
 
 def no_room(config: TrainConfig, stage: int, photos: int, tries: int = 1) -> Outcome:
-    refusal = Refusal(Place.of(config, stage, HERE), photos, tries)
-    return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, refusal=refusal.to_json())
+    refusal = OomRecord(OomKey.of(config, stage, HERE), photos, tries)
+    return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, oom_record=refusal.to_json())
 
 
 def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_desk) -> None:
@@ -37,7 +37,7 @@ def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_de
         desk.dispatcher.segment_ended(0, no_room(config, 0, photos))
         assert desk.state(0) is TrialState.WAITING
         again = desk.take()
-        assert again.refusals == [Refusal(Place.of(config, 0, HERE), photos).to_json()]
+        assert again.refusals == [OomRecord(OomKey.of(config, 0, HERE), photos).to_json()]
     assert (desk.study.record(0).attempts, desk.study.record(0).deaths) == (4, ()), "no restart is used up"
     desk.work(again)
     assert desk.state(0) is TrialState.COMPLETE
@@ -60,7 +60,7 @@ def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the
         desk.dispatcher.segment_ended(segment.number, no_room(config, 0, 3))
         assert desk.state(segment.number) is TrialState.WAITING
     again = desk.take()
-    assert (again.number, again.refusals) == (0, [Refusal(Place.of(config, 0, HERE), 3).to_json()])
+    assert (again.number, again.refusals) == (0, [OomRecord(OomKey.of(config, 0, HERE), 3).to_json()])
     desk.work(again)
     assert desk.state(0) is TrialState.COMPLETE, "there is room now"
 
@@ -85,7 +85,7 @@ def test_later_trials_and_later_drivers_know(open_desk) -> None:
     desk.dispatcher.segment_ended(0, no_room(config, 1, 8))
     again = open_desk(*WHOLE)
     again.study.interrupt_running()
-    known = [Refusal(Place.of(config, 1, HERE), 8).to_json()]
+    known = [OomRecord(OomKey.of(config, 1, HERE), 8).to_json()]
     assert again.take().refusals == known
     assert again.take().refusals == known, "another trial"
 

@@ -138,10 +138,10 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
 
 def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
     """(unfrozen share, photos) of what had no room."""
-    from search.driver.oom_memory import Refusals
+    from search.driver.oom_memory import OomMemory
     from search.study.study import Study
 
-    known = Refusals(Study.open(folder.retrain, read_only=True)).all()
+    known = OomMemory(Study.open(folder.retrain, read_only=True)).all()
     return [(one.place.unfreeze, one.photos) for one in known]
 
 

@@ -336,7 +336,7 @@ def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder:
     ("act", "message"),
     [
         (lambda study: study.pause(0), "cannot pause after epoch 1"),
-        (lambda study: study.complete(0), "stage 0 of 3 is to come"),
+        (lambda study: study.complete(0), "it has yet to train stage 0 of 3"),
         (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
         (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
         (lambda study: study.record(1), "no trial 1: the study has 1"),
