@@ -1,4 +1,4 @@
-"""Failures in a streak, as a study keeps them from one driver to the next, and when there are too many."""
+"""The failure streak of a search, kept in the study across drivers, and when it stops the search."""
 
 import json
 from dataclasses import asdict
@@ -10,11 +10,11 @@ from search.study.study import Study
 from search.worker.segment import Outcome
 
 _KEY = "failures_in_a_row"
-"""Under which the study keeps them."""
+"""Key of the study's value."""
 
 
 class FailureStreak:
-    """Counts what failed for one reason with nothing between that went well. Not thread-safe."""
+    """Counts consecutive failures for one reason. Not thread-safe."""
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
         self._study = study
@@ -23,16 +23,16 @@ class FailureStreak:
         self._stopped_by: Streak | None = None
 
     def blames_configuration(self, outcome: Outcome) -> bool:
-        """True for what the sampler should learn from: NaN, and no room for the fewest photos."""
+        """True for outcomes that the sampler should learn from: NaN, and too little memory for the smallest batch."""
         return outcome.kind in ("infeasible", "out_of_memory")
 
     def ended(self, number: int, outcome: Outcome) -> str | None:
-        """After a trial's segment: why the search should stop, as a clause for its user; None where it should go on.
+        """Count a trial's ended segment. Returns why the search should stop, as a clause for its user, or None.
 
-        The trials that stopped it wait again then, as `to_retry` says, also those that fail alike after it was
-        said, while the search ends.
+        When the search stops, the trials of the streak wait again, see `to_retry`. So do trials that fail for the same
+        reason while the search ends.
         """
-        del outcome  # the record tells what became of it
+        del outcome  # The record holds the result.
         record = self._study.record(number)
         if record.state is TrialState.FAIL and not record.infeasible:
             self._streak = extended(self._streak, record.cause or NO_CAUSE)
@@ -44,9 +44,9 @@ class FailureStreak:
         if self._stopped_by:
             for one in to_retry(self._stopped_by, self._study.records()):
                 self._study.try_again(one)
-        # It is said once: a resumed search has as many tries again.
+        # A resumed search starts with a new streak.
         self._keep(NO_FAILURES if self._stopped_by else self._streak)
-        return f"{why}; see {self._folder.root / (record.traceback or '')}. Mend it first" if why else None
+        return f"{why}; see {self._folder.root / (record.traceback or '')}. Fix it first" if why else None
 
     def _keep(self, streak: Streak) -> None:
         if streak != self._kept:

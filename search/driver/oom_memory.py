@@ -1,4 +1,4 @@
-"""What the study remembers of memory: asked when a segment is handed out, told when one had no room."""
+"""The study's records of segments that ran out of memory. They decide the micro-batches of later segments."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,23 +12,25 @@ from search.study.study import Study
 from search.worker.segment import Outcome
 
 _STORED_RECORDS = "memory_refusals"
-"""Under which the study keeps them."""
+"""Key of the study's value."""
 
 
 class OomMemory:
-    """Kept with the study, so that every later trial, and every later driver, starts with what fits."""
+    """Stored in the study, so that later trials and later drivers start with a micro-batch that fits."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
 
     def known(self, config: TrainConfig) -> list[dict[str, Any]]:
-        """What a worker needs to know for this configuration, as JSON; by device, for who will train it is not known
+        """The records that apply to this configuration, as JSON. They cover all devices, since the worker is not known
         yet."""
         return [record.to_json() for record in self._read() if record.key.backbone == config.backbone]
 
     def add(self, config: TrainConfig, outcome: Outcome) -> bool:
-        """Keeps what a segment's end says; True where another try is worth it, False where the configuration is
-        infeasible, and for an outcome of another kind."""
+        """Store the record of a segment that ran out of memory.
+
+        Returns True if another try may fit; False if the configuration is infeasible, or for other outcomes.
+        """
         if outcome.oom_record is None:
             return False
         new = OomRecord.from_json(outcome.oom_record)
@@ -36,13 +38,13 @@ class OomMemory:
         return worth_retrying(config, new)
 
     def reset_tries(self, others: Iterable[OomRecord] = ()) -> None:
-        """Before another call: what others know is known here too, and even the fewest photos are worth one more try,
-        for there may be more memory now."""
+        """Add records of another study, and allow the smallest micro-batch one more try, since there may be more memory
+        now."""
         kept = reduce(merged, others, self._read())
         self._write(tuple(replace(record, tries=min(record.tries, SMALLEST_BATCH_TRIES - 1)) for record in kept))
 
     def all(self) -> tuple[OomRecord, ...]:
-        """Of every device and backbone."""
+        """The records of all devices and backbones."""
         return self._read()
 
     def _write(self, records: Sequence[OomRecord]) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace as replaced
 
 from carcls.config import TrainConfig
 from carcls.system import atomic
-from search.driver.callbacks import Watch
+from search.driver.callbacks import ProgressListener
 from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
@@ -123,7 +123,7 @@ class _FinalTraining:
         study.be_patient(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
         self._begin_again()
         experiment = _without_limits(self._experiment)
-        watch = Watch(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
+        watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
         ends = FinalEnds(
             study,
             own,

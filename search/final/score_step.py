@@ -60,7 +60,7 @@ class ScoreStep:
         ended it."""
         deaths = 0
         what = f"the final training in {self._folder.retrain}, being scored after its last epoch"
-        with self._interrupts.heard(lambda: None):
+        with self._interrupts.listening(lambda: None):
             while True:
                 outcome, scores = self._one_child()
                 if outcome.kind == "ended" and scores is not None:

@@ -47,7 +47,7 @@ class RayExecutor:
         how = f"go on by 'carsearch resume {self._folder.root}'"
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
         try:
-            with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
+            with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
                 tuner.fit()
         except KeyboardInterrupt:
             dispatcher.stop(INTERRUPTED)

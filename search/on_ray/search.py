@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from search.driver.callbacks import Progress, Watch
+from search.driver.callbacks import Progress, ProgressListener
 from search.driver.executor import Executor
 from search.driver.guard import Guard, guarded
 from search.driver.interrupts import Interrupts
@@ -71,7 +71,7 @@ def search(
             resources = _plan(experiment, nodes)
             check_start(nodes)
             with progress as shown:
-                watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
+                watch = ProgressListener(experiment, study, TensorBoardWriter(folder.root), shown)
                 dispatcher = StudyDispatcher(
                     experiment,
                     study,
@@ -85,7 +85,7 @@ def search(
                 )
                 executor.run(dispatcher)
                 if exits.interrupts.now:
-                    guard.take_all()
+                    guard.kill_on_close()
                 if dispatcher.finished:
                     study.finish()
                 else:
@@ -107,8 +107,8 @@ class _Exits:
         """Ends the driver where its cluster is lost: by itself if it can, else by force."""
 
         def on_lost(why: str) -> None:
-            guard.take_all()
-            self.interrupts.end_by(ClusterError(self._lost(why)))
+            guard.kill_on_close()
+            self.interrupts.end_with(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
             last_words(f"carsearch: {self._lost(why)}")

@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
     assert disk.process.wait(timeout=WAIT_S) == 0
 
     assert disk.text("second.code").strip() == "0", disk.text("second.txt")
-    assert "there is room again, the search goes on" in disk.text("second.txt")
+    assert "there is room again, the search continues" in disk.text("second.txt")
     after = read_records(StudyFolder(disk.cwd / "kept"))
     for old in before:
         assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"

@@ -30,7 +30,7 @@ wait $!
 echo $? > code
 cp -a results/tiny kept
 """
-IS_BACK = "what was missing is back, the search goes on"
+IS_BACK = "the missing files are back, the search continues"
 
 
 @dataclass
