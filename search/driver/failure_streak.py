@@ -43,7 +43,7 @@ class FailureStreak:
             self._stopped_by = self._streak
         if self._stopped_by:
             for one in to_retry(self._stopped_by, self._study.records()):
-                self._study.try_again(one)
+                self._study.retry(one)
         # A resumed search starts with a new streak.
         self._keep(NO_FAILURES if self._stopped_by else self._streak)
         return f"{why}; see {self._folder.root / (record.traceback or '')}. Fix it first" if why else None

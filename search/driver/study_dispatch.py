@@ -120,7 +120,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         # Written before the record, so that every recorded epoch has its evidence. A kill in between is harmless: the
         # epoch is trained again.
         path = self._folder.probabilities(number, report.epoch)
-        self._study.wait_for(partial(report.evidence.write, path), path)
+        self._study.write_with_retry(partial(report.evidence.write, path), path)
         return replace(report, evidence=None)
 
     def _reported_again(self, number: int) -> None:

@@ -120,7 +120,7 @@ class _FinalTraining:
         """Every training to its end."""
         own, study = self._folder.retrain_study, self._study
         check_files(study, own)
-        study.be_patient(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
+        study.retry_files(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
         self._begin_again()
         experiment = _without_limits(self._experiment)
         watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
@@ -173,7 +173,7 @@ class _FinalTraining:
         """What ran or failed in an earlier call waits again; what the search knows of memory is known here too."""
         self._study.interrupt_running()
         for record in self._study.records():
-            if record.state is TrialState.FAIL and not self._study.try_again(record.number):
+            if record.state is TrialState.FAIL and not self._study.retry(record.number):
                 what = named(record, len(self._study.records()))
                 raise StudyError(f"{what} in {self._folder.retrain}: {record.cause}; '--replace' trains anew")
         parent = self._folder.log.exists()

@@ -59,7 +59,7 @@ def search(
     exits = _Exits(folder)
     with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
         check_files(study, folder)
-        study.be_patient(experiment.search.checkpoints.full_disk_minutes, exits.interrupts.raise_if_due)
+        study.retry_files(experiment.search.checkpoints.full_disk_minutes, exits.interrupts.raise_if_due)
         study.interrupt_running()
         bound_health_checks(os.environ)
         with (

@@ -143,7 +143,7 @@ def test_the_driver_waits_for_a_missing_study_folder(desk: Desk) -> None:
         if len(looks) == 2:
             elsewhere.rename(desk.folder.root)
 
-    desk.study.be_patient(5, put_back_at_the_second_look)
+    desk.study.retry_files(5, put_back_at_the_second_look)
     desk.work(desk.take())
     assert looks == [False, False], "it waited, and did not create the folder again"
     assert desk.study.record(0).fidelity == HEAD_EPOCHS + 1
@@ -153,7 +153,7 @@ def test_evidence_of_an_epoch_waits_for_the_folder_too(desk: Desk) -> None:
     segment = desk.take()
     desk.epoch(segment.number)
     elsewhere = desk.folder.root.rename(desk.folder.root.with_name("elsewhere"))
-    desk.study.be_patient(5, lambda: elsewhere.exists() and elsewhere.rename(desk.folder.root))
+    desk.study.retry_files(5, lambda: elsewhere.exists() and elsewhere.rename(desk.folder.root))
     evidence = Evidence(np.full((2, 3), 1 / 3, np.float16))
     desk.dispatcher.report(segment.number, replace(epoch_report(2), evidence=evidence))
     assert desk.study.record(0).fidelity == 2

@@ -135,7 +135,7 @@ def test_storage_of_the_whole_study_that_goes_away_is_waited_for(finished: Ran, 
     said = inside.read_text(encoding="utf-8")
     assert (tmp_path / "code").read_text(encoding="utf-8").strip() == "0", said
     assert "Traceback" not in said
-    assert f"{tmp_path / 'results' / 'tiny' / 'study.log'} is back, the search goes on" in said
+    assert f"{tmp_path / 'results' / 'tiny' / 'study.log'} is back, the search continues" in said
     records = read_records(StudyFolder(tmp_path / "kept"))
     assert all(record.deaths == () for record in records)
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)

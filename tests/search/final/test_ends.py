@@ -177,7 +177,7 @@ def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, ends: Final
     assert isinstance(ends.error, StudyError)
     assert str(ends.error) == why
     assert why.startswith(f"the final training in {ends._folder.root}, before its first epoch: died, 2 times")
-    assert study.try_again(0), "a later call tries again"
+    assert study.retry(0), "a later call tries again"
 
 
 def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, tmp_path: Path) -> None:
