@@ -1,4 +1,4 @@
-"""carsearch, as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills nobody.
+"""carsearch as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills nothing.
 
 WHEN is `before` or `after` the NTH passing of the point in this process, or `torn`: in the middle of it. The points of
 `checkpoint` are in another process: see killing/sitecustomize.py.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.policy.policy import SearchPolicy
-from search.policy.records import TrialState
+from search.policy.records import TrialRecord, TrialState
 from search.study.journal_file import WholeLines
 from search.study.study import Study
 
@@ -24,7 +24,7 @@ def die() -> None:
 
 
 class Point:
-    """One function as a place to die at; `matches` picks the calls that count."""
+    """A function at which the driver dies; `matches` selects the calls that count."""
 
     def __init__(self, owner: object, name: str, matches: Callable[..., bool] = lambda *_: True) -> None:
         self.owner, self.name, self.matches = owner, name, matches
@@ -50,7 +50,7 @@ class Point:
 
 
 def tear(journal: WholeLines, logs: list[dict[str, Any]]) -> None:
-    """Half of an append, its lock held, and then nothing more."""
+    """Writes half of an append with the lock held, then dies."""
     import json
 
     line = json.dumps(logs[0]).encode()
@@ -62,6 +62,16 @@ def tear(journal: WholeLines, logs: list[dict[str, Any]]) -> None:
 
 def is_promotion(study: Study, number: int, *_: object, **__: object) -> bool:
     return study.record(number).state is TrialState.PAUSED
+
+
+def is_completion(_: Study, changed: TrialRecord) -> bool:
+    """True whether its segment ended just now or a resume finds that it had."""
+    return changed.state is TrialState.COMPLETE
+
+
+def is_pruning(study: Study, _: TrialRecord) -> bool:
+    """True for the first change of a trial after the study was marked as finished."""
+    return study.is_finished
 
 
 def is_report(journal: object, logs: list[dict[str, Any]]) -> bool:
@@ -79,10 +89,10 @@ POINTS = {
     "hand-out": Point(Study, "start_segment"),
     "report": Point(Study, "report"),
     "append": Point(WholeLines, "append_logs", is_report),
-    "end": Point(Study, "complete"),
+    "end": Point(Study, "_change", is_completion),
     "promotion": Point(Study, "start_segment", is_promotion),
     "finish": Point(Study, "finish"),
-    "pruning": Point(Study, "_end_what_is_left"),
+    "pruning": Point(Study, "_change", is_pruning),
 }
 
 if __name__ == "__main__":

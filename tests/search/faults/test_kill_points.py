@@ -54,7 +54,7 @@ POINTS = (
     "promotion:after:1",
     "checkpoint:after:1",
     "end:before:1",
-    "end:after:1",  # the trial is complete, and nothing else was done
+    "end:after:1",  # in the repair on resume: the trial is complete, and nothing else was done
     "ask:after:1",
     "hand-out:after:2",  # the next trial's
     "checkpoint:before:2",
