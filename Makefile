@@ -11,7 +11,7 @@ JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-h
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check faults kills slow release-check fuzz jax benchmarks clean
+.PHONY: install demo test check docs faults kills slow release-check fuzz jax benchmarks clean
 
 install: $(STAMP)
 
@@ -27,11 +27,16 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not fault"
 
-check: $(STAMP)
+check: $(STAMP) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, into docs/_build; a dead link or a page in no table of contents is an error. `python docs/reference.py`
+# rewrites the two pages that are made from the code.
+docs: $(STAMP)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build
 
 # Two at once: kills wait for processes to start and to end, what is slow computes. Niced, so that limits of time hold.
 faults: $(STAMP)
@@ -66,5 +71,5 @@ benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(JAX_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(JAX_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ from search.on_ray import actor as trial
 from search.on_ray import search as run
 from search.on_ray.connection import connected
 from search.on_ray.ray_executor import RayExecutor
-from search.on_ray.warmup import checking_start, distinct_weights
+from search.on_ray.warmup import distinct_weights, start_check
 from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import NewTrial
@@ -124,7 +124,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     events = EventLog(folder.root / EVENTS)
     with Study.open(folder.root) as study, guarded():
         weights = distinct_weights(entry.config for entry in entries)
-        with checking_start(weights, here=True) as check_start, connected(None) as nodes:
+        with start_check(weights, here=True) as check_start, connected(None) as nodes:
             resources = run._plan(experiment, nodes)
             check_start(nodes)
             worker = run._worker_settings(experiment, resources)

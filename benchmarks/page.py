@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 _OPENING = """\
-# Performance
+# How fast is it?
 
-Every figure was printed by the command above it, on the machine and at the commit that its section names.
-`make benchmarks` runs all, `python -m benchmarks NAME` runs one and replaces its section alone. A miss is reported.
+The command above each figure printed it, on the machine and at the commit that its section names. `make benchmarks`
+runs all; `python -m benchmarks NAME` runs one and replaces only its section. Misses are reported too.
 """
 _MARKER = re.compile(r"^<!-- benchmark: (?P<name>[a-z_]+) -->$", re.MULTILINE)
 

@@ -47,14 +47,14 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
     return [
         Row(
             "nothing, twice: the same search?",
-            "yes: `test_run.py`",
+            "yes: `on_ray/test_search.py`",
             lambda _: f"{repeats}: {len(whole.last_epochs)} trials, {sum(whole.last_epochs.values())} epochs",
         ),
         Row(
             "driver killed (SIGKILL) at random moments, settings as in the guides",
             "10 deaths: **0 recorded epochs** trained again, 1 whose checkpoint was not recorded yet; trials,"
             " parameters, metrics and decisions of the undisturbed search; processes: all gone within 0.1 s:"
-            " `test_kill_points.py`",
+            " `faults/test_kill_points.py`",
             lambda place: stock_kills.driver_killed_at_random(place, whole, num_to_keep=None),
         ),
         Row(
@@ -64,66 +64,67 @@ def rows(whole: Undisturbed, again: Undisturbed) -> list[Row]:
         ),
         Row(
             "what scheduler and sampler know after a restore (`num_to_keep=2`)",
-            "all: both are rebuilt from the study: `test_kill_points.py`",
+            "all: both are rebuilt from the study: `faults/test_kill_points.py`",
             lambda place: stock_kills.knowledge_after_restore(place, whole),
         ),
         Row(
             "newest state of the search cut in half",
-            "the journal's last line cut in half: cut off, the same study: `test_kill_points.py`, `test_journal.py`",
+            "the journal's last line cut in half: cut off, the same study: `faults/test_kill_points.py`,"
+            " `study/test_journal.py`",
             stock_kills.snapshot_torn,
         ),
         Row(
             "a trial's process killed, twice; then it raises at one epoch",
-            "goes on from the last checkpoint: `test_faults.py`; deaths and errors are counted apart:"
-            " `cluster/test_dispatch_failures.py`",
+            "goes on from the last checkpoint: `faults/test_driver.py`; deaths and errors are counted apart:"
+            " `driver/test_dispatch_failures.py`",
             stock_faults.worker_killed,
         ),
         Row(
             "a trial's process stopped (SIGSTOP)",
-            "ended and handed out again after its deadline (60 s in the test): `test_faults.py`",
+            "ended and handed out again after its deadline (60 s in the test): `faults/test_driver.py`",
             stock_faults.trial_stopped,
         ),
         Row(
             "no memory above a batch size",
             "goes on with half as many photos at once, later trials begin so; what does not fit with the"
-            " fewest photos, twice, is infeasible, and the sampler is told: `cluster/test_out_of_memory.py`",
+            " fewest photos, twice, is infeasible, and the sampler is told: `driver/test_out_of_memory.py`",
             stock_faults.out_of_memory,
         ),
         Row(
             "a metric is NaN",
-            "ended at once, infeasible, the sampler is told: `test_run.py`",
+            "ended at once, infeasible, the sampler is told: `on_ray/test_search.py`",
             stock_faults.not_a_number,
         ),
         Row(
             "every trial raises the same error",
-            "the search stops after 3 trials, with the error: `cluster/test_dispatch_failures.py`",
+            "the search stops after 3 trials, with the error: `driver/test_dispatch_failures.py`",
             stock_faults.every_trial_fails,
         ),
         Row(
             "newest checkpoint cut in half, the trial's process killed",
-            "goes on from the one before, the same study in the end: `test_disk_faults.py`",
+            "goes on from the one before, the same study in the end: `faults/test_disk.py`",
             stock_faults.checkpoint_torn,
         ),
         Row(
             "the disk fills up",
             "stops in good order with one line; with room again it goes on, 0 recorded epochs again, the same study:"
-            " `test_disk_faults.py`",
+            " `faults/test_disk.py`",
             stock_faults.disk_full,
         ),
         Row(
             "a finished search resumed with more trials",
-            "goes on to as many, the old ones untouched: `test_kill_points.py`",
+            "goes on to as many, the old ones untouched: `faults/test_kill_points.py`",
             stock_kills.resumed_with_more_trials,
         ),
         Row(
             "a second driver on the same folder",
-            "refused, with the first's host and process: `test_run.py`, `test_journal.py`",
+            "refused, with the first's host and process: `on_ray/test_search.py`, `study/test_journal.py`",
             stock_kills.second_driver,
         ),
         Row(
             "Ctrl-C once",
             "the epoch under way is recorded and none begun, exit code 130, one line says how to go on, 0 epochs again,"
-            " no process left after 5 s: `test_faults.py`",
+            " no process left after 5 s: `faults/test_driver.py`",
             stock_kills.ctrl_c_once,
         ),
     ]

@@ -14,7 +14,7 @@ from benchmarks.step_clock import StepClock
 from search.worker import child
 from search.worker.segment import Segment
 
-_run_child = child.run_child
+_run_training = child.run_training
 _fit = keras.Model.fit
 
 
@@ -27,7 +27,7 @@ def _timed_run(segment: Segment, messages: Connection, lifeline: Connection) -> 
         return _fit(self, *args, callbacks=[*(callbacks or ()), clock], **kwargs)
 
     keras.Model.fit = fit
-    _run_child(segment, messages, lifeline)
+    _run_training(segment, messages, lifeline)
 
 
-child.run_child = _timed_run
+child.run_training = _timed_run

@@ -18,10 +18,13 @@ class HeadConfig(_Frozen):
     """What stands on the backbone: pooling, [BatchNorm], [dense + ReLU], dropout, softmax."""
 
     pooling: Literal["avg", "max"] = "avg"
+    """How the backbone's last feature map becomes one vector."""
     batch_norm: bool = True
+    """Batch normalisation after pooling."""
     units: Annotated[int, Field(ge=0, le=8192)] = 0
     """Width of the optional dense layer; 0 leaves it out."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Share of the features dropped before the last layer."""
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 penalty on the kernels of the head's dense layers."""
 
@@ -30,7 +33,8 @@ class AugmentConfig(_Frozen):
     """How training photos vary. Epoch e shows view e mod `views`; validation photos are never augmented."""
 
     policy: str = "medium"
-    """A name of `catalog.AUGMENT_POLICIES`, or a path to a file of albumentations."""
+    """`none`, `light`, `medium`, `strong`, or a path to your own file of albumentations (.yaml, .yml, .json); the study
+    keeps a copy of the file."""
     views: Annotated[int, Field(ge=0)] = 0
     """Distinct views of each photo; 0: a fresh one in every epoch."""
     cache_views: bool = False
@@ -59,6 +63,7 @@ class OptimizerConfig(_Frozen):
     """How gradients become steps. Every stage starts with a fresh optimizer."""
 
     kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    """`sgd` uses Nesterov momentum."""
     weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decoupled (Loshchilov & Hutter 2019): a step takes this times its learning rate off the kernels, never off biases
     and normalisation. Not for adam, which would be adamw by another name; adamw with 0 is adam."""
@@ -81,6 +86,7 @@ class ScheduleConfig(_Frozen):
     """Learning rate within one stage, as a factor of the stage's `learning_rate`."""
 
     kind: Literal["constant", "cosine", "plateau"] = "cosine"
+    """`plateau` lowers the rate when validation log-loss stops improving."""
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
     """Linear warm-up over the stage's first epochs, fractions allowed; for constant and cosine."""
     floor: Fraction = 0.0
@@ -101,21 +107,27 @@ class EarlyStoppingConfig(_Frozen):
     """Ends the stage, never the trial, when validation log-loss stands still."""
 
     patience_epochs: Annotated[int, Field(ge=1)]
+    """Epochs without improvement before the stage ends."""
     min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """Smallest change of log-loss that counts as an improvement."""
 
 
 class StageConfig(_Frozen):
     """One stretch of training with a fixed set of trainable blocks, a fresh optimizer and one image size."""
 
     name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
+    """Unique within the training; overrides and parameters use it."""
     unfreeze: Fraction
     """Share of the backbone's blocks that train, counted from the top; 0: the head alone."""
     epochs: Annotated[int, Field(ge=1, le=10_000)]
+    """Epochs of the stage, unless it stops early."""
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
+    """The optimizer's peak rate."""
     schedule: ScheduleConfig = ScheduleConfig()
     image_scale: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
     """Times the configuration's image size."""
     early_stopping: EarlyStoppingConfig | None = None
+    """Null: the stage runs all its epochs. Early stopping ends the stage, never the trial."""
 
 
 RankBy = Literal["accuracy", "log_loss"]
@@ -126,6 +138,7 @@ class TrainConfig(_Frozen):
     """One trial's whole configuration: concrete values only."""
 
     backbone: str
+    """A name that `carsearch backbones` prints."""
     alpha: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Width multiplier, for backbones that have one."""
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
@@ -133,12 +146,15 @@ class TrainConfig(_Frozen):
     image_size: Annotated[int, Field(ge=32, le=2048)]
     """Side in px of the square photos; a stage may scale it."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    """Photos per optimizer step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """For classes of unequal size. `weights`: rare classes count more in the loss; `sampling`: each class is drawn
     equally often, rare photos again, within epochs of unchanged length."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of each label spread evenly over all classes."""
     precision: Precision = "auto"
+    """`auto` picks mixed precision on GPUs that support it, else float32."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Governs initialisation, order and dropout; the view seed is the study's."""
     head: HeadConfig = HeadConfig()

@@ -6,15 +6,14 @@ TensorFlow is imported inside functions, and only where it is Keras's backend: w
 import os
 import platform
 import re
-import subprocess
 import weakref
 from collections.abc import Iterator, MutableMapping
 from importlib.metadata import version
-from shutil import which
 from typing import Any, cast
 
 from carcls.backend.framework import keras
 from carcls.config import Precision
+from carcls.system.nvidia_smi import query_gpus
 
 _RUNTIME_ERRORS = {"XlaRuntimeError", "JaxRuntimeError", "OpError", "InternalError"}
 """What JAX raises, and from what TensorFlow's errors descend, whatever their kind."""
@@ -181,17 +180,12 @@ def configure_jax(
 
 def _gpu_totals_mib(visible: str | None) -> list[int]:
     """Total memory of each visible GPU. TensorFlow tells it only after first use, when limits can no longer be set."""
-    program = which("nvidia-smi")
-    if program is None:
-        raise RuntimeError("gpu_memory_share: nvidia-smi is not on the PATH, so a GPU's total memory is unknown")
     # By id, because the program lists every GPU of the machine and the framework only the visible ones.
-    selections = [["--id", gpu.strip()] for gpu in visible.split(",")] if visible else [[]]
-    totals: list[int] = []
-    for selection in selections:
-        query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits", *selection]
-        answer = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 (fixed program)
-        totals += [int(line) for line in answer.stdout.split()]
-    return totals
+    ids: list[str | None] = [*visible.split(",")] if visible else [None]
+    try:
+        return [int(row.split()[0]) for gpu in ids for row in query_gpus("memory.total", gpu=gpu)]
+    except FileNotFoundError as error:
+        raise RuntimeError(f"gpu_memory_share: {error}, so a GPU's total memory is unknown") from error
 
 
 def _compute_capability() -> tuple[int, int] | None:

@@ -68,7 +68,7 @@ class Sizes:
     height_px: Quantiles
     aspect: Quantiles
     """Width / height."""
-    blackbox: int
+    landscape: int
     portrait: int
     square: int
     common: tuple[tuple[int, int, int], ...]

@@ -171,7 +171,7 @@ def _sizes(dataset: Dataset) -> Sizes:
         width_px=_quantiles(width),
         height_px=_quantiles(height),
         aspect=_quantiles(aspect),
-        blackbox=int(np.count_nonzero(width > height)),
+        landscape=int(np.count_nonzero(width > height)),
         portrait=int(np.count_nonzero(width < height)),
         square=int(np.count_nonzero(width == height)),
         common=tuple((*size, count) for size, count in common),

@@ -58,13 +58,17 @@ def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
     The standard error is that of the mean difference, and at most MOST_NOISE is allowed. NaN is never as good; anything
     is as good as NaN.
     """
-    if np.isnan(later).any():
-        return False
-    if np.isnan(earlier).any():
-        return True
+    return bool(_are_as_good(later, earlier, noise))
+
+
+def _are_as_good(later: Floats, earlier: Floats, noise: float = NOISE) -> NDArray[np.bool_]:
+    """The same for each of some samples of the photos: losses (..., n) -> (...)."""
     difference = later - earlier
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return bool(difference.mean() <= min(noise * error, MOST_NOISE))
+    count = difference.shape[-1]
+    error = difference.std(axis=-1, ddof=1) / np.sqrt(count) if count > 1 else 0.0
+    # NaN in either makes the mean NaN, which is never below the bound.
+    is_as_good = difference.mean(axis=-1) <= np.minimum(noise * error, MOST_NOISE)
+    return ~np.isnan(later).any(axis=-1) & (is_as_good | np.isnan(earlier).any(axis=-1))
 
 
 def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
@@ -96,7 +100,7 @@ class Kept:
 
     ends_stage: bool
     losses: Floats
-    """(n,) scaled, of each validation photo."""
+    """(n,) scaled, of each validation photo; (samples, n) of samples of these photos."""
 
 
 def replaces(later: Kept, earlier: Kept) -> bool:
@@ -105,14 +109,30 @@ def replaces(later: Kept, earlier: Kept) -> bool:
     The ends of stages are compared, since a stage's schedule anneals towards its end: a later one is kept unless it is
     worse beyond noise. Within the first stage the latest epoch is kept, since none has ended.
     """
-    if not later.ends_stage:
-        return not earlier.ends_stage
-    return not earlier.ends_stage or is_as_good(later.losses, earlier.losses)
+    return bool(_replace(later, earlier))
+
+
+def _replace(later: Kept, earlier: Kept) -> NDArray[np.bool_]:
+    """The same for each sample of the photos: losses (..., n) -> (...)."""
+    if later.ends_stage and earlier.ends_stage:
+        return _are_as_good(later.losses, earlier.losses)
+    return np.full(later.losses.shape[:-1], not earlier.ends_stage)
 
 
 def kept_epoch(epochs: Sequence[Kept]) -> int:
     """Number, counted from 1, of the epoch whose weights a training keeps in the end, from all its epochs in order."""
-    kept = 0
-    for place in range(1, len(epochs)):
-        kept = place if replaces(epochs[place], epochs[kept]) else kept
+    return int(kept_epochs(epochs, np.arange(len(epochs[0].losses))[None])[0])
+
+
+def kept_epochs(epochs: Sequence[Kept], samples: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The same on each of some samples of the photos: rows (samples, m) -> (samples,)."""
+    kept = np.zeros(len(samples), np.int64)
+    best = Kept(epochs[0].ends_stage, epochs[0].losses[samples])
+    for place, epoch in enumerate(epochs[1:], start=1):
+        later = Kept(epoch.ends_stage, epoch.losses[samples])
+        replaced = _replace(later, best)
+        kept = np.where(replaced, place, kept)
+        # The end of a stage is only ever replaced by another, in all samples alike.
+        ends_stage = later.ends_stage or best.ends_stage
+        best = Kept(ends_stage, np.where(replaced[:, None], later.losses, best.losses))
     return kept + 1

@@ -14,11 +14,13 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.scoring.choices import Floats, Kept, kept_epoch
+from carcls.scoring.choices import Floats, Kept, kept_epochs
 
 _Z_95 = 1.959964
 _BOOTSTRAPS = 400
 _GAIN_BOOTSTRAPS = 40
+_LOSSES_AT_ONCE = 2_000_000
+"""Of bootstrap samples: 16 MB."""
 _STEPS = 30
 """Halvings of the logarithm of a factor between `_FLATTEST` and `_SHARPEST`."""
 _FLATTEST, _SHARPEST = 0.05, 50.0
@@ -54,6 +56,26 @@ def wilson(share: float, count: float) -> Interval:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Bags:
+    """Bootstrap samples of n photos."""
+
+    drawn: NDArray[np.int64]
+    """(samples, n) rows."""
+    left_out: NDArray[np.bool_]
+    """(samples, n)"""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OutOfBag:
+    """The weights that a training would have kept by each bootstrap sample, and how good they are."""
+
+    losses: Floats
+    """(samples,) mean over the photos drawn, which decide between trainings."""
+    accuracies: Floats
+    """(samples,) over the photos left out; NaN where none is."""
+
+
 def of_winner(trainings: Sequence[Trained], *, seed: int) -> Expectation:
     """Of the best of some trainings, by the mean loss of the weights that each keeps, all on the same n photos.
 
@@ -63,26 +85,45 @@ def of_winner(trainings: Sequence[Trained], *, seed: int) -> Expectation:
     photos = trainings[0].hits.shape[1] if trainings else 0
     if photos < 2:
         raise ValueError(f"expected trainings scored on 2 photos or more, found {len(trainings)} and {photos}")
-    rng = np.random.default_rng(seed)
-    scored = []
-    for _ in range(_BOOTSTRAPS):
-        drawn = rng.integers(photos, size=photos)
-        left_out = np.setdiff1d(np.arange(photos), drawn)
-        if len(left_out):
-            winner, epoch = _chosen(trainings, drawn)
-            scored.append(float(trainings[winner].hits[epoch, left_out].mean()))
-    accuracy = float(np.mean(scored))
+    samples = bags(photos, seed=seed)
+    return of_best([out_of_bag(training, samples) for training in trainings], photos)
+
+
+def bags(photos: int, *, seed: int) -> Bags:
+    """`_BOOTSTRAPS` samples of as many photos as there are."""
+    drawn = np.random.default_rng(seed).integers(photos, size=(_BOOTSTRAPS, photos))
+    left_out = np.ones(drawn.shape, np.bool_)
+    np.put_along_axis(left_out, drawn, False, axis=1)
+    return Bags(drawn, left_out)
+
+
+def out_of_bag(training: Trained, samples: Bags) -> OutOfBag:
+    """Which weights each sample keeps, by the training's own rule."""
+    losses = np.stack([epoch.losses for epoch in training.epochs])
+    in_bag, out = [], []
+    parts = max(1, samples.drawn.size // _LOSSES_AT_ONCE)
+    for drawn, left_out in zip(
+        np.array_split(samples.drawn, parts), np.array_split(samples.left_out, parts), strict=True
+    ):
+        kept = kept_epochs(training.epochs, drawn) - 1
+        in_bag.append(losses[kept[:, None], drawn].mean(axis=1))
+        count = left_out.sum(axis=1)
+        right = (training.hits[kept] & left_out).sum(axis=1)
+        out.append(np.divide(right, count, out=np.full(len(count), np.nan), where=count > 0))
+    return OutOfBag(np.concatenate(in_bag), np.concatenate(out))
+
+
+def of_best(trainings: Sequence[OutOfBag], photos: int) -> Expectation:
+    """Of the best of some trainings, on the same bootstrap samples of the same number of photos."""
+    winners = np.argmin([one.losses for one in trainings], axis=0)
+    accuracies = np.stack([one.accuracies for one in trainings])[winners, np.arange(len(winners))]
+    accuracy = float(np.nanmean(accuracies))
     return Expectation(accuracy, *wilson(accuracy, photos))
 
 
-def _chosen(trainings: Sequence[Trained], rows: NDArray[np.int64]) -> tuple[int, int]:
-    """(training, epoch), both counted from 0, that these photos would have chosen."""
-    kept = [
-        kept_epoch([Kept(one.ends_stage, one.losses[rows]) for one in training.epochs]) - 1 for training in trainings
-    ]
-    losses = [training.epochs[epoch].losses[rows].mean() for training, epoch in zip(trainings, kept, strict=True)]
-    winner = int(np.argmin(losses))
-    return winner, kept[winner]
+def luck(validated: float, expected: Expectation) -> float:
+    """By how much the photos that chose a winner flatter it; no less than 0."""
+    return max(0.0, validated - expected.accuracy)
 
 
 def of_average(
@@ -93,18 +134,40 @@ def of_average(
     hits: (n,) whether the one model that had not seen a photo was right. members: (K, m, classes) probabilities, m > 0
     photos without labels. correction: added to the accuracy, for choices that the photos took part in.
     """
+    return corrected(average_gain(hits, members, seed=seed), correction)
+
+
+@dataclass(frozen=True, slots=True)
+class AverageGain:
+    """What averaging models gains over one of them."""
+
+    single: float
+    """Accuracy of the models on photos that each had not seen."""
+    photos: int
+    gain: float
+    variance: float
+    """Of the gain."""
+
+
+def average_gain(hits: NDArray[np.bool_], members: NDArray[np.floating], *, seed: int) -> AverageGain:
+    """Arguments as of `of_average`."""
     single = float(hits.mean())
-    gain = ensemble_gain(members, single)
     rng = np.random.default_rng(seed)
     photos = members.shape[1]
     again = [
         ensemble_gain(members[:, rng.integers(photos, size=photos)], float(rng.binomial(len(hits), single)) / len(hits))
         for _ in range(_GAIN_BOOTSTRAPS)
     ]
-    accuracy = min(1.0, max(0.0, single + gain + correction))
+    return AverageGain(single, len(hits), ensemble_gain(members, single), float(np.var(again, ddof=1)))
+
+
+def corrected(found: AverageGain, correction: float) -> Expectation:
+    """Of the average, with a correction of its accuracy for choices that the photos took part in."""
+    accuracy = min(1.0, max(0.0, found.single + found.gain + correction))
+    spread = max(accuracy * (1.0 - accuracy), 1e-9)
     # The gain is a difference on other photos than the hits are: variances add.
-    variance = max(accuracy * (1.0 - accuracy), 1e-9) / len(hits) + float(np.var(again, ddof=1))
-    return Expectation(accuracy, *wilson(accuracy, max(accuracy * (1.0 - accuracy), 1e-9) / variance))
+    variance = spread / found.photos + found.variance
+    return Expectation(accuracy, *wilson(accuracy, spread / variance))
 
 
 def ensemble_gain(members: NDArray[np.floating], single: float) -> float:

@@ -1,4 +1,4 @@
-"""What several commands do: open a study, search, retrain, submit, and say how it went."""
+"""Actions that several commands share: open a study, search, retrain, submit, and print the outcome."""
 
 import os
 from pathlib import Path
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from search.study.study import Study
 
 _SHOWN = 10
-"""Photos that warnings name one by one."""
+"""Photos that warnings name individually."""
 
 
 def open_study(
     study: Path, overrides: list[str] | None = None, *, changeable: tuple[str, ...] = ()
 ) -> "tuple[StudyFolder, Experiment]":
-    """A study's files and its own copy of the experiment, with overrides of keys that may change."""
+    """A study's folder and its own copy of the experiment, with overrides of changeable keys applied."""
     from search.study.folder import StudyFolder
     from search.study.frozen import open_experiment
 
@@ -32,23 +32,22 @@ def open_study(
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
 
 
-def knock_at(address: str | None) -> None:
-    """Before anything is written: whether Ray can start here, and the cluster that a search is to join lets it in.
+def check_cluster_access(address: str | None) -> None:
+    """Checks, before anything is written, that Ray can start here or that the cluster at `address` grants access.
 
-    Raises HomeError, or ClusterError within seconds, where it does not. Without an address no cluster is asked, and
-    nothing loaded.
+    Raises HomeError, or ClusterError within seconds, if not. Without an address Ray is not imported.
     """
     from carcls.system.home import home_folder
 
-    home_folder()  # Ray has a folder of results there, even where it is told of another
+    home_folder()  # Ray needs a results folder there, even if it is given another
     if address is not None:
-        from search.on_ray.check_access import knock
+        from search.on_ray.check_access import check_access
 
-        knock(address)
+        check_access(address)
 
 
 def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
-    """Goes on with a search or a recording, with what overrides change of it. Raises what `run_search` raises."""
+    """Resumes a search or a recording, with changes from overrides. Raises the same errors as `run_search`."""
     from search.experiment.changes import RESUMABLE
     from search.simulator.record import recording_policy
     from search.study.frozen import keep_changes
@@ -56,7 +55,7 @@ def resume_search(study: Path, overrides: list[str] | None, address: str | None)
 
     folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
     if overrides or not Study.open(folder.root, read_only=True).is_finished:
-        knock_at(address)
+        check_cluster_access(address)
     for change in keep_changes(folder, experiment):
         say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
@@ -66,11 +65,11 @@ def resume_search(study: Path, overrides: list[str] | None, address: str | None)
 def run_search(
     folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
 ) -> None:
-    """Searches to the end, shows how, writes the report. Exits with 130 where it was interrupted, with 2 where it
-    stopped by itself, to be resumed.
+    """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
+    without importing Ray.
 
-    A study that is finished already is said to be, and Ray is not even loaded. Raises StudyError where another process
-    is at work in it, ExperimentError where photos or weights are not where they were.
+    Exits with 130 if the search was interrupted, with 2 if it stopped early and can be resumed. Raises StudyError if
+    another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.errors import ExperimentError
     from search.experiment.node_store import open_store
@@ -81,7 +80,7 @@ def run_search(
     with Study.open(folder.root) as study:
         known = study.records()
         if study.is_finished:
-            _finished_already(folder, experiment, study)
+            _say_finished(folder, experiment, study)
             return
     if missing := experiment.missing_files():
         raise ExperimentError(missing)
@@ -97,7 +96,7 @@ def run_search(
         _say_closing(folder, experiment)
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
-        warn(f"{why}: go on by 'carsearch resume {folder.root}'")
+        warn(f"{why}: resume with 'carsearch resume {folder.root}'")
         raise typer.Exit(130 if end.by_user else 2)
     if not end.trained:
         _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
@@ -105,7 +104,7 @@ def run_search(
 
 
 def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
-    from search.progress.closing import search_closing
+    from search.progress.closing_lines import search_closing
     from search.study.study import Study
 
     for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True)):
@@ -113,18 +112,18 @@ def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
 
 
 def _warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> None:
-    """Says that a finished search has no epoch of any trial, and the first cause that one gave."""
-    from search.terminal.wording import one_line
+    """Warns that a finished search has no epoch of any trial, with the first cause of a failure."""
+    from search.terminal.formatting import one_line
 
     cause = next((record.cause for record in records if record.cause), "no trial was started")
     warn(
         f"carsearch: {folder.root} is finished, but no trial was trained ({one_line(cause)}):"
-        " mend that, then start over by 'carsearch run ... --replace'"
+        " fix that, then start over with 'carsearch run ... --replace'"
     )
 
 
-def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
-    """Says so. What a driver that was killed at the very end did not get to tell is told now."""
+def _say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
+    """Says that the study is finished. Writes the report if the driver was killed before it could."""
     from search.progress.summary import counts_line
     from search.progress.tensorboard import TensorBoardWriter
     from search.report.page import write_study_report
@@ -146,11 +145,11 @@ def _finished_already(folder: "StudyFolder", experiment: "Experiment", study: "S
 
 
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """Where a study stands; without a living driver, what ran is interrupted, and how to go on is said."""
+    """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows."""
     from search.driver.callbacks import spent
-    from search.progress.closing import expectations
+    from search.progress.closing_lines import expectations
     from search.progress.live_table import print_status
-    from search.progress.summary import left_behind
+    from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
     from search.study.journal import is_held
     from search.study.study import Study
@@ -159,7 +158,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     for problem in problems(study, folder):
         warn(f"warning: {problem}")
     alive = is_held(folder.root)
-    records = study.records() if alive else left_behind(study.records())
+    records = study.records() if alive else as_interrupted(study.records())
     used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)
     for line in expectations(folder, experiment, study):
@@ -167,11 +166,11 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     if not alive and not study.is_finished:
-        say(f"no driver is at work: go on by 'carsearch resume {folder.root}'")
+        say(f"no driver is running: resume with 'carsearch resume {folder.root}'")
 
 
 def winner_of(folder: "StudyFolder", trial: int | None) -> int:
-    """Number of the trial to retrain: the one asked for, or the winner."""
+    """Number of the trial to retrain: the given one, or the winner."""
     from search.progress.summary import winner
     from search.study.study import Study
 
@@ -179,17 +178,17 @@ def winner_of(folder: "StudyFolder", trial: int | None) -> int:
 
 
 def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
-    """The final training with its scores and the report."""
+    """Runs the final training, prints its scores, and writes the report."""
     from search.study.final_lock import clear_retrain
-    from search.terminal.logs import keep_native_output
+    from search.terminal.logs import redirect_native_stderr
 
     if replace:
         clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
-    keep_native_output(folder.retrain_output)
+    redirect_native_stderr(folder.retrain_output)
     from search.experiment.node_store import open_store
     from search.final.retrain import final_config, retrain
-    from search.progress.closing import next_after_training, retrain_closing
+    from search.progress.closing_lines import next_after_training, retrain_closing
     from search.report.page import write_study_report
     from search.study.checked_files import check_folder
     from search.study.final_scores import score_lines
@@ -209,19 +208,19 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
 
 
 def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """submission.csv, with a warning for what could not be read."""
-    from search.terminal.logs import keep_native_output
+    """Writes submission.csv, with warnings about unreadable photos."""
+    from search.terminal.logs import redirect_native_stderr
 
-    keep_native_output(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
+    redirect_native_stderr(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
     from search.final.submit import submit as write
-    from search.progress.closing import submit_closing
+    from search.progress.closing_lines import submit_closing
     from search.study.final_scores import read_scores
 
     end = write(folder, experiment, say=say)
     for photo_id in end.fallback_ids[:_SHOWN]:
         warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
     if len(end.fallback_ids) > _SHOWN:
-        warn(f"warning: and so did {len(end.fallback_ids) - _SHOWN:,} other photos that cannot be read")
+        warn(f"warning: and {len(end.fallback_ids) - _SHOWN:,} more photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
     scores = read_scores(folder.scores) if folder.scores.exists() else None
     for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):

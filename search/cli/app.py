@@ -1,4 +1,4 @@
-"""carsearch: the commands. Each imports what it needs inside, so that `check` answers in under a second."""
+"""The commands of carsearch. Each imports what it needs when it runs, so that `check` takes less than a second."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import typer
 
 from carcls.system.own_path import leave_current_folder_out
 from search.cli.actions import (
-    knock_at,
+    check_cluster_access,
     open_study,
     resume_search,
     run_retrain,
@@ -25,8 +25,8 @@ from search.cli.data import data_app
 from search.cli.error_messages import Commands, message_of
 from search.cli.simulate import simulate
 from search.cli.store import store_app
-from search.terminal.console import field as _field
-from search.terminal.console import is_heard, lost_output, outlast_readers
+from search.terminal.console import escape_field as _field
+from search.terminal.console import has_reader, install_safe_streams, output_error
 from search.terminal.console import say as _say
 from search.terminal.console import warn as _warn
 
@@ -44,12 +44,12 @@ app.command()(check)
 app.command()(backbones)
 app.command()(simulate)
 
-_NOT_HEARD = 128 + signal.SIGPIPE
-"""Exit code where results have no reader any more, as shells know it."""
+_EXIT_CODE_NO_READER = 128 + signal.SIGPIPE
+"""The shell convention for a process ended by SIGPIPE."""
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
-Address = Annotated[str | None, typer.Option(help="Join the Ray cluster there instead of starting Ray here.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Delete what stands there and start over.")]
+Address = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting Ray on this machine.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists there and start over.")]
 
 
 @app.command()
@@ -59,16 +59,16 @@ def run(
     address: Address = None,
     replace: Replace = False,
     or_resume: Annotated[
-        bool, typer.Option("--or-resume", help="Go on with the study where it stands; create it where there is none.")
+        bool, typer.Option("--or-resume", help="Resume the study if it exists; otherwise create it.")
     ] = False,
 ) -> None:
-    """Search: train, compare and stop configurations until the budget is used."""
+    """Search: train, compare and stop configurations until the budget is used up."""
     from search.driver.create import create_study, study_of
     from search.experiment.experiment import load
     from search.terminal import logs
 
     if replace and or_resume:
-        raise typer.BadParameter("--replace starts over, and --or-resume goes on: give one of them")
+        raise typer.BadParameter("--replace starts over, and --or-resume resumes: give only one of them")
     experiment = load(file, overrides or [])
     logs.setup()
     there = study_of(experiment) if or_resume else None
@@ -77,14 +77,14 @@ def run(
 
         resume_search(there.root, list(changes_asked(there, experiment)), address)
         return
-    knock_at(address)
+    check_cluster_access(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
     run_search(folder, frozen, address)
 
 
 @app.command()
 def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
-    """Go on with a search that was interrupted, from its last checkpoints; or give it more: --set search.trials=64."""
+    """Resume an interrupted search from its last checkpoints, or extend it: --set search.trials=64."""
     from search.terminal import logs
 
     logs.setup()
@@ -94,12 +94,12 @@ def resume(study: StudyArgument, overrides: Overrides = None, address: Address =
 @app.command()
 def record(
     file: File,
-    table: Annotated[Path, typer.Option(help="Where the recorded curves go.")],
+    table: Annotated[Path, typer.Option(help="File to write the recorded curves to.")],
     overrides: Overrides = None,
     address: Address = None,
-    write_only: Annotated[bool, typer.Option("--write-only", help="Write what has ended; train nothing.")] = False,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write finished curves; train nothing.")] = False,
 ) -> None:
-    """Train points that fill the space to their end, and keep their curves for `simulate`; goes on where it stood."""
+    """Train points that fill the space to their end, and record their curves for `simulate`; resumes a recording."""
     from search.driver.create import open_recording
     from search.experiment.experiment import load
     from search.simulator.record import recording_policy, write_table
@@ -109,7 +109,7 @@ def record(
     logs.setup()
     policy = recording_policy(experiment)
     if not write_only:
-        knock_at(address)
+        check_cluster_access(address)
     folder, frozen = open_study(open_recording(experiment).root)
     try:
         if not write_only:
@@ -120,13 +120,13 @@ def record(
 
 @app.command()
 def status(study: StudyArgument) -> None:
-    """Where a study stands, also while it runs."""
+    """Show the state of a study, also while it runs."""
     show_status(*open_study(study))
 
 
 @app.command()
 def report(study: StudyArgument) -> None:
-    """Write the study's page, report.html."""
+    """Write the study's report.html."""
     from search.report.page import write_study_report
 
     folder, experiment = open_study(study)
@@ -136,14 +136,14 @@ def report(study: StudyArgument) -> None:
 
 @app.command()
 def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
-    """Train a file without domains as one fixed recipe, through all stages; goes on where it was cut off."""
+    """Train a file without domains as one fixed recipe, through all stages; resumes an interrupted training."""
     from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
-    from search.experiment.patience import with_patience_of
+    from search.experiment.runtime_settings import with_runtime_settings_of
 
     experiment = load(file, overrides or [])
     folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
-    run_retrain(folder, with_patience_of(frozen, experiment), trial=None)
+    run_retrain(folder, with_runtime_settings_of(frozen, experiment), trial=None)
 
 
 @app.command()
@@ -162,7 +162,7 @@ def retrain(
 
 @app.command()
 def submit(study: StudyArgument) -> None:
-    """Write submission.csv: the final model over the test photos, checked against the contest's sample."""
+    """Write submission.csv: the final model's predictions for the test photos, checked against the contest's sample."""
     run_submit(*open_study(study))
 
 
@@ -171,13 +171,13 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
     files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
 ) -> None:
-    """Classify photos: one line each, tab-separated: file, class, probability.
+    """Classify photos. Prints one tab-separated line each: file, class, probability.
 
-    Tabs, ends of lines and control characters in names are written as \\t, \\n and so on, a backslash as two.
+    Tabs, newlines and control characters in names are escaped as \\t, \\n and so on, and backslashes are doubled.
     """
-    from search.terminal.logs import keep_native_output
+    from search.terminal.logs import redirect_native_stderr
 
-    keep_native_output(Path(os.devnull))
+    redirect_native_stderr(Path(os.devnull))
     from carcls.dataset.unlabelled import photos_below, unusable_below
     from carcls.inference.export import load_model
 
@@ -190,8 +190,8 @@ def predict(
         _warn(f"{_field(str(place))}: {reason}")
     failed = bool(unusable)
     for found in load_model(model).predict_files(photos):
-        if not is_heard():
-            raise typer.Exit(_NOT_HEARD)
+        if not has_reader():
+            raise typer.Exit(_EXIT_CODE_NO_READER)
         path = _field(str(found.path))
         if found.error:
             failed = True
@@ -204,7 +204,7 @@ def predict(
 
 @app.command()
 def demo() -> None:
-    """The whole way on drawn cars: sample data, search, retrain, score, submission.csv, report."""
+    """Run every step on drawn cars: sample data, search, retrain, score, submission.csv, report."""
     from search.cli.demo import run_demo
     from search.terminal import logs
 
@@ -218,13 +218,13 @@ def demo() -> None:
 
 
 def main() -> None:
-    """The console script: errors meant for the user are one message and exit 2, never a traceback."""
+    """The console script. Errors meant for the user become one message without a traceback, and exit code 2."""
     leave_current_folder_out()
-    outlast_readers()
+    install_safe_streams()
     from carcls.errors import CarclsError
     from search.errors import SearchError
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only, where TensorFlow listens
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only errors, as far as TensorFlow respects it
     code: str | int | None = 2
     try:
         app()
@@ -233,7 +233,7 @@ def main() -> None:
     except (CarclsError, SearchError, ImportError) as error:
         _warn(f"carsearch: {message_of(error)}")
     sys.stdout.flush()
-    if lost := lost_output():
-        _warn(f"carsearch: standard output: {lost.strerror}: what is missing there was not written")
+    if failure := output_error():
+        _warn(f"carsearch: standard output: {failure.strerror}: the missing output was not written")
         code = code or 2
     sys.exit(code)

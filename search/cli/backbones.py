@@ -1,9 +1,10 @@
-"""carsearch backbones: the table of what can be trained."""
+"""carsearch backbones: the table of backbones."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.terminal.console import say
+from search.terminal.table import table_lines
 
 if TYPE_CHECKING:
     from carcls.catalog import BackboneInfo
@@ -25,25 +26,17 @@ _NOTES = (
 
 
 def backbones() -> None:
-    """Every backbone: size of its ImageNet weights, native and smallest size, blocks, BatchNorm, pixel scaling."""
+    """List every backbone: size of its ImageNet weights, native and smallest size, blocks, BatchNorm, pixel scaling."""
     from carcls.catalog import BACKBONES
 
-    for line in table_lines(tuple(BACKBONES.values())):
+    for line in backbone_lines(tuple(BACKBONES.values())):
         say(line)
 
 
-def table_lines(infos: Sequence["BackboneInfo"]) -> list[str]:
-    """The table's lines, title first, and what its columns mean; no line ends in a space."""
-    rows = [_TITLES, *(_cells(info) for info in infos)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
-    lines = []
-    for row in rows:
-        aligned = (
-            cell.ljust(width) if title in _LEFT else cell.rjust(width)
-            for title, cell, width in zip(_TITLES, row, widths, strict=True)
-        )
-        lines.append("  ".join(aligned).rstrip())
-    return [*lines, "", *_NOTES]
+def backbone_lines(infos: Sequence["BackboneInfo"]) -> list[str]:
+    """The table with its header, and notes on its columns."""
+    left = [_TITLES.index(title) for title in _LEFT]
+    return [*table_lines([_TITLES, *(_cells(info) for info in infos)], left=left), "", *_NOTES]
 
 
 def _cells(info: "BackboneInfo") -> tuple[str, ...]:

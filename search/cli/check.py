@@ -1,4 +1,4 @@
-"""carsearch check: an experiment file, and what of it is on this machine."""
+"""carsearch check: checks an experiment file, and this machine with --here."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,10 @@ def check(
     file: File,
     overrides: Overrides = None,
     here: Annotated[
-        bool, typer.Option("--here", help="Look at photos, weights and hardware too; exit 2 where `run` would refuse.")
+        bool, typer.Option("--here", help="Also check photos, weights and hardware; exit 2 if `run` would refuse.")
     ] = False,
 ) -> None:
-    """Check an experiment file: every problem with its line, and what the search would do."""
+    """Check an experiment file: print every problem with its line, or what the search would do."""
     from search.experiment.experiment import load
 
     experiment = load(file, overrides or [])
@@ -30,9 +30,9 @@ def check(
         say(f"  {line}")
     if not here:
         return
-    from search.cli.here import look_here
+    from search.cli.machine_check import check_machine
 
-    found = look_here(experiment)
+    found = check_machine(experiment)
     for line in found.lines:
         say(f"  {line}")
     for refusal in found.refusals:

@@ -1,4 +1,4 @@
-"""carsearch data: what concerns photos alone."""
+"""carsearch data: commands about photos."""
 
 import os
 import threading
@@ -20,11 +20,11 @@ data_app = typer.Typer(help="Photos: check a folder, unpack archives, make the s
 def data_sample(
     root: Annotated[Path, typer.Argument(help="Folder to draw into.")],
     *,
-    seed: Annotated[int, typer.Option(help="Another seed, other photos of the same car models.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the photos, but not of the car models.")] = 0,
     train_per_class: Annotated[int, typer.Option(help="Photos to train on, for each model.")] = 80,
     test_per_class: Annotated[int, typer.Option(help="Photos to predict, for each model.")] = 30,
-    classes: Annotated[int, typer.Option(help="Car models; the more, the harder to tell apart.")] = 10,
-    family: Annotated[int, typer.Option(help="Another family, other car models.")] = 0,
+    classes: Annotated[int, typer.Option(help="Number of car models; more are harder to tell apart.")] = 10,
+    family: Annotated[int, typer.Option(help="Seed of the car models.")] = 0,
 ) -> None:
     """Draw the sample data: car models in the contest's layout."""
     from carcls.demo.sample import write_sample
@@ -46,24 +46,24 @@ def data_check(
     root: Annotated[Path, typer.Argument(help="The data folder.", show_default=False)],
     *,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for lists and contact sheet; else ./data-check-<name of ROOT>.")
+        Path | None, typer.Option(help="Folder for lists and contact sheet; default: ./data-check-<name of ROOT>.")
     ] = None,
-    image_size: Annotated[int, typer.Option(help="Image size in px for which the pixel store is predicted.")] = 224,
+    image_size: Annotated[int, typer.Option(help="Image size in px to estimate the pixel store for.")] = 224,
     fraction: Annotated[float | None, typer.Option(help="Validation share to show instead of a suggested one.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split shown.")] = 0,
-    labels: Annotated[Path | None, typer.Option(help="CSV file of paths and labels; else it is looked for.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Folder of photos to predict; else it is looked for.")] = None,
-    sample: Annotated[Path | None, typer.Option(help="Sample submission; else it is looked for.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the shown split.")] = 0,
+    labels: Annotated[Path | None, typer.Option(help="CSV file of paths and labels; default: detected.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Folder of photos to predict; default: detected.")] = None,
+    sample: Annotated[Path | None, typer.Option(help="Sample submission; default: detected.")] = None,
     path_column: Annotated[str | None, typer.Option(help="Column of paths in the CSV file.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels in the CSV file.")] = None,
     extension: Annotated[
-        str | None, typer.Option(help="Ending of photos that the CSV file names without it, such as .jpg.")
+        str | None, typer.Option(help="File extension, such as .jpg, of photos that the CSV file names without it.")
     ] = None,
-    nested: Annotated[bool, typer.Option("--nested", help="Class folders lie in folders: Audi/A4/1.jpg.")] = False,
+    nested: Annotated[bool, typer.Option("--nested", help="Class folders are nested: Audi/A4/1.jpg.")] = False,
 ) -> None:
-    """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 where `run` would refuse them.
+    """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 if `run` would refuse them.
 
-    Options name what the key of `data` with the same name does in an experiment file.
+    Options have the same meaning as the keys of `data` in an experiment file.
     """
     from carcls.dataset.layouts import Layout
 
@@ -84,7 +84,7 @@ def data_check(
 
 
 def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
-    """Prints and writes; returns why no search would start, or nothing."""
+    """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
     from carcls.dataset.table import load_dataset
     from carcls.errors import DataError
     from carcls.inspection.findings import write_lists
@@ -97,7 +97,7 @@ def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fract
         for line in row_lines(class_rows(root, layout)):
             say(line)
         return f"{root}: nothing can be trained: {error}"
-    # Drawing takes a third of a second to import: meanwhile, because near duplicates keep only one core busy.
+    # This import takes a third of a second; meanwhile the search for near duplicates uses only one core.
     drawing = threading.Thread(target=import_module, args=("carcls.inspection.contact_sheet",))
     drawing.start()
     found = examine(dataset, seed=seed, fraction=fraction)
@@ -120,21 +120,19 @@ def data_unpack(
     paths: Annotated[
         list[Path], typer.Argument(metavar="ARCHIVE... ROOT", help="Zip or tar archives, then the folder to unpack to.")
     ],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace files that stand there with other content.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace existing files with different content.")] = False,
     encoding: Annotated[
         str | None,
-        typer.Option(help="Code page of names that are not marked as UTF-8, such as cp1251; else one that fits them."),
+        typer.Option(help="Code page of names that are not marked as UTF-8, such as cp1251; default: detected."),
     ] = None,
 ) -> None:
-    """Unpack archives, also those inside archives; nothing is ever written outside ROOT."""
+    """Unpack archives, including nested ones; nothing is ever written outside ROOT."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     from carcls.archives.unpack import unpack
 
     if len(paths) < 2:
-        raise typer.BadParameter("expected one archive or more, then the folder to unpack to")
+        raise typer.BadParameter("expected one or more archives, then the folder to unpack to")
     if encoding is not None and not _is_code_page(encoding):
         raise typer.BadParameter(f"--encoding {encoding}: not a code page that Python knows, such as cp1251")
     *archives, root = paths
@@ -157,7 +155,7 @@ def data_unpack(
 
 
 def _is_code_page(encoding: str) -> bool:
-    """Whether it is a coding of texts in which a letter of ASCII is its own byte."""
+    """Whether it is a text encoding that is compatible with ASCII."""
     try:
         return b"a/".decode(encoding) == "a/"
     except (LookupError, ValueError):

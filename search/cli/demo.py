@@ -1,4 +1,4 @@
-"""The whole way on drawn cars: sample data, search, retrain, submission, report, and what the submission is worth."""
+"""Every step on drawn cars: sample data, search, retrain, submission, report, and the submission's accuracy."""
 
 import csv
 import time
@@ -23,9 +23,9 @@ def run_demo(
     retrain: Callable[[StudyFolder, Experiment], None],
     submit: Callable[[StudyFolder, Experiment], None],
 ) -> None:
-    """Runs the demo anew in the current folder, and says how many of the drawn test cars it gets right.
+    """Runs the demo in the current folder, replacing an earlier one, and prints its accuracy on the drawn test cars.
 
-    Raises whatever its steps raise.
+    Raises the errors of its steps.
     """
     started = time.monotonic()
     experiment = load(EXPERIMENT)
@@ -37,14 +37,14 @@ def run_demo(
     retrain(folder, experiment)
     submit(folder, experiment)
     say("")
-    say(f"drawn test cars told right: {score(folder.submission, root / 'test_labels.csv'):.3f}")
+    say(f"accuracy on the drawn test cars: {score(folder.submission, root / 'test_labels.csv'):.3f}")
     say(f"logistic regression on 16x16 thumbnails: {thumbnail_baseline(root):.3f}")
     say(f"TensorBoard: tensorboard --logdir {folder.root}")
     say(f"demo done in {time.monotonic() - started:.0f} s: {folder.root}")
 
 
 def score(submission: Path, labels: Path) -> float:
-    """Share of the rows of `labels` (Id,Category) that the submission has alike."""
+    """Share of the rows of `labels` (Id,Category) that the submission predicts correctly."""
     answers, truth = _table(submission), _table(labels)
     return sum(answers[photo_id] == label for photo_id, label in truth.items()) / len(truth)
 

@@ -1,4 +1,4 @@
-"""What ends a command, as one message for its user: errors that we raise on purpose, and what the system refuses."""
+"""Error messages that end a command: one message for each of our own errors and for errors of the system."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ from search.errors import SearchError
 
 
 class Commands(TyperGroup):
-    """All commands. Typer itself ends one without a word where it meets a broken pipe or the end of a file."""
+    """All commands. Typer itself would end silently after a broken pipe or the end of a file."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the context is of a private class of Typer's
-        """Runs the command that was asked for."""
+        """Runs the command, and turns errors of the system into one-line messages."""
         try:
             return super().invoke(ctx)
         except (EOFError, OSError) as error:
@@ -24,16 +24,16 @@ class Commands(TyperGroup):
 
 
 class RefusedError(SearchError):
-    """What the system refused, in one line."""
+    """An error of the system as one line."""
 
 
 def refusal_text(error: EOFError | OSError) -> str:
-    """What the system refused, and where, as far as it said; never empty."""
+    """The system's error, with the file if known; never empty."""
     if is_full_disk(error):
         return f"{error}: free some space there, then run the same command again"
     if isinstance(error, EOFError):
-        return "a process that this one talked to has ended: run the same command again"
-    if error.filename is not None:  # closed to us, or a name too long: not our fault
+        return "a process that this one communicated with has ended: run the same command again"
+    if error.filename is not None:  # such as a missing permission, or a name that is too long
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if _is_without_folder(error):
         return "the current folder no longer exists: change to one that does"
@@ -52,7 +52,7 @@ def _is_without_folder(error: OSError) -> bool:
 
 
 def message_of(error: CarclsError | SearchError | ImportError) -> str:
-    """What is wrong, in the words that the error was raised with."""
+    """The message of one of our own errors, or of a failed import."""
     if isinstance(error, ImportError):
         return f"a package that carsearch needs cannot be imported: {error}; install carsearch again"
     return str(error)

@@ -1,4 +1,4 @@
-"""carsearch simulate: what a search would come to, from curves that were recorded before."""
+"""carsearch simulate: simulates searches on recorded curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from search.simulator.forecast import Forecast
 
 _FIRST_LINE = 2
-"""Of a curves file, that holds a curve."""
-_TRAININGS = 16.0
+"""Line of a curves file with the first curve."""
+_DEFAULT_TRAININGS = 16.0
 _NONE = "none"
 _ADAPTIVE = "adaptive-"
 _RUNGS = ("2", "3", "4", f"{_ADAPTIVE}3", _NONE)
@@ -34,22 +34,23 @@ def simulate(
         float | None, typer.Option(min=0, help="Budget: hours of training of all workers together.")
     ] = None,
     budget_trainings: Annotated[
-        float | None, typer.Option(min=0, help=f"Budget: in whole trainings of average length; {_TRAININGS:g} if none.")
+        float | None,
+        typer.Option(min=0, help=f"Budget: in full trainings of average length; default: {_DEFAULT_TRAININGS:g}."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches that each figure is the mean of.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of simulated searches to average.")] = 20,
     rungs: Annotated[
         list[str] | None,
         typer.Option(
             metavar="N | adaptive-N | none",
-            help="Keep the best 1/N of each stage, of those that foretell the last but one, or all; repeatable: a row"
-            " each. The first rung is the experiment's.",
+            help="Keep the best 1/N after each stage (N), only after stages that rank like the last (adaptive-N), or"
+            " all (none); repeatable, with a row for each. The first rung is the experiment's.",
         ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one key of the file; repeatable.")
     ] = None,
 ) -> None:
-    """What would so many hours buy, and with which rungs? Whole searches, played over recorded curves."""
+    """Simulate whole searches on recorded curves, to compare budgets and rungs."""
     from rich.console import Console
 
     from search.experiment.experiment import load
@@ -79,20 +80,20 @@ def simulate(
     console.print(table(found))
     if any(one.ran_out for one in found.values()):
         warn(
-            "warning: some searches took all recorded configurations, where a real one would go on:"
+            "warning: some searches used all recorded configurations, where a real one would continue:"
             " record more for this budget"
         )
 
 
 def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
-    """The blackbox of a file. Raises CurvesError naming file, line and parameter where the experiment is another."""
+    """The curves of a file. Raises CurvesError naming file, line and parameter if they do not fit the experiment."""
     from search.errors import CurvesError
     from search.simulator.blackboxes import RecordedCurves
     from search.simulator.curves import read_curves
 
     found = read_curves(curves)
     for line, curve in enumerate(found, start=_FIRST_LINE):
-        for name, wrong in experiment.space.contains(curve.params):
+        for name, wrong in experiment.space.problems(curve.params):
             raise CurvesError(
                 f"{curves}:{line}: {name}: {wrong} (the space of {experiment.path}); expected curves recorded from this"
                 " space: simulate with the experiment that was recorded, or record this one"
@@ -103,7 +104,7 @@ def recorded(experiment: "Experiment", curves: Path) -> "RecordedCurves":
 
 
 def table(found: "dict[str, Forecast]") -> "Table":
-    """A row for each ladder."""
+    """A table with a row for each ladder."""
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
@@ -115,7 +116,7 @@ def table(found: "dict[str, Forecast]") -> "Table":
 
 
 def _cells(one: "Forecast") -> Sequence[str]:
-    from search.terminal.wording import duration_text
+    from search.terminal.formatting import duration_text
 
     return (
         "-" if one.holdout_accuracy is None else f"{one.holdout_accuracy:.4f}",
@@ -145,11 +146,11 @@ def _budget_s(blackbox: "RecordedCurves", hours: float | None, trainings: float 
         raise typer.BadParameter("give --hours or --budget-trainings, not both")
     if hours is not None:
         return hours * 3600
-    return (_TRAININGS if trainings is None else trainings) * _training_s(blackbox)
+    return (_DEFAULT_TRAININGS if trainings is None else trainings) * _training_s(blackbox)
 
 
 def _training_s(blackbox: "RecordedCurves") -> float:
-    """Mean seconds of a whole training; those that broke off are none. Raises CurvesError where all did."""
+    """Mean seconds of a complete training. Raises CurvesError if there is none."""
     from search.errors import CurvesError
 
     whole = [row[0].seconds for row in blackbox.rows if not row[0].infeasible]
@@ -161,12 +162,12 @@ def _training_s(blackbox: "RecordedCurves") -> float:
 def _opening(
     experiment: "Experiment", blackbox: "RecordedCurves", *, budget_s: float, workers: int, seeds: int
 ) -> tuple[str, ...]:
-    from search.terminal.wording import duration_text
+    from search.terminal.formatting import duration_text
 
     training_s = _training_s(blackbox)
-    spent = f"{duration_text(budget_s)} of all workers' training = {budget_s / training_s:.1f} whole trainings"
+    spent = f"{duration_text(budget_s)} of all workers' training = {budget_s / training_s:.1f} full trainings"
     return (
-        f"{blackbox.size} recorded configurations; mean whole training: {duration_text(training_s)}",
+        f"{blackbox.size} recorded configurations; mean full training: {duration_text(training_s)}",
         f"budget: {spent}; workers: {workers}",
-        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage go on",
+        f"means over {seeds} searches by {experiment.search.sampler}; no finals; the best 1/N of a stage continue",
     )

@@ -1,4 +1,4 @@
-"""carsearch store: the artefacts that trials share on this node."""
+"""carsearch store: the artefacts that trials on this node share."""
 
 import time
 from datetime import timedelta
@@ -13,7 +13,7 @@ store_app = typer.Typer(help="Shared artefacts on this node.", no_args_is_help=T
 
 Root = Annotated[
     Path | None,
-    typer.Option(help="The store's folder; else $CARSEARCH_STORE, else the user's cache."),
+    typer.Option(help="The store's folder; default: $CARSEARCH_STORE, else the user's cache."),
 ]
 
 
@@ -37,14 +37,14 @@ def store_ls(root: Root = None) -> None:
 
 @store_app.command("verify")
 def store_verify(root: Root = None) -> None:
-    """Read everything and compare it with its hash; what is damaged is named and removed. Exit 1 if anything was."""
+    """Compare every artefact with its hash; name and remove damaged ones. Exit 1 if there were any."""
     from carcls.store.damage import verify
 
     folder = _root(root)
     verdicts = verify(folder)
     damaged = [verdict for verdict in verdicts if not verdict.is_whole]
     for verdict in damaged:
-        warn(f"damaged: {verdict.path} ({verdict.name}); removed, its next use builds it anew")
+        warn(f"damaged: {verdict.path} ({verdict.name}); removed, its next use rebuilds it")
     say(f"store: {folder}: {len(verdicts)} checked, {len(damaged)} damaged")
     if damaged:
         raise typer.Exit(1)
@@ -54,9 +54,9 @@ def store_verify(root: Root = None) -> None:
 def store_clean(
     root: Root = None,
     kind: Annotated[str | None, typer.Option(help="Only artefacts of this kind, such as pixels.")] = None,
-    older_than_days: Annotated[float | None, typer.Option(min=0, help="Only what was not used for so long.")] = None,
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="Only artefacts unused for so long.")] = None,
 ) -> None:
-    """Remove everything that no process has open, and what dead processes left."""
+    """Remove all artefacts that no process has open, and remains of dead processes."""
     from carcls.store.inventory import clean, survey
 
     folder = _root(root)

@@ -1,20 +1,22 @@
-"""The store's artefacts as lines of a table, for `carsearch store ls`. Reads their trailers, changes nothing."""
+"""The table of artefacts for `carsearch store ls`. Reads their trailers, changes nothing."""
 
 from collections.abc import Sequence
 
 from carcls.store.artefact import artefact_name, description
 from carcls.store.inventory import Entry
+from search.terminal.formatting import size_text
+from search.terminal.table import table_lines
 
 _HEADINGS = ("artefact", "shape", "dtype", "size", "made", "last use", "in use", "of")
 
 
 def store_table(entries: Sequence[Entry], *, now_unix_s: float) -> list[str]:
-    """A line for each artefact, with headings and a sum."""
+    """A line for each artefact, with a header and a total."""
+    if not entries:
+        return ["empty"]
     rows = [_HEADINGS, *(_row(entry, now_unix_s) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = sum(entry.size_bytes for entry in entries)
-    return [*lines, f"{len(entries)} artefacts, {size_text(total)}"] if entries else ["empty"]
+    return [*table_lines(rows, left=range(len(_HEADINGS))), f"{len(entries)} artefacts, {size_text(total)}"]
 
 
 def _row(entry: Entry, now_unix_s: float) -> tuple[str, ...]:
@@ -37,14 +39,6 @@ def _row(entry: Entry, now_unix_s: float) -> tuple[str, ...]:
         held,
         description(artefact.key),
     )
-
-
-def size_text(size_bytes: int) -> str:
-    """Powers of ten: '2.34 GB'."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= scale:
-            return f"{size_bytes / scale:.3g} {unit}"
-    return f"{size_bytes} B"
 
 
 def age_text(seconds: float) -> str:

@@ -20,7 +20,7 @@ from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.node_store import open_store
 from search.experiment.paths import policy_files
-from search.experiment.patience import without_patience
+from search.experiment.runtime_settings import without_runtime_settings
 from search.experiment.yaml_source import Plain
 from search.study.checked_files import keep_files
 from search.study.final_lock import retraining
@@ -92,7 +92,7 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
         )
     folder = _place(experiment)
     if folder.root.exists() and not replace:
-        _same_settings(folder, experiment, but_for=without_patience)
+        _same_settings(folder, experiment, but_for=without_runtime_settings)
         return folder
     return _create(folder, experiment, searched=False, replace=replace)
 

@@ -1,1 +1,1 @@
-"""The experiment file: YAML text -> Experiment."""
+"""The experiment file: from YAML text to a checked `Experiment`."""

@@ -13,9 +13,9 @@ _SECTION: KeyPath = ("search", "baseline")
 
 
 def read_baseline(tree: Mapping[str, Plain], space: Space, problems: Problems) -> dict[str, Value]:
-    """A value for every parameter active in the default recipe: as written, else its domain's default.
+    """A value for every parameter active in the default recipe: the one in the file, else its domain's default.
 
-    The option of a choice of named mappings is written as its name, or as a mapping from its name to the values inside.
+    An option of a choice of named mappings is given by its name, or as a mapping from its name to the values inside.
     """
     search = tree.get("search")
     raw = search.get("baseline") if isinstance(search, dict) else None
@@ -39,8 +39,8 @@ def read_baseline(tree: Mapping[str, Plain], space: Space, problems: Problems) -
     return params
 
 
-def drop_fixed(tree: dict[str, Plain], fixed: tuple[KeyPath, ...]) -> None:
-    """Take out of the baseline what `--set` has fixed in `train`: there is nothing left to give a value for."""
+def drop_fixed_values(tree: dict[str, Plain], fixed: tuple[KeyPath, ...]) -> None:
+    """Removes from the baseline, in place, values of domains that `--set` has replaced by fixed values in `train`."""
     search = tree.get("search")
     raw = search.get("baseline") if isinstance(search, dict) else None
     for path in fixed:
@@ -50,7 +50,7 @@ def drop_fixed(tree: dict[str, Plain], fixed: tuple[KeyPath, ...]) -> None:
 
 
 def _stands(tree: Plain, path: KeyPath) -> bool:
-    """False where a later override has put something else in place of what was around the key."""
+    """False if a later override replaced a section around the key."""
     for key in path:
         here = isinstance(tree, dict) and key in tree
         if not here and not (isinstance(tree, list) and isinstance(key, int) and key < len(tree)):
@@ -79,12 +79,12 @@ def _written(parameter: Parameter, leaves: Mapping[str, tuple[Plain, KeyPath]]) 
 
 def _unused(name: str, tree: Mapping[str, Plain], space: Space) -> str:
     if name in space.domains:
-        return "exists only under an option that the baseline does not choose"
+        return "exists only with an option that the baseline does not choose"
     node: Plain = tree
     for key in name.split("."):
         node = _named(node, key)
     if node is not None:
-        return "is fixed in `train`; a baseline gives values for domains only"
+        return "is fixed in `train`; a baseline only gives values for domains"
     near = nearest_name(name, tuple(space.domains))
     return "is no parameter of this search" + (f"; did you mean `{near.removeprefix('train.')}`?" if near else "")
 
@@ -102,7 +102,7 @@ def _at(tree: Plain, path: KeyPath) -> Plain:
 
 
 def _names(tree: Plain, path: KeyPath) -> list[str]:
-    """A path as the baseline writes it: stages by name, no word `choice`."""
+    """A path as written in the baseline: stages by name, without the key `choice`."""
     names: list[str] = []
     for key in path:
         tree = tree[key]
@@ -113,7 +113,7 @@ def _names(tree: Plain, path: KeyPath) -> list[str]:
 
 
 def _remove(tree: dict[str, Plain], names: list[str]) -> None:
-    """Take a value out, and each section that is empty then."""
+    """Removes a value, and each section that becomes empty."""
     first, *rest = names
     inner = tree.get(first)
     if rest and isinstance(inner, dict):

@@ -1,4 +1,4 @@
-"""Which settings of a study may change once it exists, and why the others may not: one table that knows every key."""
+"""Which settings of an existing study may change, and why the others may not. The tables here cover every key."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ RESUMABLE = (
     "search.deadline",
     "store",
 )
-"""Keys that a resumed search may change: how much and where, never what the finished trials mean."""
+"""Keys that a resumed search may change: they set how much is searched and where, not what finished trials mean."""
 
 RETRAINABLE = (
     "retrain",
@@ -37,16 +37,16 @@ FIXED: Mapping[str, str] = {
     "train": "finished trials were proposed and trained within this space",
     "search.seed": "it drew the finished trials and the views of their photos",
     "search.rank_by": "it ranked the finished trials",
-    "search.sampler": "it proposed the finished trials, from its first points on",
-    "search.scheduler": "its rungs have decided who went on",
+    "search.sampler": "it proposed the finished trials",
+    "search.scheduler": "its rungs decided which trials continued",
     "search.baseline": "trial 0 was trained with it",
-    "search.deterministic": "finished trials were trained with the kernels that it chose",
-    "retrain": "it is the final training's: give it to 'carsearch retrain'",
-    "tta": "it is the final training's: give it to 'carsearch retrain'",
+    "search.deterministic": "it chose the kernels of the finished trials",
+    "retrain": "it belongs to the final training: give it to 'carsearch retrain'",
+    "tta": "it belongs to the final training: give it to 'carsearch retrain'",
     "record": "it numbers the points of a recording",
-    "results": "the study lies there: move the folder itself",
+    "results": "the study is stored there: move the folder itself",
 }
-"""Why a key does not change: its new value would give finished trials another meaning, or belongs elsewhere."""
+"""Why each other key is fixed: a new value would change the meaning of finished trials, or belongs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +55,38 @@ class Change:
 
     key: str
     old: Plain
-    """None: the default."""
+    """None for the default."""
     new: Plain
     time: str = ""
-    """When it was recorded: UTC, ISO 8601."""
+    """When it was recorded, in UTC, ISO 8601."""
 
     def __str__(self) -> str:
         return f"{self.key}: {_text(self.old)} -> {_text(self.new)}"
 
     @property
     def override(self) -> str:
-        """As `--set` takes it: JSON, which is YAML but for what does not print."""
+        """As an argument of `--set`: JSON, with unprintable characters escaped so that it is YAML."""
         text = json.dumps(self.new, ensure_ascii=False)
         return f"{self.key}={''.join(char if char.isprintable() else f'{chr(92)}U{ord(char):08x}' for char in text)}"
 
 
 def refusal(override: str, changeable: Sequence[str]) -> str | None:
-    """Why an override of an existing study is refused; None where it is not. Its key may be unknown altogether."""
+    """Why an override of an existing study is refused, or None if it is allowed. Its key may be unknown."""
     key = override.partition("=")[0].strip()
     if _covered(key, changeable):
         return None
     reason = next((reason for fixed, reason in FIXED.items() if _covered(key, (fixed,))), None)
     if reason is None and _covered(key, RESUMABLE):
-        reason = "it is the search's: give it to 'carsearch resume'"
+        reason = "it belongs to the search: give it to 'carsearch resume'"
     because = f": {reason}" if reason else ""
     return f"--set {override}: {key} cannot change in an existing study{because}; what can: {', '.join(changeable)}"
 
 
 def differences(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> list[Change]:
-    """What to change of one tree to have the other, by dotted path: plain values, whole lists, and whole sections where
-    one lost a key. A null is as good as no key."""
+    """The changes that turn the old tree into the new one, by dotted path. Pure.
+
+    Lists change as a whole, and so does a section that lost a key. A null equals a missing key.
+    """
     changes: list[Change] = []
     _compare((), old, new, changes)
     return changes

@@ -1,4 +1,4 @@
-"""Before any GPU is used: the corners of the space, and samples of it, against the training schema."""
+"""Checks the corners of the space, and samples of it, against the training schema before any GPU is used."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from search.experiment.domains import Uniform, Value
 from search.experiment.overlay import overlay
 from search.experiment.paths import WEIGHT_SUFFIXES, WEIGHT_WORDS
 from search.experiment.problems import Problems
-from search.experiment.schema import Wrong, check
+from search.experiment.schema import Violation, check
 from search.experiment.space import Parameter, Resolved, Space
 from search.experiment.yaml_source import KeyPath, Plain
 
 SAMPLES = 256
-"""Random configurations that a check tries; rarer mistakes show when a configuration is bound."""
+"""Random configurations that a check tries. Rarer mistakes are reported when a configuration is bound."""
 
 
 def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[str, Plain], problems: Problems) -> None:
-    """Note all that keeps the baseline, the ends of each domain or a sample from being trained and retrained."""
+    """Notes what keeps the baseline, a corner of a domain, or a sample from being trained or retrained."""
     checker = _Checker(space, retrain, problems)
     for params in _corners(space, baseline):
         checker.try_params(params)
@@ -30,8 +30,8 @@ def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[st
     checker.check_retrain_stages()
 
 
-def wrong_weights(weights: str) -> str | None:
-    """What is wrong with a value of `weights`, as far as can be told without the file."""
+def weights_problem(weights: str) -> str | None:
+    """What is wrong with a value of `weights`, without opening the file; or None."""
     if weights in WEIGHT_WORDS or weights.endswith(WEIGHT_SUFFIXES):
         return None
     near = nearest_name(weights, WEIGHT_WORDS)
@@ -43,8 +43,8 @@ def wrong_weights(weights: str) -> str | None:
     return f"unknown weights {weights!r}; {expected}"
 
 
-def origin(sources: Mapping[KeyPath, KeyPath], path: KeyPath, otherwise: KeyPath) -> KeyPath:
-    """Where a place of a resolved tree stands in the file; `otherwise` stands for the top."""
+def source_path(sources: Mapping[KeyPath, KeyPath], path: KeyPath, otherwise: KeyPath) -> KeyPath:
+    """The path in the file of a path in a resolved tree. otherwise: the file's path of the tree's top."""
     for length in range(len(path), 0, -1):
         if path[:length] in sources:
             return sources[path[:length]] + path[length:]
@@ -52,10 +52,10 @@ def origin(sources: Mapping[KeyPath, KeyPath], path: KeyPath, otherwise: KeyPath
 
 
 def _corners(space: Space, baseline: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """The baseline, then each parameter at each of its ends with the others at their values in the baseline."""
+    """The baseline, then each parameter at each of its corners with all others at the baseline."""
     yield dict(baseline)
     for parameter in space.parameters:
-        for end in parameter.domain.ends():
+        for end in parameter.domain.corners():
             forced: dict[str, Value] = {**baseline, **dict(parameter.under), parameter.name: end}
             yield space.collect(lambda other, forced=forced: _value(other, forced))  # type: ignore[misc] # mypy cannot infer a lambda with a default
 
@@ -81,12 +81,12 @@ class _Checker:
             self._try_retrain(config)
             return
         for wrong in config:
-            path = origin(resolved.sources, wrong.path, ("train",))
+            path = source_path(resolved.sources, wrong.path, ("train",))
             if not self.problems.is_broken(path) and not (wrong.is_missing and self.problems.any_broken):
                 self._add(path, wrong.message + self._number_hint(path, wrong))
 
     def _add(self, path: KeyPath, message: str) -> None:
-        """One problem for each place and expectation, whatever the values found."""
+        """Adds one problem for each path and expectation, regardless of the values found."""
         expectation = message.partition(", found")[0]
         if (path, expectation) not in self._seen:
             self._seen.add((path, expectation))
@@ -94,12 +94,12 @@ class _Checker:
 
     def _note_weights(self, resolved: Resolved, section: KeyPath) -> None:
         weights = resolved.tree.get("weights")
-        message = wrong_weights(weights) if isinstance(weights, str) else None
+        message = weights_problem(weights) if isinstance(weights, str) else None
         if message:
-            self._add(origin(resolved.sources, ("weights",), section), message)
+            self._add(source_path(resolved.sources, ("weights",), section), message)
 
-    def _number_hint(self, path: KeyPath, wrong: Wrong) -> str:
-        """Someone who writes `uniform` for a whole number meant `int`."""
+    def _number_hint(self, path: KeyPath, wrong: Violation) -> str:
+        """A hint for `uniform` on a whole number, where `int` was meant."""
         is_uniform = any(
             parameter.source == path and isinstance(parameter.domain, Uniform) for parameter in self.space.parameters
         )
@@ -113,10 +113,10 @@ class _Checker:
                 self._note_weights(resolved, ("retrain",))
             return
         for wrong in changed:
-            self._add(origin(resolved.sources, wrong.path, ("retrain",)), wrong.message)
+            self._add(source_path(resolved.sources, wrong.path, ("retrain",)), wrong.message)
 
     def check_retrain_stages(self) -> None:
-        """A stage that `retrain` changes must exist in some configuration."""
+        """Notes stages in `retrain` that exist in no configuration."""
         stages = self.retrain.get("stages")
         for name in stages if isinstance(stages, dict) and self._stage_names else ():
             if name not in self._stage_names:

@@ -1,18 +1,18 @@
-"""How domains are written: a mapping such as `{uniform: [0, 0.5], step: 0.1}` -> a Domain, or what is wrong with it."""
+"""The syntax of domains: reads a mapping such as `{uniform: [0, 0.5], step: 0.1}` into a Domain."""
 
 from collections.abc import Mapping
 
 from search.experiment.domains import Choice, Domain, Integer, LogUniform, Uniform
 
 DOMAIN_KEYS = ("choice", "uniform", "loguniform", "int")
-"""A mapping with one of these keys is a domain; no setting has such a name."""
+"""A mapping with one of these keys is a domain. No setting has such a name."""
 
 LARGEST = 2**53
-"""Bound of all numbers in domains: whole numbers up to here are exact as floats."""
+"""Bound of all numbers in domains: floats represent whole numbers exactly up to here."""
 
 
 class DomainError(ValueError):
-    """A domain that cannot be understood; the message says what was found and expected."""
+    """An invalid domain; the message says what was found and expected."""
 
 
 def read_domain(raw: Mapping[str, object]) -> Domain:
@@ -27,8 +27,8 @@ def read_domain(raw: Mapping[str, object]) -> Domain:
     allowed = {"uniform": {"step"}, "int": {"step", "log"}}.get(kind, set())
     for extra in raw:
         if extra != kind and extra not in allowed:
-            beside = f"only {' and '.join(sorted(allowed))} may" if allowed else "nothing may"
-            raise DomainError(f"unknown key {extra!r} in a domain; {beside} stand beside `{kind}`")
+            beside = f"expected only {' and '.join(sorted(allowed))}" if allowed else "expected nothing"
+            raise DomainError(f"unknown key {extra!r} in a domain; {beside} beside `{kind}`")
     if kind == "choice":
         return _choice(raw["choice"])
     if kind == "int":

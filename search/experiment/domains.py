@@ -1,4 +1,4 @@
-"""What a parameter may be: a choice, a range of numbers, a range of whole numbers. Pure values, no names, no YAML."""
+"""Domains of parameters: a choice, a range of numbers, or a range of whole numbers. Pure values without names."""
 
 import math
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from typing import Protocol
 import numpy as np
 
 Value = int | float | str | bool | None
-"""What a parameter's value can be; survives JSON."""
+"""The types of a parameter's value; JSON preserves them."""
 
 
 class TrialLike(Protocol):
-    """What `Space.suggest` asks of an Optuna trial, real or fixed."""
+    """The methods of an Optuna trial that `Space.suggest` uses."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """A number of [low, high]."""
+        """A number in [low, high]."""
         ...
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A whole number of [low, high]."""
+        """A whole number in [low, high]."""
         ...
 
     def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
@@ -32,7 +32,7 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few values, in the order written; the first is the default."""
+    """One of a few values, in file order; the first is the default."""
 
     values: tuple[Value, ...]
 
@@ -40,8 +40,8 @@ class Choice:
         """The first value."""
         return self.values[0]
 
-    def ends(self) -> tuple[Value, ...]:
-        """The values that a check must try: all."""
+    def corners(self) -> tuple[Value, ...]:
+        """The values that a check must try: all of them."""
         return self.values
 
     def draw(self, rng: np.random.Generator) -> Value:
@@ -49,11 +49,11 @@ class Choice:
         return self.values[int(rng.integers(len(self.values)))]
 
     def at(self, unit: float) -> Value:
-        """The value at a place of [0, 1): equal shares."""
+        """The value at a position in [0, 1); each value has an equal share."""
         return self.values[_step_at(unit, len(self.values))]
 
     def unit(self, value: Value) -> float:
-        """The middle of a value's share of [0, 1). Raises ValueError for another one."""
+        """The middle of a value's share of [0, 1). Raises ValueError for an unknown value."""
         return (self.values.index(value) + 0.5) / len(self.values)
 
     def suggest(self, trial: TrialLike, name: str) -> Value:
@@ -69,18 +69,18 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """A number of [low, high], every one equally likely; with a step, one of low, low + step, ..."""
+    """A number in [low, high], uniformly distributed; with a step, one of low, low + step, ..."""
 
     low: float
     high: float
     step: float | None = None
 
     def default(self) -> float:
-        """The arithmetic middle, or the step nearest to it."""
+        """The arithmetic mean of the bounds, or the step nearest to it."""
         middle = (self.low + self.high) / 2
         return middle if self.step is None else self._at(round((middle - self.low) / self.step))
 
-    def ends(self) -> tuple[Value, ...]:
+    def corners(self) -> tuple[Value, ...]:
         """The values that a check must try."""
         return (self.low, self.top)
 
@@ -91,13 +91,13 @@ class Uniform:
         return self._at(int(rng.integers(self._count + 1)))
 
     def at(self, unit: float) -> float:
-        """The value at a place of [0, 1): equal lengths have equal shares."""
+        """The value at a position in [0, 1); equal lengths have equal shares."""
         if self.step is None:
             return self.low + unit * (self.high - self.low)
         return self._at(_step_at(unit, self._count + 1))
 
     def unit(self, value: float) -> float:
-        """A value's place in [0, 1], the middle of its share where there are steps."""
+        """A value's position in [0, 1]; with steps, the middle of its share."""
         if self.step is None:
             return _share(value, self.low, self.high)
         return (round((value - self.low) / self.step) + 0.5) / (self._count + 1)
@@ -122,7 +122,7 @@ class Uniform:
         if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.top:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
-        return abs(steps - round(steps)) < 1e-8  # what Optuna forgives
+        return abs(steps - round(steps)) < 1e-8  # Optuna's own tolerance
 
     def __str__(self) -> str:
         return f"uniform [{self.low:g}, {self.high:g}]" + (f" step {self.step:g}" if self.step else "")
@@ -130,32 +130,32 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class LogUniform:
-    """A number of [low, high], its logarithm equally likely."""
+    """A number in [low, high], its logarithm uniformly distributed."""
 
     low: float
     high: float
 
     def default(self) -> float:
-        """The geometric middle, to six digits."""
+        """The geometric mean of the bounds, to six digits."""
         middle = math.exp((math.log(self.low) + math.log(self.high)) / 2)
         return min(max(float(f"{middle:.6g}"), self.low), self.high)
 
-    def ends(self) -> tuple[Value, ...]:
+    def corners(self) -> tuple[Value, ...]:
         """The values that a check must try."""
         return (self.low, self.high)
 
     def draw(self, rng: np.random.Generator) -> float:
-        """One value, its logarithm equally likely."""
+        """One value, its logarithm uniformly distributed."""
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         return min(max(value, self.low), self.high)  # exp(log(x)) may leave the range by one bit
 
     def at(self, unit: float) -> float:
-        """The value at a place of [0, 1): equal factors have equal shares."""
+        """The value at a position in [0, 1); equal factors have equal shares."""
         value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
         return min(max(value, self.low), self.high)
 
     def unit(self, value: float) -> float:
-        """A value's place in [0, 1]."""
+        """A value's position in [0, 1]."""
         return _share(math.log(value), math.log(self.low), math.log(self.high))
 
     def suggest(self, trial: TrialLike, name: str) -> float:
@@ -171,7 +171,7 @@ class LogUniform:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A whole number of [low, high]: low, low + step, ...; with `log`, its logarithm about equally likely."""
+    """A whole number in [low, high]: low, low + step, ...; with `log`, its logarithm is about uniformly distributed."""
 
     low: int
     high: int
@@ -179,11 +179,11 @@ class Integer:
     log: bool = False
 
     def default(self) -> int:
-        """The middle (geometric with `log`), or the step nearest to it."""
+        """The mean of the bounds (geometric with `log`), or the step nearest to it."""
         middle = math.sqrt(self.low) * math.sqrt(self.high) if self.log else (self.low + self.high) / 2
         return self.low + self.step * round((middle - self.low) / self.step)
 
-    def ends(self) -> tuple[Value, ...]:
+    def corners(self) -> tuple[Value, ...]:
         """The values that a check must try."""
         return (self.low, self.top)
 
@@ -195,14 +195,14 @@ class Integer:
         return min(max(value, self.low), self.high)
 
     def at(self, unit: float) -> int:
-        """The value at a place of [0, 1): equal shares, or with `log` shares as of the logarithm."""
+        """The value at a position in [0, 1); equal shares, or with `log` equal shares of the logarithm."""
         if not self.log:
             return self.low + self.step * _step_at(unit, (self.top - self.low) // self.step + 1)
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return min(max(round(math.exp(low + unit * (high - low))), self.low), self.high)
 
     def unit(self, value: int) -> float:
-        """A value's place in [0, 1], within its share."""
+        """A value's position in [0, 1], within its share."""
         if not self.log:
             return ((value - self.low) // self.step + 0.5) / ((self.top - self.low) // self.step + 1)
         return _share(math.log(value), math.log(self.low - 0.5), math.log(self.high + 0.5))

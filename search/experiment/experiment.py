@@ -1,4 +1,4 @@
-"""load(file, overrides) -> Experiment: one file read, checked as a whole, and frozen."""
+"""`load` reads an experiment file, checks it as a whole, and returns a frozen `Experiment`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from carcls.config import TrainConfig
 from search.errors import ExperimentError, Problem
-from search.experiment.baseline import drop_fixed, read_baseline
-from search.experiment.checks import check_space, origin
+from search.experiment.baseline import drop_fixed_values, read_baseline
+from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
 from search.experiment.overlay import overlay
 from search.experiment.overrides import apply_overrides
 from search.experiment.paths import make_absolute, missing_files
 from search.experiment.problems import Problems, dotted
 from search.experiment.renamed import with_new_names
-from search.experiment.schema import Wrong, check
+from search.experiment.schema import Violation, check
 from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
@@ -31,10 +31,10 @@ from search.experiment.yaml_source import KeyPath, Plain, Source, dump, read_sou
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment file, checked. Equal where the same is searched in the same way, wherever the files lie."""
+    """A checked experiment file. Equal if the same search would run, wherever the files are."""
 
     path: Path = field(compare=False)
-    """The file that it was loaded from."""
+    """The file it was loaded from."""
     name: str
     data: DataSettings
     search: SearchSettings
@@ -42,29 +42,29 @@ class Experiment:
     store: StoreSettings
     record: RecordSettings
     results: Path
-    """The folder of all studies; this one's is `results / name`."""
+    """The folder of all studies; this study's folder is `results / name`."""
     space: Space
     baseline: Mapping[str, Value]
     """A value for every parameter active in the default recipe."""
     retrain: Mapping[str, Plain]
-    """What the final training changes, a tree like `train`."""
+    """Changes for the final training, a tree like `train`."""
     folds: int
-    """Final trainings, each with another part of the labelled photos as validation; 1: one, on the study's split."""
+    """Number of final trainings, each validating on another part of the labelled photos; 1: the study's own split."""
     tree: Mapping[str, Plain] = field(repr=False)
     """The whole file as plain values: overrides applied, paths absolute."""
 
     @property
     def is_fixed(self) -> bool:
-        """True where nothing is searched: one configuration."""
+        """True if nothing is searched: the file has no domains."""
         return not self.space.parameters
 
     def bind(self, params: Mapping[str, Value]) -> TrainConfig:
         """The configuration at one point of the space.
 
-        Raises ExperimentError naming each parameter that is missing, unknown or out of range, and what the training
-        schema refuses.
+        Raises ExperimentError naming each parameter that is missing, unknown or out of range, or each violation of the
+        training schema.
         """
-        wrong = self.space.contains(params)
+        wrong = self.space.problems(params)
         if wrong:
             where = {parameter.name: parameter.where for parameter in self.space.parameters}
             raise ExperimentError(tuple(Problem(where.get(name, str(self.path)), name, text) for name, text in wrong))
@@ -75,9 +75,9 @@ class Experiment:
         raise ExperimentError(tuple(self._problem(wrong, resolved.sources, "train") for wrong in config))
 
     def retrain_config(self, config: TrainConfig) -> TrainConfig:
-        """A configuration with `retrain` over it; stages that it does not have are passed over.
+        """A configuration with the `retrain` changes applied; changes to stages that it does not have are ignored.
 
-        Raises ExperimentError where the two do not go together.
+        Raises ExperimentError if the result violates the training schema.
         """
         resolved = overlay(config.model_dump(mode="json"), self.retrain, ("retrain",))
         changed = check(TrainConfig, resolved.tree)
@@ -85,60 +85,60 @@ class Experiment:
             return changed
         raise ExperimentError(tuple(self._problem(wrong, resolved.sources, "retrain") for wrong in changed))
 
-    def _problem(self, wrong: Wrong, sources: Mapping[KeyPath, KeyPath], section: str) -> Problem:
-        key = dotted(self.tree, origin(sources, wrong.path, (section,)))
+    def _problem(self, wrong: Violation, sources: Mapping[KeyPath, KeyPath], section: str) -> Problem:
+        key = dotted(self.tree, source_path(sources, wrong.path, (section,)))
         return Problem(str(self.path), key, wrong.message)
 
     def missing_files(self) -> tuple[Problem, ...]:
-        """Photos and weights that the file names and this machine does not have. A load does not ask for them."""
+        """Photos, weights and policies that the file names but this machine lacks. `load` does not check this."""
         missing = missing_files(dict(self.tree))
         return tuple(Problem(str(self.path), dotted(self.tree, place), message) for place, message in missing)
 
     def resolved_yaml(self) -> str:
-        """The file as it was understood: overrides applied, paths absolute. It loads to an equal experiment."""
+        """The file with overrides applied and absolute paths. It loads to an equal experiment."""
         opening = f"# {self.name}: the frozen copy of an experiment; overrides applied, paths absolute."
         return f"{opening}\n{dump(dict(self.tree))}"
 
     def summary_lines(self) -> tuple[str, ...]:
-        """What the search would do, in a few lines for the terminal."""
+        """A few lines for the terminal about what the search would do."""
         first = self.bind(self.baseline)
         stages = " + ".join(f"{stage.name} {stage.epochs}" for stage in first.stages)
         lines = [
-            f"photos: {self.data.root}, {self._held_back()}",
+            f"photos: {self.data.root}, {self._split_text()}",
             f"stages: {stages} = {first.total_epochs} epochs",
         ]
         if self.is_fixed:
             return (*lines, "one fixed recipe: no domains; train it with `carsearch train`")
-        lines.append(f"search: {self.search.trials} trials by {self.search.sampler}; {self._stopping()}")
+        lines.append(f"search: {self.search.trials} trials by {self.search.sampler}; {self._scheduler_text()}")
         for parameter in self.space.parameters:
             value = self.baseline.get(parameter.name, parameter.domain.default())
             lines.append(f"{parameter.name}: {parameter.domain}, first {value}")
         return tuple(lines)
 
-    def _stopping(self) -> str:
+    def _scheduler_text(self) -> str:
         scheduler = self.search.scheduler
         if scheduler.kind == "none":
             return "all run to the end"
         which = "after each stage" if scheduler.first_rung == 1 else f"from stage {scheduler.first_rung} on"
-        text = f"{which} the best 1/{scheduler.reduction_factor} go on"
-        return f"{text}, where order there is that of the last rung" if scheduler.kind == "adaptive" else text
+        text = f"{which} the best 1/{scheduler.reduction_factor} continue"
+        return f"{text}, at rungs that rank like the last one" if scheduler.kind == "adaptive" else text
 
-    def _held_back(self) -> str:
+    def _split_text(self) -> str:
         text = f"{self.data.validation.fraction:.0%} held back for validation"
         return text if self.data.holdout is None else f"{text}, {self.data.holdout.fraction:.0%} as holdout"
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> Experiment:
-    """Read and check an experiment file; `overrides` are `path=value` texts, applied in order.
+    """Reads and checks an experiment file.
 
-    Relative paths in the file are taken from the current folder; photos and weights need not exist. `stored`: the file
-    is a study's own, and may use old names of keys. Raises ExperimentError with every problem found: file and line,
-    key, what was expected, and the nearest valid name.
+    overrides: `path=value` texts, applied in order. stored: the file is a study's own copy, which may use old key
+    names. Relative paths are relative to the current folder; photos and weights need not exist. Raises ExperimentError
+    with every problem found: file and line, key, what was expected, and the nearest valid name.
     """
     source = read_source(path)
     if stored:
         source = replace(source, tree=with_new_names(source.tree))
-    drop_fixed(source.tree, apply_overrides(source, overrides))
+    drop_fixed_values(source.tree, apply_overrides(source, overrides))
     source.tree.setdefault("results", str(ExperimentSections.model_fields["results"].default))
     make_absolute(source.tree, Path.cwd())
     return _build(source, path)

@@ -1,4 +1,4 @@
-"""A tree of changes over a tree of values: how `retrain` changes a configuration. Pure."""
+"""Applies a tree of changes to a tree of values, as `retrain` changes a configuration. Pure."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,10 @@ from search.experiment.yaml_source import KeyPath, Plain, walk
 
 
 def overlay(base: Mapping[str, Plain], changes: Mapping[str, Plain], source: KeyPath) -> Resolved:
-    """`base` with `changes` over it: mappings merge, everything else is replaced.
+    """`base` with `changes` applied: mappings merge, everything else is replaced.
 
-    A mapping over a list of stages changes each stage that it names, and passes over names that are not there. `source`
-    is where the changes stand in the file; the result knows it of each value that was changed.
+    A mapping over a list of stages changes each stage that it names; unknown names are ignored. source: path of the
+    changes in the file, recorded for each changed value.
     """
     sources: dict[KeyPath, KeyPath] = {}
     return Resolved(_merge(dict(base), changes, (), source, sources), sources)

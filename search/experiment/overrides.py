@@ -1,7 +1,7 @@
-"""`--set path=value`: one value of the tree replaced before anything is checked.
+"""`--set path=value` replaces one value of the tree before anything is checked.
 
-A path is dotted; a stage goes by its name or its position, and an option of a choice by its name, so that the names
-of parameters (`train.stages.head.learning_rate`) work as paths.
+Paths are dotted. A stage is given by name or position and an option of a choice by name, so that parameter names
+(`train.stages.head.learning_rate`) are valid paths.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ _AFTER_THE_FILE = MAX_BYTES + 1
 
 
 def apply_overrides(source: Source, overrides: Sequence[str]) -> tuple[KeyPath, ...]:
-    """Put each `path=value` into the tree, in order; the paths that were set.
+    """Applies each `path=value` to the tree, in order and in place; returns the paths that were set.
 
-    A path may end in new keys: whether they exist is for the schema to say. Raises ExperimentError where a path leads
-    through a plain value or to a list item that does not exist, and where a value is not YAML.
+    A path may end in new keys, which the schema checks later. Raises ExperimentError if a path leads through a plain
+    value or to a missing list item, or if a value is not YAML.
     """
     return tuple(
         _override(source, override, Position(_AFTER_THE_FILE + number, f"--set {override}"))
@@ -54,13 +54,13 @@ def _override(source: Source, override: str, position: Position) -> KeyPath:
 
 
 def _locate(tree: Plain, segments: list[str], where: str) -> KeyPath:
-    """The place that a dotted path means; its last keys may be new, a list item must exist."""
+    """The key path of a dotted path. Its last keys may be new, but a list item must exist."""
     path: KeyPath = ()
     node = tree
     for number, segment in enumerate(segments):
         step = _step(node, segment)
         if step is None:
-            raise file_error(where, ".".join(segments), _lost(node, segments[:number], segment))
+            raise file_error(where, ".".join(segments), _no_such_item(node, segments[:number], segment))
         path += step
         for key in step:
             node = child(node, key)
@@ -82,7 +82,7 @@ def _step(node: Plain, segment: str) -> KeyPath | None:
     return (segment,) if node is None else None
 
 
-def _lost(node: Plain, parents: list[str], segment: str) -> str:
+def _no_such_item(node: Plain, parents: list[str], segment: str) -> str:
     parent = ".".join(parents)
     if not isinstance(node, list):
         return f"`{parent}` is {describe(node)}, not a section; set `{parent}` itself"

@@ -1,4 +1,4 @@
-"""Paths of an experiment file made absolute, so that its frozen copy means the same from any folder and node."""
+"""Paths in an experiment file: made absolute, so that the frozen copy works from any folder and node."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from search.experiment.domain_syntax import DOMAIN_KEYS
 from search.experiment.yaml_source import KeyPath, Plain, walk
 
 WEIGHT_WORDS = ("imagenet", "none", "sample")
-"""What `weights` may be beside a path."""
+"""Values of `weights` that are no paths."""
 WEIGHT_SUFFIXES = (".h5", ".npz")
 
 _DIGEST_BYTES = 8
 _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
-"""Name of a copy, see `copy_name`."""
+"""The names that `copy_name` makes."""
 
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"))
@@ -25,28 +25,28 @@ _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("sto
 
 
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
-    """Replace every relative path in the tree, in place, by the path from `folder`."""
+    """Replaces every relative path in the tree, in place, by one below `folder`."""
     for place, value in list(_paths(tree)):
         put(tree, place, _absolute(value, folder))
 
 
 def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
-    """Places that name a user's own augmentation policy, and the path that stands there."""
+    """Key paths that name an augmentation policy file, each with the file's path."""
     for place, value in _paths(tree):
         if place not in _PATHS and value.endswith(POLICY_FILE_SUFFIXES):
             yield place, value
 
 
 def copy_name(source: Path, content: bytes) -> str:
-    """Of a study's copy of a user's file: the same for the same content, another for any other."""
+    """Name of a study's copy of a user's file; it contains a hash of the content."""
     return f"{source.stem}-{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}{source.suffix}"
 
 
-def at_home(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:
-    """An experiment's tree in which each policy that was copied is named by its copy in `policies`, where that is.
+def with_local_policies(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:
+    """The tree with the paths of copied policies replaced by the copies in `policies`, if they exist there.
 
-    What a study keeps names its copies by where the study was made. A folder that was moved has them still, and by
-    their names they are the same: what is to be read is found so, and what is kept stays as it is.
+    A study records its copies by absolute path. After the study was moved, their names still identify them. The
+    recorded tree stays unchanged.
     """
     found = deepcopy(dict(tree))
     for place, path in list(policy_files(found)):
@@ -57,7 +57,7 @@ def at_home(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:
 
 
 def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
-    """Write a value over what stands at a place of the tree."""
+    """Replaces the value at a key path of the tree, in place."""
     parent: Plain = tree
     for key in place[:-1]:
         parent = parent[key]
@@ -65,7 +65,7 @@ def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
 
 
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
-    """Places whose photos, labels, weights or policies are not on this machine, and what to say of them."""
+    """Key paths whose photos, labels, weights or policies are missing on this machine, each with a message."""
     for place, value in _paths(tree):
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"
@@ -80,7 +80,7 @@ def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _is_file_of_training(path: KeyPath, value: str) -> bool:
-    """True for weights and augmentation policies that are files, wherever a training is told of."""
+    """True for weights and augmentation policies given as files, in any section that describes a training."""
     keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
     if not keys or keys[0] not in {"train", "retrain", "search"}:
         return False
@@ -91,4 +91,4 @@ def _is_file_of_training(path: KeyPath, value: str) -> bool:
 
 def _absolute(path: str, folder: Path) -> str:
     expanded = home_folder() / path[2:] if path.startswith("~/") else Path(path)
-    return str(folder / expanded)  # `..` stays: taking it out by text would be wrong behind a symbolic link
+    return str(folder / expanded)  # `..` is kept: removing it from the text would be wrong after a symbolic link

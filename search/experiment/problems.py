@@ -1,4 +1,4 @@
-"""Collects what is wrong in a file, each with line and key; nothing is reported twice, all of it in reading order."""
+"""Collects the problems of a file, each with line and key, without duplicates and in reading order."""
 
 from dataclasses import dataclass, field
 
@@ -9,14 +9,14 @@ from search.experiment.yaml_source import KeyPath, Plain, Source, child
 
 @dataclass
 class Problems:
-    """The problems of one source so far."""
+    """The problems found in one source so far."""
 
     source: Source
     _found: dict[Problem, int] = field(default_factory=dict)
     _broken: set[KeyPath] = field(default_factory=set)
 
     def add(self, path: KeyPath, message: str, *, broken: bool = False) -> None:
-        """Note a problem at a place of the tree. `broken`: what stands there cannot be checked any further."""
+        """Notes a problem at a key path. broken: the value there cannot be checked any further."""
         position = self.source.where(path)
         self._found.setdefault(Problem(position.text, dotted(self.source.tree, path), message), position.order)
         if broken:
@@ -24,24 +24,24 @@ class Problems:
 
     @property
     def any_broken(self) -> bool:
-        """True where some place cannot be checked any further."""
+        """True if some value cannot be checked any further."""
         return bool(self._broken)
 
     def is_broken(self, path: KeyPath) -> bool:
-        """True where a place, or a section around it, was noted as broken."""
+        """True if a key path, or a section around it, was noted as broken."""
         return any(path[:length] in self._broken for length in range(len(path) + 1))
 
     def __len__(self) -> int:
         return len(self._found)
 
     def raise_any(self) -> None:
-        """Raises ExperimentError with all problems in reading order, if there are any."""
+        """Raises ExperimentError with all problems in reading order, if any."""
         if self._found:
             raise ExperimentError(tuple(sorted(self._found, key=lambda problem: (self._found[problem], problem.key))))
 
 
 def dotted(tree: Plain, path: KeyPath) -> str:
-    """A place as users name it: stages by name, the words of domains left out."""
+    """A key path as users write it: stages by name, without the keywords of domains."""
     parts: list[str] = []
     node, in_domain = tree, False
     for key in path:

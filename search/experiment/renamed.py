@@ -1,15 +1,15 @@
-"""Keys that had another name once: new files must use the new one, stored files are read by either."""
+"""Renamed keys. New files must use the new name; a study's stored file may use either."""
 
 from collections.abc import Mapping
 
 from search.experiment.yaml_source import KeyPath, Plain
 
 RENAMED: Mapping[KeyPath, str] = {("data", "judge"): "holdout"}
-"""New name by old path."""
+"""The new name by the old path."""
 
 
 def with_new_names(tree: dict[str, Plain]) -> dict[str, Plain]:
-    """A stored file's tree under today's names. Pure; a key that has its new name already stays."""
+    """A stored file's tree with the current key names. Pure."""
     for path, new in RENAMED.items():
         tree = _renamed(tree, path, new)
     return tree

@@ -1,4 +1,4 @@
-"""A plain tree against a pydantic model, strictly, with errors in this program's words."""
+"""Validates a plain tree strictly against a pydantic model, with error messages for users."""
 
 import json
 import re
@@ -32,26 +32,26 @@ _EXPECTED = {
     "string_too_short": "some text",
     "string_pattern_mismatch": "a name of letters, digits, - and _",  # the only patterns are those of names
 }
-"""What a value should have been, by pydantic's error type; all other types say it in their message."""
+"""The expected value by pydantic's error type; other types name it in their message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """One thing that a model refuses."""
+class Violation:
+    """One violation of a model."""
 
     path: KeyPath
-    """From the top of the tree that was checked."""
+    """From the top of the checked tree."""
     message: str
     is_missing: bool = False
 
 
-def check(model: type[Model], tree: Plain) -> Model | tuple[Wrong, ...]:
-    """The model made of a tree, or all that keeps it from being made.
+def check(model: type[Model], tree: Plain) -> Model | tuple[Violation, ...]:
+    """The model of a tree, or all its violations.
 
-    Strict: no text is taken for a number, no number for true or false; a whole number may stand for a number.
+    Strict: text is not converted to a number, nor a number to true or false; a whole number is a valid number.
     """
     try:
-        # JSON mode: strict, and still a list for a tuple and text for a path
+        # JSON mode is strict, but accepts a list for a tuple and text for a path.
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         wrong = (
@@ -61,7 +61,7 @@ def check(model: type[Model], tree: Plain) -> Model | tuple[Wrong, ...]:
 
 
 def all_fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Every field of a model and of the models inside it, with its path without list positions."""
+    """Every field of a model and its nested models, with the field's path without list positions."""
     for name, info in model.model_fields.items():
         yield (*path, name), info
         inner = _model_in(info.annotation)
@@ -87,23 +87,23 @@ def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     return current
 
 
-def _translate(model: type[BaseModel], details: ErrorDetails) -> Wrong:
+def _translate(model: type[BaseModel], details: ErrorDetails) -> Violation:
     path = tuple(details["loc"])
     match details["type"]:
         case "missing":
-            return Wrong(path, "is missing", is_missing=True)
+            return Violation(path, "is missing", is_missing=True)
         case "extra_forbidden":
-            return Wrong(path, _unknown_key(model, path))
+            return Violation(path, _unknown_key(model, path))
         case "value_error":
             return _refused(model, path, str(details.get("ctx", {}).get("error", details["msg"])))
         case "literal_error":
-            return Wrong(path, _expected(details) + _near_literal(details))
+            return Violation(path, _expected(details) + _near_literal(details))
         case _:
-            return Wrong(path, _expected(details) + _domain_hint(details["input"]))
+            return Violation(path, _expected(details) + _domain_hint(details["input"]))
 
 
 def _is_echo(details: ErrorDetails, error: ValidationError) -> bool:
-    """True for a list that pydantic calls too short only because it refused the items."""
+    """True for a list that pydantic calls too short only because it rejected the items."""
     inside = [other["loc"] for other in error.errors(include_url=False)]
     path = details["loc"]
     return details["type"] == "too_short" and any(len(loc) > len(path) and loc[: len(path)] == path for loc in inside)
@@ -117,13 +117,13 @@ def _expected(details: ErrorDetails) -> str:
     return f"expected {expected}, found {describe(details['input'])}"
 
 
-def _refused(model: type[BaseModel], path: KeyPath, message: str) -> Wrong:
-    """A validator's own words. Those of a whole model begin with the key that they are about."""
+def _refused(model: type[BaseModel], path: KeyPath, message: str) -> Violation:
+    """A validator's own message. A message of a whole model begins with the key it is about."""
     key, colon, rest = message.partition(": ")
     owner = _model_at(model, path)
     if colon and owner is not None and key in owner.model_fields:
-        return Wrong((*path, key), rest)
-    return Wrong(path, message)
+        return Violation((*path, key), rest)
+    return Violation(path, message)
 
 
 def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
@@ -149,7 +149,7 @@ def _near_literal(details: ErrorDetails) -> str:
 
 
 def _domain_hint(found: object) -> str:
-    """A mapping where a value should be was meant as a domain."""
+    """A hint for a mapping in place of a value, which was probably meant as a domain."""
     if not isinstance(found, dict) or not found:
         return ""
     if any(key in DOMAIN_KEYS for key in found):

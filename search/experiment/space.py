@@ -1,9 +1,9 @@
-"""The search space: one training with domains in place of values. Pure; knows no file and no sampler.
+"""The search space: one training with domains instead of some values. Pure, without files or samplers.
 
-A space is a template: the tree of `train` in which a `Parameter` stands wherever the file has a domain. Everything it
-can do (bind, sample, suggest) is one walk in file order that asks a `choose` function at each parameter. A choice of
-named mappings is a parameter with branches: the chosen mapping's keys stand in its place, and parameters inside a
-branch exist only where its option is chosen.
+A space is a template: the tree of `train` with a `Parameter` for each domain. All its operations (bind, sample,
+suggest) are one walk in file order that calls a `choose` function at each parameter. A choice of named mappings is a
+parameter with branches: the keys of the chosen mapping take its place, and parameters inside a branch are active only
+if its option is chosen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,25 +22,25 @@ Choose: TypeAlias = Callable[["Parameter"], Value]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named degree of freedom."""
+    """One searched value."""
 
     name: str
-    """Dotted path with stage names, such as `train.stages.head.learning_rate`; the names of the options it stands under
-    follow the keys of their choices, as in `train.backbone.small.image_size`."""
+    """Dotted path with stage names, such as `train.stages.head.learning_rate`. Names of enclosing options follow the
+    keys of their choices, as in `train.backbone.small.image_size`."""
     domain: Domain
     source: KeyPath
-    """Where its domain stands in the file's tree."""
+    """Key path of its domain in the file's tree."""
     where: str = field(default="", compare=False)
-    """`file:line`, for errors."""
+    """`file:line`, for error messages."""
     branches: Mapping[str, dict[str, Template]] = field(default_factory=dict)
-    """By option, for a choice of named mappings; empty for all others."""
+    """The mapping of each option, for a choice of named mappings; else empty."""
     under: tuple[tuple[str, str], ...] = ()
-    """(parameter, option) of each choice that must be made so that this parameter exists, outermost first."""
+    """(parameter, option) of each choice that makes this parameter active, outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A tree without parameters, and where each of its values stands in the file."""
+    """A tree without parameters, and the key path in the file of each of its values."""
 
     tree: dict[str, Plain]
     sources: dict[KeyPath, KeyPath]
@@ -54,7 +54,7 @@ class Space:
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All parameters, those of every option included, in file order."""
+        """All parameters in file order, including those of every option."""
         return tuple(_parameters(self.template, None))
 
     @cached_property
@@ -63,9 +63,9 @@ class Space:
         return {parameter.name: parameter.domain for parameter in self.parameters}
 
     def active(self, params: Mapping[str, Value]) -> tuple[str, ...]:
-        """Names of the parameters that exist under the options chosen in `params`, in file order.
+        """Names of the parameters that the options chosen in `params` make active, in file order.
 
-        Where `params` leaves a choice of named mappings open, nothing under its options is active.
+        If `params` lacks a choice of named mappings, no parameter under its options is active.
         """
         return tuple(parameter.name for parameter in _parameters(self.template, params))
 
@@ -78,24 +78,24 @@ class Space:
         return self.collect(lambda parameter: parameter.domain.draw(rng))
 
     def suggest(self, trial: TrialLike) -> dict[str, Value]:
-        """A value for each active parameter, asked of an Optuna trial in file order: define by run."""
+        """A value for each active parameter, suggested by an Optuna trial in file order (define-by-run)."""
         return self.collect(lambda parameter: parameter.domain.suggest(trial, parameter.name))
 
     def collect(self, choose: Choose) -> dict[str, Value]:
-        """What `choose` says of each parameter that its own choices make active."""
+        """A value from `choose` for each parameter that the values so far make active."""
         params: dict[str, Value] = {}
-        for parameter in _parameters(self.template, params):  # which looks at each choice once it is made
+        for parameter in _parameters(self.template, params):  # reads each choice after it was made
             params[parameter.name] = choose(parameter)
         return params
 
     def resolve(self, choose: Choose) -> Resolved:
-        """The concrete tree under the values that `choose` gives, asked in file order."""
+        """The concrete tree with the values from `choose`, which is called in file order."""
         sources: dict[KeyPath, KeyPath] = {}
         tree = _fill_mapping(self.template, (), ("train",), choose, sources)
         return Resolved(tree, sources)
 
-    def contains(self, params: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
-        """What keeps `params` from being one point of this space: (parameter, what is wrong) pairs; empty: nothing."""
+    def problems(self, params: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
+        """Why `params` is not a point of this space, as (parameter, message) pairs; empty if it is one."""
         problems: list[tuple[str, str]] = []
         active = list(_parameters(self.template, params))
         for parameter in active:
@@ -106,13 +106,13 @@ class Space:
         known = {parameter.name for parameter in active}
         for name in params:
             if name not in known:
-                there = "exists only under another option" if name in self.domains else "is no parameter of this space"
+                there = "exists only with another option" if name in self.domains else "is no parameter of this space"
                 problems.append((name, there))
         return tuple(problems)
 
 
 def _parameters(node: Template, params: Mapping[str, Value] | None) -> Iterator[Parameter]:
-    """Parameters in file order: those active under `params`, or all where it is None."""
+    """Parameters in file order: those active under `params`, or all if it is None."""
     if isinstance(node, Parameter):
         yield node
         for option, branch in node.branches.items():

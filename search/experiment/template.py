@@ -1,4 +1,4 @@
-"""The file's `train` tree -> a Space: finds the domains, names the parameters, reports what cannot be understood."""
+"""Reads the file's `train` tree into a Space: finds domains, names parameters, and reports invalid ones."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Under = tuple[tuple[str, str], ...]
 
 
 def read_space(source: Source, problems: Problems) -> Space:
-    """The space of a source's `train` section; a domain that cannot be understood is reported and left null."""
+    """The space of a source's `train` section. An invalid domain is reported and replaced by null."""
     reader = _TemplateReader(source, problems)
     raw = source.tree.get("train")
     space = Space(reader.mapping(raw if isinstance(raw, dict) else {}, _Place(("train",), ("train",))))
@@ -32,13 +32,13 @@ def space_of(train: Mapping[str, Plain]) -> Space:
 
 
 def is_domain(raw: object) -> bool:
-    """True where the file means a domain, well formed or not."""
+    """True if the value is meant as a domain, valid or not."""
     return isinstance(raw, dict) and any(key in raw for key in DOMAIN_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the reader stands: in the tree, in names, and under which options."""
+    """The reader's position: key path, name, and enclosing options."""
 
     path: KeyPath
     name: tuple[str, ...]
@@ -102,13 +102,13 @@ class _TemplateReader:
                 self._problems.add(inside.path, message)
             usable = isinstance(body, dict) and not is_domain(body)
             if not usable:
-                message = f"the option needs a mapping of the keys that stand in place of `{place.path[-1]}`"
+                message = f"the option needs a mapping of the keys that replace `{place.path[-1]}`"
                 self._problems.add(inside.path, message, broken=True)
             branches[option] = self.mapping(body if usable else {}, inside)
         return branches
 
     def _check_merge(self, template: Mapping[str, Template], place: _Place) -> None:
-        """A key that an option brings must not stand beside it already."""
+        """Reports keys of an option that its choice's parent also sets."""
         for key, node in template.items():
             if not isinstance(node, Parameter):
                 continue
@@ -116,7 +116,7 @@ class _TemplateReader:
             for option, branch in node.branches.items():
                 for inner, child in branch.items():
                     for name in sorted(_brings(inner, child) & taken):
-                        message = f"option `{option}` sets `{name}`, which is set beside `{key}` already; keep one"
+                        message = f"option `{option}` sets `{name}`, which is already set beside `{key}`; keep one"
                         self._problems.add((*place.path, key, "choice", option, inner), message)
 
     def check_names(self, space: Space) -> None:
@@ -129,7 +129,7 @@ class _TemplateReader:
 
 
 def _brings(key: str, node: Template) -> set[str]:
-    """The keys that stand in the parent once all choices are made: the node's own, or those of its options."""
+    """The keys that a node contributes to its parent: its own, or those of its options."""
     if not isinstance(node, Parameter) or not node.branches:
         return {key}
     return {
@@ -138,6 +138,6 @@ def _brings(key: str, node: Template) -> set[str]:
 
 
 def _label(item: Plain, number: int) -> str:
-    """How a list item is called in names: a stage by its name."""
+    """A list item's label in parameter names: a stage's name, else its number."""
     name = item.get("name") if isinstance(item, dict) else None
     return name if isinstance(name, str) and _NAME.fullmatch(name) else str(number)

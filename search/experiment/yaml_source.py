@@ -1,6 +1,6 @@
-"""An experiment file's text -> plain tree and the position of every key, and back. Nothing of YAML leaves this room.
+"""Reads an experiment file into a plain tree with the position of every key, and writes it back.
 
-What YAML may hold here is the same as in a user's other files, see `carcls.system.documents`.
+Only this module handles YAML. It accepts the same YAML as `carcls.system.documents` does in other user files.
 """
 
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ _TEXT_TAG = "tag:yaml.org,2002:str"
 
 @dataclass(frozen=True)
 class Source:
-    """A tree of plain values that knows where each of its keys was written."""
+    """A tree of plain values with the position of each key in the file."""
 
     file: str
     tree: dict[str, Plain]
     positions: dict[KeyPath, Position] = field(default_factory=dict)
 
     def where(self, path: KeyPath) -> Position:
-        """The position of a key, or of the nearest section around it that was written."""
+        """The position of a key, or of the nearest enclosing section with a position."""
         for length in range(len(path), -1, -1):
             position = self.positions.get(path[:length])
             if position is not None:
@@ -38,15 +38,15 @@ class Source:
 
 
 def read_source(file: Path) -> Source:
-    """Read an experiment file.
+    """Reads an experiment file.
 
-    Raises ExperimentError naming file and line where the text is not one plain YAML mapping.
+    Raises ExperimentError naming file and line if the text is not one plain YAML mapping.
     """
     return parse_source(_read_text(file), str(file))
 
 
 def parse_source(text: str, file: str) -> Source:
-    """The tree and positions of YAML text; `file` is the name that positions carry."""
+    """The tree and positions of YAML text. file: the file name in positions."""
     tree, positions = _parsed(text, file)
     if not isinstance(tree, dict):
         raise file_error(f"{file}:1", "file", f"expected a mapping of sections, found {describe(tree)}")
@@ -54,7 +54,7 @@ def parse_source(text: str, file: str) -> Source:
 
 
 def parse_value(text: str, where: str) -> Plain:
-    """The plain value of YAML text that does not stand in a file; `where` is what errors name."""
+    """The plain value of YAML text from outside a file. where: named in errors."""
     return _parsed(text, where)[0]
 
 
@@ -84,12 +84,12 @@ def _read_text(file: Path) -> str:
 
 
 def file_error(where: str, key: str, message: str) -> ExperimentError:
-    """An error with a single problem, for what ends the reading at once."""
+    """An error with a single problem that ends reading at once."""
     return ExperimentError((Problem(where, key, message),))
 
 
 def child(node: Plain, key: str | int) -> Plain:
-    """What stands under one key or list position; None where there is nothing."""
+    """The value under one key or list position, or None."""
     if isinstance(node, dict):
         return node.get(str(key))
     if isinstance(node, list) and isinstance(key, int) and key < len(node):
@@ -102,7 +102,7 @@ class _Representer(SafeRepresenter):
         return True
 
     def represent_str(self, data: str) -> ScalarNode:
-        """Escaped where a reader would take a character for the end of a line."""
+        """Quotes unprintable text, in which a reader might see the end of a line."""
         style = None if data.isprintable() else '"'
         return self.represent_scalar(_TEXT_TAG, data, style=style)
 

@@ -1,1 +1,1 @@
-"""The final training: a small study of given trainings, then their scores and one exported model."""
+"""The final training: a small study of fixed configurations, then their scores and one exported model."""

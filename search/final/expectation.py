@@ -24,7 +24,7 @@ _MOST_UNSEEN = 512
 
 
 def luck_of_choice(folder: StudyFolder, experiment: Experiment, trial: int | None) -> float:
-    """By how much the search's validation photos flatter the trial that is retrained; 0 where nothing tells."""
+    """How far the search's validation accuracy overstates the retrained trial; 0 if unknown."""
     if trial is None or not folder.log.exists():
         return 0.0
     study = Study.open(folder.root, read_only=True)
@@ -33,7 +33,7 @@ def luck_of_choice(folder: StudyFolder, experiment: Experiment, trial: int | Non
 
 
 def of_one(accuracy: float, photos: int, *, luck: float) -> Expected:
-    """Of one training, validated on photos of which the search chose its winner."""
+    """The expectation of one training, validated on the photos that chose the search's winner."""
     expected = max(0.0, accuracy - luck)
     return Expected(expected, *wilson(expected, photos), of="the model")
 
@@ -47,11 +47,11 @@ def of_folds(
     search_share: float,
     seed: int,
 ) -> Expected:
-    """Of the average of K trainings.
+    """The expectation of the average of K trainings.
 
-    hits: (n,) whether the one model that had not seen a photo was right, by the views in use. unseen: (K, m, classes)
-    of photos that no model has seen, or None without any. accuracy: of the hits, with the views cross-fitted. luck: see
-    `luck_of_choice`; search_share: of the photos, those that the search validated on.
+    hits: (n,), whether the one model that had not seen a photo was right, by the views in use. unseen: (K, m, classes)
+    probabilities of photos that no model has seen, or None. accuracy: of the hits, with the views cross-fitted. luck:
+    see `luck_of_choice`. search_share: the share of the photos that the search validated on.
     """
     correction = accuracy - float(hits.mean()) - search_share * luck
     if unseen is None:
@@ -64,7 +64,7 @@ def of_folds(
 def unseen_probabilities(
     experiment: Experiment, data: TrainingData, members: Sequence[Member], views: Sequence[str], *, batch_size: int
 ) -> NDArray[np.float32] | None:
-    """(K, m, classes) by the views in use, of the holdout or else of photos to predict; None without either."""
+    """(K, m, classes) probabilities by the views in use, of the holdout, else of photos to predict, or None."""
     table = data.split.holdout or _photos_to_predict(experiment, data.processes)
     if table is None or not len(table):
         return None

@@ -1,11 +1,10 @@
-"""The final training: one configuration through all its stages, on one split or on several folds, then scored plain and
-with TTA, then one model file.
+"""The final training: trains one configuration on one split or several folds, scores it, and exports one model.
 
-Serves `carsearch retrain STUDY` (the winner with the file's `retrain:` overrides) and `carsearch train FILE` alike.
+Used by `carsearch retrain STUDY` (the winner with the file's `retrain:` overrides) and `carsearch train FILE`.
 
-    command (no framework in it; the one writer of the study and the scores)
+    command (imports no framework; the only writer of the study and the scores)
       └─ fork server: imports keras once
-           ├─ children: train, a fold each, from the last checkpoint to the end
+           ├─ children: train one fold each, from the last checkpoint to the end
            └─ child: scores, exports the model
 """
 
@@ -28,11 +27,12 @@ from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.settings import BudgetSettings, CheckpointSettings
-from search.final.ends import FinalEnds, named
-from search.final.lines import EpochLines, NoProgress
+from search.final.epoch_lines import EpochLines, NoProgress
+from search.final.failure_texts import training_name
+from search.final.final_failures import FinalFailures
+from search.final.final_study import FixedPolicy, check_free, open_final_study
 from search.final.score_entry import score_main
 from search.final.score_step import ScoreStep
-from search.final.trainings import GivenPolicy, check_place, open_final
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialState
 from search.progress.tensorboard import TensorBoardWriter
@@ -49,8 +49,8 @@ FINISHING = "\ncarsearch: stopping after this epoch; Ctrl-C again stops now (tha
 
 
 @dataclass(frozen=True, slots=True)
-class Mains:
-    """Main functions of the children; tests have others."""
+class ChildMains:
+    """Main functions of the children; tests replace them."""
 
     train: Main = child_main
     score: Callable[..., None] = score_main
@@ -58,7 +58,7 @@ class Mains:
 
 
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
-    """What the final training runs: a trial's configuration with the `retrain:` settings, or the fixed recipe."""
+    """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None."""
     if trial is None:
         return experiment.bind({})
     return experiment.retrain_config(Study.open(folder.root, read_only=True).config(trial))
@@ -71,26 +71,26 @@ def retrain(
     *,
     trial: int | None,
     say: Callable[[str], None],
-    mains: Mains | None = None,
+    mains: ChildMains | None = None,
 ) -> Scores:
-    """Trains, or goes on where an earlier call was cut off; scores; exports. Returns at once where all is done.
+    """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
-    Raises StudyError where another configuration's training stands there or another process is at work on it,
-    StudyError and DiskFullError with the cause where it cannot go on, KeyboardInterrupt where its user ended it; every
-    epoch that was recorded is kept.
+    Raises StudyError if the folder holds another configuration's training or another process uses it, StudyError or
+    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted. Recorded epochs
+    are always kept.
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:
-        say(f"{folder.retrain} is finished already; '--replace' trains anew")
+        say(f"{folder.retrain} is already finished; '--replace' trains anew")
         return done
-    with open_final(folder, experiment, config) as study:
-        run = _FinalTraining(folder, experiment, study, say, mains or Mains())
+    with open_final_study(folder, experiment, config) as study:
+        run = _FinalTraining(folder, experiment, study, say, mains or ChildMains())
         try:
             run.train()
             scores = run.score(trial)
         except KeyboardInterrupt:
             epochs = sum(record.fidelity for record in study.records())
-            warn(f"interrupted after {epochs} epochs: the same command goes on from there")
+            warn(f"interrupted after {epochs} epochs: the same command resumes from there")
             raise
         atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
@@ -98,15 +98,15 @@ def retrain(
 
 def _finished(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Scores | None:
     with retraining(folder):
-        check_place(folder, experiment, config)
+        check_free(folder, experiment, config)
         return read_scores(folder.scores) if folder.scores.exists() and folder.model.exists() else None
 
 
 class _FinalTraining:
-    """One call's work on a study that `open_final` has opened."""
+    """Runs one call of `retrain` on a study from `open_final_study`."""
 
     def __init__(
-        self, folder: StudyFolder, experiment: Experiment, study: Study, say: Callable[[str], None], mains: Mains
+        self, folder: StudyFolder, experiment: Experiment, study: Study, say: Callable[[str], None], mains: ChildMains
     ) -> None:
         self._folder = folder
         self._experiment = experiment
@@ -114,17 +114,17 @@ class _FinalTraining:
         self._say = say
         self._mains = mains
         self._interrupts = Interrupts(FINISHING, terminal=_terminal())
-        self._slots = self._share_out()
+        self._slots = self._plan_slots()
 
     def train(self) -> None:
-        """Every training to its end."""
+        """Runs every training to its end."""
         own, study = self._folder.retrain_study, self._study
         check_files(study, own)
         study.retry_files(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
-        self._begin_again()
+        self._requeue_trials()
         experiment = _without_limits(self._experiment)
         watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
-        ends = FinalEnds(
+        failures = FinalFailures(
             study,
             own,
             max_restarts=experiment.search.max_restarts,
@@ -135,20 +135,20 @@ class _FinalTraining:
             experiment,
             study,
             own,
-            policy=GivenPolicy(),
+            policy=FixedPolicy(),
             worker=self._worker(),
             listeners=(watch, EpochLines(study, self._say)),
-            failures=ends,
+            failures=failures,
         )
         self._executor().run(dispatcher)
         study.interrupt_running()
         if dispatcher.finished:
             study.finish()
         watch.finished()
-        self._raise_if_not(dispatcher, ends)
+        self._raise_unless_trained(dispatcher, failures)
 
     def score(self, trial: int | None) -> Scores:
-        """Once all are trained."""
+        """Scores and exports. Call it once all are trained."""
         step = ScoreStep(
             self._folder,
             self._experiment,
@@ -161,7 +161,7 @@ class _FinalTraining:
         )
         return step.run()
 
-    def _share_out(self) -> Slots:
+    def _plan_slots(self) -> Slots:
         return slots_for(
             len(self._study.records()),
             cores=len(os.sched_getaffinity(0)),
@@ -169,12 +169,12 @@ class _FinalTraining:
             cpus_per_trial=self._experiment.search.resources.cpus_per_trial,
         )
 
-    def _begin_again(self) -> None:
-        """What ran or failed in an earlier call waits again; what the search knows of memory is known here too."""
+    def _requeue_trials(self) -> None:
+        """Queues trials that ran or failed in an earlier call, and copies what the search knows of memory limits."""
         self._study.interrupt_running()
         for record in self._study.records():
             if record.state is TrialState.FAIL and not self._study.retry(record.number):
-                what = named(record, len(self._study.records()))
+                what = training_name(record, len(self._study.records()))
                 raise StudyError(f"{what} in {self._folder.retrain}: {record.cause}; '--replace' trains anew")
         parent = self._folder.log.exists()
         searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
@@ -186,7 +186,7 @@ class _FinalTraining:
             gpu_share=self._slots.gpu_share,
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
-            needs_best=True,  # the model shall be the one that the reports tell of
+            needs_best=True,  # the exported model must be the one that the reports describe
         )
 
     def _executor(self) -> Executor:
@@ -195,29 +195,29 @@ class _FinalTraining:
             self._slots,
             interrupts=self._interrupts,
             main=self._mains.train,
-            whose=lambda segment: named(self._study.record(segment.number), count),
+            whose=lambda segment: training_name(self._study.record(segment.number), count),
         )
 
-    def _raise_if_not(self, dispatcher: StudyDispatcher, ends: FinalEnds) -> None:
-        """Raises where not every training came to its end, or its user has asked for one."""
-        if ends.error is not None:
-            raise ends.error
+    def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
+        """Raises if a training did not reach its end, or if the user interrupted."""
+        if failures.error is not None:
+            raise failures.error
         if self._interrupts.asked:
             raise KeyboardInterrupt
         if not dispatcher.finished:
-            raise StudyError(f"{dispatcher.stopping}: mend that, then call the same command again")
+            raise StudyError(f"{dispatcher.stopping}: fix that, then run the same command again")
 
 
 def _without_limits(experiment: Experiment) -> Experiment:
-    """A final training ends when it is trained: a search's budget, finals and quota are not its own."""
+    """The experiment without the search's budget, finals and quota, which do not apply to a final training."""
     checkpoints = CheckpointSettings(full_disk_minutes=experiment.search.checkpoints.full_disk_minutes)
     changes = {"budget": BudgetSettings(), "finalists": NO_FINALS, "checkpoints": checkpoints}
     return replaced(experiment, search=experiment.search.model_copy(update=changes))
 
 
 def _terminal() -> int:
-    """Where Python's own messages go: stderr's own descriptor may lead to a file by now."""
+    """The descriptor of Python's stderr; descriptor 2 may already be redirected to a file."""
     try:
         return sys.stderr.fileno()
-    except (OSError, ValueError):  # replaced by something that is no file
+    except (OSError, ValueError):  # stderr was replaced by an object without a descriptor
         return 2

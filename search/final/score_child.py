@@ -13,27 +13,27 @@ from search.final.score_job import ScoreJob, result_of
 from search.final.scoring import score
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
-from search.worker.child import live, outcome_of
+from search.worker.child import outcome_of, run_in_child
 from search.worker.outbox import Outbox
 from search.worker.segment import Notice, Segment
 from search.worker.segment_config import config_of
 
 
 def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """The child's whole life."""
+    """Runs scoring in this process."""
     folder = StudyFolder(Path(job.root))
-    live(
+    run_in_child(
         partial(_score, job, segment, folder),
         messages,
         lifeline,
         threads=segment.threads,
         output=folder.retrain_output,
-        meaning=outcome_of,
+        outcome_of=outcome_of,
     )
 
 
 def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, nursery: Nursery | None) -> None:
-    # It has the machine to itself: threads and the GPU's memory are the framework's own choice.
+    # Nothing else runs on the machine, so the framework chooses threads and GPU memory.
     devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
     store = open_store(job.experiment.store)
     own, data_root = folder.retrain_study, Path(segment.data_root)
@@ -58,7 +58,7 @@ def _score(job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox,
         trial=job.trial,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
-        # Each is a sign of life too: with many photos, all folds together take long.
+        # Also a sign of life: with many photos, scoring all folds takes long.
         scored=lambda fold: outbox.send(Notice(logging.INFO, f"fold {fold + 1} is scored")),
     )
     outbox.send(result_of(scores))

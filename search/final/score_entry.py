@@ -1,19 +1,20 @@
-"""Where the process that scores a final training begins.
+"""Entry point of the process that scores a final training.
 
-Apart from what runs there: the command must not load a framework, and a child imports the module of its main function.
+It is a module of its own because a child imports its main function's module, and the command must not import a
+framework.
 """
 
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from search.final.score_job import ScoreJob
-from search.worker.entry import imported
+from search.worker.entry import import_or_report
 from search.worker.segment import Segment
 
 
 def score_main(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """The child's main function; see `search.final.score_child`."""
-    run_scoring = imported(_run_scoring, messages)
+    run_scoring = import_or_report(_run_scoring, messages)
     if run_scoring is not None:
         run_scoring(job, segment, messages, lifeline)
 

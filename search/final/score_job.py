@@ -1,4 +1,4 @@
-"""What crosses between the command and the process that scores its final training."""
+"""Messages between the command and the process that scores its final training."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,21 +11,21 @@ from search.worker.segment import Result
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What the child needs beside its segment, which tells configuration, threads and memory."""
+    """What the child needs besides its segment, which holds configuration, threads and memory."""
 
     root: str
-    """Absolute path of the folder of the study whose final training it is."""
+    """Absolute path of the folder of the study."""
     experiment: Experiment
     trial: int | None
-    """The trial that is repeated; None for a fixed recipe."""
+    """The retrained trial; None for a fixed recipe."""
     members: tuple[tuple[EpochReport, ...], ...]
-    """All epochs of each training, in order of folds."""
+    """All epochs of each training, in fold order."""
     trained_in_bytes: int
-    """Most main memory that a process which trained held; 0 where the system did not tell."""
+    """Peak main memory of the training processes; 0 if unknown."""
 
 
 def result_of(scores: Scores) -> Result:
-    """The message with the scores, sent once the exported model is on disk."""
+    """The message with the scores; the exported model is on disk by then."""
     return Result(json.dumps(asdict(scores)))
 
 

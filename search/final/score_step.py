@@ -1,4 +1,4 @@
-"""The last step of a final training: scores and one exported model, by a process of its own."""
+"""The last step of a final training: a child process scores it and exports one model."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from search.driver.oom_memory import OomMemory
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.ends import line_or_error, peak_key
+from search.final.failure_texts import retry_text
+from search.final.final_failures import peak_key
 from search.final.score_entry import score_main
 from search.final.score_job import ScoreJob, scores_of
 from search.study.checked_files import split_digest
@@ -25,7 +26,7 @@ _log = get_logger(__name__)
 
 
 class ScoreStep:
-    """Children, one after the other, until there are scores: short of memory, killed or stuck, a fresh one begins."""
+    """Starts children one after another until one returns scores, replacing those killed, stuck or out of memory."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class ScoreStep:
         say: Callable[[str], None],
         main: Callable[..., None] = score_main,
     ) -> None:
-        """study: the final training's, of which every trial is complete. main: as `score_main`."""
+        """study: the final training's, with every trial complete. main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._oom_memory = OomMemory(study)
@@ -56,8 +57,8 @@ class ScoreStep:
         self._say = say
 
     def run(self) -> Scores:
-        """Raises StudyError and DiskFullError with the cause where it cannot go on, KeyboardInterrupt where its user
-        ended it."""
+        """The scores. Raises StudyError or DiskFullError with the cause if scoring cannot continue, KeyboardInterrupt
+        if the user interrupted."""
         deaths = 0
         what = f"the final training in {self._folder.retrain}, being scored after its last epoch"
         with self._interrupts.listening(lambda: None):
@@ -69,7 +70,7 @@ class ScoreStep:
                 self._oom_memory.add(self._config, outcome)
                 deaths += outcome.kind == "killed"
                 limit = self._experiment.search.max_restarts
-                self._say(line_or_error(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
+                self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
 
     def _one_child(self) -> tuple[Outcome, Scores | None]:
         scores: Scores | None = None
@@ -84,11 +85,13 @@ class ScoreStep:
                     case Result():
                         scores = scores_of(message)
                     case Outcome():
-                        return _in_full(message, self._folder), scores
-        raise StudyError(f"the process that scores {self._folder.retrain} ended without a word: call it again")
+                        return message.told(f"the traceback is in {self._folder.retrain_output}"), scores
+        raise StudyError(
+            f"the process that scores {self._folder.retrain} ended without an outcome: run the same command again"
+        )
 
     def _raise_if_asked(self) -> None:
-        """No epoch is under way that could be ended first."""
+        """Stops at once: no epoch is running that should end first."""
         if self._interrupts.asked:
             raise KeyboardInterrupt
 
@@ -110,13 +113,8 @@ class ScoreStep:
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             split_digest=self._split_digest,
             rank_by=self._rank_by,
-            # What scoring has no room for, the last stage has none for either.
+            # An out-of-memory error while scoring counts against the last stage.
             first_stage=last_stage,
             oom_records=self._oom_memory.known(self._config),
             gpu=self._slots.gpus[0],
         )
-
-
-def _in_full(outcome: Outcome, folder: StudyFolder) -> Outcome:
-    """With the words for its user as its cause."""
-    return outcome.told(f"the traceback is in {folder.retrain_output}")

@@ -1,7 +1,7 @@
-"""Scores the final training: plain, with TTA, and what a prediction costs; exports the model.
+"""Scores the final training plain and with TTA, measures the cost of a prediction, and exports the model.
 
-One training is scored on its study's validation photos. Of several, one for each fold, each model predicts the photos
-that it did not train on, so that every photo has one prediction; the exported model is their average.
+A single training is scored on its study's validation photos. With folds, each model predicts the photos that it did not
+train on, so that every photo has one prediction, and the exported model is the average.
 """
 
 import time
@@ -18,10 +18,13 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
 from carcls.inference.export import export_model
 from carcls.inference.members import Member, averaged
-from carcls.inference.tta import PLAIN, TtaChoice, average, choose_views, predict_view
+from carcls.inference.tta import PLAIN, average, predict_view
+from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
+from carcls.inference.view_priors import recorded_priors
 from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring import metrics
+from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import read_split
 from carcls.system import atomic
 from carcls.training.stages import load_best
@@ -33,22 +36,22 @@ from search.study.folder import StudyFolder
 from search.worker.machine_memory import peak_memory_bytes
 
 _FEWEST_TO_CHOOSE = 2
-"""Validation photos below which no view can be judged on photos that did not choose it."""
+"""With fewer validation photos, no view can be scored on photos that did not choose it."""
 _TIMED_BATCHES = 4
-"""Of prediction by an averaged model, which are enough to tell its pace."""
+"""Batches that time the prediction of an averaged model."""
 
 ByView = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class _Predicted:
-    """One training's model, and what it says of its validation photos."""
+    """One training's model and its predictions for its validation photos."""
 
     member: Member
     by_view: ByView
-    """(n, classes) of each view."""
+    """(n, classes) probabilities by view."""
     seconds: Mapping[str, float]
-    """That each view took."""
+    """Prediction time by view."""
     data: TrainingData
     reports: Sequence[EpochReport]
 
@@ -69,11 +72,11 @@ def score(
     trained_in_bytes: int = 0,
     scored: Callable[[int], None] = lambda _: None,
 ) -> Scores:
-    """Scores the best weights of finished trainings, and writes the exported model.
+    """Scores the best weights of finished trainings and writes the exported model.
 
     parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
-    at_once: photos that there is room for, where that is less than a batch. trained_in_bytes: main memory that training
-    took. scored: told of each training once it is.
+    at_once: the most photos that fit in memory, if fewer than a batch. trained_in_bytes: peak main memory of training.
+    scored: called with the number of each training once it is scored.
     """
     batch_size = min(config.batch_size, at_once or config.batch_size)
     count = sum(len(data.split.validation) for data in parts)
@@ -88,7 +91,14 @@ def score(
     by_view = {view: np.concatenate([one.by_view[view] for one in predicted]) for view in views}
     labels = np.concatenate([one.labels for one in predicted])
     if choosable:
-        choice = choose_views(by_view, labels, confidence=experiment.tta.confidence, seed=experiment.search.seed)
+        choice = choose_views(
+            by_view,
+            labels,
+            confidence=experiment.tta.confidence,
+            seed=experiment.search.seed,
+            priors=recorded_priors(),
+            units=look_alikes([one.data.split for one in predicted]),
+        )
     else:
         choice = plain_only(by_view[PLAIN], labels)
     model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
@@ -119,6 +129,7 @@ def score(
         seconds=sum(report.seconds.total for reports in members for report in reports),
         device=devices.describe(),
         trial=trial,
+        tta_evidence=choice.evidence,
         tta_note=None if choosable else f"no TTA: {count} validation photo cannot choose views",
         efficiency=_efficiency(
             folder,
@@ -148,30 +159,16 @@ def _expected(
     luck = luck_of_choice(folder, experiment, trial)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
-        return of_one(choice.tta_accuracy, len(labels), luck=luck)
+        return of_one(choice.accuracy, len(labels), luck=luck)
     members = [one.member for one in predicted]
     searched = read_split(folder.split, experiment.data.root).validation
     return of_folds(
         average(by_view, choice.views).argmax(axis=1) == labels,
         unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
-        accuracy=choice.tta_accuracy,
+        accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),
         seed=experiment.search.seed,
-    )
-
-
-def plain_only(plain: NDArray[np.float32], labels: NDArray[np.int64]) -> TtaChoice:
-    """The choice where there are too few photos to make one; pure. plain: (n, classes) probabilities, labels: (n,)."""
-    accuracy, log_loss = metrics.accuracy(plain, labels), metrics.log_loss(plain, labels)
-    return TtaChoice(
-        views=(PLAIN,),
-        plain_log_loss=log_loss,
-        tta_log_loss=log_loss,
-        plain_accuracy=accuracy,
-        tta_accuracy=accuracy,
-        interval=(0.0, 0.0),
-        helps=False,
     )
 
 
@@ -204,7 +201,7 @@ def _efficiency(
     batch_size: int,
     peak_bytes: int | None,
 ) -> Efficiency:
-    """Of the model that is exported; trained stages are those of the first training."""
+    """The efficiency of the exported model; the stages are those of the first training."""
     first = predicted[0]
     seconds, photos = first.seconds, len(first.labels)
     if len(predicted) > 1:
@@ -225,8 +222,8 @@ def _efficiency(
 def _timed_views(
     model: keras.Model, pixels: Pixels, views: Sequence[str], batch_size: int
 ) -> tuple[ByView, Mapping[str, float]]:
-    """Probabilities (n, classes) of each view, and the seconds that it took."""
-    # The first batch traces the model; that is paid once and belongs to no view.
+    """Probabilities (n, classes) and seconds by view."""
+    # The first batch traces the model once; that time belongs to no view.
     predict_view(model, pixels[:batch_size], PLAIN, batch_size=batch_size)
     by_view, seconds = {}, {}
     for view in views:
@@ -237,7 +234,7 @@ def _timed_views(
 
 
 def _write_out_of_fold(folder: StudyFolder, predicted: Sequence[_Predicted], by_view: ByView) -> None:
-    """`ids`, `labels`, `folds` (n,), `class_names`, and (n, classes) float32 of each `view/<name>`."""
+    """Arrays: `ids`, `labels`, `folds` (n,), `class_names`, and `view/<name>` (n, classes) float32 for each view."""
     arrays: dict[str, Any] = {
         "ids": np.array([id_ for one in predicted for id_ in one.data.split.validation.ids]),
         "labels": np.concatenate([one.labels for one in predicted]),

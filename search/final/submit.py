@@ -1,4 +1,4 @@
-"""The answer for the photos to predict: the final model over them, in the sample's order and label coding."""
+"""The submission: the final model's predictions, in the sample's order and label coding."""
 
 import os
 from collections import Counter
@@ -23,19 +23,19 @@ from search.study.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
-class SubmissionEnd:
+class SubmissionResult:
     """What was written."""
 
     rows: int
     fallback_ids: tuple[str, ...]
-    """Rows that got the most frequent class, their photos being unreadable or missing."""
+    """Rows that got the most frequent class because their photos are unreadable or missing."""
 
 
-def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None]) -> SubmissionEnd:
+def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None]) -> SubmissionResult:
     """Predicts the photos with the views that retraining chose, and writes `submission.csv`.
 
-    Rows follow the sample submission where there is one; without it every photo has a row, in natural order.
-    Raises StudyError without a final model or a readable photo, SubmissionError where sample and model do not match.
+    Rows follow the sample submission if there is one; else every photo has a row, in natural order. Raises StudyError
+    without a final model or a readable photo, SubmissionError if sample and model do not match.
     """
     if not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
@@ -52,11 +52,11 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     split = _split(folder, experiment)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
     fallback_ids = _write(folder, exported.card, found, probabilities, fallback=split.class_names[frequent])
-    return SubmissionEnd(rows=len(found.photos) + len(fallback_ids), fallback_ids=fallback_ids)
+    return SubmissionResult(rows=len(found.photos) + len(fallback_ids), fallback_ids=fallback_ids)
 
 
 def _split(folder: StudyFolder, experiment: Experiment) -> Split:
-    """The study's, or a fixed recipe's. Raises StudyError where it was changed since."""
+    """The split of the study or the fixed recipe. Raises StudyError if it was changed."""
     check_folder(folder)
     return read_split(folder.split, experiment.data.root)
 
@@ -84,7 +84,7 @@ def _write(
 
 
 def _nothing_to_predict(folder: StudyFolder, experiment: Experiment, found: Unlabelled) -> str:
-    """One line, also where there are thousands of unreadable photos."""
+    """One line, even with thousands of unreadable photos."""
     root, layout = experiment.data.root, experiment.data.layout
     place = find_test_folder(root, layout) or root / TEST_FOLDERS[0]
     if found.quarantined:
@@ -93,6 +93,6 @@ def _nothing_to_predict(folder: StudyFolder, experiment: Experiment, found: Unla
             f"{place}: none of {len(found.quarantined):,} photos can be read; the first is {first.path}: {first.reason}"
         )
     return (
-        f"no photos to predict: put them into {place}, or predict any folder by"
+        f"no photos to predict: put them into {place}, or predict any folder with"
         f" 'carsearch predict {folder.model} FOLDER'"
     )

@@ -1,11 +1,11 @@
-"""What a worker runs: a fresh process per segment, forked from a server that has TensorFlow imported already.
+"""The trainable that Ray Tune runs: a new process for each segment, forked from a server that imported TensorFlow.
 
     Ray actor (Tune's function trainable; no TensorFlow in it)
       └─ fork server: imports keras once, after Ray has set the actor's GPUs
-           └─ child: one segment; its GPU memory is free when it exits
+           └─ child: one segment; its GPU memory is freed when it exits
                 └─ batch workers, forked before TensorFlow runs; see carcls.input.batch_worker_server
 
-A killed actor, raylet or driver leaves no orphan: see search.worker.supervisor.
+A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from search.worker.supervisor import worker_messages
 
 
 def run_segment(config: dict[str, Any]) -> None:
-    """Tune's trainable: starts the child, passes its messages on, ends when it ends.
+    """Starts the child, reports its messages to Tune, and returns when the child ends.
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """

@@ -1,4 +1,4 @@
-"""What each trial gets of the nodes, and whether every node can run this search."""
+"""Shares the nodes' resources among trials, and checks that every node can run the search."""
 
 import contextlib
 import csv
@@ -19,14 +19,14 @@ from search.terminal.logs import get_logger
 _log = get_logger(__name__)
 
 _CPU_TRIAL_MAX_CPUS = 4
-"""Without GPUs, more threads than this speed up small-batch training little, so that two trials at once do better."""
+"""Without GPUs, more threads than this speed up small-batch training little; two trials at once do better."""
 
 _PROBE_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One alive node of the cluster."""
+    """An alive node of the cluster."""
 
     node_id: str
     name: str
@@ -36,20 +36,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ResourcePlan:
-    """What each trial gets, and how many run at once."""
+    """The resources of each trial, and how many trials run at once."""
 
     cpus: int
     gpus: float
     concurrent: int
 
 
-def plan(
+def plan_resources(
     nodes: Sequence[Node], *, gpus_per_trial: float | None, cpus_per_trial: int | None, max_concurrent: int | None
 ) -> ResourcePlan:
-    """Shares the nodes out among trials.
+    """Divides the nodes among trials.
 
-    Without a wish, a trial gets one GPU where there is any, and its share of the node's cores; without GPUs, up to
-    four cores. Raises ClusterError where no node has room for one trial.
+    By default a trial gets one GPU, if there is any, and its share of the node's cores; without GPUs, up to four cores.
+    Raises ClusterError if no node has room for one trial.
     """
     has_gpus = any(node.gpus >= 1 for node in nodes)
     gpus = float(has_gpus) if gpus_per_trial is None else gpus_per_trial
@@ -80,19 +80,20 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
 
 
 def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> list[Node]:
-    """Before the first trial on a cluster: same version, same photos, shared results. Raises ClusterError by node.
+    """Checks each node of a cluster before the first trial: same version, same photos, shared results folder.
 
-    Returns the nodes that can run the search: without those that were lost meanwhile, which a cluster notices late.
+    Returns the nodes that can run the search, leaving out those lost meanwhile, which a cluster notices late. Raises
+    ClusterError naming every unsuitable node.
     """
     remote = ray.remote(num_cpus=0)(_probe)
     pending = []
     for node in nodes:
         marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
-        answer = on_node(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
+        answer = pinned_to(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
         pending.append((node, marker, nonce, answer))
     problems, able = [], []
     for node, marker, nonce, answer in pending:
-        found, problem = answer_of(node, answer, timeout_s=_PROBE_TIMEOUT_S)
+        found, problem = task_result(node, answer, timeout_s=_PROBE_TIMEOUT_S)
         if found is None and _is_lost(node):
             _log.warning("%s was lost before the first trial: left out", node.name)
             continue
@@ -100,9 +101,9 @@ def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fin
             problems.append(problem)
             continue
         able.append(node)
-        problems += [f"{node.name}: {wrong}" for wrong in judge(found, data_fingerprint=data_fingerprint)]
+        problems += [f"{node.name}: {wrong}" for wrong in node_problems(found, data_fingerprint=data_fingerprint)]
         if not _reads_back(marker, nonce):
-            problems.append(f"{node.name}: what it writes to {study} is not seen here: results must be shared storage")
+            problems.append(f"{node.name}: its files in {study} do not appear here: results must be shared storage")
     for _, marker, _, _ in pending:
         marker.unlink(missing_ok=True)
     if problems:
@@ -114,13 +115,13 @@ def _is_lost(node: Node) -> bool:
     return any(row["NodeID"] == node.node_id and not row["Alive"] for row in ray.nodes())
 
 
-def on_node(remote: Any, node: Node) -> Any:  # noqa: ANN401 - Ray's remote functions have no public type
+def pinned_to(remote: Any, node: Node) -> Any:  # noqa: ANN401 - Ray's remote functions have no public type
     """The remote function, bound to run on that node and on no other."""
     return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False))
 
 
-def answer_of(node: Node, answer: Any, *, timeout_s: float) -> tuple[Any, str]:  # noqa: ANN401 - whatever the task says
-    """(what the node's task returned, "") or (None, what went wrong, by the node's name)."""
+def task_result(node: Node, answer: Any, *, timeout_s: float) -> tuple[Any, str]:  # noqa: ANN401 - any task's result
+    """(the result of the node's task, "") or (None, an error message that names the node)."""
     try:
         return ray.get(answer, timeout=timeout_s), ""
     except (ray.exceptions.RayError, ImportError) as error:
@@ -133,8 +134,8 @@ def _reads_back(marker: Path, nonce: str) -> bool:
     return False
 
 
-def judge(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str]:
-    """What is wrong with a node that answered the probe so. Pure."""
+def node_problems(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str]:
+    """Why a node with these probe results cannot run the search; empty if it can. Pure."""
     problems = []
     ours = version("carsearch")
     if found["version"] != ours:
@@ -147,7 +148,7 @@ def judge(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str
 
 
 def _probe(split: str, data_root: str, marker: str, nonce: str) -> dict[str, str | None]:
-    """Runs on the node: its version, what it sees of the photos, and a file for the driver to find."""
+    """Runs on the node: returns its version and its photos' fingerprint, and writes a file for the driver to find."""
     found: dict[str, str | None] = {"version": version("carsearch"), "fingerprint": None, "error": None}
     try:
         Path(marker).write_text(nonce, encoding="utf-8")
@@ -158,7 +159,7 @@ def _probe(split: str, data_root: str, marker: str, nonce: str) -> dict[str, str
 
 
 def data_fingerprint(split: Path, data_root: Path) -> str:
-    """Names and sizes of all photos of the split, hashed: cheap, and different where a node has other files."""
+    """Hash of the names and sizes of all photos of the split: cheap, and different if a node has other files."""
     digest = hashlib.blake2b(digest_size=16)
     with split.open(newline="", encoding="utf-8") as rows:
         for row in csv.DictReader(rows):

@@ -1,6 +1,6 @@
-"""A folder that nobody else may enter, for Ray's sockets and logs; those of drivers that were killed are cleared away.
+"""A folder for Ray's sockets and logs that only this user may enter. Folders of killed drivers are deleted.
 
-Ray opens its own folders to all users of the machine, who could put other sockets and other code there.
+Ray opens its own folders to all users of the machine, who could place other sockets and code there.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ from pathlib import Path
 _PREFIX = ".carsearch-"
 _RANDOM_CHARACTERS = 8
 _NAME = re.compile(re.escape(_PREFIX) + rf"[a-z0-9_]{{{_RANDOM_CHARACTERS}}}")
-"""As mkdtemp makes it of the prefix."""
+"""The names that mkdtemp makes from the prefix."""
 _MARKER = "made-by-carsearch"
-"""An empty file in each folder of ours: what has none is never cleared away, whatever its name."""
-_LONGEST = 34
-"""Characters: a socket's path ends at 107, and Ray hangs up to 73 below (`/ray/session_<time>_<pid>/sockets/...`)."""
+"""An empty file in each folder that this module made. Folders without it are never deleted."""
+_MAX_CHARACTERS = 34
+"""A socket's path may have 107, and Ray appends up to 73 (`/ray/session_<time>_<pid>/sockets/...`)."""
 
-_YOUNG_S = 60.0
-"""A younger folder may be one whose owner has not locked it yet."""
+_MIN_AGE_S = 60.0
+"""Younger folders are kept: their owner may not have locked them yet."""
 
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """Below the folder for temporary files, or /tmp where that one's name is too long; gone with the block."""
+    """A new folder below the folder for temporary files, or below /tmp if that path is too long; deleted on exit."""
     root = Path(tempfile.gettempdir())
-    if len(os.fsencode(root)) + 1 + len(_PREFIX) + _RANDOM_CHARACTERS > _LONGEST:
+    if len(os.fsencode(root)) + 1 + len(_PREFIX) + _RANDOM_CHARACTERS > _MAX_CHARACTERS:
         root = Path("/tmp")  # noqa: S108 - mkdtemp makes the folder in it safely
     _clear_abandoned(root)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
@@ -44,16 +44,16 @@ def private_folder() -> Iterator[Path]:
 
 
 def _clear_abandoned(root: Path) -> None:
-    """Removes what drivers that were killed left: old, unmistakably ours, and locked by nobody."""
+    """Deletes the folders of killed drivers: old, made by this module, and not locked."""
     for folder in root.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # somebody else's, or just gone
-            if _is_ours(folder) and time.time() - folder.lstat().st_mtime > _YOUNG_S:
+        with contextlib.suppress(OSError):  # another user's, or just deleted
+            if _is_ours(folder) and time.time() - folder.lstat().st_mtime > _MIN_AGE_S:
                 with _locked(folder):
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ours(folder: Path) -> bool:
-    """True for what `private_folder` made for this user, by all that it gives to a folder. Raises OSError."""
+    """True if `private_folder` made it for this user: name, owner, mode and marker all match. Raises OSError."""
     status = folder.lstat()
     return (
         _NAME.fullmatch(folder.name) is not None
@@ -65,7 +65,7 @@ def _is_ours(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder; the kernel lets go of it when this process ends, however it ends. Raises OSError if held."""
+    """Locks the folder; the kernel releases it when this process ends. Raises OSError if it is already locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,7 @@
-"""Ray Tune as an executor: each of its trials is one segment, on whichever node has room. See `search.driver.executor`
-for the contract."""
+"""Ray Tune as an executor: each Tune trial is one segment, on any node with room.
+
+See `search.driver.executor` for the contract.
+"""
 
 import os
 import shutil
@@ -16,14 +18,14 @@ from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.errors import ClusterError, StudyError
 from search.experiment.settings import DeadlineSettings
 from search.on_ray.actor import run_segment
-from search.on_ray.adapters import adapters
 from search.on_ray.nodes import ResourcePlan
+from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
 
 
 class RayExecutor:
-    """Runs on the Ray that this process is connected to. Call `run` on the main thread, which hears of Ctrl-C."""
+    """Runs on the Ray that this process is connected to. Call `run` on the main thread, which receives Ctrl-C."""
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class RayExecutor:
         interrupts: Interrupts,
         trainable: Callable[[dict[str, Any]], None] = run_segment,
     ) -> None:
-        """trainable: what a worker runs, see `run_segment`."""
+        """trainable: same signature as `run_segment`."""
         self._folder = folder
         self._resources = resources
         self._deadline = deadline
@@ -44,8 +46,8 @@ class RayExecutor:
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
         tuner = self._tuner(dispatcher)
-        how = f"go on by 'carsearch resume {self._folder.root}'"
-        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours is in its place
+        how = f"resume with 'carsearch resume {self._folder.root}'"
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `Interrupts` handles SIGINT
         try:
             with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
                 tuner.fit()
@@ -54,7 +56,7 @@ class RayExecutor:
             if self._interrupts.error is not None:
                 raise self._interrupts.error from None
         except RuntimeError as error:
-            raise ClusterError(f"Ray gave up: {error}; {how}") from error
+            raise ClusterError(f"Ray failed: {error}; {how}") from error
         except (OSError, TuneError) as error:
             full, away = full_disk_behind(error), away_behind(error)
             if full is not None:
@@ -67,7 +69,7 @@ class RayExecutor:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 
     def _tuner(self, dispatcher: Dispatcher[Segment]) -> tune.Tuner:
-        searcher, scheduler = adapters(
+        searcher, scheduler = tune_adapters(
             dispatcher,
             concurrent=self._resources.concurrent,
             deadline=self._deadline,

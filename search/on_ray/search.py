@@ -1,4 +1,4 @@
-"""A search, from wherever its study stands to its end: begun and resumed by the same code."""
+"""Runs a search on Ray, new or resumed, to its end."""
 
 import os
 from collections.abc import Sequence
@@ -13,35 +13,35 @@ from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
-from search.on_ray.nodes import Node, ResourcePlan, data_fingerprint, plan, probe_nodes
+from search.on_ray.nodes import Node, ResourcePlan, data_fingerprint, plan_resources, probe_nodes
 from search.on_ray.ray_executor import RayExecutor
-from search.on_ray.warmup import checking_start, distinct_weights, some_configs
-from search.on_ray.watchdog import ClusterWatch, bound_health_checks
+from search.on_ray.warmup import distinct_weights, sample_configs, start_check
+from search.on_ray.watchdog import ClusterWatch, set_health_checks
 from search.policy.policy import Policy, search_policy
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from search.terminal.console import last_words
+from search.terminal.console import print_emergency
 
-_GAVE_UP = 2
-"""Exit code, as of any other error that is told in one line."""
+_EXIT_CODE_LOST = 2
+"""The same as for any error reported in one line."""
 
 ProgressContext = AbstractContextManager[Progress]
 
 
 @dataclass(frozen=True, slots=True)
-class SearchEnd:
+class SearchResult:
     """How a run of a search ended."""
 
     finished: bool
-    """False where it was interrupted; `carsearch resume` goes on."""
+    """False if it was interrupted; `carsearch resume` continues it."""
     trained: bool
-    """True where there is an epoch to report on."""
+    """True if there is an epoch to report."""
     why: str | None = None
-    """Why it ended before its end, as a clause; None where it finished."""
+    """Why it stopped early, as a clause, or None if it finished."""
     by_user: bool = False
-    """True where that was an interruption from outside: nothing is wrong."""
+    """True if the user or a signal stopped it, which is no error."""
 
 
 def search(
@@ -51,21 +51,21 @@ def search(
     address: str | None = None,
     progress: ProgressContext,
     policy: Policy | None = None,
-) -> SearchEnd:
-    """Runs the study to its end, from wherever it stands. Raises StudyError, ClusterError.
+) -> SearchResult:
+    """Runs the study to its end, resuming it if it has begun. Raises StudyError, ClusterError.
 
-    policy: what decides; None: the experiment's own.
+    policy: None for the experiment's own.
     """
     exits = _Exits(folder)
-    with Study.open(folder.root) as study, guarded(exits.last_words) as guard, exits.watch(guard) as cluster:
+    with Study.open(folder.root) as study, guarded(exits.killed_message) as guard, exits.watch(guard) as cluster:
         check_files(study, folder)
         study.retry_files(experiment.search.checkpoints.full_disk_minutes, exits.interrupts.raise_if_due)
         study.interrupt_running()
-        bound_health_checks(os.environ)
+        set_health_checks(os.environ)
         with (
-            checking_start(distinct_weights(some_configs(experiment)), here=address is None) as check_start,
+            start_check(distinct_weights(sample_configs(experiment)), here=address is None) as check_start,
             connected(address) as joined,
-            cluster.looking(f"the Ray cluster at {address or 'this machine'}"),
+            cluster.watching(f"the Ray cluster at {address or 'this machine'}"),
         ):
             nodes = joined if address is None else _probe(folder, experiment, joined)
             resources = _plan(experiment, nodes)
@@ -92,27 +92,27 @@ def search(
                     study.interrupt_running()
                 watch.finished()
         trained = any(record.reports for record in study.records())
-        return SearchEnd(dispatcher.finished, trained, why=dispatcher.stopping, by_user=exits.interrupts.asked)
+        return SearchResult(dispatcher.finished, trained, why=dispatcher.stopping, by_user=exits.interrupts.asked)
 
 
 class _Exits:
-    """The ways out before the search's end: the user's, a signal's, a lost cluster's."""
+    """What can end a search early: the user, a signal, or a lost cluster."""
 
     def __init__(self, folder: StudyFolder) -> None:
-        self._how = f"go on by 'carsearch resume {folder.root}'"
-        self.last_words = f"carsearch: the search was killed, or lost its Ray: {self._how}"
+        self._how = f"resume with 'carsearch resume {folder.root}'"
+        self.killed_message = f"carsearch: the search was killed, or lost its Ray: {self._how}"
         self.interrupts = Interrupts()
 
     def watch(self, guard: Guard) -> ClusterWatch:
-        """Ends the driver where its cluster is lost: by itself if it can, else by force."""
+        """A watch that interrupts the driver if the cluster is lost, or ends the process if that does not help."""
 
         def on_lost(why: str) -> None:
             guard.kill_on_close()
             self.interrupts.end_with(ClusterError(self._lost(why)))
 
         def give_up(why: str) -> None:
-            last_words(f"carsearch: {self._lost(why)}")
-            os._exit(_GAVE_UP)
+            print_emergency(f"carsearch: {self._lost(why)}")
+            os._exit(_EXIT_CODE_LOST)
 
         return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)
 
@@ -127,7 +127,7 @@ def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -
 
 def _plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
     wishes = experiment.search.resources
-    return plan(
+    return plan_resources(
         nodes,
         gpus_per_trial=wishes.gpus_per_trial,
         cpus_per_trial=wishes.cpus_per_trial,

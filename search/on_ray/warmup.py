@@ -1,7 +1,6 @@
-"""Before the first trial, on every node: the framework loads, and each backbone's weights are there, whole, and of that
-backbone.
+"""Checks on every node, before the first trial, that the framework loads and each backbone's weights are usable.
 
-A download happens here, once per node; what is wrong ends the search before it has cost anything.
+Downloads happen here, once per node. A problem ends the search before it has cost anything.
 """
 
 import contextlib
@@ -20,21 +19,21 @@ from carcls.config import TrainConfig
 from carcls.system.own_path import current_folder_left_out
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
-from search.on_ray.nodes import Node, answer_of, on_node
-from search.worker.weights_check import Found, start_problems
+from search.on_ray.nodes import Node, pinned_to, task_result
+from search.worker.weights_check import StartProblems, start_problems
 
 _TIMEOUT_S = 3600
-"""Of one node's answer: it may download half a gigabyte of weights first."""
+"""For one node's answer, which may download half a gigabyte of weights."""
 _WEIGHTS_SAMPLES = 256
-"""Leaves out one of twenty equally likely backbones with a chance of 2e-6; a trial would then find out by itself."""
+"""These miss one of twenty equally likely backbones with a probability of 2e-6; its first trial would then check it."""
 _HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 Check = Callable[[Sequence[Node]], None]
-"""Returns once the weights are known to be right on those nodes. Raises ClusterError with every problem, by node."""
+"""Returns once the weights are known to be usable on those nodes. Raises ClusterError with every problem, by node."""
 
 
-def some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
-    """The baseline and enough samples of the space to meet every combination of backbone and weights."""
+def sample_configs(experiment: Experiment) -> Iterator[TrainConfig]:
+    """The baseline, and enough samples of the space to contain every combination of backbone and weights."""
     yield experiment.bind(experiment.baseline)
     rng = np.random.default_rng(0)
     for _ in range(_WEIGHTS_SAMPLES):
@@ -42,10 +41,7 @@ def some_configs(experiment: Experiment) -> Iterator[TrainConfig]:
 
 
 def distinct_weights(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
-    """One configuration for each backbone, width and weights among `configs`, in order of appearance. Pure.
-
-    Without those that begin with random weights: they need no file.
-    """
+    """One configuration for each backbone, width and weights file among `configs`, in order of appearance. Pure."""
     by_weights: dict[tuple[str, float, str], TrainConfig] = {}
     for config in configs:
         if config.weights != "none":
@@ -54,10 +50,10 @@ def distinct_weights(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
 
 
 @contextlib.contextmanager
-def checking_start(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Check]:
-    """The framework, and each configuration's weights, are loaded once on each node; what is given waits for that.
+def start_check(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Check]:
+    """Loads the framework and each configuration's weights once on each node; yields a function that waits for that.
 
-    here: on this machine alone, which begins at once, while Ray starts.
+    here: only on this machine, starting at once, while Ray starts.
     """
     plain = [config.model_dump(mode="json") for config in configs]
     if not here:
@@ -70,22 +66,22 @@ def checking_start(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Ch
             process.kill()
 
 
-def _raise_for(answers: Sequence[tuple[Node, Found]]) -> None:
+def _raise_for(answers: Sequence[tuple[Node, StartProblems]]) -> None:
     if broken := [f"{node.name}: {found.framework}" for node, found in answers if found.framework]:
         raise ClusterError("\n".join(broken))
     if problems := [f"{node.name}: {wrong}" for node, found in answers for wrong in found.weights]:
         raise ClusterError("the backbones' weights cannot be used:\n  " + "\n  ".join(problems))
 
 
-def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tuple[Node, Found]]:
-    """By tasks in processes of their own. A GPU-less task sees no GPU, and holds none."""
+def _found_on(nodes: Sequence[Node], configs: list[dict[str, Any]]) -> list[tuple[Node, StartProblems]]:
+    """Runs one task per node, each in its own process. A task without GPUs sees none and occupies none."""
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(start_problems)
-    pending = [(node, on_node(remote, node).remote(configs)) for node in nodes]
+    pending = [(node, pinned_to(remote, node).remote(configs)) for node in nodes]
     answers = []
     for node, answer in pending:
-        found, problem = answer_of(node, answer, timeout_s=_TIMEOUT_S)
+        found, problem = task_result(node, answer, timeout_s=_TIMEOUT_S)
         told = problem.removeprefix(f"{node.name}: ")
-        answers.append((node, Found(framework=told) if found is None else Found(**found)))
+        answers.append((node, StartProblems(framework=told) if found is None else StartProblems(**found)))
     return answers
 
 
@@ -98,25 +94,25 @@ def _begin(configs: list[dict[str, Any]]) -> "subprocess.Popen[str]":
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | _HIDDEN_GPUS,
-            start_new_session=True,  # a terminal's Ctrl-C is for the driver alone
+            start_new_session=True,  # a terminal's Ctrl-C is meant only for the driver
         )
-    with contextlib.suppress(BrokenPipeError):  # that it has died is told of where it is asked
+    with contextlib.suppress(BrokenPipeError):  # if it died, `_found_here` reports that
         line = cast("IO[str]", process.stdin)
         line.write(f"{json.dumps(configs)}\n")
         line.flush()
     return process
 
 
-def _found_here(process: "subprocess.Popen[str]", node: Node) -> tuple[Node, Found]:
+def _found_here(process: "subprocess.Popen[str]", node: Node) -> tuple[Node, StartProblems]:
     try:
         answer, errors = process.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return node, Found(framework=f"loading framework and weights gave no answer within {_TIMEOUT_S} s")
+        return node, StartProblems(framework=f"loading framework and weights gave no answer within {_TIMEOUT_S} s")
     if process.returncode:
-        lines = errors.strip().splitlines() or ["no word"]
+        lines = errors.strip().splitlines() or ["no error message"]
         how = _how_it_ended(process.returncode)
-        return node, Found(framework=f"loading framework and weights {how}: {lines[-1]}")
-    return node, Found(**json.loads(answer))
+        return node, StartProblems(framework=f"loading framework and weights {how}: {lines[-1]}")
+    return node, StartProblems(**json.loads(answer))
 
 
 def _how_it_ended(status: int) -> str:

@@ -1,7 +1,7 @@
-"""A cluster that is gone: noticed by a thread of the driver, before Ray gives the whole process up.
+"""Notices a lost cluster from a thread of the driver, before Ray ends the whole process.
 
-Ray's driver waits a minute for a control store (GCS) that does not answer, and then ends the process without a word of
-ours. Where a raylet merely hangs, it waits for ever for a place on a node that nobody has any more.
+Ray's driver waits a minute for a control store (GCS) that does not answer, and then ends the process without telling
+us. If a raylet hangs, Ray waits forever for room on a node that is gone.
 """
 
 import contextlib
@@ -15,29 +15,29 @@ from typing import Any, Self
 import ray
 
 HEALTH_CHECKS = {
-    # Read by the control store where that starts: on our own machine, or where `ray start --head` was called.
+    # The control store reads these when it starts: on this machine, or where `ray start --head` ran.
     "RAY_health_check_period_ms": "3000",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""A node that hangs counts as lost after (3 + 10) x 3 s at most; Ray's own threshold of 5 makes that 65 s."""
+"""A hanging node counts as lost after (3 + 10) x 3 s at most; with Ray's own threshold of 5 it would be 65 s."""
 
 LOST_AFTER_S = 20.0
-_LOOK_S = 2.0
-_LEAVE_S = 30.0
-"""For Ray's own way down, which takes two or three."""
+_POLL_S = 2.0
+_SHUTDOWN_S = 30.0
+"""For Ray to shut down, which takes two or three."""
 _GRACE_S = 10.0
-"""For the driver's own way out, before it is ended from here."""
+"""For the driver to exit by itself before `give_up` ends it."""
 
 
-def bound_health_checks(environment: MutableMapping[str, str]) -> None:
-    """Before Ray starts: how long a node may hang; what the environment says already stands."""
+def set_health_checks(environment: MutableMapping[str, str]) -> None:
+    """Sets how long a node may hang, except where the user has set it. Call it before Ray starts."""
     for key, value in HEALTH_CHECKS.items():
         environment.setdefault(key, value)
 
 
 def why_lost(*, reachable: bool, nodes: Sequence[Mapping[str, Any]], silent_s: float) -> str | None:
-    """What to say of a cluster that has not been whole for `silent_s`; None while there is hope. Pure."""
+    """Why a cluster that has not answered for `silent_s` counts as lost, or None if it does not yet. Pure."""
     if silent_s < LOST_AFTER_S:
         return None
     if not reachable:
@@ -46,10 +46,11 @@ def why_lost(*, reachable: bool, nodes: Sequence[Mapping[str, Any]], silent_s: f
 
 
 class ClusterWatch:
-    """Looks after the cluster in a thread. Once it is lost `on_lost` is told, and then `give_up` is called where the
-    driver has not left this context within 10 s; both with one clause for the user, and in that thread.
+    """Watches the cluster in a thread.
 
-    `unstick` is called where a driver that has ended well does not get away from Ray, as from a raylet that hangs.
+    Once the cluster is lost, that thread calls `on_lost`, and then `give_up` if the driver has not left this context
+    within 10 s; both get one clause for the user. `unstick` is called if Ray does not shut down after a normal end, as
+    with a hanging raylet.
     """
 
     def __init__(
@@ -67,29 +68,29 @@ class ClusterWatch:
         self._left.set()
 
     @contextlib.contextmanager
-    def looking(self, place: str) -> Iterator[None]:
-        """While inside, and connected to Ray. `place`: what to call the cluster."""
+    def watching(self, place: str) -> Iterator[None]:
+        """Watches while inside. Call it when connected to Ray. place: names the cluster in messages."""
         done = threading.Event()
         address = ray.get_runtime_context().gcs_address
-        threading.Thread(target=self._look, args=(place, address, done), name="cluster-watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(place, address, done), name="cluster-watch", daemon=True).start()
         try:
             yield
         finally:
             done.set()
-            threading.Thread(target=self._see_it_leave, name="cluster-leave", daemon=True).start()
+            threading.Thread(target=self._watch_shutdown, name="cluster-shutdown", daemon=True).start()
 
-    def _see_it_leave(self) -> None:
-        if not self._left.wait(_LEAVE_S):
+    def _watch_shutdown(self) -> None:
+        if not self._left.wait(_SHUTDOWN_S):
             self._unstick()
 
-    def _look(self, place: str, address: str, done: threading.Event) -> None:
-        whole_s, question = time.monotonic(), _Question()
-        while not done.wait(_LOOK_S):
-            nodes = question.ask() if _answers(address) else None
+    def _watch(self, place: str, address: str, done: threading.Event) -> None:
+        alive_at_s, query = time.monotonic(), _NodeQuery()
+        while not done.wait(_POLL_S):
+            nodes = query.run() if _answers(address) else None
             reachable = nodes is not None
             if _any_alive(nodes or []):
-                whole_s = time.monotonic()
-            why = why_lost(reachable=reachable, nodes=nodes or [], silent_s=time.monotonic() - whole_s)
+                alive_at_s = time.monotonic()
+            why = why_lost(reachable=reachable, nodes=nodes or [], silent_s=time.monotonic() - alive_at_s)
             if why:
                 text = f"{place} is lost: {why}"
                 self._on_lost(text)
@@ -98,24 +99,24 @@ class ClusterWatch:
                 return
 
 
-class _Question:
-    """Which nodes there are, asked in a thread of its own, one at a time: from a store that hangs no answer comes."""
+class _NodeQuery:
+    """Lists the nodes in a thread of its own, one query at a time, because a hanging store never answers."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._nodes: Sequence[Mapping[str, Any]] | None = None
 
-    def ask(self) -> Sequence[Mapping[str, Any]] | None:
-        """All that Ray knows; None where it did not answer in time."""
+    def run(self) -> Sequence[Mapping[str, Any]] | None:
+        """Ray's nodes, or None if it does not answer in time."""
         if self._thread is None or not self._thread.is_alive():
             self._nodes = None
-            self._thread = threading.Thread(target=self._run, name="cluster-question", daemon=True)
+            self._thread = threading.Thread(target=self._query, name="cluster-query", daemon=True)
             self._thread.start()
-        self._thread.join(_LOOK_S)
+        self._thread.join(_POLL_S)
         return None if self._thread.is_alive() else self._nodes
 
-    def _run(self) -> None:
-        # Whatever Ray raises, while it is shut down or its store dies under the question, is no answer.
+    def _query(self) -> None:
+        # Ray may raise anything while it shuts down or its store dies; each error counts as no answer.
         with contextlib.suppress(Exception):
             self._nodes = ray.nodes()
 
@@ -127,7 +128,7 @@ def _any_alive(nodes: Sequence[Mapping[str, Any]]) -> bool:
 def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK_S):
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_POLL_S):
             return True
     except OSError:
         return False

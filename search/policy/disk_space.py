@@ -1,9 +1,10 @@
 """Whether the study's disk has room for another segment, and for how long it has had none."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from carcls.store.disk import free_bytes
 
 _MARGIN_BYTES = 16 * 10**6
 """Reserved for files that are not checkpoints: above all the journal, then trial outputs and the report."""
@@ -13,12 +14,6 @@ tell when there is room again."""
 _FILES_OF_A_SEGMENT = 3
 """Two checkpoints that are kept and one that is being written."""
 _BYTES_PER_MB = 1e6
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write on the disk of an existing path. Raises OSError."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
 
 
 def needed_bytes(*, largest_bytes: int, running: int, refused_at_bytes: int | None) -> int:

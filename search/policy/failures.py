@@ -52,7 +52,7 @@ def extended(streak: Streak, cause: str) -> Streak:
 def why_stop(streak: Streak, records: Iterable[TrialRecord]) -> str | None:
     """Why the search should stop, as a clause for its user, or None."""
     if streak.count >= FAILURES_IN_A_ROW:
-        return f"{streak.count} trials in a streak failed for one reason: {streak.cause}"
+        return f"{streak.count} trials in a row failed for one reason: {streak.cause}"
     if streak.count >= FIRST_FAILURES and is_untrained(records):
         return f"the first {streak.count} trials failed with the same error: {streak.cause}"
     return None

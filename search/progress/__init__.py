@@ -1,1 +1,1 @@
-"""A running or finished search in words and numbers: live table, TensorBoard, closing lines."""
+"""Shows a running or finished search: live table, TensorBoard, closing lines."""

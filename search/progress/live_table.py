@@ -1,6 +1,6 @@
-"""How a search is doing: a live table in a terminal, plain lines anywhere else, and what `carsearch status` prints.
+"""Shows the progress of a search: a live table in a terminal, plain lines elsewhere, and `carsearch status`.
 
-Everything is derived from the study's records, so that status after a crash and progress during the run say the same.
+Everything is derived from the study's records, so status after a crash and progress during the run agree.
 """
 
 from collections.abc import Sequence
@@ -28,33 +28,32 @@ from search.progress.summary import (
     summary_lines,
     winner_line,
 )
+from search.terminal.formatting import count_text, one_line, params_text
 from search.terminal.live_view import LiveView
-from search.terminal.wording import count_text, one_line, params_text
 
 _NARROW = 64
-"""Columns below which the table leaves out what matters less."""
+"""A terminal with fewer columns gets a table without the less important columns."""
 
 
 def open_progress(console: Console, name: str, known: Sequence[TrialRecord] = ()) -> "LiveProgress | PlainProgress":
-    """A context manager with `update(records, spent)`: live where the console is a terminal that can move its
-    cursor, else plain lines.
+    """A context manager with `update(records, spent)`: a live table on an interactive terminal, else plain lines.
 
-    `known` are the records of a resumed study: the lines tell only what happens from there on.
+    known: records of a resumed study, whose events are not printed again.
     """
     return LiveProgress(console, name) if console.is_interactive else PlainProgress(console, name, known)
 
 
 class LiveProgress:
-    """A table that redraws itself a few times a second, with all that is said meanwhile above it."""
+    """A table that redraws itself a few times a second, with all other output above it."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._name = name
         self._view = StatusView(name, (), Spent())
-        # Only the view is asked for, so that an update costs the driver one assignment.
+        # The view is rendered in rich's thread, so an update costs the driver one assignment.
         self._live = LiveView(console, lambda: self._view)
 
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
-        """What the next refresh shows."""
+        """Sets what the next refresh shows."""
         self._view = StatusView(self._name, tuple(records), spent)
 
     def __enter__(self) -> Self:
@@ -66,7 +65,7 @@ class LiveProgress:
 
 
 class PlainProgress:
-    """One line per event, for logs, pipes and notebooks."""
+    """Prints one line per event, for logs, pipes and notebooks."""
 
     def __init__(self, console: Console, name: str, known: Sequence[TrialRecord] = ()) -> None:
         self._console = console
@@ -74,7 +73,7 @@ class PlainProgress:
         self._records = tuple(known)
 
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
-        """Print what happened since the last call; nothing where nothing did."""
+        """Prints what happened since the last call."""
         before, self._records = self._records, tuple(records)
         for line in event_lines(before, self._records):
             self._print(line)
@@ -96,7 +95,7 @@ class PlainProgress:
 
 
 def event_lines(before: Sequence[TrialRecord], after: Sequence[TrialRecord]) -> tuple[str, ...]:
-    """What happened between two states of the study's records, trial by trial; pure."""
+    """Lines for the changes between two states of the study's records, trial by trial. Pure."""
     known = {record.number: record for record in before}
     return tuple(
         f"trial {record.number:04d} {event}"
@@ -114,7 +113,7 @@ def _trial_events(old: TrialRecord | None, new: TrialRecord) -> list[str]:
 
 
 def _start(old: TrialRecord | None, new: TrialRecord) -> list[str]:
-    """A segment that began: the trial's first, a promotion, or another attempt at an interrupted one."""
+    """A segment that started: the trial's first, a promotion, or another attempt after an interruption."""
     if new.attempts == (old.attempts if old else 0):
         return []
     if old is None or old.attempts == 0:
@@ -145,14 +144,14 @@ def _state_change(record: TrialRecord) -> list[str]:
         case TrialState.FAIL:
             return [f"{state_name(record)}: {one_line(record.cause or 'no cause recorded')}"]
         case TrialState.WAITING if record.attempts:
-            return ["was interrupted and waits for a place"]
+            return ["was interrupted and waits to resume"]
         case _:
             return []
 
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """A rich renderable: summary and running trials, as wide as the console; no more than its height in rows."""
+    """A rich renderable: summary and running trials, within the console's width and height."""
 
     name: str
     records: tuple[TrialRecord, ...]
@@ -168,7 +167,7 @@ class StatusView:
 
 
 def print_status(console: Console, name: str, records: Sequence[TrialRecord], spent: Spent) -> None:
-    """The picture of a study: a table in a terminal, whole lines anywhere else."""
+    """Prints the state of a study: a table in a terminal, full lines elsewhere."""
     if console.is_terminal:
         console.print(StatusView(name, tuple(records), spent))
     else:
@@ -177,7 +176,7 @@ def print_status(console: Console, name: str, records: Sequence[TrialRecord], sp
 
 
 def _print_line(console: Console, line: str) -> None:
-    # A log is not wrapped, and what stands in brackets is no markup.
+    # Logs are not wrapped, and text in brackets is no markup.
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -188,7 +187,7 @@ def _running_table(busy: Sequence[TrialRecord], rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
     for title in titles:
         side: JustifyMethod = "left" if title in {"stage", "parameters"} else "right"
-        # Where room is short, rich takes it from the columns that may wrap: here from the parameters alone.
+        # If space is short, rich shrinks the columns that may wrap: here only the parameters.
         table.add_column(title, justify=side, no_wrap=wide and title != "parameters")
     for row in cells:
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))

@@ -1,4 +1,4 @@
-"""A study in words and numbers for people: what progress, status and report say alike. Pure, over the records."""
+"""Texts about a study that progress, status and report share. Pure functions of the records."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,31 +8,31 @@ from carcls.events import StoreUse
 from search.errors import StudyError
 from search.policy.finals import Finalist, final_standing
 from search.policy.records import TrialRecord, TrialState, searched
-from search.terminal.wording import count_text, duration_text, one_line, short_duration_text
+from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 _ENOUGH_TRIALS = 3
-"""Trials that must have ended or paused before their pace says anything about the rest."""
+"""Trials that must have ended or paused before their pace predicts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a search has used and may use."""
+    """What a search has used, and its limits."""
 
     device_hours: float = 0.0
     device_hours_limit: float | None = None
     device: str = "GPU"
-    """What the device-hours are hours of: `GPU`, or `trial` where trials train on CPUs."""
+    """The unit of device-hours: `GPU`, or `trial` if trials train on CPUs."""
     trials_limit: int | None = None
     elapsed_s: float | None = None
-    """Wall-clock of the search over all its runs; None where nobody measured it, and then there is no ETA."""
+    """Wall-clock time of the search over all its runs, or None if not measured, which rules out an ETA."""
     hours_limit: float | None = None
-    """Of wall-clock."""
+    """Limit of wall-clock hours."""
 
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
-    """The picture of a study as plain lines: counts, best trial, budget, store; a line per trial at work or cut off."""
+    """The state of a study as plain lines: counts, best trial, budget, store, and each running or interrupted trial."""
     store = store_text(sum((report.store for record in records for report in record.reports), StoreUse()))
     busy = (
         f"trial {record.number:04d}{_repeat_text(record)}:{' interrupted in' if is_interrupted(record) else ''}"
@@ -44,7 +44,7 @@ def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tup
 
 
 def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
-    """Counts per state, best trial, the finals' winner, budget with the time left where it was measured; pure."""
+    """Counts per state, best trial, the finals' winner, and the budget, with the time left if known."""
     winner = winner_line(records)
     return (
         f"{one_line(name)}: {counts_line(records)}",
@@ -55,7 +55,7 @@ def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tu
 
 
 def counts_line(records: Sequence[TrialRecord]) -> str:
-    """`2 running, 1 complete`: how many trials stand where; with repeats, `; finals: 1 running, 3 complete`."""
+    """Trials by state: `2 running, 1 complete`; with repeats, `; finals: 1 running, 3 complete` follows."""
     repeats = _counts([record for record in records if record.repeats is not None])
     return (_counts(searched(records)) or "no trials yet") + (f"; finals: {repeats}" if repeats else "")
 
@@ -67,10 +67,10 @@ def _counts(records: Sequence[TrialRecord]) -> str:
 
 
 def winner_line(records: Sequence[TrialRecord]) -> str | None:
-    """What the finals say of their winner and of the baseline; None before a round of them is over.
+    """The finals' winner and the baseline, or None before the first round is complete.
 
     `winner: trial 0003; accuracy at selection 0.9500, mean of 2 repeats 0.9218; baseline: 0.9400, ...`: the first
-    made it a finalist, the second is that of the repeats alone.
+    accuracy made it a finalist, the second is that of the repeats only.
     """
     standing = final_standing(records)
     if not standing:
@@ -97,7 +97,7 @@ def best_line(records: Sequence[TrialRecord]) -> str:
 
 
 def budget_line(records: Sequence[TrialRecord], spent: Spent) -> str:
-    """What was used of what may be used."""
+    """The used part of each limit, and the time left if known."""
     ended = ended_count(records)
     trials = count_text(ended, "trial") if spent.trials_limit is None else f"{ended} of {spent.trials_limit} trials"
     parts = [f"{trials} ended"]
@@ -113,11 +113,10 @@ def _of(limit: float | None) -> str:
 
 
 def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
-    """Wall-clock seconds left at the pace so far, by whichever limit is reached first; pure.
+    """Wall-clock seconds left at the pace so far, until the first limit is reached.
 
-    None where the time was not measured, where nothing limits the search, or where too few trials say anything.
-    Paused trials count as done: most of them stay so, except at rungs that are not believed any more. Those, and the
-    finals, are not foreseen.
+    None if the time was not measured, if nothing limits the search, or if too few trials have ended. Paused trials
+    count as done: most of them stay paused. Promotions at rungs that lose force, and the finals, are not predicted.
     """
     done = sum(record.state in (*ENDED_STATES, TrialState.PAUSED) for record in searched(records))
     if spent.elapsed_s is None or done < _ENOUGH_TRIALS:
@@ -132,9 +131,9 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
 
 
 def winner(records: Sequence[TrialRecord], number: int | None = None) -> TrialRecord:
-    """The trial to retrain: `number`, or the finals' winner, or else the best among those that had every stage.
+    """The trial to retrain: `number`, or the finals' winner, or else the best trial that finished all its stages.
 
-    Raises StudyError.
+    Raises StudyError if there is none.
     """
     if number is not None:
         if not 0 <= number < len(records):
@@ -142,12 +141,12 @@ def winner(records: Sequence[TrialRecord], number: int | None = None) -> TrialRe
         return records[number]
     best = _chosen(records)
     if best is None:
-        raise StudyError("no trial of this study has had all its stages yet: resume the search, or name one by --trial")
+        raise StudyError("no trial of this study has finished all its stages: resume the search, or give --trial")
     return best
 
 
 def leading_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The finals' winner, or else the best that had all its stages; the best so far where there is none yet."""
+    """The finals' winner, else the best trial that finished all its stages, else the best so far, or None."""
     return _chosen(records) or best_trial(records)
 
 
@@ -159,17 +158,14 @@ def _chosen(records: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def best_trial(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial with the best epoch of those that did not fail, the earliest of equals; None where there is none.
-
-    Repeats are none of them.
-    """
+    """The trial with the best epoch, the earliest of equals, or None. Failed trials and repeats do not count."""
     ranked = [(record.best_rank, -record.number, record) for record in searched(records)
               if record.best_rank and record.state is not TrialState.FAIL]  # fmt: skip
     return max(ranked, key=lambda row: row[:2])[2] if ranked else None
 
 
 def state_name(record: TrialRecord) -> str:
-    """What readers call the trial's state; a failure of the configuration itself is `infeasible`."""
+    """The trial's state as shown to users; a failure of the configuration itself is `infeasible`."""
     if record.state is TrialState.FAIL:
         return "infeasible" if record.infeasible else "failed"
     if is_interrupted(record):
@@ -178,7 +174,7 @@ def state_name(record: TrialRecord) -> str:
 
 
 def store_text(use: StoreUse) -> str | None:
-    """What was built and what was reused; None where the store was not used.
+    """What was built and what was reused, or None if the store was not used.
 
     `12 artefacts built in 34 s; finished ones reused 210 times, which saved about 1 h 02 min of computing`
     """
@@ -191,17 +187,17 @@ def store_text(use: StoreUse) -> str | None:
 
 
 def running(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that train now."""
+    """The trials that are training."""
     return [record for record in records if record.state is TrialState.RUNNING]
 
 
 def is_interrupted(record: TrialRecord) -> bool:
-    """True where it was at work and is to be started again."""
+    """True if it has run and waits to resume."""
     return record.state is TrialState.WAITING and record.attempts > 0
 
 
-def left_behind(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """As a resume will find them, where no driver is at work any more: what is recorded as running is not."""
+def as_interrupted(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """The records as a resume will find them when no driver runs: those recorded as running are waiting."""
     return tuple(
         replace(record, state=TrialState.WAITING) if record.state is TrialState.RUNNING else record
         for record in records
@@ -209,12 +205,12 @@ def left_behind(records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
 
 
 def ended_count(records: Sequence[TrialRecord]) -> int:
-    """Trials that are over, whichever way; repeats are not counted."""
+    """Number of trials that are complete, pruned or failed, without repeats."""
     return sum(record.state in ENDED_STATES for record in searched(records))
 
 
 def stage_position(record: TrialRecord) -> str:
-    """The stage being trained; its name is known once it has reported an epoch."""
+    """The current stage, with its name once it has reported an epoch."""
     stage = record.stage_count - 1 if record.next_stage is None else record.next_stage
     name = next((f" {report.stage_name}" for report in record.reports if report.stage == stage), "")
     return f"stage {stage + 1}/{record.stage_count}{name}"

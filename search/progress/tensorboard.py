@@ -1,8 +1,8 @@
-"""Event files for TensorBoard: a trial's curves, and its row in the HParams table. Written by the driver only.
+"""Event files for TensorBoard: a trial's curves, and its row in the HParams table. Written only by the driver.
 
-The protos and the record format come from the tensorboard package itself, so nothing here imports TensorFlow. No file
-stays open: each call appends its records and closes, a search with any number of paused trials holds no descriptor, and
-what was reported is on disk when the call returns.
+The protos and the record format come from the tensorboard package, so TensorFlow is not imported. Each call opens the
+file, appends its records and closes it, so paused trials hold no descriptors and reports are on disk when the call
+returns.
 """
 
 import json
@@ -23,10 +23,10 @@ from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 
 BEST_ACCURACY = "best/validation_accuracy"
-"""The HParams metric of an ended trial: its best epoch. `validation/accuracy` is the other: the trial's last epoch."""
+"""HParams metric: accuracy of the trial's best epoch. `validation/accuracy` is that of its last epoch."""
 
 BEST_LOG_LOSS = "best/validation_log_loss"
-"""Log-loss of that same best epoch."""
+"""Log-loss of that best epoch."""
 
 _ACCURACY = "validation/accuracy"
 _FILES = "events.out.tfevents."
@@ -34,19 +34,19 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a run's event files hold."""
+class WrittenEvents:
+    """Content of a run's event files."""
 
     started: bool
     ended: bool
     epochs: frozenset[int]
-    """Those that stand: not those that were taken back, unless they came again."""
+    """Without rolled-back epochs, unless they were written again."""
     fallbacks: int = 0
-    """How many times epochs were taken back."""
+    """How many times epochs were rolled back."""
 
 
-def read_events(folder: Path) -> Written:
-    """Of all event files of one run; what a killed writer left torn is not there."""
+def read_events(folder: Path) -> WrittenEvents:
+    """Content of all event files of one run, without truncated records of a killed writer."""
     names: set[str] = set()
     epochs: set[int] = set()
     fallbacks = 0
@@ -57,7 +57,7 @@ def read_events(folder: Path) -> Written:
         tags = {value.tag for value in event.summary.value}
         names |= tags
         epochs |= {event.step} if _ACCURACY in tags else set()
-    return Written(
+    return WrittenEvents(
         started=metadata.SESSION_START_INFO_TAG in names,
         ended=metadata.SESSION_END_INFO_TAG in names,
         epochs=frozenset(epochs),
@@ -66,13 +66,13 @@ def read_events(folder: Path) -> Written:
 
 
 def _events(folder: Path) -> Iterator[event_pb2.Event]:
-    """In the order in which TensorBoard reads them, which is that in which they were written."""
+    """Events in TensorBoard's reading order, which is the writing order."""
     for path in sorted(folder.glob(f"{_FILES}*")):
         yield from map(event_pb2.Event.FromString, _whole_records(path.read_bytes()))
 
 
 def _whole_records(content: bytes) -> Iterator[bytes]:
-    """TFRecord's frame: length (8 bytes), its checksum (4), data, its checksum (4)."""
+    """TFRecord framing: length (8 bytes), its checksum (4), data, its checksum (4)."""
     at = 0
     while at + 16 <= len(content):
         (length,) = struct.unpack_from("<Q", content, at)
@@ -85,8 +85,8 @@ def _whole_records(content: bytes) -> Iterator[bytes]:
 class EventLog:
     """Event files of one run in one folder; one file per driver process, so a resumed run opens a new one.
 
-    Not thread-safe: the driver's one thread calls. Every method raises OSError where the folder cannot be written.
-    Epochs are written as they come; that none comes twice, unless it was taken back, is the caller's promise.
+    Not thread-safe. Every method raises OSError if the folder is not writable. The caller must not write an epoch
+    twice unless it was rolled back.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,34 +94,34 @@ class EventLog:
         self._path: Path | None = None
 
     def start(self, name: str, params: Mapping[str, object]) -> None:
-        """Enter the run in the HParams table as `name`; a second call in the same folder changes nothing there."""
+        """Adds the run to the HParams table as `name`; a second call in the same folder has no effect there."""
         info = plugin_data_pb2.SessionStartInfo(group_name=name, start_time_secs=time.time())
         for key, value in params.items():
             _set_hparam(info.hparams[key], value)
         self._append_summary(_hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
 
     def epoch(self, report: EpochReport) -> None:
-        """One point on each curve, at global step `report.epoch`."""
+        """Adds one point to each curve, at global step `report.epoch`."""
         self._append_summary(_scalar_summary(epoch_scalars(report)), step=report.epoch)
 
     def best(self, report: EpochReport) -> None:
-        """The metrics that the HParams table shows beside the last epoch's; a better epoch may replace them."""
+        """Writes the best epoch's metrics for the HParams table; a later call replaces them."""
         self._append_summary(
             _scalar_summary({BEST_ACCURACY: report.val_accuracy, BEST_LOG_LOSS: report.val_log_loss}),
             step=report.epoch,
         )
 
-    def take_back(self, epoch: int) -> None:
-        """The curves end after that epoch, 0 for before the first; what was written of later ones is shown no more.
+    def roll_back(self, epoch: int) -> None:
+        """Hides all epochs after `epoch`; 0 hides them all.
 
-        By the event at which TensorBoard drops what it has read of that step and later ones, as of a training that
-        was started again from an earlier checkpoint. The HParams table's row, at step 0, stays.
+        Writes the event that makes TensorBoard drop this and later steps, as after a restart from an earlier
+        checkpoint. The row of the HParams table, at step 0, stays.
         """
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._append(event_pb2.Event(step=epoch + 1, session_log=start))
 
     def end(self, best: EpochReport | None, *, failed: bool) -> None:
-        """The metrics of the best epoch, where there was one, and how the run ended."""
+        """Writes the metrics of the best epoch, if any, and how the run ended."""
         if best is not None:
             self.best(best)
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
@@ -138,7 +138,7 @@ class EventLog:
         _append(self._path, event)
 
     def _new_file(self) -> Path:
-        """TensorBoard reads a run's files in the order of their names: nanoseconds keep quick restarts in order."""
+        """TensorBoard reads a run's files in name order; nanoseconds keep quick restarts in order."""
         self._folder.mkdir(parents=True, exist_ok=True)
         stamp = f"{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
         path = self._folder / f"{_FILES}{stamp}"
@@ -149,7 +149,7 @@ class EventLog:
 
 
 def _append(path: Path, event: event_pb2.Event) -> None:
-    """One whole record, or none: behind half of one, TensorBoard would read nothing any more."""
+    """Appends a whole record or nothing: TensorBoard stops reading at a truncated record."""
     before = path.stat().st_size
     try:
         with path.open("ab") as file:
@@ -160,24 +160,24 @@ def _append(path: Path, event: event_pb2.Event) -> None:
 
 
 class TensorBoardWriter:
-    """The event files of a study: one run per trial, under `<results_folder>/trials/<nnnn>/`."""
+    """The event files of a study: one run per trial, in `<results_folder>/trials/<nnnn>/`."""
 
     def __init__(self, results_folder: Path, *, prefix: str = "") -> None:
-        """prefix: of each trial's name in the HParams table, which holds those of several studies in one folder."""
+        """prefix: of each trial's name in the HParams table, which may show several studies of one folder."""
         self._folder = StudyFolder(results_folder)
         self._prefix = prefix
         self._logs: dict[int, EventLog] = {}
 
     def trial_started(self, number: int, params: Mapping[str, object]) -> None:
-        """The trial's row in the HParams table; for a continued trial it may be called again."""
+        """Adds the trial's row to the HParams table; may be called again for a resumed trial."""
         self._log(number).start(f"{self._prefix}{number:04d}", params)
 
     def epoch(self, number: int, report: EpochReport) -> None:
-        """One point on each of the trial's curves."""
+        """Adds one point to each of the trial's curves."""
         self._log(number).epoch(report)
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """The trial's metrics and, unless it is only paused, its end: TensorBoard keeps the first it is told."""
+        """Writes the trial's metrics and, unless it is only paused, its end: TensorBoard keeps the first end."""
         log = self._log(record.number)
         if record.state in _ENDED:
             log.end(record.best, failed=record.state is TrialState.FAIL)
@@ -185,18 +185,18 @@ class TensorBoardWriter:
             log.best(record.best)
 
     def catch_up(self, record: TrialRecord) -> None:
-        """Writes what the study holds of a trial and its event files do not.
+        """Writes the events of a trial that its event files lack.
 
-        That is what a killed driver came not to write, and that epochs were taken back since checkpoints were lost.
+        A killed driver may not have written them, and epochs may have been rolled back after checkpoints were lost.
         """
         if not record.attempts:
             return
         written = read_events(self._folder.trial(record.number))
         if not written.started:
             self.trial_started(record.number, record.params)
-        if untold := record.fallbacks[written.fallbacks :]:
-            for epoch in untold:
-                self._log(record.number).take_back(epoch)
+        if missing := record.fallbacks[written.fallbacks :]:
+            for epoch in missing:
+                self._log(record.number).roll_back(epoch)
             written = read_events(self._folder.trial(record.number))
         for report in record.reports:
             if report.epoch not in written.epochs:
@@ -205,7 +205,7 @@ class TensorBoardWriter:
             self.trial_ended(record)
 
     def close(self) -> None:
-        """Forget the files of this process; later calls open new ones. Nothing is left to flush."""
+        """Later calls open new files. There is nothing to flush."""
         self._logs.clear()
 
     def _log(self, number: int) -> EventLog:
@@ -213,7 +213,7 @@ class TensorBoardWriter:
 
 
 def epoch_scalars(report: EpochReport) -> dict[str, float]:
-    """Tag to value: what TensorBoard plots of one epoch. Times in seconds, image size in px, stages from 0; pure."""
+    """Scalars of one epoch by tag. Times in seconds, image size in px, stages counted from 0. Pure."""
     return {
         "train/loss": report.train_loss,
         "train/accuracy": report.train_accuracy,
@@ -241,10 +241,10 @@ def _scalar_summary(scalars: Mapping[str, float]) -> summary_pb2.Summary:
 
 
 def _hparams_summary(tag: str, **content: object) -> summary_pb2.Summary:
-    """The HParams plugin reads the metadata alone; the value must exist, and is the empty tensor it names for that.
+    """The HParams plugin only reads the metadata; the required value is the plugin's own null tensor.
 
-    No experiment summary is written: it would have to list every parameter beforehand. Without one the plugin gathers
-    the columns from all trials, so that conditional parameters appear as well.
+    No experiment summary is written, because it would have to list every parameter beforehand. Without one the plugin
+    collects the columns from all trials, including conditional parameters.
     """
     data = plugin_data_pb2.HParamsPluginData(**content)
     value = summary_pb2.Summary.Value(
@@ -254,7 +254,7 @@ def _hparams_summary(tag: str, **content: object) -> summary_pb2.Summary:
 
 
 def _set_hparam(target: object, value: object) -> None:
-    """Set the protobuf `Value`: bool before number, as True is an int; what is neither nor text is shown as JSON."""
+    """Sets the protobuf `Value`: bool before number, because True is an int; other types as JSON text."""
     plain: bool | float | str
     match value:
         case bool():

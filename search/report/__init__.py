@@ -1,6 +1,6 @@
-"""The page to read after a search: one HTML file that needs no network and runs no script.
+"""The report of a search: one HTML file that needs no network and runs no script.
 
-`report_data` decides what the page says, purely from the study's records; `write_report` draws the charts and prints.
+`report_data` derives the page's content from the study's records; `write_report` draws the charts and writes the page.
 """
 
 from search.report.html import write_report

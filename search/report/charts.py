@@ -1,4 +1,4 @@
-"""The page's charts as inline SVG: text stays text, ink takes the page's colour, nothing is fetched."""
+"""The page's charts as inline SVG: text stays text, lines use the page's text colour, and nothing is downloaded."""
 
 import io
 import re
@@ -15,13 +15,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from search.report.page_data import Curve
 from search.report.parameters import ParameterView
-from search.terminal.wording import one_line
+from search.terminal.formatting import one_line
 
 WINNER, BASELINE = "#d9730d", "#2f7fd6"
-"""Readable on light and on dark paper; the page's legend uses the same."""
+"""Readable on light and dark backgrounds; the page's legend uses the same colours."""
 
 _INK = "#010203"
-"""Stands for the page's own text colour: matplotlib knows no `currentColor`, so it is put in afterwards."""
+"""Placeholder of the page's text colour, replaced by `currentColor`, which matplotlib does not know."""
 
 _COLOURS = {"winner": WINNER, "baseline": BASELINE, "other": _INK}
 _DRAWN_FIRST = ("other", "baseline", "winner")
@@ -42,13 +42,13 @@ _STYLE = {
     "axes.linewidth": 0.6,
     "axes.titlesize": 10.0,
     "axes.titlelocation": "left",
-    # What stands between dollar signs in a name from outside is no formula.
+    # Text between dollar signs in a user's name is no formula.
     "text.parse_math": False,
 }
 
 
 def curves_svg(curves: Sequence[Curve]) -> str:
-    """Validation accuracy per epoch; dots where a stage ended, a cross where the trial failed; '' without curves."""
+    """Validation accuracy by epoch, with a dot at each stage's end and a cross at a failure; '' without curves."""
     if not curves:
         return ""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "curves"}):
@@ -80,7 +80,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
 
 
 def _draw_borders(axes: Axes, winner: Curve) -> None:
-    """The winner's stages: a thin line at each end, its name left of it."""
+    """The winner's stages: a thin line at each end, with the stage's name to its left."""
     for epoch, name in winner.borders:
         axes.axvline(epoch, color=_INK, alpha=0.35, lw=0.8, ls=(0, (2, 3)), zorder=0)
         axes.annotate(
@@ -90,7 +90,7 @@ def _draw_borders(axes: Axes, winner: Curve) -> None:
 
 
 def parameters_svg(views: Sequence[ParameterView]) -> str:
-    """One small scatter per parameter, the first 32; hollow where the trial had not all its stages; '' without any."""
+    """One scatter plot per parameter, for the first 32; hollow marks for incomplete trials; '' without parameters."""
     shown = views[:_MAX_PANELS]
     if not shown:
         return ""
@@ -107,7 +107,7 @@ def parameters_svg(views: Sequence[ParameterView]) -> str:
 
 
 def _draw_panel(axes: Axes, view: ParameterView) -> None:
-    # One call per kind of mark, the winner's last and so on top.
+    # One call per kind of mark, with the winner's last, so that it is on top.
     for role, complete in product(_DRAWN_FIRST, (False, True)):
         points = [point for point in view.points if (point.role, point.complete) == (role, complete)]
         colour, other = _COLOURS[role], role == "other"
@@ -115,10 +115,10 @@ def _draw_panel(axes: Axes, view: ParameterView) -> None:
             [point.x for point in points], [point.accuracy for point in points], ls="none", marker="o", color=colour,
             ms=4.5 if other else 7, mfc=colour if complete else "none", mew=0.9, alpha=0.5 if other else 1.0,
         )  # fmt: skip
-    axes.set_title(_short(one_line(view.name.removeprefix("train.")), 34))
+    axes.set_title(_short(one_line(view.name.removeprefix("train.")), _PANEL_CHARACTERS))
     if view.scale == "log":
         axes.set_xscale("log")
-        # The usual labels are formulas, which are switched off.
+        # The default labels are formulas, which are switched off.
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     if view.categories:
@@ -140,7 +140,7 @@ def _grid(axes: Axes) -> None:
 
 
 def _svg(figure: Figure, label: str) -> str:
-    """The figure as an <svg> element: no prologue, no metadata, none of the ids that two charts would share."""
+    """The figure as an <svg> element without prologue, metadata, and ids that two charts would share."""
     FigureCanvasSVG(figure)
     target = io.StringIO()
     figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})

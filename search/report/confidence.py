@@ -1,4 +1,4 @@
-"""How sure a validation accuracy is."""
+"""Confidence intervals of validation accuracies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ __all__ = ["Interval", "Score", "overlap", "repeated_gain", "trial_score", "wils
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A trial's best epoch."""
+    """Scores of a trial's best epoch."""
 
     accuracy: float
     interval: Interval | None
-    """95 % of the accuracy; None where the number of photos is not known."""
+    """95 % interval of the accuracy, or None if the number of photos is unknown."""
     log_loss: float
     macro_f1: float
     epoch: int
     stage_name: str
     image_size: int
     holdout_accuracy: float | None = None
-    """On photos that chose nothing, at that epoch; None where the study holds none back."""
+    """Accuracy on the holdout at that epoch, or None without a holdout."""
     holdout_interval: Interval | None = None
-    """95 % of the holdout accuracy, or None without one or without the number of photos."""
+    """95 % interval of the holdout accuracy, or None if it or the number of photos is unknown."""
 
 
 def trial_score(record: TrialRecord, photos: int | None, holdout_photos: int | None = None) -> Score | None:
-    """The trial's best epoch, its intervals by the number of photos in each part; None without a finite epoch."""
+    """Scores of the trial's best epoch, with intervals if the numbers of photos are given; None without an epoch."""
     best = record.best
     if best is None:
         return None
@@ -48,11 +48,11 @@ def trial_score(record: TrialRecord, photos: int | None, holdout_photos: int | N
 
 
 def repeated_gain(table: Sequence[Sequence[float]], one: int, other: int) -> tuple[float, Interval | None]:
-    """How much row `one` is above row `other` in the mean, and the 95 % interval of that; None where nothing tells it.
+    """The difference of the means of rows `one` and `other`, and its 95 % interval, or None if it cannot be estimated.
 
-    table: accuracies, a row for each trial, a column for each repetition, at least one. Columns are blocks (Fisher's
-    randomised block design): what a repetition does to all trials alike is no noise, and what is left over is pooled
-    over all rows; with two rows this is the paired t-test. It counts the chance of training again on the same photos.
+    table: accuracies, with a row for each trial and a column for each repetition, at least one. Columns are blocks
+    (Fisher's randomised block design): effects of a repetition on all trials are no noise, and residuals are pooled
+    over all rows. With two rows this is the paired t-test. The interval covers retraining on the same photos.
     """
     rows, columns = len(table), len(table[0])
     means = [fsum(row) / columns for row in table]
@@ -60,7 +60,7 @@ def repeated_gain(table: Sequence[Sequence[float]], one: int, other: int) -> tup
     freedom = (rows - 1) * (columns - 1)
     if freedom == 0:
         return gain, None
-    # scipy takes a tenth of a second to import, which only a report with finals is to pay.
+    # Imported here because it takes a tenth of a second, and only reports with finals need it.
     from scipy.special import stdtrit  # noqa: PLC0415
 
     blocks = [fsum(row[column] for row in table) / rows for column in range(columns)]
@@ -75,5 +75,5 @@ def repeated_gain(table: Sequence[Sequence[float]], one: int, other: int) -> tup
 
 
 def overlap(one: Interval, other: Interval) -> bool:
-    """True where the two have a point in common."""
+    """True if the intervals overlap."""
     return one[0] <= other[1] and other[0] <= one[1]

@@ -1,4 +1,4 @@
-"""Prints the page: what comes from outside is escaped, and the page forbids itself to load or run anything."""
+"""Renders the page. All users' text is escaped, and the page's policy forbids it to load or run anything."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ from markupsafe import Markup
 from carcls.system import atomic
 from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
 from search.report.page_data import ReportData
-from search.study.efficiency import ms_text, rate_text, size_text
-from search.terminal.wording import count_text, duration_text, one_line, short_duration_text, value_text
+from search.study.efficiency import ms_text, rate_text
+from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text, size_text, value_text
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 _LEADERBOARD_ROWS = 20
-"""Trials that the leaderboard shows before it is opened."""
+"""Trials that the leaderboard shows before it is expanded."""
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Writes the page whole or not at all. Raises OSError where the folder cannot be written."""
+    """Writes the page atomically. Raises OSError if the folder is not writable."""
     atomic.write_text(path, render(data))
 
 
@@ -48,7 +48,7 @@ def render(data: ReportData) -> str:
         "thousands": _thousands,
         "count": count_text,
     }
-    # S704: matplotlib has escaped every text in its SVG.
+    # S704: matplotlib escapes every text in its SVG.
     charts = {"curves": Markup(curves_svg(data.curves)), "scatter": Markup(parameters_svg(data.parameters))}  # noqa: S704
     return environment.get_template(_TEMPLATE.name).render(
         data=data, rows=_LEADERBOARD_ROWS, colours={"winner": WINNER, "baseline": BASELINE}, **charts
@@ -72,7 +72,7 @@ def _percent(share: float) -> str:
 
 
 def _lines(text: str) -> str:
-    """Text of several lines without control characters or the lone surrogates of a file name that is no Unicode."""
+    """Text of several lines without control characters and lone surrogates, which file names may contain."""
     return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in text.splitlines())
 
 
@@ -81,7 +81,7 @@ def _value(value: object) -> str:
 
 
 def _range(values: tuple[int, ...]) -> str:
-    """`96`, or `96 – 160`, thousands set apart by a thin space."""
+    """`96`, or `96 – 160`, with a thin space between thousands."""
     ends = dict.fromkeys((min(values), max(values)))
     return " – ".join(_thousands(value) for value in ends)
 

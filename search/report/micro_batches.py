@@ -1,4 +1,4 @@
-"""Trainings whose batches went through the model in parts, because there was no room for whole ones."""
+"""The page's section about trainings that split batches into micro-batches, because whole ones did not fit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,21 @@ from search.policy.records import TrialRecord
 
 @dataclass(frozen=True, slots=True)
 class PartsRow:
-    """One training in one stage, with as many photos at once."""
+    """Epochs of one training and stage with the same micro-batch."""
 
     number: int | None
-    """The trial's; None: the final training."""
+    """The trial's number; None for the final training."""
     stage_name: str
     image_size: int
     """Side in px."""
     micro_batch: int
     epochs: int
     notes: tuple[str, ...]
-    """What the training's process had to say of it."""
+    """Notes of the training's process."""
 
 
 def parts_rows(records: Sequence[TrialRecord], final: Sequence[EpochReport] = ()) -> tuple[PartsRow, ...]:
-    """In order of trials and epochs, the epochs of the final training last; nothing where every batch went whole.
-    Pure."""
+    """Rows in order of trials and epochs, with the final training last; empty if no batch was split. Pure."""
     trainings = [*((record.number, record.reports) for record in records), (None, final)]
     return tuple(row for number, reports in trainings for row in _rows_of(number, reports))
 

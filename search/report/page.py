@@ -1,12 +1,12 @@
-"""From a study's folder to its page: gathers what the report shows."""
+"""Writes the report of a study's folder."""
 
 import csv
 from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.policy.records import trained_s
-from search.progress.summary import left_behind
+from search.progress.summary import as_interrupted
 from search.report import report_data, write_report
 from search.study.checked_files import check_files
 from search.study.expected import WinnerExpectation, expected_winner
@@ -17,9 +17,9 @@ from search.study.study import Study
 
 
 def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
-    """Writes report.html from what lies in the folder: a study at any point of its life, or a fixed recipe's training.
+    """Writes report.html for the folder: a study in any state, or the training of a fixed recipe.
 
-    Raises StudyError where the folder's study, or a file of it, cannot be read or was changed.
+    Raises StudyError if the study, or one of its files, cannot be read or was changed.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
     if study:
@@ -30,7 +30,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
     data = report_data(
         name=folder.name,
         experiment_text=changes + experiment.resolved_yaml(),
-        records=records if is_held(folder.root) else left_behind(records),
+        records=records if is_held(folder.root) else as_interrupted(records),
         validation_photos=_photos(folder, "validation"),
         holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
@@ -52,7 +52,7 @@ def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> Winn
 
 
 def _device(folder: StudyFolder) -> str:
-    """What the final training ran on, as it recorded; the search itself may have run elsewhere."""
+    """The recorded device of the final training; the search itself may have run elsewhere."""
     return read_scores(folder.scores).device if folder.scores.exists() else ""
 
 
@@ -62,6 +62,6 @@ def _photos(folder: StudyFolder, fold: str) -> int:
 
 
 def _quarantined(folder: StudyFolder) -> tuple[tuple[str, str], ...]:
-    """(path, reason) of each photo that cannot be used."""
-    with folder.quarantine.open(newline="", encoding="utf-8", errors="replace") as rows:  # names need not be UTF-8
+    """(path, reason) of each unusable photo."""
+    with folder.quarantine.open(newline="", encoding="utf-8", errors="replace") as rows:  # names may not be UTF-8
         return tuple((row["path"], row["reason"]) for row in csv.DictReader(rows))

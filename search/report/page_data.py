@@ -1,4 +1,4 @@
-"""What the page says, as plain values: pure functions over the study's records."""
+"""The page's content as plain values: pure functions of the study's records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.progress.summary import counts_line, leading_trial, state_name
 from search.report.confidence import Score, overlap, trial_score
-from search.report.final import Retrain, final_training
-from search.report.finals import Finals, finals_view
+from search.report.final_training import FinalTraining, final_training
+from search.report.finals_table import Finals, finals_view
 from search.report.micro_batches import PartsRow, parts_rows
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.phases import TimeSpent, time_spent
@@ -23,7 +23,7 @@ from search.study.expected import WinnerExpectation
 
 @dataclass(frozen=True, slots=True)
 class ParameterRow:
-    """One parameter of the winner beside the baseline's; None where it is not active."""
+    """One parameter's value in the winner and in the baseline; None if it is not active."""
 
     name: str
     value: Value
@@ -32,17 +32,17 @@ class ParameterRow:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The best trial, and whether that says anything."""
+    """The best trial, and whether its lead is more than noise."""
 
     number: int
     provisional: bool
-    """True as long as no trial has had all its stages."""
+    """True until a trial has finished all its stages."""
     score: Score
     baseline: Score | None
     verdict: str
     parameters: tuple[ParameterRow, ...]
     expected: Expectation | None = None
-    """On new photos; None where nothing tells it of this trial."""
+    """Expected accuracy on new photos, or None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,12 @@ class Curve:
     failed: bool
     points: tuple[tuple[int, float], ...]
     borders: tuple[tuple[int, str], ...]
-    """Epoch at which each stage ended, and the stage's name."""
+    """The last epoch and the name of each stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything on the page; the template only prints it."""
+    """Everything on the page; the template only renders it."""
 
     name: str
     experiment_text: str
@@ -93,7 +93,7 @@ class ReportData:
     validation_photos: int | None
     elapsed_s: float | None
     trained_s: float
-    """Seconds that trials spent building, training and validating, added up."""
+    """Total seconds that trials spent building, training and validating."""
     gpus_per_trial: float
     interruptions: int
     winner: Winner | None
@@ -107,7 +107,7 @@ class ReportData:
     parts: tuple[PartsRow, ...]
     failures: tuple[Failure, ...]
     quarantined: tuple[tuple[str, str], ...]
-    retrain: Retrain | None
+    retrain: FinalTraining | None
     submission: str | None
 
 
@@ -129,14 +129,14 @@ def report_data(
     holdout_photos: int | None = None,
     expected: WinnerExpectation | None = None,
 ) -> ReportData:
-    """Decides all that the page says; pure.
+    """The page's content. Pure.
 
-    `experiment_text` is the resolved experiment file, `quarantined` (path, reason) of each photo left out, `retrain`
-    the values of `retrain/scores.json`, `retrain_reports` the final training's epochs, `submission` the path to show.
-    `elapsed_s` is wall-clock over all runs, `gpus_per_trial` 0 where trials ran on CPUs, `device` one line on the
-    machine. Without `validation_photos` or `holdout_photos` their scores have no interval. `finals_exhausted`: the
-    budget has no room for more repeats of `finalists`. `expected`: see `search.study.expected`. Raises KeyError where
-    `retrain` lacks a score.
+    experiment_text: the resolved experiment file. quarantined: (path, reason) of each unusable photo. retrain: the
+    values of `retrain/scores.json`. retrain_reports: the final training's epochs. submission: the path to show.
+    elapsed_s: wall-clock time over all runs. gpus_per_trial: 0 if trials ran on CPUs. device: one line about the
+    machine. finals_exhausted: the budget does not allow more repeats of `finalists`. expected: see
+    `search.study.expected`. Without `validation_photos` or `holdout_photos` their scores have no interval. Raises
+    KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -199,14 +199,14 @@ def _verdict(winner: Score, baseline: Score | None, *, is_baseline: bool) -> str
         return "The baseline has no score yet, so there is nothing to compare with."
     gain = f"{100 * (winner.accuracy - baseline.accuracy):+.2f} points over the baseline"
     if winner.interval is None or baseline.interval is None:
-        return f"{gain}; how many photos it was measured on is not known, so neither is its noise."
+        return f"{gain}; the number of photos is unknown, and so is its noise."
     if overlap(winner.interval, baseline.interval):
         return f"{gain}, which is within noise: the 95 % intervals overlap."
     return f"{gain}, which is more than noise: the 95 % intervals do not overlap."
 
 
 def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photos: int | None) -> tuple[TrialRow, ...]:
-    """Best first; failed trials after all others, then those without an epoch."""
+    """Best first, then trials without an epoch, then failed trials."""
     ranked = sorted(records, key=_leaderboard_order)
     return tuple(
         TrialRow(

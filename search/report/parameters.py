@@ -1,4 +1,4 @@
-"""Each searched parameter against the accuracy it led to: which values, on which axis."""
+"""The page's charts of each searched parameter against accuracy: points and axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from typing import Literal
 
 from search.experiment.domains import Value
 from search.policy.records import TrialRecord, TrialState
-from search.terminal.wording import one_line, value_text
+from search.terminal.formatting import one_line, value_text
 
 Scale = Literal["linear", "log", "category"]
 
 _LOG_RATIO, _LOG_MEDIAN = 30.0, 0.25
-"""A positive parameter gets a logarithmic axis if its values span this ratio and their median lies below this share of
-the largest: of values drawn uniformly the median is near one half, whatever the smallest happens to be."""
+"""A positive parameter gets a logarithmic axis if its values span this ratio and their median is below this share of
+the largest value. The median of uniformly drawn values is near one half."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterPoint:
-    """One trial. `x` is the value itself, or its place among the categories."""
+    """One trial. `x` is the value itself, or its index among the categories."""
 
     x: float
     accuracy: float
     role: str
     complete: bool
-    """False: the trial was compared on fewer stages than the full training."""
+    """False if the trial ran only some of its stages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class ParameterView:
     name: str
     scale: Scale
     categories: tuple[str, ...]
-    """Labels of places 0, 1, ...; empty for numbers."""
+    """Labels of indices 0, 1, ...; empty for numbers."""
     points: tuple[ParameterPoint, ...]
 
 
 def parameter_views(records: Sequence[TrialRecord], best: TrialRecord | None) -> tuple[ParameterView, ...]:
-    """One view per parameter of which more than one value was tried, in the order of the trials' parameters; pure."""
+    """One view per parameter with more than one value, in the order of the trials' parameters. Pure."""
     scored = [record for record in records if record.best and record.state is not TrialState.FAIL]
     names = dict.fromkeys(name for record in scored for name in record.params)
     views = (_view(name, [record for record in scored if name in record.params], best) for name in names)

@@ -1,4 +1,4 @@
-"""Where the time went, phase by phase, and what the store spared."""
+"""The page's section about time: by phase, and saved by the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ _PHASES = {
     "build": "Building models",
     "store": "Store",
     "data_wait": "Waiting for batches",
-    "holdout": "Judging",
+    "holdout": "Holdout",
 }
-"""Each field of PhaseSeconds, and what the page calls it."""
+"""The page's label for each field of PhaseSeconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseTime:
-    """What one training, or all trials together, spent in one phase."""
+    """Time that one training, or all trials together, spent in one phase."""
 
     seconds: float
     share: float
@@ -30,7 +30,7 @@ class PhaseTime:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """One phase, a cell for each column of the table."""
+    """One phase, with a cell for each column of the table."""
 
     name: str
     cells: tuple[PhaseTime, ...]
@@ -43,14 +43,14 @@ class TimeSpent:
     columns: tuple[str, ...]
     totals_s: tuple[float, ...]
     phases: tuple[PhaseRow, ...]
-    """Those alone in which any time was spent."""
+    """Only phases with any time."""
     store_lines: tuple[str, ...]
 
 
 def time_spent(
     records: Sequence[TrialRecord], best: TrialRecord | None, final: Sequence[EpochReport]
 ) -> TimeSpent | None:
-    """A column for all trials, the winner, and the final training, as far as they have epochs; None without any. Pure.
+    """A column each for all trials, the winner, and the final training, if they have epochs; else None. Pure.
 
     final: the epochs of the final training.
     """

@@ -1,4 +1,4 @@
-"""What each stage of the training gave, and what it took."""
+"""The page's section about stages: the accuracy each one gained, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from search.policy.records import TrialRecord, trained_s
 
 @dataclass(frozen=True, slots=True)
 class StageRow:
-    """What one stage gave and took, for one trial or pooled over several."""
+    """Gain and cost of one stage, for one trial or pooled over several."""
 
     stage: int
     names: str
@@ -18,7 +18,7 @@ class StageRow:
     accuracy: float
     """Best within the stage; pooled: the median of the trials' bests."""
     gained: float | None
-    """Over the best of the stages before; pooled: the median. None for the first stage."""
+    """Difference to the best of earlier stages; pooled: the median. None for the first stage."""
     seconds: float
     """Building, training and validating; pooled: the sum."""
     images_per_s: float
@@ -29,13 +29,13 @@ class StageRow:
 
 
 def stage_rows(records: Sequence[TrialRecord]) -> tuple[StageRow, ...]:
-    """One row per stage that any of the trials has reported an epoch of; pure."""
+    """One row for each stage with an epoch of any trial. Pure."""
     stages = sorted({report.stage for record in records for report in record.reports})
     return tuple(_stage_row(stage, records) for stage in stages)
 
 
 def _stage_row(stage: int, records: Sequence[TrialRecord]) -> StageRow:
-    """One stage over the trials that have reported an epoch of it."""
+    """One stage, pooled over the trials with an epoch of it."""
     by_trial = [[r for r in record.reports if r.stage == stage] for record in records]
     reached = [(record, reports) for record, reports in zip(records, by_trial, strict=True) if reports]
     reports = [report for _, own in reached for report in own]

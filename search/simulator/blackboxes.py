@@ -66,7 +66,7 @@ class RecordedCurves:
 
     def __post_init__(self) -> None:
         for number, curve in enumerate(self.curves, start=1):
-            for name, wrong in self.space.contains(curve.params):
+            for name, wrong in self.space.problems(curve.params):
                 raise CurvesError(f"curve {number}: {name}: {wrong}; simulate with the experiment that was recorded")
         if not self.curves:
             raise CurvesError("no curves to simulate: record some with `carsearch record`")

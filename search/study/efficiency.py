@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any, Self
 
 from carcls.events import EpochReport
-from search.terminal.wording import count_text, duration_text, one_line
+from search.terminal.formatting import count_text, duration_text, one_line, size_text
+from search.terminal.table import table_lines
 
 __all__ = [
     "Efficiency",
@@ -15,7 +16,6 @@ __all__ = [
     "efficiency_lines",
     "ms_text",
     "rate_text",
-    "size_text",
     "stage_costs",
 ]
 
@@ -93,15 +93,10 @@ def efficiency_lines(efficiency: Efficiency, views: int) -> tuple[str, ...]:
     ]
     return (
         f"model: {efficiency.parameters:,} parameters, file {size_text(efficiency.model_bytes)}{held}",
-        *_table(rows),
+        *(f"  {line}" for line in table_lines(rows)),
         f"prediction: {ms_text(efficiency.plain_s_per_photo)} a photo plain{averaged}; decoded photos,"
         f" batches of {efficiency.batch_size}",
     )
-
-
-def size_text(size_bytes: int) -> str:
-    """`12.3 MB`, `1.2 GB`: decimal units."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def rate_text(per_s: float) -> str:
@@ -112,14 +107,3 @@ def rate_text(per_s: float) -> str:
 def ms_text(seconds: float) -> str:
     """`12.3 ms`."""
     return f"{1000 * seconds:.1f} ms"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Aligned columns: the first one left-aligned, figures right-aligned."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return tuple(
-        "  ".join(
-            ["", row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )

@@ -9,7 +9,7 @@ import numpy as np
 from carcls.errors import DataError, EvidenceError
 from carcls.scoring.choices import Kept, scaled
 from carcls.scoring.evidence import Evidence, evidence_labels
-from carcls.scoring.expectation import Expectation, Trained, of_winner
+from carcls.scoring.expectation import Expectation, Trained, luck, of_winner
 from search.policy.records import TrialRecord, TrialState, searched
 from search.study.checked_files import split_digest
 from search.study.folder import StudyFolder
@@ -32,7 +32,7 @@ class WinnerExpectation:
     @property
     def luck(self) -> float:
         """By how much validation flatters it."""
-        return max(0.0, self.validated - self.expected.accuracy)
+        return luck(self.validated, self.expected)
 
 
 def expected_winner(folder: StudyFolder, study: Study, data_root: Path, *, seed: int) -> WinnerExpectation | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Interval, wilson
+from carcls.scoring.gains import ViewEvidence
 from search.study.efficiency import Efficiency, efficiency_lines
 
 
@@ -55,7 +56,7 @@ class Scores:
     """Cross-fitted: each photo by views that were chosen without it."""
     tta_log_loss: float
     tta_interval: tuple[float, float]
-    """Bootstrap interval of the log-loss that TTA saves per photo."""
+    """Bootstrap interval of the log-loss that TTA saves per photo; `tta.confidence` wide."""
     tta_views: tuple[str, ...]
     """Views in use; `plain` alone where TTA does not help."""
     seconds: float
@@ -74,6 +75,8 @@ class Scores:
     """Each training, in order of folds; empty where there is one."""
     expected: Expected | None = None
     """None in files written before it was told."""
+    tta_evidence: ViewEvidence | None = None
+    """Of the views in use, or of the best ones refused; None in older files, and for views without a prior."""
 
     @property
     def plain_interval(self) -> Interval:
@@ -97,8 +100,14 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "efficiency": Efficiency.from_json(efficiency) if efficiency else None,
             "members": tuple(MemberScore(**member) for member in values.get("members", ())),
             "expected": Expected(**values["expected"]) if values.get("expected") else None,
+            "tta_evidence": view_evidence(values.get("tta_evidence")),
         }
     )
+
+
+def view_evidence(values: Mapping[str, Any] | None) -> ViewEvidence | None:
+    """Inverse of `dataclasses.asdict`, also after JSON; None stays None."""
+    return ViewEvidence(**{**values, "views": tuple(values["views"])}) if values else None
 
 
 def read_reports(path: Path) -> tuple[EpochReport, ...]:
@@ -116,8 +125,10 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
     low, high = scores.tta_interval
     refused = scores.tta_note or "no TTA: it does not help here"
     used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
+    evidence = (scores.tta_evidence.line(),) if scores.tta_evidence else ()
+    views_in_use = (f"views in use: {used}", *evidence)
     if scores.members:
-        return (*expected_lines(scores), *_fold_lines(scores), f"views in use: {used}", *_cost_lines(scores))
+        return (*expected_lines(scores), *_fold_lines(scores), *views_in_use, *_cost_lines(scores))
     return (
         *expected_lines(scores),
         f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
@@ -125,7 +136,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
-        f"views in use: {used}",
+        *views_in_use,
         *_cost_lines(scores),
     )
 

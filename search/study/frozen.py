@@ -8,7 +8,7 @@ from pathlib import Path
 from search.errors import ExperimentError, Problem, StudyError
 from search.experiment.changes import RESUMABLE, Change, differences, refusal
 from search.experiment.experiment import Experiment, load
-from search.experiment.paths import at_home, copy_name, policy_files, put
+from search.experiment.paths import copy_name, policy_files, put, with_local_policies
 from search.experiment.problems import dotted
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -77,7 +77,7 @@ def open_experiment(
         folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides], stored=True
     )
     # Only the tree: space and baseline keep the values that finished trials were recorded with.
-    return replace(experiment, tree=at_home(experiment.tree, folder.policies))
+    return replace(experiment, tree=with_local_policies(experiment.tree, folder.policies))
 
 
 def recorded_changes(folder: StudyFolder) -> tuple[Change, ...]:

@@ -1,1 +1,1 @@
-"""Text on a terminal: one console, the live view above it, log lines, and values as people read them."""
+"""Text on a terminal: output streams, the live view, log lines, tables, and formatted values."""

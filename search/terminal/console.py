@@ -1,7 +1,7 @@
-"""Lines for whoever started the command: results to standard output, warnings to standard error.
+"""Prints results to standard output and warnings to standard error.
 
-Names of files, classes and stages come from outside: what a terminal would obey, or could not show, is shown by its
-number instead. A reader that goes away, as `head` does, ends no work: output without a reader is dropped.
+Names of files, classes and stages come from users' data, so control characters and unencodable characters are escaped.
+A reader that exits early, like `head`, does not end the command: further output is dropped.
 """
 
 import contextlib
@@ -16,25 +16,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories: control characters (ESC begins a terminal's commands), characters without a shape of their own
-(such as those that turn the direction of writing), halves of surrogate pairs (a file name that is no UTF-8), ends of
-lines and paragraphs."""
+"""Unicode categories to escape: control characters (ESC starts terminal commands), format characters (such as those
+that reverse the writing direction), lone surrogates (a file name that is not UTF-8), line and paragraph separators."""
 
-_last_words_to = 2
+_emergency_descriptor = 2
 
 _READER_GONE = (errno.EPIPE, errno.EIO)
-"""A pipe whose reader ended; a terminal that hung up."""
+"""The errors of a pipe whose reader exited, and of a terminal that hung up."""
 
 
-class Outlet:
-    """A standard stream that raises no OSError: after the first one it drops all that follows, and keeps the error."""
+class SafeStream:
+    """A standard stream that never raises OSError. It keeps the first error and drops all further output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        """As a file's; characters outside the stream's encoding are shown by number."""
+        """Like a file's `write`, but escapes characters outside the stream's encoding."""
         try:
             self._try(lambda: self._stream.write(text))
         except UnicodeEncodeError:
@@ -42,7 +41,7 @@ class Outlet:
         return len(text)
 
     def flush(self) -> None:
-        """As a file's."""
+        """Like a file's `flush`."""
         self._try(self._stream.flush)
 
     def _try(self, act: Any) -> None:  # noqa: ANN401 - any call without arguments
@@ -52,61 +51,61 @@ class Outlet:
             act()
         except OSError as error:
             self.error = error
-            self._lead_nowhere()
+            self._redirect_to_null()
 
-    def _lead_nowhere(self) -> None:
-        """What is still buffered would fail again when Python ends, and change the exit code."""
+    def _redirect_to_null(self) -> None:
+        """Keeps Python from failing to flush its buffer at exit, which would change the exit code."""
         with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the stream's own
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any other attribute of the stream
         return getattr(self._stream, name)
 
 
-def outlast_readers() -> None:
-    """For the whole process: standard output and error become outlets; one that was closed leads nowhere."""
+def install_safe_streams() -> None:
+    """Replaces this process's standard output and error by safe streams, and opens closed ones on the null device."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # else the next file that is opened would be taken for it
+        except OSError:  # otherwise the next opened file would get this descriptor
             os.open(os.devnull, os.O_RDWR)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name) or os.fdopen(descriptor, "w", encoding="utf-8", closefd=False)
-        setattr(sys, name, stream if isinstance(stream, Outlet) else outlet(stream))
+        setattr(sys, name, stream if isinstance(stream, SafeStream) else safe_stream(stream))
 
 
-def outlet(stream: TextIO) -> TextIO:
-    """The stream as an `Outlet`."""
-    return cast("TextIO", Outlet(stream))
+def safe_stream(stream: TextIO) -> TextIO:
+    """The stream as a `SafeStream`."""
+    return cast("TextIO", SafeStream(stream))
 
 
-def last_words(text: str) -> None:
-    """A line for standard error from any thread, past all buffers, before the process is ended without more ado."""
+def print_emergency(text: str) -> None:
+    """Writes a line to standard error past all buffers, from any thread, just before the process is ended."""
     with contextlib.suppress(OSError):
-        os.write(_last_words_to, text.encode() + b"\n")
+        os.write(_emergency_descriptor, text.encode() + b"\n")
 
 
-def lead_last_words(descriptor: int) -> None:
-    """Where `last_words` go while descriptor 2 leads to a thread that will not get to show them."""
-    global _last_words_to  # noqa: PLW0603 - as standard error itself, there is one in a process
-    _last_words_to = descriptor
+def set_emergency_descriptor(descriptor: int) -> None:
+    """Sets where `print_emergency` writes while descriptor 2 leads to a thread that could no longer print."""
+    global _emergency_descriptor  # noqa: PLW0603 - one per process, like standard error itself
+    _emergency_descriptor = descriptor
 
 
-def is_heard() -> bool:
-    """False once nothing reaches standard output any more."""
+def has_reader() -> bool:
+    """False once standard output has failed."""
     return getattr(sys.stdout, "error", None) is None
 
 
-def lost_output() -> OSError | None:
-    """Why results did not reach standard output, where that was not its reader's choice."""
+def output_error() -> OSError | None:
+    """Why results did not reach standard output, or None; a reader that exits early is no error."""
     error = getattr(sys.stdout, "error", None)
     return error if isinstance(error, OSError) and error.errno not in _READER_GONE else None
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A rich console on a standard stream, at least one column wide, as wide as its terminal where it has one."""
+    """A rich console on a standard stream, as wide as its terminal if it has one."""
     from rich.console import Console  # noqa: PLC0415 - only commands that show progress need it
 
     stream = sys.stderr if stderr else sys.stdout
@@ -114,7 +113,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def _true_sizes(environment: Mapping[str, str], *, is_sized: bool) -> dict[str, str]:
-    """Without COLUMNS and LINES where they are no sizes, or a terminal knows better; pure."""
+    """The environment without COLUMNS and LINES if they are invalid or the terminal knows its size. Pure."""
     return {
         name: value
         for name, value in environment.items()
@@ -129,28 +128,28 @@ def _has_size(stream: TextIO) -> bool:
 
 
 def say(line: str) -> None:
-    """One line of the command's result, at once."""
+    """Prints one line of the command's result, and flushes."""
     _write(sys.stdout, line)
     sys.stdout.flush()
 
 
 def warn(line: str) -> None:
-    """One line that is not the command's result."""
+    """Prints one line to standard error."""
     _write(sys.stderr, line)
 
 
 def printable(text: str) -> str:
-    r"""The text with each character that a terminal would obey as Python writes it, such as `\x1b`; pure.
+    r"""The text with control characters escaped as Python writes them, such as `\x1b`. Pure.
 
-    Ends of lines and tabs stay: our own messages have several lines, and tables columns.
+    Newlines and tabs stay: our own messages have several lines, and tables have columns.
     """
     return "".join(_shown(char) for char in text)
 
 
-def field(text: str) -> str:
-    r"""The text as one field of one line: as `printable`, and tabs and ends of lines are escaped too; pure.
+def escape_field(text: str) -> str:
+    r"""The text as one field of one line: like `printable`, with tabs and newlines escaped too. Pure.
 
-    A backslash is doubled, so that two names never read alike.
+    A backslash is doubled, so that two names never look alike.
     """
     return "".join(_escaped(char) if char in "\n\t\\" else _shown(char) for char in text)
 

@@ -1,4 +1,4 @@
-"""A search's live table, and above it all that anything says meanwhile: one console writes, so that nothing is lost."""
+"""A search's live table with all other output above it. One console writes everything, so that nothing is lost."""
 
 import contextlib
 import os
@@ -16,18 +16,19 @@ from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
-from search.terminal.console import lead_last_words, outlet, printable
+from search.terminal.console import printable, safe_stream, set_emergency_descriptor
 
 _REFRESHES_PER_S = 3
 _KEPT_LINES = 50
-"""Latest lines that are shown again where the terminal's size changed."""
+"""Latest lines that are printed again after the terminal's size changed."""
 _STANDARD = (1, 2)
 
 
 class LiveView:
-    """A renderable that redraws itself in rich's own thread; lines said meanwhile stay above it.
+    """A renderable that redraws itself in rich's own thread, with printed lines above it.
 
-    On a real terminal, standard output and error lead here while it is open, C libraries' and signal handlers' too.
+    On a real terminal, standard output and error are redirected here while it is open, including output of C libraries
+    and signal handlers.
     """
 
     def __init__(self, console: Console, view: Callable[[], RenderableType]) -> None:
@@ -36,7 +37,7 @@ class LiveView:
         self._opened = contextlib.ExitStack()
 
     def say(self, line: str) -> None:
-        """One line above the view. Thread-safe."""
+        """Prints one line above the view. Thread-safe."""
         self._live.say(line)
 
     def __enter__(self) -> Self:
@@ -44,8 +45,8 @@ class LiveView:
             if _is_on(self._console, descriptor=1):
                 opened.enter_context(_without_echo(1))
                 capture = opened.enter_context(contextlib.closing(_Capture(self.say)))
-                # What the console itself writes must not come back to it.
-                self._console.file = outlet(os.fdopen(capture.terminal, "w", encoding="utf-8", closefd=False))
+                # The console's own output must not come back to it.
+                self._console.file = safe_stream(os.fdopen(capture.terminal, "w", encoding="utf-8", closefd=False))
                 opened.callback(setattr, self._console, "file", sys.stdout)
                 opened.callback(self._live.stop)
                 opened.callback(capture.end)
@@ -66,10 +67,10 @@ def _is_on(console: Console, *, descriptor: int) -> bool:
 
 
 class _SizeAware(Live):
-    """Draws anew, from an empty screen, where the size of the terminal changed.
+    """Clears the screen and redraws when the size of the terminal changed.
 
-    How a terminal breaks lines that were drawn at another width is its own affair: moving up by a count of rows would
-    leave old headers behind, or eat what stands above.
+    Terminals differ in how they rewrap lines drawn at another width, so moving up by a number of rows would leave old
+    headers behind or overwrite the lines above.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class _SizeAware(Live):
         self._lines: deque[Text] = deque(maxlen=_KEPT_LINES)
 
     def say(self, line: str) -> None:
-        # The lock of each refresh: between rich's measuring and writing, another print would move the table.
+        # The lock that each refresh holds: a print between rich's measuring and writing would move the table.
         with self._lock:
             text = Text(printable(line))
             self.console.print(text)
@@ -96,7 +97,7 @@ class _SizeAware(Live):
         size = self.console.size
         if size != self._size and self.console.is_interactive:
             self._size = size
-            self._live_render._shape = None  # private: nothing is drawn on the screen that is cleared here
+            self._live_render._shape = None  # private: rich must not move up on the cleared screen
             renderables = [Control.clear(), Control.home(), *_ended(self._lines), *renderables]
         return super().process_renderables(renderables)
 
@@ -107,9 +108,9 @@ def _ended(lines: Sequence[Text]) -> list[ConsoleRenderable]:
 
 @contextlib.contextmanager
 def _without_echo(terminal: int) -> Iterator[None]:
-    """Keys pressed meanwhile are not shown: an echoed `^C` or end of line would move the table from under its redraws.
+    """Turns off the terminal's echo: an echoed `^C` or newline would move the table between redraws.
 
-    Shells put a terminal right again whose job was killed.
+    If the process is killed, the shell restores the terminal.
     """
     before = termios.tcgetattr(terminal) if _is_in_front(terminal) else None
     if before is not None:
@@ -124,14 +125,14 @@ def _without_echo(terminal: int) -> Iterator[None]:
 
 
 def _is_in_front(terminal: int) -> bool:
-    """False for a job in the background, which would be stopped for changing the terminal."""
+    """False for a background job, which the system would stop for changing the terminal."""
     with contextlib.suppress(OSError):
         return os.tcgetpgrp(terminal) == os.getpgrp()
     return False
 
 
 class _Capture:
-    """Leads standard output and error, where they are terminals, to `line`, in a thread of its own."""
+    """Passes lines on standard output and error, if they are terminals, to `line`, in a thread of its own."""
 
     def __init__(self, line: Callable[[str], None]) -> None:
         self._line = line
@@ -141,7 +142,7 @@ class _Capture:
         self._before = {number: os.dup(number) for number in _STANDARD if os.isatty(number)}
         self.terminal = os.dup(self._before[1])
         """Descriptor of the terminal itself."""
-        lead_last_words(self._before.get(2, 2))
+        set_emergency_descriptor(self._before.get(2, 2))
         for number in self._before:
             os.dup2(writing, number)
         os.close(writing)
@@ -149,9 +150,9 @@ class _Capture:
         self._thread.start()
 
     def end(self) -> None:
-        """From here on the streams are the terminal again; what was said until now has been shown."""
+        """Restores the streams, after all captured lines were printed."""
         _flush()
-        lead_last_words(2)
+        set_emergency_descriptor(2)
         for number, before in self._before.items():
             os.dup2(before, number)
             os.close(before)
@@ -166,14 +167,14 @@ class _Capture:
     def _read(self) -> None:
         rest = b""
         while True:
-            # A process started meanwhile may hold the pipe open: its end is no sign that all is said.
+            # A child process may hold the pipe open, so waiting for its end could take forever.
             ready = select.select([self._reading, self._ending], [], [])[0]
             data = os.read(self._reading, 65536) if self._reading in ready else b""
             *lines, rest = (rest + data).split(b"\n")
             if not data:
                 lines.append(rest)
             for line in lines:
-                # Whatever a line does to the console: if reading stopped, the pipe would fill up, and the search wait.
+                # No error of the console may stop the reading: the pipe would fill up and block the search.
                 with contextlib.suppress(Exception):
                     if line.strip():
                         self._line(line.decode(errors="replace").rstrip("\r"))

@@ -1,4 +1,4 @@
-"""What the driver tells on the console and in a file: plain lines, without secrets."""
+"""Log lines on the console and in a file, without secrets."""
 
 import logging
 import os
@@ -11,24 +11,24 @@ from typing import TextIO
 
 import optuna
 
-from search.terminal.console import outlet, printable
+from search.terminal.console import printable, safe_stream
 
 _ROOTS = ("search", "carcls")
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s:/@]*):[^\s/@]+@")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY", re.IGNORECASE)
 _SHORTEST_SECRET = 8
-"""Characters; a shorter value is more likely to be a word of the message than a secret."""
+"""Characters. Shorter values are more likely ordinary words of the message than secrets."""
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger of a module; pass `__name__`. Says nothing below warnings until `setup` was called."""
+    """The logger of a module; pass `__name__`. It only logs warnings until `setup` is called."""
     return logging.getLogger(name)
 
 
 def setup(file: Path | None = None, *, level: int = logging.INFO) -> None:
-    """Sends what both packages log to stderr and, appended, to a file whose folder exists.
+    """Sends the logs of both packages to stderr and, if given, appends them to a file, whose folder must exist.
 
-    Called again, it replaces what it had set up. Optuna's own lines, one for each study in memory, are silenced.
+    Another call replaces the handlers. Silences Optuna's own lines, one for each in-memory study.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
@@ -48,7 +48,7 @@ def setup(file: Path | None = None, *, level: int = logging.INFO) -> None:
 
 
 class PlainLines(logging.Formatter):
-    """`2026-01-31T12:00:00Z INFO search.on_ray.search: message`, in UTC; a traceback follows on lines of its own."""
+    """`2026-01-31T12:00:00Z INFO search.on_ray.search: message`, in UTC; a traceback follows on its own lines."""
 
     converter = staticmethod(time.gmtime)
 
@@ -56,26 +56,26 @@ class PlainLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with every secret replaced, and without what a terminal or a file could not show."""
+        """The line with secrets replaced and control characters escaped."""
         return printable(redact(super().format(record), os.environ))
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
-    """Replaces passwords in URLs, and the values of environment variables that are named like secrets; pure."""
+    """Replaces passwords in URLs, and values of environment variables with names like TOKEN or PASSWORD. Pure."""
     for name, value in environment.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
     return _PASSWORD_IN_URL.sub(r"\1:***@", text)
 
 
-def keep_native_output(path: Path) -> None:
-    """Appends what C++ writes to stderr to a file; Python's own messages stay on the terminal.
+def redirect_native_stderr(path: Path) -> None:
+    """Appends what C++ libraries write to stderr to a file. Python's own messages stay on the terminal.
 
-    TensorFlow greets every process with a page of notices that no setting silences, written before it reads any.
+    TensorFlow writes a page of notices in every process before it reads any setting that could silence them.
     """
-    # Python's own, not descriptor 2: where this was called before, that leads to a file already.
+    # Python's stream, not descriptor 2, which a previous call may have redirected.
     terminal = os.dup(_descriptor(sys.stderr))
-    sys.stderr = outlet(os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace"))
+    sys.stderr = safe_stream(os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace"))
     with path.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 2)
 
@@ -83,5 +83,5 @@ def keep_native_output(path: Path) -> None:
 def _descriptor(stream: TextIO) -> int:
     try:
         return stream.fileno()
-    except (OSError, ValueError):  # replaced by something that is no file
+    except (OSError, ValueError):  # stderr was replaced by an object without a descriptor
         return 2

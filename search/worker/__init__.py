@@ -1,1 +1,1 @@
-"""What happens on the node that trains: one segment of a trial in a process of its own."""
+"""Runs on the node that trains: one segment of a trial in its own process."""

@@ -1,4 +1,4 @@
-"""One segment in a process of its own. The fork server imports this module beforehand, and TensorFlow with it."""
+"""Runs one segment in its own process. The fork server preloads this module, and TensorFlow with it."""
 
 import contextlib
 import gc
@@ -43,39 +43,41 @@ from search.worker.segment_config import config_of
 _PIECE_BYTES = 1 << 20
 
 Work = Callable[[Outbox, Nursery | None], None]
-"""What a child is for: it tells the outbox, and takes the processes that prepare its batches from the nursery."""
+"""The work of a child: it sends messages through the outbox, and gets its batch workers from the nursery."""
 
 
-def run_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """The child's whole life."""
+def run_training(segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    """Trains the segment in this process."""
     study = StudyFolder(Path(segment.study))
-    live(
+    run_in_child(
         partial(_train, segment, study),
         messages,
         lifeline,
         threads=segment.threads,
         output=study.root / study.output_name(segment.number, segment.attempt),
-        meaning=outcome_of,
+        outcome_of=outcome_of,
     )
 
 
-def live(
+def run_in_child(
     work: Work,
     messages: Connection,
     lifeline: Connection,
     *,
     threads: int,
     output: Path,
-    meaning: Callable[[Exception], Outcome],
+    outcome_of: Callable[[Exception], Outcome],
 ) -> None:
-    """A child's whole life about its work: its outcome is the last that it tells. The one broad except of a trial: it
-    records, and the search goes on.
+    """Runs `work` in this process and sends its outcome as the last message.
 
-    threads: above 1, there is a nursery. output: file to which all that it prints is appended. meaning: of an error.
+    The only broad except of a trial is here: it records the error, and the search continues.
+
+    threads: with more than 1, batch workers are forked. output: file that stdout and stderr are appended to.
+    outcome_of: the outcome of an error.
     """
-    # What the fork server imported lives as long as this process: no collection needs to look at it again (0.3 s each).
+    # What the fork server imported lives as long as this process, so collections can skip it (0.3 s each).
     gc.freeze()
-    # First of all: this process must have one thread, and TensorFlow imported at most.
+    # Before anything else: to fork, this process must have one thread, and must not have run TensorFlow.
     nursery = Nursery.forked(serve) if threads > 1 else None
     threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
     outbox = Outbox(messages)
@@ -83,25 +85,25 @@ def live(
     try:
         _redirect_output(output)
         work(outbox, nursery)
-    except Exception as error:  # noqa: BLE001 - the trial boundary: whatever happened is recorded as data
-        with contextlib.suppress(OSError):  # on a full disk the output has no room either
+    except Exception as error:  # noqa: BLE001 - the trial boundary: every error is recorded as data
+        with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
-        outbox.send(meaning(error))
+        outbox.send(outcome_of(error))
     else:
         outbox.send(Outcome("ended", peak_memory_bytes=peak_memory_bytes()))
     outbox.close()
 
 
 def _exit_with_actor(lifeline: Connection) -> None:
-    """Ends this process at once when the actor is gone: whatever was written is safe, checkpoints being atomic."""
+    """Ends this process at once when the actor is gone. Checkpoints are atomic, so nothing is damaged."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     os._exit(1)
 
 
 def _redirect_output(path: Path) -> None:
-    """Sends stdout and stderr, of C++ too, to the trial's folder. Raises OSError."""
-    # No more than the trial's own two folders: a study whose file system is away must not appear anew without it.
+    """Redirects stdout and stderr, including C++'s, to a file in the trial's folder. Raises OSError."""
+    # Creates only the trial's own two folders: if the file system is unmounted, the study must not reappear elsewhere.
     for folder in (path.parent.parent, path.parent):
         folder.mkdir(exist_ok=True)
     with path.open("ab", buffering=0) as log:
@@ -142,10 +144,10 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, nursery: Nurser
 
 
 def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:
-    """The segment's checkpoint or, where that is lost, one from before it; says so to the driver and in the output.
+    """The segment's checkpoint, or an earlier one if it is lost, or None to start again.
 
-    The driver takes back what it has recorded of the epochs since. Raises OSError where the checkpoint is there but
-    cannot be read at this moment: it is not lost, and no finished epoch is given up for it.
+    A fallback is sent to the driver, which discards the epochs recorded since, and is printed. Raises OSError if the
+    checkpoint exists but cannot be read now: it is not lost, so no finished epoch is discarded.
     """
     if segment.resume is None:
         return None
@@ -154,7 +156,7 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
             pass
     name, lost = newest_whole(study.trial(segment.number), segment.resume, with_best=segment.needs_best)
     if lost:
-        text = f"trial {segment.number}: {'; '.join(lost)}: {f'goes on from {name}' if name else 'starts again'}"
+        text = f"trial {segment.number}: {'; '.join(lost)}: {f'resumes from {name}' if name else 'starts again'}"
         sys.stdout.write(f"{text}\n")
         outbox.send(Notice(logging.WARNING, text))
         stands = position_of(study.trial(segment.number), name) if name else Position()
@@ -163,15 +165,15 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """What an error means: no room, a configuration that cannot be trained, a full disk, a process that another one
-    can do better than, files that no trial could do without, or a failure of the program."""
+    """Classifies an error: full disk, out of memory, a damaged store that a new process rebuilds, an infeasible
+    configuration, unavailable files that every trial needs, or a failure of the program."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     in_full = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
         return Outcome("disk_full", cause, in_full=in_full)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), in_full=in_full)
-    if isinstance(error, DamagedStoreError):  # it has mended itself: a fresh process builds anew what was damaged
+    if isinstance(error, DamagedStoreError):  # the damaged artefact was removed, so a new process rebuilds it
         return Outcome("killed", cause, in_full=in_full)
     if isinstance(error, TrainingError):
         return Outcome("infeasible", cause, in_full=in_full)
@@ -179,7 +181,7 @@ def outcome_of(error: Exception) -> Outcome:
 
 
 def _concerns_all(error: Exception) -> bool:
-    """True where photos, split, weights or storage are at fault, which every trial shares."""
+    """True if the error is about photos, split, weights or storage, which all trials share."""
     if isinstance(error, MisfitError):
         return False
     return isinstance(error, DataError | WeightsError | CheckpointError) or away_behind(error) is not None

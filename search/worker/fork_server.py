@@ -1,4 +1,4 @@
-"""The actor's fork server: it has TensorFlow imported, and every child starts from it."""
+"""The actor's fork server: it has imported TensorFlow, and every child is forked from it."""
 
 import multiprocessing
 import multiprocessing.forkserver
@@ -9,32 +9,32 @@ from multiprocessing.forkserver import ForkServer
 from multiprocessing.util import get_temp_dir
 
 from search.worker.entry import PRELOAD
-from search.worker.machine_memory import own_bytes
+from search.worker.machine_memory import private_bytes
 
-SOCKETS = "CARSEARCH_SOCKETS"
-"""In an actor's environment: the folder for its server's socket, which goes with the search. Ray kills its actors, so
-that none clears away what it made."""
+SOCKET_FOLDER_ENV = "CARSEARCH_SOCKETS"
+"""Environment variable of an actor: the folder for its server's socket, which is deleted with the search. Ray kills its
+actors, so they cannot clean up themselves."""
 
-GROWTH_BYTES = 256 * 2**20
-"""What a server may have gained since its first child: each child begins with a copy of all that it holds."""
+MAX_GROWTH_BYTES = 256 * 2**20
+"""How much a server may grow after its first child. Each child starts with a copy of the server's memory."""
 
 _first_bytes: dict[int, int] = {}
-"""By process id: what a server held when it was first looked at."""
+"""Memory of each server, by process id, at its first check."""
 
 
 def fork_server() -> ForkServerContext:
-    """The actor's fork server context; the server itself starts with the first child and keeps that environment."""
-    if SOCKETS in os.environ:
-        _keep_sockets_below(os.environ[SOCKETS])
+    """The actor's fork server context. The server starts with the first child and keeps that child's environment."""
+    if SOCKET_FOLDER_ENV in os.environ:
+        _keep_sockets_below(os.environ[SOCKET_FOLDER_ENV])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
 
 
 def _keep_sockets_below(folder: str) -> None:
-    """Has multiprocessing make its folder for this process there; once it has one, it keeps that.
+    """Makes multiprocessing create its temporary folder for this process below `folder`.
 
-    By a longer way than TMPDIR, which is the user's choice of a disk for all else that is temporary.
+    Setting TMPDIR would be simpler, but that is the user's choice of a disk for all other temporary files.
     """
     before, tempfile.tempdir = tempfile.tempdir, folder
     try:
@@ -43,18 +43,17 @@ def _keep_sockets_below(folder: str) -> None:
         tempfile.tempdir = before
 
 
-def end_if_grown(server: ForkServer | None = None, growth_bytes: int = GROWTH_BYTES) -> bool:
-    """Between two children: ends a server that has grown by more than the bound since it was first looked at; the next
-    child then starts another. True where it did.
+def stop_if_grown(server: ForkServer | None = None, growth_bytes: int = MAX_GROWTH_BYTES) -> bool:
+    """Stops a server that has grown by more than `growth_bytes` since its first check, and returns True if it did.
 
-    server: None: this process's own.
+    Call it while no child runs; the next child starts a new server. server: this process's own if None.
     """
-    # Private, but the only way: multiprocessing gives its server no public end (its own tests use the same).
+    # Private, but multiprocessing has no public way to stop its server (its own tests use the same).
     server = server or multiprocessing.forkserver._forkserver
     pid: int | None = server._forkserver_pid  # type: ignore[attr-defined]  # private, see above
     if pid is None:
         return False
-    held = own_bytes(pid)
+    held = private_bytes(pid)
     if held - _first_bytes.setdefault(pid, held) <= growth_bytes:
         return False
     del _first_bytes[pid]

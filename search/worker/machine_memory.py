@@ -1,28 +1,29 @@
-"""Memory on a worker's machine: what there is, what its kernel killed for want of it, and how large a process is.
+"""Memory of a worker's machine: its size, its kernel's out-of-memory kills, and the size of a process.
 
-Read from /proc and /sys alone: the actor that asks has no framework loaded.
+Read from /proc and /sys, because the calling actor has no framework loaded.
 """
 
+import contextlib
 import os
 import subprocess
 from functools import cache
 from pathlib import Path
-from shutil import which
 
+from carcls.system.nvidia_smi import query_gpus
 from search.errors import ClusterError
 
 _MIB = 2**20
 _UNLIMITED = 2**60
-"""cgroup v1 writes 'no limit' as a number of this size."""
+"""cgroup v1 writes "no limit" as a number of about this size."""
 _SOME_GPU = "GPU"
 _PROC, _SYS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 @cache
 def memory_device(gpu_share: float | None, gpu: int | None = None) -> str:
-    """Names what a trial's memory is taken from, equal on workers where equally much fits. gpu: as in `Segment`.
+    """A name of the memory that trials use, equal on workers with equal memory. gpu: as in `Segment`.
 
-    `CPU, 15990 MiB` (of the container, where that is less), or `NVIDIA H200, 143771 MiB, share 0.5`.
+    `CPU, 15990 MiB` (the container's limit if lower), or `NVIDIA H200, 143771 MiB, share 0.5`.
     """
     if gpu_share is None:
         return f"CPU, {machine_bytes() // _MIB} MiB"
@@ -30,7 +31,7 @@ def memory_device(gpu_share: float | None, gpu: int | None = None) -> str:
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs that this process may use, as far as their driver's program tells."""
+    """Number of NVIDIA GPUs visible to this process; 0 without nvidia-smi."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return len(_gpus())
@@ -38,7 +39,7 @@ def gpu_count() -> int:
 
 
 def _gpu_name(number: int) -> str:
-    """Name and memory of one of the GPUs that this process may use; `GPU` where the driver's program does not tell."""
+    """Name and memory of one of the GPUs visible to this process; `GPU` if nvidia-smi does not know."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not visible:
         return next(iter(_gpus()[number:]), _SOME_GPU)
@@ -47,25 +48,21 @@ def _gpu_name(number: int) -> str:
 
 
 def _gpus(only: str | None = None) -> list[str]:
-    """Name and memory of each GPU of the machine, or of the one with that id; nothing where the program fails."""
-    program = which("nvidia-smi")
-    if program is None:
-        return []
-    selection = [] if only is None else ["--id", only.strip()]
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader", *selection]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 (fixed program)
-    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []
+    """Name and memory of each GPU of the machine, or of the one with that id; empty if nvidia-smi fails."""
+    with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
+        return query_gpus("name,memory.total", gpu=only)
+    return []
 
 
 def machine_bytes(proc: Path = _PROC, sys: Path = _SYS) -> int:
-    """Memory that this process may have: the machine's, or its container's where that is less.
+    """Memory available to this process: the machine's, or its container's limit if lower.
 
-    Raises ClusterError where the kernel does not tell.
+    Raises ClusterError if the kernel does not report it.
     """
     lines = _lines(proc / "meminfo")
     total = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")), None)
     if total is None:
-        raise ClusterError(f"{proc}/meminfo does not tell the machine's memory: carsearch runs on Linux")
+        raise ClusterError(f"{proc}/meminfo does not report the machine's memory: carsearch needs Linux")
     limits = [
         int(text)
         for folder, limit, _ in _cgroups(proc, sys)
@@ -75,17 +72,16 @@ def machine_bytes(proc: Path = _PROC, sys: Path = _SYS) -> int:
 
 
 def oom_kills(proc: Path = _PROC, sys: Path = _SYS) -> int | None:
-    """Processes that the kernel has killed so far for want of memory: in this process's control group where that is
-    counted, else on the whole machine; None where neither is told."""
+    """The kernel's out-of-memory kills so far, in this process's cgroup or else on the machine; None if unknown."""
     files = [folder / events for folder, _, events in _cgroups(proc, sys)]
     counts = [_count(file, "oom_kill") for file in [*files, proc / "vmstat"]]
     return next((count for count in counts if count is not None), None)
 
 
 def _cgroups(proc: Path, sys: Path) -> list[tuple[Path, str, str]]:
-    """Where this process's memory is counted: folder, name of its limit, name of its events; v2 first, then v1.
+    """This process's memory cgroups as (folder, file of the limit, file of the events); v2 first, then v1.
 
-    Within a container the folder of that path is often not there, and the root of what is mounted is its own.
+    Inside a container the folder of that path often does not exist, and the mounted root is the container's own.
     """
     found = []
     for line in _lines(proc / "self" / "cgroup"):
@@ -102,7 +98,7 @@ def _cgroups(proc: Path, sys: Path) -> list[tuple[Path, str, str]]:
 
 
 def _count(file: Path, name: str) -> int | None:
-    """The number behind a name in a file of `name number` lines."""
+    """The number after a name in a file of `name number` lines, or None."""
     rows = (line.split() for line in _lines(file))
     return next((int(row[1]) for row in rows if len(row) == 2 and row[0] == name), None)
 
@@ -115,26 +111,26 @@ def _lines(file: Path) -> list[str]:
 
 
 def was_killed_for_memory(exit_code: int | None, *, kills_before: int | None, kills_after: int | None) -> bool:
-    """Whether a child's death was the kernel's doing for want of memory; False in doubt.
+    """Whether the kernel killed a child because memory ran out; False if in doubt. Pure.
 
-    SIGKILL and nothing else is what the kernel sends; and while the child lived it must have counted a kill. Somebody
-    else's SIGKILL is then taken for the kernel's only where that killed another process of the same group meanwhile.
+    The kernel sends SIGKILL and counts the kill. Another sender's SIGKILL is mistaken for the kernel's only if the
+    kernel killed another process of the same group during the child's life.
     """
     if exit_code != -9 or kills_before is None or kills_after is None:
         return False
     return kills_after > kills_before
 
 
-def own_bytes(pid: int, proc: Path = _PROC) -> int:
-    """Memory that only this process holds, files that it has mapped left out; 0 once it is gone."""
+def private_bytes(pid: int, proc: Path = _PROC) -> int:
+    """Anonymous memory of a process in bytes, without mapped files; 0 once the process is gone."""
     lines = _lines(proc / str(pid) / "status")
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
 
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int | None:
-    """Most main memory that this process has held; None where the system does not tell.
+    """Peak main memory of this process, or None if unknown.
 
-    Not getrusage's: that is inherited from whoever started the process, were it larger.
+    getrusage does not serve: a process inherits its parent's peak if that was larger.
     """
     try:
         lines = status.read_text(encoding="ascii").splitlines()

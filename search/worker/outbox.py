@@ -1,4 +1,4 @@
-"""A trial's way to the driver: its epochs, its outcome, and what the store has to say meanwhile."""
+"""Sends a trial's messages to the driver: its epochs, its outcome, and the store's log lines."""
 
 import logging
 import platform
@@ -10,40 +10,40 @@ from search.worker.segment import Message, Notice
 
 
 class Outbox:
-    """Sends whole messages; safe for several threads, which a connection alone is not."""
+    """Sends whole messages. Thread-safe, unlike a connection."""
 
     def __init__(self, messages: Connection) -> None:
         self._messages = messages
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """One message. Raises OSError where the actor is gone."""
+        """Sends one message. Raises OSError if the actor is gone."""
         with self._lock:
             self._messages.send(message)
 
     def close(self) -> None:
-        """No message follows."""
+        """Closes the connection: no message follows."""
         with self._lock:
             self._messages.close()
 
 
 class NoticeHandler(logging.Handler):
-    """Sends what is logged to the driver, named after this node."""
+    """Sends log records to the driver, prefixed with this node's name."""
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__(logging.INFO)
         self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One notice for one record."""
+        """Sends one record as one notice."""
         try:
             self._outbox.send(Notice(record.levelno, f"{platform.node()}: {record.getMessage()}"))
-        except OSError:  # closed: the trial is over, and its own output has the line
+        except OSError:  # closed: the trial has ended, and its own output has the line
             self.handleError(record)
 
 
 def send_notices(outbox: Outbox) -> None:
-    """What the store logs goes to the driver, whose terminal somebody watches, and to the trial's own output."""
+    """Sends the store's log to the driver's terminal and to the trial's own output."""
     log = logging.getLogger(carcls.store.__name__)
     log.setLevel(logging.INFO)
     log.addHandler(NoticeHandler(outbox))

@@ -1,12 +1,13 @@
-"""What the fork server imports once, for every child: TensorFlow and all that trains.
+"""Imports TensorFlow and all training code once, in the fork server, for every child.
 
-An error is kept for the children to tell: raised here, it would end the server, and each trial look killed.
+An import error is kept for the children to report. Raised here it would end the server, and each trial would look
+killed.
 """
 
-failure: Exception | None = None
-"""Why a child could not train anything; None where all is imported."""
+import_error: Exception | None = None
+"""Why no child can train, or None if the import succeeded."""
 
 try:
-    import search.worker.child  # noqa: F401 - for its import alone
-except Exception as error:  # noqa: BLE001 - a broken framework raises anything, and the child tells it
-    failure = error
+    import search.worker.child  # noqa: F401 - imported for the fork server's children
+except Exception as error:  # noqa: BLE001 - a broken framework may raise anything, and the child reports it
+    import_error = error

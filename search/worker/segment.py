@@ -16,7 +16,7 @@ from carcls.scoring.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One trial's stretch from one rung to a later one, for one worker. Plain values: it travels as JSON."""
+    """The part of a trial from one rung to a later one, for one worker. Plain values: it travels as JSON."""
 
     study: str
     """Absolute path of the study's folder, the same on every node."""
@@ -25,7 +25,7 @@ class Segment:
     config: dict[str, Any]
     """The TrainConfig, as JSON."""
     resume: str | None
-    """Checkpoint to go on from, relative to the trial's folder; None starts afresh."""
+    """Checkpoint to resume from, relative to the trial's folder, or None to start from the beginning."""
     stop_after_stage: int
     data_root: str
     view_seed: int
@@ -33,29 +33,29 @@ class Segment:
     """The experiment's store settings, as JSON."""
     threads: int
     gpu_share: float | None
-    """Share of one GPU's memory; None where the trial has no GPU."""
+    """Share of one GPU's memory, or None without a GPU."""
     deterministic: bool
     deadline: dict[str, Any] = field(default_factory=dict)
-    """The experiment's deadline settings, as JSON; empty: their defaults."""
+    """The experiment's deadline settings, as JSON; empty for their defaults."""
     first_stage: int = 0
     """Number of the stage in which it begins."""
     oom_records: list[dict[str, Any]] = field(default_factory=list)
-    """What had no room before, with this backbone and on whichever device, as JSON."""
+    """What ran out of memory before with this backbone, on any device, as JSON."""
     device: str = ""
-    """What the worker takes its memory from, as it names it; the driver does not know."""
+    """The worker's name of its memory, see `memory_device`; set by the worker."""
     split_digest: str = ""
-    """What the study's split.csv must be, see `search.study.checked_files`; empty: not known."""
+    """Expected digest of the study's split.csv, see `search.study.checked_files`; empty if unknown."""
     micro_batch: list[int | None] = field(default_factory=list)
-    """Photos at once in each stage, null for whole batches, as the worker decides; empty: whole batches."""
+    """Photos at once in each stage, null for whole batches; set by the worker. Empty for whole batches everywhere."""
     fold: int | None = None
-    """Number of the study's fold that validates, in place of its validation photos; None: the study's own split."""
+    """Number of the study's fold to validate on, or None for the study's own split."""
     needs_best: bool = False
-    """Whether a checkpoint counts as lost where the best weights that it names are."""
+    """Whether a checkpoint counts as lost if the best weights that it names are lost."""
     gpu: int | None = None
-    """Number of the one visible GPU that the worker may use, as its executor decides; None: all that it sees."""
+    """Number of the one visible GPU to use, or None for all; set by the executor."""
     rank_by: RankBy = "accuracy"
     averages: bool = False
-    """Whether the last epoch also tells of averages of its stage's weights."""
+    """Whether the last epoch is also scored with averages of its stage's weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -64,7 +64,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a segment ended, as told by the worker."""
+    """How a segment ended, as the worker reports it."""
 
     kind: Literal[
         "ended",
@@ -77,27 +77,27 @@ class Outcome:
         "out_of_time",
         "unable",
     ]
-    """Reached its rung; configuration cannot be trained (NaN); Python error; process died; no room for what it had to
-    write; a file that every trial needs (split, photos, weights, the study's folder) could not be read or written; no
-    room for so many photos at once; told to end with its epoch, the search's hours being used up; could not even import
-    what trains."""
+    """ended: it reached its rung. infeasible: the configuration cannot be trained (NaN). failed: a Python error.
+    killed: the process died. disk_full. unavailable: a file that every trial needs (split, photos, weights, the study's
+    folder) could not be read or written. out_of_memory. out_of_time: stopped after its epoch because the search's
+    hours are used up. unable: the training code could not be imported."""
     cause: str | None = None
-    """One line for the study and the report; None where it ended well."""
+    """One line for the study and the report, or None if it ended well."""
     stage: int | None = None
-    """Out of memory: number of the stage; None where the child could not tell."""
+    """Out of memory: number of the stage, or None if the child did not report it."""
     oom_record: dict[str, Any] | None = None
-    """Out of memory: how many photos had no room where, as JSON; see `search.policy.oom`."""
+    """Out of memory: how many photos did not fit where, as JSON; see `search.policy.oom`."""
     silent_by: str | None = None
-    """Killed for saying nothing: the setting by which that was too long."""
+    """Killed as stuck: the setting that determined the limit."""
     in_full: str | None = field(default=None, compare=False)
-    """All lines of an error that is meant for the user; None for any other. Words only: not compared."""
+    """All lines of an error meant for the user, or None for other errors. Text only, so it is not compared."""
 
     peak_memory_bytes: int | None = field(default=None, compare=False)
-    """Ended: most main memory that its process held; None where the system does not tell."""
+    """Ended: peak main memory of the process, or None if unknown."""
 
     def told(self, traceback: str | None) -> "Outcome":
-        """With the words for its user as its cause: an error meant for users in full, for any other failure where
-        its traceback lies, as a clause."""
+        """The outcome with its cause written for the user: an error meant for users in full, or, after another error,
+        with a clause that says where the traceback is."""
         if self.in_full is not None:
             return replace(self, cause=self.in_full)
         if self.kind == "failed" and traceback is not None:
@@ -106,22 +106,22 @@ class Outcome:
 
 
 LOST = Outcome("killed", "the worker or its node was lost")
-"""Of a segment whose worker is gone without a word."""
+"""The outcome of a segment whose worker vanished without reporting one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """A segment does not continue from its checkpoint, which is lost. Sent before its first epoch."""
+    """Sent before a segment's first epoch if its checkpoint is lost and it resumes from an earlier one."""
 
     epoch: int
-    """The epoch after which it continues; 0: it starts again."""
+    """The epoch it resumes after; 0 if it starts again."""
     stage: int
     """Number of the stage in which it begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line for the search's user, sent while a segment runs."""
+    """A log line for the driver's terminal, sent while a segment runs."""
 
     level: int
     """As in `logging`."""
@@ -137,7 +137,7 @@ class Result:
 
 
 Message = EpochReport | Fallback | Notice | Result | Outcome
-"""What a worker tells the driver. An outcome is the last message of its segment."""
+"""A worker's message to the driver. An outcome is the last message of its segment."""
 
 _KIND, _CONTENT, _EVIDENCE = "message", "content", "evidence"
 _KINDS: dict[str, type[Fallback | Notice | Result | Outcome]] = {

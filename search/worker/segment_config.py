@@ -1,14 +1,15 @@
-"""What a segment's child trains, with the files that its study owns named where the study lies now."""
+"""The training configuration of a segment, with the study's own files at their current paths."""
 
 from pathlib import Path
 
 from carcls.config import TrainConfig
-from search.experiment.paths import at_home
+from search.experiment.paths import with_local_policies
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
 
 
 def config_of(segment: Segment) -> TrainConfig:
-    """The segment's configuration. What the study has recorded names its copies of files by where it was made."""
-    tree = at_home({"train": segment.config}, StudyFolder(Path(segment.study)).policies)
+    """The segment's configuration. Recorded paths of the study's own files are replaced by their current ones, because
+    the study may have been moved."""
+    tree = with_local_policies({"train": segment.config}, StudyFolder(Path(segment.study)).policies)
     return TrainConfig.model_validate(tree["train"])

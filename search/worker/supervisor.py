@@ -1,7 +1,7 @@
-"""One segment in a child of its own, supervised: what the child says, how it ended, and never an orphan.
+"""Supervises one segment in a child process: passes on its messages, reports how it ended, and leaves no orphan.
 
-The child is forked from a server that has TensorFlow imported already. It watches a pipe whose write end only its
-supervisor holds, and exits when that closes (the fork server ends by itself when its last client is gone).
+The child is forked from a server that has imported TensorFlow. It watches a pipe whose write end only its supervisor
+holds, and exits when that closes (the fork server ends by itself when its last client is gone).
 """
 
 import contextlib
@@ -17,24 +17,23 @@ from carcls.events import EpochReport
 from carcls.system.own_path import current_folder_left_out
 from search.experiment.settings import DeadlineSettings
 from search.worker.deadlines import Deadline
-from search.worker.fitting import MemoryTold, fitted, refused_before
-from search.worker.fork_server import end_if_grown, fork_server
+from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.machine_memory import oom_kills
 from search.worker.segment import Message, Outcome, Segment
+from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 
 _KILL_GRACE_S = 5.0
-_LOOK_S = 0.5
-"""How often a silent child's supervisor asks whether it should still wait."""
-
+_POLL_S = 0.5
+"""Interval at which a silent child's supervisor calls `raise_if_due`."""
 
 _starting = threading.Lock()
-"""Held while a child starts: what `_main_module_hidden` hides, it hides from all threads."""
+"""Held while a child starts, because `_main_module_hidden` affects all threads."""
 _children = 0
-"""Of this process, alive now: supervised by a thread each."""
+"""Living children of this process, each supervised by its own thread."""
 
 
-def _wait_on() -> None:
-    """Nobody may end the wait but the child and its deadline."""
+def _keep_waiting() -> None:
+    """The default of `raise_if_due`: only the child and its deadline end the wait."""
 
 
 def worker_messages(
@@ -42,11 +41,11 @@ def worker_messages(
     main: Callable[[Segment, Connection, Connection], None],
     *,
     whose: str = "the trial",
-    raise_if_due: Callable[[], None] = _wait_on,
+    raise_if_due: Callable[[], None] = _keep_waiting,
 ) -> Generator[Message, None, None]:
-    """What a worker says of a segment: as `segment_messages`; but where an earlier segment found that not even the
-    fewest photos have room here, its outcome alone, and no child starts."""
-    known_end = refused_before(fitted(segment))
+    """The messages of `segment_messages`, or only an outcome, without starting a child, if earlier segments showed that
+    the smallest micro-batch does not fit here."""
+    known_end = known_out_of_memory(with_micro_batches(segment))
     if known_end is None:
         yield from segment_messages(segment, main, whose=whose, raise_if_due=raise_if_due)
     else:
@@ -58,45 +57,45 @@ def segment_messages(
     main: Callable[[Segment, Connection, Connection], None],
     *,
     whose: str = "the trial",
-    raise_if_due: Callable[[], None] = _wait_on,
+    raise_if_due: Callable[[], None] = _keep_waiting,
 ) -> Generator[Message, None, None]:
-    """One segment in a child of its own: what the child says, its outcome last. Close it to end the child.
+    """Runs one segment in a child and yields its messages, the outcome last. Close the generator to end the child.
 
-    main: the child's main function, to be found by name in a module. whose: the child, for the cause of its death.
-    raise_if_due: called while nothing is said; what it raises ends the child, and passes through.
+    main: the child's main function, importable by name. whose: names the child in the cause of its death.
+    raise_if_due: called while the child is silent; an exception from it ends the child and propagates.
     """
-    segment, context, kills_before = fitted(segment), fork_server(), oom_kills()
+    segment, context, kills_before = with_micro_batches(segment), fork_server(), oom_kills()
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
     child = context.Process(target=main, args=(segment, child_messages, child_lifeline), name="carsearch-trial")
-    with _starting, _main_module_hidden(), current_folder_left_out(), _deaf_to_ctrl_c():
+    with _starting, _main_module_hidden(), current_folder_left_out(), _ctrl_c_blocked():
         child.start()
         _count_children(+1)
     child_messages.close()
     child_lifeline.close()
     try:
-        told = MemoryTold(segment, kills_before)
+        detector = OutOfMemoryDetector(segment, kills_before)
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         for message in _messages(messages, child, deadline, whose=whose, raise_if_due=raise_if_due):
-            yield told.of(message, child.exitcode)
+            yield detector.annotate(message, child.exitcode)
     finally:
         lifeline.close()
         _end(child)
         with _starting:
-            if _count_children(-1) == 0:  # a server ends once its children have, and would be waited for
-                end_if_grown()
+            if _count_children(-1) == 0:  # stopping a server waits for its children
+                stop_if_grown()
 
 
 def _count_children(change: int) -> int:
-    """How many there are after one has started or ended. Call it with `_starting` held."""
-    global _children  # noqa: PLW0603 - as many as the one fork server of this process has
+    """Adds `change` to the number of children and returns it. Call it with `_starting` held."""
+    global _children  # noqa: PLW0603 - one count for the one fork server of this process
     _children += change
     return _children
 
 
 @contextlib.contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    """Keeps multiprocessing from running the supervisor's own script again in every child: it imports `__main__`, by
+    """Keeps multiprocessing from running the supervisor's script again in every child: it would import `__main__`, by
     name after `python -m`, else by path."""
     main = sys.modules["__main__"]
     hidden = {name: main.__dict__.pop(name, None) for name in ("__file__", "__spec__")}
@@ -108,9 +107,9 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What starts here, server and child, never hears of a terminal's Ctrl-C: the supervisor decides what it means."""
-    # A fork server starts it where it does not run, and whoever starts it has SIGINT unblocked afterwards.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes started inside, server and child, ignore a terminal's Ctrl-C: the supervisor decides what it means."""
+    # Started here, because otherwise the fork server starts it, which unblocks SIGINT.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -125,11 +124,11 @@ def _messages(
     deadline: Deadline,
     *,
     whose: str = "the trial",
-    raise_if_due: Callable[[], None] = _wait_on,
+    raise_if_due: Callable[[], None] = _keep_waiting,
 ) -> Iterator[Message]:
-    """The child's messages in order; a child that dies without a word, or is stuck, gets an Outcome of its own."""
+    """The child's messages in order, ending with an outcome even if the child dies without one or is stuck."""
     while True:
-        if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _LOOK_S)):
+        if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _POLL_S)):
             raise_if_due()
             if deadline.left_s > 0:
                 continue
@@ -144,7 +143,7 @@ def _messages(
             yield message
             if isinstance(message, Outcome):
                 return
-            deadline.heard(message if isinstance(message, EpochReport) else None)
+            deadline.received(message if isinstance(message, EpochReport) else None)
         elif not child.is_alive():
             break
     child.join()
@@ -155,4 +154,4 @@ def _end(child: ForkServerProcess) -> None:
     child.join(timeout=_KILL_GRACE_S)
     if child.is_alive():
         child.kill()
-        child.join(timeout=_KILL_GRACE_S)  # what hangs in the kernel dies when that lets it
+        child.join(timeout=_KILL_GRACE_S)  # a process that hangs in a system call dies later

@@ -1,7 +1,7 @@
-"""What keeps trials from being trained on this machine: the framework, or the backbones' weights.
+"""Checks that this machine can train: the framework loads, and the backbones' weights are usable.
 
-`python -m search.worker.weights_check`: a program of its own, since it imports TensorFlow, which the driver does
-without. A line of JSON on stdin, the configurations; one on stdout, the answer.
+Run as `python -m search.worker.weights_check`, because it imports TensorFlow and the driver must not. It reads the
+configurations as one line of JSON from stdin and writes `StartProblems` as one line to stdout.
 """
 
 import json
@@ -16,35 +16,35 @@ from carcls.errors import FrameworkError, WeightsError
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is wrong on a machine. Plain values: it travels as JSON."""
+class StartProblems:
+    """What keeps a machine from training. Plain values: it travels as JSON."""
 
     framework: str = ""
-    """Why nothing can be trained; empty where the framework is there."""
+    """Why the framework cannot be loaded; empty if it can."""
     weights: tuple[str, ...] = ()
-    """One line for each configuration whose weights cannot be used."""
+    """One line for each configuration with unusable weights."""
 
 
 def start_problems(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """`Found` as JSON. Loads each configuration's weights once, downloaded where they are not here yet."""
+    """`StartProblems` as JSON. Loads each configuration's weights once, downloading them if needed."""
     try:
-        from carcls.models.classifier import check_weights  # noqa: PLC0415 - keras, for the process that checks alone
+        from carcls.models.classifier import check_weights  # noqa: PLC0415 - keras, whose import may fail
     except FrameworkError as error:
-        return asdict(Found(framework=str(error)))
-    except Exception as error:  # noqa: BLE001 - a broken library raises anything
+        return asdict(StartProblems(framework=str(error)))
+    except Exception as error:  # noqa: BLE001 - a broken library may raise anything
         lines = str(error).strip().splitlines() or [""]
-        return asdict(Found(framework=f"{type(error).__name__}: {lines[-1]}"))
+        return asdict(StartProblems(framework=f"{type(error).__name__}: {lines[-1]}"))
     problems = []
     for values in configs:
         try:
             check_weights(TrainConfig.model_validate(values))
         except WeightsError as error:
             problems.append(str(error))
-    return asdict(Found(weights=tuple(problems)))
+    return asdict(StartProblems(weights=tuple(problems)))
 
 
 def main() -> None:
-    """Nothing but the answer reaches stdout, whatever the libraries print."""
+    """Answers on stdout, and redirects what libraries print to stderr."""
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     json.dump(start_problems(json.loads(sys.stdin.readline())), answer)

@@ -9,8 +9,10 @@ from benchmarks.choice_picks import pick_rows
 from benchmarks.choice_rules import RULES, SHIPPED, TODAY
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
-from benchmarks.truth import Told, by_cell, replay, rows
+from benchmarks.truth import rows
+from benchmarks.truth_replay import SEED, Told, _trained, by_cell, replay, replays
 from carcls.scoring.choices import Kept, kept_epoch
+from carcls.scoring.expectation import of_winner
 from search.simulator.curves import Curve, CurvePoint
 
 CLASSES, VALIDATION, HOLDOUT = 3, 60, 90
@@ -103,7 +105,7 @@ def test_picks_are_listed_for_as_many_trials_as_there_are() -> None:
 
 
 def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:
-    cells = by_cell(TRAININGS)
+    cells = replays(by_cell(TRAININGS))
     told = list(replay(cells, ("a", "short", 0), 4, searches=3))
     assert len(told) == 12
     assert {one.cell for one in told} == {("a", "short", 0)}
@@ -114,15 +116,29 @@ def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:
     assert np.mean(corrected) < np.mean(raw)
 
 
-def test_bias_is_over_cells_and_coverage_over_searches() -> None:
-    def one(cell: int, expected: float, low: float, high: float) -> Told:
-        return Told("w", ("a", "short", cell), expected, low, high, holdout=0.5, holdout_photos=10**9)
+def test_a_replayed_search_is_told_what_a_real_one_is() -> None:
+    cells = by_cell(TRAININGS)
+    pool = cells[("a", "short", 0)]
+    told = next(replay(replays(cells), ("a", "short", 0), 4, searches=1))
+    expected = of_winner([_trained(training) for training in pool], seed=SEED)
+    assert (told.expected, told.low, told.high) == (expected.accuracy, expected.low, expected.high)
 
-    [(way, count, bias, error, size, covered)] = rows(
-        [one(0, 0.6, 0.4, 0.8), one(0, 0.6, 0.4, 0.8), one(1, 0.48, 0.45, 0.55), one(1, 0.52, 0.51, 0.53)]
-    )
+
+def test_bias_is_over_splits_and_coverage_over_searches() -> None:
+    def one(cell: int, expected: float, low: float, high: float, *, photos: str = "a", kind: str = "short") -> Told:
+        return Told("w", (photos, kind, cell), expected, low, high, holdout=0.5, holdout_photos=10**9)
+
+    some = [
+        one(0, 0.6, 0.4, 0.8),
+        one(0, 0.6, 0.4, 0.8, kind="full"),
+        one(1, 0.48, 0.45, 0.55),
+        one(1, 0.52, 0.51, 0.53),
+    ]
+    [(way, count, bias, splits, sets, size, covered)] = rows(some)
     assert (way, count, bias, size, covered) == ("w", 4, "+5.00", "6.00", "75.0")
-    assert error == "5.00"
+    assert (splits, sets) == ("5.00", "nan")
+    [(*_, splits, sets, _, _)] = rows([*some, one(0, 0.59, 0.4, 0.8, photos="b")])
+    assert (splits, sets) == ("3.18", "2.00")
 
 
 def test_the_committed_tables_are_read() -> None:

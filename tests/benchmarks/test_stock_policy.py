@@ -235,7 +235,7 @@ def test_parameters_under_a_choice_are_asked_for_where_they_exist():
     assert sorted(asked, key=str) == sorted((dict(row.params) for row in rows), key=str)
 
 
-def test_another_space_than_the_blackboxs_is_refused():
+def test_another_space_than_the_blackboxes_is_refused():
     sampler = SnappedSampler(RandomSampler(seed=0), recorded(), seed=0)
     with pytest.raises(ValueError, match="z is no parameter"):
         optuna.create_study(sampler=sampler).ask().suggest_float("z", 0.0, 1.0)

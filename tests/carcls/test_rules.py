@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.dataset.table import load_dataset
-from carcls.inference.tta import PLAIN, VIEWS, average, choose_views, predict_view
+from carcls.inference.tta import PLAIN, VIEWS, average, predict_view
+from carcls.inference.view_choice import choose_views
 from carcls.input.training_data import TrainingData
 from carcls.models.backbones import build_backbone, scale_pixels
 from carcls.models.classifier import Classifier, build_classifier

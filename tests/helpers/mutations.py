@@ -31,7 +31,7 @@ def mutated(draw: st.DrawFn, wholes: Sequence[bytes], most: int = 4) -> bytes:
 
 
 def refusal(kind: type[Exception], action: Callable[[], object]) -> str | None:
-    """What an error of this kind says of the action; None where it is done. Other errors pass."""
+    """The message of an error of this kind that the action raises, or None. Other errors propagate."""
     try:
         action()
     except kind as error:

@@ -29,7 +29,8 @@ from carcls.events import best_report
 from carcls.inference.export import export_model, load_model
 from carcls.inference.members import Member, averaged
 from carcls.inference.submission import write_submission
-from carcls.inference.tta import VIEWS, average, choose_views, predict_view
+from carcls.inference.tta import VIEWS, average, predict_view
+from carcls.inference.view_choice import choose_views
 from carcls.input.training_data import TrainingData
 from carcls.models.classifier import build_classifier
 from carcls.scoring import metrics

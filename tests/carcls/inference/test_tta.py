@@ -8,27 +8,14 @@ from carcls.errors import ConfigError
 from carcls.inference.tta import (
     PLAIN,
     VIEWS,
-    _bootstrap_interval,
-    _forward,
     average,
     check_views,
-    choose_views,
     predict_view,
 )
 
 BATCHES = st.tuples(st.integers(1, 3), st.sampled_from([32, 33, 48])).flatmap(
     lambda shape: hnp.arrays(np.uint8, (shape[0], shape[1], shape[1], 3))
 )
-
-
-def _softmax(logits):
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _predictions(labels, noise, rng, classes=4, signal=2.0):
-    """Right on average; `noise` is the spread of each view's own error in logits."""
-    return _softmax(signal * np.eye(classes)[labels] + rng.normal(0, noise, (len(labels), classes)))
 
 
 class RowMeans:
@@ -144,111 +131,3 @@ def test_tta_of_a_flip_invariant_model_is_its_plain_prediction(rng):
     by_view = {view: predict_view(model, photos, view, batch_size=2) for view in (PLAIN, "flip", "brighter")}
     np.testing.assert_allclose(average(by_view, (PLAIN, "flip")), by_view[PLAIN], atol=1e-6)
     assert np.abs(by_view["brighter"] - by_view[PLAIN]).max() > 1e-4, "the model must see something"
-
-
-def test_equal_views_are_not_worth_their_time(rng):
-    labels = rng.integers(0, 4, 60)
-    same = _predictions(labels, 1.0, rng)
-    choice = choose_views({PLAIN: same, "flip": same, "zoom": same}, labels, confidence=0.9, seed=0)
-    assert choice.views == (PLAIN,)
-    assert not choice.helps
-    assert choice.interval == (0.0, 0.0)
-    assert choice.tta_log_loss == choice.plain_log_loss
-
-
-def test_views_with_independent_errors_help(rng):
-    labels = rng.integers(0, 4, 400)
-    by_view = {view: _predictions(labels, 1.5, rng) for view in (PLAIN, "flip", "zoom")}
-    choice = choose_views(by_view, labels, confidence=0.9, seed=0)
-    assert choice.helps
-    assert choice.views[0] == PLAIN
-    assert set(choice.views) == {PLAIN, "flip", "zoom"}
-    assert choice.interval[0] > 0.05
-    assert choice.tta_log_loss < choice.plain_log_loss
-    assert choice.tta_accuracy > choice.plain_accuracy
-    low, high = choice.interval
-    assert low < choice.plain_log_loss - choice.tta_log_loss < high
-
-
-def test_a_hurting_view_is_refused(rng):
-    labels = rng.integers(0, 4, 400)
-    by_view = {PLAIN: _predictions(labels, 0.2, rng), "rot90": _softmax(rng.normal(0, 3, (400, 4)))}
-    choice = choose_views(by_view, labels, confidence=0.9, seed=0)
-    assert (choice.views, choice.helps) == ((PLAIN,), False)
-
-
-def test_luck_on_few_photos_is_not_evidence():
-    """Twelve views of plain plus noise: the best few look good on the photos they were chosen on, and only there."""
-    refused = fooled = 0
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        labels = rng.integers(0, 4, 80)
-        plain = _predictions(labels, 1.0, rng)
-        noise = {f"v{i}": _softmax(np.log(plain) + rng.normal(0, 0.5, plain.shape)) for i in range(12)}
-        by_view = {PLAIN: plain, **noise}
-        fooled += len(_forward(by_view, tuple(by_view), labels)) > 1
-        refused += not choose_views(by_view, labels, confidence=0.9, seed=seed).helps
-    assert fooled >= 7, "choosing and testing on the same photos would have been fooled"
-    assert refused >= 9
-
-
-def test_log_loss_bought_with_accuracy_is_refused():
-    """Every tenth photo is lost by a hair and the rest gain: log-loss improves, the contest's score does not."""
-    labels = np.zeros(200, np.int64)
-    plain = np.tile(np.array([[0.51, 0.49]], np.float32), (200, 1))
-    other = np.tile(np.array([[0.9, 0.1]], np.float32), (200, 1))
-    other[::10] = [0.4, 0.6]
-    choice = choose_views({PLAIN: plain, "flip": other}, labels, confidence=0.9, seed=0)
-    assert choice.interval[0] > 0
-    assert choice.tta_accuracy < choice.plain_accuracy
-    assert (choice.views, choice.helps) == ((PLAIN,), False)
-
-
-def test_a_choice_is_a_pure_function_of_its_arguments(rng):
-    labels = rng.integers(0, 4, 50)
-    by_view = {view: _predictions(labels, 1.0, rng) for view in (PLAIN, "flip")}
-    first = choose_views(by_view, labels, confidence=0.9, seed=3)
-    assert choose_views(by_view, labels, confidence=0.9, seed=3) == first
-    assert choose_views(by_view, labels, confidence=0.9, seed=4).interval != first.interval
-    assert choose_views(by_view, labels, confidence=0.5, seed=3).interval[0] > first.interval[0]
-
-
-def test_greedy_takes_the_best_view_first_and_stops_when_none_helps():
-    labels = np.array([0, 0])
-    by_view = {
-        PLAIN: np.array([[0.6, 0.4], [0.6, 0.4]]),
-        "good": np.array([[0.8, 0.2], [0.8, 0.2]]),
-        "better": np.array([[0.9, 0.1], [0.9, 0.1]]),
-        "bad": np.array([[0.1, 0.9], [0.1, 0.9]]),
-    }
-    assert _forward(by_view, tuple(by_view), labels) == (PLAIN, "better", "good")
-
-
-def test_a_sure_mistake_has_a_finite_cost():
-    probabilities = np.array([[1.0, 0.0]] * 10, np.float32)
-    choice = choose_views({PLAIN: probabilities}, np.array([0, 1] * 5), confidence=0.9, seed=0)
-    assert choice.plain_log_loss == pytest.approx(-np.log(1e-7) / 2)
-    assert choice.plain_accuracy == 0.5
-
-
-def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(100):
-        low, high = _bootstrap_interval(rng.normal(0.3, 1.0, 60), 0.8, rng)
-        covered += low < 0.3 < high
-    assert 70 <= covered <= 90
-
-
-@pytest.mark.parametrize(
-    ("by_view", "labels", "confidence", "message"),
-    [
-        ({"flip": np.ones((3, 2))}, np.zeros(3, int), 0.9, "needs the 'plain' view, found flip"),
-        ({PLAIN: np.ones((3, 2))}, np.zeros(3, int), 1.0, "confidence: expected a number between 0 and 1"),
-        ({PLAIN: np.ones((1, 2))}, np.zeros(1, int), 0.9, "at least 2 photos, found 1"),
-        ({PLAIN: np.ones((3, 2)), "flip": np.ones((2, 2))}, np.zeros(3, int), 0.9, r"expected shape \(3, 2\)"),
-    ],
-)
-def test_arguments_that_do_not_match_are_refused(by_view, labels, confidence, message):
-    with pytest.raises(ValueError, match=message):
-        choose_views(by_view, labels, confidence=confidence, seed=0)

@@ -70,7 +70,7 @@ def test_copies_are_named_by_what_is_wrong_with_them(findings):
 def test_sizes(findings):
     sizes = findings.sizes
     assert (sizes.width_px.low, sizes.width_px.median, sizes.width_px.high) == (100, 160, 160)
-    assert (sizes.blackbox, sizes.portrait, sizes.square) == (17, 1, 0)
+    assert (sizes.landscape, sizes.portrait, sizes.square) == (17, 1, 0)
     assert sizes.common[0] == (160, 120, 16)
     assert sizes.aspect.low == pytest.approx(0.75)
     assert sizes.odd == ()

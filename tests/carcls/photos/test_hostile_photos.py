@@ -23,7 +23,7 @@ from carcls.splits.split import make_split, read_split, write_quarantine, write_
 from tests.helpers.photos.hostile import JPEG, PHOTOS, ROWS, Case, nothing, photo
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
-NO_CALLBACKS = 65534
+NOBODY_ID = 65534
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def ordinary_user() -> Iterator[None]:
         yield
         return
     codecs.lookup("utf-8-sig")  # Python loads it late, and may lie where only root can read
-    os.seteuid(NO_CALLBACKS)
+    os.seteuid(NOBODY_ID)
     try:
         yield
     finally:

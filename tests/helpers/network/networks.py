@@ -39,7 +39,7 @@ def can_join_namespaces() -> bool:
 
 
 class Networks:
-    """`inside` and `outside`: prefixes for commands. Ends with the block; whoever still runs there stays."""
+    """`inside` and `outside`: prefixes for commands. They are deleted on exit; processes that still run there stay."""
 
     def __enter__(self) -> Self:
         self._holders = [

@@ -100,7 +100,7 @@ def _free_port() -> int:
 
 
 def trial_of(child: int) -> int | None:
-    """Number of the trial that a child trains, by the file that its output goes to; None where it is gone or new."""
+    """Number of the trial that a child trains, from the file of its output, or None if it is gone or new."""
     try:
         output = Path(f"/proc/{child}/fd/1").readlink()
     except OSError:

@@ -23,7 +23,7 @@ QUESTIONS = (
 """One for each service of Ray that asks and changes nothing."""
 
 DEEDS = ("ObjectManagerService/Pull",)
-"""Of a service that answers no questions; whoever has the token would be obeyed."""
+"""Of a service that answers no questions; it would obey any holder of the token."""
 
 FRIEND = "friend:"
 

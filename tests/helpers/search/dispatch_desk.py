@@ -1,4 +1,4 @@
-"""A dispatcher over a real study on disk, played without Ray: whoever would train says at once what it reached."""
+"""A dispatcher over a real study on disk, without Ray: simulated workers report their results at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

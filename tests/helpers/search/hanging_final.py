@@ -13,8 +13,8 @@ from pathlib import Path
 from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
 from carcls.training.retention import epoch_of
+from search.final.failure_texts import is_done
 from search.final.score_job import ScoreJob, result_of
-from search.final.standing import is_done
 from search.study.final_scores import Scores
 from search.study.folder import StudyFolder
 from search.worker.segment import Notice, Outcome, Segment

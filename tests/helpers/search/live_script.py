@@ -15,7 +15,7 @@ from search.policy.records import TrialState
 from search.progress.live_table import open_progress
 from search.progress.summary import Spent
 from search.terminal import logs
-from search.terminal.console import console, outlast_readers, say
+from search.terminal.console import console, install_safe_streams, say
 from tests.helpers.search.trial_builders import climb, trial
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1], params={"train.head.dropout": 0.25, "train.seed": 7})
@@ -28,14 +28,14 @@ def wait_for(name: str) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` has it
-    outlast_readers()
+    install_safe_streams()
     logs.setup()
     say("before the view")
     with open_progress(console(), "cars") as progress:
         progress.update((RUNNING,), Spent(trials_limit=8))
         wait_for("log")
         logging.getLogger("carcls.data").info("building features 126/698")
-        logging.getLogger("search.on_ray.search").warning("search.budget.hours are used up")
+        logging.getLogger("search.driver").warning("search.budget.hours are used up")
         os.write(2, b"\ncarsearch: stopping after this epoch; Ctrl-C again stops now\n")
         wait_for("more")
         sys.stdout.write("printed by a library\n")

@@ -142,7 +142,7 @@ class Terminal:
                 return True
             try:
                 data = os.read(self._ours, 65536)
-            except OSError:  # EIO: nobody has it open any more
+            except OSError:  # EIO: no process has it open any more
                 return False
             if not data:
                 return False

@@ -12,10 +12,10 @@ Room = Mapping[tuple[int, int], int]
 
 def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """`child_main` with a `Learner` that runs out of memory in its first step."""
-    from search.worker.child import run_child
+    from search.worker.child import run_training
 
     refuse_beyond(room)
-    run_child(segment, messages, lifeline)
+    run_training(segment, messages, lifeline)
 
 
 def refuse_beyond(room: Room) -> None:

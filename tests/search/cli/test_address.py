@@ -8,7 +8,7 @@ import pytest
 
 from search.cli.app import main
 from search.experiment.experiment import load
-from search.on_ray.auth import PATH, VALUE
+from search.on_ray.auth import AUTH_ENV, AUTH_PATH_ENV
 from search.study.folder import StudyFolder
 from search.study.frozen import recorded_changes
 from search.study.journal import LOCK_NAME
@@ -22,7 +22,7 @@ JUDGED = ("--set", "data.holdout={fraction: 0.17}")
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster whose token we have not."""
-    for name in (VALUE, PATH, "RAY_ADDRESS", "RAY_USE_TLS"):
+    for name in (AUTH_ENV, AUTH_PATH_ENV, "RAY_ADDRESS", "RAY_USE_TLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ def test_no_study_is_made_for_a_search_that_could_not_begin(
 ) -> None:
     write_tiny(tmp_path)
     told = refused(monkeypatch, capsys, *command, "tiny.yaml", "--address", locked)
-    assert told.startswith(f"carsearch: the Ray cluster at {locked} asks for a token, and there is none: ")
+    assert told.startswith(f"carsearch: the Ray cluster at {locked} requires a token, and none was found: ")
     assert told.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"data", "tiny.yaml"}
 
@@ -58,7 +58,7 @@ def test_the_study_that_was_to_be_replaced_stands(
     mark = tmp_path / "results" / "tiny" / "mark"
     mark.parent.mkdir(parents=True)
     mark.touch()
-    assert "asks for a token" in refused(monkeypatch, capsys, "run", "tiny.yaml", "--replace", "--address", locked)
+    assert "requires a token" in refused(monkeypatch, capsys, "run", "tiny.yaml", "--replace", "--address", locked)
     assert mark.exists()
 
 
@@ -72,7 +72,7 @@ def test_a_resume_changes_nothing(
     before = {path.name: path.read_bytes() for path in folder.root.iterdir() if path.name != LOCK_NAME}
 
     command = ("resume", str(folder.root), "--set", "search.trials=9", "--address", locked)
-    assert "asks for a token" in refused(monkeypatch, capsys, *command)
+    assert "requires a token" in refused(monkeypatch, capsys, *command)
 
     assert recorded_changes(folder) == ()
     assert {path.name: path.read_bytes() for path in folder.root.iterdir() if path.name != LOCK_NAME} == before

@@ -35,7 +35,7 @@ def test_check_says_what_the_search_would_do(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "tiny.yaml: ok"
     assert "  stages: head 2 + top 1 = 3 epochs" in lines
-    assert "  search: 4 trials by tpe; after each stage the best 1/3 go on" in lines
+    assert "  search: 4 trials by tpe; after each stage the best 1/3 continue" in lines
     assert "  train.head.dropout: uniform [0, 0.5], first 0.25" in lines
 
 
@@ -113,17 +113,17 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     root = finished.folder.root
     assert f"report: {finished.folder.report}\n" in finished.output
     closing = finished.output.splitlines()[-6:]
-    assert closing[0] == "ended: all 4 trials of search.trials were tried"
+    assert closing[0] == "ended: all 4 trials of search.trials have run"
     assert closing[1].startswith("winner: trial 000")
     assert "log-loss" in closing[1]
     assert closing[2].startswith("its settings: train.head.dropout=")
     assert re.match(
         r"expect on new photos: accuracy 0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); the 0\.\d{3} above are", closing[3]
     )
-    assert closing[4] == f"more of it: carsearch resume {root} --set search.trials=..."
+    assert closing[4] == f"to extend it: carsearch resume {root} --set search.trials=..."
     assert closing[5] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
-    assert "A new study created" not in finished.output, "Optuna's own lines are for nobody"
+    assert "A new study created" not in finished.output, "Optuna's own lines are silenced"
 
 
 def test_status_counts_the_trials_of_a_finished_study(finished: Ran) -> None:
@@ -276,5 +276,5 @@ def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "ended: search.budget.hours (1e-06) are used up" in lines
-    assert f"more of it: carsearch resume {root} --set search.budget.hours=..." in lines
+    assert f"to extend it: carsearch resume {root} --set search.budget.hours=..." in lines
     assert not any("started" in line for line in lines)

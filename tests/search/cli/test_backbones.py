@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from carcls.catalog import BACKBONES
-from search.cli.backbones import table_lines
+from search.cli.backbones import backbone_lines
 
 DOCS = Path(__file__).parents[3] / "docs" / "backbones.md"
 
 
 def test_one_line_tells_everything_of_a_backbone():
-    lines = table_lines(tuple(BACKBONES.values()))
+    lines = backbone_lines(tuple(BACKBONES.values()))
     table = {line.split()[0]: line.split()[1:] for line in lines[1 : 1 + len(BACKBONES)]}
     assert list(table) == list(BACKBONES)
     assert table["VGG16"] == ["14.7", "59", "224", "32", "5", "no", "BGR-mean"]
@@ -28,10 +28,10 @@ def test_the_command_prints_it_without_loading_a_framework():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     *printed, loaded = done.stdout.splitlines()
-    assert printed == table_lines(tuple(BACKBONES.values()))
+    assert printed == backbone_lines(tuple(BACKBONES.values()))
     assert loaded == "[]"
 
 
 def test_the_documented_table_is_the_printed_one():
     documented = DOCS.read_text(encoding="utf-8").split("```")[1].strip("\n")
-    assert documented.splitlines() == table_lines(tuple(BACKBONES.values()))
+    assert documented.splitlines() == backbone_lines(tuple(BACKBONES.values()))

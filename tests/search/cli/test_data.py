@@ -54,13 +54,13 @@ def test_check_reports_and_writes_nothing_into_the_data_folder(carsearch, tmp_pa
     lines = out.splitlines()
     assert lines[0] == "12 photos to train on, 3 classes; 3 to predict"
     assert lines[1:5] == [
-        "  class   photos  validation",
-        "  0            4           1",
-        "  1            4           1",
-        "  2            4           1",
+        "  class  photos  validation",
+        "  0           4           1",
+        "  1           4           1",
+        "  2           4           1",
     ]
     assert "split: 9 to train, 3 to validate: data.validation.fraction=0.25" in lines
-    assert f"pixel store: {(12 * 96 * 96 * 3 + 128) / 1e6:.1f} MB at 96 px" in lines
+    assert f"pixel store: {(12 * 96 * 96 * 3 + 128) / 1e3:.1f} kB at 96 px" in lines
     assert "copies and look-alikes: none" in lines
     assert "unusable: none" in lines
     assert lines[-1] == "lists and contact sheet: data-check-cars"
@@ -168,7 +168,7 @@ def test_check_names_the_folder_that_is_validated_on(carsearch, tmp_path):
         photo.rename(tmp_path / "cars" / "val" / name / photo.name)
     code, out, err = carsearch("data", "check", "cars")
     assert code == 0, err
-    assert "split: 6 to train, 2 to validate: those in val, whatever data.validation says" in out.splitlines()
+    assert "split: 6 to train, 2 to validate: those in val, regardless of data.validation" in out.splitlines()
     assert (
         "warning: 2 of 4 photos in val are copies of photos to train on, or the only ones of their class; they are"
         " trained on"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from search.cli.error_messages import refusal_text
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
-from search.terminal.console import Outlet, console
+from search.terminal.console import SafeStream, console
 from tests.helpers.search.ran import Ran, read_records, timeless
 from tests.helpers.search.screen import carsearch
 from tests.helpers.search.tiny import FIXED, write_tiny
@@ -105,7 +105,7 @@ def test_somebodys_keras_settings_change_no_number(place: Path) -> None:
     assert len(numbers[0]) == 3
 
 
-NO_CALLBACKS = ("unshare", "--user", "--map-user=12345")
+UNKNOWN_USER = ("unshare", "--user", "--map-user=12345")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ NO_CALLBACKS = ("unshare", "--user", "--map-user=12345")
 )
 def test_without_a_home_there_is_one_line(place: Path, arguments, word) -> None:
     without = ("HOME", "CARSEARCH_STORE", "USER", "LOGNAME")
-    one_line(called(*arguments, cwd=place, without=without, prefix=NO_CALLBACKS), "12345", word, "set HOME")
+    one_line(called(*arguments, cwd=place, without=without, prefix=UNKNOWN_USER), "12345", word, "set HOME")
     assert not (place / "results" / "tiny").exists()
 
 
@@ -189,13 +189,13 @@ class _Refusing:
 @pytest.mark.parametrize("number", [32, 5, 28])
 def test_a_stream_outlives_its_reader_and_remembers_why(number: int) -> None:
     stream = _Refusing(OSError(number, "gone"), after=2)
-    outlet = Outlet(stream)
+    safe = SafeStream(stream)
     for text in ("a\n", "№\n", "c\n", "d\n"):
-        assert outlet.write(text) == len(text)
-    outlet.flush()
+        assert safe.write(text) == len(text)
+    safe.flush()
     assert stream.text == "a\n\\u2116\n"
-    assert outlet.error is not None
-    assert outlet.error.errno == number
+    assert safe.error is not None
+    assert safe.error.errno == number
 
 
 def test_results_that_were_not_written_are_no_success(retrained: Ran) -> None:
@@ -211,7 +211,7 @@ def test_results_that_were_not_written_are_no_success(retrained: Ran) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_predictions_end_where_nobody_reads_them(retrained: Ran) -> None:
+def test_predictions_end_without_a_reader(retrained: Ran) -> None:
     """`carsearch predict MODEL FOLDER | head -1`."""
     process = subprocess.Popen(
         carsearch("predict", str(retrained.folder.model), str(retrained.cwd / "data")),

@@ -34,7 +34,7 @@ def carsearch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
             code = end.code
         out, error = capsys.readouterr()
         assert code in (0, 1, 2, None)
-        assert bool(error) or not code, "whoever fails says why"
+        assert bool(error) or not code, "every failure has a message"
         assert "Traceback" not in out + error
         assert not set(out + error) & set("\x1b\x07\u202e")
         return out + error

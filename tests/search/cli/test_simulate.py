@@ -51,9 +51,9 @@ def test_a_row_for_each_kind_of_rungs(recorded) -> None:
 
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[:3] == [
-        "12 recorded configurations; mean whole training: 30 min",
-        "budget: 2 h 00 min of all workers' training = 4.0 whole trainings; workers: 1",
-        "means over 3 searches by tpe; no finals; the best 1/N of a stage go on",
+        "12 recorded configurations; mean full training: 30 min",
+        "budget: 2 h 00 min of all workers' training = 4.0 full trainings; workers: 1",
+        "means over 3 searches by tpe; no finals; the best 1/N of a stage continue",
     ]
     found = rows(done.stdout)
     assert list(found) == ["2", "3", "4", "adaptive-3", "none"]
@@ -73,7 +73,7 @@ def test_a_budget_that_outlasts_the_recording_says_so(recorded) -> None:
 
     found = rows(done.stdout)
     assert found == {"none": ["0.9400", "0.0000", "12.0", "12.0", "6", "h", "00", "min", *found["none"][8:]]}
-    assert "took all recorded configurations" in done.stderr
+    assert "used all recorded configurations" in done.stderr
 
 
 def test_one_search_has_no_standard_error(recorded) -> None:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from carcls.store import Store, damage
 from search.cli.app import app
-from search.cli.store_table import age_text, size_text
+from search.cli.store_table import age_text
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
 
@@ -66,7 +66,7 @@ def test_verify_names_damage_and_exits_with_1(tmp_path):
     assert not path.exists()
 
 
-def test_clean_frees_what_nobody_holds(tmp_path):
+def test_clean_frees_what_no_process_holds(tmp_path):
     held = stored(tmp_path, "pixels")
     stored(tmp_path, "features")
     size = next(tmp_path.glob("*.npy")).stat().st_size
@@ -79,14 +79,6 @@ def test_clean_frees_what_nobody_holds(tmp_path):
     assert store("clean", "--root", tmp_path, "--kind", "pixels").stdout.startswith(
         f"store: {tmp_path}: {size:,} bytes"
     )
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (2_342_000_000, "2.34 GB"), (15_561, "15.6 kB")],
-)
-def test_sizes_as_text(size_bytes, text):
-    assert size_text(size_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
 from search.progress.summary import Spent
-from search.progress.tensorboard import TensorBoardWriter, Written, read_events
+from search.progress.tensorboard import TensorBoardWriter, WrittenEvents, read_events
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb, trial
 
@@ -57,7 +57,7 @@ def test_events_reach_the_terminal_and_tensorboard(experiment, study, tmp_path):
     desk.reported(0, climb([0.25])[0])
     study.pause(0)
     desk.ended(0)
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=False, epochs=frozenset({1}))
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=False, epochs=frozenset({1}))
     study.finish()
     desk.finished()
     assert read_events(tmp_path / "trials/0000").ended
@@ -68,10 +68,10 @@ def test_the_next_driver_writes_what_a_killed_one_recorded(experiment, study, tm
     add_trial(experiment, study, *STAGES)
     watch(experiment, study, tmp_path, Shown())
     whole = frozenset(range(1, 7))
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=False, epochs=whole)
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=False, epochs=whole)
     study.fail(0, "disk", infeasible=False)
     watch(experiment, study, tmp_path, Shown())
-    assert read_events(tmp_path / "trials/0000") == Written(started=True, ended=True, epochs=whole)
+    assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=True, epochs=whole)
 
 
 def test_device_hours_count_gpu_shares_or_trials(experiment):

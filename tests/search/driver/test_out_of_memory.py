@@ -16,8 +16,8 @@ from search.driver.study_dispatch import StudyDispatcher
 from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.study.study import Study
-from search.worker.fitting import refused_before
 from search.worker.segment import Outcome, Segment
+from search.worker.segment_memory import known_out_of_memory
 from tests.helpers.search.short_of_memory import short_child
 from tests.helpers.search.tiny import EXPERIMENT
 
@@ -70,13 +70,15 @@ def test_a_trial_that_was_not_tried_has_no_output(open_desk) -> None:
     config = desk.study.config(desk.printed(desk.take()).number)
     desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
     untried = replace(desk.take(), device=HERE)
-    known_end = refused_before(untried)
+    known_end = known_out_of_memory(untried)
     assert known_end is not None
     desk.dispatcher.segment_ended(1, known_end)
     tried, other = desk.study.records()
     assert (tried.infeasible, other.infeasible) == (True, True)
     assert (tried.traceback, other.traceback) == ("trials/0000/attempt-0/output.log", None)
-    assert (other.cause or "").startswith("stage 'head': not tried, for 3 photos at once had no room on CPU, 512 MiB")
+    assert (other.cause or "").startswith(
+        "stage 'head': not tried, because 3 photos at once had no room on CPU, 512 MiB"
+    )
 
 
 def test_later_trials_and_drivers_use_the_records(open_desk) -> None:
@@ -143,12 +145,12 @@ def test_three_batch_sizes_and_two_stages_end_with_what_fits(tmp_path: Path, mon
 
 def play(dispatcher: StudyDispatcher, folder) -> list[tuple[int, list[int | None]]]:
     """Runs the search one segment at a time without Ray; returns (trial, photos at once) of each segment."""
-    from search.worker.fitting import fitted
+    from search.worker.segment_memory import with_micro_batches
     from search.worker.supervisor import segment_messages
 
     tries = []
     while isinstance(segment := dispatcher.next_segment(), Segment):
-        tries.append((segment.number, fitted(segment).micro_batch))
+        tries.append((segment.number, with_micro_batches(segment).micro_batch))
         outcome = None
         for message in segment_messages(segment, partial(short_child, ROOM)):
             if isinstance(message, EpochReport):

@@ -11,7 +11,7 @@ from carcls.errors import ConfigError
 from search.driver.create import create_recipe_folder, create_study
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
 from tests.helpers.search.processes import run_cli

@@ -79,7 +79,7 @@ def problems(tmp_path, monkeypatch):
         ("trials: 4", "resources: {gpus_per_trial: 0.1}", "f.yaml:14: search.resources.gpus_per_trial: expected 0 or 0.25 to 1, found 0.1"),
         ("image_size: 96}", "image_size: 100}", "f.yaml:15: search.baseline.image_size: 100 is outside choice [96, 128]"),
         ("image_size: 96}", "image_siz: 96}", "f.yaml:15: search.baseline.image_siz: is no parameter of this search; did you mean `image_size`?"),
-        ("image_size: 96}", "batch_size: 8}", "f.yaml:15: search.baseline.batch_size: is fixed in `train`; a baseline gives values for domains only"),
+        ("image_size: 96}", "batch_size: 8}", "f.yaml:15: search.baseline.batch_size: is fixed in `train`; a baseline only gives values for domains"),
         ("full: {epochs: 9}", "ful: {epochs: 9}", "f.yaml:17: retrain.stages.ful: no stage has this name; did you mean 'full'?"),
         ("full: {epochs: 9}", "full: {epoch: 9}", "f.yaml:17: retrain.stages.full.epoch: unknown key; did you mean 'epochs'?"),
         ("full: {epochs: 9}", "full: {image_scale: 0.5}", "f.yaml:16: retrain.image_size: stage `full` trains at 48 px; Xception needs at least 71"),

@@ -32,7 +32,7 @@ def domains(draw):
 @given(domains(), st.integers(0, 2**32 - 1))
 def test_default_ends_and_draws_are_inside(domain, seed):
     rng = np.random.default_rng(seed)
-    for value in (domain.default(), *domain.ends(), *(domain.draw(rng) for _ in range(10))):
+    for value in (domain.default(), *domain.corners(), *(domain.draw(rng) for _ in range(10))):
         assert value in domain
 
 
@@ -119,10 +119,10 @@ def test_domains_read_from_mappings(raw, domain, default, text):
         ({"uniform": [0, 10**400]}, "two numbers"),
         ({"uniform": [0, 1], "step": 2}, "step"),
         ({"uniform": [0, 1], "step": 0}, "step"),
-        ({"uniform": [0, 1], "log": True}, "only step may stand beside `uniform`"),
+        ({"uniform": [0, 1], "log": True}, "expected only step beside `uniform`"),
         ({"uniform": [0, 1], "int": [0, 1]}, "exactly one of"),
         ({"loguniform": [0, 1]}, "above 0"),
-        ({"loguniform": [1, 2], "step": 1}, "nothing may stand beside `loguniform`"),
+        ({"loguniform": [1, 2], "step": 1}, "expected nothing beside `loguniform`"),
         ({"int": [0.5, 2]}, "whole numbers"),
         ({"int": [0, 2], "log": True}, "at least 1"),
         ({"int": [1, 9], "log": True, "step": 2}, "no step"),

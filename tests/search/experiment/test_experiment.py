@@ -81,7 +81,7 @@ def test_bind_fills_the_domains_and_merges_the_option(file):
         ({"train.image_size": 80}, "small.yaml:8", "train.image_size", "80 is outside choice [64, 96]"),
         ({"train.image_size": None}, "small.yaml:8", "train.image_size", "has no value"),
         ({"train.image_siz": 64}, "small.yaml", "train.image_siz", "is no parameter"),
-        ({"train.backbone": "tiny"}, "small.yaml:7", "train.backbone.big.label_smoothing", "under another option"),
+        ({"train.backbone": "tiny"}, "small.yaml:7", "train.backbone.big.label_smoothing", "with another option"),
     ],
 )
 def test_bind_names_the_parameter_that_is_wrong(file, change, where, key, words):
@@ -198,10 +198,10 @@ def test_what_an_override_fixes_leaves_the_baseline(file):
 def test_the_summary_says_what_a_search_would_do(file):
     lines = load(file).summary_lines()
     assert "stages: head 2 + full 3 = 5 epochs" in lines
-    assert "search: 4 trials by tpe; after each stage the best 1/3 go on" in lines
+    assert "search: 4 trials by tpe; after each stage the best 1/3 continue" in lines
     adaptive = load(file, ["search.scheduler={kind: adaptive, first_rung: 2}"]).summary_lines()
-    believed = "where order there is that of the last rung"
-    assert f"search: 4 trials by tpe; from stage 2 on the best 1/3 go on, {believed}" in adaptive
+    believed = "at rungs that rank like the last one"
+    assert f"search: 4 trials by tpe; from stage 2 on the best 1/3 continue, {believed}" in adaptive
     assert "train.stages.head.learning_rate: loguniform [0.0001, 0.01], first 0.002" in lines
 
 

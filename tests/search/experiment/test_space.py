@@ -92,7 +92,7 @@ def test_a_sample_has_a_value_inside_for_each_active_parameter_and_no_other(seed
     space = space_of(CONDITIONAL)
     params = space.sample(np.random.default_rng(seed))
     assert tuple(params) == space.active(params)
-    assert space.contains(params) == ()
+    assert space.problems(params) == ()
 
 
 @given(SEEDS)
@@ -104,7 +104,7 @@ def test_optuna_defines_the_same_space_by_running(seed):
     params = space.suggest(trial)
     assert trial.params == params
     assert tuple(params) == space.active(params)
-    assert space.contains(params) == ()
+    assert space.problems(params) == ()
     assert space.suggest(optuna.trial.FixedTrial(params)) == params
 
 
@@ -115,10 +115,10 @@ def test_what_is_wrong_with_params_is_said_by_name(space):
         "train.stages": "shrt",
         "train.model.small.alfa": 1,
     }
-    assert space.contains(params) == (
+    assert space.problems(params) == (
         ("train.model.small.alpha", "has no value; expected choice [0.25, 0.5]"),
         ("train.stages", "'shrt' is outside choice [short, long]"),
-        ("train.model.large.image_size", "exists only under another option"),
+        ("train.model.large.image_size", "exists only with another option"),
         ("train.model.small.alfa", "is no parameter of this space"),
     )
 
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_params_is_said_by_name(space):
 @pytest.mark.parametrize(
     ("train", "key", "words"),
     [
-        ({"a": {"choice": {"x": {"b": 1}}}, "b": 2}, "train.a.x.b", "sets `b`, which is set beside `a`"),
+        ({"a": {"choice": {"x": {"b": 1}}}, "b": 2}, "train.a.x.b", "sets `b`, which is already set beside `a`"),
         ({"a": {"choice": {"x": {"b": 1}}}, "c": {"choice": {"y": {"b": 2}}}}, "train.a.x.b", "set beside `a`"),
         ({"a": {"choice": {"x": {"n": {"choice": {"y": {"b": 1}}}}}}, "b": 2}, "train.a.x.n", "sets `b`"),
         ({"a": {"choice": {"x y": {}}}}, "train.a.x y", "letters, digits"),

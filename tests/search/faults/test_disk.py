@@ -171,7 +171,7 @@ def test_a_journal_without_room_ends_the_search_with_one_line(small_disk: SmallD
     last = told.rstrip().splitlines()[-1]
     log, root = disk.cwd / "results" / "tiny" / "study.log", disk.cwd / "results" / "tiny"
     assert last.startswith(f"carsearch: {log}: no room left on its disk (No space left on device; 0.0 MB free)"), told
-    assert last.endswith(f"then go on by 'carsearch resume {root}'"), last
+    assert last.endswith(f"then resume with 'carsearch resume {root}'"), last
     assert told.count("no room left") == 1, told
     assert [record.fidelity for record in before] == [2], "nothing of the epoch without room is recorded"
 
@@ -211,7 +211,7 @@ def test_torn_and_lost_checkpoints_cost_only_their_epochs(finished: Ran, tmp_pat
     told = (tmp_path / "output.txt").read_text(encoding="utf-8")
     assert "trial 0: " in told
     assert "not a whole checkpoint" in told
-    assert "goes on from attempt-0/epoch-0001.npz" in told
+    assert "resumes from attempt-0/epoch-0001.npz" in told
     records = read_records(folder)
     for path in folder.trials.rglob("*.npz"):
         path.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.policy.records import TrialState
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import (
@@ -158,7 +158,7 @@ def test_trials_of_a_killed_worker_and_actor_are_handed_out_again(start, finishe
     assert all(record.cause for record in records if record.deaths)
     assert records[0].cause == "the trial's process died with exit code -9"
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
-    assert "was interrupted and waits for a place" in driver.output
+    assert "was interrupted and waits to resume" in driver.output
 
 
 def test_a_stuck_trial_is_killed_and_resumes(start, finished: Ran) -> None:
@@ -171,9 +171,7 @@ def test_a_stuck_trial_is_killed_and_resumes(start, finished: Ran) -> None:
     assert not is_alive(stuck)
     records = read_records(driver.folder)
     causes = [record.cause for record in records if record.deaths]
-    assert causes == [
-        f"no report within {FIRST_EPOCH_S} s (search.deadline.first_epoch_minutes): it was taken for stuck and ended"
-    ]
+    assert causes == [f"no report within {FIRST_EPOCH_S} s (search.deadline.first_epoch_minutes): killed as stuck"]
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from tests.helpers.search.hanging_final import EPOCHS, SCORES, hanging_child, score_at_once
@@ -67,7 +67,7 @@ def test_a_killed_process_is_replaced_and_trains_to_the_same_numbers(begun, whol
     os.kill(child, signal.SIGKILL)
     assert begun.wait(timeout=300) == 0, output(tmp_path)
 
-    assert "the final training's process died with exit code -9: going on from the last checkpoint" in output(tmp_path)
+    assert "the final training's process died with exit code -9: resuming from the last checkpoint" in output(tmp_path)
     assert numbers(folder) == numbers(whole)
     assert result(folder) == result(whole)
     assert refused_in(folder) == [], "memory was not to blame"
@@ -85,7 +85,7 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_resumes(begun, whole: St
     attempts = [path.name for path in folder.retrain_study.trial(0).glob("attempt-*")]
     assert attempts == ["attempt-0"], "by the process that started it"
     assert "Ctrl-C again stops now" in output(tmp_path)
-    assert f"interrupted after {had} epochs: the same command goes on from there" in output(tmp_path)
+    assert f"interrupted after {had} epochs: the same command resumes from there" in output(tmp_path)
     assert "Traceback" not in output(tmp_path)
     again = run_cli("train", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -99,7 +99,7 @@ def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
     from search.driver.create import create_recipe_folder
     from search.errors import StudyError
     from search.experiment.experiment import load
-    from search.final.retrain import Mains, retrain
+    from search.final.retrain import ChildMains, retrain
     from search.policy.oom import smallest_micro_batch
 
     shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
@@ -111,14 +111,14 @@ def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
     said: list[str] = []
 
     def train(room) -> None:
-        mains = Mains(train=partial(short_child, room))
+        mains = ChildMains(train=partial(short_child, room))
         retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
 
     with pytest.raises(StudyError, match=f"stage 'top': not even {fewest} photos at once fit at 32 px"):
         train({(0, 32): 4, (1, 32): fewest - 1})
     refused = [line for line in said if line.startswith("no room")]
     assert [line.partition(" photos")[0] for line in refused] == [f"no room for {photos}" for photos in (8, 4, fewest)]
-    assert refused[-1].endswith("with as many once more")
+    assert refused[-1].endswith("with as many again")
     (reports,) = final_reports(folder)
     assert [report.micro_batch for report in reports] == [4, 4]
     known = [(0.0, 8), (0.1, fewest)]
@@ -153,7 +153,7 @@ def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trains in this process with children that get stuck; returns the output, including notices."""
     from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
-    from search.final.retrain import Mains, retrain
+    from search.final.retrain import ChildMains, retrain
 
     monkeypatch.chdir(tmp_path)
     file = write_tiny(tmp_path, FIXED)
@@ -165,7 +165,7 @@ def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def train(*had_by_attempt: int, max_restarts: int, interrupted: int | None = None):
         experiment = load(file, [deadline, f"search.max_restarts={max_restarts}"])
         main = partial(hanging_child, had_by_attempt=had_by_attempt, interrupted=interrupted)
-        mains = Mains(train=main, score=score_at_once)
+        mains = ChildMains(train=main, score=score_at_once)
         return retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
 
     notices = logging.Handler()
@@ -187,17 +187,17 @@ def test_a_stuck_process_is_replaced_a_few_times(hung) -> None:
         f"the final training in {folder.retrain}, after epoch 1 of 3: no report within 6 s ({second})"
     )
     assert "2 times without an epoch between them, which is more than search.max_restarts (1)" in text
-    assert f"raise that limit by --set {second}=...; then call the same command again; every finished epoch" in text
+    assert f"raise that limit by --set {second}=...; then run the same command again; every finished epoch" in text
     assert final_reports(folder)[0] == EPOCHS[:1]
 
     assert train(1, 1, 2, 3, max_restarts=1) == SCORES
     assert final_reports(folder)[0] == EPOCHS
     assert [line for line in said if not line.startswith("epoch")] == [
         "attempt 0 goes on from None",
-        f"no report within 2 s ({first}): it was taken for stuck and ended: going on from the last checkpoint",
+        f"no report within 2 s ({first}): killed as stuck: resuming from the last checkpoint",
         "attempt 1 goes on from attempt-0/epoch-0001.npz",
         "attempt 2 goes on from attempt-0/epoch-0001.npz",
-        f"no report within 6 s ({second}): it was taken for stuck and ended: going on from the last checkpoint",
+        f"no report within 6 s ({second}): killed as stuck: resuming from the last checkpoint",
         "attempt 3 goes on from attempt-0/epoch-0002.npz",
     ]
 

@@ -260,7 +260,7 @@ def test_a_driver_killed_at_each_named_point_changes_no_result(
             status = run_cli("status", str(life.folder.root), cwd=life.cwd).stdout
             assert "1 interrupted" in status
             assert "running" not in status
-            assert f"go on by 'carsearch resume {life.folder.root}'" in status
+            assert f"resume with 'carsearch resume {life.folder.root}'" in status
         if where == "append:torn:1":
             assert not life.folder.log.read_bytes().endswith(b"\n")
             assert life.folder.log.with_name("study.log.lock").exists()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from carcls.splits.k_folds import read_folds
-from search.final.ends import peak_key
-from search.final.trainings import final_reports
+from search.final.final_failures import peak_key
+from search.final.final_study import final_reports
 from search.policy.records import TrialState
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
@@ -149,7 +149,7 @@ def test_submit_and_a_second_call_take_it_like_any_other(folded: tuple[StudyFold
     cwd, model = folder.root.parents[1], folder.model.read_bytes()
     again = run_cli("train", "tiny.yaml", cwd=cwd)
     assert again.returncode == 0, again.stderr
-    assert "is finished already" in again.stdout
+    assert "is already finished" in again.stdout
     submitted = run_cli("submit", str(folder.root), cwd=cwd)
     assert submitted.returncode == 0, submitted.stderr
     with folder.submission.open(encoding="utf-8", newline="") as rows:

@@ -10,7 +10,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.experiment.experiment import load
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import run_cli
 
@@ -69,7 +69,7 @@ def test_the_failed_experiments_are_one_search_around_the_recipe_that_worked() -
     assert (search.data, search.tta) == (same.data, same.tta)
     sizes = {
         name: search.bind(search.baseline | {"train.backbone": name}).image_size
-        for name in search.space.domains["train.backbone"].ends()
+        for name in search.space.domains["train.backbone"].corners()
     }
     assert sizes == {"InceptionV3": 299, "Xception": 299, "EfficientNetB5": 456, "EfficientNetB7": 600}
 

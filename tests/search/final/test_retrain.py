@@ -17,8 +17,8 @@ from carcls.splits.split import read_split
 from carcls.store import Store
 from search.errors import StudyError
 from search.experiment.experiment import load
+from search.final.final_study import final_reports
 from search.final.scoring import score
-from search.final.trainings import final_reports
 from search.policy.records import TrialState
 from search.progress.summary import winner
 from search.study.final_lock import retraining
@@ -173,7 +173,7 @@ def test_a_second_call_is_done_at_once_and_another_trial_is_refused(retrained: R
     refused = run_cli("retrain", str(folder.root), "--trial", str(other), cwd=retrained.cwd)
 
     assert again.returncode == 0, again.stderr
-    assert "is finished already" in again.stdout
+    assert "is already finished" in again.stdout
     assert folder.model.read_bytes() == model
     assert refused.returncode == 2
     assert "another configuration" in refused.stderr
@@ -181,7 +181,7 @@ def test_a_second_call_is_done_at_once_and_another_trial_is_refused(retrained: R
     assert folder.model.read_bytes() == model
 
 
-def test_while_one_process_trains_nobody_else_does_or_deletes(retrained: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_one_process_trains_no_other_trains_or_deletes(retrained: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     from search.driver.create import create_study
 
     folder = retrained.folder

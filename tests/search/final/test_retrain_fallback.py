@@ -57,7 +57,7 @@ def test_a_torn_one_takes_its_epoch_along(begun, pipe, kind: str) -> None:
     notice, told = command.recv(), command.recv()
     assert isinstance(notice, Notice)
     assert str(torn) in notice.text
-    assert notice.text.endswith(": goes on from attempt-0/epoch-0002.npz")
+    assert notice.text.endswith(": resumes from attempt-0/epoch-0002.npz")
     assert told == Fallback(epoch=2, stage=0)
 
 

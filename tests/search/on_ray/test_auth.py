@@ -8,7 +8,16 @@ import pytest
 from ray._raylet import AuthenticationTokenLoader
 
 from search.errors import ClusterError
-from search.on_ray.auth import MODE, PATH, VALUE, close_default_file, find_token, forget, new_token, presented
+from search.on_ray.auth import (
+    AUTH_ENV,
+    AUTH_PATH_ENV,
+    MODE_ENV,
+    clear_auth_cache,
+    find_token,
+    new_token,
+    restrict_default_file,
+    using_token,
+)
 
 
 def keep_at_home(home: Path, text: str) -> Path:
@@ -22,8 +31,8 @@ def test_the_nearer_place_counts(tmp_path: Path) -> None:
     named = tmp_path / "named"
     named.write_text("from the named file\n")
     keep_at_home(tmp_path, "from home\n")
-    places = {VALUE: "from the environment", PATH: str(named)}
-    found = [find_token(places, tmp_path), find_token({PATH: str(named)}, tmp_path), find_token({}, tmp_path)]
+    places = {AUTH_ENV: "from the environment", AUTH_PATH_ENV: str(named)}
+    found = [find_token(places, tmp_path), find_token({AUTH_PATH_ENV: str(named)}, tmp_path), find_token({}, tmp_path)]
     assert [token.value for token in found] == ["from the environment", "from the named file", "from home"]
     assert [token.where for token in found] == [
         "the environment variable RAY_AUTH_TOKEN",
@@ -36,7 +45,7 @@ def test_the_nearer_place_counts(tmp_path: Path) -> None:
 def test_nothing_is_no_token(tmp_path: Path) -> None:
     assert find_token({}, tmp_path) is None
     keep_at_home(tmp_path, " \n")
-    assert find_token({VALUE: " ", PATH: ""}, tmp_path) is None
+    assert find_token({AUTH_ENV: " ", AUTH_PATH_ENV: ""}, tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -47,14 +56,14 @@ def test_a_named_file_that_holds_none_is_an_error(tmp_path: Path, content: bytes
     if content is not None:
         (tmp_path / "named").write_bytes(content)
     with pytest.raises(ClusterError, match=f"named: the token file that RAY_AUTH_TOKEN_PATH names {message}"):
-        find_token({PATH: str(tmp_path / "named")}, tmp_path)
+        find_token({AUTH_PATH_ENV: str(tmp_path / "named")}, tmp_path)
 
 
 def test_the_default_file_is_closed_to_others(tmp_path: Path) -> None:
-    close_default_file(tmp_path)  # there is none
+    restrict_default_file(tmp_path)  # there is none
     file = keep_at_home(tmp_path, "secret")
     file.chmod(0o644)
-    close_default_file(tmp_path)
+    restrict_default_file(tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -65,28 +74,28 @@ def test_each_token_is_another() -> None:
 
 
 def test_ray_is_shown_this_token_and_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MODE, "disabled")
-    monkeypatch.setenv(VALUE, "the user's")
-    monkeypatch.delenv(PATH, raising=False)
+    monkeypatch.setenv(MODE_ENV, "disabled")
+    monkeypatch.setenv(AUTH_ENV, "the user's")
+    monkeypatch.delenv(AUTH_PATH_ENV, raising=False)
     before = dict(os.environ)
     shown = []
     for token in ("a" * 64, "b" * 64):
-        with presented(token):
-            assert os.environ[MODE] == "token"
+        with using_token(token):
+            assert os.environ[MODE_ENV] == "token"
             shown.append(AuthenticationTokenLoader.instance().get_raw_token())
-    with presented(None):
-        assert os.environ[MODE] == "disabled"
-        assert VALUE not in os.environ
+    with using_token(None):
+        assert os.environ[MODE_ENV] == "disabled"
+        assert AUTH_ENV not in os.environ
     assert shown == ["a" * 64, "b" * 64]
     assert dict(os.environ) == before
 
 
 def test_what_was_shown_before_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    with presented("a" * 64):
+    with using_token("a" * 64):
         AuthenticationTokenLoader.instance().get_raw_token()
     with monkeypatch.context() as users:
-        users.setenv(MODE, "token")
-        users.setenv(VALUE, "b" * 64)
-        forget()
+        users.setenv(MODE_ENV, "token")
+        users.setenv(AUTH_ENV, "b" * 64)
+        clear_auth_cache()
         assert AuthenticationTokenLoader.instance().get_raw_token() == "b" * 64
-    forget()
+    clear_auth_cache()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from search.errors import ClusterError
-from search.on_ray.auth import PATH, VALUE, Token
-from search.on_ray.check_access import Answer, address_of, admission, ask, knock
+from search.on_ray.auth import AUTH_ENV, AUTH_PATH_ENV, Token
+from search.on_ray.check_access import Access, access_token, check_access, resolve_address, try_access
 from tests.helpers.network.door import Door, standing_door
 
 RIGHT, WRONG = "r" * 64, "w" * 64
@@ -25,7 +25,7 @@ def door() -> Iterator[tuple[Door, str]]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in (VALUE, PATH, "RAY_ADDRESS", "RAY_USE_TLS"):
+    for name in (AUTH_ENV, AUTH_PATH_ENV, "RAY_ADDRESS", "RAY_USE_TLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -35,16 +35,16 @@ def test_the_users_token_opens(door: tuple[Door, str], home: Path) -> None:
     handler, address = door
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(RIGHT + "\n")
-    assert admission(address) == RIGHT
+    assert access_token(address) == RIGHT
     assert handler.shown == [None, f"Bearer {RIGHT}"]
 
 
 def test_without_a_token_the_places_are_named(door: tuple[Door, str], home: Path) -> None:
     with pytest.raises(ClusterError) as raised:
-        admission(door[1])
+        access_token(door[1])
     message = str(raised.value)
-    assert f"{door[1]} asks for a token, and there is none" in message
-    assert all(place in message for place in (f"{home}/.ray/auth_token", PATH, VALUE))
+    assert f"{door[1]} requires a token, and none was found" in message
+    assert all(place in message for place in (f"{home}/.ray/auth_token", AUTH_PATH_ENV, AUTH_ENV))
     assert "\n" not in message
 
 
@@ -52,9 +52,9 @@ def test_a_wrong_token_is_named_by_its_place_and_not_told(
     door: tuple[Door, str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "token").write_text(WRONG)
-    monkeypatch.setenv(PATH, str(home / "token"))
+    monkeypatch.setenv(AUTH_PATH_ENV, str(home / "token"))
     with pytest.raises(ClusterError, match=f"refuses the token from {home}/token") as raised:
-        admission(door[1])
+        access_token(door[1])
     assert WRONG not in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -64,28 +64,28 @@ def test_an_open_cluster_is_warned_of_and_shown_no_token(
 ) -> None:
     handler, address = door
     handler.token = None
-    monkeypatch.setenv(VALUE, RIGHT)
+    monkeypatch.setenv(AUTH_ENV, RIGHT)
     monkeypatch.setattr(logging.getLogger("search"), "propagate", True)
-    knock(address)
-    assert caplog.text == "", "said once, when it is joined"
-    assert admission(address) is None
+    check_access(address)
+    assert caplog.text == "", "the warning comes only when the cluster is joined"
+    assert access_token(address) is None
     assert handler.shown == [None, None]
-    assert f"{address} asks for no token" in caplog.text
+    assert f"{address} requires no token" in caplog.text
 
 
-def test_nobody_there_is_said_at_once() -> None:
+def test_an_unreachable_cluster_is_reported_at_once() -> None:
     with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(ClusterError, match=f"no Ray cluster answers at {address}"):
-            admission(address)
+            access_token(address)
     assert time.monotonic() - started < 10
 
 
 def test_another_service_is_no_cluster(door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.on_ray.check_access._CALL", "/another/Service")
-    assert ask(door[1], Token(RIGHT, "")) is Answer.SILENT
+    monkeypatch.setattr("search.on_ray.check_access.CHECK_ALIVE", "/another/Service")
+    assert try_access(door[1], Token(RIGHT, "")) is Access.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_another_service_is_no_cluster(door: tuple[Door, str], monkeypatch: pyte
 )
 def test_addresses_that_are_none(address: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
-        address_of(address)
+        resolve_address(address)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ClusterError
-from search.on_ray.nodes import Node, data_fingerprint, judge, plan
+from search.on_ray.nodes import Node, data_fingerprint, node_problems, plan_resources
 
 
 def node(cpus: float, gpus: float = 0.0, name: str = "a") -> Node:
@@ -16,7 +16,7 @@ def node(cpus: float, gpus: float = 0.0, name: str = "a") -> Node:
 
 
 def shares(nodes, *, gpus=None, cpus=None, concurrent=None):
-    found = plan(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=concurrent)
+    found = plan_resources(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=concurrent)
     return found.cpus, found.gpus, found.concurrent
 
 
@@ -49,9 +49,9 @@ def test_max_concurrent_is_an_upper_bound():
 
 def test_no_room_names_the_nodes_and_the_keys():
     with pytest.raises(ClusterError, match=r"4 CPUs and 1 GPUs \(found a: 2 CPUs, 0 GPUs\): lower search\.resources"):
-        plan([node(2)], gpus_per_trial=1.0, cpus_per_trial=4, max_concurrent=None)
+        plan_resources([node(2)], gpus_per_trial=1.0, cpus_per_trial=4, max_concurrent=None)
     with pytest.raises(ClusterError, match="found no node"):
-        plan([], gpus_per_trial=None, cpus_per_trial=1, max_concurrent=None)
+        plan_resources([], gpus_per_trial=None, cpus_per_trial=1, max_concurrent=None)
 
 
 @given(
@@ -62,7 +62,7 @@ def test_no_room_names_the_nodes_and_the_keys():
 def test_what_runs_at_once_fits_into_the_nodes(sizes, gpus, cpus):
     nodes = [node(c, g) for c, g in sizes]
     try:
-        found = plan(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=None)
+        found = plan_resources(nodes, gpus_per_trial=gpus, cpus_per_trial=cpus, max_concurrent=None)
     except ClusterError:
         return
     assert found.concurrent * found.cpus <= sum(n.cpus for n in nodes)
@@ -70,15 +70,17 @@ def test_what_runs_at_once_fits_into_the_nodes(sizes, gpus, cpus):
 
 
 def test_a_node_with_everything_equal_passes():
-    assert judge({"version": version("carsearch"), "fingerprint": "f", "error": None}, data_fingerprint="f") == []
+    assert (
+        node_problems({"version": version("carsearch"), "fingerprint": "f", "error": None}, data_fingerprint="f") == []
+    )
 
 
 def test_a_node_is_told_what_differs():
-    problems = judge({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
+    problems = node_problems({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
     assert len(problems) == 2
     assert "has carsearch 0.0.0" in problems[0]
     assert "photos differ" in problems[1]
-    assert judge(
+    assert node_problems(
         {"version": version("carsearch"), "fingerprint": None, "error": "No such file"}, data_fingerprint="f"
     ) == ["No such file"]
 

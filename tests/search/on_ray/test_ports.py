@@ -198,7 +198,7 @@ def test_of_a_cluster_nothing_is_given_without_its_token(
     search = ("run", "tiny.yaml", "--set", "search.trials=1")
     without, seconds = carsearch(*search)
     assert (without.returncode, without.stderr.count("\n")) == (2, 1), without.stderr
-    assert f"carsearch: the Ray cluster at {INSIDE_IP}:6379 asks for a token, and there is none" in without.stderr
+    assert f"carsearch: the Ray cluster at {INSIDE_IP}:6379 requires a token, and none was found" in without.stderr
     assert seconds < limit_s
     wrong, seconds = carsearch(*search, RAY_AUTH_TOKEN=WRONG)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong.stderr

@@ -32,7 +32,7 @@ def short_tmp(monkeypatch: pytest.MonkeyPatch):
         yield Path(folder)
 
 
-def test_nobody_else_may_enter_and_nothing_is_left(short_tmp: Path) -> None:
+def test_other_users_may_not_enter_and_nothing_is_left(short_tmp: Path) -> None:
     with private_folder() as folder:
         assert folder.parent == short_tmp
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

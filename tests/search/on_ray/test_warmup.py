@@ -6,7 +6,7 @@ from carcls.config import TrainConfig
 from search.driver.guard import descendants
 from search.errors import ClusterError
 from search.on_ray.nodes import Node
-from search.on_ray.warmup import checking_start, distinct_weights
+from search.on_ray.warmup import distinct_weights, start_check
 
 HERE = Node("0", "here", 1.0, 0.0)
 
@@ -35,7 +35,7 @@ def test_random_weights_need_no_file() -> None:
 def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     """A backend that is not there would have each trial die; here it is one line, before the first."""
     monkeypatch.setenv("KERAS_BACKEND", "theano")
-    with pytest.raises(ClusterError) as caught, checking_start((), here=True) as check:
+    with pytest.raises(ClusterError) as caught, start_check((), here=True) as check:
         check([HERE])
     assert str(caught.value).startswith("here: Keras cannot be loaded: ValueError: Unable to import backend : theano")
     assert "(backend 'theano', by the environment's KERAS_BACKEND)" in str(caught.value)
@@ -46,7 +46,7 @@ def test_every_problem_is_told_by_node(tmp_path) -> None:
     """By a process of its own, which begins before it is asked."""
     (tmp_path / "torn.h5").write_bytes(b"torn")
     configs = [config("MobileNet", str(tmp_path / name)) for name in ("missing.h5", "torn.h5")]
-    with pytest.raises(ClusterError) as caught, checking_start(configs, here=True) as check:
+    with pytest.raises(ClusterError) as caught, start_check(configs, here=True) as check:
         check([HERE])
     first, *problems = str(caught.value).splitlines()
     assert first == "the backbones' weights cannot be used:"
@@ -56,15 +56,16 @@ def test_every_problem_is_told_by_node(tmp_path) -> None:
 
 def test_a_check_that_dies_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
+    message = r"^here: loading framework and weights ended by exit status 1: no error message$"
     with (
-        pytest.raises(ClusterError, match=r"^here: loading framework and weights ended by exit status 1: no word$"),
-        checking_start([config("MobileNet", "/weights.h5")], here=True) as check,
+        pytest.raises(ClusterError, match=message),
+        start_check([config("MobileNet", "/weights.h5")], here=True) as check,
     ):
         check([HERE])
 
 
-def test_a_check_that_nobody_waits_for_is_ended() -> None:
+def test_an_abandoned_check_is_ended() -> None:
     before = descendants(os.getpid())
-    with checking_start([config("MobileNet", "/weights.h5")], here=True):
+    with start_check([config("MobileNet", "/weights.h5")], here=True):
         assert len(descendants(os.getpid()) - before) == 1
     assert descendants(os.getpid()) <= before

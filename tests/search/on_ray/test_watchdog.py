@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from search.on_ray.watchdog import HEALTH_CHECKS, LOST_AFTER_S, ClusterWatch, _answers, bound_health_checks, why_lost
+from search.on_ray.watchdog import HEALTH_CHECKS, LOST_AFTER_S, ClusterWatch, _answers, set_health_checks, why_lost
 
 ALIVE, DEAD = {"Alive": True}, {"Alive": False}
 
@@ -20,7 +20,7 @@ ALIVE, DEAD = {"Alive": True}, {"Alive": False}
         (True, [DEAD, DEAD], LOST_AFTER_S, "none of its 2 nodes is alive"),
     ],
 )
-def test_a_cluster_is_lost_when_nobody_has_answered_for_a_while(
+def test_a_cluster_counts_as_lost_after_a_silence(
     *, reachable: bool, nodes: list, silent_s: float, why: str | None
 ) -> None:
     assert why_lost(reachable=reachable, nodes=nodes, silent_s=silent_s) == why
@@ -35,21 +35,21 @@ def test_a_store_is_asked_at_its_door() -> None:
 
 def test_what_the_user_has_set_for_health_checks_stands() -> None:
     environment = {"RAY_health_check_timeout_ms": "77"}
-    bound_health_checks(environment)
+    set_health_checks(environment)
     assert environment == HEALTH_CHECKS | {"RAY_health_check_timeout_ms": "77"}
 
 
 def test_a_driver_that_does_not_get_away_from_ray_is_helped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.on_ray.watchdog._LEAVE_S", 0.01)
+    monkeypatch.setattr("search.on_ray.watchdog._SHUTDOWN_S", 0.01)
     helped: list[bool] = []
 
     def said(why: str) -> None:
         raise AssertionError(why)
 
     watch = ClusterWatch(on_lost=said, give_up=said, unstick=lambda: helped.append(True))
-    watch._see_it_leave()
+    watch._watch_shutdown()
     assert helped == [True]
     with watch:
         pass
-    watch._see_it_leave()
+    watch._watch_shutdown()
     assert helped == [True], "it has left"

@@ -4,7 +4,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.disk_space import DiskWatch, free_bytes, needed_bytes
+from carcls.store.disk import free_bytes
+from search.policy.disk_space import DiskWatch, needed_bytes
 
 MB = 10**6
 PATIENCE_S = 600.0

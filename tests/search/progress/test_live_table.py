@@ -12,7 +12,7 @@ from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
 from search.progress.live_table import LiveProgress, PlainProgress, event_lines, open_progress, print_status
 from search.progress.summary import Spent, best_trial, seconds_left, store_text
-from search.terminal.wording import duration_text, one_line, params_text, short_duration_text
+from search.terminal.formatting import duration_text, one_line, params_text, short_duration_text
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
 
 RUNNING = trial(1, TrialState.RUNNING, climb([0.5, 0.75])[:1])
@@ -47,7 +47,7 @@ def test_a_trial_tells_its_life():
         ("trial 0003 ended stage head: validation accuracy 0.5000, log-loss 0.5000, 1 epoch at 96 px",),
         ("trial 0003 paused after 1 epoch",),
         ("trial 0003 promoted to stage 2/3",),
-        ("trial 0003 was interrupted and waits for a place",),
+        ("trial 0003 was interrupted and waits to resume",),
         ("trial 0003 resumed in stage 2/3",),
         ("trial 0003 infeasible: loss is NaN",),
     ]

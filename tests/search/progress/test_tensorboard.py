@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.progress.tensorboard import EventLog, TensorBoardWriter, Written, epoch_scalars, read_events
+from search.progress.tensorboard import EventLog, TensorBoardWriter, WrittenEvents, epoch_scalars, read_events
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
 
 DEADLINE_S = 120
@@ -204,10 +204,10 @@ def test_what_a_killed_driver_came_not_to_write_is_written_once(tmp_path):
     killed.epoch(0, reports[1])
     torn = next(folder.iterdir())
     torn.write_bytes(torn.read_bytes()[:-5])
-    assert read_events(folder) == Written(started=True, ended=False, epochs=frozenset({1}))
+    assert read_events(folder) == WrittenEvents(started=True, ended=False, epochs=frozenset({1}))
     complete = trial(0, TrialState.COMPLETE, reports, params=BASELINE_PARAMS)
     TensorBoardWriter(tmp_path).catch_up(complete)
-    assert read_events(folder) == Written(started=True, ended=True, epochs=frozenset({1, 2, 3}))
+    assert read_events(folder) == WrittenEvents(started=True, ended=True, epochs=frozenset({1, 2, 3}))
     sizes = {path: path.stat().st_size for path in folder.iterdir()}
     TensorBoardWriter(tmp_path).catch_up(complete)
     assert {path: path.stat().st_size for path in folder.iterdir()} == sizes
@@ -218,7 +218,7 @@ def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_
     writer.catch_up(replace(trial(0, TrialState.WAITING), attempts=0))
     assert not (tmp_path / "trials/0000").exists()
     writer.catch_up(trial(1, TrialState.PAUSED, climb([0.5])))
-    assert read_events(tmp_path / "trials/0001") == Written(started=True, ended=False, epochs=frozenset({1}))
+    assert read_events(tmp_path / "trials/0001") == WrittenEvents(started=True, ended=False, epochs=frozenset({1}))
 
 
 def curve(folder: Path, tag: str = "validation/accuracy") -> list[tuple[int, float]]:
@@ -245,7 +245,7 @@ def test_epochs_that_are_trained_again_are_one_curve(tmp_path):
     assert curve(folder, "best/validation_accuracy") == [(4, 0.875)]
     writer.catch_up(replace(fallen_back(1), reports=AGAIN[:1]))
     assert curve(folder) == [(1, 0.5)], "nothing is shown of what is lost, also before it is trained again"
-    assert read_events(folder) == Written(started=True, ended=False, epochs=frozenset({1}), fallbacks=1)
+    assert read_events(folder) == WrittenEvents(started=True, ended=False, epochs=frozenset({1}), fallbacks=1)
     writer.epoch(0, AGAIN[1])
     writer.close()
     resumed = TensorBoardWriter(tmp_path)
@@ -257,7 +257,7 @@ def test_epochs_that_are_trained_again_are_one_curve(tmp_path):
 
 
 @pytest.mark.parametrize("told", [0, 1, 2, 3])
-def test_a_fallback_that_nobody_was_told_of_is_made_good(tmp_path, told):
+def test_a_fallback_that_was_not_written_is_caught_up(tmp_path, told):
     """By a driver that was killed, had a full disk, or was of an older version, at any place between two records."""
     folder, writer = tmp_path / "trials/0000", TensorBoardWriter(tmp_path)
     writer.trial_started(0, BASELINE_PARAMS)
@@ -265,7 +265,7 @@ def test_a_fallback_that_nobody_was_told_of_is_made_good(tmp_path, told):
         writer.epoch(0, report)
     TensorBoardWriter(tmp_path).catch_up(fallen_back(2, 1))
     assert curve(folder) == [(1, 0.5), (2, 0.25), (3, 0.375)]
-    whole = Written(started=True, ended=False, epochs=frozenset({1, 2, 3}), fallbacks=2)
+    whole = WrittenEvents(started=True, ended=False, epochs=frozenset({1, 2, 3}), fallbacks=2)
     assert read_events(folder) == whole
     TensorBoardWriter(tmp_path).catch_up(fallen_back(2, 1, 0))
     assert curve(folder) == [(1, 0.5), (2, 0.25), (3, 0.375)]
@@ -294,7 +294,7 @@ def test_names_from_outside_are_text_and_stay_in_the_folder(tmp_path):
     writer.trial_started(0, {hostile: hostile, "train.weights": "../../../evil.h5"})
     writer.epoch(0, epoch_report(1))
     writer.trial_ended(trial(0, TrialState.FAIL, params={hostile: hostile}, cause=hostile + "\udcff"))
-    assert read_events(root / "trials/0000") == Written(started=True, ended=True, epochs=frozenset({1}))
+    assert read_events(root / "trials/0000") == WrittenEvents(started=True, ended=True, epochs=frozenset({1}))
     assert all((root / "trials/0000") == path.parent for path in tmp_path.rglob("*") if path.is_file())
 
 

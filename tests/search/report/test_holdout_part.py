@@ -10,7 +10,7 @@ from carcls.events import best_report
 from carcls.splits.split import read_split
 from search.driver.create import create_recipe_folder
 from search.experiment.experiment import load
-from search.final.trainings import final_reports
+from search.final.final_study import final_reports
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import run_cli

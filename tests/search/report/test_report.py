@@ -103,7 +103,7 @@ def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_a
     [
         (100, ", which is within noise: the 95 % intervals overlap."),
         (10_000, ", which is more than noise: the 95 % intervals do not overlap."),
-        (None, "; how many photos it was measured on is not known, so neither is its noise."),
+        (None, "; the number of photos is unknown, and so is its noise."),
     ],
 )
 def test_the_verdict_counts_the_noise(photos, expected):
@@ -203,7 +203,7 @@ def test_every_phase_is_on_the_page():
     spent = replace(SPENT, holdout=4.0)
     record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
-    assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase that nobody timed would be left out"
+    assert all(getattr(spent, phase.name) for phase in fields(spent)), "a phase without a time would be left out"
     assert sum(phase.cells[0].seconds for phase in time.phases) == spent.total == time.totals_s[0] == 44.0
 
 
@@ -266,6 +266,16 @@ def test_a_fixed_recipe_has_no_winner_and_no_leaderboard():
     assert "Winner" not in page
     assert "Leaderboard" not in page
     assert "chose the best epoch and the views" in page
+
+
+def test_the_evidence_for_views_stands_beside_them():
+    evidence = {
+        "views": ["plain", "flip"], "measured": 0.03, "measured_error": None, "prior": 0.01, "prior_sd": 0.02,
+        "models": 4, "data_sets": 1, "posterior": 0.01, "posterior_sd": 0.02,
+    }  # fmt: skip
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"tta_evidence": evidence}))).texts)
+    assert "Views in use: plain, flip. plain, flip: save +0.0300 nats a photo here, +0.0100 ± 0.0200 by 4" in page
+    assert "recorded models of 1 data set, +0.0100" in page
 
 
 def test_a_score_that_is_missing_is_named():

@@ -1,4 +1,4 @@
-"""The cost of the final training: from its epochs to figures, and how they are shown."""
+"""What the final training cost: from its epochs to figures, and how they read."""
 
 import json
 import subprocess
@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carcls.events import PhaseSeconds
-from search.final.scoring import plain_only
-from search.study.efficiency import Efficiency, StageCost, efficiency_lines, size_text, stage_costs
+from carcls.inference.view_choice import plain_only
+from carcls.scoring.gains import Normal, ViewEvidence
+from search.study.efficiency import Efficiency, StageCost, efficiency_lines, stage_costs
 from search.study.final_scores import Scores, read_scores, score_lines
 from search.worker.machine_memory import peak_memory_bytes
 from tests.helpers.search.trial_builders import climb
@@ -97,12 +98,6 @@ def test_a_hostile_stage_name_stays_on_its_line() -> None:
     assert efficiency_lines(cost, 1)[2].startswith("  a [2J b  224")
 
 
-def test_sizes_are_decimal() -> None:
-    assert [size_text(n) for n in (0, 49_999, 83_900_000, 999_999_999, 1_000_000_000)] == [
-        "0.0 MB", "0.0 MB", "83.9 MB", "1000.0 MB", "1.0 GB",
-    ]  # fmt: skip
-
-
 def test_peak_memory_of_this_process() -> None:
     code = (
         "from search.worker.machine_memory import peak_memory_bytes as peak\n"
@@ -146,6 +141,18 @@ def test_the_terminal_shows_scores_then_costs() -> None:
     assert lines[3] == "views in use: plain, flip"
     assert lines[4:] == efficiency_lines(COST, 2)
     assert score_lines(replace(SCORES, tta_views=("plain",)))[3] == "views in use: no TTA: it does not help here"
+
+
+def test_the_evidence_for_views_is_told_and_read_back(tmp_path) -> None:
+    evidence = ViewEvidence.of(("plain", "flip"), Normal(0.01, 0.02), Normal(0.03, 0.02), models=8, data_sets=2)
+    told = replace(SCORES, tta_evidence=evidence)
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(asdict(told), allow_nan=False))
+    assert read_scores(path) == told
+    assert score_lines(told)[4] == (
+        "plain, flip: save +0.0300 ± 0.0200 nats a photo here, +0.0100 ± 0.0200 by 8 recorded models of 2 data sets,"
+        " +0.0200 ± 0.0141 by both"
+    )
 
 
 def test_one_photo_is_scored_without_tta() -> None:

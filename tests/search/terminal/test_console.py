@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.terminal.console import field, printable, say, warn
+from search.terminal.console import escape_field, printable, say, warn
 from search.terminal.logs import PlainLines
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
@@ -50,11 +50,11 @@ def test_a_logged_name_is_one_too() -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_a_field_is_one_cell_of_one_line_and_tells_names_apart(one, other):
-    assert not any(sign in field(one) for sign in "\n\t\r\x1b\u2028")
-    assert field(one) == printable(field(one))
-    assert (field(one) == field(other)) == (one == other)
+    assert not any(sign in escape_field(one) for sign in "\n\t\r\x1b\u2028")
+    assert escape_field(one) == printable(escape_field(one))
+    assert (escape_field(one) == escape_field(other)) == (one == other)
 
 
 def test_a_plain_name_is_its_own_field():
-    assert field("новые/st. 12.jpg") == "новые/st. 12.jpg"
-    assert field("a\tb\nc\\d\x1b") == "a\\tb\\nc\\\\d\\x1b"
+    assert escape_field("новые/st. 12.jpg") == "новые/st. 12.jpg"
+    assert escape_field("a\tb\nc\\d\x1b") == "a\\tb\\nc\\\\d\\x1b"

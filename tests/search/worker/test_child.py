@@ -111,7 +111,7 @@ def test_a_torn_one_falls_back_and_a_trial_without_any_starts_again(place, capfd
     assert notice is not None
     assert notice.level == logging.WARNING
     assert notice.text.startswith(f"trial 3: {folder / 'epoch-0002.npz'}: not a whole checkpoint")
-    assert notice.text.endswith(": goes on from attempt-0/epoch-0001.npz")
+    assert notice.text.endswith(": resumes from attempt-0/epoch-0001.npz")
     assert notice.text in capfd.readouterr().out, "in the trial's own output too"
     assert told(driver) == Fallback(epoch=1, stage=0)
 

@@ -1,4 +1,4 @@
-"""When a worker counts as stuck: by its own epochs, on a clock that a test moves."""
+"""When a worker counts as stuck: by its own epochs, on a clock that a test advances."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carcls.events import EpochReport, PhaseSeconds
 from search.experiment.settings import DeadlineSettings
-from search.worker.deadlines import Deadline, deciding, driver_patience_s, patience_s
+from search.worker.deadlines import Deadline, deciding_setting, driver_timeout_s, timeout_s
 from search.worker.segment import Outcome
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -39,28 +39,28 @@ def epoch(number: int, seconds: float, *, stage: int = 0, ended: bool = False) -
 def test_how_long_a_worker_may_say_nothing_and_by_which_setting(
     reports: tuple[EpochReport, ...], seconds: float, setting: str
 ) -> None:
-    assert patience_s(reports, MINUTES) == seconds
-    assert deciding(reports, MINUTES) == setting
+    assert timeout_s(reports, MINUTES) == seconds
+    assert deciding_setting(reports, MINUTES) == setting
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), max_size=6))
 def test_the_driver_waits_longer_than_the_worker_which_waits_longer_than_any_epoch(seconds: list[float]) -> None:
     reports = [epoch(number, length) for number, length in enumerate(seconds, start=1)]
-    worker = patience_s(reports, MINUTES)
-    assert driver_patience_s(reports, MINUTES) > 2 * worker
+    worker = timeout_s(reports, MINUTES)
+    assert driver_timeout_s(reports, MINUTES) > 2 * worker
     assert all(worker >= 2 * length for length in seconds)
 
 
 class Clock:
-    """Time passes while somebody looks, or while nobody does."""
+    """A clock that a test advances, with or without checks of the deadline."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
         self.deadline = Deadline(MINUTES, clock_s=lambda: self.now_s)
 
     def watched(self, seconds: float) -> float:
-        """A look each second; what is left then."""
+        """Checks once a second; returns the seconds left."""
         for _ in range(round(seconds)):
             self.now_s += 1.0
             left_s = self.deadline.left_s
@@ -72,34 +72,33 @@ def test_each_message_sets_the_clock_back() -> None:
     deadline = clock.deadline
     assert deadline.left_s == 1800
     assert clock.watched(1799) == 1
-    deadline.heard(None)
-    assert deadline.left_s == 1800, "a word that is no epoch is a word"
-    deadline.heard(epoch(1, 20))
+    deadline.received(None)
+    assert deadline.left_s == 1800, "any message resets the silence"
+    deadline.received(epoch(1, 20))
     assert clock.watched(150) == 50
     assert clock.watched(51) == 0
     assert deadline.cause.startswith("no report within 200 s (search.deadline.epoch_factor)")
-    deadline.heard(epoch(2, 1, ended=True))
-    deadline.heard(epoch(3, 1, stage=1))
+    deadline.received(epoch(2, 1, ended=True))
+    deadline.received(epoch(3, 1, stage=1))
     assert clock.watched(60) == 0
     assert deadline.cause.startswith("no report within 60 s (search.deadline.shortest_minutes)")
 
 
-def test_time_in_which_nobody_could_listen_does_not_count() -> None:
-    """A paused machine, or a driver after Ctrl-Z: its clock has run on, and it wakes before those it listens to."""
+def test_time_the_watcher_was_suspended_does_not_count() -> None:
+    """A paused machine, or a driver after Ctrl-Z: its clock ran on, and it wakes before its workers."""
     clock = Clock()
-    clock.deadline.heard(epoch(1, 20))
+    clock.deadline.received(epoch(1, 20))
     assert clock.watched(150) == 50
     clock.now_s += 8 * 3600
     assert clock.deadline.left_s == 45
     clock.now_s += 8 * 3600
-    clock.deadline.heard(None)
+    clock.deadline.received(None)
     assert clock.deadline.left_s == 200
-    assert clock.watched(200) == 0, "whoever says nothing while it is listened to is stuck"
+    assert clock.watched(200) == 0, "silence while the watcher runs counts"
 
 
 def _stuck(messages, lifeline) -> None:
-    """A child that says one thing and then nothing more; it does not even hear that its actor is gone."""
-
+    """A child that sends one message and then stops; it does not even notice that its actor is gone."""
     messages.send(epoch(1, 0.01))
     os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -6,7 +6,7 @@ import pytest
 
 from carcls.errors import FrameworkError
 from search.worker import preload
-from search.worker.entry import PRELOAD, imported
+from search.worker.entry import PRELOAD, import_or_report
 from search.worker.segment import Outcome
 
 
@@ -28,8 +28,8 @@ def test_what_the_server_could_not_import_is_the_childs_outcome(
     monkeypatch: pytest.MonkeyPatch, failure: Exception, cause: str
 ) -> None:
     ours, theirs = Pipe(duplex=False)
-    monkeypatch.setattr(preload, "failure", failure)
-    assert imported(lambda: print, theirs) is None
+    monkeypatch.setattr(preload, "import_error", failure)
+    assert import_or_report(lambda: print, theirs) is None
     assert ours.recv() == Outcome("unable", cause)
 
 
@@ -39,6 +39,6 @@ def test_what_a_child_cannot_import_is_its_outcome() -> None:
     def load():
         raise ImportError("cannot import name 'x'")
 
-    assert imported(load, theirs) is None
+    assert import_or_report(load, theirs) is None
     assert ours.recv() == Outcome("unable", "ImportError: cannot import name 'x'")
-    assert imported(lambda: print, theirs) is print
+    assert import_or_report(lambda: print, theirs) is print

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.worker.fork_server import end_if_grown
-from search.worker.machine_memory import own_bytes
+from search.worker.fork_server import stop_if_grown
+from search.worker.machine_memory import private_bytes
 from tests.helpers.search.processes import is_alive
 
 LONGEST_PRIVATE = 34
@@ -38,23 +38,23 @@ def server():
 
 def test_a_server_is_kept_until_it_has_grown_beyond_the_bound(server: ForkServer) -> None:
     first = server._forkserver_pid
-    assert not end_if_grown(server), "the first look is what later ones are compared with"
-    assert not end_if_grown(server), "what it imports is far below the bound"
+    assert not stop_if_grown(server), "the first look is what later ones are compared with"
+    assert not stop_if_grown(server), "what it imports is far below the bound"
     assert server._forkserver_pid == first
-    assert end_if_grown(server, growth_bytes=-1)
+    assert stop_if_grown(server, growth_bytes=-1)
     assert not is_alive(first)
     server.ensure_running()
     assert server._forkserver_pid not in (None, first)
     assert is_alive(server._forkserver_pid)
-    assert not end_if_grown(server), "another is looked at anew"
+    assert not stop_if_grown(server), "another is looked at anew"
 
 
 def test_without_a_server_there_is_nothing_to_end() -> None:
-    assert not end_if_grown(ForkServer(), growth_bytes=-1)
+    assert not stop_if_grown(ForkServer(), growth_bytes=-1)
 
 
 def test_memory_is_a_processs_own(server: ForkServer) -> None:
-    assert 0 < own_bytes(server._forkserver_pid) < 2**30
+    assert 0 < private_bytes(server._forkserver_pid) < 2**30
 
 
 def test_the_socket_of_a_killed_actors_server_lies_where_the_search_clears_up(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the kernel tells of memory, read from files as it writes them."""
+"""Memory of a machine, read from files as the kernel writes them."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from search.worker.machine_memory import (
     machine_bytes,
     memory_device,
     oom_kills,
-    own_bytes,
+    private_bytes,
     was_killed_for_memory,
 )
 
@@ -83,7 +83,7 @@ def test_where_nothing_is_told_nothing_is_known(machine) -> None:
     proc, sys = machine("")
     assert oom_kills(proc, sys) is None
     (proc / "meminfo").unlink()
-    with pytest.raises(ClusterError, match="does not tell the machine's memory"):
+    with pytest.raises(ClusterError, match="does not report the machine's memory"):
         machine_bytes(proc, sys)
 
 
@@ -97,8 +97,8 @@ def test_only_a_sigkill_beside_a_kill_that_was_counted_is_the_kernels(exit_code,
 
 def test_this_machine_is_named_by_its_memory() -> None:
     assert memory_device(None) == f"CPU, {machine_bytes() // 2**20} MiB"
-    assert own_bytes(os.getpid()) > 10 * 2**20
-    assert own_bytes(2**30) == 0
+    assert private_bytes(os.getpid()) > 10 * 2**20
+    assert private_bytes(2**30) == 0
 
 
 def test_a_gpu_is_named_by_the_drivers_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

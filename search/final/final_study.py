@@ -1,0 +1,183 @@
+"""The final training's own study, in `retrain/`: its trials are fixed when it is created, one for each fold."""
+
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ruamel.yaml import YAML
+
+from carcls.config import TrainConfig
+from carcls.events import EpochReport
+from carcls.splits.k_folds import make_folds, write_folds
+from carcls.splits.split import read_split, write_split
+from carcls.system import atomic
+from search.errors import StudyError
+from search.experiment.domains import Value
+from search.experiment.experiment import Experiment
+from search.policy.records import TrialRecord, TrialState
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
+from search.study.checked_files import keep_files
+from search.study.final_lock import retraining
+from search.study.final_scores import read_reports, read_scores
+from search.study.folder import StudyFolder
+from search.study.journal import LOCK_NAME
+from search.study.study import Study
+
+_NAME_LENGTH = 57
+"""Characters of the study's name in the recipe's name, so that the name with its suffix is still valid."""
+
+
+@dataclass(frozen=True)
+class FixedPolicy:
+    """Runs the study's trials to their end, in order, and proposes no others."""
+
+    def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
+        """The first waiting trial, to its last stage. A final training has no budget."""
+        del budget
+        waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+        if waiting is not None:
+            return Continue(waiting.number, waiting.stage_count - 1)
+        return Wait() if any(trial.state is TrialState.RUNNING for trial in trials) else Finished()
+
+    def propose(self, trials: Sequence[TrialRecord]) -> NoReturn:
+        """Never called: no job is a new trial."""
+        raise NotImplementedError
+
+    def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
+        """The last stage."""
+        del trials
+        return stage_count - 1
+
+
+def open_final_study(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
+    """The study of `config` on the experiment's folds, created or reopened for writing.
+
+    Raises StudyError if another process uses it, or if it holds the training of another configuration or an unfinished
+    one of an older carsearch.
+    """
+    with retraining(folder):
+        check_free(folder, experiment, config)
+    if _config_file(folder).exists():
+        return Study.open(folder.retrain)
+    return _create(folder, experiment, config)
+
+
+def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
+    """Checks that the folder is free for this training, and deletes the remains of an interrupted creation.
+
+    Call it with the lock held. Raises StudyError, see `open_final_study`.
+    """
+    path, own = _config_file(folder), folder.retrain_study
+    is_finished = folder.scores.exists() and folder.model.exists()
+    if path.exists() and not own.log.exists() and not is_finished:
+        if folder.retrain_reports.exists():
+            raise StudyError(
+                f"{folder.retrain} holds an unfinished final training of an older carsearch:"
+                " '--replace' deletes it and trains anew"
+            )
+        path.unlink()
+    if not path.exists():  # written last, so the creation was interrupted
+        _clear(own)
+        return
+    if path.read_text(encoding="utf-8") != _config_text(config) or _folds(folder) != experiment.folds:
+        raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
+
+
+def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
+    """The epochs of each final training so far, in fold order; empty before the first.
+
+    Raises StudyError if they cannot be read.
+    """
+    own = folder.retrain_study
+    if own.log.exists() and _config_file(folder).exists():
+        return tuple(record.reports for record in Study.open(own.root, read_only=True).records())
+    older = read_reports(folder.retrain_reports)
+    return (older,) if older else ()
+
+
+def _folds(folder: StudyFolder) -> int:
+    """Number of folds of the existing training."""
+    if folder.scores.exists():
+        return read_scores(folder.scores).folds
+    return len(Study.open(folder.retrain, read_only=True).records())
+
+
+def _clear(own: StudyFolder) -> None:
+    """Deletes the study's files except its lock."""
+    for path in (own.log, own.split, own.folds):
+        path.unlink(missing_ok=True)
+    for path in (own.trials, own.policies):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in own.root.glob(f"{own.log.name}.*"):
+        if path.name != LOCK_NAME:
+            path.unlink()
+
+
+def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Study:
+    own = folder.retrain_study
+    is_searched = folder.log.exists()
+    rank_by = Study.open(folder.root, read_only=True).rank_by if is_searched else experiment.search.ranking
+    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by)
+    try:
+        own.trials.mkdir()
+        split = read_split(folder.split, experiment.data.root)
+        write_split(split, own.split)  # needed for folds too, which share the pixels of its photos
+        if experiment.folds > 1:
+            folds = make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
+            write_folds(folds, own.folds)
+        keep_files(study, own)
+        if folder.policies.is_dir():
+            shutil.copytree(folder.policies, own.policies)
+        for fold in range(experiment.folds):
+            study.add_trial(
+                _flat("", config.model_dump(mode="json")), config, fold=fold if experiment.folds > 1 else None
+            )
+        recipe = io.StringIO()
+        YAML(typ="safe").dump(_recipe(experiment, config), recipe)
+        atomic.write_text(folder.recipe, recipe.getvalue())
+        # Written last: without it, the folder counts as an interrupted creation.
+        atomic.write_text(_config_file(folder), _config_text(config))
+    except BaseException:
+        study.close()
+        raise
+    return study
+
+
+def _config_file(folder: StudyFolder) -> Path:
+    return folder.retrain / "config.json"
+
+
+def _config_text(config: TrainConfig) -> str:
+    return config.model_dump_json(indent=2)
+
+
+def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
+    """The same training as an experiment file without domains."""
+    return {
+        "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
+        "data": experiment.data.model_dump(mode="json"),
+        "train": config.model_dump(mode="json"),
+        # This seed governs the views.
+        "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
+        "retrain": {"folds": experiment.folds},
+        "tta": experiment.tta.model_dump(mode="json"),
+        "results": str(experiment.results),
+        "store": experiment.store.model_dump(mode="json"),
+    }
+
+
+def _flat(prefix: str, value: object) -> Mapping[str, Value]:
+    """A tree's plain values by dotted key, with stages by name, for TensorBoard's table."""
+    if isinstance(value, dict):
+        parts = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        parts = [(stage["name"], stage) for stage in value]
+    else:
+        return {prefix: value}  # type: ignore[dict-item] # a plain value of a configuration
+    flat: dict[str, Value] = {}
+    for key, inner in parts:
+        flat |= _flat(f"{prefix}.{key}" if prefix else key, inner)
+    return flat

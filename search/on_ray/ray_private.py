@@ -1,0 +1,83 @@
+"""Every private name of Ray that carsearch uses, in one place, because any release of Ray may change them.
+
+`tests/search/on_ray/test_ray_private.py` checks each of them at the pinned version.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ray._private import ray_constants
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray._private.services import canonicalize_bootstrap_address
+from ray._private.utils import get_num_cpus
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled: mypy sees no names
+from ray.job_config import JobConfig
+from ray.tune.experiment import Trial
+
+CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""The cheapest call of the control store (GCS). An empty request is valid."""
+
+bootstrap_address = canonicalize_bootstrap_address
+"""HOST:PORT of the control store that `auto` or HOST:PORT means, or None for `local`. Raises ConnectionError if `auto`
+finds no cluster, ValueError for any other text."""
+
+usable_cpus = get_num_cpus
+"""Number of CPUs that Ray would offer on this machine."""
+
+
+class InstalledCodeJob(JobConfig):
+    """A job whose workers import carsearch from where it is installed.
+
+    Ray would put the driver's current folder and its script's folder first on the workers' module path, unless the job
+    has a working directory of its own.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def clear_auth_cache() -> None:
+    """Makes Ray read the auth mode and token again at its next connection; it reads them once per process."""
+    # The mode first: a thread that still runs would miss the token in the old mode.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def temp_folder(folder: Path) -> dict[str, str]:
+    """The option of `ray.init` for the folder of Ray's sockets and logs."""
+    return {"_temp_dir": str(folder)}
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[None]:
+    """A Ray started inside uses 127.0.0.1 as its node's address, and all its processes listen only there.
+
+    Ray runs like this on Windows and macOS. On Linux it replaces a `_node_ip_address` of 127.0.0.1 by the machine's
+    outer address and listens everywhere. It reads the environment variable for this only once, when it is imported.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def gcs_channel(address: str) -> Any:  # noqa: ANN401 - grpc has no types
+    """A gRPC channel to HOST:PORT, with TLS as Ray's environment variables say, and without a web proxy."""
+    from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415 - gRPC, which only joining a cluster needs
+
+    return init_grpc_channel(address, options=(("grpc.enable_http_proxy", 0),))
+
+
+def actor_of(trial: Trial) -> Any:  # noqa: ANN401 - Ray's actor handles have no public type
+    """The actor that runs a Tune trial, or None."""
+    return trial.temporary_state.ray_actor
+
+
+def usable_gpus() -> int:
+    """Number of NVIDIA GPUs that Ray would offer on this machine."""
+    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+    return NvidiaGPUAcceleratorManager.get_current_node_num_accelerators() if visible is None else len(visible)

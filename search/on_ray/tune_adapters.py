@@ -1,0 +1,202 @@
+"""Connects the dispatcher to Ray Tune as a Searcher and a TrialScheduler, which decide nothing themselves.
+
+One Tune trial is one of our segments. The scheduler is first-in first-out and never pauses a trial; promotions and
+retries are new segments from the searcher. Tune calls both from one thread, the scheduler first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from carcls.events import EpochReport
+from search.driver.dispatch import Dispatcher
+from search.driver.inbox import Inbox
+from search.experiment.settings import DeadlineSettings
+from search.on_ray.ray_private import actor_of
+from search.worker.deadlines import Deadline, driver_timeout_s
+from search.worker.segment import LOST, Message, Outcome, Segment, from_wire
+
+
+class _NotSaved:
+    """Pickles as nothing: Tune saves searcher and scheduler in snapshots that are never read; the study has it all."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+_OVER = (Trial.ERROR, Trial.TERMINATED)
+
+
+@dataclass
+class RunningSegments:
+    """The segments that run now, by Tune's trial id; shared by searcher and scheduler."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Number of the study's trial."""
+    trials: dict[str, Trial] = field(default_factory=dict)
+    deadlines: dict[str, Deadline] = field(default_factory=dict)
+    """Of segments that have started."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """Outcomes not reported by the worker: lost (from Ray), stuck, or out of time."""
+    stopped: set[str] = field(default_factory=set)
+    """Segments stopped after an epoch because the run stops. They have no outcome, and resume in a later run."""
+
+    error: Exception | None = None
+    """Why an outcome could not be recorded, which must end the search."""
+
+    def raise_if_failed(self) -> None:
+        """Raises `error`, if any. Call it where Tune propagates exceptions."""
+        if self.error is not None:
+            raise self.error
+
+    def remove(self, trial_id: str) -> Outcome:
+        """Removes a segment that has ended, and returns the outcome to use if the worker reported none."""
+        self.trials.pop(trial_id, None)
+        self.deadlines.pop(trial_id, None)
+        return self.outcomes.pop(trial_id, LOST)
+
+
+def tune_adapters(
+    dispatcher: Dispatcher[Segment],
+    *,
+    concurrent: int,
+    deadline: DeadlineSettings,
+    raise_if_due: Callable[[], None] = lambda: None,
+) -> "tuple[SegmentSearcher, RecordingScheduler]":
+    """Searcher and scheduler for one `Tuner`. raise_if_due: called between its steps; may raise to end the run."""
+    segments = RunningSegments()
+    return (
+        SegmentSearcher(dispatcher, segments, concurrent, raise_if_due),
+        RecordingScheduler(dispatcher, segments, deadline, raise_if_due),
+    )
+
+
+class SegmentSearcher(_NotSaved, Searcher):
+    """Supplies segments when Tune asks for trials, and records their outcomes.
+
+    It limits concurrency itself: Tune's own `max_concurrent_trials` keeps counting trials that Tune has lost.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher[Segment],
+        segments: RunningSegments,
+        concurrent: int,
+        raise_if_due: Callable[[], None],
+    ) -> None:
+        super().__init__()  # without a metric, which Tune would expect in every message
+        self._dispatcher = dispatcher
+        self._segments = segments
+        self._concurrent = concurrent
+        self._raise_if_due = raise_if_due
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next segment; None while it depends on running segments; FINISHED at the search's end."""
+        self._raise_if_due()
+        self._find_lost()
+        self._segments.raise_if_failed()
+        if len(self._segments.numbers) >= self._concurrent and not self._dispatcher.stopping:
+            return None
+        job = self._dispatcher.next_segment()
+        if job == "wait":
+            return None
+        if job == "finished":
+            return str(Searcher.FINISHED)
+        self._segments.numbers[trial_id] = job.number
+        return {"segment": job.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Passes the outcome to the dispatcher. Without one in the last result, the worker was lost."""
+        number = self._segments.numbers.pop(trial_id, None)
+        if number is None:
+            return
+        message = None if error else from_wire(result or {})
+        known = self._segments.remove(trial_id)
+        if trial_id in self._segments.stopped:
+            return
+        try:
+            self._dispatcher.segment_ended(number, message if isinstance(message, Outcome) else known)
+        except Exception as failure:  # noqa: BLE001 - Tune would print it and continue, waiting for the trial forever
+            self._segments.error = self._segments.error or failure
+
+    def _find_lost(self) -> None:
+        """Ends segments whose Tune trial ended without a callback, as when an actor could not be reused."""
+        for trial_id in list(self._segments.numbers):
+            trial = self._segments.trials.get(trial_id)
+            if trial is not None and trial.status in _OVER:
+                self.on_trial_complete(trial_id, error=True)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study holds all state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study holds all state."""
+
+
+class RecordingScheduler(_NotSaved, FIFOScheduler):
+    """First in, first out; each report is recorded in the study before the worker continues."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher[Segment],
+        segments: RunningSegments,
+        deadline: DeadlineSettings,
+        raise_if_due: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._segments = segments
+        self._settings = deadline
+        self._raise_if_due = raise_if_due
+        self._inbox = Inbox(dispatcher)
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Keeps the Tune trial of a segment."""
+        self._segments.trials[trial.trial_id] = trial
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401 - Tune's controller
+        """Kills stuck workers first: Tune calls this in each of its steps, ten times a second."""
+        self._raise_if_due()
+        self._segments.raise_if_failed()
+        for trial_id, trial in self._segments.trials.items():
+            if trial.status == Trial.RUNNING:
+                self._kill_if_stuck(trial_id, trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _kill_if_stuck(self, trial_id: str, trial: Trial) -> None:
+        deadline = self._segments.deadlines.setdefault(trial_id, Deadline(self._settings, timeout_s=driver_timeout_s))
+        actor = actor_of(trial)
+        if deadline.left_s or trial_id in self._segments.outcomes or actor is None:
+            return
+        self._segments.outcomes[trial_id] = Outcome("killed", deadline.cause)
+        ray.kill(actor)  # the call that Tune waits for then fails
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Keeps Ray's error for the searcher, which Tune calls next, but without the error."""
+        error = trial.get_error()
+        if error is not None:
+            self._segments.outcomes.setdefault(trial.trial_id, Outcome("killed", str(error).strip().splitlines()[-1]))
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """Records a message. A segment ends by itself at its rung; it is stopped earlier only if the search stops or
+        its hours are used up."""
+        message = from_wire(result)
+        self._reset_deadline(trial, message)
+        if message is None or isinstance(message, Outcome):
+            return str(TrialScheduler.CONTINUE)
+        answer = self._inbox.take(trial.config["segment"]["number"], message)
+        if answer == "stop":
+            self._segments.stopped.add(trial.trial_id)
+        if answer == "out of time":
+            self._segments.outcomes[trial.trial_id] = Outcome("out_of_time")
+        return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
+
+    def _reset_deadline(self, trial: Trial, message: Message | None) -> None:
+        deadline = self._segments.deadlines.get(trial.trial_id)
+        if deadline is not None:
+            deadline.received(message if isinstance(message, EpochReport) else None)

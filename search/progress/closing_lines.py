@@ -1,0 +1,155 @@
+"""The last lines of a command: why it ended, what won with which settings, and what to run next."""
+
+import contextlib
+from collections.abc import Mapping
+
+from carcls.dataset.layouts import find_test_folder
+from carcls.errors import DataError
+from search.experiment.experiment import Experiment
+from search.experiment.settings import SearchSettings
+from search.policy.budget import GpuMeter
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.progress.summary import best_text, leading_trial, winner_line
+from search.study.expected import expected_winner
+from search.study.final_scores import Scores, expected_lines, read_scores
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.terminal.console import printable
+from search.terminal.formatting import count_text, value_text
+
+
+def reached_limits(
+    settings: SearchSettings, *, trials: int, hours: float, gpu_hours: float, exhausted: bool
+) -> tuple[tuple[str, str], ...]:
+    """(key, clause) of each limit that ended the search. Pure.
+
+    trials: number proposed. exhausted: the study's flag that the remaining hours are reserved for the finals.
+    """
+    limits = []
+    if exhausted:
+        budget = settings.budget
+        spent = ((hours, budget.hours, "hours"), (gpu_hours, budget.gpu_hours, "gpu_hours"))
+        shares = [(used / limit, limit, name) for used, limit, name in spent if limit is not None]
+        if shares:  # of two limits, the one with the larger share used
+            _, limit, name = max(shares)
+            limits.append((f"search.budget.{name}", f"search.budget.{name} ({limit:g}) are used up"))
+    if trials >= settings.trials:
+        limits.append(("search.trials", f"all {settings.trials} trials of search.trials have run"))
+    return tuple(limits)
+
+
+def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
+    """After a finished search: why it ended, its winner, how to extend it, and the next step."""
+    records = study.records()
+    if study.is_recording:
+        return (f"ended: {count_text(_complete(records), 'training')} recorded",)
+    trained = sum(trained_s(record.reports) for record in records)
+    limits = reached_limits(
+        experiment.search,
+        trials=len(searched(records)),
+        hours=study.elapsed_s / 3600,
+        gpu_hours=_gpu_hours(study.gpu_meter, trained),
+        exhausted=study.budget_exhausted,
+    )
+    why = " and ".join(clause for _, clause in limits) or "nothing left to try"
+    more = "".join(f" --set {key}=..." for key, _ in limits)
+    return (
+        f"ended: {why}",
+        *_winner_lines(records),
+        *winner_expected_lines(folder, experiment, study),
+        *([f"to extend it: carsearch resume {folder.root}{more}"] if more else []),
+        f"next: carsearch retrain {folder.root}"
+        if _complete(records)
+        else f"next: carsearch resume {folder.root}{more}, because no trial has finished all its stages",
+    )
+
+
+def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
+    best = leading_trial(records)
+    if best is None:
+        return ()
+    is_whole = best.state is TrialState.COMPLETE
+    line = winner_line(records) or (
+        f"{'winner' if is_whole else 'best so far'}: trial {best.number:04d}"
+        f"{', the baseline' if best.is_baseline else ''}; {best_text(best)}"
+    )
+    return line, f"its settings: {settings_text(best.params)}"
+
+
+def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
+    """The winner's expected accuracy on new photos, as one line; empty if unknown."""
+    found = expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
+    best = leading_trial(study.records())
+    if found is None or best is None or best.number != found.number:
+        return ()
+    told = found.expected
+    return (
+        f"expect on new photos: accuracy {told.accuracy:.3f} ({told.low:.3f} to {told.high:.3f}); the"
+        f" {found.validated:.3f} above are of the photos that chose it",
+    )
+
+
+def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
+    """The expected accuracy on new photos, of the final model if there is one, else of the winner."""
+    if folder.scores.exists():
+        return tuple(f"final model: {line}" for line in expected_lines(read_scores(folder.scores)))
+    return winner_expected_lines(folder, experiment, study)
+
+
+def _complete(records: tuple[TrialRecord, ...]) -> int:
+    return sum(record.state is TrialState.COMPLETE for record in records)
+
+
+def _gpu_hours(meter: GpuMeter, trained: float) -> float:
+    return meter.used_s(trained) / 3600
+
+
+def settings_text(params: Mapping[str, object]) -> str:
+    """All parameters on one line, as `name=value` with shortened numbers. Pure."""
+    if not params:
+        return "those of the file, which has no domains"
+    return printable(" ".join(f"{name}={value_text(value)}" for name, value in params.items())).replace("\n", " ")
+
+
+def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: int | None) -> tuple[str, ...]:
+    """After a final training: what it trained, and its settings."""
+    whose = "the file's recipe" if trial is None else f"trial {trial:04d}"
+    params = Study.open(folder.root, read_only=True).record(trial).params if trial is not None else {}
+    best = f"the best was epoch {scores.best_epoch}"
+    on = ""
+    if scores.members:
+        on = f" on each of {scores.folds} folds"
+        best = f"the best were epochs {', '.join(str(member.best_epoch) for member in scores.members)}"
+    return (
+        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}",
+        *([f"its settings: {settings_text(params)}"] if params else []),
+    )
+
+
+def next_after_training(folder: StudyFolder, experiment: Experiment) -> str:
+    """The next step with a final model."""
+    with contextlib.suppress(DataError):  # two folders of photos to predict: ambiguous
+        if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
+            return f"next: carsearch submit {folder.root}"
+    return f"next: carsearch predict {folder.model} PHOTO_OR_FOLDER..."
+
+
+def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int) -> tuple[str, ...]:
+    """After a submission: its rows, its model, and the next step.
+
+    scores: None if the final training was killed after it wrote its model.
+    """
+    left = f", {unread:,} of them by the most frequent class" if unread else ""
+    return (
+        f"ended: all {rows:,} rows are answered{left}",
+        *([_by(scores)] if scores else []),
+        f"next: hand in {folder.submission}, or classify other photos: carsearch predict {folder.model}"
+        " PHOTO_OR_FOLDER...",
+    )
+
+
+def _by(scores: Scores) -> str:
+    whose = "the file's recipe" if scores.trial is None else f"trial {scores.trial:04d}, retrained"
+    validated = "out-of-fold" if scores.out_of_fold else "validation"
+    told = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
+    return "; ".join([told, *expected_lines(scores)])

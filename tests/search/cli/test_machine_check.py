@@ -1,0 +1,80 @@
+"""`carsearch check --here`: what `run` would find, and whether it would refuse."""
+
+from pathlib import Path
+
+import pytest
+
+from carcls.dataset.table import load_dataset
+from search.cli.machine_check import check_machine
+from search.experiment.experiment import load
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.ran import Ran
+from tests.helpers.search.tiny import write_tiny
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_run_would_find(place: Path) -> None:
+    done = run_cli("check", "tiny.yaml", "--here", cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "tiny.yaml: ok"
+    assert "  photos: 36 of 3 classes, 6 to predict, 0 that cannot be used" in lines
+    assert "  split: 27 to train, 9 to validate" in lines
+    assert "  framework: loaded" in lines
+    assert lines[-1] == "next: carsearch run tiny.yaml"
+    assert not (place / "results").exists(), "it changes nothing"
+
+
+def test_every_reason_to_refuse_is_told_at_once(place: Path) -> None:
+    """`run` would end at the first of them."""
+    (place / "results").write_text("no folder")
+    (place / "torn.h5").write_bytes(b"torn")
+    changes = ["train.weights=torn.h5", "search.resources.cpus_per_trial=9999", "store.root=~/x"]
+    done = run_cli("check", "tiny.yaml", "--here", *(f"--set={change}" for change in changes), cwd=place)
+    assert done.returncode == 2
+    assert f"results: {place / 'results'} is not a writable folder" in done.stderr
+    assert "no node has room for one trial of" in done.stderr
+    assert "torn.h5 cannot be read as weights" in done.stderr
+    assert "  split: 27 to train, 9 to validate" in done.stdout.splitlines(), "what is right is told too"
+
+
+def test_what_the_file_names_and_is_not_here(place: Path) -> None:
+    found = check_machine(load(place / "tiny.yaml", ["data.root=nowhere", "train.weights=absent.h5"]))
+    assert [refusal.split(": ", 1)[1] for refusal in found.refusals] == [
+        f"data.root: no such folder: {place / 'nowhere'}",
+        f"train.weights: no such file: {place / 'absent.h5'}",
+    ]
+
+
+def test_classes_that_no_photo_validates_are_named(place: Path) -> None:
+    labels = place / "data" / "train.csv"
+    rows = labels.read_text().splitlines()
+    kept = [row for row in rows if not row.endswith(",2")] + [next(row for row in rows if row.endswith(",2"))]
+    labels.write_text("\n".join(kept) + "\n")
+    assert len(load_dataset(place / "data", processes=1).train) == 25
+    found = check_machine(load(place / "tiny.yaml", ["search.budget.hours=1.5"]))
+    assert found.refusals == []
+    assert "too small to validate: 2" in found.lines
+    assert found.lines[-1].startswith("time: about 1.5 h at most (search.budget.hours)")
+
+
+def test_photos_that_cannot_be_trained_on(place: Path) -> None:
+    labels = place / "data" / "train.csv"
+    labels.write_text(
+        "\n".join(row for row in labels.read_text().splitlines() if not row.endswith((",1", ",2"))) + "\n"
+    )
+    found = check_machine(load(place / "tiny.yaml"))
+    assert len(found.refusals) == 1
+    assert "every usable photo is of the class '0'" in found.refusals[0]
+
+
+def test_a_study_that_run_would_not_replace(finished: Ran) -> None:
+    done = run_cli("check", finished.file.name, "--here", cwd=finished.cwd)
+    assert done.returncode == 2
+    assert f"{finished.folder.root} exists already" in done.stderr
