@@ -51,9 +51,9 @@ def test_a_whole_search_follows_the_ladder(open_desk) -> None:
         (0, 1, first_rung),  # the baseline always goes to its end
         (1, 0, None),
         (2, 0, None),
-        (2, 1, first_rung),  # the best of three goes on before a fourth is asked for
+        (2, 1, first_rung),  # the best of three is promoted before a fourth is proposed
         (3, 0, None),
-        (3, 1, first_rung),  # of those left paused, the best is carried to its end
+        (3, 1, first_rung),  # the best trial left paused is run to its end
     ]
     assert [record.state for record in desk.study.records()] == [
         TrialState.COMPLETE,

@@ -20,11 +20,11 @@ def test_hours_end_new_trials_and_promotions_but_not_the_baseline(open_desk) -> 
     assert (desk.state(0), desk.state(1)) == (TrialState.COMPLETE, TrialState.PAUSED)
 
     desk.clock.now_s += 2 * 3600
-    carried = desk.take()
+    to_end = desk.take()
 
-    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    assert (to_end.number, to_end.stop_after_stage) == (1, 1)
     assert desk.study.budget_exhausted
-    desk.work(carried)
+    desk.work(to_end)
     assert desk.dispatcher.next_segment() == "finished"
     assert len(desk.study.records()) == 2
     assert desk.study.elapsed_s == pytest.approx(2 * 3600)
@@ -63,8 +63,8 @@ def test_used_up_hours_stop_running_trials_and_the_best_one_finishes(open_desk) 
     assert [desk.state(number) for number in (1, 2)] == [TrialState.WAITING] * 2
     assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "an interruption is not a death"
 
-    carried = desk.take()
-    assert (carried.number, carried.stop_after_stage, carried.resume) == (2, 1, "attempt-0/epoch-0001.npz")
+    to_end = desk.take()
+    assert (to_end.number, to_end.stop_after_stage, to_end.resume) == (2, 1, "attempt-0/epoch-0001.npz")
     desk.epoch(2, accuracy=0.9)
     assert not desk.dispatcher.is_out_of_time(2), "run to its end"
     desk.study.interrupt_running()  # the driver is killed
@@ -87,8 +87,8 @@ def test_cut_off_trials_resume_with_more_hours(open_desk) -> None:
     desk.clock.now_s += 2 * 3600
     desk.epoch(cut.number, accuracy=0.3)
     cut_off(desk, cut.number)
-    carried = desk.take()
-    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    to_end = desk.take()
+    assert (to_end.number, to_end.stop_after_stage) == (1, 1)
     desk.epoch(1, stage=1, ended=True, accuracy=0.8)
     desk.dispatcher.segment_ended(1, Outcome("ended"))
     assert desk.dispatcher.next_segment() == "finished"
@@ -113,7 +113,7 @@ def test_hours_cut_off_repeats_and_the_search_reserves_time_for_them(open_desk) 
     desk.epoch(trial.number, accuracy=0.1, ended=True)
     assert not desk.dispatcher.is_out_of_time(trial.number), "it is at its rung"
     desk.dispatcher.segment_ended(trial.number, Outcome("ended"))
-    desk.work(desk.take(), accuracy=0.1)  # carried
+    desk.work(desk.take(), accuracy=0.1)  # run to its end
     repeat = desk.take()
     assert desk.study.record(repeat.number).repeats == 0
     desk.epoch(repeat.number)

@@ -103,10 +103,10 @@ def test_trials_failed_by_an_early_stop_are_retried_on_resume(open_desk, tmp_pat
     assert [record.state for record in waiting] == [TrialState.WAITING] * len(running)
     assert [record.cause for record in waiting] == [f"DataError: cannot read {n}.jpg" for n in range(len(running))]
 
-    mended = open_desk()
-    assert mended.study.records() == waiting
-    finish(mended, ACCURACIES)
-    found = mended.study.records()
+    resumed = open_desk()
+    assert resumed.study.records() == waiting
+    finish(resumed, ACCURACIES)
+    found = resumed.study.records()
     assert found[0].is_baseline
     assert found[0].state is TrialState.COMPLETE
     assert timeless(found, uninterrupted=False) == timeless(expected, uninterrupted=False)
@@ -151,21 +151,21 @@ def test_trials_of_a_streak_are_retried_on_resume(open_desk) -> None:
     desk.dispatcher.segment_ended(late.number, Outcome("failed", "OSError: disk 13"))
     assert desk.dispatcher.next_segment() == "finished"
     assert not desk.dispatcher.finished
-    mend = [*range(2, 12), 13]
+    retried = [*range(2, 12), 13]
     stopped = desk.study.records()
-    assert [record.number for record in stopped if record.state is TrialState.WAITING] == mend
+    assert [record.number for record in stopped if record.state is TrialState.WAITING] == retried
     assert (desk.state(1), desk.state(12)) == (TrialState.FAIL, TrialState.PAUSED)
 
-    mended = open_desk(trials)
-    assert mended.study.records() == stopped
-    first = mended.take()
+    resumed = open_desk(trials)
+    assert resumed.study.records() == stopped
+    first = resumed.take()
     assert (first.number, first.resume) == (begun.number, checkpoint), "its trained epochs are kept"
-    mended.epoch(first.number, ended=True)
-    mended.dispatcher.segment_ended(first.number, Outcome("ended"))
-    again = [first.number, *(segment.number for segment in finish(mended, {}) if segment.attempt == 1)]
-    assert again[: len(mend)] == mend
-    assert [record.number for record in mended.study.records() if record.state is TrialState.FAIL] == [1]
-    assert len(mended.study.records()) == 14, "no further trial is spent on it"
+    resumed.epoch(first.number, ended=True)
+    resumed.dispatcher.segment_ended(first.number, Outcome("ended"))
+    again = [first.number, *(segment.number for segment in finish(resumed, {}) if segment.attempt == 1)]
+    assert again[: len(retried)] == retried
+    assert [record.number for record in resumed.study.records() if record.state is TrialState.FAIL] == [1]
+    assert len(resumed.study.records()) == 14, "no further trial is spent on it"
 
 
 def test_successes_and_other_failures_end_a_streak(open_desk) -> None:

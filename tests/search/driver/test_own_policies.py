@@ -100,7 +100,7 @@ def test_a_recipe_continues_only_with_the_same_policy(tmp_path):
         create_recipe_folder(load(file))
 
 
-def test_a_study_without_own_policies_has_no_folder_for_them(tmp_path):
+def test_a_study_without_own_policies_has_no_policy_folder(tmp_path):
     assert not create_study(load(write_tiny(tmp_path))).policies.exists()
 
 

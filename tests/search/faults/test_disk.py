@@ -157,7 +157,7 @@ def test_a_journal_without_room_ends_the_search_with_one_line(small_disk: SmallD
         disk.wait(attempt.exists, "the baseline's unfrozen stage")
         driver = disk.driver()
         os.kill(driver, signal.SIGSTOP)  # it receives the epoch once the disk is full, and then has to record it
-        disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an epoch that nobody has recorded")
+        disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an unrecorded epoch")
         disk.end_the_journals_page()
         disk.fill(left_bytes=PAGE_BYTES)  # for the probabilities of the epoch, which are written first
     finally:

@@ -31,7 +31,7 @@ SEARCH = (
     trial(1, C, [0.6], [0.7], [0.9]),  # the best
     trial(2, F, [0.4]),
     trial(3, P, [0.3]),
-    trial(4, P, [0.55]),  # promotable: the third of seven that ended stage 0, of which two go on
+    trial(4, P, [0.55]),  # promotable: the third of seven that ended stage 0, of which two are promoted
     trial(5, P, [0.5], [0.65]),  # paused higher up
     trial(6, R, [0.2]),
     trial(7, P, [0.1]),
@@ -66,7 +66,7 @@ def test_paused_trials_nearest_to_promotion_are_deleted_last():
         4,  # sixth of nine
         11,  # second of three, which is as far behind; it has more to show
         5,
-        6,  # fourth of nine: it goes on if three more end behind it
+        6,  # fourth of nine: it is promoted if three more end behind it
     ]
 
 

@@ -107,12 +107,12 @@ def test_out_of_time_only_the_best_trial_runs_to_its_end():
 
 
 def test_one_trial_runs_to_its_end_per_number_of_trials():
-    carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], run_to_end_at=3)
+    to_end = trial(2, COMPLETE, [0.4], [0.2], [0.5], run_to_end_at=3)
     paused = trial(1, PAUSED, [0.3])
-    assert next_job([DONE_BASELINE, paused, carried], THIRD, NO_TIME) == Finished()
+    assert next_job([DONE_BASELINE, paused, to_end], THIRD, NO_TIME) == Finished()
     infeasible = trial(2, FAIL, run_to_end_at=3, infeasible=True)
     assert next_job([DONE_BASELINE, paused, infeasible], THIRD, NO_TRIALS) == Finished()
-    extended = [DONE_BASELINE, paused, carried, trial(3, PAUSED, [0.2])]
+    extended = [DONE_BASELINE, paused, to_end, trial(3, PAUSED, [0.2])]
     assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, run_to_end=True)
 
 
@@ -240,11 +240,11 @@ def test_a_search_that_runs_out_of_time(curves, workers: int, chance: Random, af
     search, jobs = _play(curves, THIRD, workers, chance, exhausted_after=after)
     assert jobs[-1] == Finished()
     assert search.records[0].state is COMPLETE
-    carried = [record for record in search.records if record.is_run_to_end]
-    assert len(carried) <= 1
+    to_end = [record for record in search.records if record.is_run_to_end]
+    assert len(to_end) <= 1
     paused = [record.best_rank for record in search.records if record.state is PAUSED]
-    if paused and not any(record.state is FAIL for record in carried):
-        assert carried[0].best_rank >= max(paused), "the best of those left paused was not run to its end"
+    if paused and not any(record.state is FAIL for record in to_end):
+        assert to_end[0].best_rank >= max(paused), "the best of those left paused was not run to its end"
 
 
 @given(searches, st.integers(1, 5), st.randoms())
@@ -278,5 +278,5 @@ def test_a_cut_off_trial_waits_for_more_hours() -> None:
     assert next_job(over, THIRD, NO_TIME) == Finished()
     killed = (*trials[:2], replace(trials[2], cause="its worker died"), trials[3])
     assert next_job(killed, THIRD, NO_TIME) == Continue(2, 1), "a trial interrupted for another reason resumes"
-    carried = (*trials[:2], replace(trials[2], stop_after_stage=2, run_to_end_at=4), trials[3])
-    assert next_job(carried, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"
+    to_end = (*trials[:2], replace(trials[2], stop_after_stage=2, run_to_end_at=4), trials[3])
+    assert next_job(to_end, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"

@@ -20,7 +20,7 @@ def play(*curves):
 
 
 def test_means_by_hand() -> None:
-    # Of three, trial 1 is promoted and trial 2 carried to its end: 6 epochs. The second search is the baseline alone.
+    # Of three, trial 1 is promoted and trial 2 run to its end: 6 epochs. The second search is the baseline alone.
     found = summarize([play(*GOOD), play(GOOD[0])], size=3)
 
     assert found.holdout_accuracy == pytest.approx((0.675 + 0.475) / 2)
