@@ -20,9 +20,9 @@ from search.driver.interrupts import Interrupts
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import load
 from search.on_ray import actor as trial
-from search.on_ray import search as run
 from search.on_ray.connection import connected
 from search.on_ray.ray_executor import RayExecutor
+from search.on_ray.ray_place import plan, worker_settings
 from search.on_ray.warmup import distinct_weights, start_check
 from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
@@ -125,9 +125,9 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
     with Study.open(folder.root) as study, guarded():
         weights = distinct_weights(entry.config for entry in entries)
         with start_check(weights, here=True) as check_start, connected(None) as nodes:
-            resources = run._plan(experiment, nodes)
+            resources = plan(experiment, nodes)
             check_start(nodes)
-            worker = run._worker_settings(experiment, resources)
+            worker = worker_settings(experiment, resources)
             policy = search_policy(experiment)
             dispatcher = ListDispatcher(
                 experiment, study, folder, policy=policy, worker=worker, entries=entries, events=events
@@ -137,6 +137,7 @@ def train_list(experiment_file: Path, entries: Sequence[Entry], overrides: Seque
                 resources,
                 deadline=experiment.search.deadline,
                 interrupts=Interrupts(),
+                how="",
                 trainable=timed_segment,
             )
             executor.run(dispatcher)

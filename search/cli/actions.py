@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from search.cli.exit_codes import ERROR, INTERRUPTED
 from search.terminal.console import console, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
+    from carcls.config import TrainConfig
+    from search.driver.interrupts import Interrupts
+    from search.driver.place import OpenPlace, Place
     from search.experiment.experiment import Experiment
     from search.policy.policy import Policy
     from search.policy.records import TrialRecord
@@ -97,10 +102,10 @@ def run_search(
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
         warn(f"{why}: resume with 'carsearch resume {folder.root}'")
-        raise typer.Exit(130 if end.by_user else 2)
+        raise typer.Exit(INTERRUPTED if end.by_user else ERROR)
     if not end.trained:
         _warn_untrained(folder, Study.open(folder.root, read_only=True).records())
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
 
 
 def _say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
@@ -131,7 +136,7 @@ def _say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study
     records = study.records()
     if not any(record.reports for record in records):
         _warn_untrained(folder, records)
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
     reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
     if not reported:
         events = TensorBoardWriter(folder.root)
@@ -177,11 +182,21 @@ def winner_of(folder: "StudyFolder", trial: int | None) -> int:
     return winner(Study.open(folder.root, read_only=True).records(), trial).number
 
 
-def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int | None, replace: bool = False) -> None:
-    """Runs the final training, prints its scores, and writes the report."""
+def run_retrain(
+    folder: "StudyFolder",
+    experiment: "Experiment",
+    *,
+    trial: int | None,
+    replace: bool = False,
+    address: str | None = None,
+) -> None:
+    """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
+    report."""
     from search.study.final_lock import clear_retrain
     from search.terminal.logs import redirect_native_stderr
 
+    if address is not None:
+        check_cluster_access(address)
     if replace:
         clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
@@ -196,7 +211,8 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     check_folder(folder)
     open_store(experiment.store)
     config = final_config(folder, experiment, trial)
-    scores = retrain(folder, experiment, config, trial=trial, say=say)
+    place = None if address is None else _cluster(folder, experiment, config, address)
+    scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
     for line in score_lines(scores):
         say(line)
     write_study_report(folder, experiment)
@@ -205,6 +221,18 @@ def run_retrain(folder: "StudyFolder", experiment: "Experiment", *, trial: int |
     say(f"model: {folder.model}")
     say(f"report: {folder.report}")
     say(next_after_training(folder, experiment))
+
+
+def _cluster(folder: "StudyFolder", experiment: "Experiment", config: "TrainConfig", address: str) -> "OpenPlace":
+    """The cluster at `address` for a final training."""
+    from search.on_ray.ray_place import ray_place
+
+    def open_place(interrupts: "Interrupts") -> "AbstractContextManager[Place]":
+        how = "the same command resumes from the last epochs"
+        own = folder.retrain_study
+        return ray_place(own, experiment, [config], address=address, interrupts=interrupts, how=how)
+
+    return open_place
 
 
 def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:

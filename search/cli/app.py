@@ -1,7 +1,6 @@
 """The commands of carsearch. Each imports what it needs when it runs, so that `check` takes less than a second."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from search.cli.backbones import backbones
 from search.cli.check import File, Overrides, check
 from search.cli.data import data_app
 from search.cli.error_messages import Commands, message_of
+from search.cli.exit_codes import ERROR, FAILED, NO_READER
 from search.cli.simulate import simulate
 from search.cli.store import store_app
 from search.terminal.console import escape_field as _field
@@ -44,10 +44,10 @@ app.command()(check)
 app.command()(backbones)
 app.command()(simulate)
 
-_EXIT_CODE_NO_READER = 128 + signal.SIGPIPE
-"""The shell convention for a process ended by SIGPIPE."""
-
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
+Cluster = Annotated[
+    str | None, typer.Option("--address", help="Train on this Ray cluster instead of this machine; scored here.")
+]
 Address = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting Ray on this machine.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists there and start over.")]
 
@@ -152,12 +152,13 @@ def retrain(
     trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
     overrides: Overrides = None,
     replace: Replace = False,
+    cluster: Cluster = None,
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.experiment.changes import RETRAINABLE
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace)
+    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
 
 
 @app.command()
@@ -184,14 +185,14 @@ def predict(
     photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
     if not photos:
         _warn(f"no photos below {', '.join(str(path) for path in files)}")
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
     unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
     for place, reason in unusable:
         _warn(f"{_field(str(place))}: {reason}")
     failed = bool(unusable)
     for found in load_model(model).predict_files(photos):
         if not has_reader():
-            raise typer.Exit(_EXIT_CODE_NO_READER)
+            raise typer.Exit(NO_READER)
         path = _field(str(found.path))
         if found.error:
             failed = True
@@ -199,7 +200,7 @@ def predict(
         else:
             _say(f"{path}\t{_field(found.label or '')}\t{found.probability:.4f}")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -225,7 +226,7 @@ def main() -> None:
     from search.errors import SearchError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only errors, as far as TensorFlow respects it
-    code: str | int | None = 2
+    code: str | int | None = ERROR
     try:
         app()
     except SystemExit as end:
@@ -235,5 +236,5 @@ def main() -> None:
     sys.stdout.flush()
     if failure := output_error():
         _warn(f"carsearch: standard output: {failure.strerror}: the missing output was not written")
-        code = code or 2
+        code = code or ERROR
     sys.exit(code)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from search.cli.exit_codes import ERROR
 from search.terminal.console import say, warn
 
 File = Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]
@@ -38,5 +39,5 @@ def check(
     for refusal in found.refusals:
         warn(f"carsearch: {refusal}")
     if found.refusals:
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
     say(f"next: carsearch {'train' if experiment.is_fixed else 'run'} {file}")

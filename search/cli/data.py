@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.cli.exit_codes import ERROR
 from search.terminal.console import console, say, warn
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def data_check(
     trouble = _check(root, layout, folder, image_size=image_size, fraction=fraction, seed=seed)
     if trouble:
         warn(f"carsearch: {trouble}")
-        raise typer.Exit(2)
+        raise typer.Exit(ERROR)
 
 
 def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:

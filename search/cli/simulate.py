@@ -42,7 +42,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="N | adaptive-N | none",
-            help="Keep the best 1/N after each stage (N), only after stages that rank like the last (adaptive-N), or"
+            help="Keep the best 1/N after each stage (N), only at rungs that rank like the last one (adaptive-N), or"
             " all (none); repeatable, with a row for each. The first rung is the experiment's.",
         ),
     ] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from search.cli.exit_codes import FAILED
 from search.terminal.console import say, warn
 
 store_app = typer.Typer(help="Shared artefacts on this node.", no_args_is_help=True)
@@ -47,7 +48,7 @@ def store_verify(root: Root = None) -> None:
         warn(f"damaged: {verdict.path} ({verdict.name}); removed, its next use rebuilds it")
     say(f"store: {folder}: {len(verdicts)} checked, {len(damaged)} damaged")
     if damaged:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @store_app.command("clean")

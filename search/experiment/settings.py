@@ -54,7 +54,7 @@ class DataSettings(_Frozen):
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
-    """Null: no holdout."""
+    """Photos that are only scored after each epoch; null: none."""
 
     @field_validator("extension")
     @classmethod

@@ -23,7 +23,7 @@ def read_space(source: Source, problems: Problems) -> Space:
 
 
 def space_of(train: Mapping[str, Plain]) -> Space:
-    """The space of a `train` tree given as plain values, for tests and benchmarks. Raises ExperimentError."""
+    """The space of a `train` tree given as plain values. Raises ExperimentError."""
     source = Source("train", {"train": dict(train)})
     problems = Problems(source)
     space = read_space(source, problems)

@@ -74,12 +74,12 @@ def too_many_deaths_text(outcome: Outcome, what: str, *, deaths: int, max_restar
 
     outcome: of the last process, killed. deaths: since the last epoch. what: the training.
     """
-    if outcome.silent_by is None:
+    if outcome.timeout_setting is None:
         advice = "find out what ends it, then run the same command again"
     else:
         advice = (
             "find out what it waits for (a disk or a device that does not answer) or, if it is only slow, raise"
-            f" that limit by --set {outcome.silent_by}=...; then run the same command again"
+            f" that limit by --set {outcome.timeout_setting}=...; then run the same command again"
         )
     return (
         f"{what}: {outcome.cause}, {deaths} times without an epoch between them, which is more than"

@@ -56,7 +56,7 @@ class FinalFailures:
             return str(self.error)
         try:
             line = retry_text(
-                outcome.told(self._traceback(record)),
+                outcome.with_user_cause(self._traceback(record)),
                 self._study.config(number),
                 deaths=record.restarts + (record.state is TrialState.FAIL),
                 max_restarts=self._max_restarts,

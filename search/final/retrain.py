@@ -4,24 +4,25 @@ Used by `carsearch retrain STUDY` (the winner with the file's `retrain:` overrid
 
     command (imports no framework; the only writer of the study and the scores)
       └─ fork server: imports keras once
-           ├─ children: train one fold each, from the last checkpoint to the end
+           ├─ children: train one fold each, from the last checkpoint to the end (or Ray's workers do, see `open_place`)
            └─ child: scores, exports the model
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 
 from carcls.config import TrainConfig
 from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
-from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.oom_memory import OomMemory
+from search.driver.place import OpenPlace, Place
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
@@ -72,19 +73,23 @@ def retrain(
     trial: int | None,
     say: Callable[[str], None],
     mains: ChildMains | None = None,
+    open_place: OpenPlace | None = None,
 ) -> Scores:
     """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
     Raises StudyError if the folder holds another configuration's training or another process uses it, StudyError or
     DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted. Recorded epochs
     are always kept.
+
+    open_place: where the trainings run, such as a Ray cluster; None for processes of this machine. Scoring and export
+    run on this machine in any case.
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:
         say(f"{folder.retrain} is already finished; '--replace' trains anew")
         return done
     with open_final_study(folder, experiment, config) as study:
-        run = _FinalTraining(folder, experiment, study, say, mains or ChildMains())
+        run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:
             run.train()
             scores = run.score(trial)
@@ -106,13 +111,21 @@ class _FinalTraining:
     """Runs one call of `retrain` on a study from `open_final_study`."""
 
     def __init__(
-        self, folder: StudyFolder, experiment: Experiment, study: Study, say: Callable[[str], None], mains: ChildMains
+        self,
+        folder: StudyFolder,
+        experiment: Experiment,
+        study: Study,
+        *,
+        say: Callable[[str], None],
+        mains: ChildMains,
+        open_place: OpenPlace | None,
     ) -> None:
         self._folder = folder
         self._experiment = experiment
         self._study = study
         self._say = say
         self._mains = mains
+        self._open_place = open_place or self._this_machine
         self._interrupts = Interrupts(FINISHING, terminal=_terminal())
         self._slots = self._plan_slots()
 
@@ -131,16 +144,18 @@ class _FinalTraining:
             say=self._say,
             is_interrupted=lambda: self._interrupts.asked,
         )
-        dispatcher = StudyDispatcher(
-            experiment,
-            study,
-            own,
-            policy=FixedPolicy(),
-            worker=self._worker(),
-            listeners=(watch, EpochLines(study, self._say)),
-            failures=failures,
-        )
-        self._executor().run(dispatcher)
+        with self._open_place(self._interrupts) as place:
+            dispatcher = StudyDispatcher(
+                experiment,
+                study,
+                own,
+                policy=FixedPolicy(),
+                # The exported model must be the one that the reports describe.
+                worker=replaced(place.worker, needs_best=True),
+                listeners=(watch, EpochLines(study, self._say)),
+                failures=failures,
+            )
+            place.executor.run(dispatcher)
         study.interrupt_running()
         if dispatcher.finished:
             study.finish()
@@ -180,23 +195,22 @@ class _FinalTraining:
         searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
         OomMemory(self._study).reset_tries(searched)
 
-    def _worker(self) -> WorkerSettings:
-        return WorkerSettings(
+    @contextmanager
+    def _this_machine(self, interrupts: Interrupts) -> Iterator[Place]:
+        count = len(self._study.records())
+        executor = LocalExecutor(
+            self._slots,
+            interrupts=interrupts,
+            main=self._mains.train,
+            whose=lambda segment: training_name(self._study.record(segment.number), count),
+        )
+        worker = WorkerSettings(
             threads=self._slots.threads,
             gpu_share=self._slots.gpu_share,
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
-            needs_best=True,  # the exported model must be the one that the reports describe
         )
-
-    def _executor(self) -> Executor:
-        count = len(self._study.records())
-        return LocalExecutor(
-            self._slots,
-            interrupts=self._interrupts,
-            main=self._mains.train,
-            whose=lambda segment: training_name(self._study.record(segment.number), count),
-        )
+        yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
         """Raises if a training did not reach its end, or if the user interrupted."""

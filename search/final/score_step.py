@@ -85,7 +85,7 @@ class ScoreStep:
                     case Result():
                         scores = scores_of(message)
                     case Outcome():
-                        return message.told(f"the traceback is in {self._folder.retrain_output}"), scores
+                        return message.with_user_cause(f"the traceback is in {self._folder.retrain_output}"), scores
         raise StudyError(
             f"the process that scores {self._folder.retrain} ended without an outcome: run the same command again"
         )

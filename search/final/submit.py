@@ -21,6 +21,9 @@ from search.experiment.node_store import open_store
 from search.study.checked_files import check_folder
 from search.study.folder import StudyFolder
 
+_BATCH_SIZE = 32
+"""Photos that are predicted at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
@@ -47,7 +50,10 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     store = open_store(experiment.store)
     test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
-    by_view = {view: predict_view(exported.model, test_pixels, view, batch_size=32) for view in exported.card.tta_views}
+    by_view = {
+        view: predict_view(exported.model, test_pixels, view, batch_size=_BATCH_SIZE)
+        for view in exported.card.tta_views
+    }
     probabilities = average(by_view, exported.card.tta_views)
     split = _split(folder, experiment)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]

@@ -34,19 +34,20 @@ class RayExecutor:
         *,
         deadline: DeadlineSettings,
         interrupts: Interrupts,
+        how: str,
         trainable: Callable[[dict[str, Any]], None] = run_segment,
     ) -> None:
-        """trainable: same signature as `run_segment`."""
+        """how: how the user continues after an error, for messages. trainable: same signature as `run_segment`."""
         self._folder = folder
         self._resources = resources
         self._deadline = deadline
         self._interrupts = interrupts
+        self._how = how
         self._trainable = trainable
 
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
         tuner = self._tuner(dispatcher)
-        how = f"resume with 'carsearch resume {self._folder.root}'"
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `Interrupts` handles SIGINT
         try:
             with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
@@ -56,15 +57,15 @@ class RayExecutor:
             if self._interrupts.error is not None:
                 raise self._interrupts.error from None
         except RuntimeError as error:
-            raise ClusterError(f"Ray failed: {error}; {how}") from error
+            raise ClusterError(f"Ray failed: {error}; {self._how}") from error
         except (OSError, TuneError) as error:
             full, away = full_disk_behind(error), away_behind(error)
             if full is not None:
-                raise DiskFullError(f"{full}; then {how}") from error
+                raise DiskFullError(f"{full}; then {self._how}") from error
             if away is None:
                 raise
             where = away.filename or self._folder.root
-            raise StudyError(f"{where}: {away.strerror}; put it back, then {how}") from error
+            raise StudyError(f"{where}: {away.strerror}; put it back, then {self._how}") from error
         finally:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 

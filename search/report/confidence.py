@@ -9,6 +9,9 @@ from search.policy.records import TrialRecord
 
 __all__ = ["Interval", "Score", "overlap", "repeated_gain", "trial_score", "wilson"]
 
+_UPPER_QUANTILE = 0.975
+"""Of two-sided 95 % intervals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -70,7 +73,7 @@ def repeated_gain(table: Sequence[Sequence[float]], one: int, other: int) -> tup
         for row, mean in zip(table, means, strict=True)
         for column in range(columns)
     )
-    half = float(stdtrit(freedom, 0.975)) * sqrt(2.0 * rest / freedom / columns)
+    half = float(stdtrit(freedom, _UPPER_QUANTILE)) * sqrt(2.0 * rest / freedom / columns)
     return gain, (gain - half, gain + half)
 
 

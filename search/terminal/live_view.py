@@ -22,6 +22,7 @@ _REFRESHES_PER_S = 3
 _KEPT_LINES = 50
 """Latest lines that are printed again after the terminal's size changed."""
 _STANDARD = (1, 2)
+_READ_BYTES = 65536
 
 
 class LiveView:
@@ -169,7 +170,7 @@ class _Capture:
         while True:
             # A child process may hold the pipe open, so waiting for its end could take forever.
             ready = select.select([self._reading, self._ending], [], [])[0]
-            data = os.read(self._reading, 65536) if self._reading in ready else b""
+            data = os.read(self._reading, _READ_BYTES) if self._reading in ready else b""
             *lines, rest = (rest + data).split(b"\n")
             if not data:
                 lines.append(rest)

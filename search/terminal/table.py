@@ -12,12 +12,14 @@ def table_lines(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) ->
 
     left: numbers of the left-aligned columns; all others are right-aligned.
     """
+    if not rows:
+        return []
     from rich.console import Console  # noqa: PLC0415 - only commands that print a table need it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for number in range(max(map(len, rows), default=0)):
+    for number in range(max(map(len, rows))):
         table.add_column(justify="left" if number in left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

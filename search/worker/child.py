@@ -168,16 +168,16 @@ def outcome_of(error: Exception) -> Outcome:
     """Classifies an error: full disk, out of memory, a damaged store that a new process rebuilds, an infeasible
     configuration, unavailable files that every trial needs, or a failure of the program."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
-    in_full = str(error) if isinstance(error, CarclsError | SearchError) else None
+    user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
-        return Outcome("disk_full", cause, in_full=in_full)
+        return Outcome("disk_full", cause, user_message=user_message)
     if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
-        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), in_full=in_full)
+        return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), user_message=user_message)
     if isinstance(error, DamagedStoreError):  # the damaged artefact was removed, so a new process rebuilds it
-        return Outcome("killed", cause, in_full=in_full)
+        return Outcome("killed", cause, user_message=user_message)
     if isinstance(error, TrainingError):
-        return Outcome("infeasible", cause, in_full=in_full)
-    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, in_full=in_full)
+        return Outcome("infeasible", cause, user_message=user_message)
+    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, user_message=user_message)
 
 
 def _concerns_all(error: Exception) -> bool:

@@ -5,6 +5,7 @@ Read from /proc and /sys, because the calling actor has no framework loaded.
 
 import contextlib
 import os
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -116,7 +117,7 @@ def was_killed_for_memory(exit_code: int | None, *, kills_before: int | None, ki
     The kernel sends SIGKILL and counts the kill. Another sender's SIGKILL is mistaken for the kernel's only if the
     kernel killed another process of the same group during the child's life.
     """
-    if exit_code != -9 or kills_before is None or kills_after is None:
+    if exit_code != -signal.SIGKILL or kills_before is None or kills_after is None:
         return False
     return kills_after > kills_before
 

@@ -1,7 +1,6 @@
-"""What crosses between driver and worker: one segment of a trial, and the worker's messages about it.
+"""Messages between driver and worker: one segment of a trial, and the worker's reports about it.
 
-A child sends `Message` values through a pipe. Where the driver is on another machine, Ray Tune carries them as the
-texts of `to_wire`.
+A child sends `Message` values through a pipe. With Ray, Tune carries them to the driver as the texts of `to_wire`.
 """
 
 import json
@@ -87,19 +86,19 @@ class Outcome:
     """Out of memory: number of the stage, or None if the child did not report it."""
     oom_record: dict[str, Any] | None = None
     """Out of memory: how many photos did not fit where, as JSON; see `search.policy.oom`."""
-    silent_by: str | None = None
+    timeout_setting: str | None = None
     """Killed as stuck: the setting that determined the limit."""
-    in_full: str | None = field(default=None, compare=False)
+    user_message: str | None = field(default=None, compare=False)
     """All lines of an error meant for the user, or None for other errors. Text only, so it is not compared."""
 
     peak_memory_bytes: int | None = field(default=None, compare=False)
     """Ended: peak main memory of the process, or None if unknown."""
 
-    def told(self, traceback: str | None) -> "Outcome":
+    def with_user_cause(self, traceback: str | None) -> "Outcome":
         """The outcome with its cause written for the user: an error meant for users in full, or, after another error,
         with a clause that says where the traceback is."""
-        if self.in_full is not None:
-            return replace(self, cause=self.in_full)
+        if self.user_message is not None:
+            return replace(self, cause=self.user_message)
         if self.kind == "failed" and traceback is not None:
             return replace(self, cause=f"{self.cause}; {traceback}")
         return self
@@ -130,7 +129,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a process was started for, where that is not a training: sent once, before its outcome."""
+    """The result of a process that does not train, sent once, before its outcome."""
 
     content: str
     """JSON."""
@@ -158,8 +157,7 @@ def to_wire(message: Message) -> dict[str, str]:
 
 
 def from_wire(result: Mapping[str, Any]) -> Message | None:
-    """The message in a result of Ray Tune; None where it carries none. Raises EvidenceError where an epoch's
-    probabilities are damaged."""
+    """The message in a result of Ray Tune, or None. Raises EvidenceError if an epoch's probabilities are damaged."""
     if _KIND not in result:
         return None
     values = json.loads(result[_CONTENT])

@@ -133,7 +133,7 @@ def _messages(
             if deadline.left_s > 0:
                 continue
             child.kill()
-            yield Outcome("killed", deadline.cause, silent_by=deadline.setting)
+            yield Outcome("killed", deadline.cause, timeout_setting=deadline.setting)
             return
         if pipe.poll():
             try:

@@ -92,6 +92,7 @@ def test_it_is_short():
     assert len(README.split()) <= 900
 
 
+@pytest.mark.timeout(1800)  # eight commands, on a busy machine
 @pytest.mark.slow  # a search, a final training and a prediction: a minute or two on two idle cores
 def test_the_commands_run_one_after_another(tmp_path):
     """In a folder of its own, with few drawn cars: the copied file is then edited as the README tells to."""
@@ -100,7 +101,7 @@ def test_the_commands_run_one_after_another(tmp_path):
     photo = next((tmp_path / "data" / "mycars" / "train").rglob("*.jpg"))
     shutil.copy(photo, tmp_path / "photo.jpg")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {"CARSEARCH_STORE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT), "PATH": path}
+    settings = {"PYTHONPATH": str(ROOT), "PATH": path}
     for command in (command for command in commands() if CASES[command] is RUN):
         done = subprocess.run(
             shlex.split(command),

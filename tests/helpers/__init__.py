@@ -1,4 +1,4 @@
-"""What several tests share. `ROOT` is the repository."""
+"""Helpers that several tests share. `ROOT` is the repository."""
 
 from pathlib import Path
 

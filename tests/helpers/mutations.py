@@ -1,4 +1,4 @@
-"""Files as a failing disk, a torn download or somebody with bad intentions leaves them."""
+"""Damages files as a failing disk, a truncated download or an attacker would."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ PIECES = (b"", b"\0", b"\xff" * 4, b"\0" * 64, b"\r\n", b'"', b",", b"../", b"\x
 
 @st.composite
 def mutated(draw: st.DrawFn, wholes: Sequence[bytes], most: int = 4) -> bytes:
-    """One of `wholes` with one to `most` places overwritten, cut out, doubled, or cut off."""
+    """One of `wholes` with one to `most` places overwritten, cut out, doubled, or truncated."""
     content = bytearray(draw(st.sampled_from(wholes)))
     for _ in range(draw(st.integers(1, most))):
-        # Headers are short and stand at the ends: half of all places are drawn there.
+        # Headers are short and at the ends, so half of all places are drawn there.
         near = draw(st.integers(0, min(len(content), 64)))
         start = draw(st.sampled_from((near, len(content) - near)) | st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 16)))

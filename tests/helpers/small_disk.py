@@ -1,4 +1,4 @@
-"""Python on a disk of its own that is soon full: a filesystem that only that process sees."""
+"""Runs Python on a small private filesystem that fills up quickly."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Two network namespaces joined by a cable, as two machines: what listens in one, what the other reaches. Needs root.
+"""Two connected network namespaces in place of two machines: sockets of one, and which the other reaches. Needs root.
 
 The machine's own network is not touched: the cable's ends lie in the namespaces.
 """
@@ -18,7 +18,7 @@ _BOUND_UDP = "07"
 
 @dataclass(frozen=True, order=True)
 class Listener:
-    """A socket that waits for others."""
+    """A listening socket."""
 
     protocol: str
     address: str
@@ -30,7 +30,7 @@ class Listener:
 
 
 def can_join_namespaces() -> bool:
-    """False without root, without iproute2, or where the container forbids it."""
+    """False without root, without iproute2, or if the container forbids it."""
     try:
         with Networks():
             return True
@@ -65,11 +65,11 @@ class Networks:
             holder.wait()
 
     def listeners(self) -> list[Listener]:
-        """Every TCP and UDP socket that waits inside."""
+        """Every TCP and UDP socket that listens inside."""
         return listeners(self._holders[0].pid)
 
     def unix_listeners(self) -> list[str]:
-        """Paths of every Unix socket that waits inside; an abstract one begins with @."""
+        """Paths of every Unix socket that listens inside; abstract ones begin with @."""
         rows = Path(f"/proc/{self._holders[0].pid}/net/unix").read_text(encoding="utf-8").splitlines()[1:]
         cells = [row.split(maxsplit=7) for row in rows]
         return [row[7] for row in cells if len(row) > 7 and int(row[3], 16) & 0x10000]  # __SO_ACCEPTCON
@@ -79,7 +79,7 @@ class Networks:
 
 
 def listeners(pid: int) -> list[Listener]:
-    """Every TCP and UDP socket that waits in a process's network namespace."""
+    """Every TCP and UDP socket that listens in a process's network namespace."""
     found = set()
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
         table = Path(f"/proc/{pid}/net/{protocol}")
@@ -92,7 +92,7 @@ def listeners(pid: int) -> list[Listener]:
 
 
 def _address(hexadecimal: str) -> str:
-    """The kernel writes addresses as words of the machine's byte order, here little-endian."""
+    """The kernel writes addresses as words in the machine's byte order, here little-endian."""
     raw = b"".join(bytes.fromhex(word)[::-1] for word in re.findall("." * 8, hexadecimal))
     if len(raw) == 16 and raw.startswith(bytes(10) + b"\xff\xff"):
         raw = raw[12:]

@@ -1,5 +1,5 @@
-"""Nodes of a Ray cluster on this machine, each with a mount namespace of its own: it sees its own copy of what is
-private, and shares the rest. Needs root."""
+"""Nodes of a Ray cluster on this machine, each with its own mount namespace: private folders differ, all others are
+shared. Needs root."""
 
 import os
 import shlex
@@ -22,17 +22,17 @@ START_S = 120.0
 
 
 def can_unshare() -> bool:
-    """False without root, or where the container forbids it."""
+    """False without root, or if the container forbids it."""
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 class Node:
-    """One `ray start --block` with a core of its own, and everything below it. Its token is $RAY_AUTH_TOKEN."""
+    """One `ray start --block` with one core, and its descendants. Its token is $RAY_AUTH_TOKEN."""
 
     def __init__(self, *options: str, private: Mapping[Path, Path], log: Path) -> None:
-        """private: by the path at which this node sees it, the folder that it sees there."""
+        """private: the folder mounted at each path of this node."""
         ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
-        ray += ["--min-worker-port=0", "--max-worker-port=0", *options]  # else both nodes give out the same ports
+        ray += ["--min-worker-port=0", "--max-worker-port=0", *options]  # otherwise both nodes assign the same ports
         mounts = [shlex.join(["mount", "--bind", str(own), str(seen)]) for seen, own in private.items()]
         script = " && ".join([*mounts, f"exec {shlex.join(ray)}"])
         self.log = log
@@ -50,7 +50,7 @@ class Node:
         return "Ray runtime started" in self.log.read_text(encoding="utf-8")
 
     def children(self) -> frozenset[int]:
-        """The processes of trials that run here."""
+        """Processes of trials on this node."""
         return children_below(self.process.pid)
 
     def find(self, program: str) -> int:
@@ -61,14 +61,14 @@ class Node:
         return set(descendants(self.process.pid))
 
     def kill(self) -> None:
-        """As a power cut: all of it, at once."""
+        """Kills all processes at once, like a power cut."""
         below = self.below()
         kill({pid for pid in (self.process.pid, *below) if is_alive(pid)})
         self.process.wait()
 
 
 class Nodes:
-    """A cluster of them; its folder is short, for Ray's sockets lie in it."""
+    """A cluster of such nodes. Its folder's path is short, because it contains Ray's sockets."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -77,7 +77,7 @@ class Nodes:
         self.all: list[Node] = []
 
     def start(self, private: Mapping[Path, Path]) -> Node:
-        """One more node; the first is the head."""
+        """Adds a node; the first is the head."""
         head = ("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
         join = (f"--address={self.address}", f"--node-ip-address={SECOND_IP}")
         options = join if self.all else (*head, f"--temp-dir={self._temp}")

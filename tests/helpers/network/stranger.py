@@ -1,4 +1,4 @@
-"""A stranger at Ray's ports: `python -m tests.helpers.network.stranger HOST TOKEN PORT...` prints what each answers.
+"""Probes Ray's ports as a stranger: `python -m tests.helpers.network.stranger HOST TOKEN PORT...` prints each answer.
 
 TOKEN `-`: shows none; `friend:...`: shows the right one, and asks for nothing to be done. Prints JSON: {port: sorted
 answers}. An answer is a gRPC status, `HTTP 401` and the like, or `refused`.
@@ -20,7 +20,7 @@ QUESTIONS = (
     "CoreWorkerService/GetCoreWorkerStats",
     "RayletDriver/ClusterInfo",
 )
-"""One for each service of Ray that asks and changes nothing."""
+"""One read-only call for each service of Ray."""
 
 DEEDS = ("ObjectManagerService/Pull",)
 """Of a service that answers no questions; it would obey any holder of the token."""

@@ -1,4 +1,4 @@
-"""Small blackboxes for the tests of the simulator: what each trial would reach is written down."""
+"""Small blackboxes for the tests of the simulator, with fixed results for each trial."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ def curve(
 
 @dataclass(frozen=True)
 class InOrder:
-    """Trial n gets curve n, whatever was proposed."""
+    """Trial n gets curve n, regardless of its parameters."""
 
     curves: Sequence[Curve]
     space: Space = LINE
@@ -62,7 +62,7 @@ class InOrder:
 
 @dataclass
 class Log:
-    """All that a listener heard, in order."""
+    """All calls of a listener, in order."""
 
     heard: list[tuple[str, TrialRecord]] = field(default_factory=list)
 

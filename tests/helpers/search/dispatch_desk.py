@@ -20,11 +20,11 @@ ACCURACIES = {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}
 
 @dataclass
 class Listening:
-    """All that a listener heard, in order."""
+    """All calls of a listener, in order."""
 
     heard: list[tuple[str, int]] = field(default_factory=list)
     on_epoch: Callable[[], None] = lambda: None
-    """What else happens after an epoch was recorded."""
+    """A hook that runs after an epoch was recorded."""
 
     def started(self, number: int) -> None:
         self.heard.append(("started", number))
@@ -42,7 +42,7 @@ class Listening:
 
 @dataclass
 class Clock:
-    """Hours pass when a test says so."""
+    """A clock that a test advances."""
 
     now_s: float = 1000.0
 
@@ -52,7 +52,7 @@ class Clock:
 
 @dataclass
 class Desk:
-    """A dispatcher and all that is around it."""
+    """A dispatcher and its collaborators."""
 
     experiment: Experiment
     study: Study
@@ -70,14 +70,14 @@ class Desk:
         return segment
 
     def printed(self, segment: Segment) -> Segment:
-        """As a process does that came to run it."""
+        """Runs a segment as a process would."""
         output = self.folder.root / self.folder.output_name(segment.number, segment.attempt)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("a traceback", encoding="utf-8")
         return segment
 
     def work(self, segment: Segment, *, accuracy: float = 0.5, train_s: float = 1.0) -> None:
-        """The segment from its checkpoint to its rung, one epoch after the other."""
+        """Reports the segment from its checkpoint to its rung, epoch by epoch."""
         for stage in range(0 if segment.resume is None else 1, segment.stop_after_stage + 1):
             epochs = HEAD_EPOCHS if stage == 0 else 1
             for at in range(1, epochs + 1):
@@ -101,7 +101,7 @@ class Desk:
 
 
 def finish(desk: Desk, accuracies: dict[int, float], *, train_s: float = 1.0) -> list[Segment]:
-    """All segments that are left, each worked off; a trial without an accuracy gets 0.5."""
+    """Runs all remaining segments; a trial without an accuracy gets 0.5."""
     segments = []
     while isinstance(segment := desk.dispatcher.next_segment(), Segment):
         segments.append(segment)

@@ -1,5 +1,7 @@
-"""A final training's process that gets stuck: it trains nothing, and tells epochs that are ready. A module of its own,
-for the fork server's children find their main function in one."""
+"""Processes of a final training that get stuck or report prepared epochs without training.
+
+It is a module of its own because the fork server's children import their main function.
+"""
 
 import json
 import logging
@@ -21,7 +23,7 @@ from search.worker.segment import Notice, Outcome, Segment
 from tests.helpers.search.trial_builders import climb
 
 EPOCHS = tuple(replace(one, seconds=PhaseSeconds(train=0.01, validate=0.0)) for one in climb([0.5, 0.6], [0.7]))
-"""What the training has in the end: two epochs of one stage, one of the other."""
+"""All epochs of the training: two of one stage, one of the other."""
 SCORES = Scores(
     best_epoch=3,
     best_stage="top",
@@ -70,12 +72,12 @@ def hanging_child(
 
 
 def noting_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """`child_main`, but it writes down its segment, and has all epochs at once."""
+    """Like `child_main`, but records its segment and reports all epochs at once."""
     Path(segment.study, "segment.json").write_text(json.dumps(segment.to_json()), encoding="utf-8")
     hanging_child(segment, messages, lifeline, had_by_attempt=(len(EPOCHS),), interrupted=None)
 
 
 def score_at_once(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """`score_main`, without a look at anything."""
+    """Like `score_main`, but with fixed scores."""
     messages.send(result_of(SCORES))
     messages.send(Outcome("ended"))

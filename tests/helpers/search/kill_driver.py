@@ -1,4 +1,4 @@
-"""carsearch as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills nothing.
+"""Runs carsearch as a driver that kills itself: `kill_driver.py POINT:WHEN:NTH ARGUMENT...`; `never::0` kills none.
 
 WHEN is `before` or `after` the NTH passing of the point in this process, or `torn`: in the middle of it. The points of
 `checkpoint` are in another process: see killing/sitecustomize.py.
@@ -24,7 +24,7 @@ def die() -> None:
 
 
 class Point:
-    """A function at which the driver dies; `matches` selects the calls that count."""
+    """A function at which to die; `matches` selects the calls that count."""
 
     def __init__(self, owner: object, name: str, matches: Callable[..., bool] = lambda *_: True) -> None:
         self.owner, self.name, self.matches = owner, name, matches
@@ -50,7 +50,7 @@ class Point:
 
 
 def tear(journal: WholeLines, logs: list[dict[str, Any]]) -> None:
-    """Writes half of an append with the lock held, then dies."""
+    """Writes half of an append with its lock held, then stops."""
     import json
 
     line = json.dumps(logs[0]).encode()
@@ -65,7 +65,7 @@ def is_promotion(study: Study, number: int, *_: object, **__: object) -> bool:
 
 
 def is_completion(_: Study, changed: TrialRecord) -> bool:
-    """True whether its segment ended just now or a resume finds that it had."""
+    """True at a segment's end, and when a resume finds a segment that had ended."""
     return changed.state is TrialState.COMPLETE
 
 

@@ -1,4 +1,4 @@
-"""A search's live view without a search: `python live_script.py`, told how far to go by files in the current folder."""
+"""A search's live view without a search: `python live_script.py`, which waits for files in the current folder."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# Told by hand: where Python keeps the script's folder off its path, its helpers are not found.
+# Added by hand, because Python may leave the script's folder off its path.
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from search.policy.records import TrialState
@@ -27,7 +27,7 @@ def wait_for(name: str) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` has it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # like `nohup`
     install_safe_streams()
     logs.setup()
     say("before the view")

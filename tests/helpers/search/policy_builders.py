@@ -1,4 +1,4 @@
-"""Plain records for the tests of the policy, and a driver that plays a whole search over them."""
+"""Plain records for the tests of the policy, and a driver that simulates a whole search on them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ def report(
 
 
 def reports(curves: Curves) -> tuple[EpochReport, ...]:
-    """Whole stages, one after the other."""
+    """Reports of complete stages, in order."""
     points = [(stage, at, value) for stage, values in enumerate(curves) for at, value in enumerate(values, start=1)]
     return tuple(
         report(epoch, value, stage=stage, stage_epoch=at, ended=at == len(curves[stage]))
@@ -66,24 +66,24 @@ def trial(
 
 @dataclass
 class Search:
-    """A search played over plain records: what each trial would reach is known, who ends first is left to chance."""
+    """A search simulated on plain records: results are fixed, and the order in which segments end is random."""
 
     curves: Sequence[Curves]
-    """By trial proposed; the first is the baseline. A NaN ends the trial as infeasible, a repeat like its finalist."""
+    """By proposed trial; the first is the baseline. A NaN ends the trial as infeasible, and its repeats too."""
     ladder: Ladder
     workers: int
     chance: Random
     exhausted_after: int | None = None
-    """Ended segments after which the hours are used up."""
+    """Number of ended segments after which the hours are used up."""
     finals_exhausted: bool = False
     finalists: FinalistSettings = NO_FINALS
     deaths_left: int = 0
-    """Workers that may still die in the middle of a segment."""
+    """How many workers may still die during a segment."""
     on_job: Callable[["Search", Job], None] = lambda search, job: None
     records: list[TrialRecord] = field(default_factory=list)
     ended_segments: int = 0
     trained: list[tuple[int, int]] = field(default_factory=list)
-    """(trial, stage), each time that a stage was trained to its end."""
+    """(trial, stage) for each stage that was trained to its end."""
 
     @property
     def budget(self) -> BudgetState:
@@ -98,7 +98,7 @@ class Search:
         return [record for record in self.records if record.state is TrialState.RUNNING]
 
     def play(self) -> None:
-        """To the end; fails where that takes more decisions than there can be."""
+        """Runs to the end; fails after more decisions than possible."""
         for _ in range(100 * sum(len(curves) for curves in self.curves) * (1 + self.finalists.seeds) + 100):
             job = self._next_job()
             self.on_job(self, job)

@@ -1,4 +1,4 @@
-"""Real processes for the tests: the command in a session of its own, and everything that descends from it."""
+"""Real processes for the tests: runs the command in its own session, and lists its descendants."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 WAIT_S = 300.0
-"""A deadline for a condition that must come true; generous, for test machines are busy."""
+"""Timeout for a condition; generous, because test machines are busy."""
 
 
 def start_cli(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """`carsearch ...` in its own session; output goes to a file, so that a full pipe never stops it."""
+    """Starts `carsearch ...` in its own session, with output to a file, so that no full pipe blocks it."""
     return subprocess.Popen(
         [sys.executable, "-m", "search.cli", *arguments],
         cwd=cwd,
@@ -26,7 +26,7 @@ def start_cli(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def run_cli(*arguments: str, cwd: Path, within_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
-    """`carsearch ...` to its end."""
+    """Runs `carsearch ...` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "search.cli", *arguments],
         cwd=cwd,
@@ -39,7 +39,7 @@ def run_cli(*arguments: str, cwd: Path, within_s: float = WAIT_S) -> subprocess.
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_S) -> float:
-    """Seconds until the condition held. Fails, naming what was awaited, where it does not come true in time."""
+    """Seconds until the condition held. Fails, naming the condition, on timeout."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > within_s:
@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = WA
 
 
 def descendants(root: int) -> dict[int, str]:
-    """Ids and command lines of everything that descends from a living process, itself left out."""
+    """Ids and command lines of all descendants of a living process."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -66,7 +66,7 @@ def descendants(root: int) -> dict[int, str]:
 
 
 def children_below(root: int) -> frozenset[int]:
-    """The processes of trials: those that a fork server below `root` has forked."""
+    """Processes of trials: those forked by a fork server below `root`."""
     servers = {pid for pid, name in descendants(root).items() if "multiprocessing.forkserver" in name}
     return frozenset(pid for pid in servers if parent_of(pid) in servers)
 
@@ -80,7 +80,7 @@ def parent_of(pid: int) -> int:
 
 
 def command(pid: int) -> str:
-    """A process' command line; empty once it is gone."""
+    """A process's command line; empty once it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -88,7 +88,7 @@ def command(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """False for a zombie too: it holds nothing but its place in the table."""
+    """False for zombies, which hold no resources."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def kill(pids: Iterable[int]) -> None:
-    """SIGKILL to each that is still there: a failed test leaves nothing behind."""
+    """Sends SIGKILL to all that still run, so that a failed test leaves none behind."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a study holds after a run, and what of it two runs share."""
+"""The content of a study after a run, and the part of it that is reproducible."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ NO_SECONDS = PhaseSeconds(train=0.0, validate=0.0)
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ran a study to its end."""
+    """A finished command, and the study it ran."""
 
     cwd: Path
     file: Path
@@ -30,7 +30,7 @@ def read_records(folder: StudyFolder) -> tuple[TrialRecord, ...]:
 
 
 def timeless(records: tuple[TrialRecord, ...], *, uninterrupted: bool = True) -> list[TrialRecord]:
-    """Without what no two runs share: how long it took, who built what the store holds.
+    """Without what differs between runs: durations, and which trial built which artefact.
 
     Where one was interrupted: without which attempt trained it.
     """

@@ -1,4 +1,4 @@
-"""A terminal for the tests: a real pseudo-terminal with a process in it, and the screen that its user would see."""
+"""A real pseudo-terminal with a process in it, and the screen that a user would see."""
 
 import fcntl
 import os
@@ -17,18 +17,18 @@ _SEQUENCE = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])")
 
 
 class Screen:
-    """The cells that a terminal shows. Cuts lines, and never joins them again, where it becomes narrower."""
+    """The cells of a terminal. It cuts lines when it becomes narrower, and does not rejoin them."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows
         self._lines = [""]
-        """All lines ever begun, the screen being the last `rows` of them."""
+        """All lines so far; the screen is the last `rows` of them."""
         self._row, self._column = 0, 0
         self._rest = ""
 
     @property
     def lines(self) -> list[str]:
-        """What is seen, top to bottom, without empty lines at the end."""
+        """The visible lines, top to bottom, without empty ones at the end."""
         shown = [line.rstrip() for line in self._lines[self._top :]]
         while shown and not shown[-1]:
             shown.pop()
@@ -106,7 +106,7 @@ class Screen:
 
 
 class Terminal:
-    """A process that has a pseudo-terminal for its standard streams, and is its foreground job."""
+    """A process whose standard streams are a pseudo-terminal, as its foreground job."""
 
     def __init__(
         self, command: list[str], *, cwd: Path, columns: int, rows: int, environment: Mapping[str, str] | None = None
@@ -131,11 +131,11 @@ class Terminal:
         self.screen.resize(columns, rows)
 
     def press(self, keys: str) -> None:
-        """Such as Ctrl-C, which the terminal itself turns into a signal."""
+        """Sends keys, such as Ctrl-C, which the terminal turns into a signal."""
         os.write(self._ours, keys.encode())
 
     def read(self, for_s: float) -> bool:
-        """What the process writes meanwhile goes to the screen; False at its end."""
+        """Copies output to the screen; returns False once the process has ended."""
         until = time.monotonic() + for_s
         while (left := until - time.monotonic()) > 0:
             if not select.select([self._ours], [], [], left)[0]:
@@ -160,7 +160,7 @@ class Terminal:
                 raise AssertionError(f"{what}: not within {within_s:g} s\n{self.screen.text}")
 
     def end(self, *, within_s: float = 240.0) -> int:
-        """The exit code, once all is read."""
+        """Reads all output and returns the exit code."""
         until = time.monotonic() + within_s
         while self.read(0.2):
             if self.process.poll() is not None and not self.read(0.5):
@@ -170,12 +170,12 @@ class Terminal:
         return self.process.wait(timeout=within_s)
 
     def hang_up(self) -> None:
-        """The terminal is gone; a process that lives through SIGHUP, as under `nohup`, writes to nothing."""
+        """Hangs up; a process that survives SIGHUP, as under `nohup`, then writes to nothing."""
         os.close(self._ours)
         self._ours = -1
 
     def close(self) -> None:
-        """Whatever became of it, nothing is left running."""
+        """Ends the process if it still runs."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -189,5 +189,5 @@ def _take_terminal(descriptor: int) -> None:
 
 
 def carsearch(*arguments: str) -> list[str]:
-    """The command line of the installed program, whatever folder it is called from."""
+    """Command line of the installed program, from any folder."""
     return [sys.executable, "-P", "-m", "search.cli", *arguments]

@@ -1,5 +1,7 @@
-"""A worker that trains nothing and does what a file says: the same child under every executor. A module of its own, for
-the fork server's children find their main function in one."""
+"""A worker that follows a script instead of training: the same child under every executor.
+
+It is a module of its own because the fork server's children import their main function.
+"""
 
 import contextlib
 import json
@@ -29,17 +31,17 @@ STAGES = (0, 0, 1)
 EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
 
 Script = Mapping[str, Sequence[str]]
-"""By `number/attempt`, what a segment's child does before it trains to its rung: `epoch`, `notice`, `die`, `hang`,
+"""By `number/attempt`, what a segment's child does before it reports up to its rung: `epoch`, `notice`, `die`, `hang`,
 `fail`, `no room`."""
 
 
 def write_script(root: Path, script: Script) -> None:
-    """For the segments of the study in `root`."""
+    """Writes the script for the study in `root`."""
     (root / SCRIPT).write_text(json.dumps(script), encoding="utf-8")
 
 
 def scripted_segment(config: dict[str, Any]) -> None:
-    """`run_segment` with such a child."""
+    """Like `run_segment`, with a scripted child."""
     from ray import tune
 
     with contextlib.closing(worker_messages(Segment(**config["segment"]), scripted_child)) as messages:
@@ -68,7 +70,7 @@ class _Child:
         self._epoch = epoch_of(segment.resume) if segment.resume else 0
 
     def does(self, step: str) -> bool:
-        """False where that was the end."""
+        """False if that ended the child."""
         match step:
             case "epoch":
                 self._train()

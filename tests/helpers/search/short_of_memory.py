@@ -1,5 +1,7 @@
-"""A trial's process on a device with little room: it refuses more photos at once than a stage may have, as TensorFlow
-does. A module of its own, for the fork server's children find their main function in one."""
+"""A trial's process with little memory: like TensorFlow, it raises if a stage trains too many photos at once.
+
+It is a module of its own because the fork server's children import their main function.
+"""
 
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -7,11 +9,11 @@ from multiprocessing.connection import Connection
 from search.worker.segment import Segment
 
 Room = Mapping[tuple[int, int], int]
-"""(stage, image size in px) -> photos that have room at once; what is not there has room for all."""
+"""(stage, image size in px) -> the most photos that fit at once; no limit for other keys."""
 
 
 def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """`child_main` with a `Learner` that runs out of memory in its first step."""
+    """Like `child_main`, with a `Learner` that runs out of memory in its first step."""
     from search.worker.child import run_training
 
     refuse_beyond(room)
@@ -19,7 +21,7 @@ def short_child(room: Room, segment: Segment, messages: Connection, lifeline: Co
 
 
 def refuse_beyond(room: Room) -> None:
-    """From now on, in this process, a `Learner` has no more room than that."""
+    """Limits every later `Learner` of this process to that many photos."""
     import tensorflow as tf
 
     from carcls.training.learner import Learner

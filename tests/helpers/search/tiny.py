@@ -1,4 +1,4 @@
-"""The smallest search that is real: drawn cars, a narrow MobileNet at 32 px, stages of one epoch."""
+"""The smallest real search: drawn cars, a narrow MobileNet at 32 px, stages of one epoch."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ STAGES = 2
 
 
 def write_tiny(folder: Path, text: str = EXPERIMENT) -> Path:
-    """Photos in `folder`/data, the experiment file beside them; the file's path."""
+    """Writes photos to `folder`/data and the experiment file beside them; returns the file's path."""
     write_sample(folder / "data", classes=CLASSES, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
     file = folder / "tiny.yaml"
     file.write_text(text, encoding="utf-8")

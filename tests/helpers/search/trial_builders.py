@@ -1,4 +1,4 @@
-"""Plain records for the tests of what reads them: TensorBoard, progress, report."""
+"""Plain records for the tests of TensorBoard, progress and report."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +31,7 @@ def epoch_report(epoch: int, *, stage: int = 0, accuracy: float = 0.5, ended: bo
 
 
 def climb(*stages: Sequence[float]) -> tuple[EpochReport, ...]:
-    """Reports of whole stages, from the validation accuracies of each."""
+    """Reports of complete stages, from the validation accuracies of each."""
     epochs = [(stage, at, value) for stage, values in enumerate(stages) for at, value in enumerate(values)]
     return tuple(
         epoch_report(number, stage=stage, accuracy=value, ended=at == len(stages[stage]) - 1)

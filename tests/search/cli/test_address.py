@@ -1,4 +1,4 @@
-"""A cluster that does not let us in: said in one line, at once, and nothing was written for it."""
+"""A cluster that denies access: reported in one line, at once, before anything is written."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from search.study.folder import StudyFolder
 from search.study.frozen import recorded_changes
 from search.study.journal import LOCK_NAME
 from search.study.study import Study
-from tests.helpers.network.door import standing_door
+from tests.helpers.network.fake_gcs import fake_gcs
 from tests.helpers.search.tiny import write_tiny
 
 JUDGED = ("--set", "data.holdout={fraction: 0.17}")
@@ -21,17 +21,17 @@ JUDGED = ("--set", "data.holdout={fraction: 0.17}")
 
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a cluster whose token we have not."""
+    """The address of a cluster whose token is unknown."""
     for name in (AUTH_ENV, AUTH_PATH_ENV, "RAY_ADDRESS", "RAY_USE_TLS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with standing_door("r" * 64) as (_, address):
+    with fake_gcs("r" * 64) as (_, address):
         yield address
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the command wrote to stderr, having ended as for an error of its user's."""
+    """The command's stderr, after it exited with 2."""
     monkeypatch.setattr(sys, "argv", ["carsearch", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,4 +1,4 @@
-"""The command as its user meets it: exit codes, one message instead of a traceback, what each command prints."""
+"""The commands: exit codes, one message instead of a traceback, and output."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ CHECK_CPU_S = 1.0
 
 
 def refused(done, *words: str) -> None:
-    """One message on stderr that names all of `words`, exit 2."""
+    """Asserts one message on stderr with all of `words`, and exit code 2."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("carsearch: "), done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -269,7 +269,7 @@ def test_run_or_resume_refuses_another_search_and_a_contradiction(finished: Ran)
 
 
 def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> None:
-    """Following the advice of before, more trials, trained nothing once the hours were used up."""
+    """More trials alone train nothing once the hours are used up, so the advice names both."""
     root = tmp_path / "tiny"
     shutil.copytree(finished.folder.root, root)
     done = run_cli("resume", str(root), "--set", "search.trials=8", "--set", "search.budget.hours=1e-6", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""`carsearch data check` and `data unpack` as their user meets them."""
+"""The commands `carsearch data check` and `data unpack`."""
 
 import io
 import zipfile

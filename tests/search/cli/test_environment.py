@@ -1,4 +1,4 @@
-"""What the machine has set up for others, and what it does not have: no HOME, no backend, somebody's keras.json."""
+"""Unusual machines: without HOME, without a backend, or with a user's keras.json."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_keras_json_that_cannot_be_followed_is_one_line_before_any_training(pl
 
 
 def test_a_broken_framework_ends_a_search_before_its_first_trial_and_run_begins_again(place: Path) -> None:
-    """It was tried four times in each trial, as killed, and the command ended with 0."""
+    """Not a death, which each trial would retry and the command would ignore."""
     broken = place / "broken"
     broken.mkdir()
     (broken / "tensorflow.py").write_text("raise OSError('libcudart.so.99: cannot open shared object file')")
@@ -163,7 +163,7 @@ def test_a_folder_that_was_deleted_is_named(place: Path) -> None:
 
 
 class _Refusing:
-    """A stream that takes so many writes, then no more."""
+    """A stream that fails after so many writes."""
 
     encoding = "ascii"
 
@@ -199,7 +199,7 @@ def test_a_stream_outlives_its_reader_and_remembers_why(number: int) -> None:
 
 
 def test_results_that_were_not_written_are_no_success(retrained: Ran) -> None:
-    """Written to a full disk, a list of predictions would end early, and look whole."""
+    """On a full disk, a truncated list of predictions would look complete."""
     arguments = ["predict", str(retrained.folder.model), str(retrained.cwd / "data")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with Path("/dev/full").open("w") as full:
@@ -232,7 +232,7 @@ def test_closed_streams_lead_nowhere(place: Path) -> None:
 
 
 def test_a_whole_search_imports_nothing_from_the_current_folder(finished: Ran, tmp_path: Path) -> None:
-    """Ray's workers, the check of the weights, fork servers and their children."""
+    """Ray's workers, the check of weights, fork servers and their children."""
     mine = tmp_path / "mine"
     (mine / "search").mkdir(parents=True)
     shutil.copytree(finished.cwd / "data", tmp_path / "data")

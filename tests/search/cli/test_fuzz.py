@@ -1,4 +1,4 @@
-"""Whatever a user's files hold, a command ends with 0, 1 or 2 and our own words: never with a traceback."""
+"""With any files, a command exits with 0, 1 or 2 and a message, never with a traceback."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ HOSTILE_NAME = "\x1b]0;owned\x07[red]\u202e<script>"
 @pytest.fixture
 def carsearch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     def run(*arguments: str) -> str:
-        """What the command says. Another exception than SystemExit is a traceback to its user, and fails the test."""
+        """The command's output. Any exception but SystemExit would be a traceback, and fails the test."""
         monkeypatch.setattr(sys, "argv", ["carsearch", *arguments])
         code = 0
         try:

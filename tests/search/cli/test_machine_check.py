@@ -32,7 +32,7 @@ def test_what_run_would_find(place: Path) -> None:
 
 
 def test_every_reason_to_refuse_is_told_at_once(place: Path) -> None:
-    """`run` would end at the first of them."""
+    """`run` would stop at the first of them."""
     (place / "results").write_text("no folder")
     (place / "torn.h5").write_bytes(b"torn")
     changes = ["train.weights=torn.h5", "search.resources.cpus_per_trial=9999", "store.root=~/x"]

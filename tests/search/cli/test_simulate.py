@@ -1,4 +1,4 @@
-"""carsearch simulate: a table from a file of curves, and what it refuses."""
+"""carsearch simulate: a table from a file of curves, and its errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ TRAININGS = 12
 
 
 def whole(params: dict[str, object], value: float, *, is_baseline: bool) -> Curve:
-    """Three epochs of ten minutes; the head learns what the end will be."""
+    """Three epochs of ten minutes; the head reveals the final accuracy."""
     stages = ((0, False, value / 2), (0, True, value / 2), (1, True, value))
     points = tuple(CurvePoint(stage, ended, at, 1.0, at, 1.0, 600.0) for stage, ended, at in stages)
     return Curve(params, 0, 2, points, is_baseline=is_baseline)

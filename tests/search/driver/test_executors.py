@@ -102,6 +102,7 @@ def _process_executor(request: pytest.FixtureRequest, name: str) -> MakeExecutor
         ResourcePlan(cpus=1, gpus=0.0, concurrent=2),
         deadline=DeadlineSettings(),
         interrupts=interrupts,
+        how="call it again",
         trainable=scripted_segment,
     )
 

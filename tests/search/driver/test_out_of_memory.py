@@ -215,5 +215,5 @@ def test_an_out_of_memory_error_names_its_stage_if_known() -> None:
     refusal = OutOfMemoryError("no room\nand more")
     refusal.stage = 1
     assert outcome_of(refusal) == Outcome("out_of_memory", "OutOfMemoryError: no room", stage=1)
-    assert outcome_of(refusal).in_full == "no room\nand more"
+    assert outcome_of(refusal).user_message == "no room\nand more"
     assert outcome_of(MemoryError("x")) == Outcome("out_of_memory", "MemoryError: x")

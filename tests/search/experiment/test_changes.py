@@ -1,4 +1,4 @@
-"""The table of what a study's settings may become: it knows every key, and what is recorded can be put back."""
+"""The tables of changeable settings cover every key, and recorded changes can be reverted."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -19,7 +19,7 @@ trees = st.dictionaries(names, st.recursive(leaves, lambda inner: st.dictionarie
 
 
 def keys() -> Iterator[str]:
-    """The sections of a file, those of `search` one by one: the table is as fine as that."""
+    """The sections of a file, with the keys of `search` one by one, as in the table."""
     for section in ExperimentSections.model_fields:
         yield from (f"search.{key}" for key in SearchSettings.model_fields) if section == "search" else [section]
 
@@ -60,7 +60,7 @@ def test_the_differences_put_into_one_tree_make_the_other(old: dict, new: dict) 
 
 
 def told(tree: Plain) -> Plain:
-    """Without what says no more than its absence: nulls, and sections of nothing."""
+    """Without nulls and empty sections, which equal missing keys."""
     if not isinstance(tree, dict):
         return tree
     inner = {key: told(value) for key, value in tree.items()}

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - each row holds a whole message
-"""What a wrong file is told: position, key, expectation, nearest name."""
+"""Problems of an invalid file: position, key, expectation, nearest name."""
 
 from pathlib import Path
 

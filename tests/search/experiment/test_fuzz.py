@@ -1,4 +1,4 @@
-"""Whatever a file holds, it is either an experiment or an ExperimentError that says where."""
+"""Any file is either an experiment or raises an ExperimentError with a position."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Optimizer, class balance, mixing and schedule are keys like any other: written, searched, bound, refused."""
+"""Optimizer, class balance, mixing and schedule can be set, searched and validated like other keys."""
 
 import numpy as np
 import pytest

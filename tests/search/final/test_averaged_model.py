@@ -1,4 +1,4 @@
-"""A final model that averages trainings: `predict` and `submit` take it like any other."""
+"""`predict` and `submit` accept a final model that averages trainings."""
 
 import csv
 import shutil
@@ -25,7 +25,7 @@ CLASS_NAMES = ("0", "1", "2")
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
-    """As far as `submit` reads it: a split, and the average of two trainings."""
+    """The files that `submit` reads: a split, and the average of two trainings."""
     monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path, FIXED))
     folder = StudyFolder(tmp_path / "results" / "tiny")

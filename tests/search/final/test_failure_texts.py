@@ -1,4 +1,4 @@
-"""How patient a final training is may differ from call to call; how it stands, and what it says at its end."""
+"""Runtime settings of a final training may change between calls; its progress and its failure messages."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.helpers.search.tiny import FIXED, write_tiny
 from tests.helpers.search.trial_builders import climb
 
 SILENT = Outcome(
-    "killed", "no report within 9 s (search.deadline.epoch_factor)", silent_by="search.deadline.epoch_factor"
+    "killed", "no report within 9 s (search.deadline.epoch_factor)", timeout_setting="search.deadline.epoch_factor"
 )
 DEAD = Outcome("killed", "its process died with exit code -9")
 STAGES = [{"name": name, "unfreeze": 0.0, "epochs": 2, "learning_rate": 0.1} for name in ("head", "top")]

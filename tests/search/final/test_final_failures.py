@@ -119,7 +119,7 @@ def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
     output = tmp_path / "retrain" / "output.log"
 
     def told(error: Exception) -> Outcome:
-        return outcome_of(error).told(f"the traceback is in {output}")
+        return outcome_of(error).with_user_cause(f"the traceback is in {output}")
 
     with pytest.raises(StudyError, match=r"^loss is nan\nand more$"):
         after(told(DivergedError("loss is nan\nand more")))
@@ -209,7 +209,7 @@ def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
 
 
 def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring takes memory too: what it lacked, the last stage will not be given again."""
+    """Scoring also needs memory: what it lacked counts against the last stage."""
     monkeypatch.setattr(segment_memory, "oom_kills", lambda: 1)
     segment = Segment(
         study="",

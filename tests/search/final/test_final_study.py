@@ -1,4 +1,4 @@
-"""What a final training's study holds, and where it may stand."""
+"""The content of a final training's study, and which folders it may use."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Final trainings on three folds: what they leave, and that a kill in the middle changes nothing."""
+"""Final trainings on three folds: their files, and that a kill in the middle changes nothing."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ main()
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, str]:
-    """Trained undisturbed, by a process that can import no framework; and what it printed."""
+    """A training without interruptions, by a process that cannot import a framework, and its output."""
     cwd = tmp_path_factory.mktemp("folded")
     write_tiny(cwd, FOLDED)
     done = subprocess.run(
@@ -200,7 +200,7 @@ def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undis
 
 
 def comparable(folder: StudyFolder) -> dict[str, object]:
-    """Scores without what no two runs share."""
+    """Scores without values that differ between runs."""
     values = json.loads(folder.scores.read_text(encoding="utf-8"))
     members = [{key: value for key, value in one.items() if key != "seconds"} for one in values.pop("members")]
     return {key: value for key, value in values.items() if key not in {"seconds", "efficiency"}} | {"members": members}

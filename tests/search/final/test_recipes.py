@@ -1,4 +1,4 @@
-"""The shipped recipes: what they are, and that each goes through all its stages to a submission on real photos."""
+"""The shipped recipes: their settings, and that each runs through all its stages to a submission on real photos."""
 
 import csv
 import shutil
@@ -18,7 +18,7 @@ EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 TRAIN_PER_CLASS = 6
 TEST_PHOTOS = 20
 WITHIN_S = 1200.0
-"""Of one command: EfficientNet's stages are traced anew each, and a test machine may be busy."""
+"""For one command: each stage of EfficientNet is traced, and test machines may be busy."""
 
 
 def recipe(name: str, *overrides: str) -> TrainConfig:
@@ -92,7 +92,7 @@ def test_check_accepts_the_recipes_unchanged_and_with_another_backbone() -> None
 
 @dataclass(frozen=True)
 class Cut:
-    """A recipe cut to what two cores do in a minute; the stages and all else stay."""
+    """A recipe reduced to a minute on two cores, with all its stages."""
 
     name: str
     image_size: int

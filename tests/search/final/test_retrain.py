@@ -1,4 +1,4 @@
-"""The final training of a real study: what it trained, what it scored, what it left to load."""
+"""The final training of a real study: its training, its scores, and its files."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_any_trial_may_be_named() -> None:
 
 
 def test_without_a_complete_trial_it_says_what_to_do() -> None:
-    with pytest.raises(StudyError, match=r"resume the search, or name one by --trial"):
+    with pytest.raises(StudyError, match=r"resume the search, or give --trial"):
         winner((trial(0, PRUNED, climb([0.5])),))
 
 

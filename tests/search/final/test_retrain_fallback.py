@@ -1,4 +1,4 @@
-"""A final training whose checkpoints are lost: its model is the one that its reports tell of."""
+"""A final training whose checkpoints are lost: the exported model matches its reports."""
 
 from dataclasses import replace
 from multiprocessing import Pipe

@@ -1,4 +1,4 @@
-"""Photos without a sample submission: what `submit` and `predict` make of folders."""
+"""`submit` and `predict` on folders of photos without a sample submission."""
 
 import csv
 import shutil
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def without_sample(retrained: Ran, tmp_path: Path) -> Iterator[Ran]:
-    """The study, its sample put aside, and three photos to predict, one of them broken."""
+    """The study without its sample, and three photos to predict, one of them broken."""
     data = retrained.cwd / "data"
     shutil.move(data / "sample-submission.csv", tmp_path)
     shutil.move(data / "test_upload", tmp_path)
@@ -53,7 +53,7 @@ def test_submit_answers_every_photo_in_natural_order(without_sample: Ran) -> Non
     refused = run_cli("submit", str(without_sample.folder.root), cwd=without_sample.cwd)
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"carsearch: no photos to predict: put them into {photos}, or predict any folder by"
+        f"carsearch: no photos to predict: put them into {photos}, or predict any folder with"
         f" 'carsearch predict {without_sample.folder.model} FOLDER'\n"
     )
     empty = run_cli("predict", str(without_sample.folder.model), "data/test", cwd=without_sample.cwd)

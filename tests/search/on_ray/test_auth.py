@@ -1,4 +1,4 @@
-"""Where a token is looked for, and who is given it."""
+"""Where tokens are found, and which processes get them."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A cluster is asked before Ray is: what it wants, and whom it lets in. Here a server that answers as Ray's does."""
+"""Access to a cluster is checked before Ray connects, here with a fake control store."""
 
 import logging
 import socket
@@ -12,14 +12,14 @@ import pytest
 from search.errors import ClusterError
 from search.on_ray.auth import AUTH_ENV, AUTH_PATH_ENV, Token
 from search.on_ray.check_access import Access, access_token, check_access, resolve_address, try_access
-from tests.helpers.network.door import Door, standing_door
+from tests.helpers.network.fake_gcs import FakeGcs, fake_gcs
 
 RIGHT, WRONG = "r" * 64, "w" * 64
 
 
 @pytest.fixture
-def door() -> Iterator[tuple[Door, str]]:
-    with standing_door(RIGHT) as standing:
+def gcs() -> Iterator[tuple[FakeGcs, str]]:
+    with fake_gcs(RIGHT) as standing:
         yield standing
 
 
@@ -31,38 +31,38 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_users_token_opens(door: tuple[Door, str], home: Path) -> None:
-    handler, address = door
+def test_the_users_token_opens(gcs: tuple[FakeGcs, str], home: Path) -> None:
+    handler, address = gcs
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(RIGHT + "\n")
     assert access_token(address) == RIGHT
     assert handler.shown == [None, f"Bearer {RIGHT}"]
 
 
-def test_without_a_token_the_places_are_named(door: tuple[Door, str], home: Path) -> None:
+def test_without_a_token_the_places_are_named(gcs: tuple[FakeGcs, str], home: Path) -> None:
     with pytest.raises(ClusterError) as raised:
-        access_token(door[1])
+        access_token(gcs[1])
     message = str(raised.value)
-    assert f"{door[1]} requires a token, and none was found" in message
+    assert f"{gcs[1]} requires a token, and none was found" in message
     assert all(place in message for place in (f"{home}/.ray/auth_token", AUTH_PATH_ENV, AUTH_ENV))
     assert "\n" not in message
 
 
 def test_a_wrong_token_is_named_by_its_place_and_not_told(
-    door: tuple[Door, str], home: Path, monkeypatch: pytest.MonkeyPatch
+    gcs: tuple[FakeGcs, str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "token").write_text(WRONG)
     monkeypatch.setenv(AUTH_PATH_ENV, str(home / "token"))
     with pytest.raises(ClusterError, match=f"refuses the token from {home}/token") as raised:
-        access_token(door[1])
+        access_token(gcs[1])
     assert WRONG not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_an_open_cluster_is_warned_of_and_shown_no_token(
-    door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gcs: tuple[FakeGcs, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handler, address = door
+    handler, address = gcs
     handler.token = None
     monkeypatch.setenv(AUTH_ENV, RIGHT)
     monkeypatch.setattr(logging.getLogger("search"), "propagate", True)
@@ -83,9 +83,9 @@ def test_an_unreachable_cluster_is_reported_at_once() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_another_service_is_no_cluster(door: tuple[Door, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_service_is_no_cluster(gcs: tuple[FakeGcs, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.on_ray.check_access.CHECK_ALIVE", "/another/Service")
-    assert try_access(door[1], Token(RIGHT, "")) is Access.UNREACHABLE
+    assert try_access(gcs[1], Token(RIGHT, "")) is Access.UNREACHABLE
 
 
 @pytest.mark.parametrize(

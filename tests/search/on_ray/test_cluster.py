@@ -1,4 +1,4 @@
-"""A search on a cluster that runs already: here two nodes on one machine, each with a core of its own."""
+"""A search on a running cluster of two nodes on one machine, each with its own core."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from search.policy.records import TrialState
+from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import read_records
@@ -38,6 +39,16 @@ def test_a_search_joins_by_address_and_leaves_the_cluster_running(cluster: Clust
     assert {record.state for record in records} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert not list(folder.root.glob(".probe-*")), "the probe's files are gone"
     assert len([node for node in cluster.list_all_nodes() if node.all_processes]) == 2
+
+    folds = ("--set", "retrain.folds=2")
+    final = run_cli("retrain", str(folder.root), "--address", cluster.address, *folds, cwd=tmp_path)
+    assert final.returncode == 0, final.stdout + final.stderr
+    trained = read_records(folder.retrain_study)
+    assert [record.state for record in trained] == [TrialState.COMPLETE] * 2
+    assert read_scores(folder.scores).folds == 2
+    assert folder.model.is_file()
+    workers = {path.parent.parent.name for path in folder.retrain_study.trials.glob("*/attempt-0/output.log")}
+    assert workers == {"0000", "0001"}, "each fold by a worker of the cluster"
 
 
 def test_weights_that_a_node_cannot_use_stop_the_search_by_its_name(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What each trial gets, and what a node's answer to the probe means."""
+"""The resources of each trial, and the results of probing nodes."""
 
 import csv
 from importlib.metadata import version

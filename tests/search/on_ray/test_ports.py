@@ -1,4 +1,4 @@
-"""What a search lets others reach, seen from another machine, from this one, and from a cluster that wants a token."""
+"""The ports of a search, seen from another machine and from this one; and clusters that require a token."""
 
 import json
 import os
@@ -29,11 +29,11 @@ pytestmark = [
 ROOT = Path(__file__).parents[3]
 RIGHT, WRONG = "a" * 64, "b" * 64
 AT_ONCE_S = 10.0
-"""Beside what this machine takes to import Ray, thrice. Ray by itself tries for 20 to 40 s, and says less."""
+"""In addition to three times the import time of Ray. Ray itself retries for 20 to 40 s."""
 
 GUARDED = {"UNAUTHENTICATED", "HTTP 401", "HTTP 403"}
 NOTHING = GUARDED | {"UNIMPLEMENTED", "UNAVAILABLE"}
-"""What a stranger may be told: who are you, I do not know that, I do not speak so."""
+"""Allowed answers to a stranger: unauthenticated, unknown method, or another protocol."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def networks() -> Iterator[Networks]:
 
 
 class Inside:
-    """A command in the inner network, ended with everything below it."""
+    """A command in the inner network, ended with its descendants."""
 
     def __init__(self, where: list[str], arguments: list[str], *, cwd: Path, **environment: str) -> None:
         self.log = cwd / "inside.txt"
@@ -77,7 +77,7 @@ def without_token() -> dict[str, str]:
 
 
 def told(where: list[str], host: str, token: str | None, ports: list[int]) -> dict[int, set[str]]:
-    """What each port answers to somebody in that network."""
+    """The answers of each port to a stranger in that network."""
     asking = [sys.executable, "-m", "tests.helpers.network.stranger", host, token or "-", *map(str, ports)]
     done = subprocess.run([*where, *asking], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     return {int(port): set(answers) for port, answers in json.loads(done.stdout).items()}
@@ -93,7 +93,7 @@ def environment_of(pid: int) -> dict[str, str]:
 
 
 def is_private(path: Path) -> bool:
-    """In a folder that only its owner may enter."""
+    """True in a folder that only its owner may enter."""
     return any(stat.S_IMODE(parent.stat().st_mode) & 0o077 == 0 for parent in path.parents)
 
 
@@ -140,7 +140,7 @@ def test_of_a_search_on_this_machine_nothing_is_reached(networks: Networks, tmp_
 
 @pytest.fixture
 def guarded_cluster(networks: Networks, tmp_path: Path) -> Iterator[Inside]:
-    """`ray start` with a token, as docs/cluster.md tells to; it listens on all interfaces."""
+    """`ray start` with a token, as in docs/cluster.md; it listens on all interfaces."""
     (tmp_path / "token").write_text(RIGHT)
     start = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=6379", "--num-cpus=1"]
     temp = Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))  # short, for sockets lie in it

@@ -1,4 +1,4 @@
-"""Ray's folder is ours alone, and what a killed driver left of one does not stay for ever."""
+"""Ray's folder is private, and folders of killed drivers are deleted."""
 
 import os
 import shutil

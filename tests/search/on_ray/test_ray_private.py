@@ -1,4 +1,4 @@
-"""Ray's private names exist at the pinned version and do what we rely on; and only `ray_private` uses them."""
+"""Ray's private names exist at the pinned version and work as expected, and only `ray_private` uses them."""
 
 import inspect
 import re

@@ -20,7 +20,7 @@ from tests.helpers.search.tiny import EXPERIMENT, TRAIN_PER_CLASS, VALIDATION_PH
 
 HEAD_EPOCHS = 2
 OVERFLOW = 1e38
-"""An L2 penalty that no float32 holds: the loss is NaN in the first step, whatever the weights are."""
+"""An L2 penalty beyond float32, so that the loss is NaN in the first step with any weights."""
 
 
 def test_a_search_ends_with_every_trial_where_the_ladder_leaves_it(finished: Ran) -> None:
@@ -222,7 +222,7 @@ def test_only_one_driver_at_a_time(finished: Ran) -> None:
 
 
 def _states(folder: StudyFolder) -> list[tuple[int, str]]:
-    """(trial, state) in the order in which the journal has them."""
+    """(trial, state) in journal order."""
     return list(_read_states(folder))
 
 

@@ -1,4 +1,4 @@
-"""Tune's calls in the orders in which it makes them, also where it loses a trial."""
+"""Tune's calls in its own order, including lost trials."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ SEGMENT = Segment("/study", 0, 0, {}, None, 0, "/data", 0, {}, 1, None, True)
 
 @dataclass
 class Heard:
-    """Has segments without end, and writes down what becomes of them."""
+    """A dispatcher with endless segments that records their outcomes."""
 
     handed_out: int = 0
     stopping: str | None = None

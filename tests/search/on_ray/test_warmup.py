@@ -33,7 +33,7 @@ def test_random_weights_need_no_file() -> None:
 
 
 def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """A backend that is not there would have each trial die; here it is one line, before the first."""
+    """A missing backend would kill each trial; here it is one line before the first."""
     monkeypatch.setenv("KERAS_BACKEND", "theano")
     with pytest.raises(ClusterError) as caught, start_check((), here=True) as check:
         check([HERE])
@@ -43,7 +43,7 @@ def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest
 
 
 def test_every_problem_is_told_by_node(tmp_path) -> None:
-    """By a process of its own, which begins before it is asked."""
+    """The check runs in its own process, which starts early."""
     (tmp_path / "torn.h5").write_bytes(b"torn")
     configs = [config("MobileNet", str(tmp_path / name)) for name in ("missing.h5", "torn.h5")]
     with pytest.raises(ClusterError) as caught, start_check(configs, here=True) as check:

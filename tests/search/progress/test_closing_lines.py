@@ -1,4 +1,4 @@
-"""Why a search ended, and how to have more of it."""
+"""Why a search ended, and how to extend it."""
 
 import pytest
 from hypothesis import given

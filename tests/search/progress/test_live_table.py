@@ -1,4 +1,4 @@
-"""What a terminal and a log show of a search."""
+"""A search's progress in a terminal and in a log."""
 
 import io
 from dataclasses import replace

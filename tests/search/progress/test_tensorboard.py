@@ -1,4 +1,4 @@
-"""What a real TensorBoard, asked over HTTP, finds in the event files."""
+"""Event files as a real TensorBoard serves them over HTTP."""
 
 import json
 import queue
@@ -66,7 +66,7 @@ def test_times_and_the_stores_use_are_plotted():
 
 
 class Server:
-    """A `tensorboard` process over one folder, asked over HTTP."""
+    """A `tensorboard` process for one folder, queried over HTTP."""
 
     def __init__(self, logdir: Path) -> None:
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
@@ -101,7 +101,7 @@ class Server:
             return json.load(answer)
 
     def runs_loaded(self, expected: set[str]) -> dict[str, dict]:
-        """Tags by run, once the server, which loads in the background, has seen all of them."""
+        """Tags by run, once the server has loaded all of them in the background."""
         deadline, tags = time.monotonic() + DEADLINE_S, {}
         while time.monotonic() < deadline:
             tags = self.ask("/data/plugin/scalars/tags")
@@ -111,7 +111,7 @@ class Server:
         raise TimeoutError(f"tensorboard never showed {expected}; it shows {tags}")
 
     def scalars(self, run: str, tag: str) -> list[list[float]]:
-        """(step, value) pairs; empty as long as the run or tag is unknown."""
+        """(step, value) pairs; empty while the run or tag is unknown."""
         query = urllib.parse.urlencode({"run": run, "tag": tag})
         try:
             return [[step, value] for _, step, value in self.ask(f"/data/plugin/scalars/scalars?{query}")]
@@ -222,7 +222,7 @@ def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_
 
 
 def curve(folder: Path, tag: str = "validation/accuracy") -> list[tuple[int, float]]:
-    """(step, value) as TensorBoard's own reader has them."""
+    """(step, value) pairs from TensorBoard's own reader."""
     reader = EventAccumulator(str(folder))
     reader.Reload()
     return [(event.step, event.value) for event in reader.Scalars(tag)]
@@ -258,7 +258,7 @@ def test_epochs_that_are_trained_again_are_one_curve(tmp_path):
 
 @pytest.mark.parametrize("told", [0, 1, 2, 3])
 def test_a_fallback_that_was_not_written_is_caught_up(tmp_path, told):
-    """By a driver that was killed, had a full disk, or was of an older version, at any place between two records."""
+    """The writer was killed, had a full disk, or was an older version, at any point between two records."""
     folder, writer = tmp_path / "trials/0000", TensorBoardWriter(tmp_path)
     writer.trial_started(0, BASELINE_PARAMS)
     for report in (*FIRST, *AGAIN[1:])[: 2 + told]:

@@ -1,4 +1,4 @@
-"""What report, status and retraining make of the finals."""
+"""The finals in report, status and retraining."""
 
 import re
 from dataclasses import replace
@@ -44,7 +44,7 @@ SEARCHED = (BASELINE, LUCKY, STEADY, trial(3, TrialState.PRUNED, climb([0.5])))
 FIRST = (whole(4, 0.6875, repeats=0), whole(5, 0.625, repeats=1), whole(6, 0.875, repeats=2))
 SECOND = (whole(7, 0.75, repeats=0), whole(8, 0.6875, repeats=1), whole(9, 0.9375, repeats=2))
 ALL = (*SEARCHED, *FIRST, *SECOND)
-"""Trial 1 came first by luck: its repeats are no better than the baseline's."""
+"""Trial 1 leads by chance: its repeats are no better than the baseline's."""
 
 
 def data(records=ALL, finalists=TWO_TWICE, **changes):
@@ -130,7 +130,7 @@ def test_the_report_shows_both_scores_of_each_finalist():
     for shown in (
         "Trial 0002, at selection 0.8750",
         "Trial 0002, repeated 0.9062 mean of 2 trainings with other seeds; baseline 0.7188",
-        "the winner is the best of 3 finalists by the mean over its own seed and the others",
+        "the winner is the best of 3 finalists by the mean over all seeds",
         "0002 winner 0.8750 0.8750, 0.9375 0.9062 0.9004 – 0.9118 0.8958",
         "0000 baseline 0.7500 0.6875, 0.7500 0.7188",
     ):

@@ -1,4 +1,4 @@
-"""A fixed recipe with a holdout, from its split to its answer."""
+"""A fixed recipe with a holdout, from its split to its submission."""
 
 import csv
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the page says, and that nothing from outside says it."""
+"""The page's content, and that users' text cannot inject any."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def data(records=RECORDS, **changes):
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser would take them."""
+    """Tags, attributes and text of a page, as a browser would parse them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -144,11 +144,11 @@ def test_stages_of_the_winner_and_pooled():
 
 
 SPENT = PhaseSeconds(train=30.0, validate=6.0, build=1.0, trace=2.0, store=0.5, data_wait=0.5)
-"""40 s in all."""
+"""40 s in total."""
 
 
 def spending(record, *uses):
-    """The trial with epochs that took 40 s each, and so much from the store."""
+    """The trial with epochs of 40 s each and this use of the store."""
     reports = [replace(report, seconds=SPENT, store=use) for report, use in zip(record.reports, uses, strict=True)]
     return replace(record, reports=tuple(reports))
 
@@ -183,7 +183,7 @@ def test_where_the_time_went_is_on_the_page():
         "Waiting for batches\n0.5 s\n1.2 %\n0.5 s\n1.2 %\n0.0 s\n0.0 %\n",
         "Total\n40 s\n40 s\n3.8 s\n",
         "Store, all trials: 1 artefact built in 12 s.",
-        "Saved: what building the reused artefacts had taken",
+        "Saved: the time it took to build the reused artefacts",
     ):
         assert re.sub(r"\s+", " ", text) in re.sub(r"\s+", " ", page)
 
@@ -199,7 +199,7 @@ def test_phases_that_no_epoch_had_and_a_store_that_was_not_used_are_not_shown():
 
 
 def test_every_phase_is_on_the_page():
-    """A phase that the table forgets would be missing from its sum."""
+    """The table's sum would lack a forgotten phase."""
     spent = replace(SPENT, holdout=4.0)
     record = replace(PRUNED, reports=tuple(replace(report, seconds=spent) for report in PRUNED.reports))
     time = data([record]).time
@@ -284,7 +284,7 @@ def test_a_score_that_is_missing_is_named():
 
 
 def test_the_page_says_that_selection_biases_the_score():
-    assert "selected the winner, so it is not an unbiased score" in render(data())
+    assert "selected the winner, so it is biased upwards" in render(data())
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -374,6 +374,6 @@ def test_trials_that_ran_in_parts_say_so_and_what_that_is_worth():
     page = Page(render(shown))
     text = " ".join(page.texts)
     assert "Smaller batches for want of memory" in text
-    assert "equal to one in whole batches in expectation only" in text
+    assert "equals one with whole batches only in expectation" in text
     assert "script" not in page.tags
     assert "want of memory" not in render(data()), "nothing of it where every batch went whole"

@@ -1,4 +1,4 @@
-"""Names from outside neither command a terminal nor end a command."""
+"""Users' names neither control a terminal nor end a command."""
 
 import io
 import logging

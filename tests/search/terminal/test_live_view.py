@@ -1,4 +1,4 @@
-"""What is left on a terminal's screen of a live view, and of all that was said while it stood there."""
+"""The terminal's screen after a live view, with all lines printed meanwhile."""
 
 import sys
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_keys_that_are_pressed_move_nothing(begun, tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_hangs_up_ends_nothing(begun, tmp_path: Path) -> None:
-    """The work goes on, and ends well, though nothing can be written any more."""
+    """The work continues to its end although output fails."""
     terminal = begun(80)
     terminal.read_until(lambda: _shows(terminal, "0001"), "the table")
     for name in ("log", "more", "end"):

@@ -1,4 +1,4 @@
-"""What a trial's process makes of errors and of lost checkpoints, without training."""
+"""How a trial's process handles errors and lost checkpoints, without training."""
 
 import errno
 import logging
@@ -81,7 +81,7 @@ def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcom
 
 @pytest.fixture
 def place(tmp_path: Path) -> tuple[StudyFolder, Segment, Outbox, Connection]:
-    """A study with two checkpoints of trial 3, and a segment that is to go on from the second."""
+    """A study with two checkpoints of trial 3, and a segment that resumes from the second."""
     study = StudyFolder(tmp_path)
     study.trials.mkdir()
     for epoch in (1, 2):

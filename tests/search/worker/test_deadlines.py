@@ -122,6 +122,6 @@ def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
     assert isinstance(report, EpochReport)
     assert isinstance(outcome, Outcome)
     assert outcome.kind == "killed"
-    assert outcome.silent_by == "search.deadline.shortest_minutes"
-    assert outcome.silent_by in (outcome.cause or "")
+    assert outcome.timeout_setting == "search.deadline.shortest_minutes"
+    assert outcome.timeout_setting in (outcome.cause or "")
     assert child.exitcode == -signal.SIGKILL

@@ -11,7 +11,7 @@ from search.worker.segment import Outcome
 
 
 def test_a_child_imports_nothing_of_ray() -> None:
-    """The fork server has the preloaded modules; what else the main function's module needs, each child would pay."""
+    """The fork server preloads modules; any others that the main function needs, each child would import."""
     program = f"import sys; [__import__(name) for name in {PRELOAD}]; print([m for m in sys.modules if m == 'ray'])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"

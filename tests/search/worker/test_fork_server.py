@@ -1,4 +1,4 @@
-"""A fork server that grows is ended; the next child gets another."""
+"""A fork server that grows is stopped; the next child gets a new one."""
 
 import os
 import signal

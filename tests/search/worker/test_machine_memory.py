@@ -23,7 +23,7 @@ GIB = 2**30
 
 @pytest.fixture
 def machine(tmp_path: Path):
-    """(proc, sys) of a machine of 16 GiB with these files besides."""
+    """(proc, sys) of a machine with 16 GiB and these additional files."""
 
     def make(cgroup: str, **files: str) -> tuple[Path, Path]:
         proc, sys = tmp_path / "proc", tmp_path / "sys"

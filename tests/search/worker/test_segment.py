@@ -1,4 +1,4 @@
-"""What crosses from driver to worker and back arrives as it was sent, whatever Tune does to nested results."""
+"""Messages between driver and worker arrive unchanged, although Tune flattens nested results."""
 
 import json
 from dataclasses import replace

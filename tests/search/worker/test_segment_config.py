@@ -1,4 +1,4 @@
-"""A child reads the files of its study where that lies now."""
+"""A child reads its study's files at their current paths."""
 
 from pathlib import Path
 

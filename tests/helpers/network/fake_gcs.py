@@ -1,4 +1,4 @@
-"""What stands before a Ray cluster: a server that answers as its control store does, and asks for a token."""
+"""A fake control store of a Ray cluster, which requires a token."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,8 @@ import grpc
 from ray._private.services import get_node_ip_address
 
 
-class Door(grpc.GenericRpcHandler):
-    """Opens to `token`, or to everybody where it is None; remembers what it was shown."""
+class FakeGcs(grpc.GenericRpcHandler):
+    """Grants access with `token`, or to all if it is None; remembers the tokens it received."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
@@ -27,11 +27,11 @@ class Door(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def standing_door(token: str | None) -> Iterator[tuple[Door, str]]:
-    """A door, and the HOST:PORT at which it stands: not on the loopback, for Ray takes that for the machine's name."""
+def fake_gcs(token: str | None) -> Iterator[tuple[FakeGcs, str]]:
+    """A fake store and its HOST:PORT. It is not on the loopback, which Ray replaces by the machine's address."""
     host = get_node_ip_address()
     server = grpc.server(ThreadPoolExecutor(1))
-    handler = Door(token)
+    handler = FakeGcs(token)
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port(f"{host}:0")
     server.start()
