@@ -1,1 +1,1 @@
-"""What runs a study: jobs handed out, reports recorded, budget, disk and failures watched, behind one seam."""
+"""Runs a study: hands out jobs, records reports, and watches budget, disk and failures. Executors do the training."""

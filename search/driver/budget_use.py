@@ -1,4 +1,4 @@
-"""What a search has used of its budget, by the study's records and its clock, and what that ends."""
+"""How much of its budget a search has used, and what must end because of that."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,24 +13,25 @@ from search.study.study import Study
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
+_S_PER_HOUR = 3600
 
 
-class Spending:
-    """Owns the clock of one study, over all its runs. Not thread-safe.
+class BudgetUse:
+    """Owns the clock of one study over all its runs. Not thread-safe.
 
-    What the finals will take at the pace so far, but not more than a share, is kept from the search.
+    The search leaves the finals the hours that they will take at the pace so far, up to a maximum share.
     """
 
     def __init__(
         self, study: Study, settings: SearchSettings, *, gpu_share: float, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
-        """gpu_share: of one GPU, that each trial has from now on; 0 without. Raises StudyError."""
+        """gpu_share: share of one GPU that each trial has from now on; 0 without a GPU. Raises StudyError."""
         self._study = study
         self._settings = settings
         self._clock_s = clock_s
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
-        self._said = False
+        self._logged = False
         study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._trained_s()))
 
     def elapsed_s(self) -> float:
@@ -38,15 +39,15 @@ class Spending:
         return self._elapsed_before_s + self._clock_s() - self._started_s
 
     def save(self) -> None:
-        """Keeps the clock in the study."""
+        """Store the clock in the study."""
         self._study.set_elapsed_s(self.elapsed_s())
 
     def lost(self, reports: Sequence[EpochReport]) -> None:
-        """These epochs were just taken back, to be trained again: their GPU time stays spent."""
+        """Account for epochs that were just dropped and will be trained again. Their GPU time stays spent."""
         self._study.set_gpu_meter(self._study.gpu_meter.with_lost(trained_s(reports)))
 
     def budget(self) -> BudgetState:
-        """What is left; once exhausted it stays so, as recorded."""
+        """What is left of the budget. The study records exhaustion, and an exhausted budget stays so."""
         records, study = self._study.records(), self._study
         finals_exhausted = study.finals_exhausted or self._hours_are_over(0.0) or self._gpu_hours_are_over(0.0)
         reserve = self._reserve()
@@ -58,12 +59,12 @@ class Spending:
         return BudgetState(trials_left, exhausted=exhausted, finals_exhausted=finals_exhausted)
 
     def is_out_of_time(self, number: int) -> bool:
-        """True where the wall-clock is used up for a running trial, so that it should end with the epoch it has just
-        reported, wherever its next rung is. Says so once, and has it recorded.
+        """True if a running trial should stop after the epoch it has just reported, because `hours` are used up.
 
-        The baseline goes to its end whatever that takes, and so does the trial that is carried there as the best of
-        those left: the two make a search worth its time, and are all by which it may be late, beside one epoch of each
-        other. GPU-hours are a price and no appointment: what runs goes on to its rung.
+        Logs this once and records it in the study. The baseline and the trial that is run to its end as the best one
+        left always finish, since they make the search worth its time. So a search exceeds its hours by these two
+        trainings and one epoch of every other trial at most. GPU-hours are a price rather than a deadline: running
+        trials continue to their rung.
         """
         record = self._study.record(number)
         if self._settings.budget.hours is None:
@@ -73,15 +74,16 @@ class Spending:
         if not self._hours_are_over(0.0 if record.repeats is not None else self._reserve()):
             return False
         self.budget()
-        if not self._said:
-            self._said = True
+        if not self._logged:
+            self._logged = True
             _log.info(
-                "search.budget.hours: %g are used up: running trials end with their epoch", self._settings.budget.hours
+                "search.budget.hours (%g) are used up: running trials stop after their current epoch",
+                self._settings.budget.hours,
             )
         return True
 
     def _reserve(self) -> float:
-        """Seconds of training that the finals are due, as a share of what was trained so far."""
+        """Seconds of training that the finals still need, as a share of the seconds trained so far."""
         records, trained = self._study.records(), self._trained_s()
         return due_s(records, self._settings.finalists) / trained if trained else 0.0
 
@@ -89,8 +91,8 @@ class Spending:
         return sum(trained_s(record.reports) for record in self._study.records())
 
     def _hours_are_over(self, reserve: float) -> bool:
-        return is_used_up(self.elapsed_s() / 3600, self._settings.budget.hours, reserve)
+        return is_used_up(self.elapsed_s() / _S_PER_HOUR, self._settings.budget.hours, reserve)
 
     def _gpu_hours_are_over(self, reserve: float) -> bool:
         used_s = self._study.gpu_meter.used_s(self._trained_s())
-        return is_used_up(used_s / 3600, self._settings.budget.gpu_hours, reserve)
+        return is_used_up(used_s / _S_PER_HOUR, self._settings.budget.gpu_hours, reserve)

@@ -1,4 +1,4 @@
-"""Who watches a search: TensorBoard's event files and the terminal, told once the study has recorded."""
+"""Shows a search in TensorBoard and the terminal, after the study has recorded each change."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from search.study.study import Study
 
 
 @contextmanager
-def _without_disk_faults() -> Iterator[None]:
-    """What TensorBoard was not told for want of room or of the folder, it is told when the search ends or goes on."""
+def _ignoring_disk_faults() -> Iterator[None]:
+    """Ignores a full disk and a missing folder: TensorBoard catches up when the search ends or resumes."""
     try:
         yield
     except OSError as error:
@@ -26,14 +26,14 @@ def _without_disk_faults() -> Iterator[None]:
 
 
 class Progress(Protocol):
-    """What shows the search in the terminal."""
+    """Shows the search in the terminal."""
 
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
-        """The search as it stands now."""
+        """Show the current state of the search."""
 
 
 def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: GpuMeter) -> Spent:
-    """What the search has used of its budget. `gpus`: where trials have none now, the hours of trials are counted."""
+    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours."""
     trained = sum(trained_s(record.reports) for record in records)
     return Spent(
         device_hours=(gpus.used_s(trained) if gpus.share else trained) / 3600,
@@ -45,9 +45,12 @@ def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s
     )
 
 
-class Watch:
-    """Passes on what happens; keeps nothing that the study does not hold. Making one brings TensorBoard up to date with
-    the study, whose last driver may have been killed between recording and telling, or have met a full disk."""
+class ProgressListener:
+    """Passes each event to TensorBoard and the terminal. Holds no state beyond the study's.
+
+    Creating one brings TensorBoard up to date: the last driver may have been killed after recording a change, or may
+    have met a full disk.
+    """
 
     def __init__(self, experiment: Experiment, study: Study, events: TensorBoardWriter, progress: Progress) -> None:
         self._experiment = experiment
@@ -57,45 +60,46 @@ class Watch:
         self._catch_up()
 
     def started(self, number: int) -> None:
-        """A segment was handed out; a trial's first one enters it in TensorBoard's table."""
+        """A segment was handed out. A trial's first segment adds it to TensorBoard's table."""
         record = self._study.record(number)
         if record.attempts == 1:
-            with _without_disk_faults():
+            with _ignoring_disk_faults():
                 self._events.trial_started(number, record.params)
         self._show()
 
     def reported(self, number: int, report: EpochReport) -> None:
         """An epoch was recorded."""
-        with _without_disk_faults():
+        with _ignoring_disk_faults():
             self._events.epoch(number, report)
         self._show()
 
     def fell_back(self, number: int) -> None:
-        """Epochs were taken back: its curves end where it goes on."""
-        with _without_disk_faults():
+        """Epochs were dropped: the trial's curves end where it continues."""
+        with _ignoring_disk_faults():
             self._events.catch_up(self._study.record(number))
         self._show()
 
     def ended(self, number: int) -> None:
-        """A segment ended; what is complete or failed for good gets its metrics in TensorBoard's table.
+        """A segment ended. A trial that is complete or infeasible gets its metrics in TensorBoard's table.
 
-        TensorBoard keeps the first end that it is told. What may still be tried again is told when the search ends.
+        TensorBoard keeps the first result of a trial, so a failure that may still be retried is written only when the
+        search ends.
         """
         record = self._study.record(number)
         is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
         if is_over and not may_be_retried(record):
-            with _without_disk_faults():
+            with _ignoring_disk_faults():
                 self._events.trial_ended(record)
         self._show()
 
     def finished(self) -> None:
-        """The search is over: what was left paused is pruned, and gets its metrics too."""
+        """The search is over: trials left paused are pruned, and get their metrics too."""
         self._catch_up()
         self._show()
 
     def _catch_up(self) -> None:
         for record in self._study.records():
-            with _without_disk_faults():
+            with _ignoring_disk_faults():
                 self._events.catch_up(record)
 
     def _show(self) -> None:

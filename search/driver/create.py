@@ -1,4 +1,4 @@
-"""Where studies come from: photos scanned, the one split made, the experiment frozen, and the folder appears whole."""
+"""Creates studies: scans the photos, makes the split, freezes the experiment and publishes the folder atomically."""
 
 import os
 import re
@@ -30,19 +30,18 @@ from search.study.journal import LOCK_NAME, WriterLock
 from search.study.study import Study
 
 _RANDOM = "[a-z0-9_]{8}"
-"""What mkdtemp adds to a name."""
+"""Suffix that mkdtemp adds to a name."""
 _YOUNG_S = 60.0
-"""Longer than a creator needs between making its draft and holding it."""
+"""Longer than a creator needs between making its draft and locking it."""
 _SET_ASIDE = ".old-"
-"""Between the name of a study that is being replaced and the same; no study's own name has a dot."""
+"""Separates the name of a replaced study from its random suffix. Study names contain no dot."""
 
 
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
-    """Scans the photos, makes the one split, and lets the study's folder appear whole.
+    """Scan the photos, make the split and publish the study's folder atomically.
 
-    What is to be searched is then the study's own copy of the experiment, see `open_experiment`. Raises StudyError
-    where the study exists already, DataError where the photos cannot be used, ConfigError where an augmentation policy
-    cannot.
+    The search then uses the study's own copy of the experiment, see `open_experiment`. Raises StudyError if the study
+    exists already, DataError for unusable photos and ConfigError for an unusable augmentation policy.
     """
     folder = _place(experiment)
     if folder.root.exists() and not replace:
@@ -53,7 +52,7 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
 
 
 def is_untouched(folder: StudyFolder) -> bool:
-    """True for a study of which nothing would be lost: no trial of it was begun. Its first run failed before."""
+    """True for a study without any trial, so that deleting it loses nothing. Its first run failed early."""
     if not folder.log.is_file() or folder.retrain.exists():
         return False
     study = Study.open(folder.root, read_only=True)
@@ -61,35 +60,35 @@ def is_untouched(folder: StudyFolder) -> bool:
 
 
 def study_of(experiment: Experiment) -> StudyFolder | None:
-    """The experiment's study, where one stands there that is more than untouched; None where it is to be created."""
+    """The folder of the experiment's study, or None if it does not exist or is untouched."""
     folder = _place(experiment)
     return None if not folder.root.exists() or is_untouched(folder) else folder
 
 
 def open_recording(experiment: Experiment) -> StudyFolder:
-    """The study of a recording: made where there is none, gone on with where it stands with the same file.
+    """The study of a recording: created, or continued if it exists with the same settings.
 
-    Raises StudyError where the study of other settings stands there; else as `create_study`.
+    Raises StudyError if the folder holds a study with other settings or a search; otherwise as `create_study`.
     """
     folder = _place(experiment)
     if not folder.root.exists():
         return _create(folder, experiment, searched=True, recording=True)
     _same_settings(folder, experiment)
     if not Study.open(folder.root, read_only=True).is_recording:
-        raise StudyError(f"{folder.root} is a search: choose another name for the recording by '--set name=...'")
+        raise StudyError(f"{folder.root} is a search: choose another name for the recording with '--set name=...'")
     return folder
 
 
 def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
-    """The folder of a fixed recipe: as a study's, without trials. One that stands there with the same file is kept,
-    also where it is now to be trained with more or less patience.
+    """The folder of a fixed recipe: like a study's, but without trials.
 
-    Raises StudyError where the file has domains, or another one's results stand there.
+    An existing folder with the same settings is kept, even if the early-stopping patience differs. Raises StudyError if
+    the file has domains to search, or if the folder holds the results of other settings.
     """
     if not experiment.is_fixed:
         raise StudyError(
             f"{experiment.path} has domains to search ({', '.join(list(experiment.space.domains)[:3])}, ...):"
-            " use 'carsearch run', or fix them by '--set'"
+            " use 'carsearch run', or fix them with '--set'"
         )
     folder = _place(experiment)
     if folder.root.exists() and not replace:
@@ -101,42 +100,42 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
 def _same_settings(
     folder: StudyFolder, experiment: Experiment, *, but_for: Callable[[Mapping[str, Plain]], Mapping[str, Plain]] = dict
 ) -> None:
-    """but_for: a tree without the settings that may differ."""
+    """but_for: removes the settings that may differ from a tree."""
     same = frozen_copy(replaced(experiment, tree=but_for(experiment.tree)), folder)[0]
-    # As it was created, or as a resume has changed it since.
+    # Either the settings at creation, or those as changed by a resume.
     there = (load(folder.experiment, stored=True), open_experiment(folder))
     if same not in [replaced(one, tree=but_for(one.tree)).resolved_yaml() for one in there]:
         raise StudyError(
-            f"{folder.root} holds the results of other settings: choose another name by '--set name=...',"
-            " or start over by '--replace', which deletes them"
+            f"{folder.root} holds the results of other settings: choose another name with '--set name=...',"
+            " or start over with '--replace', which deletes them"
         )
 
 
 def exists_already(folder: StudyFolder) -> StudyError:
-    """What `run` says of a study that stands there."""
+    """The error of `run` for a study that exists already."""
     return StudyError(
-        f"{folder.root} exists already: go on with it by 'carsearch resume {folder.root}',"
-        " or start over by '--replace', which deletes it"
+        f"{folder.root} exists already: continue it with 'carsearch resume {folder.root}',"
+        " or start over with '--replace', which deletes it"
     )
 
 
 def _place(experiment: Experiment) -> StudyFolder:
-    """Where the study is, or will be, once what a killed creation of it left is gone."""
+    """The study's folder, existing or not, after removing what a killed creation left behind."""
     folder = StudyFolder(experiment.results / experiment.name)
     for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
         is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
         is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)
         if is_old or (is_draft and not _is_being_born(path)):
-            with suppress(StudyError), _held(path):  # in use: another process is at the same
+            with suppress(StudyError), _held(path):  # StudyError: another process uses it
                 if is_old and not folder.root.exists():
-                    _rename(path, folder.root)  # killed between two renames: the old study is still the study
+                    _rename(path, folder.root)  # Killed between two renames: restore the old study.
                 else:
                     shutil.rmtree(path, ignore_errors=True)
     return folder
 
 
 def _is_being_born(draft: Path) -> bool:
-    """True where its creator may not hold it yet: young, and nobody's name in it, which is written once it is held."""
+    """True if a draft's creator may not have locked it yet: it is young, and its lock file names no process."""
     with suppress(FileNotFoundError):
         if (draft / LOCK_NAME).stat().st_size:
             return False
@@ -157,13 +156,13 @@ def _create(
     experiment.results.mkdir(parents=True, exist_ok=True)
     draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
     try:
-        # The lock is held until the folder has its name: nobody sweeps a draft that somebody fills.
+        # The lock is held until the folder has its final name, so that no other process deletes the draft.
         with _owner(draft, experiment, searched=searched, recording=recording) as study:
             _fill(draft, experiment)
             if study:
                 keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
-            draft.root.chmod(0o755)  # mkdtemp makes it private; results are as readable as their parent
+            draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
             _sync_all(draft.root)
             _publish(draft, folder, replace=replace)
     finally:
@@ -173,7 +172,7 @@ def _create(
 
 @contextmanager
 def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
-    """Holds the draft's lock: by the study in it, or, where nothing is searched, by itself."""
+    """Hold the draft's lock. A search holds it through its study; a fixed recipe has no study."""
     if not searched:
         with _held(draft.root):
             yield None
@@ -203,7 +202,7 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> None:
 
 
 def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
-    """Every photo read once, and the one split made. Raises DataError where nothing can be trained of them."""
+    """Read every photo once and make the split. Raises DataError if the photos cannot be trained on."""
     with guarded():
         data = experiment.data
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
@@ -216,7 +215,7 @@ def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
 
 
 def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:
-    """Writes the experiment, and the files that it owns, as they will read from where the draft is published."""
+    """Write the experiment and its augmentation policies. Their paths are those of the published folder."""
     text, copies = frozen_copy(experiment, published)
     draft.experiment.write_text(text, encoding="utf-8")
     for name, content in copies.items():
@@ -225,15 +224,15 @@ def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolde
 
 
 def _sync_all(root: Path) -> None:
-    """Everything is on disk before the folder gets its name: after a power cut it is whole or not there."""
+    """Sync everything before the folder gets its name: after a power cut it is complete or absent."""
     for path in (*root.rglob("*"), root):
         sync(path)
 
 
 def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
-    """Renames the finished draft into place; what `--replace` removes goes only once the new one stands there.
+    """Rename the finished draft into place. With `replace`, the old folder is deleted only afterwards.
 
-    Raises StudyError where a driver or a final training is at work in the old one, and where it appeared meanwhile.
+    Raises StudyError if a driver or a final training is using the old folder, or if a folder has appeared meanwhile.
     """
     if not folder.root.exists():
         _rename(draft.root, folder.root)
@@ -252,6 +251,6 @@ def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """A study's folder gets or loses its name, for good."""
+    """Rename a study's folder durably."""
     source.rename(target)
     sync(target.parent)

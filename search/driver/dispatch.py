@@ -1,7 +1,7 @@
-"""Between policy, trials and workers: which segment is next, what a report changes, what an ending means.
+"""Connects policy, trials and workers: hands out segments, records reports and settles ended segments.
 
-One order of events for every run. A real study and a final training are driven by `StudyDispatcher`, a simulated search
-by `search.simulator.virtual_dispatch`: they differ in what a segment is and in what they write.
+The order of events is the same in every run. `StudyDispatcher` drives searches and final trainings, and
+`search.simulator.virtual_dispatch` drives simulated searches. They differ in what a segment is and in what they write.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ SegmentT = TypeVar("SegmentT")
 
 
 class Listener(Protocol):
-    """Told of a run on the driver's thread, after each change is recorded. Must not raise."""
+    """Receives the events of a run, on the driver's thread, after each change is recorded. Must not raise."""
 
     def started(self, number: int) -> None:
         """A segment was handed out."""
@@ -30,7 +30,7 @@ class Listener(Protocol):
         """An epoch was recorded."""
 
     def fell_back(self, number: int) -> None:
-        """The last epochs of a running trial were taken back, to be trained again."""
+        """The last epochs of a running trial were dropped and will be trained again."""
 
     def ended(self, number: int) -> None:
         """A segment ended: the trial is paused, complete, waiting again, or failed."""
@@ -47,7 +47,7 @@ class Started:
 
 
 class Dispatcher(ABC, Generic[SegmentT]):
-    """Owns the order of things: trials first, listeners last. Not thread-safe; an executor calls it on one thread."""
+    """Owns the order of events: trials first, listeners last. Not thread-safe: an executor calls it on one thread."""
 
     def __init__(
         self, trials: TrialBook, *, policy: Policy, max_restarts: int, listeners: tuple[Listener, ...] = ()
@@ -62,11 +62,11 @@ class Dispatcher(ABC, Generic[SegmentT]):
 
     @property
     def stopping(self) -> str | None:
-        """Why no segment is handed out any more, though the search is not over; or None."""
+        """Why no further segment is handed out although the search is not over, or None."""
         return self._stopping
 
     def stop(self, why: str) -> None:
-        """From now on no segment starts; running ones end with their next epoch. The first reason stands."""
+        """Start no further segments. Running ones stop after their next epoch. The first reason is kept."""
         self._stopping = self._stopping or why
 
     def record(self, number: int) -> TrialRecord:
@@ -74,7 +74,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         return self._trials.record(number)
 
     def next_segment(self) -> SegmentT | Literal["wait", "finished"]:
-        """Decides the next job from the records and hands it out, recorded before it starts."""
+        """Decide the next job from the records, record its segment and hand it out."""
         if self._stopping:
             return "finished"
         records = self._trials.records()
@@ -87,7 +87,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         return self._begin(job, records)
 
     def report(self, number: int, report: EpochReport) -> None:
-        """Records an epoch. One that is recorded already changes nothing."""
+        """Record an epoch. An epoch that is recorded already changes nothing."""
         report = self._before_report(number, report)
         if not self._trials.report(number, report):
             self._reported_again(number)
@@ -97,7 +97,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
             listener.reported(number, report)
 
     def fell_back(self, number: int, epoch: int) -> None:
-        """A worker found checkpoints lost, and continues after an earlier epoch, or starts again after none."""
+        """Record that a worker lost checkpoints and continues after an earlier epoch; 0 if it starts again."""
         lost = self._trials.record(number).reports[epoch:]
         self._trials.fall_back(number, epoch)
         self._lost(lost)
@@ -105,7 +105,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
             listener.fell_back(number)
 
     def segment_ended(self, number: int, outcome: Outcome) -> None:
-        """Moves the trial on: paused at its rung, complete, infeasible, failed, or to be started again."""
+        """Settle a segment: its trial is paused, complete, infeasible, failed, or waiting to start again."""
         record = self._trials.record(number)
         outcome = _checked(outcome, record)
         self._settle(record, outcome)
@@ -114,7 +114,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
             listener.ended(number)
 
     def is_out_of_time(self, number: int) -> bool:
-        """True where a running trial should end with the epoch that it has just reported."""
+        """True if a running trial should stop after the epoch it has just reported."""
         del number
         return False
 
@@ -131,7 +131,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         return self._hand_out(job, number, stop)
 
     def _hand_out(self, job: NewTrial | Repeat | Continue, number: int, stop_after_stage: int) -> SegmentT:
-        """Records the segment before it starts."""
+        """Record the segment before it starts."""
         self._before_segment(number)
         run_to_end = isinstance(job, Continue) and job.run_to_end
         attempt = self._trials.start_segment(number, stop_after_stage, run_to_end=run_to_end)
@@ -140,7 +140,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         return self._segment(Started(job, number, attempt, stop_after_stage))
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
-        """Changes the trial's state by what became of its segment."""
+        """Change the trial's state according to its segment's outcome."""
         number, cause = record.number, outcome.cause or outcome.kind
         match outcome.kind:
             case "ended":
@@ -155,57 +155,57 @@ class Dispatcher(ABC, Generic[SegmentT]):
 
     @abstractmethod
     def _budget(self) -> BudgetState:
-        """What is left to spend."""
+        """What is left of the budget."""
 
     @abstractmethod
     def _add(self, new: Proposal) -> int:
-        """Adds a proposed trial; returns its number."""
+        """Add a proposed trial; returns its number."""
 
     @abstractmethod
     def _add_repeat(self, job: Repeat) -> int:
-        """Adds a repeat of a finalist; returns its number."""
+        """Add a repeat of a finalist; returns its number."""
 
     @abstractmethod
     def _segment(self, started: Started) -> SegmentT:
-        """What the worker of a started segment needs."""
+        """All that the worker of a started segment needs."""
 
     def _blames_configuration(self, outcome: Outcome) -> bool:
-        """True where a failure is the configuration's own: its trial is infeasible, and never tried again."""
+        """True if the configuration caused the failure. Its trial is then infeasible, and never retried."""
         return outcome.kind in ("infeasible", "out_of_memory")
 
     def _traceback(self, record: TrialRecord) -> str | None:
-        """Where the traceback of a failure lies, relative to the study's folder; or None."""
+        """Path of the traceback of a failure, relative to the study's folder, or None."""
         del record
         return None
 
     def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
-        """True where no segment may start now; may also stop the run."""
+        """True if no segment may start now. May also stop the run."""
         del records
         return False
 
     def _before_segment(self, number: int) -> None:
-        """A segment is about to be recorded."""
+        """Called before a segment is recorded."""
 
     def _before_report(self, number: int, report: EpochReport) -> EpochReport:
-        """The report as it is to be recorded."""
+        """Called before an epoch is recorded; returns the report to record."""
         del number
         return report
 
     def _reported_again(self, number: int) -> None:
-        """An epoch came that was recorded already."""
+        """Called for an epoch that is recorded already."""
 
     def _after_report(self, number: int, report: EpochReport) -> None:
-        """An epoch was recorded; listeners do not know yet."""
+        """Called after an epoch was recorded, before the listeners."""
 
     def _lost(self, reports: tuple[EpochReport, ...]) -> None:
-        """These epochs were taken back."""
+        """Called after these epochs were dropped."""
 
     def _after_end(self, number: int, outcome: Outcome) -> None:
-        """A segment's end was recorded; listeners do not know yet."""
+        """Called after a segment's end was recorded, before the listeners."""
 
 
 def _checked(outcome: Outcome, record: TrialRecord) -> Outcome:
-    """The outcome; but a failure where a segment ended before its rung, since it would end so each time."""
+    """The outcome, or a failure if the segment ended before its rung, since a retry would end the same way."""
     stage = record.stop_after_stage or 0
     if outcome.kind != "ended" or record.has_ended(stage):
         return outcome

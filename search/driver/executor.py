@@ -1,4 +1,4 @@
-"""The seam between what decides and what trains. An executor owns the loop of a run."""
+"""The interface between the dispatcher, which decides, and the executors, which train and own the loop of a run."""
 
 from typing import Protocol
 
@@ -7,23 +7,22 @@ from search.worker.segment import Segment
 
 
 class Executor(Protocol):
-    """Trains the segments that a dispatcher hands out, several at once, each in a process of its own.
+    """Trains the segments that a dispatcher hands out, several at once, each in its own process.
 
     Implementations: `LocalExecutor` (this machine's processes), `search.on_ray.ray_executor.RayExecutor`.
 
-    Threads: the dispatcher is called by one thread at a time, and between two calls of `run` by none.
+    Threads: one thread at a time calls the dispatcher, and only during `run`.
 
-    Order: a segment is recorded by `next_segment` before it starts. What its worker says is recorded through an `Inbox`
-    in the order in which it was said, each message before the next one is read. Then comes one `segment_ended`, once
-    the worker's process is gone: with the outcome that the worker told, or `killed` where it told none. The exception:
-    a worker that the inbox tells to stop. Nothing has become of its segment, so its trial stays RUNNING, and the caller
-    interrupts it.
+    Order: `next_segment` records a segment before it starts. An `Inbox` records the worker's messages in order, each
+    one before the next is read. Once the worker's process is gone, the executor calls `segment_ended` once, with the
+    outcome that the worker sent, or `killed` if it sent none. The exception is a worker that the inbox tells to stop:
+    its segment has no outcome, so its trial stays RUNNING, and the caller interrupts it.
 
-    Ends: `run` returns once the dispatcher has said `finished` and no worker is left, and after a user's interrupt;
-    then `dispatcher.stopping` says so. It raises what the dispatcher raised, and ClusterError, DiskFullError or
-    StudyError where its own machinery gave up. No worker outlives the call, however it ends.
+    Ends: `run` returns once the dispatcher has answered `finished` and no worker is left, or after a user's interrupt,
+    which `dispatcher.stopping` tells. It raises what the dispatcher raised, and ClusterError, DiskFullError or
+    StudyError if the executor itself failed. No worker outlives the call, however it ends.
     """
 
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
-        """Trains until nothing is left to do or the run is told to stop."""
+        """Train until nothing is left to do or the run is told to stop."""
         ...

@@ -1,7 +1,7 @@
-"""No process outlives a killed driver: a small one of our own watches it, and ends whatever Ray left behind.
+"""A small guard process that kills all descendants of a driver when the driver is killed.
 
-Most of Ray ends by itself within 3 s of its driver's death, but the raylet's agents first try for a minute to reach a
-control store that is gone. Started by path and of the standard library alone: it costs 10 MB.
+Most Ray processes end within 3 s of their driver's death, but the raylet's agents keep trying for a minute to reach a
+control store that is gone. The guard is started by path and imports only the standard library, so it takes 10 MB.
 """
 
 import contextlib
@@ -15,78 +15,80 @@ from pathlib import Path
 from typing import IO, cast
 
 _SCAN_S = 1.0
-_FAREWELL = b"."
-"""What a driver says that ends by itself; silence, then the end of the pipe, means that it was killed."""
-_SAID = b"!"
-"""What a driver says that goes at once and has told why: as killed, but not a word more."""
+"""Pause between two scans for descendants."""
+_RELEASE = b"."
+"""Sent by a driver that ends by itself. The end of the pipe without it means that the driver was killed."""
+_KILL = b"!"
+"""Sent by a driver that ends at once and has already told its user why: kill its descendants, but print nothing."""
 
 _MARK = "CARSEARCH_DRIVER"
-"""In the environment of all that a driver starts: Ray's workers are born as nobody's children, and grow up so."""
+"""Environment variable of all processes that a driver starts. Ray detaches its workers, so they have no parent."""
 
 Identity = tuple[int, str]
-"""(process id, start time in clock ticks): an id alone may have been given to another process."""
+"""(process id, start time in clock ticks). The system may give the same id to another process later."""
 
 
 class Guard:
-    """The driver's word to its guard. Only the first one counts."""
+    """The driver's connection to its guard. Only the first message counts."""
 
     def __init__(self, pipe: IO[bytes], pid: int) -> None:
         self._pipe = pipe
         self._pid = pid
-        self._said = False
+        self._sent = False
 
     def end_descendants(self) -> None:
-        """Kills all that the driver has started, but not its guard."""
+        """Kill all processes that the driver has started, except its guard."""
         _kill(one for one in descendants(os.getpid()) if one[0] != self._pid)
 
-    def take_all(self) -> None:
-        """At its end the driver takes all its descendants along, and says itself why it ends."""
-        self._say(_SAID)
+    def kill_on_close(self) -> None:
+        """Let the guard kill all descendants when the driver ends, without printing `last_words`."""
+        self._send(_KILL)
 
-    def farewell(self) -> None:
-        """The driver goes on without a guard, and whatever it has started lives on."""
-        self._say(_FAREWELL)
+    def release(self) -> None:
+        """End the guard. The driver's descendants live on."""
+        self._send(_RELEASE)
 
     def close(self) -> None:
-        """Lets the guard do what it was told."""
+        """Close the pipe, so that the guard acts on its message."""
         with contextlib.suppress(OSError):
             self._pipe.close()
 
-    def _say(self, what: bytes) -> None:
-        if not self._said:
-            self._said = True
+    def _send(self, message: bytes) -> None:
+        if not self._sent:
+            self._sent = True
             with contextlib.suppress(OSError):
-                self._pipe.write(what)
+                self._pipe.write(message)
                 self._pipe.flush()
 
 
 @contextlib.contextmanager
 def guarded(last_words: str = "") -> Iterator[Guard]:
-    """While inside, the death of this process, SIGKILL included, takes all its descendants with it.
+    """Within this context, killing this process also kills all its descendants, even with SIGKILL.
 
-    last_words: a line for stderr, where it dies without a word of its own.
+    last_words: a line that the guard prints to stderr if this process is killed.
     """
     driver = _own_identity()
     command = [sys.executable, "-I", "-S", str(Path(__file__)), *driver, last_words]
     before = os.environ.get(_MARK)
     os.environ[_MARK] = ":".join(driver)
-    # In a session of its own: a terminal's Ctrl-C is for the driver alone.
+    # In its own session, so that a terminal's Ctrl-C reaches only the driver.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - this very file
     guard = Guard(cast("IO[bytes]", process.stdin), process.pid)
     try:
         yield guard
     except (KeyboardInterrupt, SystemExit):
-        guard.take_all()  # nobody has waited for the descendants
+        guard.kill_on_close()  # the driver has not waited for its descendants
         raise
     finally:
-        guard.farewell()
+        guard.release()
         guard.close()
         process.wait()
         os.environ.pop(_MARK) if before is None else os.environ.update({_MARK: before})
 
 
 def _own_identity() -> tuple[str, str]:
-    """Handed to the guard: asking for its parent, it might come too late, and take init for its driver."""
+    """The driver's identity as arguments of the guard. The guard cannot ask for its parent: if the driver has died
+    already, that would be init."""
     row = _parent_and_start(os.getpid())
     return str(os.getpid()), row[1] if row else ""
 
@@ -103,19 +105,19 @@ def descendants(*roots: int) -> frozenset[Identity]:
 
 
 def _process_ids() -> list[int]:
-    """None where /proc is another namespace's: its numbers name other processes than ours."""
+    """All process ids; empty if /proc belongs to another PID namespace, whose ids name other processes than ours."""
     if Path("/proc/self").readlink().name != str(os.getpid()):
         return []
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _parent_and_start(pid: int) -> tuple[int, str] | None:
-    """Fields 4 and 22 of /proc/<pid>/stat; None once the process is gone."""
+    """Parent and start time, fields 4 and 22 of /proc/<pid>/stat; None once the process is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
+    fields = text.rpartition(")")[2].split()  # The name in field 2 may contain blanks and parentheses.
     return int(fields[1]), fields[19]
 
 
@@ -130,31 +132,32 @@ def _kill(processes: Iterable[Identity]) -> None:
 
 
 def _watch(driver: Identity, last_words: str) -> None:
-    """The guard's whole life."""
+    """The guard's main loop."""
     seen: frozenset[Identity] = frozenset()
-    said = b""
-    pause_s = 0.0  # the first look is at once
-    while said != _FAREWELL:
+    message = b""
+    pause_s = 0.0  # The first scan is immediate.
+    while message != _RELEASE:
         if select.select([sys.stdin], [], [], pause_s)[0]:
-            heard = os.read(sys.stdin.fileno(), 1)
-            if not heard:
+            received = os.read(sys.stdin.fileno(), 1)
+            if not received:
                 break
-            said = heard
+            message = received
         pause_s = _SCAN_S
-        # All that ever descended from it and lives: with a raylet that dies, its agents lose their place in the tree.
+        # All living processes that ever were descendants: when a raylet dies, its agents drop out of the tree.
         seen = frozenset(filter(_lives, seen)) | _below(driver)
-    if said == _FAREWELL:
+    if message == _RELEASE:
         return
     _end_all(seen, driver)
-    if last_words and not said:
+    if last_words and not message:
         with contextlib.suppress(OSError):
             os.write(2, f"{last_words}\n".encode())
 
 
 def _end_all(known: frozenset[Identity], driver: Identity) -> None:
-    """Kills them, all below them and all that bears the driver's mark: also what was born since it last looked.
+    """Kill the known processes, their descendants and all with the driver's mark, including those started since the
+    last scan.
 
-    Stopped first: what is killed while its child is being born leaves an orphan.
+    All are stopped first: a process that is killed while it forks leaves an orphan.
     """
     me = os.getpid()
     stopped: set[Identity] = set()
@@ -167,18 +170,18 @@ def _end_all(known: frozenset[Identity], driver: Identity) -> None:
 
 
 def _marked(driver: Identity) -> frozenset[Identity]:
-    """All living processes that began with the driver's mark."""
+    """All living processes that started with the driver's mark in their environment."""
     mark = f"{_MARK}={':'.join((str(driver[0]), driver[1]))}".encode()
     found = set()
     for pid in _process_ids():
-        with contextlib.suppress(OSError):  # gone, or another user's
+        with contextlib.suppress(OSError):  # the process is gone or belongs to another user
             if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and (row := _parent_and_start(pid)):
                 found.add((pid, row[1]))
     return frozenset(found)
 
 
 def _signal(one: Identity, number: signal.Signals) -> bool:
-    """False where it is gone."""
+    """Send a signal. Returns False if the process is gone."""
     if not _lives(one):
         return False
     with contextlib.suppress(ProcessLookupError):
@@ -187,9 +190,9 @@ def _signal(one: Identity, number: signal.Signals) -> bool:
 
 
 def _below(driver: Identity) -> frozenset[Identity]:
-    """Nothing where the driver is gone: another process may have its id by now.
+    """The driver's descendants; empty if the driver is gone, since another process may have its id by now.
 
-    Process 1 may be a driver, as a container's entrypoint is; the machine's own has another start than any driver.
+    A driver may be process 1, as the entrypoint of a container is. The machine's own init has another start time.
     """
     found = descendants(driver[0])
     return found if _lives(driver) else frozenset()

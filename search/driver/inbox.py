@@ -1,4 +1,4 @@
-"""Messages of workers, turned into calls of the dispatcher: one place for every executor."""
+"""Turns messages of workers into calls of the dispatcher, for every executor."""
 
 from typing import Any, Literal
 
@@ -10,8 +10,7 @@ from search.worker.segment import Fallback, Message, Notice
 _log = get_logger(__name__)
 
 Answer = Literal["go on", "stop", "out of time"]
-"""What its worker does next. `stop`: end now, and nothing has become of the segment. `out of time`: end now, with that
-outcome."""
+"""What the worker does next. `stop`: end now, without an outcome. `out of time`: end now, with that outcome."""
 
 
 class Inbox:
@@ -22,23 +21,23 @@ class Inbox:
         self._noticed: set[Notice] = set()
 
     def take(self, number: int, message: Message) -> Answer:
-        """Records one message of a trial's segment, any but its outcome, before the worker may go on.
+        """Record one message of a segment, except its outcome, before the worker continues.
 
-        A segment ends by itself at its rung. It is told to end earlier only after an epoch, and only where the run
-        stops or its hours are used up. Raises what the dispatcher raises.
+        A segment ends by itself at its rung. It is told to end earlier only after an epoch, if the run stops or its
+        hours are used up. Raises what the dispatcher raises.
         """
         match message:
             case EpochReport():
                 return self._epoch(number, message)
             case Fallback():
                 self._dispatcher.fell_back(number, message.epoch)
-            case Notice() if message not in self._noticed:  # once, however many trials of a node send it
+            case Notice() if message not in self._noticed:  # All trials of a node may send the same notice.
                 self._noticed.add(message)
                 _log.log(message.level, "%s", message.text)
         return "go on"
 
     def _epoch(self, number: int, report: EpochReport) -> Answer:
-        # Before the epoch is recorded: asked to stop meanwhile, the worker is in its next epoch already, and ends that.
+        # Read before recording: a worker asked to stop after this point has begun its next epoch, and finishes it.
         is_last = self._dispatcher.stopping is not None
         self._dispatcher.report(number, report)
         if is_last:

@@ -1,7 +1,7 @@
-"""This machine's own processes as an executor: no Ray. See `search.driver.executor` for the contract.
+"""An executor that trains in processes of this machine, without Ray. See `search.driver.executor` for the contract.
 
 caller's thread: dispatcher, study, signals
-  └─ a thread per running segment: supervises its child, and passes on what that says
+  └─ one thread per running segment: supervises its child and passes on its messages
        └─ child: one segment, forked from the process's fork server
 """
 
@@ -21,15 +21,15 @@ from search.worker.entry import child_main
 from search.worker.segment import LOST, Message, Outcome, Segment
 from search.worker.supervisor import worker_messages
 
-_LOOK_S = 0.2
-"""How often the loop looks for signals and asks for another segment while no worker says anything."""
+_POLL_S = 0.2
+"""How often the loop checks for signals and asks for another segment while no message arrives."""
 
 Main = Callable[[Segment, Connection, Connection], None]
-"""A child's main function, to be found by name in a module."""
+"""A child's main function. It must be importable by name."""
 
 
 class LocalExecutor:
-    """Runs each segment in a child of this process. Call `run` on the main thread, which hears of Ctrl-C."""
+    """Runs each segment in a child of this process. Call `run` on the main thread, which receives Ctrl-C."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class LocalExecutor:
         main: Main = child_main,
         whose: Callable[[Segment], str] = lambda _: "the trial",
     ) -> None:
-        """whose: a segment's child, for the cause of its death."""
+        """whose: names a segment's training in the cause of its child's death."""
         self._slots = slots
         self._interrupts = interrupts
         self._main = main
@@ -47,7 +47,7 @@ class LocalExecutor:
 
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
-        with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
+        with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
             loop = _Loop(dispatcher, self._slots, self._start)
             try:
                 while loop.is_busy():
@@ -60,50 +60,50 @@ class LocalExecutor:
         if self._interrupts.error is not None:
             raise self._interrupts.error
 
-    def _start(self, segment: Segment, heard: "queue.SimpleQueue[_Said]") -> "_Worker":
-        worker = _Worker(segment, self._main, self._whose(segment), heard)
+    def _start(self, segment: Segment, messages: "queue.SimpleQueue[_Event]") -> "_Worker":
+        worker = _Worker(segment, self._main, self._whose(segment), messages)
         worker.start()
         return worker
 
 
 class _Worker(threading.Thread):
-    """Supervises one segment's child. What it puts into the queue, the loop answers before the child is read again."""
+    """Supervises one segment's child. The loop answers each message before the next one is read from the child."""
 
-    def __init__(self, segment: Segment, main: Main, whose: str, heard: "queue.SimpleQueue[_Said]") -> None:
+    def __init__(self, segment: Segment, main: Main, whose: str, messages: "queue.SimpleQueue[_Event]") -> None:
         super().__init__(name=f"segment-{segment.number}", daemon=True)
         self.segment = segment
         self.outcome: Outcome | None = None
-        """What became of the segment, as far as is known."""
+        """The segment's outcome as far as it is known, or None."""
         self.is_stopped = False
-        """Told to end with its epoch: nothing has become of the segment."""
+        """True if the worker was told to stop after its epoch; the segment then has no outcome."""
         self._main = main
         self._whose = whose
-        self._heard = heard
+        self._messages = messages
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._is_over = threading.Event()
 
     def run(self) -> None:
-        """The thread's whole life."""
+        """The thread's main function."""
         try:
             messages = worker_messages(self.segment, self._main, whose=self._whose, raise_if_due=self._raise_if_over)
             with contextlib.closing(messages):
                 for message in messages:
-                    self._heard.put((self, message))
+                    self._messages.put((self, message))
                     if not self._answers.get():
                         break
         except _OverError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever keeps a child from being supervised is its death
+        except Exception as error:  # noqa: BLE001 - a child that cannot be supervised counts as dead
             self.outcome = Outcome("killed", f"{type(error).__name__}: {error}".splitlines()[0])
         finally:
-            self._heard.put((self, None))
+            self._messages.put((self, None))
 
     def answer(self, *, goes_on: bool) -> None:
-        """The last message is recorded; with False, the child ends."""
+        """Acknowledge the last message, which is recorded. With goes_on=False, the child ends."""
         self._answers.put(goes_on)
 
     def end(self) -> None:
-        """Ends the child, whatever it does."""
+        """End the child at once."""
         self._is_over.set()
         self._answers.put(False)
 
@@ -113,15 +113,15 @@ class _Worker(threading.Thread):
 
 
 class _OverError(Exception):
-    """The run is over: a child is not waited for any more."""
+    """The run is over, so its children are no longer waited for."""
 
 
-_Said = tuple[_Worker, Message | None]
-"""A worker and its message; None: its process is gone."""
+_Event = tuple[_Worker, Message | None]
+"""A worker and its message, or None once its process is gone."""
 
 
 class _Loop:
-    """The segments under way, all on the caller's thread."""
+    """The running segments. All methods run on the caller's thread."""
 
     def __init__(self, dispatcher: Dispatcher[Segment], slots: Slots, start: Callable[[Segment, Any], _Worker]) -> None:
         self._dispatcher = dispatcher
@@ -129,11 +129,11 @@ class _Loop:
         self._threads = slots.threads
         self._free = list(slots.gpus)
         self._start = start
-        self._heard: queue.SimpleQueue[_Said] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
 
     def is_busy(self) -> bool:
-        """Hands out what there is to hand out; False once that is nothing and no worker is left."""
+        """Hand out segments to free slots. Returns False once the run is finished and no worker is left."""
         is_finished = False
         while self._free and not is_finished:
             segment = self._dispatcher.next_segment()
@@ -143,28 +143,28 @@ class _Loop:
                 is_finished = True
             else:
                 own = replace(segment, threads=self._threads, gpu=self._free.pop(0))
-                self._workers.append(self._start(own, self._heard))
+                self._workers.append(self._start(own, self._messages))
         return bool(self._workers) or not is_finished
 
     def step(self) -> None:
-        """Waits a little for a worker to say something, and records it."""
+        """Wait briefly for a message and record it."""
         try:
-            worker, message = self._heard.get(timeout=_LOOK_S)
+            worker, message = self._messages.get(timeout=_POLL_S)
         except queue.Empty:
             return
         if message is None:
-            self._gone(worker)
+            self._handle_exit(worker)
         else:
-            self._said(worker, message)
+            self._handle(worker, message)
 
     def end_all(self) -> None:
-        """Ends what is left, and waits until it is gone."""
+        """End the remaining workers and wait until they are gone."""
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
             worker.join()
 
-    def _said(self, worker: _Worker, message: Message) -> None:
+    def _handle(self, worker: _Worker, message: Message) -> None:
         if isinstance(message, Outcome):
             worker.outcome = message
             worker.answer(goes_on=True)
@@ -175,7 +175,7 @@ class _Loop:
             worker.outcome = Outcome("out_of_time")
         worker.answer(goes_on=answer == "go on")
 
-    def _gone(self, worker: _Worker) -> None:
+    def _handle_exit(self, worker: _Worker) -> None:
         worker.join()
         self._workers.remove(worker)
         self._free.insert(0, worker.segment.gpu)

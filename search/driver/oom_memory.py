@@ -1,4 +1,4 @@
-"""What the study remembers of memory: asked when a segment is handed out, told when one had no room."""
+"""The study's records of segments that ran out of memory. They decide the micro-batches of later segments."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,48 +7,52 @@ from functools import reduce
 from typing import Any
 
 from carcls.config import TrainConfig
-from search.policy.oom import TRIES_OF_THE_FEWEST, Refusal, has_next, remember
+from search.policy.oom import SMALLEST_BATCH_TRIES, OomRecord, merged, worth_retrying
 from search.study.study import Study
 from search.worker.segment import Outcome
 
-_REFUSALS = "memory_refusals"
-"""Under which the study keeps them."""
+_STORED_RECORDS = "memory_refusals"
+"""Key of the study's value."""
 
 
-class Refusals:
-    """Kept with the study, so that every later trial, and every later driver, starts with what fits."""
+class OomMemory:
+    """Stored in the study, so that later trials and later drivers start with a micro-batch that fits."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
 
     def known(self, config: TrainConfig) -> list[dict[str, Any]]:
-        """What a worker needs to know for this configuration, as JSON; by device, for who will train it is not known
+        """The records that apply to this configuration, as JSON. They cover all devices, since the worker is not known
         yet."""
-        return [refusal.to_json() for refusal in self._read() if refusal.place.backbone == config.backbone]
+        return [record.to_json() for record in self._read() if record.key.backbone == config.backbone]
 
     def add(self, config: TrainConfig, outcome: Outcome) -> bool:
-        """Keeps what a segment's end says; True where another try is worth it, False where the configuration is
-        infeasible, and for an outcome of another kind."""
-        if outcome.refusal is None:
+        """Store the record of a segment that ran out of memory.
+
+        Returns True if another try may fit; False if the configuration is infeasible, or for other outcomes.
+        """
+        if outcome.oom_record is None:
             return False
-        new = Refusal.from_json(outcome.refusal)
-        self._write(remember(self._read(), new))
-        return has_next(config, new)
+        new = OomRecord.from_json(outcome.oom_record)
+        self._write(merged(self._read(), new))
+        return worth_retrying(config, new)
 
-    def begin_again(self, others: Iterable[Refusal] = ()) -> None:
-        """Before another call: what others know is known here too, and even the fewest photos are worth one more try,
-        for there may be more memory now."""
-        kept = reduce(remember, others, self._read())
-        self._write(tuple(replace(refusal, tries=min(refusal.tries, TRIES_OF_THE_FEWEST - 1)) for refusal in kept))
+    def reset_tries(self, others: Iterable[OomRecord] = ()) -> None:
+        """Add records of another study, and allow the smallest micro-batch one more try, since there may be more memory
+        now."""
+        kept = reduce(merged, others, self._read())
+        self._write(tuple(replace(record, tries=min(record.tries, SMALLEST_BATCH_TRIES - 1)) for record in kept))
 
-    def all(self) -> tuple[Refusal, ...]:
-        """Of every device and backbone."""
+    def all(self) -> tuple[OomRecord, ...]:
+        """The records of all devices and backbones."""
         return self._read()
 
-    def _write(self, refusals: Sequence[Refusal]) -> None:
-        text = json.dumps([refusal.to_json() for refusal in refusals])
-        if text != (self._study.get_value(_REFUSALS) or "[]"):
-            self._study.set_value(_REFUSALS, text)
+    def _write(self, records: Sequence[OomRecord]) -> None:
+        text = json.dumps([record.to_json() for record in records])
+        if text != (self._study.get_value(_STORED_RECORDS) or "[]"):
+            self._study.set_value(_STORED_RECORDS, text)
 
-    def _read(self) -> tuple[Refusal, ...]:
-        return tuple(Refusal.from_json(values) for values in json.loads(str(self._study.get_value(_REFUSALS) or "[]")))
+    def _read(self) -> tuple[OomRecord, ...]:
+        return tuple(
+            OomRecord.from_json(values) for values in json.loads(str(self._study.get_value(_STORED_RECORDS) or "[]"))
+        )

@@ -1,4 +1,4 @@
-"""Where the segments of a run are trained."""
+"""The place where a run trains its segments: this machine or a Ray cluster."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,11 +11,11 @@ from search.driver.study_dispatch import WorkerSettings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An executor, and the resources that it gives each segment."""
+    """An executor and the settings of its workers."""
 
     executor: Executor
     worker: WorkerSettings
 
 
 OpenPlace = Callable[[Interrupts], AbstractContextManager[Place]]
-"""Connects to a place for one run, whose Ctrl-C the argument counts, and disconnects."""
+"""Opens a place for one run and closes it afterwards. The argument counts the run's Ctrl-C."""

@@ -1,32 +1,31 @@
-"""Where trainings run side by side on this machine. Pure."""
+"""How concurrent trainings share this machine. Pure."""
 
 from dataclasses import dataclass
 
 _MOST_THREADS = 4
-"""More speed up small-batch training little, so that two trainings at once do better; as in a search on CPUs."""
+"""More threads hardly speed up small-batch training, so two concurrent trainings are faster; as in a search on CPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Places for one training each, all alike but for their GPU."""
+    """Slots for one training each. They differ only in their GPU."""
 
     threads: int
-    """CPU threads of each."""
+    """CPU threads of each slot."""
     gpus: tuple[int | None, ...]
-    """For each place, the number of its own among the visible GPUs; None: it has none."""
+    """For each slot, the number of its GPU among the visible ones, or None."""
 
     @property
     def gpu_share(self) -> float | None:
-        """Of one GPU's memory, that each place has; None without GPUs."""
+        """Share of one GPU's memory that each slot has; None without GPUs."""
         return None if None in self.gpus else 1.0
 
 
 def slots_for(trainings: int, *, cores: int, gpus: int, cpus_per_trial: int | None) -> Slots:
-    """Shares this machine out among so many trainings.
+    """Divide this machine among so many trainings.
 
-    With GPUs, each training has one to itself, and as many run at once as there are GPUs. On CPUs, `cpus_per_trial`
-    decides how many do, by default four. Cores that would be left over are shared out too, so that a single training
-    has all of them.
+    With GPUs, each slot has its own GPU. On CPUs, each slot has at least `cpus_per_trial` cores, by default four. The
+    remaining cores are divided too, so a single training gets all of them.
     """
     least = min(cpus_per_trial or _MOST_THREADS, cores)
     places = min(trainings, gpus or cores // least)

@@ -1,4 +1,4 @@
-"""The dispatcher of a real study: segments for workers, and what is written beside the journal."""
+"""The dispatcher of a real study: creates segments for workers, and manages the files beside the journal."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
-from search.driver.budget_use import Spending
-from search.driver.disk_room import CheckpointRoom
+from search.driver.budget_use import BudgetUse
+from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
-from search.driver.failure_streak import FailureRow
-from search.driver.oom_memory import Refusals
+from search.driver.failure_streak import FailureStreak
+from search.driver.oom_memory import OomMemory
 from search.driver.outage import Outage, missing
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -25,22 +25,22 @@ from search.study.study import Study
 from search.worker.segment import Outcome, Segment
 
 _SEED_END = 2**31
-"""No seed of a training is as large."""
+"""Seeds of trainings are below this."""
 
 
 class Failures(Protocol):
-    """What failed trainings mean for the whole run; see `FailureRow`, which is a search's."""
+    """What failed trainings mean for the whole run. `FailureStreak` is the implementation for searches."""
 
     def blames_configuration(self, outcome: Outcome) -> bool:
-        """True where a failure is the configuration's own: its trial is infeasible then, and never tried again."""
+        """True if the configuration caused the failure. Its trial is then infeasible, and never retried."""
 
     def ended(self, number: int, outcome: Outcome) -> str | None:
-        """A segment ended, and the study has it: why the run should stop, or None where it should go on."""
+        """Called after a segment's end was recorded. Returns why the run should stop, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What every segment of this run needs to know of its place."""
+    """Settings of this run that every worker needs."""
 
     threads: int
     gpu_share: float | None
@@ -48,12 +48,15 @@ class WorkerSettings:
     """The experiment's store settings, as JSON."""
     deterministic: bool
     needs_best: bool = False
-    """Whether a trial goes on from a checkpoint only where the best weights that it names are whole too."""
+    """Whether a trial continues from a checkpoint only if the best weights that it names are intact too."""
 
 
 class StudyDispatcher(Dispatcher[Segment]):
-    """Records each change in the study's journal, and looks after what lies beside it: checkpoints, probabilities,
-    budget, memory, and files that every trial needs."""
+    """Records each change in the study's journal.
+
+    It also manages checkpoints, probabilities, the budget, out-of-memory records, and outages of files that every trial
+    needs.
+    """
 
     def __init__(
         self,
@@ -65,17 +68,17 @@ class StudyDispatcher(Dispatcher[Segment]):
         worker: WorkerSettings,
         listeners: tuple[Listener, ...] = (),
         clock_s: Callable[[], float] = time.monotonic,
-        room: CheckpointRoom | None = None,
+        room: DiskRoom | None = None,
         failures: Failures | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """failures: by default those of a search, see `FailureRow`."""
+        """failures: defaults to `FailureStreak`, as in a search."""
         super().__init__(study, policy=policy, max_restarts=experiment.search.max_restarts, listeners=listeners)
         self._experiment = experiment
         self._study = study
         self._folder = folder
         self._worker = worker
-        self._room = room or CheckpointRoom(
+        self._room = room or DiskRoom(
             folder, experiment.search.checkpoints, search_policy(experiment).ladder, clock_s=clock_s
         )
         self._outage = outage or Outage(
@@ -84,87 +87,88 @@ class StudyDispatcher(Dispatcher[Segment]):
             still_wrong=lambda: missing(experiment, study, folder),
             clock_s=clock_s,
         )
-        self._spending = Spending(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
-        self._refusals = Refusals(study)
-        self._failures = failures or FailureRow(study, folder)
+        self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
+        self._oom_memory = OomMemory(study)
+        self._failures = failures or FailureStreak(study, folder)
 
     def is_out_of_time(self, number: int) -> bool:
-        """See `Spending.is_out_of_time`."""
-        return self._spending.is_out_of_time(number)
+        """See `BudgetUse.is_out_of_time`."""
+        return self._budget_use.is_out_of_time(number)
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
-        return self._spending.elapsed_s()
+        return self._budget_use.elapsed_s()
 
     def _budget(self) -> BudgetState:
-        return self._spending.budget()
+        return self._budget_use.budget()
 
     def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
-        """True where the disk is too full for another segment, or files that every trial needs are missing. Stops the
-        run where that has lasted too long."""
+        """True if the disk is too full for another segment, or files that every trial needs are missing. Stops the run
+        if that has lasted too long."""
         waits = True
-        with self._outage.noticed():
-            waits = self._room.is_short(records) or self._outage.lasts()
+        with self._outage.caught():
+            waits = self._room.is_short(records) or self._outage.is_active()
         if why := self._room.why_stop or self._outage.why_stop:
             self.stop(why)
         return waits or self.stopping is not None
 
     def _before_report(self, number: int, report: EpochReport) -> EpochReport:
         self._room.wrote(number, report)
-        self._outage.got_on(number)
+        self._outage.segment_progressed(number)
         if report.evidence is None or report.epoch <= self._study.record(number).fidelity:
             return report
-        # Before the record: whatever is recorded has its evidence. After a kill in between it is written again.
+        # Written before the record, so that every recorded epoch has its evidence. A kill in between is harmless: the
+        # epoch is trained again.
         path = self._folder.probabilities(number, report.epoch)
-        self._study.wait_for(partial(report.evidence.write, path), path)
+        self._study.write_with_retry(partial(report.evidence.write, path), path)
         return replace(report, evidence=None)
 
     def _reported_again(self, number: int) -> None:
-        with self._outage.noticed():  # what is not deleted now is after a later epoch
+        with self._outage.caught():  # files not deleted now are deleted after a later epoch
             prune_retrained(self._folder.trial(number), self._study.record(number).reports)
 
     def _after_report(self, number: int, report: EpochReport) -> None:
         del report
-        self._spending.save()
-        with self._outage.noticed():  # what is not deleted now is after a later epoch
+        self._budget_use.save()
+        with self._outage.caught():  # files not deleted now are deleted after a later epoch
             prune_checkpoints(self._folder.trial(number), self._study.record(number).reports)
             self._room.keep_quota(self._study.records())
 
     def _lost(self, reports: tuple[EpochReport, ...]) -> None:
-        self._spending.lost(reports)
+        self._budget_use.lost(reports)
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
-        """Failures that are not the trial's own interrupt it."""
+        """A failure that is not the trial's own only interrupts it."""
         number, cause = record.number, outcome.cause
         match outcome.kind:
-            case "out_of_memory" if self._refusals.add(self._study.config(number), outcome):
+            case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
-            case "unable":  # nor can any other trial
-                self._study.interrupt(number, cause or "its process cannot begin", died=False)
+            case "unable":  # no other trial can be trained either
+                self._study.interrupt(number, cause or "its process cannot start", died=False)
                 self.stop(f"no trial can be trained here: {cause}")
             case "disk_full":
                 self._study.interrupt(number, cause or "no room left on a disk", died=False)
                 self._room.refused(number, cause)
             case "unavailable":
-                self._study.interrupt(number, cause or "files that every trial needs", died=False)
-                self._outage.met(cause or outcome.kind, number)
+                self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
+                self._outage.record_fault(cause or outcome.kind, number)
             case _:
                 super()._settle(record, outcome)
 
     def _after_end(self, number: int, outcome: Outcome) -> None:
-        self._outage.ended(number)
+        self._outage.segment_ended(number)
         if why := self._failures.ended(number, outcome):
             self.stop(why)
-        with self._outage.noticed():  # what is not deleted now is after a later epoch
+        with self._outage.caught():  # files not deleted now are deleted after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
             self._room.keep_quota(self._study.records())
-        self._spending.save()
+        self._budget_use.save()
 
     def _blames_configuration(self, outcome: Outcome) -> bool:
         return self._failures.blames_configuration(outcome)
 
     def _traceback(self, record: TrialRecord) -> str | None:
-        """The output of the latest attempt; None where no process of it wrote one."""
+        """The output file of the latest attempt, or None if no process has written one."""
         name = self._folder.output_name(record.number, record.attempts - 1)
         return name if (self._folder.root / name).is_file() else None
 
@@ -175,15 +179,16 @@ class StudyDispatcher(Dispatcher[Segment]):
         )
 
     def _add_repeat(self, job: Repeat) -> int:
-        """The finalist's own configuration, whatever the experiment's would be now, with the repetition's seed."""
+        """Uses the finalist's own configuration, even if the experiment has changed since, with the repetition's
+        seed."""
         config = _with_other_seed(self._study.config(job.number), job.repetition)
         params = self._study.record(job.number).params
         return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
 
     def _before_segment(self, number: int) -> None:
-        with self._outage.noticed():  # what is not deleted now is after a later epoch
+        with self._outage.caught():  # files not deleted now are deleted after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
-        self._outage.began(number)
+        self._outage.segment_started(number)
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
@@ -203,7 +208,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
             split_digest=split_digest(self._study, of_folds=record.fold is not None),
             first_stage=record.next_stage or 0,
-            refusals=self._refusals.known(config),
+            oom_records=self._oom_memory.known(config),
             fold=record.fold,
             needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,
@@ -212,5 +217,5 @@ class StudyDispatcher(Dispatcher[Segment]):
 
 
 def _with_other_seed(config: TrainConfig, repetition: int) -> TrainConfig:
-    """Of the repetition; 0: the configuration's own."""
+    """The configuration with the seed of a repetition; 0 keeps its own seed."""
     return config.model_copy(update={"seed": (config.seed + repetition) % _SEED_END})

@@ -6,7 +6,7 @@ from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.errors import StudyError
-from search.policy.oom import Place, Refusal, has_next, micro_batch, smallest_micro_batch
+from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_batch, worth_retrying
 from search.policy.records import TrialRecord
 from search.worker.segment import Outcome
 
@@ -35,15 +35,15 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
     another process would not help, DiskFullError if the disk is full.
     """
     match outcome.kind:
-        case "out_of_memory" if outcome.refusal is not None:
-            refusal = Refusal.from_json(outcome.refusal)
-            if not has_next(config, refusal):
-                raise StudyError(no_room_text(refusal.place, outcome, config, what))
+        case "out_of_memory" if outcome.oom_record is not None:
+            record = OomRecord.from_json(outcome.oom_record)
+            if not worth_retrying(config, record):
+                raise StudyError(no_room_text(record.key, outcome, config, what))
             stage = outcome.stage or 0
-            next_try = micro_batch([refusal], config, stage, refusal.place.device) or config.batch_size
-            is_same = next_try >= refusal.photos
+            next_try = micro_batch([record], config, stage, record.key.device) or config.batch_size
+            is_same = next_try >= record.photos
             return (
-                f"no room for {refusal.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
+                f"no room for {record.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
                 f" last checkpoint with {'as many again' if is_same else f'at most {next_try}'}"
             )
         case "killed" if deaths <= max_restarts:
@@ -56,13 +56,13 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             raise StudyError(outcome.cause or f"{what} {outcome.kind} without a cause")
 
 
-def no_room_text(place: Place, outcome: Outcome, config: TrainConfig, what: str) -> str:
+def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str) -> str:
     """The smallest micro-batch does not fit in memory."""
     stage = config.stages[outcome.stage or 0].name
     cause = (outcome.cause or "").partition(";")[0]  # the rest advises a smaller batch, which would not help
     return (
         f"{what}: no room for stage {stage!r}: not even {smallest_micro_batch(config)} photos at once fit at"
-        f" {place.image_size} px through {place.backbone} on {place.device} ({cause}). Start over with --replace and"
+        f" {key.image_size} px through {key.backbone} on {key.device} ({cause}). Start over with --replace and"
         " a smaller image size or backbone (--set retrain.image_size=... for 'carsearch retrain', the file's train"
         " section for 'carsearch train'), or run the same command again where there is more memory: every finished"
         " epoch is kept"

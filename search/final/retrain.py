@@ -18,10 +18,10 @@ from dataclasses import replace as replaced
 
 from carcls.config import TrainConfig
 from carcls.system import atomic
-from search.driver.callbacks import Watch
+from search.driver.callbacks import ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.driver.place import OpenPlace, Place
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
@@ -133,10 +133,10 @@ class _FinalTraining:
         """Runs every training to its end."""
         own, study = self._folder.retrain_study, self._study
         check_files(study, own)
-        study.be_patient(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
+        study.retry_files(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
         self._requeue_trials()
         experiment = _without_limits(self._experiment)
-        watch = Watch(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
+        watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
         failures = FinalFailures(
             study,
             own,
@@ -188,12 +188,12 @@ class _FinalTraining:
         """Queues trials that ran or failed in an earlier call, and copies what the search knows of memory limits."""
         self._study.interrupt_running()
         for record in self._study.records():
-            if record.state is TrialState.FAIL and not self._study.try_again(record.number):
+            if record.state is TrialState.FAIL and not self._study.retry(record.number):
                 what = training_name(record, len(self._study.records()))
                 raise StudyError(f"{what} in {self._folder.retrain}: {record.cause}; '--replace' trains anew")
         parent = self._folder.log.exists()
-        searched = Refusals(Study.open(self._folder.root, read_only=True)).all() if parent else ()
-        Refusals(self._study).begin_again(searched)
+        searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
+        OomMemory(self._study).reset_tries(searched)
 
     @contextmanager
     def _this_machine(self, interrupts: Interrupts) -> Iterator[Place]:

@@ -6,7 +6,7 @@ from functools import partial
 
 from carcls.config import TrainConfig
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -43,7 +43,7 @@ class ScoreStep:
         """study: the final training's, with every trial complete. main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
-        self._refusals = Refusals(study)
+        self._oom_memory = OomMemory(study)
         self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
         self._rank_by = study.rank_by
         records = study.records()
@@ -61,13 +61,13 @@ class ScoreStep:
         if the user interrupted."""
         deaths = 0
         what = f"the final training in {self._folder.retrain}, being scored after its last epoch"
-        with self._interrupts.heard(lambda: None):
+        with self._interrupts.listening(lambda: None):
             while True:
                 outcome, scores = self._one_child()
                 if outcome.kind == "ended" and scores is not None:
                     return scores
                 self._raise_if_asked()
-                self._refusals.add(self._config, outcome)
+                self._oom_memory.add(self._config, outcome)
                 deaths += outcome.kind == "killed"
                 limit = self._experiment.search.max_restarts
                 self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
@@ -115,6 +115,6 @@ class ScoreStep:
             rank_by=self._rank_by,
             # An out-of-memory error while scoring counts against the last stage.
             first_stage=last_stage,
-            refusals=self._refusals.known(self._config),
+            oom_records=self._oom_memory.known(self._config),
             gpu=self._slots.gpus[0],
         )

@@ -50,7 +50,7 @@ class RayExecutor:
         tuner = self._tuner(dispatcher)
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `Interrupts` handles SIGINT
         try:
-            with self._interrupts.heard(lambda: dispatcher.stop(INTERRUPTED)):
+            with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
                 tuner.fit()
         except KeyboardInterrupt:
             dispatcher.stop(INTERRUPTED)

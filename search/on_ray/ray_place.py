@@ -55,7 +55,7 @@ def ray_place(
         executor = RayExecutor(folder, resources, deadline=deadline, interrupts=interrupts, how=how)
         yield Place(executor, worker_settings(experiment, resources))
         if interrupts.now:
-            guard.take_all()
+            guard.kill_on_close()
 
 
 def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
@@ -86,8 +86,8 @@ def _watch(guard: Guard, interrupts: Interrupts, how: str) -> ClusterWatch:
         return f"{why}; {how}, there or, with --address, elsewhere"
 
     def on_lost(why: str) -> None:
-        guard.take_all()
-        interrupts.end_by(ClusterError(lost(why)))
+        guard.kill_on_close()
+        interrupts.end_with(ClusterError(lost(why)))
 
     def give_up(why: str) -> None:
         print_emergency(f"carsearch: {lost(why)}")

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from search.driver.callbacks import Progress, Watch
+from search.driver.callbacks import Progress, ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import Experiment
@@ -47,14 +47,14 @@ def search(
     interrupts, how = Interrupts(), f"resume with 'carsearch resume {folder.root}'"
     with Study.open(folder.root) as study:
         check_files(study, folder)
-        study.be_patient(experiment.search.checkpoints.full_disk_minutes, interrupts.raise_if_due)
+        study.retry_files(experiment.search.checkpoints.full_disk_minutes, interrupts.raise_if_due)
         study.interrupt_running()
         configs = tuple(sample_configs(experiment))
         with (
             ray_place(folder, experiment, configs, address=address, interrupts=interrupts, how=how) as place,
             progress as shown,
         ):
-            watch = Watch(experiment, study, TensorBoardWriter(folder.root), shown)
+            watch = ProgressListener(experiment, study, TensorBoardWriter(folder.root), shown)
             dispatcher = StudyDispatcher(
                 experiment,
                 study,

@@ -1,1 +1,1 @@
-"""Which configuration next, and for how long: pure decisions over plain records."""
+"""Which configuration to train next, and for how long: pure decisions over plain records."""

@@ -1,39 +1,42 @@
-"""When a limit counts as used up, and what of it is kept for the finals. Pure; serves real and simulated searches."""
+"""When a limit is used up, and how much of it the finals reserve. Pure; shared by real and simulated searches."""
 
 from dataclasses import dataclass, replace
 
 _LARGEST_FINALS = 0.5
-"""Share of a budget that is set aside for the finals at most: a search that may do nothing else finds nothing."""
+"""The largest share of a budget that the finals may reserve. Without a cap, nothing would be left for the search."""
 
 
 def is_used_up(used: float, limit: float | None, reserve: float) -> bool:
-    """reserve: what is to be left over, as a share of what was used. A limit of None is never used up."""
+    """True if `used` plus the reserve reaches `limit`.
+
+    reserve: what must be left over, as a share of `used`. A limit of None is never used up.
+    """
     return limit is not None and used >= limit - min(reserve * used, _LARGEST_FINALS * limit)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuMeter:
-    """What a search has had of GPUs. A trial's share of one may change from run to run; what was spent stays spent."""
+    """GPU time used by a search. A trial's share of a GPU may change between runs; time already spent stays spent."""
 
     share: float = 0.0
-    """Of one GPU, that each trial has now; 0 without."""
+    """Share of one GPU that each trial has now; 0 without a GPU."""
     since_s: float = 0.0
-    """Seconds that trials had been trained when they got this share, less those whose epochs were lost since."""
+    """Total seconds of training when trials got this share, minus the seconds of epochs lost since."""
     before_s: float = 0.0
-    """GPU-seconds spent until then."""
+    """GPU-seconds spent before that."""
 
     def used_s(self, trained_s: float) -> float:
-        """GPU-seconds, after so many seconds of training in all."""
+        """GPU-seconds after `trained_s` seconds of training in total."""
         return self.before_s + (trained_s - self.since_s) * self.share
 
     def mean_share(self, trained_s: float) -> float:
-        """Of one GPU, that trials have had, over so many seconds of training in all."""
+        """Mean share of one GPU over `trained_s` seconds of training in total."""
         return self.used_s(trained_s) / trained_s if trained_s else self.share
 
     def with_share(self, share: float, trained_s: float) -> "GpuMeter":
-        """From now on trials have this share."""
+        """The meter once trials have this share."""
         return self if share == self.share else GpuMeter(share, trained_s, self.used_s(trained_s))
 
     def with_lost(self, lost_s: float) -> "GpuMeter":
-        """So many seconds of training count no longer as trained, their epochs being lost; they stay spent."""
+        """The meter after epochs were lost: their seconds no longer count as trained, but they stay spent."""
         return replace(self, since_s=self.since_s - lost_s)

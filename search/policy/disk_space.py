@@ -1,4 +1,4 @@
-"""Whether the disk of a study has room for another segment: a pure rule, and a memory of how long it had none."""
+"""Whether the study's disk has room for another segment, and for how long it has had none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,18 +7,21 @@ from pathlib import Path
 from carcls.store.disk import free_bytes
 
 _MARGIN_BYTES = 16 * 10**6
-"""For what is not a checkpoint: the journal above all, then the outputs of trials and the report."""
+"""Reserved for files that are not checkpoints: above all the journal, then trial outputs and the report."""
 _PROBES = 10
-"""A segment that was refused may have met another disk than the study's: within the patience this many try again."""
+"""Retries within the patience. The disk without room may be another one than the study's, so free space here does not
+tell when there is room again."""
 _FILES_OF_A_SEGMENT = 3
 """Two checkpoints that are kept and one that is being written."""
+_BYTES_PER_MB = 1e6
 
 
 def needed_bytes(*, largest_bytes: int, running: int, refused_at_bytes: int | None) -> int:
-    """What has to be free before one more segment starts.
+    """Free bytes required before one more segment starts.
 
-    largest_bytes: of the largest checkpoint of the study so far; 0 before the first. running: segments that run and
-    will write too. refused_at_bytes: what was free when a checkpoint last found no room: from then on more has to be.
+    largest_bytes: size of the study's largest checkpoint so far; 0 before the first. running: segments that are
+    running and will write too. refused_at_bytes: free bytes when a checkpoint last found no room, or None; more than
+    that must be free.
     """
     usual = _MARGIN_BYTES + (running + 1) * _FILES_OF_A_SEGMENT * largest_bytes
     return usual if refused_at_bytes is None else max(usual, refused_at_bytes + _MARGIN_BYTES)
@@ -39,7 +42,7 @@ class Shortage:
 
 
 class DiskWatch:
-    """Remembers how long the disk has been too full. Not thread-safe."""
+    """Tracks how long the disk has been too full. Not thread-safe."""
 
     def __init__(
         self, folder: Path, *, patience_s: float, clock_s: Callable[[], float], free: Callable[[Path], int] = free_bytes
@@ -54,16 +57,16 @@ class DiskWatch:
         self._full_since_s: float | None = None
 
     def wrote(self, size_bytes: int) -> None:
-        """A checkpoint of this size was written, and so found room."""
+        """Record that a checkpoint of this size found room."""
         self._largest_bytes = max(self._largest_bytes, size_bytes)
         self._refused_at_bytes = None
 
     def refused(self) -> None:
-        """A segment found no room for what it had to write, with as much free as there is now."""
+        """Record that a segment found no room for its files with the bytes that are free now."""
         self._refused_at_bytes, self._refused_at_s = self._free(self._folder), self._clock_s()
 
     def shortage(self, *, running: int) -> Shortage | None:
-        """None where one more segment may start beside those that run."""
+        """The shortage that keeps another segment from starting beside the running ones, or None."""
         free, now_s, refused = self._free(self._folder), self._clock_s(), self._refused_at_bytes
         is_probe = refused is not None and now_s - self._refused_at_s >= self._patience_s / _PROBES
         needed = needed_bytes(
@@ -73,21 +76,21 @@ class DiskWatch:
             self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
             return Shortage(self._folder, free, needed)
         if is_probe:
-            self._refused_at_s = now_s  # one at a time; whether it is still full, its checkpoint will tell
+            self._refused_at_s = now_s  # One probe at a time: its checkpoint tells whether the disk is still full.
         else:
             self._full_since_s = self._refused_at_bytes = None
         return None
 
     @property
     def is_full(self) -> bool:
-        """True from a shortage on until there is room again, as last looked at."""
+        """True if the last call of `shortage` found no room."""
         return self._full_since_s is not None
 
     @property
     def gives_up(self) -> bool:
-        """True once it has been full for longer than anybody should wait."""
+        """True once the disk has been full for longer than the patience."""
         return self._full_since_s is not None and self._clock_s() - self._full_since_s >= self._patience_s
 
 
 def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
+    return f"{size_bytes / _BYTES_PER_MB:,.1f} MB"

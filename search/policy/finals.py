@@ -1,6 +1,6 @@
-"""The finals: the best trials trained again, whole, with other seeds. Pure functions of plain records.
+"""The finals: the best trials are trained again from the start with other seeds. Pure functions of plain records.
 
-The best score of many is high by luck as well as by merit; training again draws the luck anew.
+The best of many scores is partly luck. Training the same configuration again averages that luck out.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ NO_FINALS = FinalistSettings(count=0)
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 _MEAN_DIGITS = 9
-"""Of a mean accuracy: equal counts of photos are equal whatever their parts were rounded to."""
+"""Digits of a mean accuracy. Equal counts of correct photos compare equal, however their parts were rounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueRepeat:
-    """A training that the finals still lack."""
+    """A repeat that the finals still need."""
 
     trial: TrialRecord
     """The finalist."""
@@ -35,45 +35,45 @@ class Finalist:
 
     trial: TrialRecord
     repeats: tuple[TrialRecord, ...]
-    """By repetition, from 1 on: those of the rounds that are over for all finalists."""
+    """In order of repetition, from 1; only rounds that have ended for all finalists."""
 
     @cached_property
     def ranks(self) -> tuple[Rank | None, ...]:
-        """The value of each repeat. A configuration that could not be trained again gets nothing right; what failed
-        for another reason says nothing: None."""
+        """The value of each repeat. An infeasible repeat gets the worst value; a repeat that failed for another reason
+        is None."""
         return tuple(_repeat_rank(repeat, self.trial) for repeat in self.repeats)
 
     @property
     def selected_accuracy(self) -> float:
-        """The trial's own, by which it became a finalist: picked as one of the best, and too high for that reason."""
+        """Accuracy of the original trial. It is biased upwards, since the trial was selected for it."""
         return self.trial.best.val_accuracy if self.trial.best else 0.0
 
     @property
     def repeated_accuracy(self) -> float:
-        """Mean of the repeats alone, none of which was picked for its score."""
+        """Mean accuracy of the repeats, which is free of that selection bias."""
         return _mean([accuracy for accuracy in self.accuracies if accuracy is not None])
 
     @property
     def accuracies(self) -> tuple[float | None, ...]:
-        """Of each repeat; 0 where it could not be trained, None where a machine failed."""
+        """Accuracy of each repeat: 0 if infeasible, None if it failed for another reason."""
         return tuple(_repeat_accuracy(repeat) for repeat in self.repeats)
 
     @property
     def overall_accuracy(self) -> float:
-        """Mean over the trial's own and its repeats'."""
+        """Mean accuracy over the original trial and its repeats."""
         return _mean([self.selected_accuracy, *(one for one in self.accuracies if one is not None)])
 
     @property
     def repeat_count(self) -> int:
-        """How many repeats these means are of."""
+        """Number of repeats in these means."""
         return len(self._valued)
 
     @property
     def mean_rank(self) -> Rank:
-        """Mean over the trial's own value and its repeats': what the winner is chosen by.
+        """Mean value over the original trial and its repeats. The winner has the best one.
 
-        It uses all that is known, and ranks equally many seeds of each; for trials believed alike beforehand their
-        order is that of the posterior means, which do not depend on why the first one was looked at.
+        It uses all the evidence, and every finalist has equally many seeds. With the same prior for all trials, this
+        order is that of the posterior means, and these do not depend on how the finalists were selected.
         """
         return _mean_rank([*([self.trial.best_rank] if self.trial.best_rank else []), *self._valued])
 
@@ -83,8 +83,7 @@ class Finalist:
 
 
 def finalists(trials: Sequence[TrialRecord], settings: FinalistSettings) -> list[TrialRecord]:
-    """The best `count` of those that had all their stages, ties by lower number; the baseline is with them anyhow,
-    and before them."""
+    """The baseline, then the best `count` of the complete trials. Ties go to the lower number."""
     if settings.count == 0:
         return []
     trained = [trial for trial in searched(trials) if trial.state is TrialState.COMPLETE and trial.best_rank]
@@ -94,9 +93,10 @@ def finalists(trials: Sequence[TrialRecord], settings: FinalistSettings) -> list
 
 
 def due_repeats(trials: Sequence[TrialRecord], settings: FinalistSettings) -> list[DueRepeat]:
-    """Those that were never started, in order: every finalist once, then every one again. Failed ones stay failed.
+    """The repeats that have not started yet, in order: one of each finalist, then a second of each, and so on.
 
-    In rounds, so that finals which are cut off leave equally many seeds of each.
+    Going in rounds leaves each finalist with equally many seeds if the finals are cut off. Failed repeats are not due
+    again.
     """
     chosen = finalists(trials, settings)
     started = {trial.number: len(_repeats_of(trials, trial.number)) for trial in chosen}
@@ -105,8 +105,11 @@ def due_repeats(trials: Sequence[TrialRecord], settings: FinalistSettings) -> li
 
 
 def due_s(trials: Sequence[TrialRecord], settings: FinalistSettings) -> float:
-    """Seconds of training that the due repeats would take: each as long as its finalist did, and those of finalists
-    that are still to be found as long as the others."""
+    """Estimated seconds of training for the due repeats.
+
+    A repeat takes as long as its finalist did. Repeats of finalists not yet known take as long as the known ones on
+    average.
+    """
     known = finalists(trials, settings)
     if not known:
         return 0.0
@@ -116,10 +119,10 @@ def due_s(trials: Sequence[TrialRecord], settings: FinalistSettings) -> float:
 
 
 def final_standing(trials: Sequence[TrialRecord]) -> tuple[Finalist, ...]:
-    """All that were repeated, the best mean first; ties by smaller log-loss, then by lower number.
+    """The repeated trials, the best mean first; ties go to the smaller log-loss, then to the lower number.
 
-    As of the last round that is over for all of them; empty before the first. One whose repeats all failed for reasons
-    of the machine is left out.
+    Counts the rounds that have ended for all of them; empty before the first. A trial is left out if none of its
+    repeats has a value because all failed for reasons other than the configuration.
     """
     repeated = {trial.repeats for trial in trials}
     entries = [(trial, _repeats_of(trials, trial.number)) for trial in trials if trial.number in repeated]
@@ -130,7 +133,7 @@ def final_standing(trials: Sequence[TrialRecord]) -> tuple[Finalist, ...]:
 
 
 def _repeats_of(trials: Sequence[TrialRecord], number: int) -> list[TrialRecord]:
-    """By number, which is the order in which they were started."""
+    """In order of number, which is the order in which they started."""
     return sorted((trial for trial in trials if trial.repeats == number), key=lambda trial: trial.number)
 
 
@@ -157,5 +160,5 @@ def _mean_rank(ranks: Sequence[Rank]) -> Rank:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Rounded, so that equal values in another order are equal."""
+    """Rounded, so that the order of the values does not matter."""
     return round(fsum(values) / len(values), _MEAN_DIGITS)

@@ -1,8 +1,8 @@
-"""How many photos have room at once: what was refused, by whom, and what that says of other trainings. Pure.
+"""Which micro-batch fits in memory, learned from the trials that ran out of it. Pure.
 
-A stage that ran out of memory is tried again with half the photos at once, until it fits or the fewest do not. What a
-device refused once, no trial tries on it again: neither the same stage nor one that can only need more. The fewest
-alone are tried twice: after them there is nothing left, and another process may have had the memory for a moment.
+A stage that ran out of memory is tried again with half as many photos at once, until it fits or the smallest
+micro-batch fails. No trial repeats a size that failed on a device, neither in the same stage nor in one that can only
+need more. The smallest micro-batch is tried twice, since another process may have held the memory for a moment.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,31 +12,31 @@ from typing import Any, Self
 from carcls.config import TrainConfig
 from carcls.training.min_micro_batch import min_micro_batch
 
-TRIES_OF_THE_FEWEST = 2
-"""Refused so often, one try after the other, the fewest photos never fit there.
+SMALLEST_BATCH_TRIES = 2
+"""After this many consecutive failures the smallest micro-batch counts as never fitting.
 
-Whoever refused: the system's killer looks for its victim among all processes, and a GPU that TensorFlow finds full may
-be so by another's doing likewise. Where the configuration itself is at fault, that costs one more start of a process.
+One failure proves little: the kernel's OOM killer picks among all processes, and another process may have filled the
+GPU. If the configuration is at fault, the second try costs one more start of a process.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What the memory that a stage takes for each photo depends on."""
+class OomKey:
+    """What the memory that a stage needs per photo depends on."""
 
     device: str
-    """Its kind and its memory, as `search.cluster.device` names them."""
+    """Kind and memory of the device, as `search.worker.machine_memory` names them."""
     backbone: str
     alpha: float
     precision: str
     image_size: int
     """Side in px."""
     unfreeze: float
-    """Share of the backbone's blocks that train: below them nothing is kept for the gradient."""
+    """Share of the backbone's blocks that train. Blocks below them keep no activations for the gradient."""
 
     @classmethod
     def of(cls, config: TrainConfig, stage: int, device: str) -> Self:
-        """Where one stage of a configuration trains."""
+        """The key of one stage of a configuration on a device."""
         return cls(
             device=device,
             backbone=config.backbone,
@@ -50,101 +50,102 @@ class Place:
     def _family(self) -> tuple[str, str, float, str]:
         return (self.device, self.backbone, self.alpha, self.precision)
 
-    def needs_as_much_as(self, other: "Place") -> bool:
-        """True where this one can only need more for a photo than `other`, or exactly as much."""
+    def needs_as_much_as(self, other: "OomKey") -> bool:
+        """True if this stage needs at least as much memory per photo as `other`."""
         return self._family == other._family and self.image_size >= other.image_size and self.unfreeze >= other.unfreeze
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """So many photos at once had no room there."""
+class OomRecord:
+    """A micro-batch that did not fit."""
 
-    place: Place
+    key: OomKey
     photos: int
+    """Size of the micro-batch."""
     tries: int = 1
-    """How many, one after the other, found it so: each was begun in knowledge of those before it."""
+    """Consecutive tries that failed. Each one started knowing of those before it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
-        return asdict(self)
+        return {"place": asdict(self.key), "photos": self.photos, "tries": self.tries}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_json`; without `tries`, which older studies do not have, it was one. Raises TypeError and
+        """Inverse of `to_json`. `tries` defaults to 1, since older studies do not store it. Raises TypeError and
         KeyError for anything else."""
-        return cls(Place(**values["place"]), values["photos"], values.get("tries", 1))
+        return cls(OomKey(**values["place"]), values["photos"], values.get("tries", 1))
 
 
-def refused_again(known: Iterable[Refusal], place: Place, photos: int) -> Refusal:
-    """What a try tells that found no room for so many photos, and was begun in knowledge of `known`.
+def next_record(known: Iterable[OomRecord], key: OomKey, photos: int) -> OomRecord:
+    """The record of a try that ran out of memory and had started knowing of `known`.
 
-    What others met meanwhile is not counted: a moment in which another process has the memory refuses all trials that
-    run then, and is one try.
+    Failures of other trials in the meantime do not count: one moment in which another process holds the memory fails
+    all running trials, and is one try.
     """
-    now = Refusal(place, photos)
-    before = max((refusal.tries for refusal in known if _implies(refusal, now)), default=0)
+    now = OomRecord(key, photos)
+    before = max((record.tries for record in known if _implies(record, now)), default=0)
     return replace(now, tries=before + 1)
 
 
-def remember(refusals: Sequence[Refusal], new: Refusal) -> tuple[Refusal, ...]:
-    """With one more, without those that say nothing beside it."""
-    if any(_implies(old, new) for old in refusals):
-        return tuple(refusals)
-    return (*(old for old in refusals if not _implies(new, old)), new)
+def merged(records: Sequence[OomRecord], new: OomRecord) -> tuple[OomRecord, ...]:
+    """The records with one more, without those that have become redundant."""
+    if any(_implies(old, new) for old in records):
+        return tuple(records)
+    return (*(old for old in records if not _implies(new, old)), new)
 
 
-def _implies(one: Refusal, other: Refusal) -> bool:
-    """True where whoever knows the first knows the second: no more photos, in a place that needs no more, in no fewer
-    tries."""
-    return other.place.needs_as_much_as(one.place) and one.photos <= other.photos and one.tries >= other.tries
+def _implies(one: OomRecord, other: OomRecord) -> bool:
+    """True if `one` makes `other` redundant: at most as many photos, a key that needs at most as much memory, and at
+    least as many tries."""
+    return other.key.needs_as_much_as(one.key) and one.photos <= other.photos and one.tries >= other.tries
 
 
 def smallest_micro_batch(config: TrainConfig) -> int:
-    """The fewest photos at once that can train all of its stages."""
+    """The smallest micro-batch that can train all stages of a configuration."""
     return max(min_micro_batch(config, stage) for stage in range(len(config.stages)))
 
 
-def micro_batch(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> int | None:
-    """Photos at once with which a stage is tried on a device; None: whole batches, for all that is known.
+def micro_batch(records: Iterable[OomRecord], config: TrainConfig, stage: int, device: str) -> int | None:
+    """The micro-batch with which to try a stage on a device, or None for whole batches.
 
-    Half of the least that was refused there or where no more is needed, but never below `smallest_micro_batch`. Whether
-    that was refused too often, `never_fits` tells.
+    Half of the smallest one that failed there, or in a stage that needs no more memory, but at least
+    `smallest_micro_batch`. `never_fits` tells whether that one has failed too often.
     """
-    least = _least(refusals, Place.of(config, stage, device))
+    least = _least(records, OomKey.of(config, stage, device))
     if least is None:
         return None
     fitting = max(least.photos // 2, smallest_micro_batch(config))
     return fitting if fitting < config.batch_size else None
 
 
-def micro_batches(refusals: Sequence[Refusal], config: TrainConfig, device: str) -> tuple[int | None, ...]:
+def micro_batches(records: Sequence[OomRecord], config: TrainConfig, device: str) -> tuple[int | None, ...]:
     """`micro_batch` of each stage."""
-    return tuple(micro_batch(refusals, config, stage, device) for stage in range(len(config.stages)))
+    return tuple(micro_batch(records, config, stage, device) for stage in range(len(config.stages)))
 
 
-def never_fits(refusals: Iterable[Refusal], config: TrainConfig, stage: int, device: str) -> Refusal | None:
-    """What says that a stage has no room on a device, however few go through the model at once; None: it may have.
+def never_fits(records: Iterable[OomRecord], config: TrainConfig, stage: int, device: str) -> OomRecord | None:
+    """The record that proves that a stage cannot fit on a device with any micro-batch, or None.
 
-    That is the case once the fewest that train it were refused in `TRIES_OF_THE_FEWEST` tries, there or where no more
-    is needed.
+    It says that the smallest micro-batch failed `SMALLEST_BATCH_TRIES` times, there or in a stage that needs no more
+    memory.
     """
-    place = Place.of(config, stage, device)
-    least = _least((refusal for refusal in refusals if refusal.tries >= TRIES_OF_THE_FEWEST), place)
+    key = OomKey.of(config, stage, device)
+    least = _least((record for record in records if record.tries >= SMALLEST_BATCH_TRIES), key)
     if least is None or least.photos > min(smallest_micro_batch(config), config.batch_size):
         return None
-    return replace(least, place=place)
+    return replace(least, key=key)
 
 
-def _least(refusals: Iterable[Refusal], place: Place) -> Refusal | None:
-    """Of the fewest photos that had no room there, or where no more is needed; None where nothing was refused."""
-    there = (refusal for refusal in refusals if place.needs_as_much_as(refusal.place))
-    return min(there, key=lambda refusal: refusal.photos, default=None)
+def _least(records: Iterable[OomRecord], key: OomKey) -> OomRecord | None:
+    """The record of the smallest micro-batch that failed there, or in a stage that needs no more memory; or None."""
+    there = (record for record in records if key.needs_as_much_as(record.key))
+    return min(there, key=lambda record: record.photos, default=None)
 
 
-def has_next(config: TrainConfig, refused: Refusal) -> bool:
-    """After a try that had no room: whether another one is worth it, or the configuration is infeasible.
+def worth_retrying(config: TrainConfig, refused: OomRecord) -> bool:
+    """True if another try may fit after this one ran out of memory; otherwise the configuration is infeasible.
 
-    Another one has half the photos; or as many, where fewer do not train it and `TRIES_OF_THE_FEWEST` are not over.
+    The next try has half the photos, or the smallest micro-batch again until `SMALLEST_BATCH_TRIES` are used up.
     """
-    is_fewest = min(refused.photos, config.batch_size) <= smallest_micro_batch(config)
-    return not is_fewest or refused.tries < TRIES_OF_THE_FEWEST
+    is_smallest = min(refused.photos, config.batch_size) <= smallest_micro_batch(config)
+    return not is_smallest or refused.tries < SMALLEST_BATCH_TRIES

@@ -1,5 +1,6 @@
-"""Which configuration next, and for how long, as one object: the seam through which a real search, a simulated one and
-a recording ask their questions. Implementations are pure: they keep nothing between two calls.
+"""The policy: which configuration to train next, and for how long. Real searches, simulations and recordings use it.
+
+Implementations are pure: they keep no state between calls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,36 +24,37 @@ class Proposal:
     params: Mapping[str, Value]
     is_baseline: bool = False
     repetition: int = 0
-    """Added to the configuration's seed: the same configuration once more, with another beginning and order."""
+    """Added to the configuration's seed: a repetition has another initialisation and order of photos."""
     fold: int | None = None
-    """Number of the fold that validates; None: the study's own split."""
+    """Number of the fold that validates; None for the study's own split."""
 
 
 class Policy(Protocol):
-    """Decides from records alone; whoever asks records the answer before asking again."""
+    """Decides from records alone. The caller records each decision before it asks again."""
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
-        """What a free worker does."""
+        """The job of a free worker."""
         ...
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The next new trial, asked for after a job of NewTrial."""
+        """The next new trial. Called after `next_job` has returned NewTrial."""
         ...
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
-        """Number of the stage at which a new trial stops first; it is one of the trials already."""
+        """Number of the stage after which a new trial first stops. `trials` includes the new trial."""
         ...
 
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """Trial 0 is the default recipe; the sampler proposes the others; the ladder says who goes on; then the finals."""
+    """Trial 0 is the default recipe, and the sampler proposes the others. The ladder decides which trials continue. The
+    finals come last."""
 
     space: Space
     baseline: Mapping[str, Value]
     ladder: Ladder
     sampler: str
-    """As `ask` has it."""
+    """Name of the sampler, see `ask`."""
     seed: int
     finalists: FinalistSettings = NO_FINALS
 
@@ -61,19 +63,19 @@ class SearchPolicy:
         return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first. What is proposed does not depend on repeats between the trials."""
+        """The baseline first. Repeats have no influence on the proposals."""
         number = len(searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
-        """The ladder's."""
+        """See `Ladder.first_stop`."""
         return self.ladder.as_of(trials).first_stop(stage_count)
 
 
 def search_policy(experiment: Experiment) -> SearchPolicy:
-    """The policy that an experiment file asks for."""
+    """The policy of an experiment file."""
     settings = experiment.search
     return SearchPolicy(
         space=experiment.space,

@@ -1,4 +1,4 @@
-"""What a study remembers of a trial, as plain frozen values: all that sampler, scheduler and report ever see."""
+"""Trials as plain frozen values. Sampler, scheduler and report see nothing else of a study."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ Rank = tuple[float, float]
 
 
 class TrialState(StrEnum):
-    """Where a trial stands. Optuna has no PAUSED: there a trial is RUNNING until the search is over."""
+    """State of a trial. Optuna has no PAUSED: there, a trial is RUNNING until the search is over."""
 
     WAITING = "WAITING"
-    """To be started: new, or interrupted and resumed from its last checkpoint."""
+    """To be started: either new, or interrupted and to be resumed from its last checkpoint."""
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
-    """At a rung: it may be promoted."""
+    """At a rung, from which it may be promoted."""
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
-    """Was paused when the search was finished; it stays where it is."""
+    """Ended before its last stage, usually because it was paused when the search finished."""
     FAIL = "FAIL"
 
 
 OUT_OF_TIME = "the hours of search.budget.hours were used up"
-"""Cause of a trial that was interrupted for that. It waits until the search is given more."""
+"""Cause of a trial that was interrupted because of the time limit. It waits until the search gets more hours."""
 
 _REPORT = "report:"
 _STATUS = {
@@ -42,52 +42,52 @@ _STATUS = {
     "traceback": "traceback",
     "fallbacks": "fallbacks",
 }
-"""Name in the study's journal, and in `TrialRecord`."""
+"""Names in the study's journal, mapped to those in `TrialRecord`."""
 
 
 def report_attribute(epoch: int, fallbacks: int = 0) -> str:
-    """Name under which a study stores the report of an epoch that was trained after so many fallbacks of its trial."""
+    """Name under which a study stores the report of an epoch. fallbacks: how often the trial had fallen back before."""
     return f"{_REPORT}{epoch}/{fallbacks}" if fallbacks else f"{_REPORT}{epoch}"
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study has it. `reports` are those of epochs 1, 2, ... without a gap."""
+    """One trial. `reports` are those of epochs 1, 2, ... without a gap."""
 
     number: int
     params: Mapping[str, Value]
-    """By dotted path; only the parameters that are active in this configuration."""
+    """Values by dotted path; only the parameters that are active in this configuration."""
     state: TrialState
     stage_count: int
     reports: tuple[EpochReport, ...]
     attempts: int
-    """Segments started so far: promotions, resumptions and the first."""
+    """Segments started so far: the first, promotions and resumptions."""
     infeasible: bool
-    """The configuration cannot be trained (out of memory, NaN): the sampler avoids its like."""
+    """True if the configuration cannot be trained (out of memory, NaN). The sampler avoids similar ones."""
     cause: str | None
     """Why it failed, or why it was last interrupted."""
     is_baseline: bool
     stop_after_stage: int | None = None
-    """Where the latest segment ends; None before the first."""
+    """Number of the stage at whose end the latest segment stops; None before the first segment."""
     run_to_end_at: int | None = None
-    """Trials, repeats not counted, that the study held when this one was run to its end as the best of those paused; or
+    """Number of trials in the study, without repeats, when this one was run to its end as the best paused one; or
     None."""
     deaths: tuple[int, ...] = ()
-    """Fidelity at each time that its process or node died."""
+    """The trial's fidelity at each death of its process or node."""
     traceback: str | None = None
-    """Where the traceback of its failure lies, relative to the study's folder."""
+    """Path of the traceback of its failure, relative to the study's folder."""
     repeats: int | None = None
-    """Number of the trial that it repeats, whole and with another seed; None: it was proposed by the search."""
+    """Number of the trial that this one repeats from the start with another seed; None if the search proposed it."""
     fold: int | None = None
-    """Number of the fold that validates; None: the study's own split."""
+    """Number of the fold that validates; None for the study's own split."""
     fallbacks: tuple[int, ...] = ()
-    """Each time that checkpoints were lost: the epoch after which it went on, 0 where it started again."""
+    """For each loss of checkpoints, the epoch after which the trial continued; 0 if it started again."""
 
     @classmethod
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
-        """From what a study stores: `params`, `stage_count`, `is_baseline`, `status`, and a `report:<epoch>` each.
+        """Build a record from stored attributes: `params`, `stage_count`, `is_baseline`, `status`, `report:<epoch>`.
 
-        `repeats`, `fold` and `fallbacks` may be missing, as in studies from before there were any.
+        `repeats`, `fold` and `fallbacks` may be missing, as in older studies.
         """
         status = attributes["status"]
         fallbacks = tuple(status.get("fallbacks", ()))
@@ -108,33 +108,33 @@ class TrialRecord:
         )
 
     def status(self) -> dict[str, Any]:
-        """What changes besides the reports, as JSON. One attribute, so that a change is stored whole or not at all."""
+        """All that changes besides the reports, as JSON. It is a single attribute, so that a change is atomic."""
         return {key: getattr(self, name) for key, name in _STATUS.items()}
 
     @property
     def fidelity(self) -> int:
-        """Epochs that the trial has had."""
+        """Number of epochs trained."""
         return len(self.reports)
 
     @property
     def is_run_to_end(self) -> bool:
-        """True once the trial was sent to its last stage as the best of those left paused."""
+        """True once the trial was sent to its last stage as the best one left paused."""
         return self.run_to_end_at is not None
 
     @property
     def is_cut_off(self) -> bool:
-        """True where it waits because the search's hours were used up. False for a trial that is run
-        to its end: the cause of an earlier interruption is kept."""
+        """True if the trial waits because the search's hours are used up. False for a trial that is run to its end,
+        which keeps the cause of an earlier interruption."""
         return self.state is TrialState.WAITING and self.cause == OUT_OF_TIME and not self.is_run_to_end
 
     @property
     def restarts(self) -> int:
-        """Deaths since the last recorded epoch: a trial that gets on between two deaths is not to blame."""
+        """Deaths since the last recorded epoch. Deaths with progress between them are not the trial's fault."""
         return sum(fidelity == self.fidelity for fidelity in self.deaths)
 
     @cached_property
     def best(self) -> EpochReport | None:
-        """The epoch whose weights are kept, over all stages; None without a finite one."""
+        """The epoch over all stages whose weights are kept; None without a finite one."""
         return best_report(self.reports)
 
     @property
@@ -144,21 +144,21 @@ class TrialRecord:
 
     @cached_property
     def rung(self) -> int | None:
-        """Number of the last stage that has ended; None before the first end."""
+        """Number of the last stage that has ended, or None."""
         return max((report.stage for report in self.reports if report.stage_ended), default=None)
 
     @property
     def next_stage(self) -> int | None:
-        """The stage it is in or would go on with; None after the last."""
+        """The stage that the trial is in or would continue with; None after the last."""
         stage = 0 if self.rung is None else self.rung + 1
         return stage if stage < self.stage_count else None
 
     def has_ended(self, stage: int) -> bool:
-        """True once the stage is over, as planned or early."""
+        """True once the stage is over, whether as planned or early."""
         return self.rung is not None and self.rung >= stage
 
     def rung_rank(self, stage: int) -> Rank | None:
-        """The value of the epoch that decides within one stage; None where the stage has no finite one."""
+        """The value of the epoch that decides within one stage; None without a finite one."""
         return self._rung_ranks.get(stage)
 
     @cached_property
@@ -172,7 +172,7 @@ class TrialRecord:
 
 
 def _standing(attributes: Iterable[str], fallbacks: Sequence[int]) -> list[str]:
-    """Names of the reports that count, in order of epochs: none beyond an epoch to which the trial fell back since."""
+    """Names of the reports that count, in order of epochs. Those beyond an epoch of a later fallback do not."""
     stored = frozenset(attributes)
     names: list[str] = []
     for number, epoch in enumerate((0, *fallbacks)):
@@ -183,10 +183,10 @@ def _standing(attributes: Iterable[str], fallbacks: Sequence[int]) -> list[str]:
 
 
 def searched(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Those that the search proposed: a repeat climbs no ladder, tells the sampler nothing, and counts as no trial."""
+    """The trials that the search proposed, without repeats. Ladder, sampler and trial limit ignore repeats."""
     return [trial for trial in trials if trial.repeats is None]
 
 
 def trained_s(reports: Iterable[EpochReport]) -> float:
-    """Seconds that a worker spent on these epochs: building, training and validating."""
+    """Seconds that workers spent on these epochs: building, training and validating."""
     return sum(report.seconds.total for report in reports)

@@ -1,77 +1,78 @@
-"""The ladder: rungs are stage ends, by stage number; its rules are pure functions of plain records."""
+"""The ladder of a search. A rung is the end of a stage, named by the stage's number. Pure functions of records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from search.policy.agreement import doubtful_rungs
+from search.policy.agreement import unreliable_rungs
 from search.policy.records import Rank, TrialRecord, TrialState, searched
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """How trials climb. Raises ValueError where the reduction factor keeps everything."""
+    """How trials are promoted. Raises ValueError for a reduction factor below 2, which would promote every trial."""
 
     reduction_factor: int
-    """Of the n trials that have ended a stage, the best floor(n / reduction_factor) go on."""
+    """Of the n trials that have ended a stage, the best floor(n / reduction_factor) are promoted."""
     stopping: bool = True
-    """False: nobody pauses, every trial goes straight to its last stage."""
+    """If False, no trial pauses: each one trains straight to its last stage."""
     first_rung: int = 0
-    """Number of the first stage at whose end trials are compared; whoever has fewer stages pauses nowhere."""
+    """Number of the first stage at whose end trials are compared. Trials with fewer stages never pause."""
     adaptive: bool = False
-    """True: where the order at a rung is not that at the last one, the rung compares nobody; see `agreement`."""
-    passed: frozenset[tuple[int, int]] = frozenset()
-    """(stage count, stage): trials of so many stages neither pause after that one nor are promoted; see `as_of`."""
+    """If True, trials are not compared at rungs that rank them differently from the last rung; see `agreement`."""
+    skipped: frozenset[tuple[int, int]] = frozenset()
+    """Unreliable rungs as (stage count, stage): trials with that many stages do not pause there; see `as_of`."""
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
             raise ValueError(f"reduction_factor: expected 2 or more, found {self.reduction_factor}")
 
     def as_of(self, trials: Sequence[TrialRecord]) -> Self:
-        """The rungs that are in force, as things stand."""
-        return replace(self, passed=doubtful_rungs(trials)) if self.adaptive and self.stopping else self
+        """The ladder for these trials. An adaptive one skips the rungs that they show to be unreliable."""
+        return replace(self, skipped=unreliable_rungs(trials)) if self.adaptive and self.stopping else self
 
     def first_stop(self, stage_count: int) -> int:
         """Number of the stage after which a new trial pauses or is complete."""
         return self.next_stop(0, stage_count)
 
-    def passes(self, stage: int, stage_count: int) -> bool:
-        """True where a trial of so many stages is not held back after that one."""
-        return (stage_count, stage) in self.passed
+    def skips(self, stage: int, stage_count: int) -> bool:
+        """True if trials with that many stages do not pause after this one."""
+        return (stage_count, stage) in self.skipped
 
     def next_stop(self, stage: int, stage_count: int) -> int:
-        """Number of the stage after which a trial that goes on with `stage` pauses or is complete."""
+        """Number of the stage after which a trial that continues with `stage` pauses or is complete."""
         if not self.stopping:
             return stage_count - 1
         rungs = range(max(stage, self.first_rung), stage_count - 1)
-        return next((rung for rung in rungs if not self.passes(rung, stage_count)), stage_count - 1)
+        return next((rung for rung in rungs if not self.skips(rung, stage_count)), stage_count - 1)
 
-    def places(self, ended: int) -> int:
-        """How many of the trials that have ended a stage may go on. Integers: a float logarithm loses rungs."""
+    def promotion_count(self, ended: int) -> int:
+        """Number of promotions among the trials that have ended a stage. Integer arithmetic: a float logarithm may lose
+        a rung to rounding."""
         return ended // self.reduction_factor
 
 
 def standing(trials: Sequence[TrialRecord], stage: int) -> list[TrialRecord]:
-    """All trials that have ended a stage, the best first; ties by smaller log-loss, then by lower number.
+    """All trials that have ended a stage, the best first; ties go to the smaller log-loss, then to the lower number.
 
-    Repeats are none of them. Those that failed later, and those without a finite epoch, come last: they count, but hold
-    no place.
+    Repeats are left out. Trials that failed later and those without a finite epoch come last: they count towards the
+    size of the rung, but are never promoted.
     """
     ended = [trial for trial in searched(trials) if trial.has_ended(stage)]
     return sorted(ended, key=lambda trial: (_sortable(_rank(trial, stage)), -trial.number), reverse=True)
 
 
 def promotable(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
-    """The best trial paused at a rung and among those that may go on from it; None where there is none."""
+    """The best paused trial that may be promoted from a rung, or None."""
     ranked = standing(trials, stage)
-    paused = _paused_at(stage, ranked[: ladder.places(len(ranked))])
-    return next((trial for trial in paused if not ladder.passes(stage, trial.stage_count)), None)
+    paused = _paused_at(stage, ranked[: ladder.promotion_count(len(ranked))])
+    return next((trial for trial in paused if not ladder.skips(stage, trial.stage_count)), None)
 
 
-def held_back(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
-    """The best trial paused at a rung that holds it back no more, whatever its place; None where there is none."""
+def released(trials: Sequence[TrialRecord], stage: int, ladder: Ladder) -> TrialRecord | None:
+    """The best trial paused at a rung that the ladder now skips, or None. It may continue at any place in its rung."""
     paused = _paused_at(stage, standing(trials, stage))
-    return next((trial for trial in paused if ladder.passes(stage, trial.stage_count)), None)
+    return next((trial for trial in paused if ladder.skips(stage, trial.stage_count)), None)
 
 
 def _paused_at(stage: int, ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -80,9 +81,9 @@ def _paused_at(stage: int, ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those that had to earn each rung: not the baseline, nor a carried one, nor one with fewer stages than others.
+    """The trials that earned each of their rungs.
 
-    Repeats are none of them either.
+    These are all but the baseline, a trial that was run to its end, trials with fewer stages than others, and repeats.
     """
     longest = max((trial.stage_count for trial in trials), default=0)
     return [
@@ -93,9 +94,9 @@ def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def earned_rung(trial: TrialRecord, ordinary: Sequence[TrialRecord]) -> int | None:
-    """The deepest rung that a trial which had to earn none holds against the ordinary ones; None before the first.
+    """The deepest rung that a privileged trial would have earned against the ordinary ones; None before the first.
 
-    It holds a rung where an ordinary trial is behind it, or where it led the rung before.
+    A trial has earned a rung if an ordinary trial is behind it there, or if it led the rung before.
     """
     if trial.rung is None:
         return None

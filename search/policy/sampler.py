@@ -1,7 +1,7 @@
-"""Which configuration next: Optuna behind one pure function of plain records.
+"""Proposes configurations: Optuna's samplers behind one pure function of plain records.
 
-Each call fills a study in memory with the records as TPE should see them and asks it once. Nothing is kept between
-calls, so that a resumed search proposes what an uninterrupted one would have.
+Each call fills an in-memory study with the records as TPE should see them, and asks it once. Nothing is kept between
+calls, so a resumed search proposes the same configurations as an uninterrupted one.
 """
 
 import math
@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, create_trial
 
-from carcls.events import deciding_report
+from carcls.events import EpochReport, deciding_report
 from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.policy.records import Rank, TrialRecord, TrialState, searched
@@ -25,28 +25,29 @@ STARTUP_TRIALS = 10
 """Trials with at least one epoch before TPE takes over from random sampling."""
 
 _TPE_DRAWS = 5
+"""Draws from TPE; the remaining ones are random."""
 _DRAWS = 25
-"""Draws before a configuration that was tried already is proposed again; those after the first few are random."""
+"""Draws before a configuration is proposed that was tried already."""
 
 _STAGE_STRIDE = 1_000_000
-"""More than any stage has epochs: a step of the stage's number times this sorts by rung first, by epoch second."""
+"""More epochs than any stage has. Steps of stage * stride + epoch sort by rung first and by epoch second."""
 
 _TIE_WEIGHT = 1e-7
-"""Of the second part of a rank: one photo more right among 100,000 outweighs any log-loss."""
+"""Weight of a rank's second part. One more correct photo among 100,000 outweighs any log-loss."""
 
 
 def ask(space: Space, trials: Sequence[TrialRecord], *, number: int, seed: int, sampler: str) -> dict[str, Value]:
     """The parameters of trial `number`: a pure function of its arguments.
 
-    `sampler` is `tpe`, `random` or `sobol`; any other name raises ValueError. What was tried already is drawn anew a
-    few times, except by `sobol`, whose points are fixed.
+    sampler: `tpe`, `random` or `sobol`; any other name raises ValueError. A configuration that was tried already is
+    drawn again a few times, except with `sobol`, whose points are fixed.
     """
     if sampler == "sobol":
-        return spread_out(space, number=number, seed=seed)
+        return sobol_point(space, number=number, seed=seed)
     if sampler not in ("tpe", "random"):
         raise ValueError(f"unknown sampler {sampler!r}; expected tpe, random or sobol")
     tried = [dict(trial.params) for trial in trials]
-    seen = as_seen_by_tpe(space, trials) if sampler == "tpe" else []
+    seen = as_optuna_trials(space, trials) if sampler == "tpe" else []
     params: dict[str, Value] = {}
     for draw in range(_DRAWS):
         entropy = np.random.SeedSequence((seed, number, draw))
@@ -59,40 +60,44 @@ def ask(space: Space, trials: Sequence[TrialRecord], *, number: int, seed: int, 
     return params
 
 
-def spread_out(space: Space, *, number: int, seed: int) -> dict[str, Value]:
-    """Point `number` of a scrambled Sobol sequence over all of the space's parameters; inactive ones are left out.
+def sobol_point(space: Space, *, number: int, seed: int) -> dict[str, Value]:
+    """Point `number` of a scrambled Sobol sequence over all parameters of the space; inactive ones are left out.
 
-    Any run of points from the first on fills the space more evenly than as many random ones (Owen 1998, 'Scrambling
-    Sobol' and Niederreiter-Xing points').
+    The first n points fill the space more evenly than n random ones (Owen 1998, 'Scrambling Sobol' and
+    Niederreiter-Xing points').
     """
-    # scipy.stats takes half a second to import, which only this sampler is to pay.
+    # scipy.stats takes half a second to import, so only this sampler imports it.
     from scipy.stats import qmc  # noqa: PLC0415
 
     names = list(space.domains)
     sequence = qmc.Sobol(len(names), scramble=True, rng=np.random.default_rng(seed))
-    if number:  # by none at all it overflows
+    if number:  # scipy overflows when asked to skip 0 points
         sequence.fast_forward(number)
     point = dict(zip(names, sequence.random(1)[0].tolist(), strict=True))
     return space.collect(lambda parameter: parameter.domain.at(point[parameter.name]))
 
 
 def distributions(space: Space, params: Mapping[str, Value]) -> dict[str, BaseDistribution]:
-    """Optuna's domain of each given value, as the space asks for it; values outside of theirs are left out.
+    """Optuna's distribution of each given value. Values outside of their distribution are left out.
 
-    Raises ValueError where the space asks for a parameter that has no value.
+    Raises ValueError if the space asks for a parameter without a value.
     """
     replay = _Replay(params)
     space.suggest(replay)
     return replay.domains
 
 
-def as_seen_by_tpe(space: Space, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
-    """The records as Optuna trials whose order in TPE's eyes is the order in ours.
+def as_optuna_trials(space: Space, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
+    """The records as Optuna trials that TPE ranks in our order.
 
-    TPE ranks COMPLETE by value, then PRUNED by last step and the value there, then what breaks a constraint; RUNNING
-    it takes for bad. So a trial with any epoch, paused or running, is PRUNED, its steps sorted by stage before epoch,
-    since stages may end early; one without is RUNNING. Configurations that cannot be trained break a constraint; trials
-    that failed for another reason, or have a value outside of its domain, are left out, and so are repeats.
+    TPE ranks COMPLETE trials by value, then PRUNED ones by last step and its value, then those that violate a
+    constraint; with constant_liar, RUNNING ones count as bad. Therefore:
+
+    - a trial with an epoch, paused or running, is PRUNED; its steps sort by stage before epoch, since stages may end
+      early;
+    - a trial without an epoch is RUNNING;
+    - an infeasible trial violates a constraint;
+    - repeats, trials that failed for another reason and those with a value outside of its domain are left out.
     """
     ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
     shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in searched(trials))
@@ -119,7 +124,7 @@ def _as_optuna_trial(
 
 
 def _completed_by_merit(trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> bool:
-    """A privileged trial counts among the complete ones where it is better than one that had to earn its way."""
+    """True if a complete trial counts as such: it is ordinary, or better than an ordinary complete one."""
     if trial.number in ordinary:
         return True
     complete = (other.best_rank for other in ordinary.values() if other.state is TrialState.COMPLETE)
@@ -127,14 +132,17 @@ def _completed_by_merit(trial: TrialRecord, ordinary: Mapping[int, TrialRecord])
 
 
 def _steps(trial: TrialRecord, deepest: int) -> dict[int, float]:
-    """Step to the value so far within the stage, for stages up to `deepest`; NaN, TPE's worst, before any."""
+    """Step to the stage's value so far, for stages up to `deepest`; NaN, TPE's worst, before the first finite epoch."""
     steps: dict[int, float] = {}
-    for place, report in enumerate(trial.reports):
-        if report.stage <= deepest:
-            so_far = [other for other in trial.reports[: place + 1] if other.stage == report.stage]
-            decides = deciding_report(so_far)
-            at = (report.stage + 1, 0) if report.stage_ended else (report.stage, report.stage_epoch)
-            steps[at[0] * _STAGE_STRIDE + at[1]] = _score(decides.rank) if decides else math.nan
+    deciding: dict[int, EpochReport | None] = {}
+    for report in trial.reports:
+        if report.stage > deepest:
+            continue
+        # Only the deciding epoch so far is compared with the new one, which keeps this linear in the epochs.
+        before = deciding.get(report.stage)
+        decides = deciding[report.stage] = deciding_report([before, report] if before else [report])
+        stage, epoch = (report.stage + 1, 0) if report.stage_ended else (report.stage, report.stage_epoch)
+        steps[stage * _STAGE_STRIDE + epoch] = _score(decides.rank) if decides else math.nan
     return steps
 
 
@@ -145,9 +153,8 @@ def _score(rank: Rank) -> float:
 
 def _propose(space: Space, seen: Sequence[FrozenTrial], seed: int) -> dict[str, Value]:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ExperimentalWarning
-        )  # `group`; without it conditional parameters are independent
+        # For `group`, without which conditional parameters are sampled independently.
+        warnings.simplefilter("ignore", ExperimentalWarning)
         tpe = optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed
         )
@@ -157,7 +164,7 @@ def _propose(space: Space, seen: Sequence[FrozenTrial], seed: int) -> dict[str, 
 
 
 class _Replay:
-    """Answers a space with given values, and notes the domain of each."""
+    """Stands in for an Optuna trial: returns given values, and notes the distribution of each."""
 
     def __init__(self, params: Mapping[str, Value]) -> None:
         self._params = params

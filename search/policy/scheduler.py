@@ -1,5 +1,7 @@
-"""Which job next: asynchronous successive halving by promotion (Li et al. 2020, 'A System for Massively Parallel
-Hyperparameter Tuning', algorithm 2, get_job), rebuilt from the records at each call."""
+"""Decides the next job: asynchronous successive halving by promotion, rebuilt from the records at each call.
+
+Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorithm 2, get_job.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 from search.experiment.settings import FinalistSettings
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched
-from search.policy.rungs import Ladder, held_back, promotable
+from search.policy.rungs import Ladder, promotable, released
 
 __all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
 
@@ -18,44 +20,44 @@ class BudgetState:
 
     trials_left: int
     exhausted: bool
-    """True once the hours for the search are used up: no new trial, no promotion."""
+    """True once the search's hours are used up: no new trials, no promotions."""
     finals_exhausted: bool = False
-    """True once those set aside for the finals are used up too: no repeat."""
+    """True once the hours reserved for the finals are used up too: no repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrial:
-    """Ask the sampler; the very first trial is the default recipe."""
+    """Start a new trial. The first one is the default recipe; the sampler proposes the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Start or go on with a trial, from its last checkpoint to the end of a stage."""
+    """Start or continue a trial, from its last checkpoint to the end of a stage."""
 
     number: int
     stop_after_stage: int
     run_to_end: bool = False
-    """True where it goes to its end as the best of those left paused: to be recorded, for it happens once."""
+    """True if the trial is run to its end as the best one left paused. The study records it, since it happens once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Train a finalist's configuration once more, as a new trial that goes straight to its last stage."""
+    """Train a finalist's configuration again, as a new trial that trains straight to its last stage."""
 
     number: int
-    """The finalist's."""
+    """Number of the finalist."""
     repetition: int
     """Counted from 1; added to the configuration's seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to start now; what is running may change that."""
+    """Start nothing now. Running trials may change that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Nothing is running, and nothing will be started any more."""
+    """The search is over: no trial is running, and none will start."""
 
 
 Job = NewTrial | Continue | Repeat | Wait | Finished
@@ -64,16 +66,17 @@ Job = NewTrial | Continue | Repeat | Wait | Finished
 def next_job(
     trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState, finalists: FinalistSettings = NO_FINALS
 ) -> Job:
-    """Decides from the records alone; whoever calls records the start before the next call.
+    """Decide from the records alone. The caller records the start before the next call.
 
-    Interrupted trials first, then the baseline to its end, promotions from the top rung down, new trials. An exhausted
-    budget ends promotions and new trials, never the baseline: a search is never worse than no search; what was cut off
-    in the middle of a stage because of it waits until it is larger. When nothing can start and no trial runs, the best
-    trial that is paused or was cut off is carried to its end, once. The finals come last, and once they are over a
-    search that was given more trials goes on. Finitely many jobs, then Finished.
+    The order is: interrupted trials, the baseline to its end, promotions from the top rung down, new trials. If none of
+    these can start and no trial is running, the best trial that is paused or was cut off is run to its end, once. The
+    finals come last. After them, a search that is given more trials continues. The number of jobs is finite.
 
-    An adaptive ladder promotes nobody from a rung that is not in force; when all trials have been proposed, whoever is
-    paused there goes on, the best first, for nothing says that he is worse than others.
+    An exhausted budget ends promotions and new trials, but never the baseline, so that a search is never worse than no
+    search. Trials that it cut off in the middle of a stage wait for a larger budget.
+
+    An adaptive ladder promotes no trial from an unreliable rung. Once all trials have been proposed, trials paused at
+    an unreliable rung continue, best first, since nothing shows that they are worse than others.
     """
     ladder = ladder.as_of(trials)
     return (
@@ -106,10 +109,10 @@ def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) 
     if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
         job = NewTrial()
     if job is None and not budget.exhausted:
-        job = _let_pass(trials, ladder)
+        job = _release(trials, ladder)
     if job is None and _any_running(trials):
         job = Wait()
-    return job or _carry(trials)
+    return job or _run_best_to_end(trials)
 
 
 def _any_running(trials: Sequence[TrialRecord]) -> bool:
@@ -129,16 +132,16 @@ def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 
-def _let_pass(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    rungs = sorted({stage for _, stage in ladder.passed}, reverse=True)
-    candidates = (held_back(trials, stage, ladder) for stage in rungs)
+def _release(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    rungs = sorted({stage for _, stage in ladder.skipped}, reverse=True)
+    candidates = (released(trials, stage, ladder) for stage in rungs)
     return _go_on(next((trial for trial in candidates if trial), None), ladder)
 
 
-def _carry(trials: Sequence[TrialRecord]) -> Job | None:
-    """Once for as many trials as there are: a search that was given more trials may carry one again.
+def _run_best_to_end(trials: Sequence[TrialRecord]) -> Job | None:
+    """Once per number of trials: a search that is given more trials may run another one to its end.
 
-    A carried trial that failed through no fault of its configuration makes room for the next best.
+    If that trial failed and its configuration is not at fault, the next best takes its place.
     """
     if any(trial.run_to_end_at == len(trials) and not _lost(trial) for trial in trials):
         return None

@@ -4,8 +4,8 @@ WAITING ─started→ RUNNING ─stage_reached→ PAUSED ─started→ RUNNING .
                      │ interrupted → WAITING       │ pruned → PRUNED
                      └ failed → FAIL ─retried→ WAITING
 
-Each raises StudyError where the record's state does not allow the change. `TrialBook` applies them; a real study also
-writes each result, a simulated one does not.
+Each function raises StudyError if the record's state does not allow the change. `TrialBook` applies them. A real study
+also writes each result; a simulated one does not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def new_trial(
     repeats: int | None = None,
     fold: int | None = None,
 ) -> TrialRecord:
-    """A trial that waits for its first segment."""
+    """A new trial, WAITING for its first segment."""
     return TrialRecord(
         number=number,
         params=params,
@@ -47,9 +47,9 @@ def new_trial(
 
 
 def started(record: TrialRecord, stop_after_stage: int, *, run_to_end_at: int | None = None) -> TrialRecord:
-    """WAITING or PAUSED -> RUNNING, on its way to the end of a stage.
+    """WAITING or PAUSED -> RUNNING, until the end of a stage.
 
-    run_to_end_at: trials, repeats not counted, when this one is run to its end as the best of those paused; else None.
+    run_to_end_at: number of trials without repeats if this one is run to its end as the best paused one, else None.
     """
     _expect(record, TrialState.WAITING, TrialState.PAUSED)
     return replace(
@@ -62,9 +62,10 @@ def started(record: TrialRecord, stop_after_stage: int, *, run_to_end_at: int | 
 
 
 def reported(record: TrialRecord, report: EpochReport) -> TrialRecord:
-    """A RUNNING trial with one more epoch; the same record where that epoch is known already, since the first counts.
+    """A RUNNING trial with one more epoch. If the epoch is recorded already, its first report stays, and the record is
+    returned as it is.
 
-    Raises StudyError where an epoch was left out.
+    Raises StudyError if an epoch was left out.
     """
     _expect(record, TrialState.RUNNING)
     if report.epoch <= record.fidelity:
@@ -75,12 +76,12 @@ def reported(record: TrialRecord, report: EpochReport) -> TrialRecord:
 
 
 def fallen_back(record: TrialRecord, epoch: int) -> TrialRecord:
-    """A RUNNING trial whose checkpoints after `epoch` are lost; 0: all of them. Later epochs are to be trained again.
+    """A RUNNING trial that lost its checkpoints after `epoch`, or all of them for 0. It trains later epochs again.
 
-    Only what the trial reaches from now on counts: trained again, a stage may end earlier or later, and old scores
-    would not be those of the weights on disk. The trial leaves every rung that it has not ended again. Decisions made
-    meanwhile stand, since each trial keeps the stage to which it was sent. Deaths stay counted, so that a trial that
-    dies or loses its files for ever comes to an end.
+    The later reports are dropped: a stage trained again may end earlier or later, and the old scores would not belong
+    to the weights on disk. The trial leaves every rung after `epoch`. Earlier decisions stand, since each trial keeps
+    the stage to which it was sent. Deaths stay counted, so that a trial that keeps dying or losing its files fails at
+    some point.
     """
     _expect(record, TrialState.RUNNING)
     if not 0 <= epoch <= record.fidelity:
@@ -91,22 +92,23 @@ def fallen_back(record: TrialRecord, epoch: int) -> TrialRecord:
 
 
 def paused(record: TrialRecord) -> TrialRecord:
-    """RUNNING -> PAUSED. Raises StudyError in the middle of a stage, and after the last one."""
+    """RUNNING -> PAUSED. Raises StudyError in the middle of a stage and after the last one."""
     _expect(record, TrialState.RUNNING)
     if not record.reports or not record.reports[-1].stage_ended or record.next_stage is None:
         raise StudyError(
-            f"trial {record.number} cannot pause after epoch {record.fidelity}: no stage ends there, or the last"
+            f"trial {record.number} cannot pause after epoch {record.fidelity}: no stage ends there, or it is the last"
         )
     return replace(record, state=TrialState.PAUSED)
 
 
 def completed(record: TrialRecord) -> TrialRecord:
-    """RUNNING -> COMPLETE; FAIL and infeasible where no epoch has a finite score. StudyError before the last stage's
-    end."""
+    """RUNNING -> COMPLETE, or infeasible FAIL if no epoch has a finite score. Raises StudyError before the end of the
+    last stage."""
     _expect(record, TrialState.RUNNING)
     if record.next_stage is not None:
         raise StudyError(
-            f"trial {record.number} is not complete: stage {record.next_stage} of {record.stage_count} is to come"
+            f"trial {record.number} is not complete: it has yet to train stage {record.next_stage} of"
+            f" {record.stage_count}"
         )
     if record.best is None:
         return failed(record, NO_FINITE_SCORE, infeasible=True)
@@ -114,7 +116,7 @@ def completed(record: TrialRecord) -> TrialRecord:
 
 
 def stage_reached(record: TrialRecord) -> TrialRecord:
-    """RUNNING, at the stage's end to which it was sent -> PAUSED, or COMPLETE after the last stage."""
+    """RUNNING -> PAUSED at the end of a stage, or COMPLETE after the last one."""
     return completed(record) if record.next_stage is None else paused(record)
 
 
@@ -125,7 +127,7 @@ def failed(record: TrialRecord, cause: str, *, infeasible: bool, traceback: str 
 
 
 def retried(record: TrialRecord) -> TrialRecord:
-    """FAIL -> WAITING with a new trial's number of restarts. StudyError where the configuration was at fault."""
+    """FAIL -> WAITING with all restarts available again. Raises StudyError if the trial is infeasible."""
     _expect(record, TrialState.FAIL)
     if not may_be_retried(record):
         raise StudyError(f"trial {record.number} cannot be retried: its configuration is infeasible")
@@ -133,14 +135,14 @@ def retried(record: TrialRecord) -> TrialRecord:
 
 
 def interrupted(record: TrialRecord, cause: str, *, died: bool) -> TrialRecord:
-    """RUNNING -> WAITING, to be started again. died: its process or node died, which counts as a death."""
+    """RUNNING -> WAITING, to be started again. died: True if its process or node died, which counts as a death."""
     _expect(record, TrialState.RUNNING)
     deaths = (*record.deaths, record.fidelity) if died else record.deaths
     return requeued(replace(record, cause=cause, deaths=deaths))
 
 
 def requeued(record: TrialRecord) -> TrialRecord:
-    """RUNNING -> WAITING; PAUSED or COMPLETE where the segment had reached its rung and only the message was lost."""
+    """RUNNING -> WAITING. If the segment had reached its rung and only the message was lost, PAUSED or COMPLETE."""
     _expect(record, TrialState.RUNNING)
     stop = record.stop_after_stage
     if stop is None or not record.has_ended(stop):
@@ -149,15 +151,15 @@ def requeued(record: TrialRecord) -> TrialRecord:
 
 
 def pruned(record: TrialRecord) -> TrialRecord:
-    """Ended before its last stage, for good -> PRUNED."""
+    """WAITING, RUNNING or PAUSED -> PRUNED: ended before its last stage, for good."""
     _expect(record, TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
     return replace(record, state=TrialState.PRUNED)
 
 
 def finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that change when the search is over: PAUSED and WAITING -> PRUNED, or FAIL without any epoch.
+    """The trials that change when the search is over: PAUSED and WAITING -> PRUNED, or FAIL without an epoch.
 
-    Trials that were cut off by `search.budget.hours` wait on for a larger budget. Raises StudyError while one is
+    Trials that `search.budget.hours` cut off keep waiting for a larger budget. Raises StudyError while a trial is
     RUNNING.
     """
     running = [trial.number for trial in trials if trial.state is TrialState.RUNNING]

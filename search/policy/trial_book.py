@@ -1,4 +1,4 @@
-"""The trials of one search, changed by `transitions` alone. Held in memory; a real study also writes each change."""
+"""The trials of one search in memory, changed only by `transitions`. A real study also writes each change."""
 
 from collections.abc import Iterable
 
@@ -9,16 +9,17 @@ from search.policy.records import TrialRecord, TrialState, searched
 
 
 class TrialBook:
-    """Trials by number, counted from 0. Raises StudyError for a number without a trial, and as `transitions` do.
+    """Trials by number, counted from 0.
 
-    Subclasses override `_keep` to write a changed record, `_keep_report` to write an epoch, and `_check_writable`.
+    Methods raise StudyError for a number without a trial, and for changes that `transitions` do not allow. Subclasses
+    override `_keep` to write a changed record, `_keep_report` to write an epoch, and `_check_writable`.
     """
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
         self._records = list(records)
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """All trials in order of number. Costs nothing."""
+        """All trials in order of number. Cheap: it reads no file."""
         return tuple(self._records)
 
     def record(self, number: int) -> TrialRecord:
@@ -28,14 +29,14 @@ class TrialBook:
         return self._records[number]
 
     def start_segment(self, number: int, stop_after_stage: int, *, run_to_end: bool = False) -> int:
-        """WAITING or PAUSED -> RUNNING; returns the attempt's number, counted from 0."""
+        """WAITING or PAUSED -> RUNNING. Returns the attempt's number, counted from 0."""
         record = self._to_change(number)
         at = len(searched(self._records)) if run_to_end else None
         self._change(transitions.started(record, stop_after_stage, run_to_end_at=at))
         return record.attempts
 
     def report(self, number: int, report: EpochReport) -> bool:
-        """Records one epoch of a RUNNING trial; False where that epoch is recorded already."""
+        """Record one epoch of a RUNNING trial. Returns False if that epoch is recorded already."""
         before = self._to_change(number)
         after = transitions.reported(before, report)
         if after is before:
@@ -44,7 +45,7 @@ class TrialBook:
         return True
 
     def fall_back(self, number: int, epoch: int) -> None:
-        """Takes back the epochs of a RUNNING trial after `epoch`, whose checkpoints are lost."""
+        """Drop the epochs of a RUNNING trial after `epoch`, whose checkpoints are lost."""
         before = self._to_change(number)
         after = transitions.fallen_back(before, epoch)
         if after is not before:
@@ -71,7 +72,7 @@ class TrialBook:
         self._change(transitions.interrupted(self._to_change(number), cause, died=died))
 
     def interrupt_running(self) -> tuple[int, ...]:
-        """Once no worker is left: RUNNING -> WAITING. Returns the numbers of the trials that wait now."""
+        """RUNNING -> WAITING for all trials, once no worker is left. Returns the numbers of those now WAITING."""
         self._check_writable()
         running = [record for record in self._records if record.state is TrialState.RUNNING]
         for record in running:
@@ -79,7 +80,7 @@ class TrialBook:
         return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
 
     def finish(self) -> None:
-        """The search is over: what is PAUSED or WAITING is PRUNED, or FAIL without any epoch; see `finished`."""
+        """End the search: PAUSED and WAITING -> PRUNED, or FAIL without an epoch; see `transitions.finished`."""
         self._check_writable()
         for changed in transitions.finished(self._records):
             self._change(changed)
@@ -92,12 +93,12 @@ class TrialBook:
         self._records[changed.number] = self._keep(changed)
 
     def _check_writable(self) -> None:
-        """Raises StudyError where nothing may be changed."""
+        """Raise StudyError if the trials are read-only."""
 
     def _keep(self, changed: TrialRecord) -> TrialRecord:
-        """The record as it is kept."""
+        """Write a changed record; returns it as stored."""
         return changed
 
     def _keep_report(self, changed: TrialRecord) -> TrialRecord:
-        """The record as it is kept, of which the last report is new."""
+        """Write a record whose last report is new; returns it as stored."""
         return changed

@@ -1,1 +1,1 @@
-"""Searches on a virtual clock: recorded or formula black boxes in place of photos and GPUs."""
+"""Searches on a virtual clock, with recorded or synthetic blackboxes instead of photos and GPUs."""

@@ -1,4 +1,4 @@
-"""What a simulated training does: the seam between a virtual search and what stands in for photos and GPUs."""
+"""Blackboxes: what a simulated search trains instead of photos on GPUs."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from search.simulator.curves import Curve
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a proposal comes to where it is trained to its end."""
+    """A proposal, trained to its end."""
 
     curve: Curve
-    """Its params are the trial's, which may differ from those proposed."""
+    """The parameters of the curve are those of the trial. They may differ from the proposed ones."""
     row: int | None
-    """The recorded configuration that answers, taken from now on; None where none is taken."""
+    """Row of the recorded configuration that answers; it is taken from now on. None if no row is taken."""
 
 
 class Blackbox(Protocol):
-    """Answers proposals. Pure: the same arguments have the same answer, and nothing is kept between two calls."""
+    """Answers proposals. Pure: equal arguments give equal answers, and no state is kept between calls."""
 
     @property
     def space(self) -> Space:
-        """What may be proposed."""
+        """The search space of the proposals."""
         ...
 
     @property
@@ -39,26 +39,26 @@ class Blackbox(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Trials that it can answer in one search; None: any number."""
+        """Number of trials that it can answer in one search; None if unlimited."""
         ...
 
     def train(self, proposal: Proposal, *, taken: Set[int], seed: int) -> Training:
-        """The whole training. `taken`: rows that earlier trials of this search were; `seed`: the search's own. A
-        proposal with a repetition is a known configuration once more: it takes no row.
+        """Train a proposal to its end.
 
-        Raises CurvesError where every row is taken.
+        taken: rows of earlier trials of this search. seed: the search's seed. A proposal with a repetition repeats a
+        known configuration and takes no row. Raises CurvesError if every row is taken.
         """
         ...
 
 
 @dataclass(frozen=True)
 class RecordedCurves:
-    """Real trainings: a proposal is answered by the nearest recorded configuration that was not taken yet.
+    """Real trainings: the nearest recorded configuration that is not taken answers a proposal.
 
-    Distance is summed over parameters: 0 or 1 for a choice, the difference of places in [0, 1] for a number, 1 for a
-    parameter that only one of the two has. The lower row wins among equals. Of one configuration with several seeds,
-    the first recorded answers, and the others its repetitions, in turn; a configuration that was recorded once repeats
-    itself exactly. Making one raises CurvesError where a configuration is no point of the space.
+    The distance is a sum over parameters: 0 or 1 for a choice, the difference of positions in [0, 1] for a number, and
+    1 for a parameter that only one of the two has. Ties go to the lower row. For a configuration with several seeds,
+    the first recorded one answers, and the others answer its repetitions in turn. A configuration recorded once repeats
+    itself exactly. The constructor raises CurvesError for a configuration outside the space.
     """
 
     space: Space
@@ -69,7 +69,7 @@ class RecordedCurves:
             for name, wrong in self.space.problems(curve.params):
                 raise CurvesError(f"curve {number}: {name}: {wrong}; simulate with the experiment that was recorded")
         if not self.curves:
-            raise CurvesError("no curve: nothing to simulate; record some with `carsearch record`")
+            raise CurvesError("no curves to simulate: record some with `carsearch record`")
 
     @cached_property
     def rows(self) -> tuple[tuple[Curve, ...], ...]:
@@ -81,16 +81,16 @@ class RecordedCurves:
 
     @property
     def size(self) -> int:
-        """All rows."""
+        """The number of rows."""
         return len(self.rows)
 
     @property
     def baseline(self) -> Mapping[str, Value]:
-        """The row marked as baseline, or the space's defaults where none is."""
+        """Parameters of the row marked as baseline, or the space's defaults."""
         return self.space.default() if self._baseline_row is None else self.rows[self._baseline_row][0].params
 
     def train(self, proposal: Proposal, *, taken: Set[int], seed: int) -> Training:
-        """See `Blackbox`. A proposed baseline gets its row; the seed changes nothing."""
+        """See `Blackbox`. A proposed baseline gets the baseline's row. The seed has no effect."""
         del seed
         if proposal.repetition:
             known = self.rows[self._nearest(proposal.params, frozenset())]
@@ -124,7 +124,7 @@ class RecordedCurves:
         return np.stack([self._place(trainings[0].params) for trainings in self.rows])
 
     def _place(self, params: Mapping[str, Value]) -> np.ndarray:
-        """(parameters,): each one's place in [0, 1]; NaN where the configuration does not have it."""
+        """(parameters,): each one's position in [0, 1]; NaN for parameters that the configuration does not have."""
         places = (
             domain.unit(params[name]) if name in params else np.nan  # type: ignore[arg-type] # it is in the domain
             for name, domain in self.space.domains.items()

@@ -1,4 +1,4 @@
-"""Who may look on at a simulated search, and who may end a trial of it: for peers that remember what they saw."""
+"""Callbacks of a simulated search. They let policies of other libraries observe a search and stop its trials."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -6,28 +6,30 @@ from typing import Protocol
 from search.policy.records import TrialRecord
 
 Stops = Callable[[Sequence[TrialRecord], int], bool]
-"""(records, number) -> True: the trial ends here, in the middle of its segment. Asked once after each report is
-recorded, before the listener hears of it; at a trial's last epoch too, where the answer changes nothing."""
+"""(records, number) -> True if the trial should end here, in the middle of its segment.
+
+Called once for each recorded report, before the callback's `reported`. It is also called at a trial's last epoch, where
+the answer has no effect."""
 
 
 class SimulationCallback(Protocol):
-    """Told of everything in order, after it was recorded."""
+    """Receives all events in order, after they were recorded."""
 
     def started(self, record: TrialRecord) -> None:
-        """A segment begins; `attempts` is 1 at a trial's first, and its params are those that the blackbox gave."""
+        """A segment starts. `attempts` is 1 at a trial's first segment, and its params are those of the blackbox."""
         ...
 
     def reported(self, record: TrialRecord, *, stopped: bool) -> None:
-        """`record.reports[-1]` is new. `stopped`: as `stops` has just said; the trial's end follows at once."""
+        """`record.reports[-1]` is new. stopped: the answer of `stops`; if True, the trial ends right after this."""
         ...
 
     def ended(self, record: TrialRecord) -> None:
-        """A segment is over: PAUSED, COMPLETE, PRUNED (by `stops`), FAIL, or WAITING after its worker died."""
+        """A segment has ended: PAUSED, COMPLETE, PRUNED (by `stops`), FAIL, or WAITING after its worker died."""
         ...
 
 
 class NoCallbacks:
-    """Stops nothing and hears nothing."""
+    """Stops no trial and ignores all events."""
 
     def stops(self, records: Sequence[TrialRecord], number: int) -> bool:
         """See `Stops`."""

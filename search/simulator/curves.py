@@ -1,6 +1,6 @@
-"""Recorded curves: what whole trainings did, epoch by epoch, as plain numbers in one small file.
+"""Recorded curves: the scores of whole trainings, epoch by epoch, in one small file.
 
-The file is gzip of JSON lines: a header, then one training a line. Nothing in it names a path, a machine or a time.
+The file is gzipped JSON lines: a header, then one training per line. It contains no paths, machine names or times.
 """
 
 import gzip
@@ -21,12 +21,12 @@ from search.experiment.domains import Value
 
 _FORMAT = "carsearch curves 1"
 _MAX_BYTES = 256 * 2**20
-"""Unpacked: the largest recorded table, of 120 trainings, has 0.3 MB."""
+"""Limit for the unpacked file. The largest recorded table, with 120 trainings, takes 0.3 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One epoch. Validation is what a policy may see; holdout figures are for comparing policies."""
+    """One epoch. Policies see the validation scores; the holdout scores serve to compare policies."""
 
     stage: int
     """Counted from 0."""
@@ -36,18 +36,19 @@ class CurvePoint:
     holdout_accuracy: float
     holdout_log_loss: float
     seconds: float
-    """Training, validation, building and tracing; not the holdout, nor what the store spends once for all trials."""
+    """Seconds of training, validation, building and tracing, without the holdout and without what the store spends once
+    for all trials."""
     val_scaled_log_loss: float | None = None
-    """As in `EpochReport`; None in tables of recordings that ranked by accuracy."""
+    """As in `EpochReport`; None in tables of recordings ranked by accuracy."""
     kept_epoch: int | None = None
     """As in `EpochReport`."""
 
     @classmethod
     def of(cls, report: EpochReport) -> "CurvePoint":
-        """An epoch as reported. Raises CurvesError where there was no holdout part."""
+        """Convert a reported epoch. Raises CurvesError if it has no holdout scores."""
         if report.holdout_accuracy is None or report.holdout_log_loss is None:
             raise CurvesError(
-                f"epoch {report.epoch} has no holdout score: set data.holdout in the experiment and record anew"
+                f"epoch {report.epoch} has no holdout score: set data.holdout in the experiment and record it again"
             )
         spent = report.seconds
         return cls(
@@ -64,15 +65,15 @@ class CurvePoint:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """As `EpochReport.rank` where accuracy decides."""
+        """As `EpochReport.rank` when ranked by accuracy."""
         return (self.val_accuracy, -self.val_log_loss)
 
 
 _COLUMNS = tuple(field.name for field in fields(CurvePoint))
 _OPTIONAL = ("val_scaled_log_loss", "kept_epoch")
-"""Columns that tables ranked by accuracy do not have."""
+"""Columns that are missing in tables ranked by accuracy."""
 _OLD_NAMES = {"judge_accuracy": "holdout_accuracy", "judge_log_loss": "holdout_log_loss"}
-"""Of columns, in tables that were written before they were renamed."""
+"""Former names of columns, in older tables."""
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,25 @@ class Curve:
     """One whole training."""
 
     params: Mapping[str, Value]
-    """By dotted path; only those active in this configuration."""
+    """Values by dotted path; only the parameters that are active in this configuration."""
     seed: int
-    """The training's own: initialisation, order, dropout."""
+    """Seed of the training: initialisation, order of photos, dropout."""
     stage_count: int
     points: tuple[CurvePoint, ...]
-    """Epochs from the first to the last, or to where it became infeasible."""
+    """All epochs, or those before it became infeasible."""
     infeasible: bool = False
     is_baseline: bool = False
 
     @property
     def seconds(self) -> float:
-        """Of all epochs."""
+        """Total seconds of all epochs."""
         return sum(point.seconds for point in self.points)
 
     def ranked_by(self, rank_by: RankBy) -> "Curve":
-        """The same training in a study that ranks so. Pure.
+        """The same training in a study with this ranking. Pure.
 
-        A table recorded by accuracy has no scaled log-loss: the plain one stands in for it, and the end of a stage is
-        kept where it is no worse than the one kept before; without the photos, noise is not known.
+        A table recorded by accuracy has no scaled log-loss, so the plain log-loss replaces it. The end of a stage is
+        then kept if it is no worse than the one kept before, since the noise cannot be estimated without the photos.
         """
         if rank_by == "accuracy":
             points = [replace(point, val_scaled_log_loss=None, kept_epoch=None) for point in self.points]
@@ -120,25 +121,25 @@ class Curve:
 
     @property
     def best(self) -> CurvePoint | None:
-        """The best epoch by validation, the earlier of equals; None without any."""
+        """The best epoch by validation, the earlier one on ties; None without epochs."""
         return max(self.points, key=lambda point: point.rank, default=None)
 
 
 def write_curves(path: Path, curves: Sequence[Curve], *, name: str) -> None:
-    """Atomically; the same curves make the same bytes. `name`: the experiment's."""
+    """Write curves atomically. Equal curves give equal bytes. name: the experiment's name."""
     lines = [json.dumps({"format": _FORMAT, "name": name}), *(_line(curve) for curve in curves)]
     with atomic.published(path) as draft:
         draft.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
 
 
 def read_curves(path: Path) -> tuple[Curve, ...]:
-    """What `write_curves` wrote, in its order. Raises CurvesError naming file and line."""
+    """Read a file of `write_curves`, in its order. Raises CurvesError naming file and line."""
     try:
         header, *lines = _unpacked(path).decode().splitlines()
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CurvesError(f"{path}: cannot be read: {error}; expected a file of `carsearch record`") from error
     if _format(header) != _FORMAT:
-        raise CurvesError(f"{path}: expected the format {_FORMAT!r}, found {header[:80]!r}; record the curves anew")
+        raise CurvesError(f"{path}: expected the format {_FORMAT!r}, found {header[:80]!r}; record the curves again")
     return tuple(_curve(path, number, line) for number, line in enumerate(lines, start=2))
 
 
@@ -178,4 +179,4 @@ def _curve(path: Path, number: int, line: str) -> Curve:
         rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
         return Curve(**values, points=tuple(CurvePoint(*row) for row in rows))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CurvesError(f"{path}:{number}: not a curve ({error!r}); record the curves anew") from error
+        raise CurvesError(f"{path}:{number}: not a curve ({error!r}); record the curves again") from error

@@ -1,9 +1,9 @@
-"""A recording's probabilities in one small file, beside its curves: what rules of choice are replayed on.
+"""The probabilities of a recording in one small file beside its curves, for replaying rules that select weights.
 
-A .npz file, LZMA within: for each training, in the order of the curves, its probabilities after each epoch and those of
-averages of its weights, as square roots in 64 steps: a probability near 1 is off by at most 0.016, one near 0.001 by
-0.0005. What has to be exact, the scores, stands in the curves. Of the holdout, only epochs whose weights some rule may
-keep are there. Nothing in it names a path, a machine or a time.
+A .npz file with LZMA compression. For each training, in the order of the curves, it holds the probabilities after each
+epoch and those of averages of its weights. They are stored as square roots in 64 steps: a probability near 1 is off by
+at most 0.016, one near 0.001 by 0.0005. Exact scores are in the curves. Holdout probabilities are stored only for
+epochs whose weights some rule may select. The file contains no paths, machine names or times.
 """
 
 import io
@@ -23,6 +23,7 @@ from carcls.system import atomic
 from search.errors import CurvesError
 
 _STEPS = 63
+"""The largest stored value; 0 is the smallest."""
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 
 Floats = NDArray[np.float32]
@@ -44,10 +45,10 @@ class RecordedEvidence:
 
 @dataclass(frozen=True)
 class EvidenceTable:
-    """A recording's evidence, and the classes that would have been right."""
+    """The evidence of a recording, and the true classes."""
 
     validation_labels: tuple[NDArray[np.int64], ...]
-    """(photos,) of each fold."""
+    """(photos,) for each fold."""
     holdout_labels: NDArray[np.int64]
     trainings: tuple[RecordedEvidence, ...]
 
@@ -55,11 +56,12 @@ class EvidenceTable:
 def recorded(
     fold: int, epochs: Sequence[Evidence], labels: NDArray[np.int64], stage_ends: Collection[int]
 ) -> RecordedEvidence:
-    """One training's evidence, epoch by epoch, for validation photos labelled (photos,).
+    """The evidence of one training.
 
-    stage_ends: epochs, counted from 1. Raises CurvesError where an epoch has no evidence of the holdout.
+    epochs: the evidence of each epoch, in order. labels: (photos,) true classes of the validation photos. stage_ends:
+    epochs, counted from 1. Raises CurvesError if a selected epoch has no holdout probabilities.
     """
-    # As the file will tell them, so that a reader finds the same epochs the best.
+    # Rounded as in the file, so that a reader selects the same best epochs.
     parts = [_fine(_coarse(epoch.validation.astype(np.float32))) for epoch in epochs]
     accuracies, log_losses = ([score(part, labels) for part in parts] for score in (accuracy, log_loss))
     ranks = list(zip(accuracies, [-one for one in log_losses], strict=True))
@@ -70,7 +72,7 @@ def recorded(
     for number in sorted(kept):
         probabilities = epochs[number - 1].holdout
         if probabilities is None:
-            raise CurvesError("a training has epochs without holdout probabilities: record it anew with data.holdout")
+            raise CurvesError("a training has epochs without holdout probabilities: record it again with data.holdout")
         held_out[number] = probabilities.astype(np.float32)
     averages = {
         name: (average.validation.astype(np.float32), average.holdout.astype(np.float32))
@@ -82,7 +84,7 @@ def recorded(
 
 
 def write_evidence(path: Path, table: EvidenceTable) -> None:
-    """Atomically; equal tables make equal bytes."""
+    """Write a table atomically. Equal tables give equal bytes."""
     arrays: dict[str, NDArray[Any]] = {"holdout_labels": table.holdout_labels.astype(np.uint16)}
     arrays |= {f"labels/{fold}": labels.astype(np.uint16) for fold, labels in enumerate(table.validation_labels)}
     arrays["folds"] = np.array([training.fold for training in table.trainings], np.int32)
@@ -101,7 +103,7 @@ def write_evidence(path: Path, table: EvidenceTable) -> None:
 
 
 def read_evidence_table(path: Path) -> EvidenceTable:
-    """What `write_evidence` wrote. Raises CurvesError."""
+    """Read a file of `write_evidence`. Raises CurvesError."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -110,7 +112,7 @@ def read_evidence_table(path: Path) -> EvidenceTable:
         trainings = tuple(_training(arrays, number, fold) for number, fold in enumerate(folds))
         return EvidenceTable(labels, arrays["holdout_labels"].astype(np.int64), trainings)
     except _UNREADABLE as error:
-        raise CurvesError(f"{path}: no evidence of a recording ({error!r}); record it anew") from error
+        raise CurvesError(f"{path}: no evidence of a recording ({error!r}); record it again") from error
 
 
 def _training(arrays: Mapping[str, NDArray[Any]], number: int, fold: int) -> RecordedEvidence:
@@ -124,7 +126,7 @@ def _training(arrays: Mapping[str, NDArray[Any]], number: int, fold: int) -> Rec
 
 
 def _coarse(probabilities: Floats) -> NDArray[np.uint8]:
-    """Transposed, so that equal classes stand together: photos last."""
+    """Quantize (..., photos, classes) to (..., classes, photos). Photos are last, which compresses better."""
     return np.ascontiguousarray(np.rint(_STEPS * np.sqrt(probabilities)).astype(np.uint8).swapaxes(-1, -2))
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a simulated search, and when: a pure function of (seed, trial, attempt)."""
+"""Faults of a simulated search. They depend only on (seed, trial, attempt)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from search.experiment.domains import Value
 
 @dataclass(frozen=True, slots=True)
 class FaultEvent:
-    """The end of a segment before its time."""
+    """A fault that ends a segment early."""
 
     after_s: float
-    """Virtual seconds from the segment's start; nothing happens where it ends sooner."""
+    """Virtual seconds from the segment's start. A segment that ends sooner escapes the fault."""
     away_s: float
-    """How long its worker is gone; 0 for a process that died alone."""
+    """Seconds that the worker is gone; 0 if only its process died."""
 
 
-def _enough_memory(params: Mapping[str, Value], stage: int) -> bool:
+def _always_fits(params: Mapping[str, Value], stage: int) -> bool:
     del params, stage
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates while a worker trains. The default is a world without faults."""
+    """Fault rates of a worker while it trains. There are no faults by default."""
 
     deaths_per_hour: float = 0.0
-    """Of one worker: the trial waits again and goes on from its last epoch; the worker is free at once."""
+    """Process deaths of one worker. The trial resumes from its last epoch; the worker is free at once."""
     preemptions_per_hour: float = 0.0
-    """Of one worker: as a death, and the worker is gone for a while."""
+    """Preemptions of one worker. Like a death, but the worker is gone for `preempted_s`."""
     preempted_s: float = 600.0
-    """How long a preempted worker is gone."""
-    out_of_memory: Callable[[Mapping[str, Value], int], bool] = _enough_memory
-    """(params, stage) -> True where the first epoch of that stage does not fit: the configuration is infeasible."""
+    """Seconds that a preempted worker is gone."""
+    out_of_memory: Callable[[Mapping[str, Value], int], bool] = _always_fits
+    """(params, stage) -> True if the stage's first epoch does not fit, which makes the configuration infeasible."""
 
     def event(self, *, seed: int, number: int, attempt: int) -> FaultEvent | None:
-        """What would end this segment; exponential waiting times, so that a long one is struck more often."""
+        """The first fault of a segment, or None. Waiting times are exponential, so long segments are hit more often."""
         if not self.deaths_per_hour and not self.preemptions_per_hour:
             return None
         rng = np.random.default_rng((seed, number, attempt))

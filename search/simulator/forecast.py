@@ -1,4 +1,4 @@
-"""What a search of a given size would come to: the same search simulated with many seeds, and its mean."""
+"""Forecasts the result of a search: the mean over simulations with many seeds."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from search.simulator.simulate import simulate
 from search.simulator.simulation import Simulation
 
 _UNLIMITED = 1_000_000
-"""Trials of a search that only its budget ends."""
+"""Trial limit of a search that only its budget ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,31 +20,33 @@ class Forecast:
     """Means over seeds."""
 
     holdout_accuracy: float | None
-    """Of the winner, on photos that took part in no choice; None where no search of them found one."""
+    """Accuracy of the winner on photos that no choice used; None if no search found a winner."""
     standard_error: float | None
-    """Of that mean, over the seeds of the sampler; None for a single one."""
+    """Standard error of that mean over the sampler's seeds; None for fewer than two."""
     started: float
-    """Trials."""
+    """Trials started."""
     finished: float
-    """Trials that were trained to their end."""
+    """Trials trained to their end."""
     cost_s: float
-    """Seconds of all workers' training together; what ran when the budget was used up is trained to the end of its
-    segment, which several stages may make up."""
+    """Seconds of training over all workers. Trials running when the budget is used up continue to the end of their
+    segment, which may take several stages."""
     last_improvement_s: float | None
-    """Cost at which the search chose its winner; None where it found none."""
+    """Cost at which the search chose its winner; None if no search found one."""
     ran_out: bool
-    """True where a search took every row that there is: with more of them it would have found more."""
+    """True if a search used every recorded row, so that more rows might have given a better result."""
 
 
 def forecast(
     blackbox: Blackbox, ladder: Ladder, *, sampler: str, workers: int, budget_s: float, seeds: Sequence[int]
 ) -> Forecast:
-    """Searches without finals, as many trials as the budget allows. Raises ValueError without a seed, or without an end
-    to the search: a blackbox of any size and an infinite budget."""
+    """Simulate searches without finals, with as many trials as the budget allows.
+
+    Raises ValueError without seeds, and for an infinite budget if the blackbox has unlimited trials.
+    """
     if not seeds:
         raise ValueError("seeds: expected at least one")
     if blackbox.size is None and math.isinf(budget_s):
-        raise ValueError("budget_s: expected a finite number, for this blackbox answers any number of trials")
+        raise ValueError("budget_s: expected a finite number, since this blackbox answers any number of trials")
     found = [
         simulate(
             SearchPolicy(blackbox.space, blackbox.baseline, ladder, sampler, seed),
@@ -56,11 +58,11 @@ def forecast(
         )
         for seed in seeds
     ]
-    return summed_up(found, size=blackbox.size)
+    return summarize(found, size=blackbox.size)
 
 
-def summed_up(found: Sequence[Simulation], *, size: int | None) -> Forecast:
-    """The means of some searches; `size`: rows of their blackbox. Pure."""
+def summarize(found: Sequence[Simulation], *, size: int | None) -> Forecast:
+    """The means of some searches. size: rows of their blackbox, or None if unlimited. Pure."""
     held_out = [one.winner.holdout_accuracy for one in found if one.winner]
     improved = [one.last_improvement.cost_s for one in found if one.last_improvement]
     return Forecast(

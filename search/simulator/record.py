@@ -1,7 +1,7 @@
-"""Curves for the simulator: a sample that fills the space, every configuration trained to its end.
+"""Records curves for the simulator: a sample that fills the space, with every configuration trained to its end.
 
-A recording is a search whose policy stops nobody: it is resumed, shown and kept as any other study, and its table can
-be written at any time.
+A recording is a search whose policy stops no trial. It is resumed, shown and stored like any other study, and its table
+can be written at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from search.experiment.settings import RecordSettings
 from search.experiment.space import Space
 from search.policy.policy import Proposal
 from search.policy.records import TrialRecord, TrialState
-from search.policy.sampler import spread_out
+from search.policy.sampler import sobol_point
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait
 from search.simulator.curves import Curve, CurvePoint, write_curves
 from search.simulator.evidence_table import EvidenceTable, recorded, write_evidence
@@ -27,7 +27,7 @@ from search.study.study import Study
 
 @dataclass(frozen=True)
 class RecordingPolicy:
-    """Every trial to its end: first the baseline and points that fill the space, then repetitions of the first ones."""
+    """Trains every trial to its end: the baseline, points that fill the space, then repetitions of the first ones."""
 
     space: Space
     baseline: Mapping[str, Value]
@@ -36,14 +36,14 @@ class RecordingPolicy:
 
     @property
     def total(self) -> int:
-        """Trainings in all."""
+        """Total number of trainings."""
         record = self.settings
         if record.folds is not None:
             return record.configurations * record.folds
         return record.configurations + min(record.repeated, record.configurations) * (record.seeds - 1)
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
-        """What was interrupted, then what is new; an exhausted budget ends both."""
+        """Interrupted trials first, then new ones. An exhausted budget ends both."""
         waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
         if waiting is not None and not budget.exhausted:
             return Continue(waiting.number, waiting.stage_count - 1)
@@ -52,10 +52,10 @@ class RecordingPolicy:
         return Wait() if any(trial.state is TrialState.RUNNING for trial in trials) else Finished()
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """Configuration 0 is the baseline, configuration n is point n - 1 of those that fill the space.
+        """Configuration 0 is the baseline, and configuration n is point n - 1 of the Sobol sequence.
 
-        With folds, each comes on every fold before the next one does; else the first ones come again in the end, with
-        other seeds.
+        With folds, each configuration is trained on every fold before the next one. Without folds, the first ones are
+        repeated at the end with other seeds.
         """
         number, record = len(trials), self.settings
         if record.folds is not None:
@@ -69,18 +69,18 @@ class RecordingPolicy:
     def _configuration(self, number: int, *, repetition: int = 0, fold: int | None = None) -> Proposal:
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True, repetition=repetition, fold=fold)
-        point = spread_out(self.space, number=number - 1, seed=self.seed)
+        point = sobol_point(self.space, number=number - 1, seed=self.seed)
         return Proposal(point, repetition=repetition, fold=fold)
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
-        """The last stage: nobody is stopped."""
+        """The last stage, since no trial is stopped."""
         return stage_count - 1
 
 
 def recording_policy(experiment: Experiment) -> RecordingPolicy:
-    """For an experiment that can be recorded.
+    """The policy for recording an experiment.
 
-    Raises CurvesError where it holds no photos back as a holdout, or time for finals that a recording does not have.
+    Raises CurvesError if the experiment has no holdout, or has finalists, since a recording has no finals.
     """
     if experiment.data.holdout is None:
         raise CurvesError(
@@ -88,16 +88,17 @@ def recording_policy(experiment: Experiment) -> RecordingPolicy:
         )
     if experiment.search.finalists.count:
         raise CurvesError(
-            f"{experiment.path}: search.finalists: a recording repeats what `record.repeated` says; set the count to 0"
+            f"{experiment.path}: search.finalists: a recording repeats only what `record.repeated` says; set the count"
+            " to 0"
         )
     return RecordingPolicy(experiment.space, experiment.baseline, experiment.record, experiment.search.seed)
 
 
 def write_table(folder: StudyFolder, path: Path, data_root: Path) -> int:
-    """All trainings that have ended, in order of their numbers; returns how many. A recording may run meanwhile.
+    """Write the curves of all trainings that have ended, in order of their numbers. Returns their count.
 
-    Where they were trained on folds, the probabilities of those that reached their ends go into a second file,
-    `evidence_path(path)`.
+    The recording may still be running. With folds, the probabilities of the complete trainings go into a second file,
+    `evidence_path(path)`. Raises CurvesError if an epoch has no holdout score.
     """
     study = Study.open(folder.root, read_only=True)
     ended = [record for record in study.records() if record.state is TrialState.COMPLETE or record.infeasible]
@@ -109,14 +110,14 @@ def write_table(folder: StudyFolder, path: Path, data_root: Path) -> int:
 
 
 def evidence_path(table: Path) -> Path:
-    """Where the probabilities of a table's trainings lie."""
+    """Path of the file with the probabilities of a table's trainings."""
     return table.with_name(f"{table.name.removesuffix('.gz').removesuffix('.jsonl')}.npz")
 
 
 def _evidence(folder: StudyFolder, records: Sequence[TrialRecord], folds: Folds) -> EvidenceTable:
     held_out = folds.holdout
     if held_out is None:
-        raise CurvesError(f"{folder.folds}: has no holdout; record anew with data.holdout")
+        raise CurvesError(f"{folder.folds}: has no holdout; record it again with data.holdout")
     classes = len(folds.class_names)
     labels = tuple(evidence_labels(folds.split(number).validation.labels, classes) for number in range(folds.count))
     trainings = []
@@ -129,7 +130,7 @@ def _evidence(folder: StudyFolder, records: Sequence[TrialRecord], folds: Folds)
 
 
 def curve_of(record: TrialRecord, seed: int) -> Curve:
-    """A trial as a curve. Raises CurvesError where an epoch has no holdout score."""
+    """Convert a trial to a curve. Raises CurvesError if an epoch has no holdout score."""
     return Curve(
         params=record.params,
         seed=seed,

@@ -1,6 +1,6 @@
-"""A whole search on a virtual clock: W workers, any policy, and a black box in place of photos and GPUs.
+"""Simulates a whole search on a virtual clock: any policy and number of workers, with a blackbox instead of photos.
 
-The dispatcher is that of a real search; only what a segment is, and what is written, differs.
+The dispatcher is that of a real search. Only what a segment is and what is written differ.
 """
 
 import math
@@ -35,16 +35,19 @@ def simulate(
     stops: Stops = NO_CALLBACKS.stops,
     callback: SimulationCallback = NO_CALLBACKS,
 ) -> Simulation:
-    """Plays the search to its end: a pure function of its arguments, as far as policy, stops and callback are.
+    """Run the search to its end. Pure if policy, stops and callback are.
 
-    `budget_s`: seconds of recorded epochs of all workers together, after which the policy is told that its hours are
-    used up, as a real search counts its GPU-hours; what runs then goes on to the end of its segment. `finalists`: the
-    policy's own; what they will take is kept from the search, as in a real one. `seed` is that of
-    the faults and of the blackbox's noise; the policy has its own. At equal times, what was begun first comes first.
-    Faults are chance here: unlike a real search it does not end for many failures in a row.
+    budget_s: seconds of recorded epochs over all workers. When they are used up, the budget is exhausted, as the
+    GPU-hours of a real search; running trials continue to the end of their segment. finalists: those of the policy; as
+    in a real search, the seconds that they will need are reserved. seed: seed of the faults and the blackbox's noise;
+    the policy has its own.
 
-    Raises ValueError for fewer than one worker, or where a policy waits though nothing runs; StudyError where it names
-    a trial that cannot go on, or finishes while one runs; CurvesError for a curve that ends before its last stage does.
+    At equal times, the segment that started first comes first. Faults are random here, so many failures in a row do not
+    stop the search as they would stop a real one.
+
+    Raises ValueError for fewer than one worker, or if the policy waits while no trial is running; StudyError if the
+    policy names a trial that cannot continue, or finishes while one is running; CurvesError for a curve that ends
+    before its last stage does.
     """
     trials, clock = VirtualTrials(), VirtualClock[object]()
     callbacks = _Callbacks(trials, stops, callback)
@@ -74,7 +77,7 @@ def _curve_of(segment: VirtualSegment) -> Curve:
 
 
 class _Callbacks:
-    """The dispatcher's listener: asks `stops` after each epoch, and tells the callback."""
+    """The dispatcher's listener: asks `stops` after each epoch and passes events to the callback."""
 
     dispatcher: VirtualDispatcher
 
@@ -85,7 +88,7 @@ class _Callbacks:
         self._stopped = False
 
     def was_stopped(self, number: int) -> bool:
-        """True where the epoch just reported was a trial's last, as `stops` has said."""
+        """True if `stops` ended the trial at the epoch just reported."""
         if not self._stopped or self._trials.record(number).next_stage is None:
             return False
         self.dispatcher.prune(number)
@@ -102,7 +105,7 @@ class _Callbacks:
         self._callback.reported(self._trials.record(number), stopped=self._stopped)
 
     def fell_back(self, number: int) -> None:
-        """See `Listener`; no checkpoint of a simulation is lost."""
+        """See `Listener`. A simulation loses no checkpoints."""
 
     def ended(self, number: int) -> None:
         """See `Listener`."""

@@ -1,4 +1,4 @@
-"""What a simulated search came to, and what it would have answered at any earlier cost."""
+"""The result of a simulated search, at its end and at any earlier cost."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,81 +12,82 @@ from search.policy.scheduler import Continue, NewTrial, Repeat
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A job that was begun."""
+    """A job that was started."""
 
     time_s: float
     job: NewTrial | Continue | Repeat
     number: int
-    """The trial; of a new one or a repeat, the number that it got."""
+    """Number of the trial; for a new one or a repeat, the number that it got."""
     stop_after_stage: int
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A recorded report."""
+class RecordedEpoch:
+    """One epoch in the history of a simulation."""
 
     time_s: float
-    """Virtual wall clock since the search began."""
+    """Virtual wall-clock seconds since the search started."""
     cost_s: float
-    """Seconds of all recorded epochs of all trials up to this one, itself included: what the budget counts."""
+    """Seconds of all recorded epochs of all trials up to and including this one, as the budget counts them."""
     number: int
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """Whom the search would choose, and what is known of it."""
+    """The trial that the search would choose."""
 
     number: int
     epoch: int
-    """Its best by validation so far."""
+    """The trial's best epoch by validation so far."""
     val_accuracy: float
     holdout_accuracy: float
-    """Of that epoch, on what no policy saw."""
+    """Accuracy of that epoch on photos that no policy has seen."""
     at_full_fidelity: bool
-    """False: no trial had been trained to its end."""
+    """False if no trial had been trained to its end yet."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """One whole search."""
+    """A whole search."""
 
     records: tuple[TrialRecord, ...]
-    """After the search was finished: nothing is PAUSED, WAITING or RUNNING."""
-    history: tuple[Moment, ...]
-    """One for each report, in the order in which they were recorded."""
+    """Trials after the search was finished: none is PAUSED, WAITING or RUNNING."""
+    history: tuple[RecordedEpoch, ...]
+    """One entry per report, in the order of recording."""
     decisions: tuple[Decision, ...]
     """In the order in which they were made."""
     lost_s: float
-    """Worker seconds of epochs that came to nothing: killed or infeasible. No part of the cost."""
+    """Worker seconds of killed or infeasible epochs. They are not part of the cost."""
 
     @property
     def cost_s(self) -> float:
-        """Seconds of all recorded epochs."""
+        """Total seconds of all recorded epochs."""
         return self.history[-1].cost_s if self.history else 0.0
 
     @property
     def finished(self) -> int:
-        """Trials that were trained to their end, without repeats."""
+        """Number of trials trained to their end, without repeats."""
         return sum(record.state is TrialState.COMPLETE for record in searched(self.records))
 
     def winner_at(self, cost_s: float) -> Winner | None:
-        """The choice after all reports up to that cost; None without a finite one.
+        """The winner after all reports up to that cost; None without a finite one.
 
-        The best by validation among trials trained to their end, or among all before there is one; ties by log-loss,
-        then by lower number. The finals have no say in it: `final_standing` has, over the records.
+        It is the best trial by validation among those trained to their end, or among all before there is one. Ties go
+        to the smaller log-loss, then to the lower number. The finals have no influence; see `final_standing` for their
+        result.
         """
-        reports = bisect_right(self.history, cost_s, key=lambda moment: moment.cost_s)
+        reports = bisect_right(self.history, cost_s, key=lambda entry: entry.cost_s)
         return self._winners[reports - 1] if reports else None
 
     @property
     def winner(self) -> Winner | None:
-        """The choice at the end."""
+        """The winner at the end."""
         return self._winners[-1] if self._winners else None
 
     @property
-    def last_improvement(self) -> Moment | None:
-        """When the choice changed for the last time."""
+    def last_improvement(self) -> RecordedEpoch | None:
+        """The epoch at which the winner last changed, or None."""
         for at in range(len(self.history) - 1, -1, -1):
             if at == 0 or self._winners[at] != self._winners[at - 1]:
                 return self.history[at]
@@ -94,19 +95,19 @@ class Simulation:
 
     @cached_property
     def _winners(self) -> Sequence[Winner | None]:
-        """The choice after each report."""
+        """The winner after each report."""
         tally = _Tally()
         winners = []
-        for moment in self.history:
-            record = self.records[moment.number]
+        for entry in self.history:
+            record = self.records[entry.number]
             if record.repeats is None:
-                tally.count(record, record.reports[moment.epoch - 1])
+                tally.count(record, record.reports[entry.epoch - 1])
             winners.append(tally.winner())
         return winners
 
 
 class _Tally:
-    """The best so far, among all trials and among those at their end."""
+    """Tracks the best trial so far, among all trials and among those trained to their end."""
 
     def __init__(self) -> None:
         self._best: dict[int, EpochReport] = {}

@@ -1,4 +1,4 @@
-"""Virtual time: what was scheduled comes in order, and between two events nothing passes."""
+"""Virtual time: a queue of scheduled events. No real time passes between two events."""
 
 import heapq
 from typing import Generic, TypeVar
@@ -7,11 +7,11 @@ Event = TypeVar("Event")
 
 
 class VirtualClock(Generic[Event]):
-    """A queue of events. At equal times, what was scheduled first comes first."""
+    """A queue of events. At equal times, the event scheduled first comes first."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        """Seconds since the beginning, as of the event that came last."""
+        """Seconds since the start, at the latest event."""
         self._queue: list[tuple[float, int, Event]] = []
         self._scheduled = 0
 
@@ -19,13 +19,13 @@ class VirtualClock(Generic[Event]):
         return len(self._queue)
 
     def after(self, delay_s: float, event: Event) -> None:
-        """Schedules an event, that many seconds from now. Raises ValueError for a negative or unending delay."""
+        """Schedule an event in `delay_s` seconds. Raises ValueError for a negative or infinite delay."""
         if not 0.0 <= delay_s < float("inf"):
             raise ValueError(f"delay_s: expected a finite number of 0 or more, found {delay_s}")
         self._scheduled += 1
         heapq.heappush(self._queue, (self.now_s + delay_s, self._scheduled, event))
 
     def advance(self) -> Event:
-        """Moves the time to the next event, and returns it. Raises IndexError where none is left."""
+        """Advance to the next event and return it. Raises IndexError if none is left."""
         self.now_s, _, event = heapq.heappop(self._queue)
         return event

@@ -1,4 +1,4 @@
-"""The dispatcher of a simulated search: trials in memory, curves from a black box, a budget in worker seconds."""
+"""The dispatcher of a simulated search: trials in memory, curves from a blackbox, a budget in worker seconds."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from search.policy.scheduler import BudgetState, Repeat
 from search.policy.trial_book import TrialBook
 from search.simulator.blackboxes import Blackbox
 from search.simulator.curves import Curve
-from search.simulator.simulation import Decision, Moment
+from search.simulator.simulation import Decision, RecordedEpoch
 from search.simulator.virtual_clock import VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualSegment:
-    """One trial's stretch to a rung, for a virtual worker."""
+    """Part of a trial up to a rung, for a virtual worker."""
 
     number: int
     attempt: int
@@ -32,7 +32,7 @@ class VirtualTrials(TrialBook):
     """The trials of a simulated search."""
 
     def add(self, curve: Curve, *, is_baseline: bool = False, repeats: int | None = None) -> int:
-        """A new trial, WAITING, that will be trained as the curve says; returns its number."""
+        """Add a WAITING trial that will train along a curve; returns its number."""
         number = len(self._records)
         self._records.append(
             transitions.new_trial(
@@ -42,12 +42,12 @@ class VirtualTrials(TrialBook):
         return number
 
     def prune(self, number: int) -> None:
-        """RUNNING or PAUSED -> PRUNED before its end. A policy of our own never does this; peers do."""
+        """RUNNING or PAUSED -> PRUNED. Only the policies of other libraries do this."""
         self._change(transitions.pruned(self.record(number)))
 
 
 class VirtualDispatcher(Dispatcher[VirtualSegment]):
-    """Hands out the segments of a simulated search, and keeps its history."""
+    """Hands out the segments of a simulated search and records its history."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class VirtualDispatcher(Dispatcher[VirtualSegment]):
         max_restarts: int,
         listeners: tuple[Listener, ...] = (),
     ) -> None:
-        """seed: of the black box's noise. budget_s: seconds of recorded epochs of all workers together. finalists: the
-        policy's own; what they will take is kept from the search, as in a real one."""
+        """seed: seed of the blackbox's noise. budget_s: seconds of recorded epochs over all workers. finalists: those
+        of the policy; the seconds that they will need are reserved."""
         super().__init__(trials, policy=policy, max_restarts=max_restarts, listeners=listeners)
         self._virtual = trials
         self._clock = clock
@@ -76,13 +76,13 @@ class VirtualDispatcher(Dispatcher[VirtualSegment]):
         self._exhausted = False
         self._cost_s = 0.0
         self._curves: list[Curve] = []
-        """By trial."""
+        """Curves by trial number."""
         self._taken: set[int] = set()
-        self.history: list[Moment] = []
+        self.history: list[RecordedEpoch] = []
         self.decisions: list[Decision] = []
 
     def _budget(self) -> BudgetState:
-        """A budget that was used up once stays so, even if the finals turn out to need less."""
+        """An exhausted budget stays exhausted, even if the finals turn out to need less."""
         records = self._trials.records()
         reserve = due_s(records, self._finalists) / self._cost_s if self._cost_s else 0.0
         over = is_used_up(self._cost_s, self._budget_s, 0.0)
@@ -111,10 +111,10 @@ class VirtualDispatcher(Dispatcher[VirtualSegment]):
 
     def _after_report(self, number: int, report: EpochReport) -> None:
         self._cost_s += report.seconds.total
-        self.history.append(Moment(self._clock.now_s, self._cost_s, number, report.epoch))
+        self.history.append(RecordedEpoch(self._clock.now_s, self._cost_s, number, report.epoch))
 
     def prune(self, number: int) -> TrialRecord:
-        """Ends a running trial before its end, as a peer's rule says; returns what became of it."""
+        """End a running trial early, as the policy of another library decided; returns its record."""
         self._virtual.prune(number)
         for listener in self._listeners:
             listener.ended(number)

@@ -1,6 +1,6 @@
-"""The simulator as an executor: workers on a virtual clock, and recorded or computed curves in place of training.
+"""An executor with workers on a virtual clock. Recorded or computed curves replace training.
 
-See `search.driver.executor` for the contract. One thread, no process, no time passes.
+See `search.driver.executor` for the contract. It uses one thread and no processes, and no real time passes.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ UNTRAINABLE = Outcome("infeasible", "cannot be trained")
 
 
 class Segment(Protocol):
-    """What a virtual worker reads of a segment."""
+    """The parts of a segment that a virtual worker reads."""
 
     @property
     def number(self) -> int:
-        """The trial's."""
+        """Number of the trial."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class Segment(Protocol):
 
     @property
     def stop_after_stage(self) -> int:
-        """Number of the stage at whose end it stops."""
+        """Number of the stage at whose end the segment stops."""
         ...
 
 
@@ -45,7 +45,7 @@ SegmentT = TypeVar("SegmentT", bound=Segment)
 
 @dataclass(slots=True)
 class _Work(Generic[SegmentT]):
-    """A segment that a worker trains."""
+    """A segment on a worker."""
 
     segment: SegmentT
     curve: Curve
@@ -57,13 +57,13 @@ class _Work(Generic[SegmentT]):
 class _Event(Generic[SegmentT]):
     kind: Literal["epoch", "infeasible", "fault", "back"]
     seconds: float
-    """Of the worker, since its segment's last event."""
+    """Seconds of the worker since its segment's last event."""
     work: _Work[SegmentT] | None
-    """None for a worker that is back."""
+    """None for a worker that comes back."""
 
 
 class VirtualExecutor(Generic[SegmentT]):
-    """Trains one segment on each worker. Each running segment has exactly one event to come."""
+    """Trains one segment on each worker. Each running segment has exactly one pending event."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class VirtualExecutor(Generic[SegmentT]):
         faults: Faults | None = None,
         was_stopped: Callable[[int], bool] = lambda number: False,
     ) -> None:
-        """seed: of the faults. was_stopped: True where a trial has ended with the epoch just recorded, by another's
-        hand. Raises ValueError for fewer than one worker."""
+        """seed: seed of the faults. was_stopped: tells whether a callback has ended a trial at the epoch just recorded.
+        Raises ValueError for fewer than one worker."""
         if workers < 1:
             raise ValueError(f"workers: expected 1 or more, found {workers}")
         self._clock: VirtualClock[_Event[SegmentT]] = clock
@@ -85,32 +85,32 @@ class VirtualExecutor(Generic[SegmentT]):
         self._seed = seed
         self._faults = faults or Faults()
         self._was_stopped = was_stopped
-        self._begun = 0
+        self._started = 0
         self.lost_s = 0.0
-        """Worker seconds of epochs that came to nothing: killed or infeasible."""
+        """Worker seconds of killed or infeasible epochs."""
 
     def run(self, dispatcher: Dispatcher[SegmentT]) -> None:
-        """See `Executor.run`. Raises ValueError where the dispatcher waits though nothing runs; CurvesError for a curve
-        that ends before its last stage does."""
+        """See `Executor.run`. Raises ValueError if the dispatcher waits while no segment is running, and CurvesError
+        for a curve that ends before its last stage does."""
         inbox = Inbox(dispatcher)
         while self._fill_workers(dispatcher):
             if not self._clock:
-                raise ValueError(f"the policy waits though nothing runs, after {self._begun} jobs")
-            self._happen(self._clock.advance(), dispatcher, inbox)
+                raise ValueError(f"the policy waits while no trial is running, after {self._started} jobs")
+            self._handle(self._clock.advance(), dispatcher, inbox)
 
     def _fill_workers(self, dispatcher: Dispatcher[SegmentT]) -> bool:
-        """Hands out segments to free workers; False where nothing is left to do."""
+        """Hand out segments to free workers. Returns False if nothing is left to do."""
         while self._free:
             segment = dispatcher.next_segment()
             if segment == "wait":
                 return True
             if segment == "finished":
                 return dispatcher.stopping is not None and bool(self._clock)
-            self._begin(segment, dispatcher)
+            self._start(segment, dispatcher)
         return True
 
-    def _begin(self, segment: SegmentT, dispatcher: Dispatcher[SegmentT]) -> None:
-        self._begun += 1
+    def _start(self, segment: SegmentT, dispatcher: Dispatcher[SegmentT]) -> None:
+        self._started += 1
         self._free -= 1
         fault = self._faults.event(seed=self._seed, number=segment.number, attempt=segment.attempt)
         after = fault or FaultEvent(float("inf"), 0.0)
@@ -125,19 +125,19 @@ class VirtualExecutor(Generic[SegmentT]):
         self._clock.after(event.seconds, event)
 
     def _next_epoch(self, work: _Work[SegmentT], record: TrialRecord) -> _Event[SegmentT]:
-        """What comes without a fault. An epoch that could not be recorded takes as long as the one before."""
+        """The next event without a fault. An infeasible epoch takes as long as the one before if not recorded."""
         points, trained = work.curve.points, record.fidelity
         if trained == len(points):
             if not work.curve.infeasible:
                 raise CurvesError(
-                    f"trial {record.number}: its curve ends in epoch {trained}, before its last stage does"
+                    f"trial {record.number}: its curve ends at epoch {trained}, before the end of its last stage"
                 )
             return _Event("infeasible", points[-1].seconds if points else 0.0, work)
         begins_stage = trained == 0 or record.reports[-1].stage_ended
         fits = not (begins_stage and self._faults.out_of_memory(work.curve.params, points[trained].stage))
         return _Event("epoch" if fits else "infeasible", points[trained].seconds, work)
 
-    def _happen(self, event: _Event[SegmentT], dispatcher: Dispatcher[SegmentT], inbox: Inbox) -> None:
+    def _handle(self, event: _Event[SegmentT], dispatcher: Dispatcher[SegmentT], inbox: Inbox) -> None:
         work = event.work
         if work is None:
             self._free += 1
@@ -176,7 +176,8 @@ class VirtualExecutor(Generic[SegmentT]):
 
 
 def report_of(point: CurvePoint, earlier: tuple[EpochReport, ...]) -> EpochReport:
-    """The next epoch of a curve as a trial would report it. All seconds are training; what curves lack is neutral."""
+    """The next epoch of a curve, as a trial would report it. All seconds count as training; values that curves do not
+    have are neutral."""
     epoch = len(earlier) + 1
     same_stage = earlier and earlier[-1].stage == point.stage
     return EpochReport(

@@ -1,1 +1,1 @@
-"""A study's folder and what lies in it: the journal of its trials, its frozen experiment, its scores."""
+"""A study's folder and its contents: the journal of its trials, its frozen experiment, its scores."""

@@ -1,4 +1,4 @@
-"""The files beside a study's journal that must stay as they were: what they held is kept in the study."""
+"""Checks the files beside a study's journal that must not change. The study stores their fingerprints."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +9,19 @@ from search.study.folder import StudyFolder
 from search.study.study import Study
 
 _KEY = "file:"
-"""Before a file's name: the study's value that holds its fingerprint."""
+"""Prefix of the study's values that hold fingerprints; a file's name follows."""
 
 
 def keep_files(study: Study, folder: StudyFolder) -> None:
-    """Notes what split.csv, quarantine.csv and folds.csv hold, as they were just written. Raises OSError."""
+    """Store the fingerprints of split.csv, quarantine.csv and folds.csv as just written. Raises OSError."""
     for path in filter(Path.exists, _files(folder)):
         study.set_value(f"{_KEY}{path.name}", Fingerprint.of(path.read_bytes()).to_text())
 
 
 def problems(study: Study, folder: StudyFolder) -> Iterator[str]:
-    """One line for each of those files that cannot be read or was changed: where, and what to do.
+    """One line for each file that cannot be read or was changed: where, and what to do.
 
-    A study of an earlier version knows nothing of them, and nothing is said.
+    Studies of earlier versions have no fingerprints, so they have no problems.
     """
     for path in _files(folder):
         kept = study.get_value(f"{_KEY}{path.name}")
@@ -37,20 +37,20 @@ def problems(study: Study, folder: StudyFolder) -> Iterator[str]:
 
 
 def check_files(study: Study, folder: StudyFolder) -> None:
-    """Raises StudyError with all `problems`."""
+    """Raise StudyError with all `problems`, if there are any."""
     found = tuple(problems(study, folder))
     if found:
         raise StudyError("\n".join(found))
 
 
 def split_digest(study: Study, *, of_folds: bool = False) -> str:
-    """Digest that split.csv or folds.csv must have; empty for a study of an earlier version."""
+    """BLAKE2b-128 that split.csv or folds.csv must have, in hex; empty for a study of an earlier version."""
     kept = study.get_value(f"{_KEY}{'folds' if of_folds else 'split'}.csv")
     return "" if kept is None else Fingerprint.from_text(str(kept)).whole
 
 
 def check_folder(folder: StudyFolder) -> None:
-    """`check_files` of the study in a folder; nothing for the folder of a fixed recipe, which has none."""
+    """Run `check_files` on the study in a folder. Does nothing for a fixed recipe, which has no study."""
     if folder.log.exists():
         check_files(Study.open(folder.root, read_only=True), folder)
 

@@ -1,4 +1,4 @@
-"""What a final training cost and what its model costs to use: plain figures beside the scores."""
+"""The cost of a final training and of using its model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,34 +22,34 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one stage of the final training took."""
+    """The cost of one stage of the final training."""
 
     name: str
     image_size_px: int
     epochs: int
     trainable_parameters: int
     seconds: float
-    """Wall-clock of its epochs: building and tracing the model, photos, training, validation."""
+    """Wall-clock seconds of its epochs: building and tracing the model, photos, training, validation."""
     images_per_s: float
-    """Of its training steps; the median over epochs."""
+    """Speed of its training steps; the median over epochs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """What the final model is and takes, on the machine that scored it."""
+    """Size and speed of the final model, on the machine that scored it."""
 
     parameters: int
     model_bytes: int
-    """Of the exported file."""
+    """Size of the exported file."""
     peak_memory_bytes: int | None
-    """Most main memory that any one process of the final training held, pages of mapped photos counted, a GPU's memory
-    not; after an interruption, of those that went on. None where the system does not tell."""
+    """Peak main memory of any single process of the final training, including mapped photos but not GPU memory. After
+    an interruption it covers only the later processes. None if the system does not tell."""
     batch_size: int
-    """Of prediction."""
+    """Batch size of prediction."""
     plain_s_per_photo: float
-    """Prediction of the validation photos on a model traced already; decoding counts only where the store is off."""
+    """Seconds per validation photo with a model that is already traced. Decoding counts only if the store is off."""
     views_s_per_photo: float
-    """The same with all views in use, their transforms counted."""
+    """The same with all views in use, including their transforms."""
     stages: tuple[StageCost, ...]
 
     @classmethod
@@ -75,7 +75,7 @@ def stage_costs(reports: Sequence[EpochReport]) -> tuple[StageCost, ...]:
 
 
 def efficiency_lines(efficiency: Efficiency, views: int) -> tuple[str, ...]:
-    """The figures for the terminal; `views` is how many are in use."""
+    """The figures as lines for the terminal. views: number of views in use."""
     memory = efficiency.peak_memory_bytes
     held = "" if memory is None else f", peak main memory {size_text(memory)}"
     averaged = f", {ms_text(efficiency.views_s_per_photo)} with {count_text(views, 'view')}" if views > 1 else ""

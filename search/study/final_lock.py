@@ -1,4 +1,4 @@
-"""One final training at a time in a folder: two would append to the same epochs and write the same model."""
+"""Allows one final training at a time in a folder. Two would record the same epochs and write the same model."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from search.study.journal import LOCK_NAME, WriterLock
 
 @contextmanager
 def retraining(folder: StudyFolder) -> Iterator[None]:
-    """Held by the one process that may write to the final training; the system frees it when that process ends.
+    """Hold the lock of the final training. The system frees it when this process ends.
 
-    Never waits. Raises StudyError naming the host and process that holds it.
+    Waits half a second at most. Raises StudyError naming the host and process that holds the lock.
     """
     folder.retrain.mkdir(exist_ok=True)
     lock = WriterLock.acquire(folder.retrain, advice="wait for it, or stop it")
@@ -23,10 +23,10 @@ def retraining(folder: StudyFolder) -> Iterator[None]:
 
 
 def clear_retrain(folder: StudyFolder) -> None:
-    """Deletes the final training, and nothing while another process works on it: StudyError then."""
+    """Delete the final training. Raises StudyError while another process works on it."""
     with retraining(folder):
         for entry in folder.retrain.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != LOCK_NAME:  # without its file, the lock would no longer keep others out
+            elif entry.name != LOCK_NAME:  # another process could lock a new file of this name
                 entry.unlink()

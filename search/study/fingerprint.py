@@ -1,4 +1,4 @@
-"""What a file held when it was written, in so few bytes that a damaged line can still be named. Pure."""
+"""Fingerprints of files. They take few bytes, and still identify a damaged line. Pure."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Self
 
 _LINE_BYTES = 2
-"""Of each line's digest: one damaged line in 65,536 cannot be named, and is still noticed."""
+"""Length of each line's digest. One damaged line in 65,536 is detected but not identified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Fingerprint:
     whole: str
     """BLAKE2b-128 of all bytes, in hex."""
     lines: str
-    """BLAKE2b-16 of each line, one after the other, in base64."""
+    """BLAKE2b-16 of each line, concatenated, in base64."""
 
     @classmethod
     def of(cls, content: bytes) -> Self:
@@ -28,7 +28,7 @@ class Fingerprint:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """What `to_text` wrote."""
+        """Inverse of `to_text`."""
         return cls(**json.loads(text))
 
     def to_text(self) -> str:
@@ -36,14 +36,14 @@ class Fingerprint:
         return json.dumps(asdict(self))
 
     def damage(self, content: bytes) -> str | None:
-        """Where `content` differs, such as 'line 7'; None where it does not."""
+        """Where `content` differs, such as 'line 7', or None."""
         if digest_of(content) == self.whole:
             return None
         kept, found = base64.b64decode(self.lines), _split(content)
         digests = [kept[at : at + _LINE_BYTES] for at in range(0, len(kept), _LINE_BYTES)]
         for number, (digest, line) in enumerate(zip_longest(digests, found), start=1):
             if digest is None:
-                return f"line {number}, which was not there"
+                return f"line {number}, which was added"
             if line is None:
                 return f"line {number}, which is missing"
             if digest != _digest(line):
@@ -57,8 +57,8 @@ def digest_of(content: bytes) -> str:
 
 
 def _split(content: bytes) -> list[bytes]:
-    """Lines as an editor counts them, without their ends; what follows the last end is a line too, if only an empty
-    one: so a lost end shows."""
+    """Lines as an editor counts them, without their newlines. The text after the last newline counts as a line even if
+    it is empty, so that a missing newline is detected."""
     return content.split(b"\n")
 
 

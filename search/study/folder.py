@@ -1,4 +1,4 @@
-"""Where a study's files lie: every path of `results/<study>/`, named once."""
+"""The paths of all files in a study's folder, `results/<study>/`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """The files of one study. Knows names only: creates and reads nothing."""
+    """The paths of one study. Creates and reads no files."""
 
     root: Path
 
     @property
     def name(self) -> str:
-        """The study's name: the folder's own."""
+        """The study's name, which is the folder's name."""
         return self.root.name
 
     @property
@@ -22,27 +22,27 @@ class StudyFolder:
 
     @property
     def policies(self) -> Path:
-        """Copies of the user's own augmentation policies that the experiment names; absent where it names none."""
+        """Copies of the user's own augmentation policies; absent if the experiment names none."""
         return self.root / "policies"
 
     @property
     def split(self) -> Path:
-        """Which photo trains and which validates."""
+        """Assignment of photos to training and validation."""
         return self.root / "split.csv"
 
     @property
     def folds(self) -> Path:
-        """Which photo validates in which fold; absent where nothing is trained on folds."""
+        """Assignment of photos to folds; absent if nothing is trained on folds."""
         return self.root / "folds.csv"
 
     @property
     def quarantine(self) -> Path:
-        """Photos that cannot be used, each with its reason."""
+        """Unusable photos, each with its reason."""
         return self.root / "quarantine.csv"
 
     @property
     def log(self) -> Path:
-        """The record of truth: Optuna's journal."""
+        """Optuna's journal, the source of truth."""
         return self.root / "study.log"
 
     @property
@@ -55,11 +55,11 @@ class StudyFolder:
         return self.trials / f"{number:04d}"
 
     def probabilities(self, number: int, epoch: int) -> Path:
-        """What a trial said of the validation and holdout photos after an epoch, counted from 1."""
+        """A trial's probabilities for the validation and holdout photos after an epoch, counted from 1."""
         return self.trial(number) / "probabilities" / f"epoch-{epoch:04d}.npz"
 
     def output_name(self, number: int, attempt: int) -> str:
-        """What a trial's attempt printed, its traceback included; relative to the study's folder."""
+        """Output of a trial's attempt, including its traceback; relative to the study's folder."""
         return f"{self.trials.name}/{number:04d}/attempt-{attempt}/output.log"
 
     @property
@@ -69,17 +69,17 @@ class StudyFolder:
 
     @property
     def retrain_study(self) -> "StudyFolder":
-        """The same as a study of its own: its log, its split or folds, its trials."""
+        """The final training as a study of its own: its log, its split or folds, its trials."""
         return StudyFolder(self.retrain)
 
     @property
     def out_of_fold(self) -> Path:
-        """What the models of several folds said of the photos that each did not train on."""
+        """Probabilities of the folds' models for the photos that each one did not train on."""
         return self.retrain / "out_of_fold.npz"
 
     @property
     def retrain_output(self) -> Path:
-        """What the process printed that scored the final training."""
+        """Output of the process that scored the final training."""
         return self.retrain / "output.log"
 
     @property
@@ -89,7 +89,7 @@ class StudyFolder:
 
     @property
     def retrain_reports(self) -> Path:
-        """The final training's epochs, one JSON object a line, as carsearch wrote them before it had a study."""
+        """Epochs of final trainings by older versions, one JSON object per line. Newer ones have a study."""
         return self.retrain / "reports.jsonl"
 
     @property
@@ -104,10 +104,10 @@ class StudyFolder:
 
     @property
     def report(self) -> Path:
-        """The page to read afterwards."""
+        """The HTML report."""
         return self.root / "report.html"
 
     @property
     def submission(self) -> Path:
-        """The contest's answer."""
+        """The submission for the contest."""
         return self.root / "submission.csv"

@@ -1,4 +1,4 @@
-"""A study's own copy of its experiment: opened, and changed only where finished trials keep their meaning."""
+"""A study's own copy of its experiment. Only settings that keep the meaning of finished trials may change."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -15,12 +15,12 @@ from search.study.study import Study
 
 
 def frozen_copy(experiment: Experiment, folder: StudyFolder) -> tuple[str, Mapping[str, bytes]]:
-    """The experiment as text for the study in `folder`, and the files to lie in `folder.policies`, by name.
+    """The experiment as text for the study in `folder`, and the files for `folder.policies`, by name.
 
-    These are the user's own augmentation policies. The text names the copies, and the copies are named by their
-    content: an edit of the user's file changes no training of this study, and makes another experiment.
+    The files are copies of the user's own augmentation policies, named after their content, and the text refers to
+    them. So editing the user's file does not change this study; it makes a different experiment.
 
-    Raises ExperimentError where a file cannot be read.
+    Raises ExperimentError if a file cannot be read.
     """
     frozen, copies = _with_copies(experiment, folder)
     return frozen.resolved_yaml(), copies
@@ -42,12 +42,12 @@ def _with_copies(experiment: Experiment, folder: StudyFolder) -> tuple[Experimen
 
 
 def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...]:
-    """What a file asks for otherwise than it did when its study was created, as overrides for `open_experiment`.
+    """Settings that changed in a file since its study was created, as overrides for `open_experiment`.
 
-    What a resume has changed since stays, unless the file changed it too. Raises StudyError where more changed than a
-    resumed search may change, or no search stands there.
+    Changes made by a resume stay, unless the file changed the same setting. Raises StudyError if a setting changed that
+    a resumed search may not change, or if the folder holds no search.
     """
-    open_experiment(folder)  # that there is a study
+    open_experiment(folder)  # Raises StudyError if there is no study.
     if not folder.log.is_file() or Study.open(folder.root, read_only=True).is_recording:
         raise StudyError(f"{folder.root} holds no search, but a recording or a recipe: choose another '--set name=...'")
     changes = differences(load(folder.experiment, stored=True).tree, _with_copies(experiment, folder)[0].tree)
@@ -55,7 +55,7 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
     if wrong:
         raise StudyError(
             f"{folder.root} holds the results of other settings ({'; '.join(map(str, wrong[:3]))}): choose another name"
-            " by '--set name=...', or start over by '--replace', which deletes them"
+            " with '--set name=...', or start over with '--replace', which deletes them"
         )
     return tuple(change.override for change in changes)
 
@@ -63,10 +63,10 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
 def open_experiment(
     folder: StudyFolder, overrides: Sequence[str] = (), *, changeable: Sequence[str] = ()
 ) -> Experiment:
-    """The study's own experiment: as it was frozen, with the changes that the study has recorded since, and overrides.
+    """The study's own experiment: the frozen one, with the recorded changes and then the overrides applied.
 
-    Raises StudyError where the folder holds no study, or an override is of another key than `changeable` ones; the
-    message names the key and the reason.
+    Raises StudyError if the folder holds no study, or if an override's key is not in `changeable`. The message names
+    the key and the reason.
     """
     if not folder.experiment.is_file():
         raise StudyError(f"{folder.root} holds no study: expected {folder.experiment.name} there (see 'carsearch run')")
@@ -76,20 +76,20 @@ def open_experiment(
     experiment = load(
         folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides], stored=True
     )
-    # The tree alone: space and baseline keep the values by which finished trials are known.
+    # Only the tree: space and baseline keep the values that finished trials were recorded with.
     return replace(experiment, tree=with_local_policies(experiment.tree, folder.policies))
 
 
 def recorded_changes(folder: StudyFolder) -> tuple[Change, ...]:
-    """What was changed since the study was created; nothing for the folder of a fixed recipe, which has no trials."""
+    """Changes since the study was created; empty for a fixed recipe, which has no study."""
     return Study.open(folder.root, read_only=True).changes if folder.log.is_file() else ()
 
 
 def keep_changes(folder: StudyFolder, experiment: Experiment) -> tuple[Change, ...]:
-    """Records in the study what an experiment has otherwise than the study's own, so that later commands have it too.
+    """Record how an experiment differs from the study's own, so that later commands use the changes too.
 
-    A study with a change is no longer finished, nor its budget exhausted. Returns the changes; none: nothing is
-    written. Raises StudyError where another process writes to the study.
+    A change reopens a finished study and an exhausted budget. Returns the changes; without any, nothing is written.
+    Raises StudyError if another process writes to the study.
     """
     changes = differences(open_experiment(folder).tree, experiment.tree)
     if changes:

@@ -1,4 +1,4 @@
-"""Optuna's journal file, made safe: one writer, and whatever a killed writer left is repaired before anybody reads."""
+"""Makes Optuna's journal file safe: it allows one writer, and repairs what a killed writer left behind."""
 
 import fcntl
 import os
@@ -11,8 +11,8 @@ from optuna.storages import JournalStorage
 
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
-from search.study.journal_file import WAY_OUT, Patience, WholeLines
-from search.study.journal_lines import Chain, is_unfinished
+from search.study.journal_file import REMEDY, FileRetry, WholeLines
+from search.study.journal_lines import ChecksumChain, is_unfinished
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -20,48 +20,51 @@ _log = get_logger(__name__)
 LOCK_NAME = "driver.lock"
 """The file of a `WriterLock`, in the folder that it guards."""
 _APPEND_LOCK = ".lock"
-"""What Optuna adds to the journal's name for the lock that it holds during one append."""
-_PATIENCE_S = 0.5
-"""Longer than another needs between taking the lock and writing its name, or than a look at the lock takes."""
+"""Suffix of the lock file that Optuna holds during an append."""
+_LOCK_TIMEOUT_S = 0.5
+"""Longer than another process needs to write its name after taking the lock, or to check the lock with `is_held`."""
 _RETRY_S = 0.02
+_ADVICE = "wait for it, stop it, or watch it with 'carsearch status'"
 
 
-def open_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
-    """The storage in an absolute path. Raises StudyError, naming the line, where the file is damaged before its last
-    line, and where it cannot be read; OSError where the disk has no room for it.
+def open_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
+    """The storage at an absolute path.
+
+    Raises StudyError if the file cannot be read or is damaged before its last line; the message names the line. Raises
+    OSError if the disk is full.
     """
     try:
-        lines = WholeLines(path, patience)
+        lines = WholeLines(path, retry)
         return JournalStorage(lines)
     except OSError as error:
         if is_full_disk(error):
             raise
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # What Optuna raises over whole lines that make no sense: of a version without checksums, or of a later one.
+    # Raised by Optuna for intact lines that it cannot apply: a damaged journal without checksums, or a later version's.
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StudyError(
             f"{path}, line {lines.read_count}: damaged, or written by another version"
-            f" ({type(error).__name__}: {error}): {WAY_OUT}"
+            f" ({type(error).__name__}: {error}): {REMEDY}"
         ) from error
 
 
-def create_journal(path: Path, patience: Patience | None = None) -> JournalStorage:
-    """A new, empty one, whose name survives a power cut."""
-    storage = open_journal(path, patience)
+def create_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
+    """A new, empty storage. Its directory entry is synced, so that it survives a power cut."""
+    storage = open_journal(path, retry)
     sync(path.parent)
     return storage
 
 
 def cut_torn_line(path: Path) -> int:
-    """Removes what the last append left unfinished, and returns how many bytes that were. Only for the one writer.
+    """Remove an unfinished last append; returns the number of bytes removed. Only the writer may call this.
 
-    That is what stands after the last newline, to which the next append would be added; and a last line that is
-    damaged, of which is told: a power cut may leave parts of an append that were never written.
+    This removes text after the last newline, to which the next append would be added. It also removes a damaged last
+    line, with a warning, since a power cut may leave an append with parts that were never written.
     """
-    chain, torn = Chain(), b""
+    chain, torn = ChecksumChain(), b""
     with path.open("rb") as file:
         for line in file:
-            if torn:  # damage before the last line, which readers report
+            if torn:  # The damage is before the last line, which readers report.
                 return 0
             if chain.read(line) is None:
                 torn = line
@@ -72,8 +75,8 @@ def cut_torn_line(path: Path) -> int:
         os.fsync(journal.fileno())
     if not is_unfinished(torn):
         _log.warning(
-            "%s, line %d: damaged, as by a power cut or a failing disk, and cut off as the last one: what it recorded"
-            " will be done again",
+            "%s, line %d: the last line was damaged, as by a power cut or a failing disk, and is cut off: what it"
+            " recorded will be done again",
             path,
             chain.lines + 1,
         )
@@ -81,24 +84,25 @@ def cut_torn_line(path: Path) -> int:
 
 
 def free_stale_lock(path: Path) -> None:
-    """Removes the append lock of a writer that was killed. Only for the one writer: nobody else can be appending."""
+    """Remove the append lock of a killed writer. Only the writer may call this, since no other process can append."""
     path.with_name(path.name + _APPEND_LOCK).unlink(missing_ok=True)
 
 
 class WriterLock:
-    """Held by the one process that may write to a folder; the system frees it when that process ends, even killed.
+    """The lock of the one process that may write to a folder. The system frees it when that process ends or is killed.
 
-    The file names its holder; after an end in good order it is empty.
+    The lock file names its holder. After a clean exit it is empty.
     """
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     @classmethod
-    def acquire(cls, folder: Path, *, advice: str = "wait for it, stop it, or look on with 'carsearch status'") -> Self:
-        """Waits half a second at most. Raises StudyError naming the host and process that holds it, and `advice`.
+    def acquire(cls, folder: Path, *, advice: str = _ADVICE) -> Self:
+        """Take the lock, waiting half a second at most.
 
-        StudyError too where the folder cannot be written to, or its file system has no locks.
+        Raises StudyError with `advice` if another process holds it, naming the host and the process. Raises StudyError
+        too if the folder cannot be written to, or if its file system has no locks.
         """
         path = folder / LOCK_NAME
         try:
@@ -107,25 +111,28 @@ class WriterLock:
             raise StudyError(f"{folder} cannot be written to: {error.strerror}") from error
         try:
             _take(file, folder, advice)
-            _tell_of_lost_holder(_text(file), folder)
+            _warn_of_lost_holder(_text(file), folder)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
-            os.fsync(file.fileno())  # on a network file system, for those who read it elsewhere
+            os.fsync(file.fileno())  # so that other machines can read it on a network file system
         except BaseException:
             file.close()
             raise
         return cls(file)
 
     def release(self) -> None:
-        """Frees the lock. The file stays: removing it would let two processes lock two files of one name."""
+        """Free the lock. The file stays: without it, two processes could lock two files of the same name."""
         if not self._file.closed:
             self._file.truncate(0)
             self._file.close()
 
 
 def is_held(folder: Path) -> bool:
-    """True while a process holds the folder's `WriterLock`; a look, for whoever takes it now waits it out."""
+    """True while a process holds the folder's `WriterLock`.
+
+    This takes a shared lock for a moment. A process that acquires the lock meanwhile waits that long.
+    """
     try:
         file = (folder / LOCK_NAME).open(encoding="utf-8")
     except OSError:
@@ -133,13 +140,13 @@ def is_held(folder: Path) -> bool:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:  # held, or a file system without locks, of which nothing can be known
+        except OSError:  # held, or unknown on a file system without locks
             return True
     return False
 
 
 def _take(file: IO[str], folder: Path, advice: str) -> None:
-    give_up_at = time.monotonic() + _PATIENCE_S
+    give_up_at = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,19 +156,19 @@ def _take(file: IO[str], folder: Path, advice: str) -> None:
             time.sleep(_RETRY_S)
         except OSError as error:
             raise StudyError(
-                f"{folder}: its file system has no locks ({error.strerror}), and two drivers would spoil the study:"
-                " keep results on a local disk, or on a network file system that carries locks (NFS 4 does)"
+                f"{folder}: its file system has no locks ({error.strerror}), so two drivers could damage the study:"
+                " keep results on a local disk, or on a network file system with locks (such as NFS 4)"
             ) from error
         else:
             return
 
 
-def _tell_of_lost_holder(text: str, folder: Path) -> None:
-    """A holder on this host is dead, or the lock would not be free; of another host's only a warning can be given."""
+def _warn_of_lost_holder(text: str, folder: Path) -> None:
+    """Warn if the last holder was on another host. One on this host is dead, since the lock is free."""
     if text and not text.endswith(f" on {socket.gethostname()}"):
         _log.warning(
-            "%s: its last driver, %s, did not end in good order. If it still runs, stop it now: not every network file"
-            " system carries locks from one machine to another",
+            "%s: its last driver, %s, did not exit cleanly. If it is still running, stop it now: not every network file"
+            " system shares locks between machines",
             folder,
             text,
         )

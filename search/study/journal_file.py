@@ -1,4 +1,4 @@
-"""Optuna's journal file with checksums and whole appends, patient with a file system that is away."""
+"""Optuna's journal file with checksums and atomic appends, and with retries while its file system is unavailable."""
 
 import contextlib
 import io
@@ -12,31 +12,34 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
-from search.study.journal_lines import Chain, is_unfinished
+from search.study.journal_lines import ChecksumChain, is_unfinished
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
 
-WAY_OUT = "put back a copy of this file, or start a new study"
-_LOOK_S = 1.0
-"""Between two looks at a file system that is away."""
+REMEDY = "put back a copy of this file, or start a new study"
+_RETRY_S = 1.0
+"""Pause between two tries while a file system is unavailable."""
 
-_said: set[tuple[Path, bytes]] = set()
-"""Damaged last lines of which this process has told: a command opens its study several times."""
+_reported: set[tuple[Path, bytes]] = set()
+"""Damaged last lines that this process has logged, since a command opens its study several times."""
 
 _Result = TypeVar("_Result")
 
 
-class Patience:
-    """How long a journal waits for a file system that is away: not at all, unless it is told to."""
+class FileRetry:
+    """Retries actions while a file system is unavailable. It does not wait unless `minutes` is set."""
 
     def __init__(self) -> None:
         self.minutes = 0.0
         self.raise_if_due: Callable[[], None] = lambda: None
-        """Called while it waits; what it raises ends the wait."""
+        """Called while waiting. An error that it raises ends the wait."""
 
-    def wait_for(self, action: Callable[[], _Result], path: Path) -> _Result:
-        """What `action` returns, tried again while `path` is away; both is said. Raises OSError."""
+    def call(self, action: Callable[[], _Result], path: Path) -> _Result:
+        """Call `action` and return its result, retrying while `path` is unavailable. Logs the outage and its end.
+
+        Raises OSError for other errors, and for an outage longer than `minutes`.
+        """
         began_s: float | None = None
         while True:
             try:
@@ -47,7 +50,7 @@ class Patience:
                 if began_s is None:
                     began_s = time.monotonic()
                     _log.warning(
-                        "%s: %s: the search waits for it; after %g minutes it stops, to be resumed",
+                        "%s: %s: the search waits for it; after %g minutes it stops and can be resumed",
                         path,
                         error.strerror,
                         self.minutes,
@@ -55,39 +58,39 @@ class Patience:
                 elif time.monotonic() - began_s >= 60 * self.minutes:
                     raise
                 self.raise_if_due()
-                time.sleep(_LOOK_S)
+                time.sleep(_RETRY_S)
             else:
                 if began_s is not None:
-                    _log.info("%s is back, the search goes on", path)
+                    _log.info("%s is back, the search continues", path)
                 return result
 
 
 class WholeLines(JournalFileBackend):
-    """Optuna's file, whose lines carry checksums, and of which half a line counts for nothing.
+    """Optuna's journal file with a checksum on each line. Incomplete lines are ignored.
 
-    Half a line of a full disk would make one unreadable line with the next, so a failed append leaves none.
+    A failed append leaves nothing behind. Otherwise, half a line written to a full disk would join with the next line
+    into an unreadable one.
     """
 
-    def __init__(self, path: Path, patience: Patience | None = None) -> None:
-        """By an exclusive file, not Optuna's symbolic link: a link to a journal that was moved points nowhere, and
-        a process that waits for it never returns."""
+    def __init__(self, path: Path, retry: FileRetry | None = None) -> None:
+        """Locks with an exclusive file instead of Optuna's symbolic link: if the journal is moved, the link points
+        nowhere, and a process that waits for it never returns."""
         super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
         self._path = path
-        self._patience = patience or Patience()
-        self._read = Chain()
+        self._retry = retry or FileRetry()
+        self._read = ChecksumChain()
         self._cut_to: int | None = None
-        """Where a failed append began that could not be taken back."""
+        """Offset in bytes of a failed append that could not be removed yet, or None."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
-        """The entries from that one on, counted from 0, as far as they are whole.
+        """The intact entries from that number on, counted from 0.
 
-        A damaged last line is left out: it is being written, or was when its writer was killed or the power cut.
-        `cut_torn_line` takes it away, but a reader may change nothing. Raises StudyError, naming the line, for any
-        other damage.
+        A damaged last line is skipped: it is being written, or was cut off by a kill or a power cut. `cut_torn_line`
+        removes it, but a reader may not. Raises StudyError naming the line for any other damage.
         """
-        if log_number_from != self._read.lines:  # never in Optuna 5, which reads on
-            self._read = Chain()
-        unread = self._patience.wait_for(self._unread, self._path)
+        if log_number_from != self._read.lines:  # Optuna 5 always continues where it stopped.
+            self._read = ChecksumChain()
+        unread = self._retry.call(self._unread, self._path)
         end = self._read.end + len(unread)
         for line in io.BytesIO(unread):
             entry = self._read.read(line)
@@ -99,12 +102,12 @@ class WholeLines(JournalFileBackend):
 
     @property
     def read_count(self) -> int:
-        """How many lines were read so far: the number of the last one."""
+        """Number of lines read so far, which is the number of the last one."""
         return self._read.lines
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """On disk when it returns. Raises DiskFullError, and OSError where the disk refuses otherwise."""
-        self._patience.wait_for(lambda: self._append(logs), self._path)
+        """Append entries; they are on disk when this returns. Raises DiskFullError, and OSError for other faults."""
+        self._retry.call(lambda: self._append(logs), self._path)
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
         self._lock.acquire()
@@ -118,18 +121,18 @@ class WholeLines(JournalFileBackend):
                 begin = file.tell()
                 try:
                     _write(file.fileno(), lines)
-                except BaseException:  # a Ctrl-C behind the write too: what was not acknowledged is not there
+                except BaseException:  # Ctrl-C after the write too: an entry that was not acknowledged must not stay
                     self._cut_to = begin
                     file.truncate(begin)
                     self._cut_to = None
                     raise
         finally:
-            with contextlib.suppress(OSError, RuntimeError):  # away: the next append takes the lock after a while
+            with contextlib.suppress(OSError, RuntimeError):  # unavailable: the next append breaks the stale lock
                 self._lock.release()
 
     def _sealed(self, logs: list[dict[str, Any]], *, after: bytes) -> bytes:
-        """Lines for these entries. after: what others have added since our last look, such as optuna-dashboard's
-        notes."""
+        """Lines for these entries. after: bytes that others have appended since our last read, such as notes of
+        optuna-dashboard."""
         chain, lines = self._read.copy(), []
         for line in io.BytesIO(after):
             if chain.read(line) is None:
@@ -148,17 +151,17 @@ class WholeLines(JournalFileBackend):
         blamed = self._read.blames(line)
         if not is_last or len(blamed) > 1:
             raise StudyError(_damage_text(self._path, blamed))
-        if not is_unfinished(line) and (self._path, line) not in _said:
-            _said.add((self._path, line))
+        if not is_unfinished(line) and (self._path, line) not in _reported:
+            _reported.add((self._path, line))
             _log.warning(
-                "%s, line %d: damaged, and left out as the last one: the next 'carsearch resume' cuts it off",
+                "%s, line %d: the last line is damaged and ignored: the next 'carsearch resume' cuts it off",
                 self._path,
                 self._read.lines + 1,
             )
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    """All of it, to the disk."""
+    """Write all bytes and sync them to disk."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -167,4 +170,4 @@ def _write(descriptor: int, content: bytes) -> None:
 
 def _damage_text(path: Path, lines: range) -> str:
     where = f"line {lines[-1]}" if len(lines) == 1 else f"one of lines {lines[0]} to {lines[-1]}"
-    return f"{path}, {where}: damaged (not as it was written): {WAY_OUT}"
+    return f"{path}, {where}: damaged (not as it was written): {REMEDY}"

@@ -1,8 +1,8 @@
-"""The lines of a study's journal, each with a checksum over everything up to it. Pure.
+"""The lines of a study's journal, each with a checksum over everything before it. Pure.
 
-A line is Optuna's JSON object with one more field, its last: `"check"`, the BLAKE2b-64 of all bytes of the file before
-that field. Optuna and optuna-dashboard ignore it. A line without one, of an earlier version or of another program, is
-covered by the checksum of the next line that has one.
+A line is Optuna's JSON object with an additional last field, `"check"`: the BLAKE2b-64 of all bytes of the file before
+that field. Optuna and optuna-dashboard ignore it. Lines without a checksum, from earlier versions or other programs,
+are covered by the next checksum.
 """
 
 import hashlib
@@ -15,42 +15,43 @@ _CHECK_BYTES = 8
 _END = b'"}\n'
 _SEAL_LENGTH = len(_FIELD) + 2 * _CHECK_BYTES + len(_END)
 _KEYS = {"op_code", "worker_id"}
-"""Every entry of Optuna's names an operation and its author."""
+"""Every entry of Optuna names an operation and its author."""
 
 Entry = dict[str, Any]
 
 
-class Chain:
-    """A journal from its first byte to the end of one of its lines."""
+class ChecksumChain:
+    """The running checksum of a journal, from its first byte to the end of a line."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=_CHECK_BYTES)
         self.lines = 0
-        """How many lines were read."""
+        """Number of lines read."""
         self.end = 0
-        """Where the next line begins, in bytes."""
+        """Offset of the next line in bytes."""
         self.checked = 0
-        """How many of the lines are covered by a checksum that was right."""
+        """Number of lines covered by a correct checksum."""
 
     def copy(self) -> Self:
-        """The same point, to go on from separately."""
+        """An independent copy at the same position."""
         twin = type(self)()
         twin._hash = self._hash.copy()
         twin.lines, twin.end, twin.checked = self.lines, self.end, self.checked
         return twin
 
     def sealed(self, entry: Mapping[str, Any]) -> bytes:
-        """The next line, for this entry; the chain stays where it is until it reads that line."""
+        """The next line for this entry, with its checksum. The position does not change until `read`."""
         text = json.dumps(entry, separators=(",", ":")).encode()[:-1]
         return text + _FIELD + self._check(text) + _END
 
     def read(self, line: bytes) -> Entry | None:
-        """The entry of the next line, without its checksum; None, and nothing is read, where the line is damaged."""
+        """Read the next line and return its entry without the checksum. For a damaged line, return None and stay at the
+        same position."""
         entry = _parsed(line)
         if entry is None:
             return None
         check = _check_of(line)
-        if check is None and "check" in entry:  # not as we write it: somebody's hand, or the disk's
+        if check is None and "check" in entry:  # not in our format: edited by hand, or damaged
             return None
         if check is not None and check != self._check(line[:-_SEAL_LENGTH]):
             return None
@@ -63,7 +64,7 @@ class Chain:
         return entry
 
     def blames(self, line: bytes) -> range:
-        """Numbers, from 1, of the lines in which the damage may be, where `line` could not be read next."""
+        """Numbers, from 1, of the lines that may be damaged if `line` could not be read next."""
         is_whole = _parsed(line) is not None and _check_of(line) is not None
         return range(self.checked + 1 if is_whole else self.lines + 1, self.lines + 2)
 
@@ -74,7 +75,7 @@ class Chain:
 
 
 def is_unfinished(line: bytes) -> bool:
-    """True for what a writer leaves that is killed while it appends: the beginning of a line and nothing else."""
+    """True for the beginning of a line, as left by a writer that was killed while appending."""
     if line.endswith(b"\n"):
         return False
     try:
@@ -87,7 +88,7 @@ def is_unfinished(line: bytes) -> bool:
 
 
 def _check_of(line: bytes) -> bytes | None:
-    """The checksum that a line carries, or None."""
+    """The checksum of a line, or None."""
     seal = line[-_SEAL_LENGTH:]
     if not (seal.startswith(_FIELD) and seal.endswith(_END)):
         return None
@@ -95,9 +96,9 @@ def _check_of(line: bytes) -> bytes | None:
 
 
 def _parsed(line: bytes) -> Entry | None:
-    """What Optuna, or we, wrote in one line; None where it is none, or not to its end."""
+    """The entry in a line of ours or Optuna's, or None if it is invalid or incomplete."""
     try:
         entry = json.loads(line) if line.endswith(b"\n") else None
-    except (ValueError, RecursionError):  # not JSON, or no text at all
+    except (ValueError, RecursionError):  # not JSON, or not even text
         return None
     return entry if isinstance(entry, dict) and entry.keys() >= _KEYS else None

@@ -1,4 +1,4 @@
-"""A study's split, compared with what the study knows of it. Light: every trial's process reads it."""
+"""Reads a study's split and checks its digest. Imports little, since every trial's process uses it."""
 
 import contextlib
 from pathlib import Path
@@ -12,9 +12,9 @@ from search.study.folder import StudyFolder
 
 
 def shared_tables(folder: StudyFolder, data_root: Path, *, fold: int | None) -> tuple[ImageTable, ...]:
-    """Tables of the study's own split, whose pixels the store may have already, for a training on one of its folds.
+    """Tables of the study's own split, for a training on a fold. The store may already hold their pixels.
 
-    Nothing without a fold, and where they cannot be read: to share them only saves time.
+    Empty without a fold, and if the split cannot be read, since sharing pixels only saves time.
     """
     if fold is None:
         return ()
@@ -25,10 +25,10 @@ def shared_tables(folder: StudyFolder, data_root: Path, *, fold: int | None) -> 
 
 
 def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:
-    """The split in a study's folder, or what one of its folds trains and validates on.
+    """The split in a study's folder, or the split of one of its folds.
 
-    digest: BLAKE2b-128 of the file, in hex; empty where the study does not know it. Raises DataError where the file
-    cannot be read, or has another one.
+    digest: BLAKE2b-128 of the file, in hex; empty if the study does not know it. Raises DataError if the file cannot be
+    read or has another digest.
     """
     path = folder.split if fold is None else folder.folds
     try:

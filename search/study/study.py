@@ -1,5 +1,4 @@
-"""The record of truth: one search and the life of its trials. Whatever sampler and scheduler decide, they decide from
-this."""
+"""The source of truth of a search: its trials and all that sampler and scheduler decide from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +18,11 @@ from search.study.storage import StudyStorage
 from search.study.values import StudyValues
 
 
-class Study(TrialBook, StudyValues):
-    """One search: its trials, their reports, its clock. One writer at a time, not thread-safe; any number of readers.
+class Study(StudyValues, TrialBook):
+    """One search: its trials, their reports, its clock. One writer at a time, any number of readers. Not thread-safe.
 
-    Each method that changes something has it on disk when it returns. A finished study may be opened again and given
-    more trials; its PRUNED ones stay so, for Optuna reopens none.
+    Every change is on disk when its method returns. A finished study may be opened again and given more trials. Its
+    PRUNED trials stay PRUNED, since Optuna cannot reopen them.
     """
 
     def __init__(self, storage: StudyStorage) -> None:
@@ -32,7 +31,7 @@ class Study(TrialBook, StudyValues):
 
     @classmethod
     def create(cls, folder: Path, name: str, *, is_recording: bool = False, rank_by: RankBy = "log_loss") -> Self:
-        """A new, empty study in an existing folder. Raises StudyError where there is one already."""
+        """A new, empty study in an existing folder. Raises StudyError if there is one already."""
         study = cls(StudyStorage.create(folder, name))
         study.set_rank_by(rank_by)
         if is_recording:
@@ -41,11 +40,11 @@ class Study(TrialBook, StudyValues):
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> Self:
-        """An existing study. Raises StudyError where there is none, or where another process writes to it.
+        """An existing study. Raises StudyError if there is none, or if another process writes to it.
 
-        The writer first repairs what a killed one may have left: a torn last line, a lock, a state that did not reach
-        Optuna, a search that was being finished. A reader changes nothing, may look on while another process writes,
-        and sees what was there at opening.
+        A writer first repairs what a killed writer may have left: a torn last line, a lock, a state that did not reach
+        Optuna, a search that was being finished. A reader changes nothing. It may open the study while another process
+        writes, and sees the state at opening.
         """
         study = cls(StudyStorage.open(folder, read_only=read_only))
         if not read_only:
@@ -55,7 +54,7 @@ class Study(TrialBook, StudyValues):
         return study
 
     def close(self) -> None:
-        """Lets another process write. Nothing is left to flush; calling it twice does no harm."""
+        """Release the writer lock. All changes are on disk already. May be called twice."""
         self._storage.close()
 
     def __enter__(self) -> Self:
@@ -67,7 +66,7 @@ class Study(TrialBook, StudyValues):
         self.close()
 
     def config(self, number: int) -> TrainConfig:
-        """What the trial trains. Raises StudyError where there is none of that number."""
+        """The trial's training configuration. Raises StudyError if there is no such trial."""
         self.record(number)
         return TrainConfig.model_validate(self._storage.config(number))
 
@@ -81,14 +80,14 @@ class Study(TrialBook, StudyValues):
         repeats: int | None = None,
         fold: int | None = None,
     ) -> int:
-        """Records a new trial, WAITING, and returns its number, counted from 0.
+        """Record a new trial, WAITING. Returns its number, counted from 0.
 
-        With `space`, Optuna's own view has the parameters too, each with its domain; a value outside of its domain
-        (the baseline's may be) is in our record alone, for Optuna cannot hold it. `repeats`: the trial that this one
-        is to repeat; StudyError where there is none of that number, or it is a repeat itself. `fold`: number of the
-        fold that validates, in place of the study's own split.
+        space: if given, Optuna gets the parameters too, each with its domain. A value outside of its domain, as the
+        baseline may have, is only in our record, since Optuna cannot store it. repeats: number of the trial that this
+        one repeats. fold: number of the fold that validates instead of the study's own split. Raises StudyError if
+        `repeats` is no trial or is a repeat itself.
         """
-        self._writable()
+        self._check_writable()
         if self.is_finished:
             self._set_finished(False)
         if repeats is not None and self.record(repeats).repeats is not None:
@@ -105,11 +104,11 @@ class Study(TrialBook, StudyValues):
         self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))
         return new.number
 
-    def try_again(self, number: int) -> bool:
-        """FAIL -> WAITING, to go on from its last epoch with a new trial's number of restarts.
+    def retry(self, number: int) -> bool:
+        """FAIL -> WAITING, to continue from its last epoch with all restarts available again.
 
-        False where that failure is final: the configuration was at fault, or the study was finished since. Optuna
-        knows of the failure then, and reopens no trial.
+        Returns False if the failure is final: the trial is infeasible, or the study was finished since. Optuna then
+        knows of the failure, and cannot reopen the trial.
         """
         record = self._to_change(number)
         if record.state is TrialState.FAIL and (self._is_final(record) or self._storage.is_told(number)):
@@ -118,8 +117,8 @@ class Study(TrialBook, StudyValues):
         return True
 
     def finish(self) -> None:
-        """See `TrialBook.finish`. Marks the study as finished first, in one write: what a kill leaves undone of the
-        rest is done when the study is opened again."""
+        """See `TrialBook.finish`. One write marks the study as finished first. If a kill interrupts the rest, the next
+        writer completes it."""
         self._check_writable()
         ends = transitions.finished(self._records)
         self._set_finished(True)
@@ -127,11 +126,8 @@ class Study(TrialBook, StudyValues):
             self._change(changed)
         self._tell_optuna()
 
-    def _check_writable(self) -> None:
-        self._writable()
-
     def _keep(self, changed: TrialRecord) -> TrialRecord:
-        # Optuna last: in the other order, a kill between the two would lose our side.
+        # Optuna comes last: in the other order, a kill in between would lose our status.
         kept = self._records[changed.number] = self._storage.set_status(changed)
         self._tell_optuna(changed.number)
         return kept
@@ -140,7 +136,7 @@ class Study(TrialBook, StudyValues):
         return self._storage.add_report(changed.number, changed.reports[-1])
 
     def _tell_optuna(self, *numbers: int) -> None:
-        """Tells Optuna of final ends: of these trials, or of all."""
+        """Tell Optuna of the final ends of these trials, or of all."""
         for record in [self._records[number] for number in numbers] or self._records:
             if self._is_final(record):
                 self._storage.tell_optuna(record)

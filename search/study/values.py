@@ -1,4 +1,4 @@
-"""What a study knows beside its trials: its name, its clock, what was changed of it, whether it is over."""
+"""The values of a study beside its trials: name, clock, changed settings, whether it is finished."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,30 +18,33 @@ _RANK_BY = "rank_by"
 _CHANGES = "changes"
 _GPU_METER = "gpu_meter"
 _GPUS_PER_TRIAL = "gpus_per_trial"
-"""All that studies had of it before there was a meter."""
+"""Stored by older studies instead of the meter."""
 _FINISHED_AFTER = "finished_after"
-"""How many changes of its settings a study had had when it was finished: a further one reopens it."""
+"""Number of changed settings when the study was finished. A further change reopens it."""
+_ELAPSED_S = "elapsed_s"
+_BUDGET_EXHAUSTED = "budget_exhausted"
+_FINALS_EXHAUSTED = "finals_exhausted"
 
 
 class StudyValues:
-    """The values of one study. Whatever is set is on disk when the call returns; StudyError where it is read-only."""
+    """The values of one study. Every change is on disk when its method returns. Raises StudyError if read-only."""
 
     def __init__(self, storage: StudyStorage) -> None:
         self._storage = storage
 
     @property
     def name(self) -> str:
-        """The study's name, as the experiment file has it."""
+        """The study's name in the experiment file."""
         return self._storage.name
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What was true at its creation: `version` of carsearch, `created` (UTC, ISO 8601)."""
+        """Facts at its creation: `version` of carsearch, `created` (UTC, ISO 8601)."""
         return self._storage.facts
 
     @property
     def is_finished(self) -> bool:
-        """True once the search is over: until a setting changes or a trial is added."""
+        """True once the search is over, until a setting changes or a trial is added."""
         return self.get_value(_FINISHED_AFTER) == len(self.changes)
 
     def _set_finished(self, finished: bool) -> None:
@@ -49,93 +52,91 @@ class StudyValues:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What was changed of the experiment's settings since the study was created, in order."""
+        """Changes of the experiment's settings since the study was created, in order."""
         return tuple(Change(**change) for change in json.loads(str(self.get_value(_CHANGES) or "[]")))
 
     def add_changes(self, changes: Sequence[Change]) -> None:
-        """Keeps them with the time; the study is no longer finished, nor its budget exhausted."""
+        """Record changes with the current time. This reopens a finished study and an exhausted budget."""
         self.set_budget_exhausted(False)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         made = [*self.changes, *(replace(change, time=now) for change in changes)]
         self.set_value(_CHANGES, json.dumps([asdict(change) for change in made]))
 
-    def be_patient(self, minutes: float, raise_if_due: Callable[[], None]) -> None:
-        """From now on a change waits so long for a file system that is away, where it would raise OSError.
+    def retry_files(self, minutes: float, raise_if_due: Callable[[], None]) -> None:
+        """From now on, changes wait up to `minutes` for an unavailable file system before they raise OSError.
 
-        raise_if_due: called while it waits; what it raises ends the wait.
+        raise_if_due: called while waiting; an error that it raises ends the wait.
         """
-        self._storage.patience.minutes, self._storage.patience.raise_if_due = minutes, raise_if_due
+        self._storage.retry.minutes, self._storage.retry.raise_if_due = minutes, raise_if_due
 
-    def wait_for(self, write: Callable[[], None], path: Path) -> None:
-        """Writes another file of the study, as patiently. Raises OSError."""
-        self._storage.patience.wait_for(write, path)
+    def write_with_retry(self, write: Callable[[], None], path: Path) -> None:
+        """Write another file of the study at `path`, waiting as `retry_files` says. Raises OSError."""
+        self._storage.retry.call(write, path)
 
     def get_value(self, key: str) -> Value:
-        """A value kept with the study; None where there is none."""
+        """A value stored in the study, or None."""
         return self._storage.get_value(key)
 
     def set_value(self, key: str, value: Value) -> None:
-        """Keeps a value with the study, across resumes."""
-        self._writable()
+        """Store a value in the study, across resumes."""
+        self._check_writable()
         self._storage.set_value(key, value)
 
     @property
     def is_recording(self) -> bool:
-        """True where every trial is trained to its end, for its curve: `carsearch record`."""
+        """True for a study of `carsearch record`, which trains every trial to its end for its curve."""
         return bool(self.get_value(_IS_RECORDING))
 
     def set_recording(self) -> None:
-        """Every trial of this study is to be trained to its end."""
+        """Mark the study as a recording."""
         self.set_value(_IS_RECORDING, True)
 
     @property
     def rank_by(self) -> RankBy:
-        """What its weights and trials are ranked by; accuracy in studies from before there was a choice."""
+        """What weights and trials are ranked by; accuracy in older studies, which had no choice."""
         return "log_loss" if self.get_value(_RANK_BY) == "log_loss" else "accuracy"
 
     def set_rank_by(self, rank_by: RankBy) -> None:
-        """Once, before the first trial."""
+        """Set the ranking. Call this once, before the first trial."""
         self.set_value(_RANK_BY, rank_by)
 
     @property
     def elapsed_s(self) -> float:
         """Wall-clock seconds of the search so far, over all runs of the driver."""
-        return float(self.get_value("elapsed_s") or 0.0)
+        return float(self.get_value(_ELAPSED_S) or 0.0)
 
     def set_elapsed_s(self, elapsed_s: float) -> None:
-        """Moves the clock of the search, in seconds."""
-        self.set_value("elapsed_s", elapsed_s)
+        """Set the clock of the search, in seconds."""
+        self.set_value(_ELAPSED_S, elapsed_s)
 
     @property
     def gpu_meter(self) -> GpuMeter:
-        """What the trials have had of GPUs, up to the latest run."""
+        """GPU time used by the trials, up to the latest run."""
         kept = self.get_value(_GPU_METER)
         return GpuMeter(**json.loads(str(kept))) if kept else GpuMeter(float(self.get_value(_GPUS_PER_TRIAL) or 0.0))
 
     def set_gpu_meter(self, meter: GpuMeter) -> None:
-        """Keeps it, for later runs, status and report."""
+        """Store the meter for later runs, `status` and `report`."""
         if meter != self.gpu_meter:
             self.set_value(_GPU_METER, json.dumps(asdict(meter)))
 
     @property
     def budget_exhausted(self) -> bool:
-        """True once the search has run out of time, except for what is set aside for its finals."""
-        return bool(self.get_value("budget_exhausted"))
+        """True once the search has used up its budget, except for the part reserved for its finals."""
+        return bool(self.get_value(_BUDGET_EXHAUSTED))
 
     @property
     def finals_exhausted(self) -> bool:
-        """True once the finals have run out of time too."""
-        return bool(self.get_value("finals_exhausted"))
+        """True once the finals have used up their part too."""
+        return bool(self.get_value(_FINALS_EXHAUSTED))
 
     def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
-        """Records that the search, or with `finals` all of it, has run out of time, or that it was given more."""
-        # The finals first: cut off between the two, neither way ends with a budget that is given up too early.
+        """Record whether the budget is exhausted: that of the search, and with `finals` that of the finals too."""
+        # The finals come first: with a kill in between, no budget counts as exhausted too early.
         if finals or self.finals_exhausted:
-            self.set_value("finals_exhausted", exhausted)
-        self.set_value("budget_exhausted", exhausted)
+            self.set_value(_FINALS_EXHAUSTED, exhausted)
+        self.set_value(_BUDGET_EXHAUSTED, exhausted)
 
-    def _writable(self) -> None:
+    def _check_writable(self) -> None:
         if not self._storage.writable:
-            raise StudyError(
-                f"study {self.name} is open for reading or closed: open it with read_only=False to change it"
-            )
+            raise StudyError(f"study {self.name} is read-only or closed: open it with read_only=False to change it")

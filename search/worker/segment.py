@@ -38,7 +38,7 @@ class Segment:
     """The experiment's deadline settings, as JSON; empty for their defaults."""
     first_stage: int = 0
     """Number of the stage in which it begins."""
-    refusals: list[dict[str, Any]] = field(default_factory=list)
+    oom_records: list[dict[str, Any]] = field(default_factory=list)
     """What ran out of memory before with this backbone, on any device, as JSON."""
     device: str = ""
     """The worker's name of its memory, see `memory_device`; set by the worker."""
@@ -84,7 +84,7 @@ class Outcome:
     """One line for the study and the report, or None if it ended well."""
     stage: int | None = None
     """Out of memory: number of the stage, or None if the child did not report it."""
-    refusal: dict[str, Any] | None = None
+    oom_record: dict[str, Any] | None = None
     """Out of memory: how many photos did not fit where, as JSON; see `search.policy.oom`."""
     timeout_setting: str | None = None
     """Killed as stuck: the setting that determined the limit."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from search.policy.oom import Place, Refusal, micro_batches, never_fits, refused_again
+from search.policy.oom import OomKey, OomRecord, micro_batches, never_fits, next_record
 from search.worker.machine_memory import memory_device, oom_kills, was_killed_for_memory
 from search.worker.segment import Fallback, Message, Outcome, Segment
 
@@ -23,29 +23,29 @@ def known_out_of_memory(segment: Segment) -> Outcome | None:
     """
     config, known = _config(segment), _known(segment)
     for stage in range(segment.first_stage, segment.stop_after_stage + 1):
-        refusal = never_fits(known, config, stage, segment.device)
-        if refusal is not None:
+        record = never_fits(known, config, stage, segment.device)
+        if record is not None:
             cause = (
-                f"stage {config.stages[stage].name!r}: not tried, because {refusal.photos} photos at once had no room"
-                f" on {segment.device} in {refusal.tries} earlier tries, and fewer cannot train it"
+                f"stage {config.stages[stage].name!r}: not tried, because {record.photos} photos at once had no room"
+                f" on {segment.device} in {record.tries} earlier tries, and fewer cannot train it"
             )
-            return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
+            return Outcome("out_of_memory", cause, stage=stage, oom_record=record.to_json())
     return None
 
 
-def oom_record(segment: Segment, stage: int) -> Refusal:
+def oom_record(segment: Segment, stage: int) -> OomRecord:
     """What to remember after a segment from `with_micro_batches` ran out of memory in a stage."""
     config, known = _config(segment), _known(segment)
     photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.batch_size
-    return refused_again(known, Place.of(config, stage, segment.device), photos)
+    return next_record(known, OomKey.of(config, stage, segment.device), photos)
 
 
 def _config(segment: Segment) -> TrainConfig:
     return TrainConfig.model_validate(segment.config)
 
 
-def _known(segment: Segment) -> list[Refusal]:
-    return [Refusal.from_json(values) for values in segment.refusals]
+def _known(segment: Segment) -> list[OomRecord]:
+    return [OomRecord.from_json(values) for values in segment.oom_records]
 
 
 class OutOfMemoryDetector:
@@ -80,4 +80,4 @@ class OutOfMemoryDetector:
 
     def _out_of_memory(self, cause: str | None, stage: int) -> Outcome:
         record = oom_record(self._segment, stage)
-        return Outcome("out_of_memory", cause, stage=stage, refusal=record.to_json())
+        return Outcome("out_of_memory", cause, stage=stage, oom_record=record.to_json())

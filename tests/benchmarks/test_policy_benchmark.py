@@ -22,7 +22,7 @@ from benchmarks.policy_cells import (
 from benchmarks.policy_runs import EXPERIMENT, RECORDED, STEP, arena_of, costs, half_of, holdout_accuracies
 from search.experiment.experiment import load
 from search.policy.policy import Proposal, search_policy
-from search.policy.sampler import spread_out
+from search.policy.sampler import sobol_point
 from search.simulator.blackboxes import RecordedCurves
 from search.simulator.curves import Curve, CurvePoint, write_curves
 from search.simulator.formulas import FORMULAS
@@ -169,7 +169,7 @@ def stand_in(path):
     groups = dict(zip(backbones, ("large", "medium", "small", "small"), strict=True))
     curves = []
     for number in range(24):
-        params = space.default() if number == 0 else spread_out(space, number=number, seed=0)
+        params = space.default() if number == 0 else sobol_point(space, number=number, seed=0)
         known = {name: value for name, value in params.items() if name in formula.space.domains}
         known |= {"train.backbone": groups[params["train.backbone"]], "train.dropout": params["train.head.dropout"]}
         made = formula.train(Proposal(known), taken=set(), seed=number).curve

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.policy.policy import SearchPolicy
-from search.policy.records import TrialState
+from search.policy.records import TrialRecord, TrialState
 from search.study.journal_file import WholeLines
 from search.study.study import Study
 
@@ -64,6 +64,16 @@ def is_promotion(study: Study, number: int, *_: object, **__: object) -> bool:
     return study.record(number).state is TrialState.PAUSED
 
 
+def is_completion(_: Study, changed: TrialRecord) -> bool:
+    """True at a segment's end, and when a resume finds a segment that had ended."""
+    return changed.state is TrialState.COMPLETE
+
+
+def is_pruning(study: Study, _: TrialRecord) -> bool:
+    """True for the first change of a trial after the study was marked as finished."""
+    return study.is_finished
+
+
 def is_report(journal: object, logs: list[dict[str, Any]]) -> bool:
     return any(key.startswith("report:") for log in logs for key in log.get("user_attr", {}))
 
@@ -79,10 +89,10 @@ POINTS = {
     "hand-out": Point(Study, "start_segment"),
     "report": Point(Study, "report"),
     "append": Point(WholeLines, "append_logs", is_report),
-    "end": Point(Study, "complete"),
+    "end": Point(Study, "_change", is_completion),
     "promotion": Point(Study, "start_segment", is_promotion),
     "finish": Point(Study, "finish"),
-    "pruning": Point(Study, "_end_what_is_left"),
+    "pruning": Point(Study, "_change", is_pruning),
 }
 
 if __name__ == "__main__":

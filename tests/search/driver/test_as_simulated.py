@@ -1,4 +1,4 @@
-"""The real dispatcher over a real study decides what the simulator decided, told the same in the same order."""
+"""Given the same events in the same order, a real dispatcher and study decide as the simulator does."""
 
 import zlib
 from collections.abc import Mapping, Sequence, Set
@@ -36,8 +36,8 @@ LADDERS = {"asha": (), "adaptive": ("search.scheduler.kind=adaptive", THREE_STAG
 
 
 @dataclass(frozen=True)
-class Scattered:
-    """Curves of the tiny experiment's shape, from the parameters alone; some cannot be trained."""
+class RandomCurves:
+    """Curves with the tiny experiment's stages that depend only on the parameters; some are infeasible."""
 
     space: Space
     baseline: Mapping[str, Value]
@@ -81,7 +81,7 @@ def test_jobs_and_records_are_the_same(
     log = Log()
     found = simulate(
         search_policy(experiment),
-        Scattered(experiment.space, experiment.baseline, middle=middle),
+        RandomCurves(experiment.space, experiment.baseline, middle=middle),
         workers=workers,
         max_trials=experiment.search.trials,
         budget_s=3600 * (budget.gpu_hours or 0.0),
@@ -108,7 +108,7 @@ def test_jobs_and_records_are_the_same(
 
 
 def _happen(dispatcher: StudyDispatcher, study: Study, kind: str, simulated: TrialRecord) -> None:
-    """What the simulator's listener was told, told to the dispatcher; a start is what it says itself."""
+    """Replays the events of the simulator's listener to a dispatcher, and compares each start with its own."""
     number = simulated.number
     if kind == "started":
         segment = dispatcher.next_segment()
@@ -128,7 +128,7 @@ def _happen(dispatcher: StudyDispatcher, study: Study, kind: str, simulated: Tri
 
 
 def _comparable(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Without the name of the file that only real trainings write."""
+    """The records without the name of the file that only real trainings write."""
     return [replace(record, traceback=None) for record in records]
 
 

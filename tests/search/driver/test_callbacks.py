@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.callbacks import Watch, spent
+from search.driver.callbacks import ProgressListener, spent
 from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> Study:
 
 
 class Shown:
-    """A progress that keeps what it was told."""
+    """A progress display that keeps what it is given."""
 
     def __init__(self) -> None:
         self.states: list[tuple[TrialState, ...]] = []
@@ -36,8 +36,8 @@ class Shown:
         self.states.append(tuple(record.state for record in records))
 
 
-def watch(experiment: Experiment, study: Study, folder: Path, shown: Shown) -> Watch:
-    return Watch(experiment, study, TensorBoardWriter(folder), shown)
+def watch(experiment: Experiment, study: Study, folder: Path, shown: Shown) -> ProgressListener:
+    return ProgressListener(experiment, study, TensorBoardWriter(folder), shown)
 
 
 def add_trial(experiment: Experiment, study: Study, *stages: Sequence[float]) -> int:
@@ -48,7 +48,7 @@ def add_trial(experiment: Experiment, study: Study, *stages: Sequence[float]) ->
     return number
 
 
-def test_what_happens_is_shown_and_written(experiment, study, tmp_path):
+def test_events_reach_the_terminal_and_tensorboard(experiment, study, tmp_path):
     shown = Shown()
     desk = watch(experiment, study, tmp_path, shown)
     add_trial(experiment, study)
@@ -64,7 +64,7 @@ def test_what_happens_is_shown_and_written(experiment, study, tmp_path):
     assert shown.states == [(state,) for state in ("RUNNING", "RUNNING", "PAUSED", "PRUNED")]
 
 
-def test_what_a_killed_driver_recorded_is_told_by_the_next(experiment, study, tmp_path):
+def test_the_next_driver_writes_what_a_killed_one_recorded(experiment, study, tmp_path):
     add_trial(experiment, study, *STAGES)
     watch(experiment, study, tmp_path, Shown())
     whole = frozenset(range(1, 7))
@@ -74,7 +74,7 @@ def test_what_a_killed_driver_recorded_is_told_by_the_next(experiment, study, tm
     assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=True, epochs=whole)
 
 
-def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment):
+def test_device_hours_count_gpu_shares_or_trials(experiment):
     records = (trial(0, TrialState.RUNNING, climb([0.5, 0.5])), trial(1, TrialState.PAUSED, climb([0.5])))
     seconds = 3 * 3.75
     on_gpus = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter(0.25))
@@ -86,7 +86,7 @@ def test_shares_of_a_gpu_are_counted_as_shares_and_cpus_by_the_trial(experiment)
     assert (on_cpus.device_hours, on_cpus.device_hours_limit, on_cpus.device) == (seconds / 3600, None, "trial")
 
 
-def test_a_failure_that_may_be_retried_is_no_end_yet(experiment, study, tmp_path):
+def test_a_retryable_failure_is_written_when_the_search_ends(experiment, study, tmp_path):
     desk = watch(experiment, study, tmp_path, Shown())
     for number in (0, 1):
         add_trial(experiment, study)
@@ -98,4 +98,4 @@ def test_a_failure_that_may_be_retried_is_no_end_yet(experiment, study, tmp_path
     desk.ended(1)
     assert read_events(tmp_path / "trials/0001").ended
     desk.finished()
-    assert read_events(tmp_path / "trials/0000").ended, "told once nothing can change it"
+    assert read_events(tmp_path / "trials/0000").ended, "written once nothing can change it"

@@ -1,4 +1,4 @@
-"""A study's folder appears atomically, and remains of a killed creation do no harm."""
+"""Studies are published atomically, and leftovers of a killed creation do no harm."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 def begin(experiment: Experiment) -> StudyFolder:
-    """The experiment's study, with the trial that makes it worth keeping."""
+    """The experiment's study with a trial, so that it counts as touched."""
     folder = create_study(experiment)
     with Study.open(folder.root) as study:
         study.add_trial(experiment.baseline, experiment.bind(experiment.baseline), is_baseline=True)
@@ -35,10 +35,10 @@ def names(results: Path) -> list[str]:
     return sorted(path.name for path in results.iterdir())
 
 
-def test_everything_is_on_disk_before_the_folder_has_its_name(
+def test_everything_is_synced_before_the_folder_is_published(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Power loss cannot be had in a test; the order of fsync and rename can."""
+    """A test cannot cut the power, but it can check the order of fsync and rename."""
     events: list[tuple[str, str]] = []
     fsync, rename = os.fsync, os.rename
 
@@ -62,7 +62,7 @@ def test_everything_is_on_disk_before_the_folder_has_its_name(
     assert events[born + 1] == ("fsync", str(folder.root.parent))
 
 
-def test_the_draft_of_a_killed_creation_goes_and_that_of_a_living_one_stays(experiment: Experiment) -> None:
+def test_only_drafts_of_killed_creations_are_deleted(experiment: Experiment) -> None:
     dead, living, other = (
         experiment.results / name for name in (".tiny-dead0000", ".tiny-living00", ".tiny-x-dead0000")
     )
@@ -79,7 +79,7 @@ def test_the_draft_of_a_killed_creation_goes_and_that_of_a_living_one_stays(expe
 
 
 @pytest.mark.parametrize("has_lock", [False, True])
-def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experiment: Experiment, has_lock: bool) -> None:
+def test_an_unlocked_draft_stays_for_a_minute(experiment: Experiment, has_lock: bool) -> None:
     draft = experiment.results / ".tiny-justborn"
     draft.mkdir(parents=True)
     if has_lock:
@@ -93,7 +93,7 @@ def test_a_draft_that_its_creator_does_not_hold_yet_stays_for_a_minute(experimen
     assert names(experiment.results) == ["tiny"]
 
 
-def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study(experiment: Experiment) -> None:
+def test_a_replacement_killed_between_its_renames_restores_the_old_study(experiment: Experiment) -> None:
     folder = begin(experiment)
     mark = folder.root / "mark"
     mark.touch()
@@ -104,7 +104,7 @@ def test_a_replacement_killed_between_its_renames_leaves_the_old_study_the_study
     assert names(experiment.results) == ["tiny"]
 
 
-def test_a_replacement_killed_after_its_renames_leaves_the_new_one(experiment: Experiment) -> None:
+def test_a_replacement_killed_after_its_renames_keeps_the_new_study(experiment: Experiment) -> None:
     folder = begin(experiment)
     (experiment.results / ".tiny.old-dead0000" / "trials").mkdir(parents=True)
     with pytest.raises(StudyError, match="exists already"):
@@ -132,15 +132,15 @@ def test_a_study_that_appears_meanwhile_is_not_replaced(
     assert names(experiment.results / "tiny") == ["mark"]
 
 
-def test_a_new_study_is_not_in_use(experiment: Experiment) -> None:
+def test_a_new_study_is_untouched(experiment: Experiment) -> None:
     folder = create_study(experiment)
     assert (folder.root / "driver.lock").read_text(encoding="utf-8") == ""
     with Study.open(folder.root) as study:
         assert (study.records(), study.changes, study.is_finished) == ((), (), False)
 
 
-def test_a_study_without_a_trial_is_made_anew_from_the_file_of_now(experiment: Experiment) -> None:
-    """Its first run failed before: no weights, no GPU. Its frozen experiment has no results yet."""
+def test_a_study_without_trials_is_created_again(experiment: Experiment) -> None:
+    """Its first run failed early, without weights or a GPU, so its frozen settings have no results."""
     create_study(experiment)
     changed = load(experiment.path, ["train.batch_size=4"])
     folder = create_study(changed)
@@ -148,7 +148,7 @@ def test_a_study_without_a_trial_is_made_anew_from_the_file_of_now(experiment: E
     assert names(folder.root.parent) == ["tiny"]
 
 
-def test_a_study_with_a_trial_is_not(experiment: Experiment) -> None:
+def test_a_study_with_a_trial_is_not_created_again(experiment: Experiment) -> None:
     create_study(experiment)
     assert study_of(experiment) is None
     folder = begin(experiment)
@@ -157,7 +157,7 @@ def test_a_study_with_a_trial_is_not(experiment: Experiment) -> None:
         create_study(experiment)
 
 
-def test_a_study_whose_driver_is_at_work_is_not_made_anew(experiment: Experiment) -> None:
+def test_a_study_with_a_running_driver_is_not_created_again(experiment: Experiment) -> None:
     folder = create_study(experiment)
     mark = folder.root / "mark"
     mark.touch()

@@ -1,4 +1,4 @@
-"""The dispatcher on a disk that fills up, and checkpoints within a quota: a real study, no Ray, a disk of numbers."""
+"""The dispatcher on a full disk, and the checkpoint quota: a real study, no Ray, a simulated disk."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.disk_room import CheckpointRoom
+from search.driver.disk_room import DiskRoom
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy
@@ -25,7 +25,7 @@ HEAD_EPOCHS = 2
 
 @dataclass
 class Place:
-    """A dispatcher, its study, and what a test says of disk and clock."""
+    """A dispatcher and its study, on a disk and a clock set by the test."""
 
     study: Study
     folder: StudyFolder
@@ -82,7 +82,7 @@ def open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         opened.append(study)
         policy = search_policy(experiment)
         made: list[Place] = []
-        room = CheckpointRoom(
+        room = DiskRoom(
             folder,
             experiment.search.checkpoints,
             policy.ladder,
@@ -102,7 +102,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "search.driver.disk_room"]
 
 
-def test_a_full_disk_starts_nothing_says_so_once_and_goes_on_with_room(open_place, caplog) -> None:
+def test_a_full_disk_pauses_the_search_until_there_is_room(open_place, caplog) -> None:
     place = open_place()
     place.head(place.take())
     place.free_mb = 12.0
@@ -110,18 +110,18 @@ def test_a_full_disk_starts_nothing_says_so_once_and_goes_on_with_room(open_plac
 
     assert [place.dispatcher.next_segment() for _ in range(3)] == ["wait"] * 3
 
-    assert place.study.records() == before, "nothing was proposed, nothing recorded as begun"
+    assert place.study.records() == before, "no trial was proposed or started"
     (line,) = told(caplog)
     assert line.startswith(f"{place.folder.root}: 12.0 MB free on its disk, 16.0 MB needed for another segment")
     assert "search.checkpoints.quota_gb" in line
-    assert "after 60 minutes the search stops, to be resumed" in line
+    assert "after 60 minutes the search stops and can be resumed" in line
 
     place.free_mb = 100.0
     assert place.take().number == 0
-    assert told(caplog)[1:] == [f"{place.folder.root}: there is room again, the search goes on"]
+    assert told(caplog)[1:] == [f"{place.folder.root}: there is room again, the search continues"]
 
 
-def test_a_disk_that_stays_full_ends_the_run_and_not_the_search(open_place) -> None:
+def test_a_disk_that_stays_full_stops_the_run(open_place) -> None:
     place = open_place("search.checkpoints.full_disk_minutes=5")
     place.free_mb = 0.0
     assert place.dispatcher.next_segment() == "wait"
@@ -134,7 +134,7 @@ def test_a_disk_that_stays_full_ends_the_run_and_not_the_search(open_place) -> N
     assert place.study.records() == ()
 
 
-def test_a_search_with_nothing_left_to_do_ends_on_a_full_disk_too(open_place) -> None:
+def test_a_finished_search_ends_on_a_full_disk_too(open_place) -> None:
     place = open_place("search.trials=1")
     place.head(place.take())
     place.top(place.take())
@@ -143,7 +143,7 @@ def test_a_search_with_nothing_left_to_do_ends_on_a_full_disk_too(open_place) ->
     assert place.dispatcher.finished
 
 
-def test_a_segment_without_room_waits_without_blame_and_goes_on_from_its_checkpoint(open_place, caplog) -> None:
+def test_a_segment_without_room_waits_and_resumes(open_place, caplog) -> None:
     place = open_place()
     segment = place.take()
     place.epoch(segment, 1)
@@ -160,7 +160,7 @@ def test_a_segment_without_room_waits_without_blame_and_goes_on_from_its_checkpo
     assert (again.number, again.attempt, again.resume) == (0, 1, "attempt-0/epoch-0001.npz")
 
 
-def test_a_segment_needs_room_for_what_checkpoints_of_this_study_take(open_place) -> None:
+def test_a_segment_needs_room_for_the_largest_checkpoints(open_place) -> None:
     place = open_place()
     segment = place.take()
     large = place.folder.trial(0) / "attempt-0" / "epoch-0001.npz"
@@ -174,22 +174,22 @@ def test_a_segment_needs_room_for_what_checkpoints_of_this_study_take(open_place
     place.take()
 
 
-def test_beyond_the_quota_checkpoints_of_the_least_useful_go(open_place) -> None:
+def test_least_useful_checkpoints_beyond_the_quota_are_deleted(open_place) -> None:
     place = open_place("search.checkpoints.quota_gb=7e-6")  # seven files
     place.head(place.take(), accuracy=0.5)
     place.top(place.take())  # the baseline, to its end
     place.head(place.take(), accuracy=0.3)
-    assert place.files(1), "what may be carried to its end stays"
+    assert place.files(1), "a trial that may be run to its end stays"
     place.head(place.take(), accuracy=0.4)
     assert place.study.record(1).state is TrialState.PAUSED
     assert sum(len(place.files(number)) for number in range(3)) <= 7
-    assert place.files(0) == {"attempt-1/best-0003.npz"}, "the best trial's weights stay, its states go first"
-    assert len(place.files(2)) == 4, "the best of those paused stays whole"
+    assert place.files(0) == {"attempt-1/best-0003.npz"}, "the best trial's weights stay, its states are deleted first"
+    assert len(place.files(2)) == 4, "all files of the best paused trial stay"
     again = place.take()
-    assert again.number == 3, "a fourth is asked for as ever"
+    assert again.number == 3, "a fourth trial is proposed as usual"
 
 
-def test_an_epoch_that_is_trained_again_changes_no_record_and_leaves_no_heap(open_place) -> None:
+def test_an_epoch_trained_again_leaves_no_extra_files(open_place) -> None:
     place = open_place("train.stages.head.epochs=6")
     segment = place.take()
     for epoch in range(1, 6):
@@ -207,7 +207,7 @@ def test_an_epoch_that_is_trained_again_changes_no_record_and_leaves_no_heap(ope
     assert place.files(0) == newest
     place.dispatcher.segment_ended(0, Outcome("killed", "lost"))
     third = place.take()
-    assert place.files(0) == newest, "the next attempt goes on from there, not from the beginning"
+    assert place.files(0) == newest, "the next attempt continues from there"
     assert third.resume == "attempt-0/epoch-0005.npz"
     place.epoch(third, 5)
     place.epoch(third, 6, ended=True)

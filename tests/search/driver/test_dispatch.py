@@ -1,4 +1,4 @@
-"""Segments as the dispatcher hands them out, and what it makes of their ends."""
+"""How the dispatcher hands out segments and settles their outcomes."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from tests.helpers.search.dispatch_desk import ACCURACIES, HEAD_EPOCHS
 from tests.helpers.search.tiny import STAGES
 
 
-def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
+def test_a_segment_holds_all_that_its_worker_needs(open_desk) -> None:
     worker = WorkerSettings(threads=3, gpu_share=0.5, store={"root": "/store"}, deterministic=False)
     desk = open_desk("search.seed=7", "search.deadline.epoch_factor=4", worker=worker)
 
@@ -31,7 +31,7 @@ def test_a_segment_carries_all_that_its_worker_needs(open_desk) -> None:
         deadline={"epoch_factor": 4.0, "shortest_minutes": 10.0, "first_epoch_minutes": 120.0},
         rank_by="log_loss",
     )
-    assert desk.state(0) is TrialState.RUNNING, "recorded before anybody starts"
+    assert desk.state(0) is TrialState.RUNNING, "recorded before a worker starts"
     assert desk.study.record(0).params == desk.experiment.baseline
     assert desk.study.record(0).is_baseline
 
@@ -51,9 +51,9 @@ def test_a_whole_search_follows_the_ladder(open_desk) -> None:
         (0, 1, first_rung),  # the baseline always goes to its end
         (1, 0, None),
         (2, 0, None),
-        (2, 1, first_rung),  # the best of three goes on before a fourth is asked for
+        (2, 1, first_rung),  # the best of three is promoted before a fourth is proposed
         (3, 0, None),
-        (3, 1, first_rung),  # of those left paused, the best is carried to its end
+        (3, 1, first_rung),  # the best trial left paused is run to its end
     ]
     assert [record.state for record in desk.study.records()] == [
         TrialState.COMPLETE,
@@ -77,7 +77,7 @@ def test_listeners_hear_each_epoch_once_and_after_the_study(open_desk) -> None:
     assert desk.study.record(0).reports[0] == first
 
 
-def test_checkpoints_that_nothing_needs_go(open_desk) -> None:
+def test_unneeded_checkpoints_are_deleted(open_desk) -> None:
     desk = open_desk("train.stages.head.epochs=4")
     desk.take()
     for accuracy in (0.5, 0.4, 0.3):
@@ -86,7 +86,7 @@ def test_checkpoints_that_nothing_needs_go(open_desk) -> None:
     assert kept == {"epoch-0002.npz", "epoch-0003.npz", "best-0002.npz", "best-0003.npz"}
 
 
-def test_wait_while_the_baseline_runs_and_no_trial_is_left(open_desk) -> None:
+def test_waits_for_the_baseline_when_no_trial_is_left(open_desk) -> None:
     desk = open_desk("search.trials=1")
     segment = desk.take()
     assert desk.dispatcher.next_segment() == "wait"
@@ -97,7 +97,7 @@ def test_wait_while_the_baseline_runs_and_no_trial_is_left(open_desk) -> None:
     assert len(desk.study.records()) == 1
 
 
-def test_a_killed_trial_is_handed_out_again_from_its_last_checkpoint(open_desk) -> None:
+def test_a_killed_trial_resumes_from_its_last_checkpoint(open_desk) -> None:
     desk = open_desk()
     desk.take()
     report = desk.epoch(0)
@@ -111,8 +111,8 @@ def test_a_killed_trial_is_handed_out_again_from_its_last_checkpoint(open_desk) 
     assert again.resume == report.checkpoint
 
 
-def test_a_stage_that_ends_earlier_when_it_is_trained_again_ends_there(open_desk) -> None:
-    """Its checkpoints went by the quota while it was paused, and early stopping does not decide as it did."""
+def test_a_stage_may_end_earlier_when_trained_again(open_desk) -> None:
+    """The quota deleted its checkpoints while it was paused, and early stopping decides differently now."""
     desk = open_desk("train.stages.head.epochs=4", "search.trials=1")
     desk.take()
     for ended in (False, False, True):
@@ -128,7 +128,7 @@ def test_a_stage_that_ends_earlier_when_it_is_trained_again_ends_there(open_desk
     assert desk.dispatcher.next_segment() == "finished"
 
 
-def test_a_rung_that_comes_earlier_than_the_epochs_that_were_lost_is_a_rung(open_desk) -> None:
+def test_a_rung_reached_earlier_after_lost_epochs_counts(open_desk) -> None:
     desk = open_desk("train.stages.head.epochs=8", "search.trials=1")
     desk.take()
     for _ in range(4):
@@ -146,7 +146,7 @@ def test_a_rung_that_comes_earlier_than_the_epochs_that_were_lost_is_a_rung(open
     assert again.take().resume == before[0].reports[1].checkpoint
 
 
-def test_no_segment_starts_once_the_search_was_told_to_stop(open_desk) -> None:
+def test_no_segment_starts_after_stop(open_desk) -> None:
     desk = open_desk()
     segment = desk.take()
     desk.dispatcher.stop("Ctrl-C")
@@ -157,7 +157,7 @@ def test_no_segment_starts_once_the_search_was_told_to_stop(open_desk) -> None:
     assert not desk.dispatcher.finished
 
 
-def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:
+def test_a_new_driver_decides_like_the_old_one(open_desk) -> None:
     desk = open_desk()
     for _ in range(3):
         desk.work(desk.take())
@@ -168,4 +168,4 @@ def test_a_new_driver_decides_as_the_old_one_would_have(open_desk) -> None:
     resumed = again.take()
 
     assert (resumed.number, resumed.attempt, resumed.resume) == (2, 1, None)
-    assert again.study.record(2).deaths == (), "an interruption is not a death"
+    assert again.study.record(2).deaths == (), "an interrupted run is not a death"

@@ -1,4 +1,4 @@
-"""What a search may spend: the dispatcher's hours, GPU-hours and trials."""
+"""The budget of a search: hours, GPU-hours and trials."""
 
 from dataclasses import replace
 
@@ -20,11 +20,11 @@ def test_hours_end_new_trials_and_promotions_but_not_the_baseline(open_desk) -> 
     assert (desk.state(0), desk.state(1)) == (TrialState.COMPLETE, TrialState.PAUSED)
 
     desk.clock.now_s += 2 * 3600
-    carried = desk.take()
+    to_end = desk.take()
 
-    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    assert (to_end.number, to_end.stop_after_stage) == (1, 1)
     assert desk.study.budget_exhausted
-    desk.work(carried)
+    desk.work(to_end)
     assert desk.dispatcher.next_segment() == "finished"
     assert len(desk.study.records()) == 2
     assert desk.study.elapsed_s == pytest.approx(2 * 3600)
@@ -34,7 +34,7 @@ LONG_HEADS = "train.stages.head.epochs=6"
 
 
 def cut_off(desk: Desk, number: int) -> None:
-    """As the adapters do it once an epoch is recorded."""
+    """Does what an executor does once an epoch is recorded."""
     assert desk.dispatcher.is_out_of_time(number)
     desk.dispatcher.segment_ended(number, Outcome("out_of_time"))
 
@@ -44,11 +44,11 @@ def whole_baseline(desk: Desk) -> None:
         assert desk.take().number == 0
         for at in range(1, epochs + 1):
             desk.epoch(0, stage=stage, ended=at == epochs)
-            assert not desk.dispatcher.is_out_of_time(0), "the baseline goes to its end whatever that takes"
+            assert not desk.dispatcher.is_out_of_time(0), "the baseline always runs to its end"
         desk.dispatcher.segment_ended(0, Outcome("ended"))
 
 
-def test_hours_that_are_used_up_end_what_runs_with_its_epoch_and_the_best_is_carried(open_desk) -> None:
+def test_used_up_hours_stop_running_trials_and_the_best_one_finishes(open_desk) -> None:
     hours = "search.budget.hours=2"
     desk = open_desk(LONG_HEADS, hours)
     whole_baseline(desk)
@@ -61,22 +61,22 @@ def test_hours_that_are_used_up_end_what_runs_with_its_epoch_and_the_best_is_car
     desk.epoch(second.number, accuracy=0.9)
     cut_off(desk, second.number)
     assert [desk.state(number) for number in (1, 2)] == [TrialState.WAITING] * 2
-    assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "running out of time is not a death"
+    assert [desk.study.record(number).deaths for number in (1, 2)] == [(), ()], "an interruption is not a death"
 
-    carried = desk.take()
-    assert (carried.number, carried.stop_after_stage, carried.resume) == (2, 1, "attempt-0/epoch-0001.npz")
+    to_end = desk.take()
+    assert (to_end.number, to_end.stop_after_stage, to_end.resume) == (2, 1, "attempt-0/epoch-0001.npz")
     desk.epoch(2, accuracy=0.9)
-    assert not desk.dispatcher.is_out_of_time(2), "carried to its end"
+    assert not desk.dispatcher.is_out_of_time(2), "run to its end"
     desk.study.interrupt_running()  # the driver is killed
     desk = open_desk(LONG_HEADS, hours)
-    assert desk.take().number == 2, "and taken there by the next"
+    assert desk.take().number == 2, "and resumed after that"
     desk.dispatcher.segment_ended(2, Outcome("failed", "odd"))
     assert desk.take().number == 1, "the next best in its place"
     desk.dispatcher.segment_ended(1, Outcome("failed", "odd"))
     assert desk.dispatcher.next_segment() == "finished"
 
 
-def test_what_the_hours_cut_off_goes_on_from_its_checkpoint_with_more_of_them(open_desk) -> None:
+def test_cut_off_trials_resume_with_more_hours(open_desk) -> None:
     desk = open_desk(LONG_HEADS, "search.budget.hours=2")
     whole_baseline(desk)
     paused, cut = desk.take(), desk.take()
@@ -87,8 +87,8 @@ def test_what_the_hours_cut_off_goes_on_from_its_checkpoint_with_more_of_them(op
     desk.clock.now_s += 2 * 3600
     desk.epoch(cut.number, accuracy=0.3)
     cut_off(desk, cut.number)
-    carried = desk.take()
-    assert (carried.number, carried.stop_after_stage) == (1, 1)
+    to_end = desk.take()
+    assert (to_end.number, to_end.stop_after_stage) == (1, 1)
     desk.epoch(1, stage=1, ended=True, accuracy=0.8)
     desk.dispatcher.segment_ended(1, Outcome("ended"))
     assert desk.dispatcher.next_segment() == "finished"
@@ -102,7 +102,7 @@ def test_what_the_hours_cut_off_goes_on_from_its_checkpoint_with_more_of_them(op
     assert (again.number, again.attempt, again.resume) == (2, 1, "attempt-0/epoch-0001.npz")
 
 
-def test_repeats_are_cut_off_by_the_hours_themselves_and_the_search_leaves_them_theirs(open_desk) -> None:
+def test_hours_cut_off_repeats_and_the_search_reserves_time_for_them(open_desk) -> None:
     desk = open_desk(*FINALS, "search.budget.hours=6")
     desk.work(desk.take(), train_s=1200.0)
     desk.work(desk.take(), train_s=1200.0)  # the baseline, in an hour; its repeats and another's are due: four hours
@@ -113,7 +113,7 @@ def test_repeats_are_cut_off_by_the_hours_themselves_and_the_search_leaves_them_
     desk.epoch(trial.number, accuracy=0.1, ended=True)
     assert not desk.dispatcher.is_out_of_time(trial.number), "it is at its rung"
     desk.dispatcher.segment_ended(trial.number, Outcome("ended"))
-    desk.work(desk.take(), accuracy=0.1)  # carried
+    desk.work(desk.take(), accuracy=0.1)  # run to its end
     repeat = desk.take()
     assert desk.study.record(repeat.number).repeats == 0
     desk.epoch(repeat.number)
@@ -124,10 +124,10 @@ def test_repeats_are_cut_off_by_the_hours_themselves_and_the_search_leaves_them_
     assert desk.dispatcher.next_segment() == "finished"
     desk.study.finish()
     assert desk.state(repeat.number) is TrialState.WAITING
-    assert final_standing(desk.study.records()) == (), "half a repeat says nothing"
+    assert final_standing(desk.study.records()) == (), "half a repeat does not count"
 
 
-def test_gpu_hours_let_what_runs_go_on_to_its_rung(open_desk) -> None:
+def test_gpu_hours_let_running_trials_reach_their_rung(open_desk) -> None:
     desk = open_desk(LONG_HEADS, "search.budget.gpu_hours=1", worker=replace(CPU, gpu_share=1.0))
     whole_baseline(desk)
     segment = desk.take()
@@ -135,7 +135,7 @@ def test_gpu_hours_let_what_runs_go_on_to_its_rung(open_desk) -> None:
     assert not desk.dispatcher.is_out_of_time(segment.number)
 
 
-def test_an_exhausted_budget_still_carries_the_baseline_to_its_end(open_desk) -> None:
+def test_the_baseline_finishes_on_an_exhausted_budget(open_desk) -> None:
     desk = open_desk("search.budget.hours=1")
     desk.clock.now_s += 3601
     for _ in range(STAGES):
@@ -144,7 +144,7 @@ def test_an_exhausted_budget_still_carries_the_baseline_to_its_end(open_desk) ->
     assert [record.state for record in desk.study.records()] == [TrialState.COMPLETE]
 
 
-def test_the_clock_goes_on_over_runs_of_the_driver(open_desk) -> None:
+def test_the_clock_continues_over_runs_of_the_driver(open_desk) -> None:
     desk = open_desk("search.budget.hours=2")
     desk.work(desk.take())
     desk.clock.now_s += 1.5 * 3600
@@ -158,11 +158,11 @@ def test_the_clock_goes_on_over_runs_of_the_driver(open_desk) -> None:
     assert again.dispatcher.elapsed_s() == pytest.approx(2 * 3600)
     again.epoch(1, ended=True)
     again.dispatcher.segment_ended(1, Outcome("ended"))
-    assert again.take().number == 1, "carried to its end, for no third trial starts"
+    assert again.take().number == 1, "run to its end, since no third trial starts"
     assert again.study.budget_exhausted
 
 
-def test_exhaustion_stays_recorded_whatever_the_clock_of_a_later_run_says(open_desk) -> None:
+def test_an_exhausted_budget_stays_exhausted(open_desk) -> None:
     desk = open_desk("search.budget.hours=1")
     desk.work(desk.take())
     desk.work(desk.take())
@@ -176,7 +176,7 @@ def test_exhaustion_stays_recorded_whatever_the_clock_of_a_later_run_says(open_d
 
 
 @pytest.mark.parametrize(("gpu_share", "trials"), [(1.0, 1), (0.5, 3), (None, 4)])
-def test_gpu_hours_count_shares_as_shares_and_cpus_not_at_all(open_desk, gpu_share: float | None, trials: int) -> None:
+def test_gpu_hours_count_shares_of_a_gpu(open_desk, gpu_share: float | None, trials: int) -> None:
     desk = open_desk("search.budget.gpu_hours=1", worker=replace(CPU, gpu_share=gpu_share))
     while isinstance(segment := desk.dispatcher.next_segment(), Segment):
         desk.work(segment, train_s=1200.0)
@@ -185,7 +185,7 @@ def test_gpu_hours_count_shares_as_shares_and_cpus_not_at_all(open_desk, gpu_sha
     assert desk.study.budget_exhausted is (gpu_share is not None)
 
 
-def test_gpu_hours_that_were_spent_stay_spent_whatever_a_later_run_gives_to_a_trial(open_desk) -> None:
+def test_spent_gpu_hours_stay_spent_with_another_share(open_desk) -> None:
     desk = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.25))
     desk.work(desk.take(), train_s=3600.0)  # two epochs
     whole = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=1.0))
@@ -198,7 +198,7 @@ def test_gpu_hours_that_were_spent_stay_spent_whatever_a_later_run_gives_to_a_tr
     assert none.study.budget_exhausted
 
 
-def test_gpu_hours_of_epochs_whose_checkpoints_are_lost_stay_spent(open_desk) -> None:
+def test_gpu_hours_of_lost_epochs_stay_spent(open_desk) -> None:
     desk = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.5))
     desk.take()
     for _ in range(2):
@@ -207,4 +207,4 @@ def test_gpu_hours_of_epochs_whose_checkpoints_are_lost_stay_spent(open_desk) ->
     desk.take()
     desk.dispatcher.fell_back(0, 1)
     again = open_desk("search.budget.gpu_hours=3", worker=replace(CPU, gpu_share=0.5))
-    assert again.study.gpu_meter.used_s(3600) == 3600, "two hours of half a GPU, though one is known to the trial"
+    assert again.study.gpu_meter.used_s(3600) == 3600, "two hours of half a GPU, though one of them was lost"

@@ -1,4 +1,4 @@
-"""Errors, deaths and rows of them: what the dispatcher tries again, and when it stops."""
+"""Errors, deaths and failure streaks: what the dispatcher retries, and when it stops."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.helpers.search.dispatch_desk import ACCURACIES, Desk, finish
 from tests.helpers.search.ran import timeless
 
 
-def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) -> None:
+def test_infeasible_and_failed_trials_do_not_stop_the_search(open_desk) -> None:
     desk = open_desk("search.trials=3")
     desk.work(desk.take())
     desk.work(desk.take())
@@ -29,7 +29,7 @@ def test_infeasible_is_told_apart_from_failed_and_the_search_goes_on(open_desk) 
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_a_segment_that_ends_before_its_rung_has_failed(open_desk, epochs: int) -> None:
+def test_a_segment_that_ends_before_its_rung_fails(open_desk, epochs: int) -> None:
     desk = open_desk("search.trials=1")
     desk.printed(desk.take())
     for _ in range(epochs):
@@ -42,7 +42,7 @@ def test_a_segment_that_ends_before_its_rung_has_failed(open_desk, epochs: int) 
 
 
 @pytest.mark.parametrize("restarts", [0, 2])
-def test_a_trial_that_dies_again_and_again_has_failed(open_desk, restarts: int) -> None:
+def test_a_trial_that_keeps_dying_fails(open_desk, restarts: int) -> None:
     desk = open_desk("search.trials=1", f"search.max_restarts={restarts}")
     attempts = []
     while isinstance(segment := desk.dispatcher.next_segment(), Segment):
@@ -54,13 +54,13 @@ def test_a_trial_that_dies_again_and_again_has_failed(open_desk, restarts: int) 
     assert (record.state, record.cause, record.infeasible) == (TrialState.FAIL, "lost", False)
 
 
-def test_a_python_error_is_no_death_and_gets_no_second_try(open_desk) -> None:
+def test_a_python_error_is_not_retried(open_desk) -> None:
     desk = open_desk("search.trials=1", "search.max_restarts=5")
     desk.dispatcher.segment_ended(desk.take().number, Outcome("failed", "ValueError: odd"))
     assert (desk.state(0), desk.study.record(0).deaths) == (TrialState.FAIL, ())
 
 
-def test_a_trial_that_gets_on_between_deaths_is_not_to_blame(open_desk) -> None:
+def test_deaths_with_progress_between_them_do_not_count(open_desk) -> None:
     desk = open_desk("train.stages.head.epochs=8", "search.trials=1", "search.max_restarts=2")
     for _ in range(4):
         segment = desk.take()
@@ -73,21 +73,21 @@ def fail(desk: Desk, cause: str) -> None:
     desk.dispatcher.segment_ended(desk.printed(desk.take()).number, Outcome("failed", cause))
 
 
-def test_the_same_error_in_the_first_trials_ends_the_search_early_with_the_error(open_desk) -> None:
+def test_the_same_error_in_the_first_trials_stops_the_search(open_desk) -> None:
     desk = open_desk("search.trials=30")
     for number in range(FIRST_FAILURES):
         assert desk.dispatcher.stopping is None
         fail(desk, f"DataError: cannot read train/0/{number}.jpg")
 
     assert desk.dispatcher.next_segment() == "finished"
-    assert not desk.dispatcher.finished, "there is something left to do, once the error is mended"
+    assert not desk.dispatcher.finished, "the search can continue once the error is fixed"
     assert desk.dispatcher.stopping == (
         "the first 3 trials failed with the same error: DataError: cannot read train/0/2.jpg;"
-        f" see {desk.folder.root / 'trials/0002/attempt-0/output.log'}. Mend it first"
+        f" see {desk.folder.root / 'trials/0002/attempt-0/output.log'}. Fix it first"
     )
 
 
-def test_what_an_early_stop_failed_is_trained_once_the_error_is_mended(open_desk, tmp_path: Path) -> None:
+def test_trials_failed_by_an_early_stop_are_retried_on_resume(open_desk, tmp_path: Path) -> None:
     undisturbed = open_desk()
     finish(undisturbed, ACCURACIES)
     expected = undisturbed.study.records()
@@ -103,16 +103,16 @@ def test_what_an_early_stop_failed_is_trained_once_the_error_is_mended(open_desk
     assert [record.state for record in waiting] == [TrialState.WAITING] * len(running)
     assert [record.cause for record in waiting] == [f"DataError: cannot read {n}.jpg" for n in range(len(running))]
 
-    mended = open_desk()
-    assert mended.study.records() == waiting
-    finish(mended, ACCURACIES)
-    found = mended.study.records()
+    resumed = open_desk()
+    assert resumed.study.records() == waiting
+    finish(resumed, ACCURACIES)
+    found = resumed.study.records()
     assert found[0].is_baseline
     assert found[0].state is TrialState.COMPLETE
     assert timeless(found, uninterrupted=False) == timeless(expected, uninterrupted=False)
 
 
-def test_an_error_that_was_not_mended_ends_the_search_again(open_desk) -> None:
+def test_an_error_that_persists_stops_the_search_again(open_desk) -> None:
     for _ in range(2):
         desk = open_desk("search.trials=30")
         for number in range(FIRST_FAILURES):
@@ -122,7 +122,7 @@ def test_an_error_that_was_not_mended_ends_the_search_again(open_desk) -> None:
         assert "the first 3 trials failed with the same error" in (desk.dispatcher.stopping or "")
 
 
-def test_ten_failures_in_a_row_end_a_search_that_went_well_before(open_desk) -> None:
+def test_ten_failures_in_a_row_stop_the_search(open_desk) -> None:
     desk = open_desk("search.trials=30")
     desk.work(desk.take())
     desk.work(desk.take())
@@ -132,7 +132,7 @@ def test_ten_failures_in_a_row_end_a_search_that_went_well_before(open_desk) -> 
     assert (desk.dispatcher.stopping or "").startswith("10 trials in a row failed for one reason: OSError: disk 9; see")
 
 
-def test_what_ten_in_a_row_failed_goes_on_once_their_reason_is_mended(open_desk) -> None:
+def test_trials_of_a_streak_are_retried_on_resume(open_desk) -> None:
     trials = "search.trials=14"
     desk = open_desk(trials)
     desk.work(desk.take())
@@ -151,24 +151,24 @@ def test_what_ten_in_a_row_failed_goes_on_once_their_reason_is_mended(open_desk)
     desk.dispatcher.segment_ended(late.number, Outcome("failed", "OSError: disk 13"))
     assert desk.dispatcher.next_segment() == "finished"
     assert not desk.dispatcher.finished
-    mend = [*range(2, 12), 13]
+    retried = [*range(2, 12), 13]
     stopped = desk.study.records()
-    assert [record.number for record in stopped if record.state is TrialState.WAITING] == mend
+    assert [record.number for record in stopped if record.state is TrialState.WAITING] == retried
     assert (desk.state(1), desk.state(12)) == (TrialState.FAIL, TrialState.PAUSED)
 
-    mended = open_desk(trials)
-    assert mended.study.records() == stopped
-    first = mended.take()
-    assert (first.number, first.resume) == (begun.number, checkpoint), "what it had trained is kept"
-    mended.epoch(first.number, ended=True)
-    mended.dispatcher.segment_ended(first.number, Outcome("ended"))
-    again = [first.number, *(segment.number for segment in finish(mended, {}) if segment.attempt == 1)]
-    assert again[: len(mend)] == mend
-    assert [record.number for record in mended.study.records() if record.state is TrialState.FAIL] == [1]
-    assert len(mended.study.records()) == 14, "no further trial is spent on it"
+    resumed = open_desk(trials)
+    assert resumed.study.records() == stopped
+    first = resumed.take()
+    assert (first.number, first.resume) == (begun.number, checkpoint), "its trained epochs are kept"
+    resumed.epoch(first.number, ended=True)
+    resumed.dispatcher.segment_ended(first.number, Outcome("ended"))
+    again = [first.number, *(segment.number for segment in finish(resumed, {}) if segment.attempt == 1)]
+    assert again[: len(retried)] == retried
+    assert [record.number for record in resumed.study.records() if record.state is TrialState.FAIL] == [1]
+    assert len(resumed.study.records()) == 14, "no further trial is spent on it"
 
 
-def test_what_goes_well_or_fails_otherwise_ends_a_row_and_the_infeasible_does_not(open_desk) -> None:
+def test_successes_and_other_failures_end_a_streak(open_desk) -> None:
     desk = open_desk("search.trials=60", "search.scheduler.reduction_factor=50")
     desk.work(desk.take())
     desk.work(desk.take())
@@ -185,7 +185,7 @@ def test_what_goes_well_or_fails_otherwise_ends_a_row_and_the_infeasible_does_no
     assert desk.dispatcher.stopping is not None
 
 
-def test_a_row_goes_on_in_the_next_driver_and_begins_anew_once_it_was_said(open_desk) -> None:
+def test_a_streak_outlives_its_driver_until_it_stops_the_search(open_desk) -> None:
     desk = open_desk("search.trials=60")
     desk.work(desk.take())
     desk.work(desk.take())
@@ -200,11 +200,11 @@ def test_a_row_goes_on_in_the_next_driver_and_begins_anew_once_it_was_said(open_
     assert resumed.dispatcher.stopping is None
 
 
-def test_a_framework_that_does_not_load_stops_the_search_and_blames_no_trial(open_desk) -> None:
+def test_a_framework_that_does_not_load_stops_the_search(open_desk) -> None:
     desk = open_desk("search.trials=3", "search.max_restarts=5")
     desk.dispatcher.segment_ended(desk.take().number, Outcome("unable", "Keras cannot be loaded"))
     record = desk.study.record(0)
     assert (record.state, record.deaths, record.traceback) == (TrialState.WAITING, (), None)
     assert desk.dispatcher.stopping == "no trial can be trained here: Keras cannot be loaded"
     assert desk.dispatcher.next_segment() == "finished"
-    assert not desk.dispatcher.finished, "resumed, it goes on"
+    assert not desk.dispatcher.finished, "it continues on resume"

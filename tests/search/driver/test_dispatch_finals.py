@@ -1,4 +1,4 @@
-"""The repeats of the finalists, as the dispatcher hands them out."""
+"""How the dispatcher hands out the repeats of the finalists."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from search.policy.records import TrialState
 from tests.helpers.search.dispatch_desk import CPU, FINALS, finish
 
 
-def test_the_finals_train_the_same_configurations_whole_with_other_seeds(open_desk) -> None:
+def test_the_finals_train_the_same_configurations_with_other_seeds(open_desk) -> None:
     desk = open_desk(*FINALS, "train.seed=5")
     segments = finish(desk, {1: 0.2, 2: 0.9})
 
@@ -32,7 +32,7 @@ def test_repeats_are_not_counted_as_trials(open_desk) -> None:
     assert [record.repeats for record in more.study.records()[7:]] == [None, 7, 7]
 
 
-def test_the_largest_seed_has_repeats_too(open_desk) -> None:
+def test_repeats_of_the_largest_seed_wrap_around(open_desk) -> None:
     desk = open_desk("search.finalists={count: 1, seeds: 1}", "search.trials=1", f"train.seed={2**31 - 1}")
     finish(desk, {})
     assert desk.study.config(1).seed == 0
@@ -50,7 +50,7 @@ def test_the_largest_seed_has_repeats_too(open_desk) -> None:
         (1.0, 1, 0),
     ],
 )
-def test_the_search_leaves_its_finals_what_they_will_take(open_desk, hours: float, proposed: int, repeats: int) -> None:
+def test_the_search_reserves_time_for_its_finals(open_desk, hours: float, proposed: int, repeats: int) -> None:
     worker = replace(CPU, gpu_share=1.0)
     desk = open_desk(*FINALS, f"search.budget.gpu_hours={hours}", worker=worker)
     finish(desk, {1: 0.2, 2: 0.9}, train_s=1200.0)

@@ -50,7 +50,7 @@ PROCESSES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
 
 @dataclass(frozen=True)
 class Deaths:
-    """The faults of a script: a worker dies after its `epoch` steps, in the middle of the next epoch."""
+    """The faults of a script: a worker dies after `epoch` epochs, in the middle of the next one."""
 
     script: Script
 
@@ -63,7 +63,7 @@ class Deaths:
 
 
 def scripted_curve(segment: Segment) -> Curve:
-    """The epochs that a scripted child reports, a second each."""
+    """The epochs that a scripted child reports, one second each."""
     points = [
         CurvePoint(stage, ended, 0.5, 0.5, 0.5, 0.5, seconds=1.0) for stage, ended in ((0, False), (0, True), (1, True))
     ]
@@ -72,13 +72,13 @@ def scripted_curve(segment: Segment) -> Curve:
 
 @pytest.fixture(params=PROCESSES)
 def make_executor(request: pytest.FixtureRequest) -> MakeExecutor:
-    """Two segments at once, each in a process."""
+    """Two concurrent segments, each in its own process."""
     return _process_executor(request, request.param)
 
 
 @pytest.fixture(params=[*PROCESSES, "virtual"])
 def make_any_executor(request: pytest.FixtureRequest) -> MakeExecutor:
-    """Two segments at once."""
+    """Two concurrent segments."""
     if request.param != "virtual":
         return _process_executor(request, request.param)
     return lambda desk, interrupts: VirtualExecutor(
@@ -109,13 +109,13 @@ def _process_executor(request: pytest.FixtureRequest, name: str) -> MakeExecutor
 
 @pytest.fixture
 def run(make_executor: MakeExecutor, open_desk):
-    """A search of the tiny experiment to its end, by a script, in processes; its desk."""
+    """Runs a scripted search of the tiny experiment in processes; returns its desk."""
     return _run(make_executor, open_desk)
 
 
 @pytest.fixture
 def run_any(make_any_executor: MakeExecutor, open_desk):
-    """The same by any executor."""
+    """Does the same with any executor."""
     return _run(make_any_executor, open_desk)
 
 
@@ -149,7 +149,7 @@ def test_every_segment_is_trained_and_recorded_in_order(run_any) -> None:
         assert (heard[0], heard[-1]) == ("started", "ended")
 
 
-def test_a_rung_is_a_segments_end(run_any) -> None:
+def test_a_segment_ends_at_its_rung(run_any) -> None:
     desk: Desk = run_any({}, "search.scheduler={kind: asha, reduction_factor: 3}", "search.trials=3")
     baseline, *others = desk.study.records()
     assert (baseline.state, baseline.attempts) == (TrialState.COMPLETE, 2), "one segment for each stage"
@@ -158,7 +158,7 @@ def test_a_rung_is_a_segments_end(run_any) -> None:
     assert (paused.attempts, paused.fidelity) == (1, 2)
 
 
-def test_a_dead_worker_costs_its_trial_no_recorded_epoch(run_any) -> None:
+def test_a_dead_worker_loses_no_recorded_epoch(run_any) -> None:
     desk: Desk = run_any({"0/0": ["epoch", "die"]}, "search.trials=1")
     (record,) = desk.study.records()
     assert (record.state, record.deaths, record.attempts) == (TrialState.COMPLETE, (1,), 2)
@@ -167,7 +167,7 @@ def test_a_dead_worker_costs_its_trial_no_recorded_epoch(run_any) -> None:
     assert [what for what, _ in desk.listening.heard].count("epoch 1") == 1
 
 
-def test_told_to_stop_a_run_ends_with_the_epochs_under_way(run_any, open_desk) -> None:
+def test_a_stopped_run_finishes_its_running_epochs(run_any, open_desk) -> None:
     desks: list[Desk] = []
     desk: Desk = run_any({}, opened=desks, on_epoch=lambda: desks[0].dispatcher.stop("enough"))
     assert (desk.dispatcher.stopping, desk.dispatcher.finished) == ("enough", False)
@@ -177,7 +177,7 @@ def test_told_to_stop_a_run_ends_with_the_epochs_under_way(run_any, open_desk) -
     assert "ended" not in [what for what, _ in desk.listening.heard]
 
 
-def test_what_the_dispatcher_raises_ends_the_run(run_any) -> None:
+def test_an_error_of_the_dispatcher_ends_the_run(run_any) -> None:
     def refuse() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
 
@@ -185,7 +185,7 @@ def test_what_the_dispatcher_raises_ends_the_run(run_any) -> None:
         run_any({}, on_epoch=refuse)
 
 
-def test_an_epochs_probabilities_are_stored_and_no_child_is_left(run) -> None:
+def test_probabilities_are_stored_and_no_child_is_left(run) -> None:
     desk: Desk = run({})
     for record in desk.study.records():
         stored = [Evidence.read(desk.folder.probabilities(record.number, epoch)) for epoch in (1, 2, 3)]
@@ -193,7 +193,7 @@ def test_an_epochs_probabilities_are_stored_and_no_child_is_left(run) -> None:
     assert_no_child_is_left(desk)
 
 
-def test_a_killed_child_goes_on_from_its_last_epoch(run) -> None:
+def test_a_killed_child_resumes_from_its_last_epoch(run) -> None:
     desk: Desk = run({"0/0": ["epoch", "die"]}, "search.trials=1", "search.scheduler={kind: none}")
     (record,) = desk.study.records()
     assert record.state is TrialState.COMPLETE
@@ -212,14 +212,14 @@ def test_a_silent_child_is_ended_by_its_deadline(run) -> None:
     assert_no_child_is_left(desk)
 
 
-def test_a_failed_segment_fails_its_trial_and_no_other(run) -> None:
+def test_a_failed_segment_fails_only_its_trial(run) -> None:
     desk: Desk = run({"0/0": ["epoch", "fail"]})
     failed, other = desk.study.records()
     assert (failed.state, failed.cause, failed.infeasible) == (TrialState.FAIL, "KeyError: 'x'", False)
     assert other.state is TrialState.COMPLETE
 
 
-def test_without_room_it_goes_on_with_fewer_photos(run) -> None:
+def test_out_of_memory_it_resumes_with_fewer_photos(run) -> None:
     desk: Desk = run({"0/0": ["epoch", "no room"]}, "search.trials=1")
     (record,) = desk.study.records()
     assert record.state is TrialState.COMPLETE
@@ -227,7 +227,7 @@ def test_without_room_it_goes_on_with_fewer_photos(run) -> None:
     assert [report.micro_batch for report in record.reports] == [None, 4, 4]
 
 
-def test_told_to_stop_each_running_epoch_ends_and_nothing_becomes_of_its_segment(run) -> None:
+def test_a_stopped_segment_finishes_its_epoch_without_an_outcome(run) -> None:
     interrupts = Interrupts()
 
     def press_once() -> None:
@@ -256,7 +256,7 @@ def test_a_second_ctrl_c_waits_for_no_epoch(run) -> None:
     assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())
 
 
-def test_what_the_dispatcher_raises_ends_the_run_and_every_child(run) -> None:
+def test_an_error_of_the_dispatcher_ends_every_child(run) -> None:
     def refuse() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
 
@@ -266,7 +266,7 @@ def test_what_the_dispatcher_raises_ends_the_run_and_every_child(run) -> None:
     assert_no_child_is_left(desks[0])
 
 
-def test_on_this_machine_each_segment_has_the_gpu_and_the_threads_of_its_slot(open_desk) -> None:
+def test_each_segment_gets_the_gpu_and_threads_of_its_slot(open_desk) -> None:
     desk: Desk = open_desk(*TO_THE_END, "search.trials=4")
     write_script(desk.folder.root, {})
     slots = Slots(threads=3, gpus=(0, 1))

@@ -1,4 +1,4 @@
-"""A killed process takes what descends from it along; one that ends by itself leaves others alone."""
+"""The guard kills all descendants of a killed driver, and leaves those of a driver that ends by itself alone."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def driver():
 
 
 @pytest.mark.fault
-def test_a_killed_driver_takes_children_and_grandchildren_along(driver: subprocess.Popen[str]) -> None:
+def test_killing_the_driver_kills_children_and_grandchildren(driver: subprocess.Popen[str]) -> None:
     grandchild = int(driver.stdout.readline())
     # The guard looks once a second; a process younger than that has a lifeline instead.
     wait_until(lambda: len(descendants(driver.pid)) == 3, "guard, child and grandchild")
@@ -78,7 +78,7 @@ time.sleep(600)
 
 @pytest.mark.fault
 @pytest.mark.parametrize("born", ["child", "orphan"])
-def test_what_was_born_since_the_guard_last_looked_ends_too(born: str) -> None:
+def test_processes_started_since_the_last_scan_end_too(born: str) -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", LATE, born],
         cwd=Path(__file__).parents[3],
@@ -102,14 +102,14 @@ import os, sys
 from search.driver.guard import guarded
 with guarded("go on by 'carsearch resume x'") as guard:
     if sys.argv[1] == "said":
-        guard.take_all()
+        guard.kill_on_close()
     if sys.argv[1] != "ends":
         os._exit(3)
 """
 
 
 @pytest.mark.parametrize(("how", "words"), [("dies", "go on by 'carsearch resume x'\n"), ("said", ""), ("ends", "")])
-def test_a_driver_that_dies_without_a_word_gets_its_last_ones_said(how: str, words: str) -> None:
+def test_the_guard_prints_the_last_words_of_a_killed_driver(how: str, words: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LAST_WORDS, how],
         cwd=Path(__file__).parents[3],
@@ -122,7 +122,7 @@ def test_a_driver_that_dies_without_a_word_gets_its_last_ones_said(how: str, wor
 
 
 @pytest.mark.fault
-def test_what_lost_its_parent_before_the_driver_died_is_taken_along_too(driver: subprocess.Popen[str]) -> None:
+def test_orphans_of_the_driver_are_killed_too(driver: subprocess.Popen[str]) -> None:
     grandchild = int(driver.stdout.readline())
     wait_until(lambda: len(descendants(driver.pid)) == 3, "guard, child and grandchild")
     below = {pid for pid, _ in descendants(driver.pid)}
@@ -140,7 +140,7 @@ def test_what_lost_its_parent_before_the_driver_died_is_taken_along_too(driver: 
     wait_until(lambda: not any(is_alive(pid) for pid in below), "an end to all of them", within_s=5)
 
 
-def test_a_driver_that_ends_by_itself_leaves_others_alone(driver: subprocess.Popen[str]) -> None:
+def test_a_driver_that_ends_by_itself_leaves_its_descendants_alone(driver: subprocess.Popen[str]) -> None:
     grandchild = int(driver.stdout.readline())
     below = {pid for pid, _ in descendants(driver.pid)}
 
@@ -156,7 +156,7 @@ def test_a_driver_that_ends_by_itself_leaves_others_alone(driver: subprocess.Pop
         subprocess.run(["kill", "-9", str(pid)], check=True)
 
 
-def test_descendants_are_told_apart_by_their_start() -> None:
+def test_descendants_are_identified_by_their_start_time() -> None:
     child = subprocess.Popen(["sleep", "600"])
     try:
         found = descendants(child.pid), [start for pid, start in descendants(os.getpid()) if pid == child.pid]
@@ -168,7 +168,7 @@ def test_descendants_are_told_apart_by_their_start() -> None:
     assert int(found[1][0]) > 0
 
 
-# As a container's entrypoint: process 1, without a parent.
+# Like a container's entrypoint: process 1, without a parent.
 ENTRYPOINT = """
 import os, subprocess, sys
 from search.driver.guard import descendants, guarded
@@ -183,7 +183,7 @@ with guarded():
 
 
 def namespace(*more: str) -> list[str]:
-    """The command that gives what follows a process 1 of its own."""
+    """A command prefix that runs the rest as process 1 of a new PID namespace."""
     command = ["unshare", "--pid", "--fork", "--kill-child", *more]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no process namespace can be made here")
@@ -191,7 +191,7 @@ def namespace(*more: str) -> list[str]:
 
 
 @pytest.mark.fault
-def test_the_guard_of_process_1_rests_between_two_looks() -> None:
+def test_the_guard_of_process_1_sleeps_between_scans() -> None:
     driver = subprocess.Popen(
         [*namespace("--mount-proc"), sys.executable, "-c", ENTRYPOINT],
         cwd=Path(__file__).parents[3],
@@ -210,14 +210,14 @@ def test_the_guard_of_process_1_rests_between_two_looks() -> None:
             if len(spent_s) == 1:
                 with pytest.raises(subprocess.TimeoutExpired):
                     driver.wait(timeout=4)
-        assert spent_s[1] - spent_s[0] < 0.5, "seconds of a processor within four"
+        assert spent_s[1] - spent_s[0] < 0.5, "CPU seconds within four seconds"
     finally:
         driver.communicate()
-    assert driver.returncode == 0, "it has said farewell, and its guard has gone"
+    assert driver.returncode == 0, "it released its guard, which has ended"
 
 
-def test_a_foreign_proc_names_no_descendants() -> None:
-    """There every number is another process's; process 1's descendants would be all of the machine's."""
+def test_a_proc_of_another_namespace_has_no_descendants() -> None:
+    """There, process ids name other processes, and the descendants of process 1 would be all of the machine's."""
     asked = "from search.driver.guard import descendants; import os; print(os.getpid(), len(descendants(1)))"
     done = subprocess.run(
         [*namespace(), sys.executable, "-c", asked],

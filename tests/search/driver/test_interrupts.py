@@ -1,4 +1,4 @@
-"""Signals as a driver gets them: counted, said at once, and raised where it is safe."""
+"""Signals to a driver: counted, acknowledged at once, and raised at safe points."""
 
 import os
 import signal
@@ -19,18 +19,18 @@ def _send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def test_the_first_ctrl_c_only_asks(capfd, calls: list[str]) -> None:
+def test_the_first_ctrl_c_only_requests_a_stop(capfd, calls: list[str]) -> None:
     interrupts = Interrupts()
-    with interrupts.heard(lambda: calls.append("first")):
+    with interrupts.listening(lambda: calls.append("first")):
         _send(signal.SIGINT)
         interrupts.raise_if_due()
     assert (interrupts.asked, interrupts.now, calls) == (True, False, ["first"])
     assert capfd.readouterr().err == FINISHING
 
 
-def test_the_second_ends_at_the_next_safe_moment_and_a_third_at_once(capfd, calls: list[str]) -> None:
+def test_the_second_ctrl_c_ends_at_a_safe_point_and_the_third_at_once(capfd, calls: list[str]) -> None:
     interrupts = Interrupts()
-    with interrupts.heard(lambda: calls.append("first")):
+    with interrupts.listening(lambda: calls.append("first")):
         _send(signal.SIGINT)
         _send(signal.SIGINT)
         assert interrupts.now
@@ -42,26 +42,26 @@ def test_the_second_ends_at_the_next_safe_moment_and_a_third_at_once(capfd, call
     assert capfd.readouterr().err == FINISHING + STOPPING
 
 
-def test_a_machine_that_stops_does_not_wait_for_an_epoch(capfd) -> None:
+def test_sigterm_does_not_wait_for_an_epoch(capfd) -> None:
     interrupts = Interrupts()
-    with interrupts.heard(lambda: None):
+    with interrupts.listening(lambda: None):
         _send(signal.SIGTERM)
         assert interrupts.now
     assert capfd.readouterr().err == STOPPING
 
 
-def test_handlers_of_before_are_back_afterwards_tunes_left_ones_too() -> None:
+def test_previous_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    with Interrupts().heard(lambda: None):
+    with Interrupts().listening(lambda: None):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
-def test_an_error_from_another_thread_ends_it_and_the_first_one_stands() -> None:
+def test_the_first_error_from_another_thread_ends_the_run() -> None:
     interrupts, first = Interrupts(), ValueError("first")
     interrupts.raise_if_due()
-    interrupts.end_by(first)
-    interrupts.end_by(ValueError("second"))
+    interrupts.end_with(first)
+    interrupts.end_with(ValueError("second"))
     assert (interrupts.now, interrupts.asked, interrupts.error) == (True, False, first)
     with pytest.raises(KeyboardInterrupt):
         interrupts.raise_if_due()

@@ -1,4 +1,4 @@
-"""From a refusal to the end of the search: the dispatcher, a real study, and for the fault test real processes."""
+"""Running out of memory, up to the end of the search: a real dispatcher and study; real processes in the fault test."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.driver.study_dispatch import StudyDispatcher
-from search.policy.oom import Place, Refusal
+from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.study.study import Study
 from search.worker.segment import Outcome, Segment
@@ -26,24 +26,24 @@ WHOLE = ("search.scheduler={kind: none}", "train.head={batch_norm: false, dropou
 
 
 def no_room(config: TrainConfig, stage: int, photos: int, tries: int = 1) -> Outcome:
-    refusal = Refusal(Place.of(config, stage, HERE), photos, tries)
-    return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, refusal=refusal.to_json())
+    refusal = OomRecord(OomKey.of(config, stage, HERE), photos, tries)
+    return Outcome("out_of_memory", "OutOfMemoryError: no room", stage=stage, oom_record=refusal.to_json())
 
 
-def test_it_is_handed_out_again_as_often_as_fewer_photos_are_worth_a_try(open_desk) -> None:
+def test_a_segment_is_retried_while_fewer_photos_may_fit(open_desk) -> None:
     desk = open_desk(*WHOLE, "train.batch_size=16", "search.max_restarts=0")
     config = desk.study.config(desk.take().number)
     for photos in (16, 8, 4):
         desk.dispatcher.segment_ended(0, no_room(config, 0, photos))
         assert desk.state(0) is TrialState.WAITING
         again = desk.take()
-        assert again.refusals == [Refusal(Place.of(config, 0, HERE), photos).to_json()]
+        assert again.oom_records == [OomRecord(OomKey.of(config, 0, HERE), photos).to_json()]
     assert (desk.study.record(0).attempts, desk.study.record(0).deaths) == (4, ()), "no restart is used up"
     desk.work(again)
     assert desk.state(0) is TrialState.COMPLETE
 
 
-def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> None:
+def test_a_trial_whose_smallest_micro_batch_fails_is_infeasible(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.take().number)
     desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
@@ -52,7 +52,7 @@ def test_where_the_fewest_photos_have_no_room_the_sampler_is_told(open_desk) -> 
     assert record.cause == "OutOfMemoryError: no room"
 
 
-def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the_memory(open_desk) -> None:
+def test_the_smallest_micro_batch_is_handed_out_twice(open_desk) -> None:
     desk = open_desk(*WHOLE, "search.max_restarts=0")
     first, second = desk.take(), desk.take()
     config = desk.study.config(first.number)
@@ -60,12 +60,12 @@ def test_the_fewest_photos_are_handed_out_once_more_for_another_may_have_had_the
         desk.dispatcher.segment_ended(segment.number, no_room(config, 0, 3))
         assert desk.state(segment.number) is TrialState.WAITING
     again = desk.take()
-    assert (again.number, again.refusals) == (0, [Refusal(Place.of(config, 0, HERE), 3).to_json()])
+    assert (again.number, again.oom_records) == (0, [OomRecord(OomKey.of(config, 0, HERE), 3).to_json()])
     desk.work(again)
     assert desk.state(0) is TrialState.COMPLETE, "there is room now"
 
 
-def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:
+def test_a_trial_that_was_not_tried_has_no_output(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.printed(desk.take()).number)
     desk.dispatcher.segment_ended(0, no_room(config, 0, 3, tries=2))
@@ -81,18 +81,18 @@ def test_a_trial_that_was_not_tried_names_no_output(open_desk) -> None:
     )
 
 
-def test_later_trials_and_later_drivers_know(open_desk) -> None:
+def test_later_trials_and_drivers_use_the_records(open_desk) -> None:
     desk = open_desk(*WHOLE)
     config = desk.study.config(desk.take().number)
     desk.dispatcher.segment_ended(0, no_room(config, 1, 8))
     again = open_desk(*WHOLE)
     again.study.interrupt_running()
-    known = [Refusal(Place.of(config, 1, HERE), 8).to_json()]
-    assert again.take().refusals == known
-    assert again.take().refusals == known, "another trial"
+    known = [OomRecord(OomKey.of(config, 1, HERE), 8).to_json()]
+    assert again.take().oom_records == known
+    assert again.take().oom_records == known, "another trial"
 
 
-def test_a_segment_tells_in_which_stage_it_begins(open_desk) -> None:
+def test_a_segment_names_its_first_stage(open_desk) -> None:
     desk = open_desk()
     first = desk.take()
     desk.work(first)
@@ -103,9 +103,7 @@ ROOM = {(0, 32): 4, (1, 32): 3, (0, 48): 1}
 
 
 @pytest.mark.fault
-def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_three_batch_sizes_and_two_stages_end_with_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from search.driver.create import create_study
     from search.experiment.experiment import load
     from search.policy.policy import search_policy
@@ -137,7 +135,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
         [[4, 3]],
         [[4, 3], [3, 3], [3, 3]],
     ]
-    assert all(record.deaths == () for record in records), "memory is no restart"
+    assert all(record.deaths == () for record in records), "running out of memory is not a death"
     for record, head in zip(records[:4], (4, None, 4, 4), strict=True):
         assert [(report.epoch, report.micro_batch) for report in record.reports] == [(1, head), (2, head), (3, 3)]
     assert records[0].reports[2].checkpoint == "attempt-2/epoch-0003.npz"
@@ -146,7 +144,7 @@ def test_trials_of_three_batch_sizes_and_two_stages_end_with_what_fits(
 
 
 def play(dispatcher: StudyDispatcher, folder) -> list[tuple[int, list[int | None]]]:
-    """The search to its end, one segment at a time, without Ray; (trial, photos at once) of each segment."""
+    """Runs the search one segment at a time without Ray; returns (trial, photos at once) of each segment."""
     from search.worker.segment_memory import with_micro_batches
     from search.worker.supervisor import segment_messages
 
@@ -180,7 +178,7 @@ print(json.dumps([child.returncode, after - before, found]))
 
 @pytest.fixture
 def control_group():
-    """A group of processes that may have 256 MiB together."""
+    """A control group with a limit of 256 MiB."""
     for root, limit in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
         (Path("/sys/fs/cgroup"), "memory.max"),
@@ -210,7 +208,7 @@ def test_the_kernels_own_kill_is_recognised(control_group: Path) -> None:
     assert json.loads(ran.stdout) == [-9, 1, True]
 
 
-def test_an_error_of_memory_tells_its_stage_where_it_is_known() -> None:
+def test_an_out_of_memory_error_names_its_stage_if_known() -> None:
     from carcls.errors import OutOfMemoryError
     from search.worker.child import outcome_of
 

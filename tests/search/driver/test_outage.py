@@ -1,4 +1,4 @@
-"""A passing fault of what every trial needs: the dispatcher waits, tries it out with one trial, and goes on."""
+"""Outages of files that every trial needs: the dispatcher waits, probes with one trial, and continues."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ AWAY = Outcome("unavailable", "DataError: split.csv: cannot be read")
 
 @pytest.fixture
 def desk(open_desk, caplog: pytest.LogCaptureFixture) -> Desk:
-    """Two trials at once, photos where they should be."""
+    """Two concurrent trials with all photos in place."""
     caplog.set_level(logging.INFO, "search.driver.outage")
     made = open_desk("search.trials=4", "search.checkpoints.full_disk_minutes=5")
     made.experiment.data.root.mkdir()
@@ -36,29 +36,29 @@ def away(desk: Desk, segment: Segment) -> None:
     desk.dispatcher.segment_ended(segment.number, AWAY)
 
 
-def test_it_interrupts_the_trial_and_nothing_starts_until_one_trial_has_got_on(desk: Desk, caplog) -> None:
+def test_an_outage_ends_when_one_trial_makes_progress(desk: Desk, caplog) -> None:
     first, second = desk.take(), desk.take()
     away(desk, first)
     away(desk, second)
     assert [desk.state(number) for number in (0, 1)] == [TrialState.WAITING] * 2
     assert [desk.study.record(number).deaths for number in (0, 1)] == [(), ()]
     assert [desk.dispatcher.next_segment() for _ in range(3)] == ["wait"] * 3
-    assert len(desk.study.records()) == 2, "nothing was proposed"
+    assert len(desk.study.records()) == 2, "no trial was proposed"
 
     desk.clock.now_s += 3
     probe = desk.take()
     assert (probe.number, probe.attempt) == (0, 1)
-    assert desk.dispatcher.next_segment() == "wait", "the others follow once this one has got on"
+    assert desk.dispatcher.next_segment() == "wait", "the others follow once this one has made progress"
     desk.epoch(0)
     assert desk.take().number == 1
     assert told(caplog) == [
-        "trial 0 waits: DataError: split.csv: cannot be read: no segment starts until that is mended; after 5 minutes"
-        " the search stops, to be resumed",
-        f"{desk.folder.root}: what was missing is back, the search goes on",
+        "trial 0 waits: DataError: split.csv: cannot be read: no segment starts until that is fixed; after 5 minutes"
+        " the search stops and can be resumed",
+        f"{desk.folder.root}: the missing files are back, the search continues",
     ]
 
 
-def test_what_the_driver_misses_itself_is_not_tried_out(desk: Desk) -> None:
+def test_no_probe_starts_while_the_driver_finds_files_missing(desk: Desk) -> None:
     away(desk, desk.take())
     desk.experiment.data.root.rmdir()
     for _ in range(10):
@@ -70,7 +70,7 @@ def test_what_the_driver_misses_itself_is_not_tried_out(desk: Desk) -> None:
     assert desk.take().attempt == 1
 
 
-def test_the_pause_between_two_tries_grows_to_a_minute(desk: Desk) -> None:
+def test_the_pause_between_probes_grows_to_a_minute(desk: Desk) -> None:
     away(desk, desk.take())
     pauses, since_s = [], desk.clock.now_s
     while desk.dispatcher.stopping is None and len(pauses) < 7:
@@ -82,7 +82,7 @@ def test_the_pause_between_two_tries_grows_to_a_minute(desk: Desk) -> None:
     assert pauses == [2, 4, 8, 16, 32, 60, 60]
 
 
-def test_after_the_patience_the_search_stops_with_the_cause_and_nothing_has_failed(desk: Desk) -> None:
+def test_a_long_outage_stops_the_search_without_failures(desk: Desk) -> None:
     desk.work(desk.take())
     away(desk, desk.take())
     desk.experiment.data.root.rmdir()
@@ -93,14 +93,14 @@ def test_after_the_patience_the_search_stops_with_the_cause_and_nothing_has_fail
     assert not desk.dispatcher.finished
     assert desk.dispatcher.stopping is not None
     assert str(desk.experiment.data.root) in desk.dispatcher.stopping
-    assert desk.dispatcher.stopping.endswith("so for 5 minutes")
+    assert desk.dispatcher.stopping.endswith(", for 5 minutes")
     assert TrialState.FAIL not in {record.state for record in desk.study.records()}
 
 
 @pytest.mark.parametrize(
     "end", [Outcome("killed", "lost"), Outcome("disk_full", "no room"), Outcome("infeasible", "NaN")]
 )
-def test_a_try_that_ends_otherwise_is_followed_by_another(desk: Desk, end: Outcome) -> None:
+def test_a_probe_without_progress_is_followed_by_another(desk: Desk, end: Outcome) -> None:
     away(desk, desk.take())
     desk.clock.now_s += 3
     desk.dispatcher.segment_ended(desk.take().number, end)
@@ -109,14 +109,14 @@ def test_a_try_that_ends_otherwise_is_followed_by_another(desk: Desk, end: Outco
     assert isinstance(desk.dispatcher.next_segment(), Segment)
 
 
-def test_trials_that_run_on_meanwhile_do_not_end_it(desk: Desk) -> None:
+def test_trials_running_meanwhile_do_not_end_an_outage(desk: Desk) -> None:
     runs, meets = desk.take(), desk.take()
     away(desk, meets)
     desk.epoch(runs.number)
     assert desk.dispatcher.next_segment() == "wait"
 
 
-def test_a_search_with_faults_decides_as_one_without(open_desk, tmp_path: Path) -> None:
+def test_outages_do_not_change_decisions(open_desk, tmp_path: Path) -> None:
     undisturbed = open_desk("search.trials=4")
     finish(undisturbed, ACCURACIES)
     expected = timeless(undisturbed.study.records(), uninterrupted=False)
@@ -133,7 +133,7 @@ def test_a_search_with_faults_decides_as_one_without(open_desk, tmp_path: Path) 
     assert timeless(desk.study.records(), uninterrupted=False) == expected
 
 
-def test_a_study_folder_that_is_away_is_waited_for(desk: Desk) -> None:
+def test_the_driver_waits_for_a_missing_study_folder(desk: Desk) -> None:
     desk.work(desk.take())
     elsewhere = desk.folder.root.rename(desk.folder.root.with_name("elsewhere"))
     looks: list[bool] = []
@@ -143,24 +143,24 @@ def test_a_study_folder_that_is_away_is_waited_for(desk: Desk) -> None:
         if len(looks) == 2:
             elsewhere.rename(desk.folder.root)
 
-    desk.study.be_patient(5, put_back_at_the_second_look)
+    desk.study.retry_files(5, put_back_at_the_second_look)
     desk.work(desk.take())
     assert looks == [False, False], "it waited, and did not create the folder again"
     assert desk.study.record(0).fidelity == HEAD_EPOCHS + 1
 
 
-def test_what_comes_with_an_epoch_waits_for_the_folder_too(desk: Desk) -> None:
+def test_evidence_of_an_epoch_waits_for_the_folder_too(desk: Desk) -> None:
     segment = desk.take()
     desk.epoch(segment.number)
     elsewhere = desk.folder.root.rename(desk.folder.root.with_name("elsewhere"))
-    desk.study.be_patient(5, lambda: elsewhere.exists() and elsewhere.rename(desk.folder.root))
+    desk.study.retry_files(5, lambda: elsewhere.exists() and elsewhere.rename(desk.folder.root))
     evidence = Evidence(np.full((2, 3), 1 / 3, np.float16))
     desk.dispatcher.report(segment.number, replace(epoch_report(2), evidence=evidence))
     assert desk.study.record(0).fidelity == 2
     assert desk.folder.probabilities(0, 2).is_file()
 
 
-def test_checkpoints_that_cannot_be_deleted_now_are_deleted_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_that_cannot_be_deleted_yet_are_deleted_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = desk.take()
     desk.epoch(segment.number)
     real = os.unlink
@@ -171,7 +171,7 @@ def test_checkpoints_that_cannot_be_deleted_now_are_deleted_later(desk: Desk, mo
     monkeypatch.setattr(os, "unlink", refused)
     for _ in range(HEAD_EPOCHS + 1):
         desk.epoch(segment.number)
-    assert desk.study.record(0).fidelity == HEAD_EPOCHS + 2, "what was trained is recorded"
+    assert desk.study.record(0).fidelity == HEAD_EPOCHS + 2, "the trained epochs are recorded"
     monkeypatch.setattr(os, "unlink", real)
     desk.epoch(segment.number)
     assert sorted(path.name for path in desk.folder.trial(0).rglob("epoch-*.npz")) == [
@@ -179,7 +179,7 @@ def test_checkpoints_that_cannot_be_deleted_now_are_deleted_later(desk: Desk, mo
     ]
 
 
-def test_what_a_worker_is_told_of_the_split_is_what_the_study_knows(desk: Desk) -> None:
+def test_a_worker_gets_the_studys_digest_of_the_split(desk: Desk) -> None:
     from search.study.checked_files import keep_files
     from search.study.fingerprint import Fingerprint
 

@@ -1,4 +1,4 @@
-"""Augmentation policies of the user's own: refused before anything trains, and copied into the study."""
+"""The user's own augmentation policies: checked before anything trains, and copied into the study."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_study_keeps_the_policy_that_it_began_with(tmp_path):
+def test_a_study_keeps_its_original_policy(tmp_path):
     file = write_tiny(tmp_path, own(EXPERIMENT))
     mine = save(tmp_path, FLIP)
     began_with = mine.read_bytes()
@@ -54,7 +54,7 @@ def test_a_study_keeps_the_policy_that_it_began_with(tmp_path):
     assert policy_fingerprint(str(policy)).startswith("file ")
 
 
-def test_every_policy_that_a_file_names_is_copied(tmp_path):
+def test_every_policy_of_an_experiment_is_copied(tmp_path):
     for name, transform in (("a.yaml", FLIP), ("b.yaml", TURN), ("c.yaml", LOUD)):
         save(tmp_path, transform, name)
     text = own(EXPERIMENT, "{choice: [light, a.yaml, b.yaml]}").replace(
@@ -72,7 +72,7 @@ def test_every_policy_that_a_file_names_is_copied(tmp_path):
 
 
 @pytest.mark.parametrize("create", [create_study, create_recipe_folder])
-def test_a_policy_that_cannot_be_one_ends_it_before_any_folder_is_made(tmp_path, create):
+def test_an_invalid_policy_creates_no_folder(tmp_path, create):
     text = EXPERIMENT if create is create_study else FIXED
     file = write_tiny(tmp_path, own(text))
     save(tmp_path, A.Compose([A.HorizontalFlip(), A.Normalize()]))
@@ -87,7 +87,7 @@ def test_a_missing_policy_is_named_with_its_line(tmp_path):
         create_study(load(file))
 
 
-def test_a_recipe_goes_on_with_the_same_policy_and_not_with_another(tmp_path):
+def test_a_recipe_continues_only_with_the_same_policy(tmp_path):
     file = write_tiny(tmp_path, own(FIXED))
     mine = save(tmp_path, FLIP)
     folder = create_recipe_folder(load(file))
@@ -100,7 +100,7 @@ def test_a_recipe_goes_on_with_the_same_policy_and_not_with_another(tmp_path):
         create_recipe_folder(load(file))
 
 
-def test_a_study_without_own_policies_has_no_folder_for_them(tmp_path):
+def test_a_study_without_own_policies_has_no_policy_folder(tmp_path):
     assert not create_study(load(write_tiny(tmp_path))).policies.exists()
 
 

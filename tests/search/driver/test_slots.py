@@ -1,4 +1,4 @@
-"""How a machine is shared out among trainings."""
+"""How trainings share a machine."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,14 +11,14 @@ def test_a_single_training_has_all_cores() -> None:
     assert slots_for(1, cores=2, gpus=0, cpus_per_trial=1) == Slots(2, (None,))
 
 
-def test_several_share_them_as_trials_of_a_search_do() -> None:
+def test_several_trainings_share_the_cores() -> None:
     assert slots_for(4, cores=16, gpus=0, cpus_per_trial=None) == Slots(4, (None,) * 4)
     assert slots_for(4, cores=2, gpus=0, cpus_per_trial=None) == Slots(2, (None,))
     assert slots_for(4, cores=2, gpus=0, cpus_per_trial=1) == Slots(1, (None, None))
     assert slots_for(2, cores=16, gpus=0, cpus_per_trial=None) == Slots(8, (None, None))
 
 
-def test_each_gpu_takes_one() -> None:
+def test_each_gpu_trains_one() -> None:
     assert slots_for(4, cores=16, gpus=2, cpus_per_trial=None) == Slots(8, (0, 1))
     assert slots_for(1, cores=16, gpus=2, cpus_per_trial=None) == Slots(16, (0,))
     assert slots_for(4, cores=16, gpus=2, cpus_per_trial=None).gpu_share == 1.0
@@ -26,7 +26,7 @@ def test_each_gpu_takes_one() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 64), st.integers(0, 8), st.none() | st.integers(1, 99))
-def test_no_core_and_no_gpu_is_given_twice(trainings: int, cores: int, gpus: int, wish: int | None) -> None:
+def test_no_core_or_gpu_is_assigned_twice(trainings: int, cores: int, gpus: int, wish: int | None) -> None:
     slots = slots_for(trainings, cores=cores, gpus=gpus, cpus_per_trial=wish)
     places = len(slots.gpus)
     assert 1 <= places <= trainings

@@ -1,4 +1,4 @@
-"""A disk that fills up, and checkpoints that are lost, under a real search: it decides as if nothing had happened."""
+"""A full disk and lost checkpoints under a real search: its decisions stay the same."""
 
 import os
 import shutil
@@ -40,12 +40,12 @@ cp -a results/tiny kept
 LEFT_BYTES = 64 * 1024
 """Enough for a line of the journal, too little for the checkpoint of an unfrozen stage."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-"""What a file on a tmpfs takes at least, and grows by."""
+"""Allocation unit of a file on a tmpfs."""
 
 
 @dataclass
 class SmallDisk:
-    """Two runs of the command, one after the other, with results on a private file system of 64 MB."""
+    """Two consecutive runs of the command, whose results are on a private file system of 64 MB."""
 
     cwd: Path
     process: subprocess.Popen[bytes]
@@ -59,8 +59,8 @@ class SmallDisk:
         return StudyFolder(self.results / "tiny")
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """As the study has them now."""
-        look = StudyFolder(self.cwd / "look")  # the study's own path means another folder outside of its mount
+        """The study's current records."""
+        look = StudyFolder(self.cwd / "look")  # outside its mount, the study's own path is another folder
         look.root.mkdir(exist_ok=True)
         look.log.write_bytes(self.folder.log.read_bytes())
         return read_records(look)
@@ -74,7 +74,7 @@ class SmallDisk:
         (self.results / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - left_bytes))
 
     def end_the_journals_page(self) -> None:
-        """Fills the journal's last page, so that every append needs another. Call it while no process writes."""
+        """Fills the journal's last page, so that the next append needs another one. No process may be writing."""
         line = '{"op_code":2,"worker_id":"test","study_id":0,"user_attr":{"padding":"%s"}}\n'
         taken = self.folder.log.stat().st_size + len(line % "")
         with self.folder.log.open("a", encoding="utf-8") as journal:
@@ -82,7 +82,7 @@ class SmallDisk:
         assert self.folder.log.stat().st_size % PAGE_BYTES == 0
 
     def driver(self) -> int:
-        """The command that runs now."""
+        """The process id of the running command."""
         below = descendants(self.process.pid)
         return next(pid for pid in below if parent_of(pid) == self.process.pid and "search.cli" in below[pid])
 
@@ -118,9 +118,7 @@ def small_disk(finished: Ran, tmp_path: Path):
     process.wait()
 
 
-def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
-    small_disk: SmallDisk, finished: Ran
-) -> None:
+def test_a_full_disk_stops_a_search_cleanly(small_disk: SmallDisk, finished: Ran) -> None:
     disk = small_disk
     second_attempt = disk.folder.trial(0) / "attempt-1"
     disk.wait(second_attempt.exists, "the baseline's unfrozen stage")
@@ -134,7 +132,7 @@ def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
     assert told.count("needed for another segment") == 1, told
     assert f"carsearch resume {disk.cwd / 'results' / 'tiny'}" in told
     assert all(record.deaths == () for record in before), "a full disk is not a death"
-    assert not list(disk.folder.trials.rglob(".*.npz")), "nothing half-written is left"
+    assert not list(disk.folder.trials.rglob(".*.npz")), "no partial files are left"
 
     disk.make_room()
     (disk.cwd / "go").touch()
@@ -145,22 +143,20 @@ def test_a_disk_that_fills_up_stops_a_search_in_good_order_and_loses_nothing(
     assert disk.process.wait(timeout=WAIT_S) == 0
 
     assert disk.text("second.code").strip() == "0", disk.text("second.txt")
-    assert "there is room again, the search goes on" in disk.text("second.txt")
+    assert "there is room again, the search continues" in disk.text("second.txt")
     after = read_records(StudyFolder(disk.cwd / "kept"))
     for old in before:
         assert after[old.number].reports[: old.fidelity] == old.reports, "no finished epoch is trained again"
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_loses_nothing(
-    small_disk: SmallDisk, finished: Ran
-) -> None:
+def test_a_journal_without_room_ends_the_search_with_one_line(small_disk: SmallDisk, finished: Ran) -> None:
     disk, driver = small_disk, 0
     attempt = disk.folder.trial(0) / "attempt-1"
     try:
         disk.wait(attempt.exists, "the baseline's unfrozen stage")
         driver = disk.driver()
-        os.kill(driver, signal.SIGSTOP)  # it hears of the epoch once the disk is full, and then has to write it down
+        os.kill(driver, signal.SIGSTOP)  # it receives the epoch once the disk is full, and then has to record it
         disk.wait(lambda: any(attempt.glob("epoch-*.npz")), "the checkpoint of an unrecorded epoch")
         disk.end_the_journals_page()
         disk.fill(left_bytes=PAGE_BYTES)  # for the probabilities of the epoch, which are written first
@@ -177,7 +173,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
     assert last.startswith(f"carsearch: {log}: no room left on its disk (No space left on device; 0.0 MB free)"), told
     assert last.endswith(f"then resume with 'carsearch resume {root}'"), last
     assert told.count("no room left") == 1, told
-    assert [record.fidelity for record in before] == [2], "the epoch that found no room is not there, not half of it"
+    assert [record.fidelity for record in before] == [2], "nothing of the epoch without room is recorded"
 
     disk.make_room()
     (disk.cwd / "go").touch()
@@ -189,7 +185,7 @@ def test_a_journal_without_room_for_an_epoch_ends_the_search_with_one_line_and_l
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: Ran, tmp_path: Path) -> None:
+def test_torn_and_lost_checkpoints_cost_only_their_epochs(finished: Ran, tmp_path: Path) -> None:
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     write_tiny(tmp_path)
     folder = StudyFolder(tmp_path / "results" / "tiny")
@@ -228,5 +224,5 @@ def test_torn_and_lost_checkpoints_cost_their_epochs_and_nothing_else(finished: 
     assert {0, goes_on} <= {record.number for record in after if record.fallbacks}
     for old in records:
         if after[old.number].attempts == old.attempts:
-            assert after[old.number].reports == old.reports, "what was recorded stays as it was"
+            assert after[old.number].reports == old.reports, "recorded epochs stay as they were"
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)

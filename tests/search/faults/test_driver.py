@@ -1,4 +1,4 @@
-"""Killed, stopped and interrupted for real. Whatever dies, the study ends as if nothing had happened."""
+"""Real kills, stops and interrupts of a search. Whatever dies, the study's results stay the same."""
 
 import os
 import shutil
@@ -31,11 +31,11 @@ ALIVE_AFTER_KILL_S = 5.0
 SAID_AT_ONCE_S = 2.0
 
 FIRST_EPOCH_S = 60
-"""Long enough for the tiny search's first epoch on a busy machine; a stuck one is waited for as long."""
+"""Long enough for the tiny search's first epoch on a busy machine; also the time until a stuck trial is killed."""
 
 
 class Driver:
-    """`carsearch run` as a process that a test may kill, and all that descends from it."""
+    """`carsearch run` as a process that a test may kill, with its descendants."""
 
     def __init__(self, cwd: Path, *arguments: str) -> None:
         self.cwd = cwd
@@ -48,7 +48,7 @@ class Driver:
         return (self.cwd / "output.txt").read_text(encoding="utf-8")
 
     def await_epochs(self, count: int) -> None:
-        """Until the study has recorded `count` epochs, over all trials."""
+        """Waits until the study has recorded `count` epochs over all trials."""
         self._await(lambda: self.epochs() >= count, f"{count} epochs")
 
     def epochs(self) -> int:
@@ -57,7 +57,7 @@ class Driver:
         return self.folder.log.read_text(encoding="utf-8", errors="replace").count('{"report:')
 
     def await_child(self, *, not_in: frozenset[int] = frozenset()) -> int:
-        """The process of a trial in the middle of its segment: one that the fork server has forked."""
+        """A trial's process, forked by the fork server, in the middle of its segment."""
         found: set[int] = set()
 
         def is_there() -> bool:
@@ -71,7 +71,7 @@ class Driver:
         return children_below(self.process.pid)
 
     def await_new_child(self) -> int:
-        """One that has just begun: at least one of its epochs is still to come."""
+        """A trial's process that has just started, with at least one epoch left to train."""
         return self.await_child(not_in=self.children())
 
     def await_word(self, word: str, *, within_s: float) -> None:
@@ -81,7 +81,7 @@ class Driver:
         return next(pid for pid, name in descendants(self.process.pid).items() if name.startswith("ray::ImplicitFunc"))
 
     def look(self) -> set[int]:
-        """Everything that lives below the driver now; remembered, so that nothing of it is left behind."""
+        """All current descendants of the driver. They are remembered, so that the fixture can end them."""
         self.below |= set(descendants(self.process.pid))
         return self.below
 
@@ -103,7 +103,7 @@ class Driver:
 
 @pytest.fixture
 def start(finished: Ran, tmp_path: Path):
-    """Starts `carsearch run` on the photos of the undisturbed search; ends whatever the test leaves."""
+    """Starts `carsearch run` on the photos of the undisturbed search; ends all processes left by the test."""
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     drivers: list[Driver] = []
 
@@ -142,7 +142,7 @@ def test_a_killed_driver_leaves_no_process_and_loses_no_epoch(start, finished: R
     assert timeless(after, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished: Ran) -> None:
+def test_trials_of_a_killed_worker_and_actor_are_handed_out_again(start, finished: Ran) -> None:
     driver = start()
     driver.await_epochs(1)
     child = driver.await_child()
@@ -161,7 +161,7 @@ def test_a_killed_worker_and_a_killed_actor_are_handed_out_again(start, finished
     assert "was interrupted and waits to resume" in driver.output
 
 
-def test_a_trial_that_is_stuck_is_killed_and_goes_on(start, finished: Ran) -> None:
+def test_a_stuck_trial_is_killed_and_resumes(start, finished: Ran) -> None:
     driver = start(_with("deadline: {first_epoch_minutes: %g}" % (FIRST_EPOCH_S / 60)))
     driver.await_epochs(1)
     stuck = driver.await_new_child()
@@ -175,7 +175,7 @@ def test_a_trial_that_is_stuck_is_killed_and_goes_on(start, finished: Ran) -> No
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_a_killed_fork_server_is_replaced_and_its_trial_goes_on(start, finished: Ran) -> None:
+def test_a_killed_fork_server_is_replaced_and_its_trial_resumes(start, finished: Ran) -> None:
     driver = start()
     driver.await_epochs(1)
     child = driver.await_new_child()
@@ -183,19 +183,19 @@ def test_a_killed_fork_server_is_replaced_and_its_trial_goes_on(start, finished:
     os.kill(server, signal.SIGKILL)
     assert driver.wait() == 0, driver.output
 
-    assert not is_alive(child), "it has ended with its actor's pipe"
+    assert not is_alive(child), "it ended when its actor's pipe closed"
     records = read_records(driver.folder)
     assert sum(len(record.deaths) for record in records) == 1
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_ctrl_c_lets_the_epoch_end_and_says_how_to_go_on(start, finished: Ran) -> None:
+def test_ctrl_c_lets_the_epoch_end_and_says_how_to_resume(start, finished: Ran) -> None:
     driver = start()
     driver.await_epochs(1)
     driver.await_new_child()
     below, had = driver.look(), driver.epochs()
 
-    os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+    os.killpg(driver.process.pid, signal.SIGINT)  # like a terminal, to the whole foreground process group
 
     driver.await_word("Ctrl-C again stops now", within_s=SAID_AT_ONCE_S)
     assert driver.wait() == 130, driver.output
@@ -203,7 +203,7 @@ def test_ctrl_c_lets_the_epoch_end_and_says_how_to_go_on(start, finished: Ran) -
     assert f"carsearch resume {driver.folder.root}" in driver.output
     assert "Traceback" not in driver.output
     before = read_records(driver.folder)
-    assert driver.epochs() == had + 1, "the epoch under way is recorded, and no other is begun"
+    assert driver.epochs() == had + 1, "the running epoch is recorded, and no other starts"
     assert TrialState.RUNNING not in {record.state for record in before}
     assert all(record.deaths == () for record in before), "an interruption is not a death"
 
@@ -234,7 +234,7 @@ def test_a_second_ctrl_c_does_not_wait(start) -> None:
     assert (driver.epochs(), sum(len(record.deaths) for record in records)) == (had, 0)
 
 
-def test_a_final_training_killed_in_the_middle_goes_on_to_the_same_numbers(finished: Ran, tmp_path: Path) -> None:
+def test_a_killed_final_training_resumes_to_the_same_numbers(finished: Ran, tmp_path: Path) -> None:
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     write_tiny(tmp_path, FIXED)
     whole = run_cli("train", "tiny.yaml", "--set", "name=whole", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The final training's process killed, stuck, interrupted and short of memory: the same model in the end."""
+"""The final training's process is killed, stuck, interrupted or short of memory: the model stays the same."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ LONGER = FIXED.replace("epochs: 1,", "epochs: 2,")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
-    """The fixed recipe, trained undisturbed."""
+    """The fixed recipe, trained without faults."""
     cwd = tmp_path_factory.mktemp("whole")
     write_tiny(cwd, LONGER)
     done = run_cli("train", "tiny.yaml", cwd=cwd)
@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 
 @pytest.fixture
 def begun(whole: StudyFolder, tmp_path: Path):
-    """The same, as a process that has just had its first epoch."""
+    """The same training, as a process that has just recorded its first epoch."""
     shutil.copytree(whole.root.parents[1] / "data", tmp_path / "data")
     (tmp_path / "tiny.yaml").write_text(LONGER, encoding="utf-8")
     folder = StudyFolder(tmp_path / "results" / "tiny")
@@ -62,7 +62,7 @@ def begun(whole: StudyFolder, tmp_path: Path):
 
 def test_a_killed_process_is_replaced_and_trains_to_the_same_numbers(begun, whole: StudyFolder, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "results" / "tiny")
-    # Not one of those that prepare its batches, which it has forked itself.
+    # Not one of the processes that prepare batches, which the training process forks itself.
     (child,) = (pid for pid in children_below(begun.pid) if parent_of(parent_of(pid)) == begun.pid)
     os.kill(child, signal.SIGKILL)
     assert begun.wait(timeout=300) == 0, output(tmp_path)
@@ -73,17 +73,17 @@ def test_a_killed_process_is_replaced_and_trains_to_the_same_numbers(begun, whol
     assert refused_in(folder) == [], "memory was not to blame"
 
 
-def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: StudyFolder, tmp_path: Path) -> None:
+def test_ctrl_c_lets_the_epoch_end_and_the_same_command_resumes(begun, whole: StudyFolder, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "results" / "tiny")
     below = set(descendants(begun.pid))
-    os.killpg(begun.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+    os.killpg(begun.pid, signal.SIGINT)  # like a terminal, to the whole foreground process group
     assert begun.wait(timeout=300) == 130, output(tmp_path)
     wait_until(lambda: not any(map(is_alive, below)), "an end to all its processes", within_s=ALIVE_AFTER_S)
 
     had = len(final_reports(folder)[0])
-    assert 1 < had < 4, "the epoch under way is recorded, and no other is begun"
+    assert 1 < had < 4, "the running epoch is recorded, and no other starts"
     attempts = [path.name for path in folder.retrain_study.trial(0).glob("attempt-*")]
-    assert attempts == ["attempt-0"], "by the process that had begun it"
+    assert attempts == ["attempt-0"], "by the process that started it"
     assert "Ctrl-C again stops now" in output(tmp_path)
     assert f"interrupted after {had} epochs: the same command resumes from there" in output(tmp_path)
     assert "Traceback" not in output(tmp_path)
@@ -93,7 +93,7 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_goes_on(begun, whole: St
     assert numbers(folder) == numbers(whole)
 
 
-def test_short_of_memory_it_goes_on_in_parts_and_remembers(
+def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
     whole: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from search.driver.create import create_recipe_folder
@@ -131,17 +131,17 @@ def test_short_of_memory_it_goes_on_in_parts_and_remembers(
     assert [report.micro_batch for report in reports] == [4, 4, fewest, fewest]
     assert reports[1].checkpoint == "attempt-1/epoch-0002.npz", "the head was not trained again"
     assert "in expectation only" in reports[2].notes[0]
-    assert not [line for line in said if line.startswith("no room")], "it began with what fits"
+    assert not [line for line in said if line.startswith("no room")], "it starts with a micro-batch that fits"
     assert refused_in(folder) == known
     assert folder.model.exists()
 
 
 def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
-    """(unfrozen share, photos) of what had no room."""
-    from search.driver.oom_memory import Refusals
+    """(unfrozen share, photos) of each stored out-of-memory record."""
+    from search.driver.oom_memory import OomMemory
     from search.study.study import Study
 
-    known = Refusals(Study.open(folder.retrain, read_only=True)).all()
+    known = OomMemory(Study.open(folder.retrain, read_only=True)).all()
     return [(one.place.unfreeze, one.photos) for one in known]
 
 
@@ -150,7 +150,7 @@ STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
 
 @pytest.fixture
 def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Trains with processes that are stuck at their time, in this one; what was said, notices among it."""
+    """Trains in this process with children that get stuck; returns the output, including notices."""
     from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
     from search.final.retrain import ChildMains, retrain
@@ -175,7 +175,7 @@ def hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     logging.getLogger("search.driver.inbox").removeHandler(notices)
 
 
-def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> None:
+def test_a_stuck_process_is_replaced_a_few_times(hung) -> None:
     from search.errors import StudyError
 
     folder, said, train = hung
@@ -202,7 +202,7 @@ def test_a_stuck_process_is_replaced_a_few_times_and_no_epoch_is_lost(hung) -> N
     ]
 
 
-def test_a_stuck_process_is_not_replaced_once_its_user_wants_an_end(hung) -> None:
+def test_a_stuck_process_is_not_replaced_after_ctrl_c(hung) -> None:
     folder, said, train = hung
     with pytest.raises(KeyboardInterrupt):
         train(1, 3, max_restarts=3, interrupted=os.getpid())

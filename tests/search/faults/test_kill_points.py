@@ -49,19 +49,19 @@ POINTS = (
     "report:before:1",
     "append:torn:1",
     "report:after:1",
-    "report:after:1",  # the last of its segment: the news of the segment's end is lost
+    "report:after:1",  # the last epoch of its segment: the message about the segment's end is lost
     "promotion:before:1",
     "promotion:after:1",
     "checkpoint:after:1",
     "end:before:1",
-    "end:after:1",  # by what repairs: the trial is complete, and nothing else was done
+    "end:after:1",  # in the repair on resume: the trial is complete, and nothing else was done
     "ask:after:1",
     "hand-out:after:2",  # the next trial's
     "checkpoint:before:2",
     "finish:before:1",
-    "pruning:before:1",  # finished is recorded, and no trial is told yet
+    "pruning:before:1",  # the study is marked as finished, and Optuna knows of no trial yet
 )
-"""In the order in which one life comes by them; a number counts within the driver that dies of it."""
+"""In the order of one search. The number counts occurrences within the driver that dies."""
 
 TWO_AT_A_TIME = EXPERIMENT.replace("max_concurrent: 1", "max_concurrent: 2\n  sampler: random").replace(
     "trials: 4", "trials: 6"
@@ -79,7 +79,7 @@ finally:
 
 RANDOM_DEATHS = 10
 MOST_WRITES = 7
-"""Lines of the journal between two random deaths: one to this many, and then up to a second."""
+"""Largest number of journal lines between two random deaths; up to a second passes after them."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Death:
 
     where: str
     epochs: int
-    """Recorded when it died."""
+    """Epochs recorded when it died."""
     repeated: tuple[tuple[int, int], ...]
-    """(trial, epoch) that it trained though an earlier driver had."""
+    """(trial, epoch) pairs that an earlier driver had trained already."""
     gone_s: float
-    """Until no process of it was left."""
+    """Seconds until none of its processes was left."""
 
     def row(self) -> str:
         again = ", ".join(f"{trial:04d}/{epoch}" for trial, epoch in self.repeated) or "none"
@@ -100,7 +100,7 @@ class Death:
 
 
 class Life:
-    """One study, by as many drivers as it takes."""
+    """One study, run by as many drivers as it takes."""
 
     def __init__(self, cwd: Path) -> None:
         self.cwd = cwd
@@ -111,7 +111,7 @@ class Life:
         self._mark = ""
 
     def start(self, where: str) -> None:
-        """`carsearch run` where there is no study yet, else `carsearch resume`."""
+        """`carsearch run` if there is no study yet, else `carsearch resume`."""
         resume = ("resume", str(self.folder.root)) if self.folder.root.exists() else ("run", "tiny.yaml")
         self._mark = uuid.uuid4().hex
         self._process = subprocess.Popen(
@@ -130,7 +130,7 @@ class Life:
         )
 
     def killed(self, where: str, stop: Callable[[], None] = lambda: None, *, label: str = "") -> bool:
-        """Runs a driver until it dies at `where` or is killed by `stop`; False where the search ended before."""
+        """Runs a driver until it dies at `where` or is killed by `stop`. Returns False if the search ended first."""
         recorded = {record.number: record.fidelity for record in self.records()}
         before = self.trained()
         self.start(where)
@@ -157,7 +157,7 @@ class Life:
         return self._process.wait(timeout=WAIT_S)
 
     def kill_after(self, writes: int, then_s: float) -> None:
-        """SIGKILL once the driver has written so many lines and a while has passed; not at all where it ends before."""
+        """Sends SIGKILL once the driver has written so many lines and a while has passed, unless it ends first."""
         assert self._process is not None
         lines = self.lines()
         wait_until(lambda: self._process.poll() is not None or self.lines() >= lines + writes, "lines of the journal")
@@ -170,7 +170,7 @@ class Life:
         return self.folder.log.read_bytes().count(b"\n") if self.folder.log.exists() else 0
 
     def left(self) -> list[str]:
-        """Processes of the latest driver that live: they have its mark in their environment."""
+        """Living processes of the latest driver, found by its mark in their environment."""
         return [command(pid) for pid in self._marked()]
 
     def end(self) -> None:
@@ -202,12 +202,12 @@ class Life:
 def _has(entry: Path, mark: bytes) -> bool:
     try:
         return mark in (entry / "environ").read_bytes() and is_alive(int(entry.name))
-    except OSError:  # gone, or another user's
+    except OSError:  # the process is gone or belongs to another user
         return False
 
 
 def recorded_states(folder: StudyFolder) -> Iterator[tuple[int, str]]:
-    """(trial, state), in the order in which the journal has them."""
+    """(trial, state), in the order of the journal."""
     return ((trial, status["state"]) for trial, status in recorded_statuses(folder))
 
 
@@ -220,7 +220,7 @@ def recorded_statuses(folder: StudyFolder) -> Iterator[tuple[int, dict[str, Any]
 
 
 def decisions(folder: StudyFolder) -> list[tuple[int, int, int | None]]:
-    """(trial, stage to stop after, carried at) of each job, in order; one that was handed out again counts once."""
+    """(trial, stage to stop after, run_to_end_at) of each job, in order. Jobs handed out again count once."""
     jobs: list[tuple[int, int, int | None]] = []
     for trial, status in recorded_statuses(folder):
         job = (trial, status["stop_after_stage"], status["carried_at"])
@@ -231,7 +231,7 @@ def decisions(folder: StudyFolder) -> list[tuple[int, int, int | None]]:
 
 @pytest.fixture
 def life(finished: Ran, tmp_path: Path) -> Iterator[Life]:
-    """A life to come, with the photos of the undisturbed search."""
+    """A new study on the photos of the undisturbed search."""
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     write_tiny(tmp_path)
     lived = Life(tmp_path)
@@ -240,15 +240,15 @@ def life(finished: Ran, tmp_path: Path) -> Iterator[Life]:
 
 
 def assert_as_undisturbed(life: Life, finished: Ran) -> None:
-    """Same trials, parameters, metrics and decisions; no epoch more than once for each death."""
+    """Checks equal trials, parameters, metrics and decisions. No epoch is repeated more than once per death."""
     assert timeless(life.records(), uninterrupted=False) == timeless(finished.records, uninterrupted=False)
     assert decisions(life.folder) == decisions(finished.folder)
     times = Counter(life.trained())
     assert sum(times.values()) - len(times) <= len(life.deaths)
-    assert all(record.deaths == () for record in life.records()), "no trial is to blame for its driver's death"
+    assert all(record.deaths == () for record in life.records()), "a driver's death is not a trial's death"
 
 
-def test_a_driver_killed_at_each_named_point_is_as_if_it_had_lived(
+def test_a_driver_killed_at_each_named_point_changes_no_result(
     life: Life, finished: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
@@ -275,7 +275,7 @@ def test_a_driver_killed_at_each_named_point_is_as_if_it_had_lived(
 
 
 @pytest.mark.release
-def test_a_driver_killed_at_random_moments_is_as_if_it_had_lived(
+def test_a_driver_killed_at_random_moments_changes_no_result(
     life: Life, finished: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
     die_at_random(life, np.random.default_rng(0), RANDOM_DEATHS)
@@ -284,9 +284,7 @@ def test_a_driver_killed_at_random_moments_is_as_if_it_had_lived(
     assert_as_undisturbed(life, finished)
 
 
-def test_with_two_at_a_time_no_trial_is_lost_and_none_is_run_twice(
-    life: Life, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_two_concurrent_trials_none_is_lost_or_run_twice(life: Life, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny(life.cwd, TWO_AT_A_TIME)
     die_at_random(life, np.random.default_rng(1), 4)
     show(capsys, life.table())
@@ -305,13 +303,13 @@ def test_with_two_at_a_time_no_trial_is_lost_and_none_is_run_twice(
 
 
 def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """Whatever pytest captures: the table is what the test is run for."""
+    """Prints past pytest's capturing, since the table is the result of the test."""
     with capsys.disabled():
         sys.stdout.write(text + "\n")
 
 
 def die_at_random(life: Life, chance: np.random.Generator, deaths: int) -> None:
-    """So many deaths, or fewer where the search is over before; then a driver that lives to the end."""
+    """Kills this many drivers, or fewer if the search ends first; then runs a driver to its end."""
     for number in range(deaths):
         writes, then_s = int(chance.integers(1, MOST_WRITES + 1)), float(chance.uniform(0.0, 1.0))
         stop = partial(life.kill_after, writes, then_s)
@@ -321,7 +319,7 @@ def die_at_random(life: Life, chance: np.random.Generator, deaths: int) -> None:
 
 
 def most_at_once(folder: StudyFolder) -> int:
-    """Segments that ran at a time; none of them of a trial that ran already."""
+    """The number of concurrent segments. Checks that no trial runs twice at the same time."""
     running: set[int] = set()
     most = 0
     for trial, state in recorded_states(folder):
@@ -334,7 +332,7 @@ def most_at_once(folder: StudyFolder) -> int:
     return most
 
 
-def test_a_finished_search_takes_more_trials_and_says_when_it_is_finished_again(finished: Ran, tmp_path: Path) -> None:
+def test_a_finished_search_takes_more_trials(finished: Ran, tmp_path: Path) -> None:
     shutil.copytree(finished.folder.root, tmp_path / "tiny")
     folder = StudyFolder(tmp_path / "tiny")
     before, frozen = read_records(folder), folder.experiment.read_bytes()
@@ -344,7 +342,9 @@ def test_a_finished_search_takes_more_trials_and_says_when_it_is_finished_again(
     assert "changed search.trials: 4 -> 5" in more.stdout
     records = read_records(folder)
     assert records[:4] == before
-    assert [record.state for record in records[4:]] == [TrialState.COMPLETE], "the best of what was new is carried"
+    assert [record.state for record in records[4:]] == [TrialState.COMPLETE], (
+        "the best of the new trials is run to its end"
+    )
     assert folder.experiment.read_bytes() == frozen
     assert "search.trials: 4 -&gt; 5" in folder.report.read_text(encoding="utf-8")
     status = run_cli("status", str(folder.root), cwd=tmp_path).stdout

@@ -1,4 +1,4 @@
-"""A cluster's nodes killed, stopped and taken away for real; each has a mount namespace of its own."""
+"""Real kills, stops and losses of a cluster's nodes. Each node has its own mount namespace."""
 
 import os
 import secrets
@@ -20,14 +20,14 @@ from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(not can_unshare(), reason="needs mount namespaces, and root")]
 
 HEAD_EPOCHS = 40
-"""Long enough a stage to be killed in its middle."""
+"""Epochs of a stage, enough to kill it in its middle."""
 TEXT = EXPERIMENT.replace("epochs: 2,", f"epochs: {HEAD_EPOCHS},").replace("max_concurrent: 1", "max_concurrent: 2")
 STOPPED_NODE_S = 90.0
-"""Within which a node that hangs counts as lost; the settings make it 39 s."""
+"""Seconds within which a hanging node counts as lost; with these settings it takes 39 s."""
 
 
 class Place:
-    """Photos and store are each node's own; only `results` is shared."""
+    """Nodes with their own photos and store; they share only `results`."""
 
     def __init__(self, cwd: Path) -> None:
         self.cwd = cwd
@@ -54,7 +54,7 @@ class Place:
         return read_records(self.folder) if self.folder.log.exists() else ()
 
     def await_trial_in_its_middle(self, driver: "subprocess.Popen[str]", node: Node) -> int:
-        """Number of a trial on that node that has had an epoch of its segment, and has many before it."""
+        """Number of a trial on that node that has trained an epoch of its segment and has many left."""
         found: list[int] = []
 
         def is_there() -> bool:
@@ -76,7 +76,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made.nodes.end()
 
 
-def test_trials_of_a_killed_node_go_on_from_their_checkpoints_on_another(place: Place) -> None:
+def test_trials_of_a_killed_node_resume_on_another(place: Place) -> None:
     place.nodes.start(place.private("first"))
     hidden = place.private("hidden")
     (place.cwd / "of-hidden" / "results").mkdir()
@@ -84,7 +84,7 @@ def test_trials_of_a_killed_node_go_on_from_their_checkpoints_on_another(place: 
     refused = run_cli("run", "tiny.yaml", "--address", place.nodes.address, cwd=place.cwd)
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert "these nodes cannot run the search" in refused.stderr
-    assert str(place.folder.root) in refused.stderr, "what is not shared is named"
+    assert str(place.folder.root) in refused.stderr, "the folder that is not shared is named"
     assert place.records() == (), "nothing was started"
     alone.kill()
     shutil.rmtree(place.folder.root)
@@ -103,18 +103,18 @@ def test_trials_of_a_killed_node_go_on_from_their_checkpoints_on_another(place: 
     assert len(struck.deaths) == 1
     assert struck.deaths[0] >= 1
     attempts = [report.checkpoint.partition("/")[0] for report in struck.reports]
-    assert attempts[: struck.deaths[0]] == ["attempt-0"] * struck.deaths[0], "what was trained there is kept"
-    assert attempts[struck.deaths[0]] == "attempt-1", "and nothing of it trained again"
+    assert attempts[: struck.deaths[0]] == ["attempt-0"] * struck.deaths[0], "epochs trained there are kept"
+    assert attempts[struck.deaths[0]] == "attempt-1", "and none of them is trained again"
     _assert_whole(records)
 
 
-def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver_which_resumes_elsewhere(place: Place) -> None:
+def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver(place: Place) -> None:
     head = place.nodes.start(place.private("first"))
     second = place.nodes.start(place.private("second"))
     driver = place.drive()
     try:
         number = place.await_trial_in_its_middle(driver, second)
-        for stopped in (second.find("raylet/raylet"), *second.children()):  # or a fast trial would be over before that
+        for stopped in (second.find("raylet/raylet"), *second.children()):  # otherwise a fast trial would end first
             os.kill(stopped, signal.SIGSTOP)
         wait_until(lambda: bool(place.records()[number].deaths), "its trial left it", within_s=STOPPED_NODE_S)
         wait_until(lambda: place.records()[number].attempts > 1, "its trial's start on the other")
@@ -141,7 +141,7 @@ def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver_which_resumes
 
 
 def _assert_whole(records: tuple[TrialRecord, ...]) -> None:
-    """No trial is lost, none was trained twice, and the baseline is through."""
+    """Checks that no trial is lost or trained twice, and that the baseline is complete."""
     assert len(records) == 4
     assert records[0].state is TrialState.COMPLETE
     assert {record.state for record in records} <= {TrialState.COMPLETE, TrialState.PRUNED}

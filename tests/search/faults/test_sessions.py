@@ -1,4 +1,4 @@
-"""Whole searches as their users see them: on a terminal, before and after Ctrl-C, and with no reader."""
+"""Whole searches as users see them: on a terminal, before and after Ctrl-C, and after their reader has gone."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ def _epochs(place: Path) -> int:
 
 
 def _in_an_epoch(terminal: Terminal, place: Path) -> None:
-    """Until a trial's process has just begun, after the first epoch of the search."""
+    """Waits for a trial's process that has just started, after the first epoch of the search."""
     terminal.read_until(lambda: _epochs(place) >= 1, "an epoch")
     before = children_below(terminal.process.pid)
     terminal.read_until(lambda: bool(children_below(terminal.process.pid) - before), "another trial's process")
@@ -65,7 +65,7 @@ def _table_once(terminal: Terminal) -> None:
     assert len(headers) == 1, terminal.screen.text
 
 
-def test_an_undisturbed_search_leaves_one_table_and_what_it_found(on_terminal, place: Path, finished: Ran) -> None:
+def test_a_search_leaves_one_table_and_its_result(on_terminal, place: Path, finished: Ran) -> None:
     terminal = on_terminal(160, 40)
     _in_an_epoch(terminal, place)
     terminal.resize(80, 30)
@@ -86,12 +86,12 @@ def test_the_answer_to_ctrl_c_stays_on_the_screen(on_terminal, place: Path, colu
     _table_once(terminal)
     assert terminal.screen.text.count(ASKED) == 1
     joined = "".join(line.ljust(columns) for line in terminal.screen.lines)
-    assert f"carsearch resume {_study(place).root}" in joined, "cut where the terminal ends its lines"
-    assert _epochs(place) == had + 1, "the epoch under way is recorded"
+    assert f"carsearch resume {_study(place).root}" in joined, "wrapped at the end of the terminal's lines"
+    assert _epochs(place) == had + 1, "the running epoch is recorded"
     assert TrialState.RUNNING not in {record.state for record in read_records(_study(place))}
 
 
-def test_a_second_ctrl_c_is_answered_too_and_does_not_wait(on_terminal, place: Path) -> None:
+def test_a_second_ctrl_c_is_answered_and_does_not_wait(on_terminal, place: Path) -> None:
     terminal = on_terminal(80, 30)
     _in_an_epoch(terminal, place)
     stuck = max(children_below(terminal.process.pid))
@@ -107,7 +107,7 @@ def test_a_second_ctrl_c_is_answered_too_and_does_not_wait(on_terminal, place: P
 
 @pytest.fixture
 def piped(place: Path) -> Iterator[subprocess.Popen[str]]:
-    """`carsearch run` with its standard output in our hands."""
+    """`carsearch run` with its standard output in a pipe."""
     with (place / "errors.txt").open("w") as errors:
         process = subprocess.Popen(
             carsearch("run", "tiny.yaml"),
@@ -124,7 +124,7 @@ def piped(place: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-def test_a_reader_that_goes_away_ends_no_search(piped, place: Path, finished: Ran) -> None:
+def test_a_search_survives_its_reader(piped, place: Path, finished: Ran) -> None:
     """`carsearch run FILE | head -1`."""
     assert piped.stdout.readline().startswith("trial 0000 started (baseline)")
     piped.stdout.close()
@@ -134,7 +134,7 @@ def test_a_reader_that_goes_away_ends_no_search(piped, place: Path, finished: Ra
 
 
 def test_after_its_reader_died_ctrl_c_still_records_the_epoch(piped, place: Path) -> None:
-    """`carsearch run FILE | tee LOG`, and the `tee` was killed: a terminal's Ctrl-C kills it before it kills us."""
+    """`carsearch run FILE | tee LOG` after `tee` was killed: a terminal's Ctrl-C may kill it before us."""
     wait_until(lambda: _epochs(place) >= 1, "an epoch")
     piped.stdout.close()
     before = children_below(piped.pid)

@@ -1,4 +1,4 @@
-"""What every trial needs goes away for a while under a real search: it waits, goes on, and decides as undisturbed."""
+"""Files that every trial needs go missing during a real search: it waits, continues, and decides the same."""
 
 import os
 import shutil
@@ -30,12 +30,12 @@ wait $!
 echo $? > code
 cp -a results/tiny kept
 """
-IS_BACK = "what was missing is back, the search goes on"
+IS_BACK = "the missing files are back, the search continues"
 
 
 @dataclass
 class Searching:
-    """A search under way, and what it says."""
+    """A running search and its output."""
 
     cwd: Path
     driver: "subprocess.Popen[str]"
@@ -60,13 +60,13 @@ class Searching:
         return self.folder.log.read_text(encoding="utf-8").count('{"report:') if self.folder.log.exists() else 0
 
     def take_away(self, path: Path, *, after_epochs: int, says: str) -> None:
-        """Until the search has said that it waits; then until it goes on."""
+        """Takes a path away until the search says that it waits; then waits until the search continues."""
         self.wait(lambda: self.epochs() >= after_epochs, f"epoch {after_epochs}")
         waits, goes_on = self.said.count(says), self.said.count(IS_BACK)
         elsewhere = path.rename(path.with_name("elsewhere"))
         self.wait(lambda: self.said.count(says) > waits, f"a word about {path.name}")
         elsewhere.rename(path)
-        self.wait(lambda: self.said.count(IS_BACK) > goes_on, f"the search to go on with {path.name}")
+        self.wait(lambda: self.said.count(IS_BACK) > goes_on, f"the search to continue with {path.name}")
 
 
 @pytest.fixture
@@ -85,14 +85,14 @@ def searching(tmp_path: Path) -> Iterator[Callable[..., Searching]]:
         driver.wait()
 
 
-def test_split_and_photos_that_go_away_interrupt_trials_and_fail_none(searching, finished: Ran) -> None:
+def test_missing_split_and_photos_only_interrupt_trials(searching, finished: Ran) -> None:
     """Without the store, so that each segment opens photos."""
     search = searching(EXPERIMENT, "store.enabled=false")
     search.take_away(search.folder.split, after_epochs=1, says="split.csv: cannot be read")
     search.take_away(search.cwd / "data", after_epochs=4, says="DataError")
     split = search.folder.split.read_bytes()
     search.wait(lambda: search.epochs() >= 6, "epoch 6")
-    search.folder.split.write_bytes(split[:-2] + bytes([split[-2] ^ 1]) + split[-1:])  # it can be read, and is wrong
+    search.folder.split.write_bytes(split[:-2] + bytes([split[-2] ^ 1]) + split[-1:])  # readable, but wrong
     search.wait(lambda: "split.csv: damaged" in search.said, "a word about the damage")
     search.folder.split.write_bytes(split)
 
@@ -104,8 +104,8 @@ def test_split_and_photos_that_go_away_interrupt_trials_and_fail_none(searching,
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
 
 
-def test_storage_of_the_whole_study_that_goes_away_is_waited_for(finished: Ran, tmp_path: Path) -> None:
-    """As a network file system does: files that are open stay so, and no name leads there."""
+def test_the_search_waits_for_missing_storage(finished: Ran, tmp_path: Path) -> None:
+    """Like a network file system: open files stay open, but their names lead nowhere."""
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     write_tiny(tmp_path)
     for name in ("results", "disk"):
@@ -125,7 +125,7 @@ def test_storage_of_the_whole_study_that_goes_away_is_waited_for(finished: Ran, 
         wait(lambda: log.exists() and log.read_text(encoding="utf-8").count('{"report:') >= 1, "an epoch")
         (tmp_path / "take").touch()
         wait(lambda: "the search waits for it" in inside.read_text(encoding="utf-8"), "a word about the journal")
-        assert list((tmp_path / "results").iterdir()) == [], "nothing is made in its place"
+        assert list((tmp_path / "results").iterdir()) == [], "nothing is created in its place"
         (tmp_path / "give").touch()
         assert session.wait(timeout=WAIT_S) == 0
     finally:
@@ -135,7 +135,7 @@ def test_storage_of_the_whole_study_that_goes_away_is_waited_for(finished: Ran, 
     said = inside.read_text(encoding="utf-8")
     assert (tmp_path / "code").read_text(encoding="utf-8").strip() == "0", said
     assert "Traceback" not in said
-    assert f"{tmp_path / 'results' / 'tiny' / 'study.log'} is back, the search goes on" in said
+    assert f"{tmp_path / 'results' / 'tiny' / 'study.log'} is back, the search continues" in said
     records = read_records(StudyFolder(tmp_path / "kept"))
     assert all(record.deaths == () for record in records)
     assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
@@ -146,7 +146,7 @@ def _ended(session: "subprocess.Popen[bytes]", output: Path) -> bool:
     return False
 
 
-def test_weights_that_go_away_are_waited_for(searching, tmp_path: Path) -> None:
+def test_the_search_waits_for_missing_weights(searching, tmp_path: Path) -> None:
     from carcls.models.sample_weights import PATH
 
     shutil.copy(PATH, tmp_path / "weights.npz")

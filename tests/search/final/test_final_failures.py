@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.errors import StudyError
 from search.final.final_failures import FinalFailures, retry_text
 from search.policy.oom import (
-    Place,
-    Refusal,
+    OomKey,
+    OomRecord,
+    merged,
     micro_batch,
     never_fits,
-    refused_again,
-    remember,
+    next_record,
     smallest_micro_batch,
 )
 from search.report.micro_batches import parts_rows
@@ -56,9 +56,9 @@ after = partial(retry_text, config=CONFIG, deaths=0, max_restarts=3, what="the f
 
 
 def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1, tries: int = 1) -> Outcome:
-    refusal = Refusal(Place.of(config, stage, HERE), photos, tries)
+    refusal = OomRecord(OomKey.of(config, stage, HERE), photos, tries)
     cause = "OutOfMemoryError: stage 'half': no room; lower batch_size"
-    return Outcome("out_of_memory", cause, stage=stage, refusal=refusal.to_json())
+    return Outcome("out_of_memory", cause, stage=stage, oom_record=refusal.to_json())
 
 
 def test_without_room_a_fresh_process_goes_on_with_half() -> None:
@@ -89,14 +89,14 @@ def test_where_not_one_photo_fits_it_says_what_where_and_what_to_do() -> None:
     room=st.integers(min_value=0, max_value=64),
 )
 def test_it_ends_with_what_fits_or_with_an_error(batch_size: int, batch_norm: bool, room: int) -> None:
-    config, refusals, tries = config_of(batch_size, batch_norm=batch_norm), (), 0
-    while (photos := micro_batch(refusals, config, 1, HERE) or batch_size) > room:
+    config, memory, tries = config_of(batch_size, batch_norm=batch_norm), (), 0
+    while (photos := micro_batch(memory, config, 1, HERE) or batch_size) > room:
         tries += 1
         assert tries <= 9, "each try has half of the last, and the fewest have two"
-        refusal = refused_again(refusals, Place.of(config, 1, HERE), photos)
+        refusal = next_record(memory, OomKey.of(config, 1, HERE), photos)
         outcome = no_room(photos, config, tries=refusal.tries)
-        refusals = remember(refusals, refusal)
-        next_try = micro_batch(refusals, config, 1, HERE)
+        memory = merged(memory, refusal)
+        next_try = micro_batch(memory, config, 1, HERE)
         try:
             said = after(outcome, config=config)
             assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many again")
@@ -141,17 +141,17 @@ def study(tmp_path: Path) -> Iterator[Study]:
 
 def test_what_had_no_room_is_known_to_the_next_call_and_the_fewest_are_tried_again(study: Study) -> None:
     half, fewest = no_room(16), no_room(1, tries=2)
-    refusals = Refusals(study)
-    assert refusals.add(CONFIG, half)
-    assert not refusals.add(CONFIG, fewest)
-    assert [one.photos for one in Refusals(study).all()] == [1]
-    assert never_fits(refusals.all(), CONFIG, 1, HERE) is not None
+    memory = OomMemory(study)
+    assert memory.add(CONFIG, half)
+    assert not memory.add(CONFIG, fewest)
+    assert [one.photos for one in OomMemory(study).all()] == [1]
+    assert never_fits(memory.all(), CONFIG, 1, HERE) is not None
 
-    searched = Refusal(Place.of(CONFIG, 0, HERE), 32, tries=1)
-    Refusals(study).begin_again([searched])
-    assert {(one.place.unfreeze, one.photos, one.tries) for one in refusals.all()} == {(0.5, 1, 1), (0.0, 32, 1)}
-    assert never_fits(refusals.all(), CONFIG, 1, HERE) is None, "there may be more memory now"
-    assert micro_batch(refusals.all(), CONFIG, 1, HERE) == 1
+    searched = OomRecord(OomKey.of(CONFIG, 0, HERE), 32, tries=1)
+    OomMemory(study).reset_tries([searched])
+    assert {(one.key.unfreeze, one.photos, one.tries) for one in memory.all()} == {(0.5, 1, 1), (0.0, 32, 1)}
+    assert never_fits(memory.all(), CONFIG, 1, HERE) is None, "there may be more memory now"
+    assert micro_batch(memory.all(), CONFIG, 1, HERE) == 1
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, failures: F
     assert isinstance(failures.error, StudyError)
     assert str(failures.error) == why
     assert why.startswith(f"the final training in {failures._folder.root}, before its first epoch: died, 2 times")
-    assert study.try_again(0), "a later call tries again"
+    assert study.retry(0), "a later call tries again"
 
 
 def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
     told.annotate(replace(epoch_report(3), stage=1, stage_ended=True), None)
     outcome = told.annotate(Outcome("killed", "died"), -9)
     assert outcome is not None
-    assert outcome.refusal == Refusal(Place.of(CONFIG, 1, HERE), 8).to_json()
+    assert outcome.oom_record == OomRecord(OomKey.of(CONFIG, 1, HERE), 8).to_json()

@@ -11,12 +11,12 @@ from carcls.config import TrainConfig
 from carcls.splits.k_folds import read_folds
 from carcls.splits.split import read_split
 from search.driver.create import create_recipe_folder, create_study
-from search.driver.oom_memory import Refusals
+from search.driver.oom_memory import OomMemory
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import FixedPolicy, final_reports, open_final_study
 from search.final.retrain import ChildMains, retrain
-from search.policy.oom import Place, Refusal
+from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
 from search.report.page import write_study_report
@@ -124,17 +124,17 @@ def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memo
     monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path, EXPERIMENT), ["retrain={}"])
     folder = create_study(experiment)
-    refusal = Refusal(Place.of(experiment.bind(experiment.baseline), 1, "CPU, 512 MiB"), 8, tries=2)
+    refusal = OomRecord(OomKey.of(experiment.bind(experiment.baseline), 1, "CPU, 512 MiB"), 8, tries=2)
     with Study.open(folder.root) as searching:  # holds the search's lock
         config = experiment.bind(experiment.baseline)
         number = searching.add_trial(experiment.baseline, config)
-        Refusals(searching).add(config, Outcome("out_of_memory", "no room", stage=1, refusal=refusal.to_json()))
+        OomMemory(searching).add(config, Outcome("out_of_memory", "no room", stage=1, oom_record=refusal.to_json()))
         mains = ChildMains(train=noting_child, score=score_at_once)
         assert retrain(folder, experiment, config, trial=number, say=print, mains=mains) == SCORES
         with pytest.raises(StudyError, match="is in use by process"):
             Study.open(folder.root)
     segment = json.loads((folder.retrain / "segment.json").read_text(encoding="utf-8"))
-    assert segment["refusals"] == [replace(refusal, tries=1).to_json()], "worth one more try in each call"
+    assert segment["oom_records"] == [replace(refusal, tries=1).to_json()], "worth one more try in each call"
     assert (segment["fold"], segment["needs_best"], segment["stop_after_stage"]) == (None, True, 1)
     assert segment["rank_by"] == Study.open(folder.root, read_only=True).rank_by
     assert segment["threads"] == len(os.sched_getaffinity(0)), "a single training has all cores"

@@ -127,7 +127,7 @@ def test_a_lost_photo_stops_the_search_with_its_cause_and_put_back_nothing_is_lo
     assert done.stderr.count(" waits: DataError") == 1
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("carsearch: DataError")
-    assert last.endswith(f"so for 0.05 minutes: resume with 'carsearch resume {folder.root}'")
+    assert last.endswith(f", for 0.05 minutes: resume with 'carsearch resume {folder.root}'")
     (record,) = read_records(folder)
     assert (record.state, record.deaths, record.reports) == (TrialState.WAITING, (), ())
     assert record.cause is not None

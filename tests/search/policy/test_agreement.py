@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.agreement import ENOUGH_TRIALS, agreeing_pairs, doubtful_rungs
+from search.policy.agreement import ENOUGH_TRIALS, agreeing_pairs, unreliable_rungs
 from search.policy.records import TrialState
 from tests.helpers.search.policy_builders import trial
 
@@ -14,7 +14,7 @@ BEST_LAST = tuple(0.1 + 0.1 * place for place in range(ENOUGH_TRIALS))
 
 
 def trials(head, most, **changes):
-    """Four stages, two of them ended: the head's and the last but one's, with one of no news between them."""
+    """Trials of four stages with ranks at the head's rung and the last one; all are equal between them."""
     return [
         trial(number, PAUSED, [first], [0.5], [last], stage_count=4, **changes)
         for number, (first, last) in enumerate(zip(head, most, strict=True))
@@ -33,42 +33,42 @@ def test_pairs_agree_where_both_orders_are_strict_and_the_same(order):
     assert agreeing_pairs(order) == expected
 
 
-def test_a_rung_is_believed_from_the_sixth_trial_on():
-    assert doubtful_rungs([]) == frozenset()
-    assert doubtful_rungs(trials(BEST_LAST[:5], BEST_LAST[:5])) == {(4, 0), (4, 1)}
-    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST)) == {(4, 1)}, (
+def test_a_rung_is_reliable_from_six_trials_on():
+    assert unreliable_rungs([]) == frozenset()
+    assert unreliable_rungs(trials(BEST_LAST[:5], BEST_LAST[:5])) == {(4, 0), (4, 1)}
+    assert unreliable_rungs(trials(BEST_LAST, BEST_LAST)) == {(4, 1)}, (
         "ties, as after the stage between, agree with nothing"
     )
-    assert doubtful_rungs(trials(BEST_LAST, BEST_LAST[::-1])) == {(4, 0), (4, 1)}
+    assert unreliable_rungs(trials(BEST_LAST, BEST_LAST[::-1])) == {(4, 0), (4, 1)}
 
 
 @pytest.mark.parametrize("order", permutations(range(ENOUGH_TRIALS)))
 def test_three_of_four_pairs_are_enough(order):
     inversions = sum(one > other for one, other in combinations(order, 2))
-    assert ((4, 0) in doubtful_rungs(trials([0.1 * place for place in order], BEST_LAST))) is (
+    assert ((4, 0) in unreliable_rungs(trials([0.1 * place for place in order], BEST_LAST))) is (
         15 - inversions < 0.75 * 15
     )
 
 
-def test_the_last_rung_is_always_believed_and_two_stages_have_no_other():
-    assert doubtful_rungs([trial(0, PAUSED, [0.5], stage_count=2)]) == frozenset()
-    assert doubtful_rungs([trial(0, COMPLETE, [0.5], stage_count=1)]) == frozenset()
-    assert doubtful_rungs([trial(0, PAUSED, [0.5], stage_count=3)]) == {(3, 0)}
+def test_the_last_rung_is_always_reliable():
+    assert unreliable_rungs([trial(0, PAUSED, [0.5], stage_count=2)]) == frozenset()
+    assert unreliable_rungs([trial(0, COMPLETE, [0.5], stage_count=1)]) == frozenset()
+    assert unreliable_rungs([trial(0, PAUSED, [0.5], stage_count=3)]) == {(3, 0)}
 
 
-def test_trials_of_fewer_stages_have_a_last_rung_of_their_own_and_no_say_in_that_of_others():
+def test_trials_with_fewer_stages_have_their_own_last_rung():
     witnesses = trials(BEST_LAST, BEST_LAST)
-    assert doubtful_rungs([*witnesses, trial(6, FAIL, stage_count=5, infeasible=True)]) == {
+    assert unreliable_rungs([*witnesses, trial(6, FAIL, stage_count=5, infeasible=True)]) == {
         *((4, 1), *((5, stage) for stage in range(3)))
     }, "one that is longer doubts for itself alone"
-    assert doubtful_rungs([*witnesses, trial(6, TrialState.WAITING, stage_count=3)]) == {(4, 1), (3, 0)}, (
+    assert unreliable_rungs([*witnesses, trial(6, TrialState.WAITING, stage_count=3)]) == {(4, 1), (3, 0)}, (
         "after stage 1 all tied"
     )
     shorter = [trial(6 + more, COMPLETE, [0.1 * more], [0.1 * more], [0.5], stage_count=3) for more in range(12)]
-    assert doubtful_rungs([*witnesses, *shorter]) == {(4, 1)}
+    assert unreliable_rungs([*witnesses, *shorter]) == {(4, 1)}
 
 
-def test_who_gives_no_evidence():
+def test_trials_that_give_no_evidence():
     witnesses = trials(BEST_LAST, BEST_LAST)
     others = [
         trial(6, FAIL, [0.9], [0.5], [0.05], stage_count=4),
@@ -77,6 +77,6 @@ def test_who_gives_no_evidence():
         trial(9, COMPLETE, [0.9], [0.5], [0.05], [0.9], stage_count=4, repeats=0),
         trial(10, PAUSED, [0.9], [0.5], stage_count=4),
     ]
-    assert doubtful_rungs([*witnesses, *others]) == {(4, 1), (3, 0)}
+    assert unreliable_rungs([*witnesses, *others]) == {(4, 1), (3, 0)}
     against = [trial(11 + more, COMPLETE, [0.9], [0.5], [0.05], [0.9], stage_count=4) for more in range(2)]
-    assert doubtful_rungs([*witnesses, *against]) == {(4, 0), (4, 1)}
+    assert unreliable_rungs([*witnesses, *against]) == {(4, 0), (4, 1)}

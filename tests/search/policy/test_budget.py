@@ -1,4 +1,4 @@
-"""What was spent of GPUs stays spent, whatever share of one a later run gives to its trials."""
+"""GPU time stays spent, whatever share of a GPU later runs give to their trials."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ runs = st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(0,
 
 
 @given(runs)
-def test_each_run_is_counted_by_its_own_share(runs: list[tuple[float, int]]) -> None:
+def test_each_run_counts_with_its_own_share(runs: list[tuple[float, int]]) -> None:
     meter, trained_s = GpuMeter(), 0
     for share, seconds in runs:
         meter = meter.with_share(share, trained_s)
@@ -25,7 +25,7 @@ def test_the_same_share_changes_nothing() -> None:
 
 
 @given(runs, st.integers(0, 500))
-def test_what_was_spent_on_lost_epochs_stays_spent(runs: list[tuple[float, int]], lost_s: int) -> None:
+def test_time_spent_on_lost_epochs_stays_spent(runs: list[tuple[float, int]], lost_s: int) -> None:
     meter, trained_s = GpuMeter(), 0
     for share, seconds in runs:
         meter = meter.with_share(share, trained_s)

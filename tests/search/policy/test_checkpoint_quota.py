@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.checkpoint_quota import Stored, going_on, over_quota
+from search.policy.checkpoint_quota import StoredCheckpoint, evictions, to_be_continued
 from search.policy.records import TrialRecord, TrialState
 from search.policy.rungs import Ladder
 from tests.helpers.search.policy_builders import trial
@@ -12,17 +12,17 @@ LADDER = Ladder(3)
 C, P, R, W, F = TrialState.COMPLETE, TrialState.PAUSED, TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
 
 
-def files(trials: Sequence[TrialRecord], *, size_bytes: int = 10) -> list[Stored]:
+def files(trials: Sequence[TrialRecord], *, size_bytes: int = 10) -> list[StoredCheckpoint]:
     """A full state and best weights for each trial, each of that size."""
     return [
-        Stored(trial.number, f"attempt-0/{kind}-{max(1, trial.fidelity):04d}.npz", size_bytes)
+        StoredCheckpoint(trial.number, f"attempt-0/{kind}-{max(1, trial.fidelity):04d}.npz", size_bytes)
         for trial in trials
         for kind in ("best", "epoch")
     ]
 
 
 def dropped(trials: Sequence[TrialRecord], quota_bytes: int, ladder: Ladder = LADDER) -> list[tuple[int, str]]:
-    cut = over_quota(trials, files(trials), ladder, quota_bytes=quota_bytes)
+    cut = evictions(trials, files(trials), ladder, quota_bytes=quota_bytes)
     return [(one.number, one.name.removeprefix("attempt-0/").split("-")[0]) for one in cut.drop]
 
 
@@ -31,15 +31,15 @@ SEARCH = (
     trial(1, C, [0.6], [0.7], [0.9]),  # the best
     trial(2, F, [0.4]),
     trial(3, P, [0.3]),
-    trial(4, P, [0.55]),  # promotable: the third of seven that ended stage 0, of which two go on
+    trial(4, P, [0.55]),  # promotable: the third of seven that ended stage 0, of which two are promoted
     trial(5, P, [0.5], [0.65]),  # paused higher up
     trial(6, R, [0.2]),
     trial(7, P, [0.1]),
 )
 
 
-def test_the_least_useful_go_first_and_what_goes_on_stays():
-    assert going_on(SEARCH, LADDER) == {5, 6, 4}
+def test_least_useful_checkpoints_are_deleted_first():
+    assert to_be_continued(SEARCH, LADDER) == {5, 6, 4}
     assert dropped(SEARCH, 0) == [
         (2, "epoch"),  # full states of what is over, the worst first
         (0, "epoch"),
@@ -53,11 +53,11 @@ def test_the_least_useful_go_first_and_what_goes_on_stays():
     ]
 
 
-def test_of_the_paused_those_go_last_that_are_nearest_to_a_promotion():
+def test_paused_trials_nearest_to_promotion_are_deleted_last():
     heads = [trial(number, P, [0.1 * number]) for number in range(1, 7)]
     tops = [trial(10, P, [0.9], [0.5]), trial(11, P, [0.8], [0.6]), trial(12, C, [0.7], [0.9], [0.9])]
     trials = (*heads, *tops)
-    assert going_on(trials, LADDER) == {10}, "the best of those paused; all places are taken"
+    assert to_be_continued(trials, LADDER) == {10}, "the best paused trial; all promotions are used"
     assert [number for number, kind in dropped(trials, 0) if kind == "epoch"] == [
         12,  # it is over
         1,  # the last of nine
@@ -66,29 +66,29 @@ def test_of_the_paused_those_go_last_that_are_nearest_to_a_promotion():
         4,  # sixth of nine
         11,  # second of three, which is as far behind; it has more to show
         5,
-        6,  # fourth of nine: it goes on if three more end behind it
+        6,  # fourth of nine: it is promoted if three more end behind it
     ]
 
 
-def test_whom_a_rung_holds_back_no_more_goes_last():
+def test_released_trials_are_deleted_last():
     crossed = [trial(number, C, [0.1 * number], [1 - 0.1 * number], [0.1]) for number in range(7)]
     held_back = [trial(7, P, [0.05]), trial(8, P, [0.02]), trial(9, P, [0.3], [0.75]), trial(10, P, [0.8], [0.9])]
     trials, adaptive = (*crossed, *held_back), Ladder(3, adaptive=True)
-    assert going_on(trials, LADDER) == {10}
+    assert to_be_continued(trials, LADDER) == {10}
     assert [number for number, kind in dropped(trials, 0) if kind == "epoch" and number > 6] == [8, 7, 9]
-    assert going_on(trials, adaptive) == {7, 10}, "the best of those after the head stage goes on next"
+    assert to_be_continued(trials, adaptive) == {7, 10}, "the best trial after the head stage is released next"
     assert [number for number, kind in dropped(trials, 0, adaptive) if kind == "epoch" and number > 6] == [9, 8]
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9, unique=True))
-def test_within_a_rung_the_best_paused_trial_is_the_last_to_go(accuracies: list[float]):
+def test_within_a_rung_the_best_paused_trial_is_deleted_last(accuracies: list[float]):
     trials = tuple(trial(number, P, [accuracy], is_baseline=False) for number, accuracy in enumerate(accuracies))
     gone = list(dict.fromkeys(number for number, _ in dropped(trials, 0)))
     assert gone == sorted(gone, key=lambda number: accuracies[number])
-    assert set(gone) == set(range(len(trials))) - going_on(trials, LADDER)
+    assert set(gone) == set(range(len(trials))) - to_be_continued(trials, LADDER)
 
 
-def test_only_as_much_goes_as_the_quota_asks_for():
+def test_no_more_is_deleted_than_the_quota_requires():
     size = 20 * len(SEARCH)
     assert dropped(SEARCH, size) == []
     assert dropped(SEARCH, size - 1) == [(2, "epoch")]
@@ -96,34 +96,34 @@ def test_only_as_much_goes_as_the_quota_asks_for():
     assert dropped(SEARCH, size - 11) == [(2, "epoch"), (0, "epoch")]
 
 
-def test_what_has_to_stay_may_be_too_much_and_is_told():
+def test_required_checkpoints_may_exceed_the_quota():
     trials = (trial(0, P, [0.5]), trial(1, R, [0.2]), trial(2, W))
-    cut = over_quota(trials, files(trials), LADDER, quota_bytes=45)
+    cut = evictions(trials, files(trials), LADDER, quota_bytes=45)
     assert (cut.drop, cut.over_bytes) == ((), 15)
 
 
-def test_the_promotable_the_carried_and_the_baseline_go_on():
+def test_promotable_leading_and_baseline_trials_are_continued():
     trials = (
         trial(0, P, [0.1]),  # the baseline is always taken to its end
         trial(1, P, [0.9]),  # promotable, and the best
         trial(2, P, [0.8]),
         trial(3, P, [0.2]),
     )
-    assert going_on(trials, LADDER) == {0, 1}
-    assert going_on((*trials, trial(4, F, [0.3]), trial(5, P, [0.25])), LADDER) == {0, 1, 2}, "two of six places"
-    assert going_on(trials, Ladder(3, stopping=False)) == {0, 1, 2, 3}
+    assert to_be_continued(trials, LADDER) == {0, 1}
+    assert to_be_continued((*trials, trial(4, F, [0.3]), trial(5, P, [0.25])), LADDER) == {0, 1, 2}, "two of six places"
+    assert to_be_continued(trials, Ladder(3, stopping=False)) == {0, 1, 2, 3}
 
 
-def test_of_the_best_trial_only_the_weights_that_it_ended_with_have_to_stay():
+def test_only_the_final_weights_of_the_best_trial_must_stay():
     trials = (trial(0, C, [0.5, 0.6]),)
-    older = Stored(0, "attempt-0/best-0001.npz", 10)
-    assert over_quota(trials, [older, *files(trials)], LADDER, quota_bytes=10).drop == (files(trials)[1], older)
+    older = StoredCheckpoint(0, "attempt-0/best-0001.npz", 10)
+    assert evictions(trials, [older, *files(trials)], LADDER, quota_bytes=10).drop == (files(trials)[1], older)
 
 
-def test_a_file_of_no_trial_is_the_first_to_go():
+def test_a_file_without_a_trial_is_deleted_first():
     trials = (trial(0, C, [0.5]),)
-    strange = Stored(9, "attempt-0/epoch-0001.npz", 1)
-    assert over_quota(trials, [*files(trials), strange], LADDER, quota_bytes=20).drop == (strange,)
+    strange = StoredCheckpoint(9, "attempt-0/epoch-0001.npz", 1)
+    assert evictions(trials, [*files(trials), strange], LADDER, quota_bytes=20).drop == (strange,)
 
 
 @st.composite
@@ -137,13 +137,13 @@ def searches(draw: st.DrawFn) -> tuple[TrialRecord, ...]:
 
 
 @given(searches(), st.data())
-def test_the_best_and_what_goes_on_stay_whatever_the_quota(trials: tuple[TrialRecord, ...], data: st.DataObject):
+def test_best_and_continued_trials_stay_for_any_quota(trials: tuple[TrialRecord, ...], data: st.DataObject):
     sizes = data.draw(st.lists(st.integers(0, 50), min_size=2 * len(trials), max_size=2 * len(trials)))
-    stored = [Stored(one.number, one.name, size) for one, size in zip(files(trials), sizes, strict=True)]
+    stored = [StoredCheckpoint(one.number, one.name, size) for one, size in zip(files(trials), sizes, strict=True)]
     quota = data.draw(st.integers(0, 400))
-    cut = over_quota(trials, stored, LADDER, quota_bytes=quota)
+    cut = evictions(trials, stored, LADDER, quota_bytes=quota)
     left = [one for one in stored if one not in cut.drop]
-    protected = going_on(trials, LADDER)
+    protected = to_be_continued(trials, LADDER)
     assert protected.isdisjoint(one.number for one in cut.drop)
     best = max(trials, key=lambda one: (one.best_rank, -one.number))
     assert (best.number, best.reports[-1].best_weights) in {(one.number, one.name) for one in left}

@@ -13,7 +13,7 @@ PATIENCE_S = 600.0
 
 @dataclass
 class Disk:
-    """A disk that is as full as a test says, and a clock."""
+    """A disk as full as the test sets it, and a clock."""
 
     free_mb: float = 1000.0
     now_s: float = 0.0
@@ -34,19 +34,19 @@ def test_needed_is_a_margin_and_three_files_for_each_segment():
 
 
 @given(st.integers(0, 10**9), st.integers(0, 8), st.none() | st.integers(0, 10**9))
-def test_more_segments_larger_files_and_a_refusal_never_lower_it(largest: int, running: int, refused: int | None):
+def test_more_segments_larger_files_and_a_full_disk_never_lower_it(largest: int, running: int, refused: int | None):
     needed = needed_bytes(largest_bytes=largest, running=running, refused_at_bytes=refused)
     assert needed_bytes(largest_bytes=largest, running=running + 1, refused_at_bytes=refused) >= needed
     assert needed_bytes(largest_bytes=largest + 1, running=running, refused_at_bytes=refused) >= needed
     assert needed >= needed_bytes(largest_bytes=largest, running=running, refused_at_bytes=None)
-    assert refused is None or needed > refused, "with as little it was refused"
+    assert refused is None or needed > refused, "less was not enough before"
 
 
-def test_what_is_free_is_what_the_system_says(tmp_path: Path):
+def test_free_bytes_match_the_system(tmp_path: Path):
     assert 0 < free_bytes(tmp_path) < 2**63
 
 
-def test_it_is_full_until_there_is_room_and_gives_up_after_the_patience():
+def test_gives_up_when_full_for_longer_than_the_patience():
     disk = Disk()
     watch = disk.watch()
     watch.wrote(10 * MB)
@@ -69,7 +69,7 @@ def test_it_is_full_until_there_is_room_and_gives_up_after_the_patience():
     assert not watch.gives_up, "it is full anew"
 
 
-def test_after_a_refusal_more_has_to_be_free_than_there_was():
+def test_after_a_full_disk_more_space_is_needed_than_was_free():
     disk = Disk(free_mb=100.0)
     watch = disk.watch()
     watch.refused()
@@ -80,7 +80,7 @@ def test_after_a_refusal_more_has_to_be_free_than_there_was():
     assert watch.shortage(running=0) is None, "once there was room, the usual rule holds"
 
 
-def test_a_refusal_by_another_disk_is_tried_again_now_and_then_until_the_patience_ends():
+def test_a_full_disk_elsewhere_is_probed_until_the_patience_ends():
     disk = Disk(free_mb=100.0)
     watch = disk.watch()
     handed_out = []
@@ -94,7 +94,7 @@ def test_a_refusal_by_another_disk_is_tried_again_now_and_then_until_the_patienc
     assert disk.now_s <= PATIENCE_S + 1
 
 
-def test_a_checkpoint_that_found_room_ends_a_refusal():
+def test_a_written_checkpoint_ends_the_shortage():
     disk = Disk(free_mb=100.0)
     watch = disk.watch()
     watch.refused()

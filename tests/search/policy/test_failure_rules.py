@@ -1,4 +1,4 @@
-"""What failures mean, case by case."""
+"""What failures mean for trials and searches, case by case."""
 
 from itertools import pairwise
 
@@ -11,11 +11,11 @@ from search.policy.failures import (
     FIRST_FAILURES,
     NO_CAUSE,
     NO_FAILURES,
-    Row,
+    Streak,
+    extended,
     may_restart,
-    one_more,
     reason_of,
-    to_try_again,
+    to_retry,
     why_stop,
 )
 from search.policy.records import TrialState
@@ -35,7 +35,7 @@ SOMETHING_TRAINED = (trial(0, TrialState.PAUSED, [0.5]),)
         ("ValueError: odd", "TypeError: odd", False),
     ],
 )
-def test_errors_of_one_kind_differ_in_names_and_numbers_alone(*, one: str, other: str, same: bool) -> None:
+def test_errors_of_one_kind_differ_only_in_names_and_numbers(*, one: str, other: str, same: bool) -> None:
     assert (reason_of(one) == reason_of(other)) is same
 
 
@@ -59,27 +59,27 @@ def test_a_death_before_the_last_epoch_does_not_count() -> None:
         (FAILURES_IN_A_ROW, SOMETHING_TRAINED, True),
     ],
 )
-def test_how_many_end_a_search(*, count: int, records: tuple, stops: bool) -> None:
-    why = why_stop(Row("ValueError: …", "ValueError: 7", count), records)
+def test_number_of_failures_that_stops_a_search(*, count: int, records: tuple, stops: bool) -> None:
+    why = why_stop(Streak("ValueError: …", "ValueError: 7", count), records)
     assert (why is not None) is stops
     assert why is None or why.endswith("ValueError: 7"), "the error itself"
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=30))
-def test_a_row_is_as_long_as_its_last_reason_lasts(causes: list[str]) -> None:
-    rows = [NO_FAILURES]
+def test_a_streak_counts_its_latest_reason(causes: list[str]) -> None:
+    streaks = [NO_FAILURES]
     for cause in causes:
-        rows.append(one_more(rows[-1], cause))
-    for cause, (before, after) in zip(causes, pairwise(rows), strict=True):
+        streaks.append(extended(streaks[-1], cause))
+    for cause, (before, after) in zip(causes, pairwise(streaks), strict=True):
         assert (after.cause, after.count) == (cause, before.count + 1 if cause == before.cause else 1)
 
 
 @pytest.mark.parametrize("count", [FIRST_FAILURES, FAILURES_IN_A_ROW])
 @pytest.mark.parametrize("trained", [(), (trial(6, TrialState.PAUSED, [0.5]),)])
-def test_what_a_row_failed_is_tried_again_and_nothing_else(count: int, trained: tuple) -> None:
+def test_only_failures_of_the_streak_are_retried(count: int, trained: tuple) -> None:
     failed = TrialState.FAIL
-    row = Row(reason_of("OSError: 'a' is gone"), "OSError: 'a' is gone", count)
+    streak = Streak(reason_of("OSError: 'a' is gone"), "OSError: 'a' is gone", count)
     records = (
         trial(0, failed, cause="OSError: 'a' is gone"),
         trial(1, failed, cause="KeyError: other"),
@@ -90,5 +90,5 @@ def test_what_a_row_failed_is_tried_again_and_nothing_else(count: int, trained: 
         *trained,
         trial(7, failed),
     )
-    assert to_try_again(row, records) == (0, 2, 5)
-    assert to_try_again(Row(NO_CAUSE, NO_CAUSE, count), records) == (7,)
+    assert to_retry(streak, records) == (0, 2, 5)
+    assert to_retry(Streak(NO_CAUSE, NO_CAUSE, count), records) == (7,)

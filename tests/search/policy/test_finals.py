@@ -1,4 +1,4 @@
-"""The finals: which trials are trained again, when, and what comes of it."""
+"""The finals: which trials are repeated, when, and with what result."""
 
 import math
 from copy import copy
@@ -16,7 +16,7 @@ from search.policy.finals import NO_FINALS, due_repeats, due_s, final_standing, 
 from search.policy.policy import Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder, ordinary_trials, promotable, standing
-from search.policy.sampler import as_seen_by_tpe, ask
+from search.policy.sampler import as_optuna_trials, ask
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait, next_job
 from tests.helpers.search.policy_builders import Search, reports, trial
 
@@ -63,7 +63,7 @@ def test_ties_for_the_last_place_are_broken_by_log_loss_then_by_number():
     assert [one.number for one in finalists(tied, FinalistSettings(count=1))] == [0, 2]
 
 
-def test_finals_go_round_by_round_the_baseline_first():
+def test_finals_proceed_in_rounds_with_the_baseline_first():
     records, order = list(SEARCHED), []
     while isinstance(job := next_job(records, HALF, NO_TRIALS, TWO_TWICE), Repeat):
         order.append((job.number, job.repetition))
@@ -77,29 +77,29 @@ def test_finals_go_round_by_round_the_baseline_first():
 @pytest.mark.parametrize(
     "unfinished", [trial(4, RUNNING, stage_count=2), trial(4, PAUSED, [0.1], stage_count=2), trial(4, WAITING)]
 )
-def test_what_is_left_of_the_search_comes_first(unfinished: TrialRecord):
+def test_the_search_ends_before_the_finals_start(unfinished: TrialRecord):
     job = next_job([*SEARCHED[:4], unfinished], HALF, NO_TRIALS, TWO_TWICE)
     assert job == Wait() or isinstance(job, Continue)
     assert next_job(SEARCHED[:4], HALF, BudgetState(trials_left=1, exhausted=False), TWO_TWICE) == NewTrial()
 
 
-def test_the_finals_have_hours_of_their_own():
+def test_the_finals_have_their_own_hours():
     assert next_job(SEARCHED, HALF, NO_TIME, TWO_TWICE) == Repeat(0, repetition=1)
     assert next_job(SEARCHED, HALF, NOTHING_LEFT, TWO_TWICE) == Finished()
     assert next_job([*SEARCHED, repeat(5, 0, 0.5, state=RUNNING)], HALF, NOTHING_LEFT, TWO_TWICE) == Wait()
 
 
-def test_an_interrupted_repeat_goes_on_to_its_last_stage_before_anything_else():
+def test_an_interrupted_repeat_resumes_first():
     for stop in (None, 1):
         cut_off = repeat(5, 2, 0.5, state=WAITING, reports=(), stop_after_stage=stop)
         assert next_job([*SEARCHED, cut_off], HALF, NOTHING_LEFT, TWO_TWICE) == Continue(5, stop_after_stage=1)
 
 
-def test_repeats_to_come_are_reckoned_by_what_their_finalists_took():
+def test_due_seconds_follow_the_finalists():
     # 1.5 s an epoch, two epochs each.
     assert due_s(SEARCHED, TWO_TWICE) == 3 * 2 * 3.0
     assert due_s([*SEARCHED, repeat(5, 2, 0.5), repeat(6, 0, 0.5)], TWO_TWICE) == 4 * 3.0
-    assert due_s(SEARCHED[:1], TWO_TWICE) == 3 * 2 * 3.0, "the two others are still to be found"
+    assert due_s(SEARCHED[:1], TWO_TWICE) == 3 * 2 * 3.0, "two finalists are not known yet"
     assert due_s(SEARCHED, NO_FINALS) == due_s([], TWO_TWICE) == 0.0
 
 
@@ -119,7 +119,7 @@ def _play(search: Search) -> list[Job]:
 
 
 def _check_repeats(search: Search) -> None:
-    """Exactly the wished seeds of the best and of the baseline, each trained whole; against the words, not our code."""
+    """Checks the documented rule, not our code: exactly the requested seeds of the finalists, each fully trained."""
     trained = [(r.best_rank, -r.number) for r in searched(search.records) if r.state is COMPLETE]
     chosen = {0} | {-minus_number for _, minus_number in sorted(trained, reverse=True)[: search.finalists.count]}
     repeated = [record for record in search.records if record.repeats is not None]
@@ -158,9 +158,7 @@ def test_interrupted_finals_are_resumed(curves, wish, workers: int, chance: Rand
 
 @given(searches, _others, wishes, st.integers(1, 3), st.randoms())
 @settings(max_examples=60, deadline=None)
-def test_a_search_goes_on_after_its_finals_and_repeats_what_is_new_among_the_best(
-    curves, more, wish, workers: int, chance: Random
-):
+def test_an_extended_search_repeats_its_new_finalists(curves, more, wish, workers: int, chance: Random):
     search = Search(curves, HALF, workers, chance, finalists=wish)
     _play(search)
     repeated_before = [record for record in search.records if record.repeats is not None]
@@ -176,10 +174,10 @@ def test_a_search_goes_on_after_its_finals_and_repeats_what_is_new_among_the_bes
     assert due_repeats(search.records, wish) == []
     assert [record for record in search.records if record in repeated_before] == repeated_before
     per_trial = [sum(other.repeats == record.number for other in search.records) for record in search.records]
-    assert set(per_trial) <= {0, wish.seeds}, "no trial is repeated more often than asked for"
+    assert set(per_trial) <= {0, wish.seeds}, "no finalist is repeated more often than asked for"
 
 
-def test_repeats_climb_no_ladder_and_tell_the_sampler_nothing():
+def test_ladder_and_sampler_ignore_repeats():
     paused = [trial(number, PAUSED, [number / 10], stage_count=2) for number in range(1, 7)]
     records = [whole(0, 0.6), *paused, trial(7, COMPLETE, [0.7], [0.9], stage_count=2)]
     repeats = [repeat(8, 7, 0.95), repeat(9, 0, 0.95), repeat(10, 7, 0.0, state=FAIL, infeasible=True)]
@@ -187,14 +185,14 @@ def test_repeats_climb_no_ladder_and_tell_the_sampler_nothing():
     assert [standing(mixed, stage) for stage in (0, 1)] == [standing(records, stage) for stage in (0, 1)]
     assert promotable(mixed, 0, HALF) == promotable(records, 0, HALF)
     assert ordinary_trials(mixed) == ordinary_trials(records)
-    assert len(as_seen_by_tpe(SPACE, mixed)) == len(as_seen_by_tpe(SPACE, records)) == 8
+    assert len(as_optuna_trials(SPACE, mixed)) == len(as_optuna_trials(SPACE, records)) == 8
     policy = SearchPolicy(SPACE, {"x": 0.0}, HALF, sampler="tpe", seed=3, finalists=TWO_TWICE)
     expected = Proposal(ask(SPACE, records, number=8, seed=3, sampler="tpe"))
     assert policy.propose(mixed) == policy.propose(records) == expected
     assert policy.next_job(SEARCHED, NO_TRIALS) == Repeat(0, 1)
 
 
-def test_the_standing_is_by_the_mean_over_all_seeds():
+def test_standing_ranks_by_the_mean_over_all_seeds():
     lucky, steady, baseline = whole(1, 0.9), whole(2, 0.8), whole(0, 0.6)
     repeats = [repeat(3, 0, 0.5), repeat(4, 1, 0.5), repeat(5, 2, 0.8), repeat(6, 0, 0.7), repeat(7, 1, 0.7),
                repeat(8, 2, 0.5)]  # fmt: skip
@@ -217,7 +215,7 @@ def test_equal_means_are_decided_by_log_loss():
     assert [one.trial.number for one in final_standing(records)] == [2, 1]
 
 
-def test_only_rounds_that_are_over_for_all_count():
+def test_only_complete_rounds_count():
     records = [whole(0, 0.6), whole(1, 0.9)]
     assert final_standing(records) == ()
     assert [one.trial.number for one in final_standing([*records, repeat(2, 0, 0.5)])] == [0]
@@ -226,13 +224,13 @@ def test_only_rounds_that_are_over_for_all_count():
     assert [(one.trial.number, one.repeated_accuracy) for one in final_standing(two)] == [(0, 0.5), (1, 0.1)]
 
 
-def test_a_configuration_that_diverges_with_another_seed_got_nothing_right():
+def test_an_infeasible_repeat_counts_as_the_worst_value():
     records = [whole(0, 0.6), whole(1, 0.9), repeat(2, 0, 0.5), repeat(3, 1, 0.1, state=FAIL, infeasible=True)]
     baseline, other = final_standing(records)
     assert (baseline.trial.number, other.repeated_accuracy, other.mean_rank) == (0, 0.0, (0.45, -math.inf))
 
 
-def test_what_a_machine_lost_says_nothing():
+def test_repeats_lost_by_a_machine_do_not_count():
     records = [whole(0, 0.6), whole(1, 0.9), repeat(2, 0, 0.5), repeat(3, 1, 0.1, state=FAIL)]
     assert [one.trial.number for one in final_standing(records)] == [0]
     second = [repeat(4, 0, 0.7), repeat(5, 1, 0.8)]

@@ -10,7 +10,7 @@ from search.policy.records import TrialRecord, TrialState, report_attribute, sea
 from tests.helpers.search.policy_builders import report, trial
 
 
-def test_best_is_over_all_stages_and_the_earlier_of_equals():
+def test_best_is_over_all_stages_and_prefers_earlier_epochs():
     record = trial(1, TrialState.RUNNING, [0.25, 0.75], [0.5], [0.75])
     assert (record.best.epoch, record.best_rank, record.fidelity) == (2, (0.75, -1.0), 4)
     assert [record.rung_rank(stage) for stage in range(4)] == [(0.75, -1.0), (0.5, -1.0), (0.75, -1.0), None]
@@ -27,7 +27,7 @@ def test_without_a_finite_epoch_there_is_no_value():
         assert (record.best, record.best_rank, record.rung_rank(0), record.rung) == (None, None, None, 0)
 
 
-def test_the_stage_it_is_in():
+def test_next_stage():
     fresh = trial(1, TrialState.WAITING)
     middle = replace(fresh, reports=(report(1, 0.5, ended=True), report(2, 0.5, stage=1, ended=False)))
     over = trial(1, TrialState.COMPLETE, [0.5], [0.5], [0.5])

@@ -10,8 +10,8 @@ PAUSED, COMPLETE, FAIL = TrialState.PAUSED, TrialState.COMPLETE, TrialState.FAIL
 
 
 @pytest.mark.parametrize(("ended", "places"), [(0, 0), (2, 0), (3, 1), (8, 2), (9, 3), (243, 81), (3**20, 3**19)])
-def test_places_are_exact(ended: int, places: int):
-    assert Ladder(3).places(ended) == places
+def test_promotion_count_is_exact(ended: int, places: int):
+    assert Ladder(3).promotion_count(ended) == places
 
 
 def test_a_ladder_that_keeps_everything_is_refused():
@@ -24,7 +24,7 @@ def test_stops_are_rung_by_rung_or_at_the_end():
     assert (Ladder(3).first_stop(4), Ladder(3, stopping=False).first_stop(4)) == (0, 3)
 
 
-def test_before_the_first_rung_no_trial_pauses() -> None:
+def test_no_trial_pauses_before_the_first_rung() -> None:
     late = Ladder(3, first_rung=2)
     assert [late.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert late.first_stop(4) == 2
@@ -32,10 +32,10 @@ def test_before_the_first_rung_no_trial_pauses() -> None:
     assert Ladder(3, stopping=False, first_rung=1).first_stop(4) == 3
 
 
-def test_no_trial_pauses_at_a_rung_that_is_not_in_force() -> None:
+def test_no_trial_pauses_at_an_unreliable_rung() -> None:
     records = [trial(number, PAUSED, [0.1], [0.1 * number], stage_count=4) for number in range(3)]
     adaptive = Ladder(3, adaptive=True).as_of(records)
-    assert adaptive.passed == {(4, 0), (4, 1)}
+    assert adaptive.skipped == {(4, 0), (4, 1)}
     assert [adaptive.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert Ladder(3).as_of(records) == Ladder(3)
     assert Ladder(3, stopping=False, adaptive=True).as_of(records).next_stop(0, 4) == 3
@@ -57,12 +57,12 @@ def test_standing_at_a_rung():
     assert promotable(records, 0, Ladder(2)).number == 1
 
 
-def test_a_stage_that_ended_early_is_a_rung_all_the_same():
+def test_a_stage_that_ended_early_is_still_a_rung():
     early, planned = trial(1, PAUSED, [0.5], [0.6]), trial(2, PAUSED, [0.5] * 9, [0.5] * 9)
     assert promotable([planned, early], 1, Ladder(2)) == early
 
 
-def test_those_that_need_not_earn_their_rungs():
+def test_ordinary_trials_exclude_privileged_ones():
     records = [
         trial(0, COMPLETE, [0.1], [0.1], [0.1]),
         trial(1, PAUSED, [0.5]),
@@ -78,9 +78,9 @@ def test_those_that_need_not_earn_their_rungs():
     [
         ([], None),
         ([[0.1]], 0),
-        ([[0.1], [0.1]], 0),  # let through, and behind everybody
+        ([[0.1], [0.1]], 0),  # privileged, and behind all others
         ([[0.9], [0.1]], 1),  # led the rung before
-        ([[0.1], [0.75]], 1),  # let through, but ahead of one that had earned it
+        ([[0.1], [0.75]], 1),  # privileged, but ahead of a trial that has earned the rung
         ([[0.1], [0.75], [0.1]], 1),
         ([[0.1], [0.95], [0.1]], 2),
     ],

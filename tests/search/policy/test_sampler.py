@@ -10,7 +10,7 @@ from optuna.trial import TrialState as OptunaState
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform, Value
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialRecord, TrialState
-from search.policy.sampler import STARTUP_TRIALS, as_seen_by_tpe, ask, distributions
+from search.policy.sampler import STARTUP_TRIALS, as_optuna_trials, ask, distributions
 from tests.helpers.search.policy_builders import trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -71,8 +71,8 @@ def test_an_unknown_sampler_is_named():
         ask(LINE, [], number=0, seed=0, sampler="grid")
 
 
-def test_paused_trials_teach_tpe_as_much_as_their_ranks_say():
-    """Nothing but paused trials, none complete: shown to TPE as RUNNING they would all be bad."""
+def test_tpe_learns_from_paused_trials():
+    """Only paused trials, none complete: shown to TPE as RUNNING they would all be bad."""
 
     def late_mean(sampler: str) -> float:
         late = [paraboloid(record.params) for seed in range(4) for record in searched(sampler, seed, 45)[30:]]
@@ -82,7 +82,7 @@ def test_paused_trials_teach_tpe_as_much_as_their_ranks_say():
     assert late_mean("tpe") > 0.5
 
 
-def test_the_region_that_cannot_be_trained_is_avoided():
+def test_tpe_avoids_the_infeasible_region():
     rng = np.random.default_rng(0)
     records = []
     for number, x in enumerate(rng.uniform(0.0, 100.0, 40)):
@@ -112,7 +112,7 @@ def test_conditional_parameters_exist_only_under_their_option():
 
 
 def test_conditional_parameters_are_modelled_together():
-    """Under one option, what counts is that two parameters agree: drawn one by one they would not."""
+    """Under one option the score depends on two parameters agreeing, which independent draws would miss."""
     pair = {name: Parameter(name, Uniform(0.0, 1.0), ()) for name in ("u", "v")}
     single = {"w": Parameter("w", Uniform(0.0, 1.0), ())}
     branches = {"pair": pair, "single": single}
@@ -130,7 +130,7 @@ def _agreement(params: dict[str, Value]) -> float:
     return 1.0 - abs(params["u"] - params["v"]) if params["kind"] == "pair" else 0.5
 
 
-def test_distributions_are_those_that_the_space_asks_for():
+def test_distributions_follow_the_space():
     params: dict[str, Value] = {"backbone": "large", "depth": 3, "rate": 1e-3}
     assert distributions(BRANCHES, params) == {
         "backbone": CategoricalDistribution(("small", "large")),
@@ -142,7 +142,7 @@ def test_distributions_are_those_that_the_space_asks_for():
         distributions(BRANCHES, {"backbone": "large", "rate": 1e-3})
 
 
-def test_what_was_tried_is_not_proposed_again_while_something_else_is_left():
+def test_tried_configurations_are_proposed_last():
     space = Space({"a": Parameter("a", Choice((1, 2, 3)), ()), "b": Parameter("b", Choice(("x", "y")), ())})
     for sampler in ("tpe", "random"):
         records: list[TrialRecord] = []
@@ -154,11 +154,11 @@ def test_what_was_tried_is_not_proposed_again_while_something_else_is_left():
 
 
 def shown(records: list[TrialRecord]) -> list[optuna.trial.FrozenTrial]:
-    return as_seen_by_tpe(LINE, [replace(record, params={"x": float(record.number)}) for record in records])
+    return as_optuna_trials(LINE, [replace(record, params={"x": float(record.number)}) for record in records])
 
 
 def tpe_order(records: list[TrialRecord]) -> list[int]:
-    """Numbers from TPE's best to its worst, found by how it splits: the n best are below."""
+    """Numbers from TPE's best to its worst, found from how TPE splits: the n best are below."""
     study = optuna.create_study(direction="maximize")
     study.add_trials(shown(records))
     order: list[int] = []
@@ -168,7 +168,7 @@ def tpe_order(records: list[TrialRecord]) -> list[int]:
     return order
 
 
-def test_each_state_is_shown_as_tpe_must_see_it():
+def test_states_shown_to_tpe():
     records = [
         trial(1, COMPLETE, [0.5], [0.5], [0.75]),
         trial(2, PAUSED, [0.5]),
@@ -202,7 +202,7 @@ def test_tpe_ranks_by_rung_then_by_the_best_of_the_stage_then_by_log_loss():
     assert tpe_order(records) == [5, 2, 1, 4, 3, 7, 6]
 
 
-def test_the_baseline_stands_at_its_rank_and_not_where_it_was_let_through():
+def test_the_baseline_is_shown_at_the_rung_it_has_earned():
     others = [trial(1, COMPLETE, [0.7], [0.8], [0.9]), trial(2, PAUSED, [0.65], [0.7]), trial(3, PAUSED, [0.6])]
     assert tpe_order([trial(0, COMPLETE, [0.1], [0.2], [0.3]), *others]) == [1, 2, 3, 0]
     assert tpe_order([trial(0, COMPLETE, [0.62], [0.75], [0.8]), *others]) == [1, 0, 2, 3]
@@ -215,8 +215,8 @@ def test_a_short_trial_that_ended_counts_as_complete_only_if_it_beats_a_long_one
     assert tpe_order([*long, trial(3, COMPLETE, [0.85], stage_count=1)]) == [3, 1, 2]
 
 
-def test_a_trial_outside_of_the_space_is_left_out():
-    assert as_seen_by_tpe(LINE, [trial(0, PAUSED, [0.5], params={"x": 101.0})]) == []
+def test_a_trial_outside_the_space_is_left_out():
+    assert as_optuna_trials(LINE, [trial(0, PAUSED, [0.5], params={"x": 101.0})]) == []
 
 
 def test_asking_stays_cheap_with_a_thousand_trials():

@@ -32,7 +32,7 @@ def test_the_first_job_is_the_baseline_even_without_time():
     assert next_job([], THIRD, NO_TRIALS) == Finished()
 
 
-def test_an_interrupted_trial_goes_on_to_where_it_was_going_before_anything_else():
+def test_an_interrupted_trial_resumes_first():
     promotable = [trial(number, PAUSED, [0.1 * number]) for number in range(1, 4)]
     interrupted = trial(4, WAITING, [0.2], stop_after_stage=2, attempts=2)
     assert next_job([DONE_BASELINE, *promotable, interrupted], THIRD, NO_TIME) == Continue(4, stop_after_stage=2)
@@ -44,18 +44,18 @@ def test_a_recorded_trial_that_never_started_is_started(ladder: Ladder, stop: in
 
 
 @pytest.mark.parametrize("budget", [PLENTY, NO_TRIALS, NO_TIME])
-def test_the_baseline_goes_on_whatever_it_is_worth(budget: BudgetState):
+def test_the_baseline_continues_at_any_score(budget: BudgetState):
     others = [trial(number, PAUSED, [0.9]) for number in range(1, 4)]
     assert next_job([trial(0, PAUSED, [0.0]), *others], THIRD, budget) == Continue(0, stop_after_stage=1)
 
 
-def test_a_third_of_those_that_ended_a_rung_is_promoted_the_best_first():
+def test_the_best_third_of_a_rung_is_promoted():
     paused = [trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.8]), trial(3, PAUSED, [0.5])]
     assert next_job([DONE_BASELINE, *paused[:1]], THIRD, PLENTY) == NewTrial()
     assert next_job([DONE_BASELINE, *paused], THIRD, PLENTY) == Continue(2, stop_after_stage=1)
 
 
-def test_the_number_of_places_is_exact_for_powers_of_the_reduction_factor():
+def test_promotions_are_exact_for_powers_of_the_reduction_factor():
     paused = [trial(number, PAUSED, [number / 1000]) for number in range(1, 243)]
     promoted = [trial(number, RUNNING, [number / 1000]) for number in range(243, 323)]
     # 243 + 80 trials have ended the rung: 107 places, 80 of them taken by those that run on.
@@ -66,7 +66,7 @@ def test_the_number_of_places_is_exact_for_powers_of_the_reduction_factor():
     assert next_job([DONE_BASELINE, *paused, *promoted], THIRD, PLENTY) == NewTrial()
 
 
-def test_promoted_trials_count_and_keep_their_places():
+def test_promoted_trials_still_count_in_their_rung():
     records = [DONE_BASELINE, trial(1, COMPLETE, [0.8], [0.8], [0.8]), trial(2, PAUSED, [0.5]), trial(3, PAUSED, [0.4])]
     assert next_job(records, THIRD, PLENTY) == NewTrial()
     assert next_job(records, HALF, PLENTY) == Continue(2, stop_after_stage=1)
@@ -93,30 +93,30 @@ def _with_log_loss(report, log_loss: float):
     return replace(report, val_log_loss=log_loss)
 
 
-def test_nan_never_promotes_and_a_trial_that_failed_later_yields_its_place():
+def test_nan_and_failed_trials_are_never_promoted():
     nan = [trial(number, PAUSED, [math.nan]) for number in range(1, 5)]
     assert next_job([DONE_BASELINE, *nan], HALF, PLENTY) == NewTrial()
     failed = trial(5, FAIL, [0.9], infeasible=True)
     assert next_job([DONE_BASELINE, failed, trial(6, PAUSED, [0.5])], THIRD, PLENTY).number == 6
 
 
-def test_without_time_nothing_is_promoted_but_the_best_is_carried_once_nothing_runs():
+def test_out_of_time_only_the_best_trial_runs_to_its_end():
     paused = [trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4], [0.2]), trial(3, PAUSED, [0.35])]
     assert next_job([DONE_BASELINE, *paused, trial(4, RUNNING)], THIRD, NO_TIME) == Wait()
     assert next_job([DONE_BASELINE, *paused], THIRD, NO_TIME) == Continue(2, stop_after_stage=2, run_to_end=True)
 
 
-def test_nothing_is_carried_twice_until_there_are_more_trials():
-    carried = trial(2, COMPLETE, [0.4], [0.2], [0.5], run_to_end_at=3)
+def test_one_trial_runs_to_its_end_per_number_of_trials():
+    to_end = trial(2, COMPLETE, [0.4], [0.2], [0.5], run_to_end_at=3)
     paused = trial(1, PAUSED, [0.3])
-    assert next_job([DONE_BASELINE, paused, carried], THIRD, NO_TIME) == Finished()
+    assert next_job([DONE_BASELINE, paused, to_end], THIRD, NO_TIME) == Finished()
     infeasible = trial(2, FAIL, run_to_end_at=3, infeasible=True)
     assert next_job([DONE_BASELINE, paused, infeasible], THIRD, NO_TRIALS) == Finished()
-    extended = [DONE_BASELINE, paused, carried, trial(3, PAUSED, [0.2])]
+    extended = [DONE_BASELINE, paused, to_end, trial(3, PAUSED, [0.2])]
     assert next_job(extended, Ladder(9), NO_TRIALS) == Continue(1, stop_after_stage=2, run_to_end=True)
 
 
-def test_a_carried_trial_that_was_lost_makes_room_for_the_next_best():
+def test_the_next_best_replaces_a_lost_trial_run_to_its_end():
     lost = trial(3, FAIL, [0.9], run_to_end_at=4)
     records = [DONE_BASELINE, trial(1, PAUSED, [0.3]), trial(2, PAUSED, [0.4]), lost]
     assert next_job(records, THIRD, NO_TIME) == Continue(2, stop_after_stage=2, run_to_end=True)
@@ -124,7 +124,7 @@ def test_a_carried_trial_that_was_lost_makes_room_for_the_next_best():
     assert next_job(records, THIRD, NO_TIME) == Finished()
 
 
-def test_a_trial_of_kind_none_goes_to_its_end_wherever_it_paused():
+def test_without_stopping_paused_trials_run_to_their_end():
     straight = Ladder(3, stopping=False)
     assert next_job([DONE_BASELINE, trial(1, PAUSED, [0.1])], straight, PLENTY) == Continue(1, stop_after_stage=2)
 
@@ -132,14 +132,14 @@ def test_a_trial_of_kind_none_goes_to_its_end_wherever_it_paused():
 ADAPTIVE = Ladder(3, adaptive=True)
 
 
-def test_an_adaptive_ladder_goes_to_the_last_rung_until_an_earlier_one_is_believed():
+def test_an_adaptive_ladder_skips_unreliable_rungs():
     fresh = [DONE_BASELINE, trial(1, WAITING)]
     assert next_job(fresh, ADAPTIVE, PLENTY) == Continue(1, stop_after_stage=1)
     agreed = [trial(number, PAUSED, [0.1 * number], [0.1 * number]) for number in range(1, 7)]
     assert next_job([DONE_BASELINE, trial(7, WAITING), *agreed], ADAPTIVE, PLENTY) == Continue(7, stop_after_stage=0)
 
 
-def test_whom_a_rung_held_back_that_is_no_longer_believed_goes_on_after_all_new_trials():
+def test_trials_paused_at_an_unreliable_rung_continue_last():
     crossed = [trial(number, COMPLETE, [0.1 * number], [1 - 0.1 * number], [0.1]) for number in range(1, 7)]
     held_back = [trial(7, PAUSED, [0.8]), trial(8, PAUSED, [0.9]), trial(9, PAUSED, [0.7])]
     records = [DONE_BASELINE, *crossed, *held_back]
@@ -183,13 +183,13 @@ def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: obje
 
 
 def _check_promotion(search: Search, job: Continue) -> None:
-    """Against the paper's words, not against our code: among the top floor(n / eta) of all that ended the rung."""
+    """Checks the paper's rule, not our code: promoted trials are in the top floor(n / eta) of their rung."""
     record = by_number(search.records)[job.number]
     if record.state is WAITING or record.is_baseline or not search.ladder.stopping:
         return
     stage = record.rung
-    if search.ladder.as_of(search.records).passes(stage, record.stage_count):
-        assert search.budget.trials_left == 0, "whom a rung that is not in force held back goes on when none is new"
+    if search.ladder.as_of(search.records).skips(stage, record.stage_count):
+        assert search.budget.trials_left == 0, "trials paused at an unreliable rung continue once none is new"
         return
     ended = {
         other.number: max(r.val_accuracy for r in other.reports if r.stage == stage)
@@ -231,7 +231,7 @@ def test_an_adaptive_search_of_four_stages(curves, reduction_factor: int, worker
     assert len(set(search.trained)) == len(search.trained), "a stage was trained twice"
     now = ladder.as_of(search.records)
     paused = [record for record in search.records if record.state is PAUSED]
-    assert not [record for record in paused if now.passes(record.rung, record.stage_count)]
+    assert not [record for record in paused if now.skips(record.rung, record.stage_count)]
 
 
 @given(searches, st.integers(1, 5), st.randoms(), st.integers(0, 12))
@@ -240,11 +240,11 @@ def test_a_search_that_runs_out_of_time(curves, workers: int, chance: Random, af
     search, jobs = _play(curves, THIRD, workers, chance, exhausted_after=after)
     assert jobs[-1] == Finished()
     assert search.records[0].state is COMPLETE
-    carried = [record for record in search.records if record.is_run_to_end]
-    assert len(carried) <= 1
+    to_end = [record for record in search.records if record.is_run_to_end]
+    assert len(to_end) <= 1
     paused = [record.best_rank for record in search.records if record.state is PAUSED]
-    if paused and not any(record.state is FAIL for record in carried):
-        assert carried[0].best_rank >= max(paused), "the best of those left paused was not carried"
+    if paused and not any(record.state is FAIL for record in to_end):
+        assert to_end[0].best_rank >= max(paused), "the best of those left paused was not run to its end"
 
 
 @given(searches, st.integers(1, 5), st.randoms())
@@ -264,7 +264,7 @@ def test_the_order_of_the_records_does_not_matter(curves, chance: Random):
     assert next_job(shuffled, HALF, NO_TRIALS) == next_job(search.records, HALF, NO_TRIALS)
 
 
-def test_what_the_hours_cut_off_waits_for_more_of_them_and_may_be_carried() -> None:
+def test_a_cut_off_trial_waits_for_more_hours() -> None:
     cut = {"cause": OUT_OF_TIME, "stop_after_stage": 1}
     trials = (
         trial(0, COMPLETE, [0.5], [0.5], [0.5]),
@@ -272,11 +272,11 @@ def test_what_the_hours_cut_off_waits_for_more_of_them_and_may_be_carried() -> N
         trial(2, WAITING, [0.7], **cut),
         trial(3, WAITING, [0.3], **cut),
     )
-    assert next_job(trials, THIRD, PLENTY) == Continue(2, 1), "with hours left it is resumed before all else"
+    assert next_job(trials, THIRD, PLENTY) == Continue(2, 1), "with hours left it resumes first"
     assert next_job(trials, THIRD, NO_TIME) == Continue(2, 2, run_to_end=True)
     over = (*trials[:2], trial(2, COMPLETE, [0.7], [0.7], [0.7], run_to_end_at=4), trials[3])
     assert next_job(over, THIRD, NO_TIME) == Finished()
     killed = (*trials[:2], replace(trials[2], cause="its worker died"), trials[3])
-    assert next_job(killed, THIRD, NO_TIME) == Continue(2, 1), "what was interrupted otherwise is gone on with"
-    carried = (*trials[:2], replace(trials[2], stop_after_stage=2, run_to_end_at=4), trials[3])
-    assert next_job(carried, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"
+    assert next_job(killed, THIRD, NO_TIME) == Continue(2, 1), "a trial interrupted for another reason resumes"
+    to_end = (*trials[:2], replace(trials[2], stop_after_stage=2, run_to_end_at=4), trials[3])
+    assert next_job(to_end, THIRD, NO_TIME) == Continue(2, 2), "on its way to its end"

@@ -1,4 +1,4 @@
-"""Every change of a trial: from which states it is allowed, and what it leaves alone."""
+"""Every change of a trial: the states that allow it, and the fields that it keeps."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[Change, tuple[list[float], ...], dict[TrialState, TrialSt
 
 @pytest.mark.parametrize("state", TrialState)
 @pytest.mark.parametrize("name", TABLE)
-def test_each_change_is_allowed_from_its_states_alone(name: str, state: TrialState) -> None:
+def test_each_change_is_allowed_only_from_its_states(name: str, state: TrialState) -> None:
     change, curves, allowed = TABLE[name]
     record = trial(3, state, *curves)
     if state in allowed:
@@ -46,7 +46,7 @@ def test_each_change_is_allowed_from_its_states_alone(name: str, state: TrialSta
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_no_change_touches_what_a_trial_is(name: str) -> None:
+def test_no_change_touches_the_identity_of_a_trial(name: str) -> None:
     change, curves, allowed = TABLE[name]
     for state in allowed:
         before = trial(3, state, *curves, repeats=1, fold=2)
@@ -56,15 +56,15 @@ def test_no_change_touches_what_a_trial_is(name: str) -> None:
     assert {field.name for field in fields(TrialRecord)} >= {"number", "state", "reports"}
 
 
-def test_the_middle_of_a_stage_is_no_place_to_pause_and_no_end() -> None:
+def test_a_trial_cannot_pause_or_complete_within_a_stage() -> None:
     waiting = transitions.new_trial(0, {}, stage_count=2)
     with pytest.raises(StudyError, match="cannot pause after epoch 0"):
         transitions.paused(transitions.started(waiting, 0))
-    with pytest.raises(StudyError, match="stage 1 of 3 is to come"):
+    with pytest.raises(StudyError, match="it has yet to train stage 1 of 3"):
         transitions.completed(trial(0, RUNNING, [0.5]))
 
 
-def test_a_segment_that_had_reached_its_rung_is_not_started_again() -> None:
+def test_a_segment_that_reached_its_rung_is_not_restarted() -> None:
     reached = trial(0, RUNNING, *HALF_WAY, stop_after_stage=0)
     assert transitions.interrupted(reached, "node lost", died=True).state is PAUSED
     on_its_way = trial(0, RUNNING, *HALF_WAY, stop_after_stage=1)
@@ -73,13 +73,13 @@ def test_a_segment_that_had_reached_its_rung_is_not_started_again() -> None:
     assert transitions.interrupted(on_its_way, "no room", died=False).deaths == ()
 
 
-def test_a_retried_trial_has_its_restarts_again_unless_it_was_infeasible() -> None:
+def test_a_retried_trial_gets_all_restarts_back() -> None:
     assert transitions.retried(trial(0, FAIL, deaths=(0, 0), traceback="output.log")).restarts == 0
     with pytest.raises(StudyError, match="infeasible"):
         transitions.retried(trial(0, FAIL, infeasible=True))
 
 
-def test_a_finished_search_prunes_what_waits_but_not_what_its_hours_cut_off() -> None:
+def test_finishing_prunes_waiting_trials_but_not_cut_off_ones() -> None:
     book = TrialBook(
         [
             trial(0, COMPLETE, *WHOLE),
@@ -96,7 +96,7 @@ def test_a_finished_search_prunes_what_waits_but_not_what_its_hours_cut_off() ->
         TrialBook([trial(0, RUNNING)]).finish()
 
 
-def test_an_epoch_is_recorded_once_and_none_is_left_out() -> None:
+def test_each_epoch_is_recorded_once_and_in_order() -> None:
     whole = trial(0, RUNNING, *HALF_WAY).reports
     book = TrialBook([trial(0, RUNNING)])
     assert book.report(0, whole[0])

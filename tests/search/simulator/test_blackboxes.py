@@ -1,4 +1,4 @@
-"""Which recorded training answers a proposal; what the formulas promise."""
+"""Which recorded training answers a proposal, and properties of the formulas."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from search.policy.policy import Proposal, SearchPolicy
 from search.policy.rungs import Ladder
 from search.simulator.blackboxes import RecordedCurves
 from search.simulator.curves import Curve
-from search.simulator.formulas import CROSSING, EPOCHS, FORMULAS, NOISY, WELL_BEHAVED, FormulaLandscape
+from search.simulator.formulas import CROSSING, EPOCHS, FORMULAS, NOISY, WELL_BEHAVED, FormulaBlackbox
 from search.simulator.simulate import simulate
 from tests.helpers.search.blackbox_builders import curve
 
@@ -51,19 +51,19 @@ def test_a_configuration_with_several_seeds_is_one_row() -> None:
     assert RECORDED.train(Proposal(ROWS[1].params), taken=set(), seed=5).curve == ROWS[1]
 
 
-def test_the_nearest_row_that_is_left_answers() -> None:
+def test_the_nearest_free_row_answers() -> None:
     wanted = point("a", 9e-3, 0.5)  # 0.02 from row 1, 0.48 from row 0, 1.48 from row 2, 2.48 from row 3
     assert [answer(wanted, frozenset(range(n))) for n in range(4)] == [1, 1, 2, 3]
     assert answer(wanted, frozenset({1})) == 0
     assert answer(wanted, frozenset({0, 1})) == 2
 
 
-def test_choices_count_as_equal_or_not_whatever_their_order() -> None:
+def test_choices_are_equal_or_different_in_any_order() -> None:
     # In the list, c stands farther from a (row 1) than from b (row 2), whose rate is farther off.
     assert answer(point("c", 5e-3, 0.5), frozenset({3})) == 1
 
 
-def test_the_baseline_gets_its_row_whatever_it_says() -> None:
+def test_the_baseline_always_gets_its_row() -> None:
     assert answer(point("c", 1e-4, 0.0), is_baseline=True) == 0
     assert RECORDED.baseline == ROWS[0].params
     unmarked = RecordedCurves(SPACE, ROWS[1:])
@@ -71,16 +71,16 @@ def test_the_baseline_gets_its_row_whatever_it_says() -> None:
     assert unmarked.train(Proposal(SPACE.default(), is_baseline=True), taken=set(), seed=0).row in range(3)
 
 
-def test_a_repetition_is_another_seed_of_the_same_and_takes_nothing() -> None:
+def test_a_repetition_is_another_seed_and_takes_no_row() -> None:
     taken = frozenset({1})
     again = [RECORDED.train(Proposal(ROWS[1].params, repetition=n), taken=taken, seed=0) for n in (1, 2)]
     assert [one.curve.seed for one in again] == [1, 0], "in turn"
     assert [one.row for one in again] == [None, None]
     once = RECORDED.train(Proposal(ROWS[2].params, repetition=1), taken=frozenset({2}), seed=0)
-    assert once.curve == ROWS[2], "recorded once: it repeats itself"
+    assert once.curve == ROWS[2], "recorded once, it repeats itself"
 
 
-def test_a_parameter_that_only_one_of_the_two_has_counts_one() -> None:
+def test_a_parameter_missing_on_one_side_counts_one() -> None:
     space = space_of(
         {"net": {"choice": {"big": {"size": {"choice": [1, 2]}}, "small": {}}}, "x": {"uniform": [0.0, 1.0]}}
     )
@@ -97,7 +97,7 @@ def test_a_parameter_that_only_one_of_the_two_has_counts_one() -> None:
     assert nearest({"train.net": "big", "train.net.big.size": 1, "train.x": 0.9}) == 0, "1.9 against 2.1"
 
 
-def test_what_no_row_can_answer_is_an_error() -> None:
+def test_a_proposal_without_a_free_row_is_an_error() -> None:
     with pytest.raises(CurvesError, match="all 4 recorded configurations are taken"):
         answer(point("a", 1e-3, 0.5), frozenset(range(4)))
     with pytest.raises(CurvesError, match=r"curve 2: train.drop: 1.5 is outside uniform \[0, 1\]"):
@@ -115,18 +115,18 @@ def test_a_search_takes_every_row_once() -> None:
     assert found.records[0].params == ROWS[0].params
 
 
-def _train(blackbox: FormulaLandscape, params: dict[str, object], *, seed: int = 0) -> Curve:
+def _train(blackbox: FormulaBlackbox, params: dict[str, object], *, seed: int = 0) -> Curve:
     return blackbox.train(Proposal(params), taken=set(), seed=seed).curve
 
 
 @pytest.mark.parametrize("blackbox", FORMULAS.values(), ids=FORMULAS)
 @given(number=st.integers(0, 2**20))
 @settings(max_examples=20, deadline=None)
-def test_formulas_make_whole_trainings_from_every_point(blackbox: FormulaLandscape, number: int) -> None:
+def test_formulas_give_whole_trainings_at_every_point(blackbox: FormulaBlackbox, number: int) -> None:
     params = blackbox.space.sample(np.random.default_rng(number))
     found = _train(blackbox, params)
 
-    assert found == _train(blackbox, dict(reversed(params.items()))), "a function of the values alone"
+    assert found == _train(blackbox, dict(reversed(params.items()))), "depends only on the values"
     assert found.params == params
     assert [point.stage for point in found.points] == [
         stage for stage, epochs in enumerate(EPOCHS) for _ in range(epochs)
@@ -139,7 +139,7 @@ def test_formulas_make_whole_trainings_from_every_point(blackbox: FormulaLandsca
         assert point.seconds == blackbox.groups[str(params["train.backbone"])].seconds[point.stage]
 
 
-def test_another_seed_or_repetition_is_other_noise() -> None:
+def test_another_seed_or_repetition_gives_other_noise() -> None:
     params = dict(NOISY.baseline)
     first = _train(NOISY, params)
     assert _train(NOISY, params, seed=1).points != first.points
@@ -148,8 +148,8 @@ def test_another_seed_or_repetition_is_other_noise() -> None:
     assert again.params == first.params
 
 
-def _rank_correlation(blackbox: FormulaLandscape, stage: int) -> float:
-    """Between the best of a stage and the best of all, over random configurations."""
+def _rank_correlation(blackbox: FormulaBlackbox, stage: int) -> float:
+    """Between the best score of a stage and the best of the training, over random configurations."""
     rng = np.random.default_rng(0)
     curves = [_train(blackbox, blackbox.space.sample(rng)) for _ in range(200)]
     early = [max(point.val_accuracy for point in one.points if point.stage == stage) for one in curves]

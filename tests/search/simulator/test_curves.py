@@ -21,7 +21,7 @@ CURVES = st.builds(
 
 @settings(deadline=None)  # it writes files
 @given(curves=st.lists(CURVES, max_size=3))
-def test_what_was_written_is_read_and_written_again_to_the_same_bytes(curves, tmp_path_factory) -> None:
+def test_curves_round_trip_to_the_same_bytes(curves, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("curves") / "c.jsonl.gz"
     write_curves(path, curves, name="n")
     first = path.read_bytes()
@@ -41,7 +41,7 @@ def test_a_point_is_an_epoch_without_the_seconds_of_store_and_holdout() -> None:
     assert CurvePoint.of(epoch) == CurvePoint(1, True, 0.75, 0.5, 0.7, 0.6, 47)
 
 
-def test_an_epoch_without_holdout_score_is_no_point() -> None:
+def test_an_epoch_without_holdout_score_is_an_error() -> None:
     with pytest.raises(CurvesError, match=r"epoch 3 has no holdout score: set data\.holdout"):
         CurvePoint.of(report(3, 0.75))
 
@@ -71,13 +71,13 @@ def test_the_best_epoch_is_the_earlier_of_equals_by_validation() -> None:
         (gzip.compress(b'{"format": "carsearch curves 1"}\n7\n'), r"c\.gz:2: not a curve"),
     ],
 )
-def test_what_is_no_file_of_curves_is_refused_by_its_line(tmp_path, content, message) -> None:
+def test_a_damaged_file_of_curves_is_refused_by_line(tmp_path, content, message) -> None:
     (tmp_path / "c.gz").write_bytes(content)
     with pytest.raises(CurvesError, match=message):
         read_curves(tmp_path / "c.gz")
 
 
-def test_a_table_that_says_judge_is_read(tmp_path) -> None:
+def test_a_table_with_the_old_column_names_is_read(tmp_path) -> None:
     point = CurvePoint(0, True, 0.5, 1.25, 0.375, 1.5, 2.0)
     write_curves(tmp_path / "new.jsonl.gz", [Curve(params={"x": 1}, seed=0, stage_count=1, points=(point,))], name="x")
     text = gzip.decompress((tmp_path / "new.jsonl.gz").read_bytes()).decode()

@@ -21,7 +21,7 @@ def training(seed: int, epochs: int = 5) -> list[Evidence]:
     ]
 
 
-def test_what_is_written_is_read_back_to_the_steps_of_the_file(tmp_path):
+def test_evidence_round_trips_up_to_the_steps_of_the_file(tmp_path):
     trainings = tuple(recorded(fold, training(10 * fold), LABELS, stage_ends=(2, 5)) for fold in (0, 1, 0))
     table = EvidenceTable((LABELS, LABELS[::-1]), HOLDOUT_LABELS, trainings)
     write_evidence(tmp_path / "t.npz", table)
@@ -44,13 +44,13 @@ def test_what_is_written_is_read_back_to_the_steps_of_the_file(tmp_path):
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "t.npz").read_bytes()
 
 
-def test_the_holdout_is_kept_where_a_rule_may_choose():
+def test_holdout_probabilities_are_kept_for_selectable_epochs():
     epochs = training(0)
     right = np.full((4, 3), 0.05)
     right[np.arange(4), LABELS] = 0.9
     epochs[2] = Evidence(right.astype(np.float16), probabilities(7, 2))
     found = recorded(0, epochs, LABELS, stage_ends=(5,))
-    assert set(found.holdout) == {3, 5}, "the end of a stage, and the best epoch by every score"
+    assert set(found.holdout) == {3, 5}, "the end of a stage, and the best epoch by each score"
     np.testing.assert_array_equal(found.holdout[3], epochs[2].holdout.astype(np.float32))
     assert found.validation.shape == (5, 4, 3)
 

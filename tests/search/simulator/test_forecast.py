@@ -6,7 +6,7 @@ import pytest
 
 from search.policy.policy import SearchPolicy
 from search.policy.rungs import Ladder
-from search.simulator.forecast import Forecast, forecast, summed_up
+from search.simulator.forecast import Forecast, forecast, summarize
 from search.simulator.formulas import CROSSING
 from search.simulator.simulate import simulate
 from tests.helpers.search.blackbox_builders import LINE, InOrder, curve
@@ -20,25 +20,25 @@ def play(*curves):
 
 
 def test_means_by_hand() -> None:
-    # Of three, trial 1 is promoted and trial 2 carried to its end: 6 epochs. The second search is the baseline alone.
-    found = summed_up([play(*GOOD), play(GOOD[0])], size=3)
+    # Of three, trial 1 is promoted and trial 2 run to its end: 6 epochs. The second search is the baseline alone.
+    found = summarize([play(*GOOD), play(GOOD[0])], size=3)
 
     assert found.holdout_accuracy == pytest.approx((0.675 + 0.475) / 2)
     assert found.standard_error == pytest.approx(0.1)  # |a - b| / 2 of two
     assert (found.started, found.finished) == (2.0, 2.0)
     assert found.cost_s == (6 + 2) / 2
-    assert found.last_improvement_s == (4 + 2) / 2, "trial 1 goes on as soon as it is the best of two"
-    assert found.ran_out, "one of them took all three"
-    assert not summed_up([play(GOOD[0])], size=3).ran_out
+    assert found.last_improvement_s == (4 + 2) / 2, "trial 1 is promoted once it is the best of two"
+    assert found.ran_out, "one search took all three rows"
+    assert not summarize([play(GOOD[0])], size=3).ran_out
 
 
 def test_searches_that_find_nothing_have_no_mean() -> None:
     nothing = play(curve(stage_count=2, infeasible=True))
 
-    assert summed_up([nothing], size=9) == Forecast(None, None, 1.0, 0.0, 0.0, None, ran_out=False)
+    assert summarize([nothing], size=9) == Forecast(None, None, 1.0, 0.0, 0.0, None, ran_out=False)
 
 
-def test_more_budget_finds_more_on_crossing_curves() -> None:
+def test_a_larger_budget_finds_better_trials_on_crossing_curves() -> None:
     def at(trainings: float) -> Forecast:
         return forecast(CROSSING, Ladder(3), sampler="random", workers=2, budget_s=trainings * 30.0, seeds=range(6))
 

@@ -33,7 +33,7 @@ def ended(count: int) -> list[TrialRecord]:
     return [trial(number, TrialState.COMPLETE) for number in range(count)]
 
 
-def test_first_the_baseline_then_points_that_fill_the_space_then_the_first_ones_with_other_seeds() -> None:
+def test_a_recording_proposes_baseline_points_and_repetitions() -> None:
     proposals = [policy().propose(ended(count)) for count in range(policy().total)]
 
     assert [proposal.repetition for proposal in proposals] == [0, 0, 0, 0, 1, 1, 2, 2]
@@ -45,12 +45,12 @@ def test_first_the_baseline_then_points_that_fill_the_space_then_the_first_ones_
     assert halves == [False, True], "two points of a Sobol sequence lie in different halves"
 
 
-def test_more_are_not_repeated_than_there_are() -> None:
+def test_no_more_configurations_are_repeated_than_recorded() -> None:
     assert policy(configurations=2, repeated=5, seeds=3).total == 6
     assert policy(configurations=2, repeated=0, seeds=3).total == 2
 
 
-def test_on_folds_each_configuration_comes_on_every_fold_before_the_next() -> None:
+def test_each_configuration_is_trained_on_every_fold() -> None:
     settings = RecordSettings(configurations=2, folds=3)
     asked = RecordingPolicy(SPACE, BASELINE, settings, seed=0)
     assert asked.total == 6
@@ -61,14 +61,14 @@ def test_on_folds_each_configuration_comes_on_every_fold_before_the_next() -> No
     assert {proposal.repetition for proposal in proposals} == {0}
 
 
-def test_a_block_begins_where_the_one_before_ended() -> None:
+def test_a_block_starts_after_the_previous_one() -> None:
     whole = [policy(configurations=4).propose(ended(count)).params for count in range(4)]
     block = RecordingPolicy(SPACE, BASELINE, RecordSettings(configurations=2, repeated=0, first=2), seed=0)
     assert [block.propose(ended(count)).params for count in range(2)] == whole[2:]
     assert not block.propose([]).is_baseline
 
 
-def test_all_trials_run_to_the_end_and_interrupted_ones_resume_first() -> None:
+def test_every_trial_is_trained_to_its_end_and_interrupted_ones_first() -> None:
     waiting, running = trial(0, TrialState.WAITING), trial(1, TrialState.RUNNING)
     asked = policy()
     assert asked.first_stop((), 4) == 3
@@ -114,7 +114,7 @@ def test_a_curve_has_every_epoch_with_its_holdout() -> None:
 
 @pytest.mark.slow  # three trainings through Ray
 @pytest.mark.release
-def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_path, monkeypatch) -> None:
+def test_a_resumed_recording_writes_a_complete_table(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = EXPERIMENT.replace("seed: 0}}", "seed: 0}, holdout: {fraction: 0.25}}")
     file = write_tiny(tmp_path, f"{text}record: {{configurations: 2, repeated: 1, seeds: 2}}\n")
@@ -133,7 +133,7 @@ def test_a_recording_is_a_study_that_is_resumed_and_whose_table_is_whole(tmp_pat
     written = (tmp_path / "curves.gz").read_bytes()
     subprocess.run([*command, "resume", "results/tiny"], check=True)
     subprocess.run([*command, "record", str(file), "--table", "curves.gz", "--write-only"], check=True)
-    assert (tmp_path / "curves.gz").read_bytes() == written, "a resumed recording is still one: nothing is left to do"
+    assert (tmp_path / "curves.gz").read_bytes() == written, "a resumed recording has nothing left to do"
     other = [*command, "record", str(file), "--table", "curves.gz", "--set", "search.seed=1"]
     refused = subprocess.run(other, check=False, capture_output=True, text=True)
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""Whole searches on a virtual clock: small ones by hand, random ones by what must hold of all."""
+"""Whole searches on a virtual clock: small ones worked out by hand, and invariants of random ones."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from search.simulator.curves import Curve
 from search.simulator.faults import Faults
 from search.simulator.formulas import CROSSING, NOISY
 from search.simulator.simulate import simulate
-from search.simulator.simulation import Moment, Simulation, Winner
+from search.simulator.simulation import RecordedEpoch, Simulation, Winner
 from tests.helpers.search.blackbox_builders import LINE, InOrder, Log, curve
 
 
@@ -81,10 +81,10 @@ def test_the_winner_is_chosen_at_full_fidelity_once_there_is_one() -> None:
     assert found.winner_at(1.9) is None
     assert found.winner_at(2) == Winner(0, 1, 0.5, 0.375, at_full_fidelity=False)
     assert found.winner_at(8.5) == Winner(0, 3, 0.7, 0.575, at_full_fidelity=True)
-    assert found.winner_at(9.5) == Winner(0, 3, 0.7, 0.575, at_full_fidelity=True), "2 has .8, but not to its end"
+    assert found.winner_at(9.5) == Winner(0, 3, 0.7, 0.575, at_full_fidelity=True), "2 has .8, but has not ended"
     assert found.winner_at(10) == Winner(2, 2, 0.8, 0.675, at_full_fidelity=True), "its best epoch is not its last"
     assert found.winner_at(13) == found.winner == Winner(1, 2, 0.9, 0.775, at_full_fidelity=True)
-    assert found.last_improvement == Moment(13, 13, 1, 3)
+    assert found.last_improvement == RecordedEpoch(13, 13, 1, 3)
 
 
 def test_without_reports_there_is_no_winner() -> None:
@@ -99,23 +99,23 @@ def test_the_lower_number_wins_among_equals() -> None:
 
     assert found.winner is not None
     assert found.winner.number == 0
-    assert found.last_improvement == Moment(1, 1, 0, 1)
+    assert found.last_improvement == RecordedEpoch(1, 1, 0, 1)
 
 
 def test_two_workers_share_the_wall_clock_and_not_the_cost() -> None:
     found = play(*FOUR, workers=2, stopping=False)
 
     assert [(one.time_s, one.number) for one in found.decisions] == [(0, 0), (0, 1), (3, 2), (6, 3)]
-    assert found.history[-1] == Moment(9, 15, 3, 3)
+    assert found.history[-1] == RecordedEpoch(9, 15, 3, 3)
 
 
-def test_at_equal_times_what_was_begun_first_comes_first() -> None:
+def test_at_equal_times_the_segment_started_first_comes_first() -> None:
     found = play(*[curve([0.5, 0.5])] * 3, workers=3)
 
     assert [(one.number, one.epoch) for one in found.history] == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
 
 
-def test_a_used_up_budget_ends_new_trials_but_not_what_runs() -> None:
+def test_a_used_up_budget_ends_new_trials_but_not_running_ones() -> None:
     found = play(*FOUR, stopping=False, budget_s=7.0)
 
     assert len(found.records) == 2, "trial 1 was at its first epoch when the hours were used up"
@@ -123,7 +123,7 @@ def test_a_used_up_budget_ends_new_trials_but_not_what_runs() -> None:
     assert play(*FOUR, stopping=False, budget_s=6.0).cost_s == 6, "used up by the baseline, to the second"
 
 
-def test_an_epoch_that_was_cut_off_is_trained_again_and_no_other() -> None:
+def test_only_the_interrupted_epoch_is_trained_again() -> None:
     # An attempt lasts 3600 / 1000 s on average, an epoch one second.
     whole = curve(*[[0.5] * 5] * 4)
     log = Log()
@@ -132,16 +132,16 @@ def test_an_epoch_that_was_cut_off_is_trained_again_and_no_other() -> None:
     record = found.records[0]
     assert record.state is TrialState.COMPLETE
     assert [one.epoch for one in found.history] == list(range(1, 21))
-    assert len(record.deaths) >= 3, "the seed gives some"
+    assert len(record.deaths) >= 3, "this seed gives some"
     assert 0 < found.lost_s < len(record.deaths)
     assert found.history[-1].time_s == pytest.approx(20 + found.lost_s)
-    assert found.cost_s == 20, "what was lost was never recorded"
+    assert found.cost_s == 20, "lost epochs are never recorded"
     states = [told.state for kind, told in log.heard if kind == "ended"]
     assert states.count(TrialState.WAITING) == len(record.deaths)
     assert record.attempts == len(states)
 
 
-def test_a_trial_that_never_gets_through_an_epoch_fails() -> None:
+def test_a_trial_that_never_finishes_an_epoch_fails() -> None:
     found = play(curve([0.5], seconds=1000.0), curve([0.4]), faults=Faults(deaths_per_hour=3600.0))
 
     assert found.records[0].state is TrialState.FAIL
@@ -152,11 +152,11 @@ def test_a_preempted_worker_is_gone_for_a_while() -> None:
     found = play(curve([0.5] * 8), faults=Faults(preemptions_per_hour=1000.0, preempted_s=100.0))
 
     away = len(found.records[0].deaths)
-    assert away >= 1, "the seed gives some"
+    assert away >= 1, "this seed gives some"
     assert found.history[-1].time_s == pytest.approx(8 + found.lost_s + 100 * away)
 
 
-def test_what_does_not_fit_is_infeasible_in_the_first_epoch_of_a_stage() -> None:
+def test_out_of_memory_happens_in_the_first_epoch_of_a_stage() -> None:
     faults = Faults(out_of_memory=lambda params, stage: stage == 1 and params == LINE.default())
     found = play(*FOUR, faults=faults)
 
@@ -167,19 +167,19 @@ def test_what_does_not_fit_is_infeasible_in_the_first_epoch_of_a_stage() -> None
     assert not any(record.infeasible for record in found.records[1:])
 
 
-def test_a_curve_that_was_recorded_as_infeasible_is_so_again() -> None:
+def test_an_infeasible_curve_stays_infeasible() -> None:
     found = play(curve([0.5], [0.6]), curve([0.9], [0.9, 0.9], stage_count=3, infeasible=True))
 
     assert (found.records[1].infeasible, found.records[1].fidelity) == (True, 3)
     assert found.lost_s == 1, "as long as its last epoch"
 
 
-def test_a_curve_that_breaks_off_is_an_error() -> None:
-    with pytest.raises(CurvesError, match="trial 0: its curve ends in epoch 1"):
+def test_an_incomplete_curve_is_an_error() -> None:
+    with pytest.raises(CurvesError, match="trial 0: its curve ends at epoch 1"):
         play(curve([0.5], stage_count=2))
 
 
-def test_finals_train_again_and_leave_the_search_its_winner() -> None:
+def test_finals_do_not_change_the_winner_of_the_search() -> None:
     finals = FinalistSettings(count=1, seeds=1)
     again = [curve([0.9], [0.9], [0.9]), curve([0.1], [0.1], [0.1])]
     rules = SearchPolicy(LINE, LINE.default(), Ladder(2), "random", seed=0, finalists=finals)
@@ -191,11 +191,11 @@ def test_finals_train_again_and_leave_the_search_its_winner() -> None:
     ]
     assert [record.repeats for record in found.records] == [None, None, None, None, 0, 1]
     assert found.winner == Winner(1, 2, 0.9, 0.775, at_full_fidelity=True), "a repeat is no candidate"
-    assert [one.trial.number for one in final_standing(found.records)] == [0, 1], "the finals chose another"
+    assert [one.trial.number for one in final_standing(found.records)] == [0, 1], "the finals choose another trial"
     assert found.cost_s == 19
 
 
-def test_what_the_finals_will_take_is_kept_from_the_search() -> None:
+def test_the_search_reserves_seconds_for_its_finals() -> None:
     finals = FinalistSettings(count=1, seeds=1)
     rules = SearchPolicy(LINE, LINE.default(), Ladder(2), "random", seed=0, finalists=finals)
     curves = [curve([0.5], [0.6], [0.7], seconds=2.0)] * 20
@@ -211,7 +211,7 @@ def test_what_the_finals_will_take_is_kept_from_the_search() -> None:
 
 
 class Bad:
-    """A policy that says what it was told to say."""
+    """A policy that returns a given list of jobs."""
 
     def __init__(self, *jobs: Job) -> None:
         self._jobs = iter(jobs)
@@ -229,18 +229,18 @@ class Bad:
 @pytest.mark.parametrize(
     ("jobs", "workers", "message"),
     [
-        ([Wait()], 1, "waits though nothing runs"),
+        ([Wait()], 1, "waits while no trial is running"),
         ([NewTrial(), Finished()], 2, r"trials \[0\] are running"),
         ([NewTrial(), Continue(0, 0)], 2, "trial 0 is RUNNING, expected WAITING or PAUSED"),
         ([], 0, "workers: expected 1 or more, found 0"),
     ],
 )
-def test_a_policy_that_is_wrong_is_told_so(jobs: Sequence[Job], workers: int, message: str) -> None:
+def test_a_wrong_policy_raises(jobs: Sequence[Job], workers: int, message: str) -> None:
     with pytest.raises((ValueError, StudyError), match=message):
         simulate(Bad(*jobs), InOrder(FOUR), workers=workers, max_trials=3, seed=0)
 
 
-def test_a_peer_stops_in_mid_stage_and_hears_of_it_in_order() -> None:
+def test_stops_end_trials_within_a_stage() -> None:
     asked: list[tuple[int, int]] = []
     log = Log()
 
@@ -252,7 +252,7 @@ def test_a_peer_stops_in_mid_stage_and_hears_of_it_in_order() -> None:
     found = play(*curves, stopping=False, stops=stops, callback=log)
 
     states = [record.state for record in found.records]
-    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE], "at the last epoch nothing is left"
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE], "no effect at the last epoch"
     assert asked == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3)]
     told = [(kind, record.state) for kind, record in log.heard if record.number == 1]
     running, pruned = TrialState.RUNNING, TrialState.PRUNED
@@ -264,7 +264,7 @@ def test_a_trial_stopped_at_a_rung_is_not_left_paused() -> None:
 
     assert found.records[1].state is TrialState.PRUNED
     assert found.records[1].fidelity == 1
-    assert found.decisions[-1].job == Continue(3, 2, run_to_end=True), "the best of those left paused is another"
+    assert found.decisions[-1].job == Continue(3, 2, run_to_end=True), "another trial is the best one left paused"
 
 
 @st.composite
@@ -292,7 +292,7 @@ def _worlds(draw: st.DrawFn) -> list[Curve]:
     budget_s=st.sampled_from([0.0, 5.0, 1e9]),
 )
 @settings(deadline=None, max_examples=60)
-def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, preemptions, budget_s) -> None:
+def test_invariants_of_every_search(*, curves, workers, eta, stopping, deaths, preemptions, budget_s) -> None:
     faults = Faults(deaths_per_hour=deaths, preemptions_per_hour=preemptions, preempted_s=2.0)
 
     def once(log: Log) -> Simulation:
@@ -303,7 +303,7 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
     log = Log()
     found = once(log)
 
-    assert once(Log()) == found, "the same arguments, the same search"
+    assert once(Log()) == found, "equal arguments give equal searches"
     for record in found.records:
         told = [one.epoch for one in found.history if one.number == record.number]
         assert told == [report.epoch for report in record.reports] == list(range(1, record.fidelity + 1))
@@ -314,7 +314,7 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
         assert one.cost_s == spent
     assert [one.time_s for one in found.history] == sorted(one.time_s for one in found.history)
     last_s = max(one.time_s for one in (*found.history, *found.decisions))
-    assert found.cost_s + found.lost_s <= workers * (last_s + 3), "a segment that began last is struck within 3 s"
+    assert found.cost_s + found.lost_s <= workers * (last_s + 3), "the last segment to start is hit within 3 s"
     busy = 0
     for kind, _ in log.heard:
         busy += {"started": 1, "ended": -1}.get(kind, 0)
@@ -325,11 +325,11 @@ def test_what_holds_of_every_search(*, curves, workers, eta, stopping, deaths, p
         assert not any(record.deaths for record in found.records)
     feasible = not curves[0].infeasible and any(point.val_accuracy == point.val_accuracy for point in curves[0].points)
     if feasible and not deaths and not preemptions:
-        assert found.records[0].state is TrialState.COMPLETE, "the baseline, whatever the budget"
+        assert found.records[0].state is TrialState.COMPLETE, "the baseline finishes on any budget"
 
 
 @pytest.mark.parametrize("blackbox", [CROSSING, NOISY], ids=["crossing", "noisy"])
-def test_a_search_over_a_formula_is_its_seeds_alone(blackbox) -> None:
+def test_a_search_over_a_formula_depends_only_on_its_seeds(blackbox) -> None:
     def once(seed: int) -> Simulation:
         rules = SearchPolicy(blackbox.space, blackbox.baseline, Ladder(3), "random", seed=1)
         return simulate(rules, blackbox, workers=4, max_trials=20, seed=seed)

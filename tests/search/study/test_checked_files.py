@@ -1,4 +1,4 @@
-"""split.csv and quarantine.csv as the study made them, or named with the line that is not."""
+"""split.csv and quarantine.csv are checked against the study; damage is reported with its line."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ QUARANTINE = b"Id,path,reason\n4.jpg,train/0/4.jpg,cut off\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyFolder:
-    """A study with its two files; no process has it open."""
+    """A closed study with its two files."""
     made = StudyFolder(tmp_path)
     made.split.write_bytes(SPLIT)
     made.quarantine.write_bytes(QUARANTINE)
@@ -40,12 +40,12 @@ def said(folder: StudyFolder) -> tuple[str, ...]:
     return tuple(problems(Study.open(folder.root, read_only=True), folder))
 
 
-def test_files_as_they_were_made_are_passed_over_in_silence(folder: StudyFolder) -> None:
+def test_unchanged_files_have_no_problems(folder: StudyFolder) -> None:
     assert said(folder) == ()
     check_folder(folder)
 
 
-def test_each_damaged_file_is_named_with_its_line(folder: StudyFolder) -> None:
+def test_damaged_files_are_reported_with_their_line(folder: StudyFolder) -> None:
     folder.split.write_bytes(SPLIT.replace(b"01ff", b"01fe"))
     folder.quarantine.write_bytes(QUARANTINE.replace(b"off", b"oof"))
     told = "damaged (not as the study made it): put back a copy of this file"
@@ -54,12 +54,12 @@ def test_each_damaged_file_is_named_with_its_line(folder: StudyFolder) -> None:
         check_files(Study.open(folder.root, read_only=True), folder)
 
 
-def test_a_file_that_cannot_be_read_is_told_apart_from_a_damaged_one(folder: StudyFolder) -> None:
+def test_an_unreadable_file_differs_from_a_damaged_one(folder: StudyFolder) -> None:
     folder.split.unlink()
     assert said(folder) == (f"{folder.split}: cannot be read: No such file or directory: put it back",)
 
 
-def test_a_study_of_before_knows_nothing_of_its_files(tmp_path: Path) -> None:
+def test_a_study_of_an_older_version_has_no_fingerprints(tmp_path: Path) -> None:
     Study.create(tmp_path, "cars").close()
     study, folder = Study.open(tmp_path, read_only=True), StudyFolder(tmp_path)
     assert tuple(problems(study, folder)) == ()
@@ -68,11 +68,11 @@ def test_a_study_of_before_knows_nothing_of_its_files(tmp_path: Path) -> None:
     assert read_study_split(folder, tmp_path, "").train.ids == ("1.jpg", "3.jpg")
 
 
-def test_the_folder_of_a_recipe_has_no_study_to_compare_with(tmp_path: Path) -> None:
+def test_the_folder_of_a_recipe_is_not_checked(tmp_path: Path) -> None:
     check_folder(StudyFolder(tmp_path))
 
 
-def test_a_trial_reads_the_split_that_the_study_made_or_none(folder: StudyFolder) -> None:
+def test_a_trial_refuses_a_changed_split(folder: StudyFolder) -> None:
     digest = split_digest(Study.open(folder.root, read_only=True))
     assert read_study_split(folder, folder.root, digest).validation.digests == ("01ff",)
     folder.split.write_bytes(SPLIT.replace(b"2.jpg,train/0/2.jpg", b"2.jpg,train/0/3.jpg"))
@@ -84,23 +84,23 @@ def test_a_trial_reads_the_split_that_the_study_made_or_none(folder: StudyFolder
 
 
 @given(content=mutated([SPLIT]))
-def test_every_change_is_noticed_and_none_is_made_up(content: bytes) -> None:
+def test_damage_is_reported_exactly_for_changed_files(content: bytes) -> None:
     kept = Fingerprint.from_text(Fingerprint.of(SPLIT).to_text())
     assert (kept.damage(content) is None) == (content == SPLIT)
 
 
 @given(place=st.integers(0, len(SPLIT) - 1), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_named_by_its_line(place: int, bit: int) -> None:
+def test_a_flipped_bit_is_found_in_its_line(place: int, bit: int) -> None:
     flipped = bytearray(SPLIT)
     flipped[place] ^= 1 << bit
     line = SPLIT[:place].count(b"\n") + 1
     assert Fingerprint.of(SPLIT).damage(bytes(flipped)) == f"line {line}"
 
 
-def test_lines_that_were_added_or_lost_are_named_as_such() -> None:
+def test_added_and_missing_lines_are_reported() -> None:
     kept = Fingerprint.of(SPLIT)
     assert kept.damage(SPLIT + b"x\n") == "line 5"
-    assert kept.damage(SPLIT + b"\n") == "line 6, which was not there"
+    assert kept.damage(SPLIT + b"\n") == "line 6, which was added"
     assert kept.damage(SPLIT[: SPLIT.rindex(b"3.jpg,train")]) == "line 4"
     assert kept.damage(SPLIT[:-1]) == "line 5, which is missing"
     assert kept.damage(b"") == "line 1"

@@ -51,7 +51,7 @@ SCORES = Scores(
 )
 
 
-def test_each_stage_is_one_row_with_what_its_epochs_took() -> None:
+def test_each_stage_is_one_row() -> None:
     first, *others = climb([0.5, 0.6, 0.7], [0.6], [0.8])
     slow = replace(
         first,
@@ -77,7 +77,7 @@ def test_no_epoch_and_no_second_is_lost(lengths: list[int]) -> None:
     assert sum(row.seconds for row in rows) == pytest.approx(3.75 * len(reports))
 
 
-def test_the_table_lines_up() -> None:
+def test_the_table_is_aligned() -> None:
     assert efficiency_lines(COST, 2) == (
         "model: 20,881,970 parameters, file 83.9 MB, peak main memory 2.1 GB",
         "  stage         px  epochs  trained parameters        time  images/s",
@@ -87,7 +87,7 @@ def test_the_table_lines_up() -> None:
     )
 
 
-def test_what_is_not_known_or_not_in_use_is_not_told() -> None:
+def test_unknown_figures_and_unused_views_are_left_out() -> None:
     lines = efficiency_lines(replace(COST, peak_memory_bytes=None), 1)
     assert lines[0] == "model: 20,881,970 parameters, file 83.9 MB"
     assert lines[-1] == "prediction: 12.4 ms a photo plain; decoded photos, batches of 16"
@@ -98,7 +98,7 @@ def test_a_hostile_stage_name_stays_on_its_line() -> None:
     assert efficiency_lines(cost, 1)[2].startswith("  a [2J b  224")
 
 
-def test_peak_memory_is_the_most_that_this_process_held() -> None:
+def test_peak_memory_of_this_process() -> None:
     code = (
         "from search.worker.machine_memory import peak_memory_bytes as peak\n"
         "before = peak()\n"
@@ -114,7 +114,7 @@ def test_peak_memory_is_the_most_that_this_process_held() -> None:
     assert 300_000_000 <= after < before + 400_000_000
 
 
-def test_a_system_that_tells_no_memory_is_no_error(tmp_path) -> None:
+def test_a_system_without_peak_memory_is_no_error(tmp_path) -> None:
     assert peak_memory_bytes(tmp_path / "absent") is None
     (tmp_path / "status").write_text("Name:\tx\nVmRSS:\t  12 kB\n")
     assert peak_memory_bytes(tmp_path / "status") is None
@@ -122,7 +122,7 @@ def test_a_system_that_tells_no_memory_is_no_error(tmp_path) -> None:
     assert peak_memory_bytes(tmp_path / "status") == 12 * 1024
 
 
-def test_scores_are_read_as_they_were_written(tmp_path) -> None:
+def test_scores_round_trip(tmp_path) -> None:
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(asdict(SCORES)))
     assert read_scores(path) == SCORES
@@ -136,7 +136,7 @@ def test_scores_of_an_older_carsearch_are_read_without_the_summary(tmp_path) -> 
     assert len(score_lines(read_scores(path))) == 4
 
 
-def test_the_terminal_gets_scores_then_costs() -> None:
+def test_the_terminal_shows_scores_then_costs() -> None:
     lines = score_lines(SCORES)
     assert lines[3] == "views in use: plain, flip"
     assert lines[4:] == efficiency_lines(COST, 2)
@@ -155,7 +155,7 @@ def test_the_evidence_for_views_is_told_and_read_back(tmp_path) -> None:
     )
 
 
-def test_one_photo_is_scored_plain_and_says_so() -> None:
+def test_one_photo_is_scored_without_tta() -> None:
     choice = plain_only(np.array([[0.25, 0.75]], np.float32), np.array([1]))
     assert choice.views == ("plain",)
     assert not choice.helps

@@ -1,4 +1,4 @@
-"""No other process trains or deletes while a final training runs."""
+"""No other process trains or deletes a final training that is in use."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def holder(folder):
         process.kill()
 
 
-def test_another_process_is_named_and_nothing_is_deleted(folder, holder):
+def test_a_lock_held_elsewhere_is_reported_and_nothing_is_deleted(folder, holder):
     folder.scores.write_text("{}")
     for attempt in (lambda: clear_retrain(folder), lambda: retraining(folder).__enter__()):
         with pytest.raises(StudyError) as refused:
@@ -52,21 +52,21 @@ def test_another_process_is_named_and_nothing_is_deleted(folder, holder):
     assert folder.scores.exists()
 
 
-def test_a_killed_process_holds_nothing(folder, holder):
+def test_a_killed_process_frees_the_lock(folder, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with retraining(folder):
         assert f"process {os.getpid()}" in (folder.retrain / "driver.lock").read_text()
 
 
-def test_it_is_free_after_an_error(folder):
+def test_the_lock_is_free_after_an_error(folder):
     with pytest.raises(RuntimeError), retraining(folder):
         raise RuntimeError
     with retraining(folder):
         pass
 
 
-def test_clearing_leaves_the_lock_and_follows_no_link(folder, tmp_path_factory):
+def test_clearing_keeps_the_lock_and_follows_no_link(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "kept").touch()
     (folder.retrain / "attempt-0").mkdir(parents=True)

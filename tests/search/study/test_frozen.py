@@ -1,4 +1,4 @@
-"""A study's own experiment: what may change in it, and that the change lasts."""
+"""A study's own experiment: which settings may change, and that changes persist."""
 
 import contextlib
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyFolder:
-    """A study of which the hours are used up."""
+    """A study whose hours are used up."""
     file = tmp_path / "frozen.yaml"
     file.write_text(EXPERIMENT, encoding="utf-8")
     made = StudyFolder(tmp_path / "frozen")
@@ -45,7 +45,7 @@ def exhausted(folder: StudyFolder) -> bool:
     return Study.open(folder.root, read_only=True).budget_exhausted
 
 
-def test_a_larger_budget_reopens_the_study_and_stays(folder):
+def test_a_larger_budget_reopens_the_study(folder):
     before = folder.experiment.read_bytes()
     more = ["search.budget.hours=2", "search.trials=8", "search.finalists.count=2"]
     kept = keep_changes(folder, open_experiment(folder, more, changeable=RESUMABLE))
@@ -57,10 +57,10 @@ def test_a_larger_budget_reopens_the_study_and_stays(folder):
     assert not exhausted(folder)
     again = open_experiment(folder)
     assert (again.search.budget.hours, again.search.trials, again.search.finalists.count) == (2.0, 8, 2)
-    assert folder.experiment.read_bytes() == before, "frozen is frozen: the study has what changed"
+    assert folder.experiment.read_bytes() == before, "the frozen file stays as it is; the study has the changes"
 
 
-def test_each_change_is_recorded_with_its_time_and_the_latest_counts(folder):
+def test_changes_are_recorded_with_their_time(folder):
     for trials in (8, 6):
         keep_changes(folder, open_experiment(folder, [f"search.trials={trials}"], changeable=RESUMABLE))
     changes = recorded_changes(folder)
@@ -69,20 +69,20 @@ def test_each_change_is_recorded_with_its_time_and_the_latest_counts(folder):
     assert open_experiment(folder).search.trials == 6
 
 
-def test_a_relative_path_is_the_one_that_it_was_when_it_was_given(folder, tmp_path, monkeypatch):
+def test_a_relative_path_is_resolved_when_given(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keep_changes(folder, open_experiment(folder, ["store.root=cache"], changeable=RESUMABLE))
     monkeypatch.chdir("/")
     assert open_experiment(folder).store.root == tmp_path / "cache"
 
 
-def test_a_section_given_anew_is_kept_anew(folder):
+def test_a_replaced_section_is_stored(folder):
     keep_changes(folder, open_experiment(folder, ["search.budget={gpu_hours: 3}"], changeable=RESUMABLE))
     budget = open_experiment(folder).search.budget
     assert (budget.hours, budget.gpu_hours) == (None, 3.0)
 
 
-def test_resuming_without_changes_leaves_the_study_alone(folder):
+def test_resuming_without_changes_writes_nothing(folder):
     before = folder.log.read_bytes()
     assert keep_changes(folder, open_experiment(folder, changeable=RESUMABLE)) == ()
     assert keep_changes(folder, open_experiment(folder, ["search.trials=4"], changeable=RESUMABLE)) == ()
@@ -90,7 +90,7 @@ def test_resuming_without_changes_leaves_the_study_alone(folder):
     assert folder.log.read_bytes() == before
 
 
-def test_a_finished_study_is_so_until_something_changes(folder):
+def test_a_finished_study_stays_finished_until_a_change(folder):
     with Study.open(folder.root) as study:
         study.finish()
         assert study.is_finished
@@ -102,7 +102,7 @@ def test_a_finished_study_is_so_until_something_changes(folder):
 
 
 @pytest.mark.parametrize("torn", [b'\0\0\0"}\n', b"\xff\xfe{}\n", b"[1]\n"])
-def test_a_change_is_kept_over_what_a_power_cut_left(folder, torn):
+def test_a_change_is_recorded_after_a_torn_line(folder, torn):
     before = folder.log.read_bytes()
     folder.log.write_bytes(before + torn)
     keep_changes(folder, open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE))
@@ -111,7 +111,7 @@ def test_a_change_is_kept_over_what_a_power_cut_left(folder, torn):
     assert torn not in folder.log.read_bytes()
 
 
-def test_what_another_process_works_on_is_not_changed(folder):
+def test_a_study_in_use_is_not_changed(folder):
     larger = open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE)
     with Study.open(folder.root), pytest.raises(StudyError, match="is in use by process"):
         keep_changes(folder, larger)
@@ -128,13 +128,13 @@ def test_what_another_process_works_on_is_not_changed(folder):
         ("search.trials=9", RETRAINABLE),
     ],
 )
-def test_what_would_change_the_meaning_of_finished_trials_is_refused_by_name(folder, override, changeable):
+def test_changes_that_alter_finished_trials_are_refused(folder, override, changeable):
     path = override.partition("=")[0]
     with pytest.raises(StudyError, match=f"--set {override}: {path} cannot change in an existing study"):
         open_experiment(folder, [override], changeable=changeable)
 
 
-def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
+def test_a_moved_study_finds_its_policies(tmp_path):
     own = tmp_path / "strong.yaml"
     own.write_text("- HorizontalFlip: {}\n", encoding="utf-8")
     file = tmp_path / "frozen.yaml"
@@ -157,7 +157,7 @@ def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
     assert not [problem for problem in after.missing_files() if "no such file" in problem.message]
     assert after.tree["train"]["augment"]["policy"]["choice"] == ["none", str(moved.policies / name)]
     assert after.tree["retrain"]["augment"]["policy"] == str(moved.policies / name)
-    assert after.space == before.space, "what was proposed before stays within the space"
+    assert after.space == before.space, "earlier proposals stay within the space"
     assert keep_changes(moved, after) == ()
     (moved.policies / name).unlink()
     missing = [problem for problem in open_experiment(moved).missing_files() if "no such file" in problem.message]
@@ -165,12 +165,12 @@ def test_a_moved_study_finds_its_own_policies_and_keeps_its_values(tmp_path):
     assert str(made.policies / name) in missing[0].message
 
 
-def test_a_folder_without_a_study_is_named(tmp_path):
+def test_a_folder_without_a_study_is_an_error(tmp_path):
     with pytest.raises(StudyError, match="holds no study"):
         open_experiment(StudyFolder(tmp_path / "nothing"))
 
 
-def test_a_study_whose_file_says_judge_is_opened(folder: StudyFolder) -> None:
+def test_a_study_with_the_old_key_judge_is_opened(folder: StudyFolder) -> None:
     new = load(folder.experiment, ["data.holdout={fraction: 0.25}"])
     folder.experiment.write_text(new.resolved_yaml().replace("holdout:", "judge:"), encoding="utf-8")
     assert open_experiment(folder).data.holdout_fraction == 0.25
@@ -193,25 +193,25 @@ def _file(folder: StudyFolder, text: str = EXPERIMENT) -> Path:
         ("budget: {hours: 1.0}", "budget: {hours: 1.0}, max_concurrent: 2", ("search.max_concurrent=2",)),
     ],
 )
-def test_what_a_file_asks_for_since(folder, old: str, new: str, asked: tuple[str, ...]) -> None:
+def test_changes_in_the_users_file(folder, old: str, new: str, asked: tuple[str, ...]) -> None:
     assert changes_asked(folder, load(_file(folder, EXPERIMENT.replace(old, new)))) == asked
 
 
-def test_a_file_that_means_another_search_is_refused(folder) -> None:
+def test_a_file_of_another_search_is_refused(folder) -> None:
     text = EXPERIMENT.replace("epochs: 1", "epochs: 2").replace("trials: 4", "trials: 16")
     with pytest.raises(StudyError, match=r"other settings \(train\.stages: .*\): .*--replace"):
         changes_asked(folder, load(_file(folder, text)))
 
 
-def test_what_a_resume_raised_stays_where_the_file_did_not_change(folder) -> None:
-    """The same command, called again by a script, does not take back what its user gave by hand."""
+def test_changes_by_a_resume_stay(folder) -> None:
+    """Running the same command again, as a script does, does not undo changes that the user made by hand."""
     keep_changes(folder, open_experiment(folder, ["search.trials=64"], changeable=RESUMABLE))
     asked = changes_asked(folder, load(_file(folder)))
     assert asked == ()
     assert open_experiment(folder, asked, changeable=RESUMABLE).search.trials == 64
 
 
-def test_a_recording_is_no_search(folder) -> None:
+def test_a_recording_is_not_a_search(folder) -> None:
     with Study.open(folder.root) as study:
         study.set_recording()
     with pytest.raises(StudyError, match="a recording or a recipe"):

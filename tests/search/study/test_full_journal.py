@@ -1,4 +1,4 @@
-"""The study's own journal on a full disk: what was acknowledged is there, and nothing of what was not."""
+"""The study's journal on a full disk: acknowledged entries are there, and nothing of failed ones."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ with Study.open(root) as again:
 """
 
 
-def test_a_write_without_room_leaves_nothing_and_the_next_one_is_whole(tmp_path: Path) -> None:
+def test_a_write_to_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     told, value, kept = run_on_a_small_disk(SCRIPT, tmp_path, size="1m").splitlines()
     assert told == (
         f"{tmp_path / 'study' / 'study.log'}: no room left on its disk (No space left on device; 0.0 MB free):"

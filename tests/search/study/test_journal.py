@@ -1,4 +1,4 @@
-"""The journal's own guarantees: whole appends, repair, one writer who is named."""
+"""Guarantees of the journal: atomic appends, repair, and one writer, named in the lock."""
 
 import errno
 import fcntl
@@ -34,9 +34,7 @@ def holder_text(folder: Path) -> str:
     return (folder / LOCK_NAME).read_text(encoding="utf-8")
 
 
-def test_a_failed_append_leaves_nothing_and_the_next_one_is_whole(
-    tmp_path: Path, storage: StudyStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_append_leaves_nothing(tmp_path: Path, storage: StudyStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "study.log"
     before = log.read_bytes()
     real = os.fsync
@@ -55,10 +53,10 @@ def test_a_failed_append_leaves_nothing_and_the_next_one_is_whole(
     assert StudyStorage.open(tmp_path, read_only=True).get_value("kept") == 2
 
 
-def test_what_was_acknowledged_is_on_the_disk(
+def test_acknowledged_appends_are_on_disk(
     storage: StudyStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Power loss cannot be had in a test; that each append ends with an fsync of all its bytes can."""
+    """A test cannot cut the power, but it can check that each append ends with an fsync of all its bytes."""
     synced: list[int] = []
     real = os.fsync
 
@@ -86,11 +84,11 @@ TORN = [
     b"{}\n",
     b"7\n",
 ]
-"""What a killed writer or a power cut leaves of an append; no newline is certain to be the last that is written."""
+"""Remains of an append after a kill or a power cut. The newline is not certain to be written last."""
 
 
 @pytest.mark.parametrize("torn", TORN)
-def test_an_unfinished_append_is_cut_and_no_more(tmp_path: Path, storage: StudyStorage, torn: bytes) -> None:
+def test_only_an_unfinished_append_is_cut(tmp_path: Path, storage: StudyStorage, torn: bytes) -> None:
     storage.set_value("kept", 1)
     storage.close()
     log = tmp_path / "study.log"
@@ -102,9 +100,7 @@ def test_an_unfinished_append_is_cut_and_no_more(tmp_path: Path, storage: StudyS
 
 
 @pytest.mark.parametrize("torn", TORN)
-def test_a_reader_sees_all_but_an_unfinished_append_and_changes_nothing(
-    tmp_path: Path, storage: StudyStorage, torn: bytes
-) -> None:
+def test_a_reader_ignores_an_unfinished_append(tmp_path: Path, storage: StudyStorage, torn: bytes) -> None:
     storage.set_value("kept", 1)
     storage.close()
     log = tmp_path / "study.log"
@@ -118,19 +114,17 @@ def test_a_reader_sees_all_but_an_unfinished_append_and_changes_nothing(
     writer.set_value("kept", 2)
     writer.close()
     reader.load()  # what Optuna reads on at
-    assert reader.get_value("kept") == 2, "it goes on where it stopped, past what was cut"
+    assert reader.get_value("kept") == 2, "it continues where it stopped, after the cut line"
     assert log.read_bytes().startswith(before)
 
 
-def test_an_empty_journal_is_left_alone(tmp_path: Path) -> None:
+def test_an_empty_journal_is_not_changed(tmp_path: Path) -> None:
     create_journal(tmp_path / "study.log")
     assert cut_torn_line(tmp_path / "study.log") == 0
 
 
 @pytest.mark.parametrize("damage", [b"no json\n", b'{"op_code":4}\n', b"\xff\xfe\n", b"[]\n"])
-def test_a_line_damaged_in_the_middle_is_told_and_nothing_is_cut(
-    tmp_path: Path, storage: StudyStorage, damage: bytes
-) -> None:
+def test_damage_before_the_last_line_is_an_error(tmp_path: Path, storage: StudyStorage, damage: bytes) -> None:
     storage.set_value("a", 1)
     storage.close()
     log = tmp_path / "study.log"
@@ -141,10 +135,10 @@ def test_a_line_damaged_in_the_middle_is_told_and_nothing_is_cut(
         with pytest.raises(StudyError, match=r"study\.log.*: damaged .*put back a copy"):
             StudyStorage.open(tmp_path, read_only=read_only)
     assert log.read_bytes() == content
-    assert not is_held(tmp_path), "a failed opening holds nothing"
+    assert not is_held(tmp_path), "a failed open releases the lock"
 
 
-def test_a_damaged_line_has_its_number(tmp_path: Path, storage: StudyStorage) -> None:
+def test_a_damaged_line_is_reported_with_its_number(tmp_path: Path, storage: StudyStorage) -> None:
     storage.close()
     log = tmp_path / "study.log"
     lines = log.read_bytes().splitlines(keepends=True)
@@ -153,7 +147,7 @@ def test_a_damaged_line_has_its_number(tmp_path: Path, storage: StudyStorage) ->
         open_journal(log)
 
 
-def test_the_lock_names_its_holder_until_it_ends(tmp_path: Path) -> None:
+def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     lock = WriterLock.acquire(tmp_path)
     assert holder_text(tmp_path) == f"process {os.getpid()} on {HERE}\n"
@@ -176,7 +170,7 @@ time.sleep(600)
 """
 
 
-def test_the_name_of_a_killed_holder_locks_no_one_out(tmp_path: Path) -> None:
+def test_the_name_of_a_killed_holder_blocks_no_process(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -189,13 +183,13 @@ def test_the_name_of_a_killed_holder_locks_no_one_out(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert holder_text(tmp_path) == f"process {process.pid} on {HERE}\n", "it had no time to wipe its name out"
+    assert holder_text(tmp_path) == f"process {process.pid} on {HERE}\n", "it had no time to clear its name"
     assert not is_held(tmp_path)
     WriterLock.acquire(tmp_path).release()
 
 
-def test_a_stale_name_is_never_given_as_the_holders(tmp_path: Path) -> None:
-    """Between taking the lock and writing its name, a driver has its dead predecessor's name in the file."""
+def test_a_stale_name_is_never_reported_as_the_holder(tmp_path: Path) -> None:
+    """Between taking the lock and writing its name, the file names the driver's dead predecessor."""
     (tmp_path / LOCK_NAME).write_text("", encoding="utf-8")
     with (tmp_path / LOCK_NAME).open("a+") as slow:
         fcntl.flock(slow, fcntl.LOCK_EX)
@@ -203,7 +197,7 @@ def test_a_stale_name_is_never_given_as_the_holders(tmp_path: Path) -> None:
             WriterLock.acquire(tmp_path)
 
 
-def test_a_look_at_the_lock_keeps_no_driver_out(tmp_path: Path) -> None:
+def test_checking_the_lock_blocks_no_driver(tmp_path: Path) -> None:
     import threading
 
     WriterLock.acquire(tmp_path).release()
@@ -213,9 +207,7 @@ def test_a_look_at_the_lock_keeps_no_driver_out(tmp_path: Path) -> None:
         WriterLock.acquire(tmp_path).release()
 
 
-def test_a_last_driver_on_another_host_that_did_not_end_well_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unclean_exit_on_another_host_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / LOCK_NAME).write_text("process 7 on elsewhere\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING, "search.study.journal"):
         WriterLock.acquire(tmp_path).release()
@@ -225,30 +217,30 @@ def test_a_last_driver_on_another_host_that_did_not_end_well_is_warned_of(
     ]
 
 
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(StudyError, match=r"its file system has no locks \(No locks available\)"):
         WriterLock.acquire(tmp_path)
-    assert is_held(tmp_path), "nothing is known: what is recorded as running is shown so"
+    assert is_held(tmp_path), "unknown: trials recorded as running are shown as running"
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="absent cannot be written to: No such file"):
         WriterLock.acquire(tmp_path / "absent")
 
 
 def two_epochs(folder: Path) -> Path:
-    """A journal of a few lines, closed; its path."""
+    """The path of a closed journal of a few lines."""
     with Study.create(folder, "cars") as study:
         for value in (1, 2, 3):
             study.set_value("n", value)
     return folder / "study.log"
 
 
-def test_each_line_carries_a_checksum_that_optuna_ignores(tmp_path: Path) -> None:
+def test_each_line_has_a_checksum_that_optuna_ignores(tmp_path: Path) -> None:
     log = two_epochs(tmp_path)
     entries = [json.loads(line) for line in log.read_bytes().splitlines()]
     assert all(list(entry)[-1] == "check" and len(entry["check"]) == 16 for entry in entries)
@@ -257,7 +249,7 @@ def test_each_line_carries_a_checksum_that_optuna_ignores(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("removed", [0, 2])
-def test_a_line_that_was_taken_out_is_missed(tmp_path: Path, removed: int) -> None:
+def test_a_removed_line_is_detected(tmp_path: Path, removed: int) -> None:
     log = two_epochs(tmp_path)
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
@@ -265,7 +257,7 @@ def test_a_line_that_was_taken_out_is_missed(tmp_path: Path, removed: int) -> No
         Study.open(tmp_path)
 
 
-def test_lines_in_another_order_are_noticed(tmp_path: Path) -> None:
+def test_reordered_lines_are_detected(tmp_path: Path) -> None:
     log = two_epochs(tmp_path)
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
@@ -273,7 +265,7 @@ def test_lines_in_another_order_are_noticed(tmp_path: Path) -> None:
         Study.open(tmp_path)
 
 
-def test_what_optuna_adds_is_read_and_covered_by_the_next_line(tmp_path: Path) -> None:
+def test_lines_of_optuna_are_covered_by_the_next_checksum(tmp_path: Path) -> None:
     log = two_epochs(tmp_path)
     with Study.open(tmp_path) as study:
         study.set_value("n", 4)
@@ -291,13 +283,13 @@ def test_what_optuna_adds_is_read_and_covered_by_the_next_line(tmp_path: Path) -
 
 
 def without_checksums(log: Path) -> bytes:
-    """As the version before wrote the same."""
+    """The same journal as an older version wrote it, without checksums."""
     entries = [json.loads(line) for line in log.read_bytes().splitlines()]
     bare = [{key: value for key, value in entry.items() if key != "check"} for entry in entries]
     return b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in bare)
 
 
-def test_a_journal_of_before_is_read_and_guarded_from_its_next_line_on(tmp_path: Path) -> None:
+def test_a_journal_without_checksums_gets_them_from_its_next_line(tmp_path: Path) -> None:
     log = two_epochs(tmp_path)
     log.write_bytes(without_checksums(log))
     old = log.read_bytes()
@@ -311,9 +303,7 @@ def test_a_journal_of_before_is_read_and_guarded_from_its_next_line_on(tmp_path:
         Study.open(tmp_path)
 
 
-def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_without_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_last_line_is_cut_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = two_epochs(tmp_path)
     whole = log.read_bytes()
     last = len(whole.splitlines())
@@ -322,8 +312,8 @@ def test_a_damaged_last_line_is_told_of_and_cut_and_a_killed_writers_is_cut_with
         assert Study.open(tmp_path, read_only=True).get_value("n") == 2
         Study.open(tmp_path).close()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("search.study.journal")] == [
-        f"{log}, line {last}: damaged, and left out as the last one: the next 'carsearch resume' cuts it off",
-        f"{log}, line {last}: damaged, as by a power cut or a failing disk, and cut off as the last one: what it"
+        f"{log}, line {last}: the last line is damaged and ignored: the next 'carsearch resume' cuts it off",
+        f"{log}, line {last}: the last line was damaged, as by a power cut or a failing disk, and is cut off: what it"
         " recorded will be done again",
     ]
     caplog.clear()

@@ -51,7 +51,7 @@ def started(study: Study, *, rate: float = 1e-3, stop_after_stage: int = 0, is_b
 
 
 def train(study: Study, number: int, *stages: list[float]) -> None:
-    """Reports those epochs of whole stages that the study does not have yet."""
+    """Reports the epochs of whole stages that the study does not have yet."""
     for report in climb(*stages)[study.record(number).fidelity :]:
         study.report(number, report)
 
@@ -62,7 +62,7 @@ def reopened(study: Study, folder: Path) -> Study:
 
 
 def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    """As anybody with Optuna reads the file, without a word of ours."""
+    """Reads the file with Optuna alone."""
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
     return optuna.load_study(study_name="cars", storage=storage).trials
 
@@ -91,7 +91,7 @@ def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
     assert record.params == {RATE: 1e-3}
 
 
-def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
+def test_the_next_process_reads_all_records(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study, is_baseline=True), [0.5, 0.625])
     study.pause(0)
@@ -116,7 +116,7 @@ def test_what_was_recorded_is_there_for_the_next_process(folder: Path):
     study.close()
 
 
-def test_a_repeat_is_remembered_as_one(folder: Path):
+def test_a_repeat_is_stored_as_one(folder: Path):
     study = Study.create(folder, "cars")
     finalist = started(study, stop_after_stage=2)
     train(study, finalist, [0.5], [0.5], [0.75])
@@ -136,7 +136,7 @@ def test_a_repeat_is_remembered_as_one(folder: Path):
     study.close()
 
 
-def test_carrying_counts_the_trials_without_the_repeats(folder: Path):
+def test_run_to_end_counts_trials_without_repeats(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study)
         study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
@@ -146,7 +146,7 @@ def test_carrying_counts_the_trials_without_the_repeats(folder: Path):
         assert study.record(number).run_to_end_at == 1
 
 
-def test_a_budget_is_exhausted_in_two_steps_and_more_of_it_undoes_both(folder: Path):
+def test_a_larger_budget_undoes_both_steps_of_exhaustion(folder: Path):
     with Study.create(folder, "cars") as study:
         assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
         study.set_budget_exhausted()
@@ -157,7 +157,7 @@ def test_a_budget_is_exhausted_in_two_steps_and_more_of_it_undoes_both(folder: P
         assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
 
 
-def test_an_epoch_counts_once_and_fidelity_never_goes_back(folder: Path):
+def test_an_epoch_counts_once(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study)
         first = epoch_report(1, accuracy=0.5)
@@ -171,7 +171,7 @@ def test_an_epoch_counts_once_and_fidelity_never_goes_back(folder: Path):
     assert optuna_trials(folder)[0].intermediate_values == {1: 0.5, 2: 0.25}
 
 
-def test_what_is_lost_is_taken_back_and_what_is_trained_in_its_place_counts(folder: Path):
+def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path):
     study = Study.create(folder, "cars")
     number = started(study)
     train(study, number, [0.5, 0.625, 0.75])
@@ -182,11 +182,11 @@ def test_what_is_lost_is_taken_back_and_what_is_trained_in_its_place_counts(fold
     study.fall_back(number, 1)
     assert study.record(number).reports == (kept,)
     assert (study.record(number).rung, study.record(number).best_rank) == (None, kept.rank)
-    assert study.record(number).fallbacks == (1,), "what was not there is not lost"
+    assert study.record(number).fallbacks == (1,), "an epoch that was not recorded cannot be lost"
     again = epoch_report(2, accuracy=0.25, ended=True)
     assert study.report(number, again)
     study = reopened(study, folder)
-    assert study.record(number).reports == (kept, again), "epoch 3 was of a training that is gone"
+    assert study.record(number).reports == (kept, again), "epoch 3 belonged to the lost training"
     study.fall_back(number, 0)
     assert study.record(number).reports == ()
     for report in climb([0.125], [0.375]):
@@ -199,7 +199,7 @@ def test_what_is_lost_is_taken_back_and_what_is_trained_in_its_place_counts(fold
     study.close()
 
 
-def test_deaths_count_only_until_the_trial_gets_on(folder: Path):
+def test_deaths_count_until_the_trial_makes_progress(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study)
         for _ in range(2):
@@ -210,7 +210,7 @@ def test_deaths_count_only_until_the_trial_gets_on(folder: Path):
         assert (study.record(number).restarts, study.record(number).deaths) == (0, (0, 0))
 
 
-def test_what_was_running_is_resumed_and_what_had_arrived_has_arrived(folder: Path):
+def test_running_trials_are_resumed_unless_they_reached_their_rung(folder: Path):
     study = Study.create(folder, "cars")
     middle, rung, end, untouched = (started(study, stop_after_stage=stop) for stop in (0, 0, 2, 0))
     study.report(middle, epoch_report(1))
@@ -223,7 +223,7 @@ def test_what_was_running_is_resumed_and_what_had_arrived_has_arrived(folder: Pa
     study.close()
 
 
-def test_optuna_sees_each_state_for_what_it_is(folder: Path):
+def test_states_as_seen_by_optuna(folder: Path):
     with Study.create(folder, "cars") as study:
         complete, paused, infeasible, failed, waiting = (started(study, stop_after_stage=2) for _ in range(5))
         train(study, complete, [0.5], [0.75], [0.625])
@@ -249,7 +249,7 @@ def test_optuna_sees_each_state_for_what_it_is(folder: Path):
     assert [trial.constraints for trial in seen[1:3]] == [{}, {"infeasible": 1.0}]
 
 
-def test_a_failure_may_be_taken_back_while_the_search_is_not_over(folder: Path):
+def test_a_failure_can_be_retried_before_the_search_is_over(folder: Path):
     study = Study.create(folder, "cars")
     baseline, infeasible = started(study, is_baseline=True), started(study)
     study.interrupt(baseline, "killed")
@@ -258,14 +258,14 @@ def test_a_failure_may_be_taken_back_while_the_search_is_not_over(folder: Path):
     study.fail(infeasible, "diverged", infeasible=True)
     study = reopened(study, folder)
     assert optuna_trials(folder)[0].state is OptunaState.RUNNING, "its end is not final yet"
-    assert [study.try_again(number) for number in (baseline, infeasible)] == [True, False]
+    assert [study.retry(number) for number in (baseline, infeasible)] == [True, False]
 
     study = reopened(study, folder)
     record = study.record(baseline)
     assert (record.state, record.cause, record.traceback) == (TrialState.WAITING, "a bug", None)
     assert (record.attempts, record.deaths, record.is_baseline) == (2, (), True)
     with pytest.raises(StudyError, match="trial 0 is WAITING, expected FAIL"):
-        study.try_again(baseline)
+        study.retry(baseline)
     study.start_segment(baseline, 2)
     train(study, baseline, [0.5], [0.5], [0.75])
     study.complete(baseline)
@@ -273,7 +273,7 @@ def test_a_failure_may_be_taken_back_while_the_search_is_not_over(folder: Path):
     assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
 
 
-def test_a_trial_that_failed_in_its_second_epoch_goes_on_after_the_first(folder: Path):
+def test_a_retried_trial_continues_after_its_last_epoch(folder: Path):
     study = Study.create(folder, "cars")
     number = started(study)
     study.report(number, epoch_report(1, accuracy=0.5))
@@ -281,7 +281,7 @@ def test_a_trial_that_failed_in_its_second_epoch_goes_on_after_the_first(folder:
     study.start_segment(number, 0)
     study.fail(number, "a bug", infeasible=False)
     study = reopened(study, folder)
-    assert study.try_again(number)
+    assert study.retry(number)
     assert (study.record(number).fidelity, study.record(number).deaths) == (1, ())
     study.start_segment(number, 0)
     study.report(number, epoch_report(2, accuracy=0.75, ended=True))
@@ -298,7 +298,7 @@ def test_a_failure_is_final_once_the_search_is_over(folder: Path):
         study.finish()
         assert optuna_trials(folder)[0].state is OptunaState.FAIL
         started(study)
-        assert not study.try_again(0), "Optuna reopens none"
+        assert not study.retry(0), "Optuna cannot reopen trials"
 
 
 def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
@@ -313,7 +313,7 @@ def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
     study.close()
 
 
-def test_a_value_outside_of_its_domain_is_in_our_record_alone(folder: Path):
+def test_a_value_outside_its_domain_is_only_in_our_record(folder: Path):
     space = Space(
         {"rate": Parameter(RATE, LogUniform(1e-5, 1e-1), ()), "size": Parameter("train.size", Choice((32, 64)), ())}
     )
@@ -323,7 +323,7 @@ def test_a_value_outside_of_its_domain_is_in_our_record_alone(folder: Path):
     assert optuna_trials(folder)[0].params == {"train.size": 64}
 
 
-def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder: Path):
+def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path):
     with Study.create(folder, "cars") as study:
         number = started(study, stop_after_stage=2)
         for report in climb([0.5], [0.5], [0.5]):
@@ -336,14 +336,14 @@ def test_a_trial_without_any_finite_epoch_is_not_complete_but_infeasible(folder:
     ("act", "message"),
     [
         (lambda study: study.pause(0), "cannot pause after epoch 1"),
-        (lambda study: study.complete(0), "stage 0 of 3 is to come"),
+        (lambda study: study.complete(0), "it has yet to train stage 0 of 3"),
         (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
         (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
         (lambda study: study.record(1), "no trial 1: the study has 1"),
         (lambda study: study.config(-1), "no trial -1"),
     ],
 )
-def test_what_cannot_be_is_refused(folder: Path, act: Callable[[Study], object], message: str):
+def test_impossible_changes_are_refused(folder: Path, act: Callable[[Study], object], message: str):
     with Study.create(folder, "cars") as study:
         study.report(started(study), epoch_report(1))
         before = study.records()
@@ -352,7 +352,7 @@ def test_what_cannot_be_is_refused(folder: Path, act: Callable[[Study], object],
         assert study.records() == before
 
 
-def test_missing_and_existing_studies_are_named(folder: Path):
+def test_missing_and_existing_studies_are_errors(folder: Path):
     with pytest.raises(StudyError, match=r"no study in .*cars: expected study\.log"):
         Study.open(folder)
     Study.create(folder, "cars").close()
@@ -379,7 +379,7 @@ def test_a_study_may_be_moved(folder: Path):
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"op_code":8,"worker_id":"x","trial_id":0,"user_attr":{"sta', b'{"op_code"'])
-def test_a_torn_last_line_is_cut_and_the_file_stays_good(folder: Path, torn: bytes):
+def test_a_torn_last_line_is_cut(folder: Path, torn: bytes):
     study = Study.create(folder, "cars")
     study.report(started(study), epoch_report(1))
     before = study.records()
@@ -399,7 +399,7 @@ def test_a_torn_last_line_is_cut_and_the_file_stays_good(folder: Path, torn: byt
 
 @given(st.integers(min_value=1, max_value=4000))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_cut_anywhere_the_study_opens_as_it_was_some_time_before(tmp_path: Path, lost_bytes: int):
+def test_a_study_cut_at_any_byte_opens_in_an_earlier_state(tmp_path: Path, lost_bytes: int):
     folder = tmp_path / f"cut-{lost_bytes}-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
     study = Study.create(folder, "cars")
@@ -418,7 +418,7 @@ def test_cut_anywhere_the_study_opens_as_it_was_some_time_before(tmp_path: Path,
         assert all(record.state in (TrialState.WAITING, TrialState.COMPLETE) for record in study.records())
 
 
-def test_a_state_that_did_not_reach_optuna_is_told_again(folder: Path):
+def test_a_state_that_did_not_reach_optuna_is_told_on_opening(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study, stop_after_stage=2), [0.5], [0.5], [0.75])
     study.complete(0)
@@ -450,7 +450,7 @@ WRITER = """
 
 @pytest.fixture
 def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that creates the study and writes to it without end."""
+    """Another process that creates the study and keeps writing to it."""
     script = textwrap.dedent(WRITER).format(root=str(ROOT), folder=str(folder))
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -460,14 +460,14 @@ def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
-def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path, writer: subprocess.Popen[str]):
+def test_a_second_writer_is_refused(folder: Path, writer: subprocess.Popen[str]):
     assert writer.stdout.readline() == "open\n"
     recorded = [int(writer.stdout.readline()) for _ in range(5)]
     with pytest.raises(StudyError, match=f"in use by process {writer.pid} on {os.uname().nodename}"):
         Study.open(folder)
     with Study.open(folder, read_only=True) as reader:
         assert len(reader.records()) >= 5
-        with pytest.raises(StudyError, match="open for reading"):
+        with pytest.raises(StudyError, match="is read-only or closed"):
             reader.set_elapsed_s(1.0)
     writer.kill()
     recorded += [int(line) for line in writer.stdout]
@@ -479,7 +479,7 @@ def test_a_second_writer_is_refused_and_a_killed_one_loses_nothing(folder: Path,
 
 @given(st.randoms(), st.integers(3, 6))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_rebuilt_study_decides_as_the_one_that_was_lost(tmp_path_factory, chance: Random, trials: int):
+def test_a_reopened_study_decides_like_the_lost_one(tmp_path_factory, chance: Random, trials: int):
     folder = tmp_path_factory.mktemp("study")
     study = Study.create(folder, "cars")
     ladder = Ladder(2)

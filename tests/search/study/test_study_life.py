@@ -1,4 +1,4 @@
-"""A study's whole life at random, then a power cut at any byte of its journal: what opens again is what was there."""
+"""Random studies, cut at any byte of their journal as by a power cut: each opens in a state that it had."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ State = tuple[tuple[object, ...], ...]
 
 STEPS = 25
 CUTS = 12
-"""Random bytes at which each life is cut, beside the end of every line."""
+"""Number of random bytes at which each journal is cut, besides the end of every line."""
 
 
 def a_trial(study: Study, chance: Random) -> None:
@@ -78,7 +78,7 @@ def failed(study: Study, number: int) -> None:
 def a_second_try(study: Study, chance: Random) -> None:
     record = one(study, chance, TrialState.FAIL)
     if record is not None:
-        study.try_again(record.number)
+        study.retry(record.number)
 
 
 def a_value(study: Study, chance: Random) -> None:
@@ -100,7 +100,7 @@ ACTS: tuple[Act, ...] = (a_trial, a_hand_out, an_epoch, an_epoch, an_epoch, a_fa
 
 
 def state_of(study: Study) -> State:
-    """All that policy and budget are asked from; the records as text, for NaN is not equal to itself."""
+    """All that policy and budget depend on. Records are text, since NaN is not equal to itself."""
     values = (study.elapsed_s, study.budget_exhausted, study.finals_exhausted, study.is_finished)
     changes = tuple(str(change) for change in study.changes)
     configs = tuple(study.config(record.number) for record in study.records())
@@ -108,7 +108,7 @@ def state_of(study: Study) -> State:
 
 
 def live(folder: Path, chance: Random) -> list[tuple[int, State]]:
-    """A life of `STEPS` acts and its end: (bytes of the journal, state) after each."""
+    """`STEPS` random actions and the end of a study: (bytes of the journal, state) after each."""
     log = folder / "study.log"
     with Study.create(folder, "cars") as study:
         states = [(log.stat().st_size, state_of(study))]
@@ -123,7 +123,7 @@ def live(folder: Path, chance: Random) -> list[tuple[int, State]]:
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_cut_at_any_byte_a_study_opens_as_it_was(tmp_path_factory, chance: Random) -> None:
+def test_a_random_study_cut_at_any_byte_opens(tmp_path_factory, chance: Random) -> None:
     folder = tmp_path_factory.mktemp("life")
     states = live(folder, chance)
     log = folder / "study.log"
@@ -132,14 +132,14 @@ def test_cut_at_any_byte_a_study_opens_as_it_was(tmp_path_factory, chance: Rando
     lines = [at + 1 for at in range(born, len(content)) if content[at : at + 1] == b"\n"]
     for cut in sorted({born, *lines, *(chance.randint(born, len(content)) for _ in range(CUTS))}):
         log.write_bytes(content[:cut])
-        (folder / "study.log.lock").touch()  # a process that died in an append held its lock
+        (folder / "study.log.lock").touch()  # a process that died while appending held its lock
         acknowledged = max(step for step, (size, _) in enumerate(states) if size <= cut)
         found = state_of(Study.open(folder, read_only=True))
         before, after = states[acknowledged][1], states[min(acknowledged + 1, len(states) - 1)][1]
         assert found in (before, after) or is_between(found, before, after), f"cut at byte {cut} of {len(content)}"
         with Study.open(folder) as study:
             if not study.is_finished:
-                assert state_of(study) == found, "repairs change nothing of ours"
+                assert state_of(study) == found, "repairs do not change our state"
             study.interrupt_running()
             assert TrialState.RUNNING not in {record.state for record in study.records()}
             kept = state_of(study)
@@ -148,7 +148,7 @@ def test_cut_at_any_byte_a_study_opens_as_it_was(tmp_path_factory, chance: Rando
 
 
 def is_between(found: State, before: State, after: State) -> bool:
-    """Of an act of several writes some were made: each trial, and each value, is as before the act or as after it."""
+    """True after a part of an action's writes: each trial and each value is as before or as after the action."""
     parts = zip(found, before, after, strict=True)
     return all(part in (old, new) or (len(part) == len(old) == len(new) and _mixed(part, old, new))
                for part, old, new in parts)  # fmt: skip

@@ -21,7 +21,7 @@ from carcls.errors import (
 )
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
-from search.driver.disk_room import CheckpointRoom
+from search.driver.disk_room import DiskRoom
 from search.experiment.settings import CheckpointSettings
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
@@ -145,7 +145,7 @@ def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_start
     ended = climb([0.25, 0.5])
     trials = [replace(trial(number, TrialState.PAUSED, climb([0.5, 0.75])), is_baseline=False) for number in range(3)]
     trials.append(replace(trial(3, TrialState.PAUSED, ended), is_baseline=False))
-    CheckpointRoom(study, CheckpointSettings(quota_gb=1e-9), Ladder(4)).keep_quota(trials)
+    DiskRoom(study, CheckpointSettings(quota_gb=1e-9), Ladder(4)).keep_quota(trials)
 
     assert not list(study.trial(3).rglob("*.npz"))
     assert _resumable(segment, study, outbox) is None

@@ -51,7 +51,7 @@ def test_an_epochs_probabilities_come_with_it() -> None:
     [
         *(Outcome(kind) for kind in ("ended", "infeasible", "failed", "killed")),
         Outcome("failed", "DataError: a/b.jpg: 'x' / \"y\"\tü"),
-        Outcome("out_of_memory", "no room", stage=1, refusal={"place": {"device": "CPU"}, "photos": 4}),
+        Outcome("out_of_memory", "no room", stage=1, oom_record={"place": {"device": "CPU"}, "photos": 4}),
         Fallback(epoch=2, stage=1),
         Notice(20, "node: built\tü"),
         Result('{"accuracy": 0.5}'),

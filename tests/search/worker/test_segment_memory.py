@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from carcls.config import TrainConfig
-from search.policy.oom import Place, Refusal
+from search.policy.oom import OomKey, OomRecord
 from search.worker import segment_memory, supervisor
 from search.worker.segment import Fallback, Outcome, Segment, from_wire
 from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
@@ -24,7 +24,7 @@ HERE = "CPU, 512 MiB"
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
     monkeypatch.setattr(segment_memory, "memory_device", lambda _share, _gpu: HERE)
-    known = [Refusal(Place.of(CONFIG, 1, HERE), 8), Refusal(Place.of(CONFIG, 0, "CPU, 1 MiB"), 2)]
+    known = [OomRecord(OomKey.of(CONFIG, 1, HERE), 8), OomRecord(OomKey.of(CONFIG, 0, "CPU, 1 MiB"), 2)]
     return Segment(
         study="/results/tiny",
         number=3,
@@ -38,7 +38,7 @@ def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
         threads=1,
         gpu_share=None,
         deterministic=True,
-        refusals=[refusal.to_json() for refusal in known],
+        oom_records=[refusal.to_json() for refusal in known],
     )
 
 
@@ -50,18 +50,18 @@ def test_a_worker_starts_with_what_fits_on_its_own_device(segment: Segment) -> N
 
 def test_what_is_known_to_have_no_room_here_is_not_tried_again(segment: Segment) -> None:
     assert known_out_of_memory(with_micro_batches(segment)) is None
-    once = Refusal(Place.of(CONFIG, 1, HERE), 1)
-    again = with_micro_batches(replace(segment, refusals=[*segment.refusals, once.to_json()]))
+    once = OomRecord(OomKey.of(CONFIG, 1, HERE), 1)
+    again = with_micro_batches(replace(segment, oom_records=[*segment.oom_records, once.to_json()]))
     assert (known_out_of_memory(again), again.micro_batch) == (None, [None, 1]), "the fewest are tried once more"
     one = replace(once, tries=2)
-    hopeless = with_micro_batches(replace(segment, refusals=[*segment.refusals, one.to_json()]))
+    hopeless = with_micro_batches(replace(segment, oom_records=[*segment.oom_records, one.to_json()]))
     outcome = known_out_of_memory(hopeless)
     assert outcome == Outcome(
         "out_of_memory",
         "stage 'half': not tried, because 1 photos at once had no room on CPU, 512 MiB in 2 earlier tries,"
         " and fewer cannot train it",
         stage=1,
-        refusal=one.to_json(),
+        oom_record=one.to_json(),
     )
     assert known_out_of_memory(replace(hopeless, stop_after_stage=0)) is None, "it does not come to that stage"
     assert known_out_of_memory(replace(hopeless, device="CPU, 1024 MiB")) is None
@@ -73,10 +73,10 @@ def test_the_actor_starts_no_process_for_it(segment: Segment, monkeypatch: pytes
     monkeypatch.setattr(supervisor, "segment_messages", lambda *_args, **_options: pytest.fail("a process was started"))
     told_to_tune: list[dict[str, str]] = []
     monkeypatch.setattr(trial.tune, "report", told_to_tune.append)
-    one = Refusal(Place.of(CONFIG, 0, HERE), 1, tries=2)
-    trial.run_segment({"segment": replace(segment, refusals=[one.to_json()]).to_json()})
+    one = OomRecord(OomKey.of(CONFIG, 0, HERE), 1, tries=2)
+    trial.run_segment({"segment": replace(segment, oom_records=[one.to_json()]).to_json()})
     assert [from_wire(message) for message in told_to_tune] == [
-        known_out_of_memory(with_micro_batches(replace(segment, refusals=[one.to_json()])))
+        known_out_of_memory(with_micro_batches(replace(segment, oom_records=[one.to_json()])))
     ]
 
 
@@ -90,17 +90,20 @@ def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
     memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
     outcome = told(memory, Outcome("out_of_memory", "no room", stage=1))
     assert outcome == Outcome(
-        "out_of_memory", "no room", stage=1, refusal=Refusal(Place.of(CONFIG, 1, HERE), 4).to_json()
+        "out_of_memory", "no room", stage=1, oom_record=OomRecord(OomKey.of(CONFIG, 1, HERE), 4).to_json()
     )
     whole = told(memory, Outcome("out_of_memory", "no room", stage=0))
-    assert whole.refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
+    assert whole.oom_record == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
 
 
 def test_it_is_told_with_the_tries_that_were_known_when_it_began(segment: Segment) -> None:
-    once = Refusal(Place.of(CONFIG, 1, HERE), 1)
-    memory = OutOfMemoryDetector(with_micro_batches(replace(segment, refusals=[once.to_json()])), kills_before=0)
-    assert told(memory, Outcome("out_of_memory", stage=1)).refusal == replace(once, tries=2).to_json()
-    assert told(memory, Outcome("out_of_memory", stage=0)).refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
+    once = OomRecord(OomKey.of(CONFIG, 1, HERE), 1)
+    memory = OutOfMemoryDetector(with_micro_batches(replace(segment, oom_records=[once.to_json()])), kills_before=0)
+    assert told(memory, Outcome("out_of_memory", stage=1)).oom_record == replace(once, tries=2).to_json()
+    assert (
+        told(memory, Outcome("out_of_memory", stage=0)).oom_record
+        == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
+    )
 
 
 def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: Segment) -> None:
@@ -129,7 +132,7 @@ def test_only_the_kernels_own_kill_is_taken_for_want_of_memory(
     outcome = told(OutOfMemoryDetector(with_micro_batches(segment), kills[0]), Outcome("killed", "died"), exit_code)
     assert outcome.kind == kind
     if kind == "out_of_memory":
-        assert outcome.refusal == Refusal(Place.of(CONFIG, 0, HERE), 32).to_json()
+        assert outcome.oom_record == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
         assert outcome.cause == "died: killed by the system, which ran out of memory"
     else:
         assert outcome == Outcome("killed", "died")
