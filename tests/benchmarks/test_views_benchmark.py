@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.views import OutOfFold, chosen_rows, gain_rows, measured, sets_of, write
+from benchmarks.views import OutOfFold, chosen_rows, gain_rows, measured, saved_rows, sets_of, write
 from carcls.inference.tta import PLAIN
 from carcls.inference.view_priors import RecordedStudy, priors_of
 
@@ -38,6 +38,8 @@ def test_views_are_chosen_by_the_other_data_sets_and_the_photos() -> None:
     rows = chosen_rows(found, [measured(one) for one in found])
     assert [row[0] for row in rows] == ["a_0", "b_1"]
     assert all(row[1] == "plain+flip+zoom" for row in rows)
+    for _, with_prior, _ in saved_rows(found, [measured(one) for one in found]):
+        assert float(with_prior) > 0.1
 
 
 def test_what_is_written_is_read_back(tmp_path) -> None:
