@@ -87,6 +87,10 @@ def main() -> None:
 
 def read_out_of_fold(folder: StudyFolder) -> OutOfFold:
     """Of a study whose final training on several folds is finished."""
+    if not folder.out_of_fold.exists():
+        raise SystemExit(
+            f"{folder.out_of_fold}: missing; expected a study with a finished final training on 2 folds or more"
+        )
     root = load(folder.experiment).data.root
     folds = read_folds(folder.retrain_study.folds, root)
     with np.load(folder.out_of_fold) as stored:
