@@ -12,6 +12,7 @@ With --write the shipped table is replaced.
 import argparse
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from carcls.inference.recorded_views import RecordedViews  # noqa: E402
 from carcls.inference.tta import PLAIN, VIEWS, ByView  # noqa: E402
 from carcls.inference.view_choice import choose_views  # noqa: E402
 from carcls.inference.view_priors import Priors, RecordedStudy, ViewPrior, Views, priors_of  # noqa: E402
-from carcls.scoring.gains import Normal  # noqa: E402
+from carcls.scoring.gains import Normal, mean_gain  # noqa: E402
 from carcls.splits.k_folds import read_folds  # noqa: E402
 from carcls.splits.look_alikes import look_alikes  # noqa: E402
 from search.experiment.experiment import load  # noqa: E402
@@ -70,6 +71,8 @@ def main() -> None:
             gain_rows(studies),
         )
     )
+    print("\ngains in points of accuracy")
+    print(table(("views", *(one.study for one in studies)), accuracy_rows(found)))
     print("\nprior, mean and standard deviation of the gain on one more data set")
     print(table(("views", "mean", "s.d.", "models", "data sets"), prior_rows(priors_of(studies))))
     print("\nchosen with a prior from the other data sets, and by the photos alone")
@@ -104,10 +107,14 @@ def read_out_of_fold(folder: StudyFolder) -> OutOfFold:
 
 def measured(one: OutOfFold) -> RecordedStudy:
     """The gain of each set of its views."""
-    sets = RecordedViews.of(one.by_view, one.labels, one.units, dict.fromkeys(sets_of(one.by_view), _UNKNOWN))
+    sets = _sets(one)
     everything = np.arange(len(one.labels))
     gains = {views: sets.measured(place, everything) for place, views in enumerate(sets.views)}
     return RecordedStudy(one.data_set, one.study, len(np.unique(one.folds)), len(one.labels), gains)
+
+
+def _sets(one: OutOfFold) -> RecordedViews:
+    return RecordedViews.of(one.by_view, one.labels, one.units, dict.fromkeys(sets_of(one.by_view), _UNKNOWN))
 
 
 def sets_of(views: Iterable[str]) -> tuple[Views, ...]:
@@ -122,6 +129,17 @@ def gain_rows(studies: Sequence[RecordedStudy]) -> list[tuple[str, ...]]:
         (", ".join(views), *(_gain(one.gains[views]) if views in one.gains else "" for one in studies))
         for views in sets
     ]
+
+
+def accuracy_rows(found: Sequence[OutOfFold]) -> list[tuple[str, ...]]:
+    """Told beside the log-loss, which decides."""
+    gains: dict[Views, dict[str, str]] = defaultdict(dict)
+    for one in found:
+        sets = _sets(one)
+        for views, misses in zip(sets.views, sets.misses[:-1], strict=True):
+            gain = mean_gain(100 * (sets.misses[-1] - misses), one.units)
+            gains[views][one.study] = f"{gain.mean:+.2f} ± {gain.sd:.2f}"
+    return [(", ".join(views), *(told.get(one.study, "") for one in found)) for views, told in gains.items()]
 
 
 def prior_rows(priors: Priors) -> list[tuple[object, ...]]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.views import OutOfFold, chosen_rows, gain_rows, measured, saved_rows, sets_of, write
+from benchmarks.views import OutOfFold, accuracy_rows, chosen_rows, gain_rows, measured, saved_rows, sets_of, write
 from carcls.inference.tta import PLAIN
 from carcls.inference.view_priors import RecordedStudy, priors_of
 
@@ -31,6 +31,7 @@ def test_a_study_is_measured_over_all_its_models() -> None:
     assert set(found.gains) == set(sets_of(["zoom", PLAIN, "flip"]))
     assert all(gain.mean > 2 * gain.sd > 0 for gain in found.gains.values())
     assert len(gain_rows([found])) == 3
+    assert all(float(told.partition(" ")[0]) > 0 for _, told in accuracy_rows([out_of_fold("a", 0)]))
 
 
 def test_views_are_chosen_by_the_other_data_sets_and_the_photos() -> None:
