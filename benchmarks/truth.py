@@ -6,8 +6,8 @@ on all folds are averaged, and the report is made from the out-of-fold photos. B
 winner's raw validation accuracy. Bias in points with its standard errors over splits (a fold of a data set) and over
 data sets; coverage of the 95 % interval, widened by the holdout's own noise. The rules are the program's own.
 
-What does not depend on a search is computed once for each training, about a minute on one core; a thousand searches of
-all sizes in all cells take seconds more.
+What does not depend on a search is computed once for each training. A thousand searches of each size in each cell take
+about a minute on one core.
 """
 
 import argparse

@@ -5,13 +5,14 @@
 Seconds a study; nothing is trained or predicted. `retrain/out_of_fold.npz` holds what the models of a study say of the
 photos that they did not train on. A gain is the temperature-scaled log-loss that a set of views saves over `plain`, in
 nats per photo, with its standard error; photos that look alike count as one. Below the prior stands what the shipped
-rule chooses for each study with a prior from the other data sets alone, by all photos and by the first fold. With
---write the shipped table is replaced.
+rule chooses for each study with a prior from the other data sets alone, and what that saves on photos that had no say.
+With --write the shipped table is replaced.
 """
 
 import argparse
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from carcls.inference.recorded_views import RecordedViews  # noqa: E402
 from carcls.inference.tta import PLAIN, VIEWS, ByView  # noqa: E402
 from carcls.inference.view_choice import choose_views  # noqa: E402
 from carcls.inference.view_priors import Priors, RecordedStudy, ViewPrior, Views, priors_of  # noqa: E402
-from carcls.scoring.gains import Normal  # noqa: E402
+from carcls.scoring.gains import Normal, mean_gain  # noqa: E402
 from carcls.splits.k_folds import read_folds  # noqa: E402
 from carcls.splits.look_alikes import look_alikes  # noqa: E402
 from search.experiment.experiment import load  # noqa: E402
@@ -70,18 +71,29 @@ def main() -> None:
             gain_rows(studies),
         )
     )
+    print("\ngains in points of accuracy")
+    print(table(("views", *(one.study for one in studies)), accuracy_rows(found)))
     print("\nprior, mean and standard deviation of the gain on one more data set")
     print(table(("views", "mean", "s.d.", "models", "data sets"), prior_rows(priors_of(studies))))
-    print("\nchosen with a prior from the other data sets")
+    print("\nchosen with a prior from the other data sets, and by the photos alone")
     print(
-        table(("study", "all photos", "first fold", "by photos alone, all", "first fold "), chosen_rows(found, studies))
+        table(
+            ("study", "prior, all photos", "prior, first fold", "alone, all photos", "alone, first fold"),
+            chosen_rows(found, studies),
+        )
     )
+    print("\nchosen on one fold: nats a photo saved on the others, mean over folds")
+    print(table(("study", "with the prior", "by photos alone"), saved_rows(found, studies)))
     if arguments.write:
         write(studies, ["python", "-m", "benchmarks.views", *(f"results/{one.study}" for one in studies), "--write"])
 
 
 def read_out_of_fold(folder: StudyFolder) -> OutOfFold:
     """Of a study whose final training on several folds is finished."""
+    if not folder.out_of_fold.exists():
+        raise SystemExit(
+            f"{folder.out_of_fold}: missing; expected a study with a finished final training on 2 folds or more"
+        )
     root = load(folder.experiment).data.root
     folds = read_folds(folder.retrain_study.folds, root)
     with np.load(folder.out_of_fold) as stored:
@@ -95,10 +107,14 @@ def read_out_of_fold(folder: StudyFolder) -> OutOfFold:
 
 def measured(one: OutOfFold) -> RecordedStudy:
     """The gain of each set of its views."""
-    sets = RecordedViews.of(one.by_view, one.labels, one.units, dict.fromkeys(sets_of(one.by_view), _UNKNOWN))
+    sets = _sets(one)
     everything = np.arange(len(one.labels))
     gains = {views: sets.measured(place, everything) for place, views in enumerate(sets.views)}
     return RecordedStudy(one.data_set, one.study, len(np.unique(one.folds)), len(one.labels), gains)
+
+
+def _sets(one: OutOfFold) -> RecordedViews:
+    return RecordedViews.of(one.by_view, one.labels, one.units, dict.fromkeys(sets_of(one.by_view), _UNKNOWN))
 
 
 def sets_of(views: Iterable[str]) -> tuple[Views, ...]:
@@ -115,6 +131,17 @@ def gain_rows(studies: Sequence[RecordedStudy]) -> list[tuple[str, ...]]:
     ]
 
 
+def accuracy_rows(found: Sequence[OutOfFold]) -> list[tuple[str, ...]]:
+    """Told beside the log-loss, which decides."""
+    gains: dict[Views, dict[str, str]] = defaultdict(dict)
+    for one in found:
+        sets = _sets(one)
+        for views, misses in zip(sets.views, sets.misses[:-1], strict=True):
+            gain = mean_gain(100 * (sets.misses[-1] - misses), one.units)
+            gains[views][one.study] = f"{gain.mean:+.2f} ± {gain.sd:.2f}"
+    return [(", ".join(views), *(told.get(one.study, "") for one in found)) for views, told in gains.items()]
+
+
 def prior_rows(priors: Priors) -> list[tuple[object, ...]]:
     return [
         (", ".join(views), f"{one.gain.mean:+.4f}", f"{one.gain.sd:.4f}", one.models, one.data_sets)
@@ -126,10 +153,29 @@ def chosen_rows(found: Sequence[OutOfFold], studies: Sequence[RecordedStudy]) ->
     """By the shipped rule, and by the paired bootstrap alone, as views without a prior are judged."""
     rows = []
     for one in found:
-        others = priors_of(study for study in studies if study.data_set != one.data_set)
         parts = (one, one.rows(np.flatnonzero(one.folds == 0)))
-        rows.append((one.study, *(_chosen(part, priors) for priors in (others, {}) for part in parts)))
+        ways = (_priors_for(one, studies), {})
+        rows.append((one.study, *("+".join(_chosen(part, priors)) for priors in ways for part in parts)))
     return rows
+
+
+def saved_rows(found: Sequence[OutOfFold], studies: Sequence[RecordedStudy]) -> list[tuple[str, ...]]:
+    """What views chosen on the photos of one fold save on the others, whose photos had no say."""
+    rows = []
+    for one in found:
+        ways = (_priors_for(one, studies), {})
+        saved = [np.mean([_saved_elsewhere(one, fold, way) for fold in np.unique(one.folds)]) for way in ways]
+        rows.append((one.study, *(f"{gain:+.4f}" for gain in saved)))
+    return rows
+
+
+def _priors_for(one: OutOfFold, studies: Sequence[RecordedStudy]) -> Priors:
+    return priors_of(study for study in studies if study.data_set != one.data_set)
+
+
+def _saved_elsewhere(one: OutOfFold, fold: int, priors: Priors) -> float:
+    views = _chosen(one.rows(np.flatnonzero(one.folds == fold)), priors)
+    return measured(one.rows(np.flatnonzero(one.folds != fold))).gains[views].mean if len(views) > 1 else 0.0
 
 
 def write(studies: Sequence[RecordedStudy], command: Sequence[str], path: Path = TABLE) -> None:
@@ -139,9 +185,10 @@ def write(studies: Sequence[RecordedStudy], command: Sequence[str], path: Path =
     path.write_text(f'{{\n  "source": {json.dumps(source)},\n  "studies": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
 
 
-def _chosen(one: OutOfFold, priors: Priors) -> str:
+def _chosen(one: OutOfFold, priors: Priors) -> Views:
+    """In the order of the views, as `sets_of` has them."""
     choice = choose_views(one.by_view, one.labels, confidence=_CONFIDENCE, seed=0, priors=priors, units=one.units)
-    return "+".join(choice.views)
+    return tuple(view for view in VIEWS if view in choice.views)
 
 
 def _gain(gain: Normal) -> str:

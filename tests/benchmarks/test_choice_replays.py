@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.choice_picks import pick_rows
 from benchmarks.choice_rules import RULES, SHIPPED, TODAY
+from benchmarks.choice_shrinkage import _predicted_without, features, shrunk
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
 from benchmarks.truth import rows
@@ -102,6 +103,31 @@ def test_picks_are_listed_for_as_many_trials_as_there_are() -> None:
     text = "\n".join(pick_rows(TRAININGS))
     assert "the best of 4 trials" in text
     assert "the best of 8 trials" not in text
+    assert "shrunk towards ridge" in text
+
+
+def test_a_prediction_leaves_its_own_trial_out() -> None:
+    rng = np.random.default_rng(0)
+    params, scores = rng.normal(size=(1, 12, 3)), rng.normal(size=(1, 12))
+    moved = scores.copy()
+    moved[0, 4] += 5.0
+    before, after = (_predicted_without(one, params) for one in (scores, moved))
+    assert after[0, 4] == pytest.approx(before[0, 4])
+    assert after[0, 3] != pytest.approx(before[0, 3])
+
+
+def test_noisy_scores_are_shrunk_towards_what_the_parameters_say() -> None:
+    rng = np.random.default_rng(0)
+    params = rng.normal(size=(400, 12, 2))
+    truth = params[:, :, 0]
+    scores = truth + rng.normal(0.0, 0.7, truth.shape)
+    found = shrunk(scores, np.full(truth.shape, 0.49), params)
+    assert np.mean((found - truth) ** 2) < 0.8 * np.mean((scores - truth) ** 2)
+    np.testing.assert_allclose(shrunk(scores, np.full(truth.shape, 1e-12), params), scores, atol=1e-6)
+
+
+def test_parameters_become_columns() -> None:
+    assert features(TRAININGS[:9]).shape == (9, 1)
 
 
 def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:

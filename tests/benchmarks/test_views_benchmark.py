@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.views import OutOfFold, chosen_rows, gain_rows, measured, sets_of, write
+from benchmarks.views import OutOfFold, accuracy_rows, chosen_rows, gain_rows, measured, saved_rows, sets_of, write
 from carcls.inference.tta import PLAIN
 from carcls.inference.view_priors import RecordedStudy, priors_of
 
@@ -31,6 +31,7 @@ def test_a_study_is_measured_over_all_its_models() -> None:
     assert set(found.gains) == set(sets_of(["zoom", PLAIN, "flip"]))
     assert all(gain.mean > 2 * gain.sd > 0 for gain in found.gains.values())
     assert len(gain_rows([found])) == 3
+    assert all(float(told.partition(" ")[0]) > 0 for _, told in accuracy_rows([out_of_fold("a", 0)]))
 
 
 def test_views_are_chosen_by_the_other_data_sets_and_the_photos() -> None:
@@ -38,6 +39,8 @@ def test_views_are_chosen_by_the_other_data_sets_and_the_photos() -> None:
     rows = chosen_rows(found, [measured(one) for one in found])
     assert [row[0] for row in rows] == ["a_0", "b_1"]
     assert all(row[1] == "plain+flip+zoom" for row in rows)
+    for _, with_prior, _ in saved_rows(found, [measured(one) for one in found]):
+        assert float(with_prior) > 0.1
 
 
 def test_what_is_written_is_read_back(tmp_path) -> None:

@@ -1,0 +1,82 @@
+"""Scoring the models of two folds: the views, what is told of them, and the file that keeps what each view said."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from carcls.dataset.table import load_dataset
+from carcls.events import EpochReport
+from carcls.inference.export import load_model
+from carcls.inference.view_choice import choose_views
+from carcls.inference.view_priors import recorded_priors
+from carcls.input.training_data import TrainingData
+from carcls.splits.k_folds import make_folds
+from carcls.splits.split import make_split, write_split
+from carcls.store import Store
+from carcls.training.stages import fine_tune
+from search.experiment.experiment import load
+from search.final.scoring import score
+from search.report.final import final_training
+from search.study.final_scores import Scores, score_lines, scores_from_json
+from search.study.folder import StudyFolder
+from tests.helpers.search.tiny import CLASSES, FIXED, TRAIN_PER_CLASS, write_tiny
+
+FLIP = ("plain", "flip")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Scores]:
+    root = tmp_path_factory.mktemp("scored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        experiment = load(write_tiny(root, FIXED))
+    folder = StudyFolder(root / "results" / "tiny")
+    folder.retrain.mkdir(parents=True)
+    split = make_split(load_dataset(experiment.data.root, processes=1), fraction=0.25, seed=0)
+    write_split(split, folder.split)
+    folds = make_folds(split, count=2, seed=0)
+    config = experiment.bind({})
+    parts, members = [], []
+    for fold in range(2):
+        data = TrainingData(split=folds.split(fold), store=Store(root / "store"), view_seed=0)
+        reports: list[EpochReport] = []
+        trial = folder.retrain_study.trial(fold)
+        trial.mkdir(parents=True)
+        fine_tune(config, data, reports.append, folder=trial, stop_after_stage=0)
+        parts.append(data)
+        members.append(reports)
+    return folder, score(folder, experiment, config, parts, members, trial=None)
+
+
+def test_the_views_are_chosen_by_the_shipped_prior_and_the_out_of_fold_photos(scored) -> None:
+    folder, scores = scored
+    with np.load(folder.out_of_fold) as stored:
+        by_view = {view: stored[f"view/{view}"] for view in FLIP}
+        labels = stored["labels"]
+    assert len(labels) == CLASSES * TRAIN_PER_CLASS
+    priors = recorded_priors()
+    choice = choose_views(by_view, labels, confidence=0.9, seed=0, priors=priors)
+    assert scores.tta_views == choice.views == load_model(folder.model).card.tta_views
+    evidence = scores.tta_evidence
+    assert evidence == choice.evidence
+    assert evidence is not None
+    assert evidence.views == FLIP
+    assert (evidence.prior, evidence.prior_sd) == (priors[FLIP].gain.mean, priors[FLIP].gain.sd)
+
+
+def test_terminal_file_and_report_tell_the_evidence(scored) -> None:
+    _, scores = scored
+    written = json.loads(json.dumps(asdict(scores), allow_nan=False))
+    assert scores_from_json(written) == scores
+    line = scores.tta_evidence.line()
+    assert line in score_lines(scores)
+    assert final_training(written).view_evidence == line
+
+
+def test_what_is_expected_is_of_the_views_in_use(scored) -> None:
+    _, scores = scored
+    assert scores.expected is not None
+    assert scores.expected.of == "the model"
+    assert scores.expected.low <= scores.expected.accuracy <= scores.expected.high
