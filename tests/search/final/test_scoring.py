@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from carcls.training.stages import fine_tune
+from carcls.training.fine_tuning import fine_tune
 from search.report.final import final_training
 
 from carcls.dataset.table import load_dataset
