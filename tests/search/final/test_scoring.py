@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from carcls.training.fine_tuning import fine_tune
-from search.report.final import final_training
+from search.report.final_training import final_training
 
 from carcls.dataset.table import load_dataset
 from carcls.events import EpochReport
