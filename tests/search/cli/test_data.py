@@ -91,9 +91,9 @@ def test_check_without_photos_counts_rows_and_exits_2(carsearch, tmp_path):
     assert code == 2
     assert out.splitlines() == [
         "4 photos named, 3 classes; no photo was opened",
-        "  0         1",
-        "  2         1",
-        "  10        2",
+        "  0   1",
+        "  2   1",
+        "  10  2",
     ]
     assert err.startswith("carsearch: cars: nothing can be trained: ")
     assert len(err.splitlines()) == 1
@@ -154,7 +154,7 @@ def test_columns_and_files_may_be_named_by_options(carsearch, tmp_path, command)
     code, out, err = carsearch("data", command, "made", *options, "--extension", "jpg")
     assert code == 0, err
     assert out.startswith("4 photos to train on, 2 classes; 2 to predict\n")
-    assert "  a            2           1" in out.splitlines()
+    assert "  a           2           1" in out.splitlines()
 
 
 def test_check_names_the_folder_that_is_validated_on(carsearch, tmp_path):

@@ -69,7 +69,7 @@ TWO_AT_A_TIME = EXPERIMENT.replace("max_concurrent: 1", "max_concurrent: 2\n  sa
 
 WITHOUT_RAY = """
 import sys
-from search.cli import main
+from search.cli.app import main
 sys.argv = ["carsearch", "resume", sys.argv[1]]
 try:
     main()

@@ -41,7 +41,7 @@ import sys
 for name in ("ray", "tensorflow", "keras"):
     sys.modules[name] = None  # any import of it in this process raises
 sys.argv = ["carsearch", *sys.argv[1:]]
-from search.cli import main
+from search.cli.app import main
 main()
 """
 
