@@ -91,7 +91,7 @@ def test_a_recording_needs_photos_for_a_holdout(tmp_path, monkeypatch) -> None:
     with pytest.raises(CurvesError, match=r"small\.yaml: data\.holdout: curves need unseen photos; add"):
         recording_policy(load(tmp_path / "small.yaml"))
     held_out = "data.holdout={fraction: 0.2}"
-    with pytest.raises(CurvesError, match=r"small\.yaml: search\.finalists: a recording repeats what"):
+    with pytest.raises(CurvesError, match=r"small\.yaml: search\.finalists: a recording repeats only what"):
         recording_policy(load(tmp_path / "small.yaml", [held_out, "search.finalists.count=2"]))
     assert recording_policy(load(tmp_path / "small.yaml", [held_out])).total == 260
 
