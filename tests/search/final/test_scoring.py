@@ -5,8 +5,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from carcls.training.fine_tuning import fine_tune
-from search.report.final_training import final_training
 
 from carcls.dataset.table import load_dataset
 from carcls.events import EpochReport
@@ -17,8 +15,10 @@ from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import make_folds
 from carcls.splits.split import make_split, write_split
 from carcls.store import Store
+from carcls.training.fine_tuning import fine_tune
 from search.experiment.experiment import load
 from search.final.scoring import score
+from search.report.final_training import final_training
 from search.study.final_scores import Scores, score_lines, scores_from_json
 from search.study.folder import StudyFolder
 from tests.helpers.search.tiny import CLASSES, FIXED, TRAIN_PER_CLASS, write_tiny
