@@ -99,5 +99,5 @@ def _scan_one_by_one(scan: Callable[[Path], Scan], paths: Sequence[Path]) -> lis
                 for path in paths[len(scans) :]:
                     scans.append(pool.submit(scan, path).result())
             except BrokenProcessPool:
-                scans.append(Scan(reason="the decoding process died on it"))
+                scans.append(Scan(reason="decoding it crashed the process"))
     return scans

@@ -55,8 +55,8 @@ def choose_views(
 ) -> TtaChoice:
     """The views with the highest expected gain, or `plain` alone where none is expected to gain; pure.
 
-    A set of views with a prior is judged by the posterior mean of its gain, see `RecordedViews.best`: what recorded
-    models tell, updated by the paired differences of these photos. Doubt counts alike in both directions.
+    A set of views with a prior is judged by the posterior mean of its gain, see `RecordedViews.best`: the prior
+    from recorded models, updated with paired differences on these photos. Uncertainty counts in both directions.
 
     A view without a prior is added, greedily by log-loss, only on the evidence of these photos. Views look best on the
     photos that chose them, so the views chosen on four fifths of the photos are scored on the last fifth, in turn. They
@@ -65,8 +65,8 @@ def choose_views(
     fewer photos than the final choice has, which errs towards refusal; the parts share photos, which makes the interval
     a little too narrow.
 
-    by_view: probabilities (n, classes) per view, `plain` among them; a set with a value that is not finite is not
-    taken. labels: (n,) class indices. confidence: of central intervals, in (0, 1). priors: of sets of views, by default
+    by_view: probabilities (n, classes) per view, `plain` among them; sets with a value that is not
+    finite are skipped. labels: (n,) class indices. confidence: of central intervals, in (0, 1). priors: of sets of views, by default
     none. units: by default each photo is its own. Raises ValueError for shapes that do not match or fewer than two
     photos.
     """
@@ -85,7 +85,7 @@ def choose_views(
     everything = np.arange(len(labels))
     views = recorded.best(everything)
     is_extended = saved(by_prior, extended)[0] > 0 and accuracy(extended, labels) >= accuracy(by_prior, labels)
-    # Without views in use, those that were tried and refused are told, so that the refusal can be understood.
+    # Without views in use, report those that were tried and rejected, to show why.
     judged = extended if is_extended or len(views) == 1 else by_prior
     if is_extended:
         views = _forward(by_view, views, extra, labels)
@@ -132,13 +132,13 @@ def _check(by_view: ByView, labels: Labels, units: Units, confidence: float) -> 
 
 
 def _log_losses(probabilities: NDArray[np.floating], labels: Labels) -> NDArray[np.float64]:
-    """(n,) nats, one a photo; their mean is `metrics.log_loss`."""
+    """(n,) in nats, one per photo; their mean is `metrics.log_loss`."""
     of_label = np.asarray(probabilities)[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1.0))
 
 
 def _forward(by_view: ByView, start: Views, extra: Sequence[str], labels: Labels) -> Views:
-    """`start`, then again and again the view that lowers the average's log-loss most, until none does."""
+    """Starting from `start`, repeatedly adds the view that lowers the average's log-loss most, until none does."""
     chosen, left = list(start), list(extra)
 
     def loss(views: Sequence[str]) -> float:

@@ -9,7 +9,8 @@ from search.worker.segment import Segment
 class Executor(Protocol):
     """Trains the segments that a dispatcher hands out, several at once, each in its own process.
 
-    Implementations: `LocalExecutor` (this machine's processes), `search.on_ray.ray_executor.RayExecutor`.
+    Implementations: `LocalExecutor` (this machine's processes), `search.on_ray.ray_executor.RayExecutor`, and
+    `search.simulator.virtual_executor.VirtualExecutor` (a virtual clock).
 
     Threads: one thread at a time calls the dispatcher, and only during `run`.
 

@@ -107,7 +107,7 @@ class SchedulerConfig(_Frozen):
 
     kind: Literal["asha", "adaptive", "none"] = "asha"
     """`adaptive`: as `asha`, but a rung compares trials only while their order there matches their order at the end of
-    the last stage but one. `none`: every trial runs all its stages."""
+    the second-to-last stage. `none`: every trial runs all its stages."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """The best 1/reduction_factor of a rung continue."""
     first_rung: Annotated[int, Field(ge=1)] = 1
@@ -155,7 +155,7 @@ class CheckpointSettings(_Frozen):
 
 
 class FinalistSettings(_Frozen):
-    """Repeats of the best trials with other seeds, whose scores are not selected for being high."""
+    """Repeats of the best trials with other seeds, whose scores are free of selection bias."""
 
     count: Annotated[int, Field(ge=0, le=100)] = 0
     """Number of best trials to repeat, in addition to the baseline; 0: no finals."""

@@ -76,7 +76,7 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
         if folder.retrain_reports.exists():
             raise StudyError(
                 f"{folder.retrain} holds an unfinished final training of an older carsearch:"
-                " '--replace' deletes it and trains anew"
+                " '--replace' deletes it and trains from scratch"
             )
         path.unlink()
     if not path.exists():  # written last, so the creation was interrupted

@@ -86,7 +86,7 @@ def retrain(
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:
-        say(f"{folder.retrain} is already finished; '--replace' trains anew")
+        say(f"{folder.retrain} is already finished; use '--replace' to train again from scratch")
         return done
     with open_final_study(folder, experiment, config) as study:
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
@@ -190,7 +190,9 @@ class _FinalTraining:
         for record in self._study.records():
             if record.state is TrialState.FAIL and not self._study.retry(record.number):
                 what = training_name(record, len(self._study.records()))
-                raise StudyError(f"{what} in {self._folder.retrain}: {record.cause}; '--replace' trains anew")
+                raise StudyError(
+                    f"{what} in {self._folder.retrain}: {record.cause}; use '--replace' to train again from scratch"
+                )
         parent = self._folder.log.exists()
         searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
         OomMemory(self._study).reset_tries(searched)

@@ -77,7 +77,7 @@ class OomRecord:
 
 
 def next_record(known: Iterable[OomRecord], key: OomKey, photos: int) -> OomRecord:
-    """The record of a try that ran out of memory and had started knowing of `known`.
+    """The record of an attempt that ran out of memory and had started with the records in `known`.
 
     Failures of other trials in the meantime do not count: one moment in which another process holds the memory fails
     all running trials, and is one try.

@@ -85,7 +85,7 @@ def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: St
     told = found.expected
     return (
         f"expect on new photos: accuracy {told.accuracy:.3f} ({told.low:.3f} to {told.high:.3f}); the"
-        f" {found.validated:.3f} above are of the photos that chose it",
+        f" {found.validated:.3f} above was measured on the photos that chose it",
     )
 
 
@@ -139,9 +139,9 @@ def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unr
 
     scores: None if the final training was killed after it wrote its model.
     """
-    left = f", {unread:,} of them by the most frequent class" if unread else ""
+    left = f", {unread:,} of them the most frequent class" if unread else ""
     return (
-        f"ended: all {rows:,} rows are answered{left}",
+        f"ended: all {rows:,} rows have a prediction{left}",
         *([_by(scores)] if scores else []),
         f"next: hand in {folder.submission}, or classify other photos: carsearch predict {folder.model}"
         " PHOTO_OR_FOLDER...",

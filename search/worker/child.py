@@ -79,7 +79,7 @@ def run_in_child(
     gc.freeze()
     # Before anything else: to fork, this process must have one thread, and must not have run TensorFlow.
     batch_server = BatchWorkerServer.forked(serve) if threads > 1 else None
-    threading.Thread(target=_exit_with_actor, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_exit_with_supervisor, args=(lifeline,), daemon=True).start()
     outbox = Outbox(messages)
     send_notices(outbox)
     try:
@@ -94,8 +94,8 @@ def run_in_child(
     outbox.close()
 
 
-def _exit_with_actor(lifeline: Connection) -> None:
-    """Ends this process at once when the actor is gone. Checkpoints are atomic, so nothing is damaged."""
+def _exit_with_supervisor(lifeline: Connection) -> None:
+    """Ends this process at once when the supervisor is gone. Checkpoints are atomic, so nothing is damaged."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     os._exit(1)

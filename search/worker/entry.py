@@ -22,7 +22,7 @@ def child_main(segment: Segment, messages: Connection, lifeline: Connection) -> 
 
 
 def _run_training() -> Callable[[Segment, Connection, Connection], None]:
-    from search.worker.child import run_training  # noqa: PLC0415 - brings TensorFlow, which the actor must not load
+    from search.worker.child import run_training  # noqa: PLC0415 - brings TensorFlow, which the supervisor must not load
 
     return run_training
 

@@ -1,4 +1,4 @@
-"""The actor's fork server: it has imported TensorFlow, and every child is forked from it."""
+"""The fork server of a supervising process: it has imported TensorFlow, and every child is forked from it."""
 
 import multiprocessing
 import multiprocessing.forkserver
@@ -23,7 +23,7 @@ _first_bytes: dict[int, int] = {}
 
 
 def fork_server() -> ForkServerContext:
-    """The actor's fork server context. The server starts with the first child and keeps that child's environment."""
+    """The fork server context of this process. The server starts with the first child and keeps that child's environment."""
     if SOCKET_FOLDER_ENV in os.environ:
         _keep_sockets_below(os.environ[SOCKET_FOLDER_ENV])
     context = multiprocessing.get_context("forkserver")

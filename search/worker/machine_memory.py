@@ -1,6 +1,6 @@
 """Memory of a worker's machine: its size, its kernel's out-of-memory kills, and the size of a process.
 
-Read from /proc and /sys, because the calling actor has no framework loaded.
+Read from /proc and /sys, because the calling process has no framework loaded.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ class Outbox:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Sends one message. Raises OSError if the actor is gone."""
+        """Sends one message. Raises OSError if the supervisor is gone."""
         with self._lock:
             self._messages.send(message)
 

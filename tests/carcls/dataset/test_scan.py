@@ -16,7 +16,7 @@ def test_a_photo_that_kills_its_process_is_named_and_the_rest_is_scanned():
     names = ["a", "killer1", "b", "c", "killer2", "killer3", "d"]
     paths = [Path(name) for name in names]
     scans = scan_in_processes(die_on_killers, [paths[:4], paths[4:]], 2)
-    died = Scan(reason="the decoding process died on it")
+    died = Scan(reason="decoding it crashed the process")
     assert scans == [Scan("a"), died, Scan("b"), Scan("c"), died, died, Scan("d")]
 
 

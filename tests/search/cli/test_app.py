@@ -168,7 +168,7 @@ def test_submit_answers_in_the_samples_order_and_names_what_it_could_not_read(re
     assert rows == CLASSES * TEST_PER_CLASS
     told = done.stdout.splitlines()[-4:]
     assert told[0] == f"submission: {retrained.folder.submission} ({rows} rows)"
-    assert told[1] == f"ended: all {rows} rows are answered, 1 of them by the most frequent class"
+    assert told[1] == f"ended: all {rows} rows have a prediction, 1 of them the most frequent class"
     assert told[2].startswith("by: trial 000")
     assert "log-loss" in told[2]
     assert told[3].startswith(f"next: hand in {retrained.folder.submission}")

@@ -118,7 +118,7 @@ def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
         train({(0, 32): 4, (1, 32): fewest - 1})
     refused = [line for line in said if line.startswith("no room")]
     assert [line.partition(" photos")[0] for line in refused] == [f"no room for {photos}" for photos in (8, 4, fewest)]
-    assert refused[-1].endswith("with as many again")
+    assert refused[-1].endswith("with as many as before")
     (reports,) = final_reports(folder)
     assert [report.micro_batch for report in reports] == [4, 4]
     known = [(0.0, 8), (0.1, fewest)]

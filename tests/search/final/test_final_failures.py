@@ -70,7 +70,7 @@ def test_without_room_a_fresh_process_goes_on_with_half() -> None:
 @pytest.mark.parametrize(("photos", "config"), [(1, CONFIG), (2, config_of(2, batch_norm=True))])
 def test_the_fewest_photos_get_one_more_try(photos: int, config: TrainConfig) -> None:
     assert after(no_room(photos, config), config=config) == (
-        f"no room for {photos} photos at once in stage 'half': resuming from the last checkpoint with as many again"
+        f"no room for {photos} photos at once in stage 'half': resuming from the last checkpoint with as many as before"
     )
 
 

@@ -113,7 +113,7 @@ def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_s
         begin(folder, experiment)
     assert str(refused.value) == (
         f"{folder.retrain} holds an unfinished final training of an older carsearch: '--replace' deletes"
-        " it and trains anew"
+        " it and trains from scratch"
     )
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
 
@@ -155,7 +155,7 @@ def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
     folder.model.write_bytes(b"a model")
     said: list[str] = []
     assert retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append) == SCORES
-    assert said == [f"{folder.retrain} is already finished; '--replace' trains anew"]
+    assert said == [f"{folder.retrain} is already finished; use '--replace' to train again from scratch"]
     assert final_reports(folder) == (told,)
     write_study_report(folder, experiment)
     assert "Final training" in folder.report.read_text(encoding="utf-8")

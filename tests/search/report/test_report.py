@@ -373,7 +373,7 @@ def test_trials_that_ran_in_parts_say_so_and_what_that_is_worth():
     ]
     page = Page(render(shown))
     text = " ".join(page.texts)
-    assert "Smaller batches for want of memory" in text
+    assert "Batches split to fit in memory" in text
     assert "equals one with whole batches only in expectation" in text
     assert "script" not in page.tags
     assert "want of memory" not in render(data()), "nothing of it where every batch went whole"
