@@ -205,7 +205,7 @@ KINDS = {
         _real("VGG16", head_seed=2),
     ],
 }
-"""Suffix of the name under which plain Keras loads it with half precision."""
+"""Ensembles by name. Plain Keras loads those whose name ends in 0 under a half-precision policy."""
 
 
 def test_plain_keras_opens_what_is_exported_in_a_process_without_carsearch(tmp_path, rng):
