@@ -44,7 +44,7 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             is_same = next_try >= record.photos
             return (
                 f"no room for {record.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
-                f" last checkpoint with {'as many again' if is_same else f'at most {next_try}'}"
+                f" last checkpoint with {'as many as before' if is_same else f'at most {next_try}'}"
             )
         case "killed" if deaths <= max_restarts:
             return f"{outcome.cause}: resuming from the last checkpoint"
