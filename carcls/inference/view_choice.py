@@ -65,10 +65,9 @@ def choose_views(
     fewer photos than the final choice has, which errs towards refusal; the parts share photos, which makes the interval
     a little too narrow.
 
-    by_view: probabilities (n, classes) per view, `plain` among them; sets with a value that is not
-    finite are skipped. labels: (n,) class indices. confidence: of central intervals, in (0, 1). priors: of sets of views, by default
-    none. units: by default each photo is its own. Raises ValueError for shapes that do not match or fewer than two
-    photos.
+    by_view: probabilities (n, classes) per view, `plain` among them; sets with a value that is not finite are skipped.
+    labels: (n,) class indices. confidence: of central intervals, in (0, 1). priors: of sets of views, by default none.
+    units: by default each photo is its own. Raises ValueError for shapes that do not match or fewer than two photos.
     """
     units = np.arange(len(labels)) if units is None else np.asarray(units)
     _check(by_view, labels, units, confidence)

@@ -23,7 +23,7 @@ _first_bytes: dict[int, int] = {}
 
 
 def fork_server() -> ForkServerContext:
-    """The fork server context of this process. The server starts with the first child and keeps that child's environment."""
+    """The fork server of this process. It starts with the first child and keeps that child's environment."""
     if SOCKET_FOLDER_ENV in os.environ:
         _keep_sockets_below(os.environ[SOCKET_FOLDER_ENV])
     context = multiprocessing.get_context("forkserver")

@@ -77,10 +77,10 @@ class Outcome:
         "unable",
     ]
     """ended: it reached its rung. infeasible: the configuration cannot be trained (NaN). failed: a Python error.
-    killed: the process died. disk_full: a checkpoint found no room. unavailable: a file that every trial needs (split, photos, weights, the study's
-    folder) could not be read or written. out_of_memory: a batch did not fit.
-    out_of_time: stopped after its epoch because the search's
-    hours are used up. unable: the training code could not be imported."""
+    killed: the process died. disk_full: a checkpoint found no room. unavailable: a file that every trial needs (split,
+    photos, weights, the study's folder) could not be read or written. out_of_memory: a batch did not fit.
+    out_of_time: stopped after its epoch because the search's hours are used up. unable: the training code could not be
+    imported."""
     cause: str | None = None
     """One line for the study and the report, or None if it ended well."""
     stage: int | None = None

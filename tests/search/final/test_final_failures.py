@@ -99,7 +99,7 @@ def test_it_ends_with_what_fits_or_with_an_error(batch_size: int, batch_norm: bo
         next_try = micro_batch(memory, config, 1, HERE)
         try:
             said = after(outcome, config=config)
-            assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many again")
+            assert said.endswith(f"at most {next_try}" if (next_try or batch_size) < photos else "as many as before")
         except StudyError:
             assert room < smallest_micro_batch(config)
             return
