@@ -21,7 +21,7 @@ from carcls.events import EpochReport
 from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
 from search.study.folder import StudyFolder
-from search.worker.segment import Notice, Outcome, Segment
+from search.worker.segment import Notice, Outcome, Segment, to_wire
 from search.worker.supervisor import worker_messages
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -46,7 +46,7 @@ def scripted_segment(config: dict[str, Any]) -> None:
 
     with contextlib.closing(worker_messages(Segment(**config["segment"]), scripted_child)) as messages:
         for message in messages:
-            tune.report(message)
+            tune.report(to_wire(message))
 
 
 def scripted_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
