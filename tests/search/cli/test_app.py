@@ -243,7 +243,7 @@ def test_train_goes_through_all_stages_and_knows_when_it_is_finished(tmp_path: P
     epochs = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("epoch")]
     assert epochs == [["1/3", "head"], ["2/3", "head"], ["3/3", "top"]]
     assert again.returncode == 0, again.stderr
-    assert "is finished already" in again.stdout
+    assert "is already finished" in again.stdout
     assert not any(line.startswith("epoch") for line in again.stdout.splitlines())
     scores = [line for line in done.stdout.splitlines() if line.startswith("validation")]
     assert len(scores) == STAGES
@@ -265,7 +265,7 @@ def test_run_or_resume_refuses_another_search_and_a_contradiction(finished: Ran)
     refused(other, "train.batch_size: 8 -> 4", "--replace")
     both = run_cli("run", finished.file.name, "--or-resume", "--replace", cwd=finished.cwd)
     assert both.returncode == 2
-    assert "give one of them" in both.stderr
+    assert "give only one of them" in both.stderr
 
 
 def test_resume_names_the_limit_that_ended_it(finished: Ran, tmp_path: Path) -> None:

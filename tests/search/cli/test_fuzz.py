@@ -1,5 +1,6 @@
 """With any files, a command exits with 0, 1 or 2 and a message, never with a traceback."""
 
+import logging
 import os
 import shutil
 import sys
@@ -27,6 +28,8 @@ def carsearch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     def run(*arguments: str) -> str:
         """The command's output. Any exception but SystemExit would be a traceback, and fails the test."""
         monkeypatch.setattr(sys, "argv", ["carsearch", *arguments])
+        for root in ("search", "carcls"):  # as in a new process: an earlier test's handlers write to its closed streams
+            monkeypatch.setattr(logging.getLogger(root), "handlers", [])
         code = 0
         try:
             main()
