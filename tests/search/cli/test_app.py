@@ -118,7 +118,8 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     assert "log-loss" in closing[1]
     assert closing[2].startswith("its settings: train.head.dropout=")
     assert re.match(
-        r"expect on new photos: accuracy 0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); the 0\.\d{3} above are", closing[3]
+        r"expect on new photos: accuracy 0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); the 0\.\d{3} above was measured",
+        closing[3],
     )
     assert closing[4] == f"to extend it: carsearch resume {root} --set search.trials=..."
     assert closing[5] == f"next: carsearch retrain {root}"
