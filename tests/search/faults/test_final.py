@@ -142,7 +142,7 @@ def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
     from search.study.study import Study
 
     known = OomMemory(Study.open(folder.retrain, read_only=True)).all()
-    return [(one.place.unfreeze, one.photos) for one in known]
+    return [(one.key.unfreeze, one.photos) for one in known]
 
 
 STUCK_AFTER_S, NOT_STARTED_AFTER_S = 2.0, 6.0
