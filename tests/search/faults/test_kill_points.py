@@ -259,7 +259,7 @@ def test_a_driver_killed_at_each_named_point_changes_no_result(
         if where == "hand-out:after:1" and len(life.records()) == 1:
             status = run_cli("status", str(life.folder.root), cwd=life.cwd).stdout
             assert "1 interrupted" in status
-            assert "running" not in status
+            assert "1 running" not in status
             assert f"resume with 'carsearch resume {life.folder.root}'" in status
         if where == "append:torn:1":
             assert not life.folder.log.read_bytes().endswith(b"\n")
