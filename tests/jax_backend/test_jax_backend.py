@@ -38,7 +38,7 @@ from carcls.splits.split import make_split
 from carcls.store import Store
 from carcls.training.checkpoint import load_state
 from carcls.training.fine_tuning import fine_tune, load_best
-from carcls.training.gradient_accumulation import accumulating
+from carcls.training.gradient_accumulation import accumulate_gradients
 from carcls.training.losses import WeightedCrossentropy, class_weights
 from carcls.training.micro_batches import Accumulation
 from carcls.training.micro_batches import parts as cut_into
@@ -159,7 +159,7 @@ def test_batches_in_parts_train_as_whole_ones_do(data, own_weights, tmp_path):
 def test_half_precision_in_parts_skips_a_batch_that_overflows():
     variable = keras.Variable(np.zeros(1, np.float32))
     cut = Accumulation(2, cut_into(4, batch_size=4, micro_batch=2))
-    optimizer = accumulating(keras.optimizers.SGD(1.0), cut, "mixed_float16")
+    optimizer = accumulate_gradients(keras.optimizers.SGD(1.0), cut, "mixed_float16")
     optimizer.build([variable])
     trained, state = [variable.value], [one.value for one in optimizer.variables]
     for gradient in (np.inf, 1.0, 2.0**14, 3 * 2.0**14):
