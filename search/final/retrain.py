@@ -135,6 +135,8 @@ class _FinalTraining:
         check_files(study, own)
         study.retry_files(self._experiment.search.checkpoints.full_disk_minutes, self._interrupts.raise_if_due)
         self._requeue_trials()
+        if study.is_finished:  # only the scores are missing, and they need no place to train
+            return
         experiment = _without_limits(self._experiment)
         watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
         failures = FinalFailures(

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -11,6 +12,7 @@ from carcls.config import TrainConfig
 from carcls.splits.k_folds import read_folds
 from carcls.splits.split import read_split
 from search.driver.create import create_recipe_folder, create_study
+from search.driver.interrupts import Interrupts
 from search.driver.oom_memory import OomMemory
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
@@ -139,6 +141,19 @@ def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memo
     assert segment["rank_by"] == Study.open(folder.root, read_only=True).rank_by
     assert segment["threads"] == len(os.sched_getaffinity(0)), "a single training has all cores"
     assert final_reports(folder) == (EPOCHS,)
+
+
+def test_what_is_trained_is_scored_again_without_a_place_to_train(loaded) -> None:
+    experiment = loaded()
+    folder, config = folder_of(experiment), experiment.bind({})
+    mains = ChildMains(train=noting_child, score=score_at_once)
+    retrain(folder, experiment, config, trial=None, say=print, mains=mains)
+    assert not folder.model.exists(), "it is not finished"
+
+    def unreachable(_: Interrupts) -> NoReturn:
+        pytest.fail("a cluster was joined")
+
+    assert retrain(folder, experiment, config, trial=None, say=print, mains=mains, open_place=unreachable) == SCORES
 
 
 def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
