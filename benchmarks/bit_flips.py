@@ -172,7 +172,7 @@ def _numbers(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _build(blank: object) -> None:
-    blank[:] = _numbers(0, _SHAPE)  # type: ignore[index]  # a ArrayWriter
+    blank[:] = _numbers(0, _SHAPE)  # type: ignore[index]  # an ArrayWriter
 
 
 def _read_study(path: Path, *, read_only: bool) -> tuple[object, bool]:

@@ -21,8 +21,8 @@ from benchmarks.harness import PHOTOS, cores, finish, judge, machine, quiet, tab
 quiet()
 
 from benchmarks.mobilenets import MOBILENETS  # noqa: E402 - after `quiet`: they bring albumentations
-from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402
-from carcls.events import EpochReport  # noqa: E402
+from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402 - after `quiet`
+from carcls.events import EpochReport  # noqa: E402 - after `quiet`
 
 TARGET = 6.0
 TOLERANCE = 1e-3

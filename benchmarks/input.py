@@ -17,14 +17,14 @@ from benchmarks.harness import PHOTOS, cores, finish, interleaved, judge, machin
 quiet()
 
 from benchmarks import feeding, policies  # noqa: E402 - after `quiet`, or albumentations asks the network
-from benchmarks.limit import Limit  # noqa: E402
-from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402
-from carcls.config import TrainConfig  # noqa: E402
-from carcls.dataset.table import load_dataset  # noqa: E402
-from carcls.input.feeder import Feeder  # noqa: E402
-from carcls.input.training_data import TrainingData  # noqa: E402
-from carcls.splits.split import make_split  # noqa: E402
-from carcls.store import Store  # noqa: E402
+from benchmarks.limit import Limit  # noqa: E402 - after `quiet`
+from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402 - after `quiet`
+from carcls.config import TrainConfig  # noqa: E402 - after `quiet`
+from carcls.dataset.table import load_dataset  # noqa: E402 - after `quiet`
+from carcls.input.feeder import Feeder  # noqa: E402 - after `quiet`
+from carcls.input.training_data import TrainingData  # noqa: E402 - after `quiet`
+from carcls.splits.split import make_split  # noqa: E402 - after `quiet`
+from carcls.store import Store  # noqa: E402 - after `quiet`
 
 TARGET_OF_LIMIT = 0.8
 TARGET_OF_PIPELINE = 5.0

@@ -12,9 +12,9 @@ from benchmarks.harness import SHARED, quiet
 
 quiet()
 
-from carcls.photos import duplicates  # noqa: E402
-from carcls.photos.duplicates import near_groups, thumbnail_of  # noqa: E402
-from tests.helpers.photos.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below  # noqa: E402
+from carcls.photos import duplicates  # noqa: E402 - after `quiet`
+from carcls.photos.duplicates import near_groups, thumbnail_of  # noqa: E402 - after `quiet`
+from tests.helpers.photos.edits import EDITS, Image, before_one_background, cars_cut_out, photos_below  # noqa: E402 - after `quiet`
 
 _EDITED_PHOTOS, _EDITED_PAIRS = 180, 60
 

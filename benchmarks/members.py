@@ -21,11 +21,11 @@ from benchmarks.harness import PHOTOS, finish, interleaved, judge, machine, quie
 quiet()
 
 from benchmarks.mobilenets import MOBILENETS, WEIGHTS  # noqa: E402 - after `quiet`: they bring albumentations
-from carcls.inference.ensemble import Member, averaged  # noqa: E402
-from carcls.inference.export import BATCH_SIZE, export_model, load_model  # noqa: E402
-from carcls.inference.tta import predict_view  # noqa: E402
-from carcls.input.pixels import decode  # noqa: E402
-from carcls.models.classifier import build_classifier  # noqa: E402
+from carcls.inference.ensemble import Member, averaged  # noqa: E402 - after `quiet`
+from carcls.inference.export import BATCH_SIZE, export_model, load_model  # noqa: E402 - after `quiet`
+from carcls.inference.tta import predict_view  # noqa: E402 - after `quiet`
+from carcls.input.pixels import decode  # noqa: E402 - after `quiet`
+from carcls.models.classifier import build_classifier  # noqa: E402 - after `quiet`
 
 COUNTS = (1, 2, 4)
 TARGET = 0.95

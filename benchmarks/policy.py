@@ -23,9 +23,9 @@ from benchmarks.harness import Verdict, cores, finish, judge, machine, quiet, ta
 quiet()
 
 from benchmarks import policy_runs  # noqa: E402 - after `quiet`
-from benchmarks.policy_candidates import CANDIDATES  # noqa: E402
-from benchmarks.policy_cells import ALLOWED, Cell, Curves, cells, peers, shown_not_worse, worse  # noqa: E402
-from benchmarks.policy_runs import ARENAS, HALVES, RECORDED, ArenaKey, Method, Task, arena, play_all  # noqa: E402
+from benchmarks.policy_candidates import CANDIDATES  # noqa: E402 - after `quiet`
+from benchmarks.policy_cells import ALLOWED, Cell, Curves, cells, peers, shown_not_worse, worse  # noqa: E402 - after `quiet`
+from benchmarks.policy_runs import ARENAS, HALVES, RECORDED, ArenaKey, Method, Task, arena, play_all  # noqa: E402 - after `quiet`
 
 TARGET_SPEEDUP = 2.0
 """The stock stack's cost over ours."""

@@ -22,13 +22,13 @@ from benchmarks.harness import PHOTOS, cores, finish, judge, machine, quiet, tab
 quiet()
 
 from benchmarks.mobilenets import MOBILENETS  # noqa: E402 - after `quiet`: they bring albumentations
-from benchmarks.peers import stock  # noqa: E402
-from search.driver.create import create_study  # noqa: E402
-from search.experiment.experiment import load  # noqa: E402
-from search.on_ray.search import search  # noqa: E402
-from search.policy.records import TrialRecord, TrialState  # noqa: E402
-from search.progress.summary import Spent  # noqa: E402
-from search.study.frozen import open_experiment  # noqa: E402
+from benchmarks.peers import stock  # noqa: E402 - after `quiet`
+from search.driver.create import create_study  # noqa: E402 - after `quiet`
+from search.experiment.experiment import load  # noqa: E402 - after `quiet`
+from search.on_ray.search import search  # noqa: E402 - after `quiet`
+from search.policy.records import TrialRecord, TrialState  # noqa: E402 - after `quiet`
+from search.progress.summary import Spent  # noqa: E402 - after `quiet`
+from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
 
 TARGET = 1.0
 """At least as good as stock."""

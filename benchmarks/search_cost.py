@@ -18,8 +18,8 @@ from benchmarks.harness import PHOTOS, cores, finish, judge, machine, quiet, tab
 quiet()
 
 from benchmarks.mobilenets import MOBILENETS  # noqa: E402 - after `quiet`: they bring albumentations
-from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402
-from benchmarks.peers import stock  # noqa: E402
+from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402 - after `quiet`
+from benchmarks.peers import stock  # noqa: E402 - after `quiet`
 
 TARGET_TOTAL = 2.2
 TARGET_OVERHEAD = 4.0

@@ -19,10 +19,10 @@ from benchmarks.harness import PHOTOS, finish, judge, machine, quiet, table
 quiet()
 
 from benchmarks.mobilenets import MOBILENETS, MobileNet  # noqa: E402 - after `quiet`: they bring albumentations
-from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402
-from benchmarks.peers import stock  # noqa: E402
-from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402
-from carcls.config import TrainConfig  # noqa: E402
+from benchmarks.ours import Entry, train_list, write_experiment  # noqa: E402 - after `quiet`
+from benchmarks.peers import stock  # noqa: E402 - after `quiet`
+from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402 - after `quiet`
+from carcls.config import TrainConfig  # noqa: E402 - after `quiet`
 
 TARGET_S = 1.0
 _PHOTOS = 120

@@ -27,15 +27,15 @@ from benchmarks.harness import machine, quiet, table
 quiet()
 
 from carcls.inference import view_priors  # noqa: E402 - after `quiet`: they bring albumentations
-from carcls.inference.recorded_views import RecordedViews  # noqa: E402
-from carcls.inference.tta import PLAIN, VIEWS, ByView  # noqa: E402
-from carcls.inference.view_choice import choose_views  # noqa: E402
-from carcls.inference.view_priors import Priors, RecordedStudy, ViewPrior, Views, priors_of  # noqa: E402
-from carcls.scoring.gains import Normal, mean_gain  # noqa: E402
-from carcls.splits.k_folds import read_folds  # noqa: E402
-from carcls.splits.look_alikes import look_alikes  # noqa: E402
-from search.experiment.experiment import load  # noqa: E402
-from search.study.folder import StudyFolder  # noqa: E402
+from carcls.inference.recorded_views import RecordedViews  # noqa: E402 - after `quiet`
+from carcls.inference.tta import PLAIN, VIEWS, ByView  # noqa: E402 - after `quiet`
+from carcls.inference.view_choice import choose_views  # noqa: E402 - after `quiet`
+from carcls.inference.view_priors import Priors, RecordedStudy, ViewPrior, Views, priors_of  # noqa: E402 - after `quiet`
+from carcls.scoring.gains import Normal, mean_gain  # noqa: E402 - after `quiet`
+from carcls.splits.k_folds import read_folds  # noqa: E402 - after `quiet`
+from carcls.splits.look_alikes import look_alikes  # noqa: E402 - after `quiet`
+from search.experiment.experiment import load  # noqa: E402 - after `quiet`
+from search.study.folder import StudyFolder  # noqa: E402 - after `quiet`
 
 TABLE = Path(view_priors.__file__).with_name(view_priors.TABLE)
 _UNKNOWN = ViewPrior(Normal(0.0, np.inf), models=0, data_sets=0)

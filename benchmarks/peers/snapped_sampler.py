@@ -47,7 +47,7 @@ class SnappedSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Value:
-        """Raises ValueError: whoever asks one by one has another space than the blackbox."""
+        """Raises ValueError: a parameter is asked for alone only if the blackbox's space does not have it."""
         raise ValueError(
             f"trial {trial.number}: {param_name} is no parameter of its row; ask for what the blackbox's space holds"
         )

@@ -37,7 +37,7 @@ def key_of(config: Mapping[str, Any]) -> str:
 
 
 def append_note(path: Path, note: Note) -> None:
-    """One line, whole whoever else writes: it is shorter than a page and the file is opened to append."""
+    """Append one line. Concurrent writers do not interleave: a line is shorter than a page, in append mode."""
     with path.open("ab", buffering=0) as file:
         file.write(json.dumps(asdict(note)).encode() + b"\n")
 

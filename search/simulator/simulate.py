@@ -65,7 +65,7 @@ def simulate(
     )
     callbacks.dispatcher = dispatcher
     executor = VirtualExecutor(
-        clock, workers=workers, curve_of=_curve_of, seed=seed, faults=faults, was_stopped=callbacks.was_stopped
+        clock, workers=workers, curve_of=_curve_of, seed=seed, faults=faults, stop_early=callbacks.stop_early
     )
     executor.run(dispatcher)
     trials.finish()
@@ -87,8 +87,8 @@ class _Callbacks:
         self._callback = callback
         self._stopped = False
 
-    def was_stopped(self, number: int) -> bool:
-        """True if `stops` ended the trial at the epoch just reported."""
+    def stop_early(self, number: int) -> bool:
+        """Prune the trial if `stops` said so at the epoch just reported. Returns True if it was pruned."""
         if not self._stopped or self._trials.record(number).next_stage is None:
             return False
         self.dispatcher.prune(number)

@@ -9,7 +9,7 @@ from search.policy import transitions
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.policy import Policy, Proposal
-from search.policy.records import TrialRecord, searched
+from search.policy.records import searched
 from search.policy.scheduler import BudgetState, Repeat
 from search.policy.trial_book import TrialBook
 from search.simulator.blackboxes import Blackbox
@@ -113,9 +113,8 @@ class VirtualDispatcher(Dispatcher[VirtualSegment]):
         self._cost_s += report.seconds.total
         self.history.append(RecordedEpoch(self._clock.now_s, self._cost_s, number, report.epoch))
 
-    def prune(self, number: int) -> TrialRecord:
-        """End a running trial early, as the policy of another library decided; returns its record."""
+    def prune(self, number: int) -> None:
+        """End a running trial early, as the policy of another library decided."""
         self._virtual.prune(number)
         for listener in self._listeners:
             listener.ended(number)
-        return self._virtual.record(number)

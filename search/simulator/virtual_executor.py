@@ -73,10 +73,10 @@ class VirtualExecutor(Generic[SegmentT]):
         curve_of: Callable[[SegmentT], Curve],
         seed: int = 0,
         faults: Faults | None = None,
-        was_stopped: Callable[[int], bool] = lambda number: False,
+        stop_early: Callable[[int], bool] = lambda number: False,
     ) -> None:
-        """seed: seed of the faults. was_stopped: tells whether a callback has ended a trial at the epoch just recorded.
-        Raises ValueError for fewer than one worker."""
+        """seed: seed of the faults. stop_early: prunes a trial at the epoch just recorded if a callback asks for it;
+        returns True if it did. Raises ValueError for fewer than one worker."""
         if workers < 1:
             raise ValueError(f"workers: expected 1 or more, found {workers}")
         self._clock: VirtualClock[_Event[SegmentT]] = clock
@@ -84,7 +84,7 @@ class VirtualExecutor(Generic[SegmentT]):
         self._curve_of = curve_of
         self._seed = seed
         self._faults = faults or Faults()
-        self._was_stopped = was_stopped
+        self._stop_early = stop_early
         self._started = 0
         self.lost_s = 0.0
         """Worker seconds of killed or infeasible epochs."""
@@ -163,7 +163,7 @@ class VirtualExecutor(Generic[SegmentT]):
         earlier = dispatcher.record(number).reports
         answer = inbox.take(number, report_of(work.curve.points[len(earlier)], earlier))
         record = dispatcher.record(number)
-        if self._was_stopped(number) or answer == "stop":
+        if self._stop_early(number) or answer == "stop":
             self._free += 1
         elif record.has_ended(work.segment.stop_after_stage):
             self._free += 1
