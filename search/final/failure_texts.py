@@ -40,7 +40,7 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             if not worth_retrying(config, record):
                 raise StudyError(no_room_text(record.key, outcome, config, what))
             stage = outcome.stage or 0
-            next_try = micro_batch([record], config, stage, record.key.device) or config.batch_size
+            next_try = micro_batch([record], config, stage, record.key.device) or config.stage_batch_size(stage)
             is_same = next_try >= record.photos
             return (
                 f"no room for {record.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
