@@ -93,9 +93,7 @@ def whole_units(units: Units, rows: set[int]) -> set[int]:
         for label in units.classes(unit):
             inside[label] += 1
     everywhere = units.per_class()
-    has_others = {
-        label for label, count in everywhere.items() if inside[label] < count or label in units.contradictory
-    }
+    has_others = {label for label, count in everywhere.items() if inside[label] < count or label in units.contradictory}
     return {row for unit in whole if has_others.issuperset(units.classes(unit)) for row in unit}
 
 
@@ -155,7 +153,7 @@ def deal(units: Units, *, class_count: int, folds: int, rng: np.random.Generator
         inside = units.classes(unit)
         for label in inside:
             left[label] -= 1
-        if any(many[label] < 2 for label in inside):  # noqa: PLR2004 - one to validate and one to train on
+        if any(many[label] < 2 for label in inside):
             continue
         # The last unit of a class must not join all its others in one fold.
         shut = {
