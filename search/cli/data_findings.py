@@ -7,7 +7,7 @@ from carcls.inspection.findings import Copies, Findings, Quantiles
 from carcls.inspection.folder_check import pixel_store_bytes
 from search.terminal.console import escape_field
 from search.terminal.formatting import size_text
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 _SHOWN = 10
 _SHOWN_CLASSES = 40
