@@ -22,7 +22,7 @@ from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.place import OpenPlace, Place
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
@@ -200,8 +200,8 @@ class _FinalTraining:
                     f"{what} in {self._folder.retrain}: {record.cause}; use '--replace' to train again from scratch"
                 )
         parent = self._folder.log.exists()
-        searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
-        OomMemory(self._study).reset_tries(searched)
+        searched = OomRecords(Study.open(self._folder.root, read_only=True)).all() if parent else ()
+        OomRecords(self._study).reset_tries(searched)
 
     @contextmanager
     def _this_machine(self, interrupts: Interrupts) -> Iterator[Place]:
