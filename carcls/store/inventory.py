@@ -66,8 +66,8 @@ def discard(path: Path) -> int:
 def clean(root: Path, *, kind: str | None = None, unused_since_unix_s: float | None = None) -> int:
     """Removes artefacts that are not in use and returns the bytes freed.
 
-    kind: only artefacts of that kind. unused_since_unix_s: only those not used since then. If neither is given, compiled
-    programs are removed too. Leftovers of dead builders and notes about missing artefacts are always removed.
+    kind: only artefacts of that kind. unused_since_unix_s: only those not used since then. If neither is given,
+    compiled programs are removed too. Leftovers of dead builders and notes about missing artefacts are always removed.
     """
     freed = 0
     if kind is None and unused_since_unix_s is None:
