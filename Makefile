@@ -64,7 +64,7 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	@touch $@
 
 jax: $(JAX_STAMP)
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend tests/carcls/training/test_constant_batches.py
 
 # Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)

@@ -25,8 +25,8 @@ from carcls.input.prefetch import batches_held
 
 _log = logging.getLogger(__name__)
 
-_SPARE = 2
-"""Extra buffers beyond the batches that an epoch holds: one in use by the model, one of the previous epoch."""
+_SPARE = 4
+"""Extra buffers beyond the batches that an epoch holds: three in use by the model, one of the previous epoch."""
 
 
 def uses_worker_processes(config: TrainConfig, *, cores: int) -> bool:

@@ -18,6 +18,7 @@ from carcls.models.weights import resolve_weights
 from carcls.scoring.choices import Scaled
 from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
+from carcls.training.constant_batches import stage_fill
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
 from carcls.training.features import FrozenBackbone, backbone_identity
@@ -82,7 +83,8 @@ def fine_tune(
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
-                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
+                fill = stage_fill(config, number, cut, photos=photo_count)
+                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, fill=fill, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
