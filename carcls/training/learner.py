@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.backend import devices
+from carcls.backend import devices, replicas
 from carcls.config import StageConfig, TrainConfig
 from carcls.input.pixels import Pixels
 from carcls.input.prefetch import EpochBatches
