@@ -20,13 +20,13 @@ from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
-from carcls.training.error_messages import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
 from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
+from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
 
 
@@ -81,7 +81,7 @@ def fine_tune(
             at_once = None if cut is None else cut.micro_batch
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
-                steps_per_epoch = batch_count(photo_count, config.batch_size)
+                steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
@@ -156,11 +156,11 @@ def _stage_input(
     at_once: int | None,
 ) -> StageInput:
     """The input of the learner's current stage."""
-    size_px = config.stage_image_size(number)
+    size_px, batch_size = config.stage_image_size(number), config.stage_batch_size(number)
     if not learner.is_frozen:
-        return PixelInput(config, data, size_px, feeder)
+        return PixelInput(config, data, size_px, feeder, batch_size)
     frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone, at_once)
-    return FeatureInput(config, data, frozen, feeder)
+    return FeatureInput(config, data, frozen, feeder, batch_size)
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:

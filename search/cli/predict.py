@@ -42,6 +42,7 @@ def predict(
     if as_csv and as_json:
         raise typer.BadParameter("give --csv or --json, not both")
     redirect_native_stderr(Path(os.devnull))
+    from carcls.backend.devices import configure_for_prediction
     from carcls.dataset.unlabelled import photos_below, unusable_below
     from carcls.inference.export import load_model
 
@@ -52,6 +53,7 @@ def predict(
     unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
     for place, reason in unusable:
         warn(f"{escape_field(str(place))}: {reason}")
+    configure_for_prediction()
     exported = load_model(model)
     names = exported.card.class_names
     shown = min(top, len(names))
