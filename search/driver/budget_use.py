@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from carcls.events import EpochReport
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.records import searched, trained_s

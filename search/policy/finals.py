@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, inf
 
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.records import Rank, TrialRecord, TrialState, searched, trained_s
 
 NO_FINALS = FinalistSettings(count=0)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, searched

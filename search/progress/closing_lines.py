@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
 from search.experiment.experiment import Experiment
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.progress.summary import best_text, leading_trial, winner_line

@@ -7,7 +7,7 @@ from typing import Any
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Expectation
 from search.experiment.domains import Value
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.progress.summary import counts_line, leading_trial, state_name

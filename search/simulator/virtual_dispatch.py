@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher, Listener, Started
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy import transitions
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.experiment.domains import Uniform
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Parameter, Space
 from search.policy.finals import NO_FINALS, due_repeats, due_s, final_standing, finalists
 from search.policy.policy import Proposal, SearchPolicy
