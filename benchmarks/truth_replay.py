@@ -127,7 +127,7 @@ def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches:
         drawn = rng.permutation(len(pool))[:trials]
         winner = min((pool[at] for at in drawn), key=lambda one: one.scaled_log_loss)
         expected = of_best([pool[at].out_of_bag for at in drawn], count)
-        # As `search.final.expectation.of_folds` corrects it, without views to choose.
+        # As `search.final.expected_accuracy.of_folds` corrects it, without views to choose.
         average = corrected(winner.average, -share * luck(winner.validated, expected))
         tell = partial(Told, cell=cell, holdout_photos=replayed.holdout_photos)
         yield tell(f"{ONE}: expectation", **_said(expected), holdout=winner.holdout)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carcls.archives.budget import Budget
 from carcls.archives.entry_names import decode_names, entry_name
 from carcls.archives.tar import Tar
+from carcls.archives.unpack_budget import Budget
 from carcls.errors import DataError
 from carcls.system.zip_files import check_no_overlap
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from carcls.archives.budget import Budget
 from carcls.archives.members import Member, Read, check_collisions, read_contents, read_members
 from carcls.archives.staged_files import Flush, StagedFiles, sync_filesystem
+from carcls.archives.unpack_budget import Budget
 from carcls.errors import DataError
 
 MAX_TOTAL_BYTES = 256 * 2**30

@@ -15,9 +15,9 @@ from carcls.scoring.choices import Scaled, scaled
 from carcls.scoring.evidence import Evidence, as_evidence
 from carcls.splits.split import Split
 from carcls.store import take_use
-from carcls.training.error_messages import check_finite
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores
+from carcls.training.stage_errors import check_finite
 from carcls.training.stage_input import StageInput
 
 

@@ -20,13 +20,13 @@ from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
-from carcls.training.error_messages import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
 from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
+from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
 
 

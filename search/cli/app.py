@@ -179,6 +179,7 @@ def predict(
     from search.terminal.logs import redirect_native_stderr
 
     redirect_native_stderr(Path(os.devnull))
+    from carcls.backend.devices import configure_for_prediction
     from carcls.dataset.unlabelled import photos_below, unusable_below
     from carcls.inference.export import load_model
 
@@ -190,6 +191,7 @@ def predict(
     for place, reason in unusable:
         _warn(f"{_field(str(place))}: {reason}")
     failed = bool(unusable)
+    configure_for_prediction()
     for found in load_model(model).predict_files(photos):
         if not has_reader():
             raise typer.Exit(NO_READER)

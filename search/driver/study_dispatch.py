@@ -13,7 +13,7 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -88,7 +88,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             clock_s=clock_s,
         )
         self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
-        self._oom_memory = OomMemory(study)
+        self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
 
     def is_out_of_time(self, number: int) -> bool:
@@ -152,6 +152,8 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "unavailable":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
+            case "doubtful":
+                super()._settle(record, replace(outcome, kind="failed" if record.restarts else "killed"))
             case _:
                 super()._settle(record, outcome)
 

@@ -50,6 +50,8 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             return f"{outcome.cause}: resuming from the last checkpoint"
         case "killed":
             raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
+        case "doubtful" if deaths <= 1:
+            return f"{outcome.cause}: resuming once from the last checkpoint, in case another process held the memory"
         case "disk_full":
             raise DiskFullError(outcome.cause or what)
         case _:

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 
+from carcls.backend.gpu_access import only_first_gpus
 from carcls.config import TrainConfig
 from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.place import OpenPlace, Place
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
@@ -166,7 +167,11 @@ class _FinalTraining:
 
     def score(self, trial: int | None) -> Scores:
         """Scores and exports. Call it once all are trained."""
-        step = ScoreStep(
+        with only_first_gpus(os.environ, gpu_count()):
+            return self._score_step(trial).run()
+
+    def _score_step(self, trial: int | None) -> ScoreStep:
+        return ScoreStep(
             self._folder,
             self._experiment,
             self._study,
@@ -176,7 +181,6 @@ class _FinalTraining:
             say=self._say,
             main=self._mains.score,
         )
-        return step.run()
 
     def _plan_slots(self) -> Slots:
         return slots_for(
@@ -196,8 +200,8 @@ class _FinalTraining:
                     f"{what} in {self._folder.retrain}: {record.cause}; use '--replace' to train again from scratch"
                 )
         parent = self._folder.log.exists()
-        searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
-        OomMemory(self._study).reset_tries(searched)
+        searched = OomRecords(Study.open(self._folder.root, read_only=True)).all() if parent else ()
+        OomRecords(self._study).reset_tries(searched)
 
     @contextmanager
     def _this_machine(self, interrupts: Interrupts) -> Iterator[Place]:
@@ -214,7 +218,9 @@ class _FinalTraining:
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
         )
-        yield Place(executor, worker)
+        # The fork server, which starts with the first child, must not see GPUs that no training gets.
+        with only_first_gpus(os.environ, len(self._slots.gpus) if gpu_count() else 0):
+            yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
         """Raises if a training did not reach its end, or if the user interrupted."""

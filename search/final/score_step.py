@@ -6,7 +6,7 @@ from functools import partial
 
 from carcls.config import TrainConfig
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -43,7 +43,7 @@ class ScoreStep:
         """study: the final training's, with every trial complete. main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
-        self._oom_memory = OomMemory(study)
+        self._oom_memory = OomRecords(study)
         self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
         self._rank_by = study.rank_by
         records = study.records()
@@ -68,7 +68,7 @@ class ScoreStep:
                     return scores
                 self._raise_if_asked()
                 self._oom_memory.add(self._config, outcome)
-                deaths += outcome.kind == "killed"
+                deaths += outcome.kind in ("killed", "doubtful")
                 limit = self._experiment.search.max_restarts
                 self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
 

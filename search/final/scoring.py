@@ -29,7 +29,7 @@ from carcls.splits.split import read_split
 from carcls.system import atomic
 from carcls.training.fine_tuning import load_best
 from search.experiment.experiment import Experiment
-from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
+from search.final.expected_accuracy import luck_of_choice, of_folds, of_one, unseen_probabilities
 from search.study.efficiency import Efficiency, stage_costs
 from search.study.final_scores import Expected, MemberScore, Scores
 from search.study.folder import StudyFolder

@@ -82,7 +82,7 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         baseline=experiment.baseline,
         ladder=Ladder(
             settings.scheduler.reduction_factor,
-            stopping=settings.scheduler.kind != "none",
+            prunes=settings.scheduler.kind != "none",
             first_rung=settings.scheduler.first_rung - 1,
             adaptive=settings.scheduler.kind == "adaptive",
         ),

@@ -125,7 +125,7 @@ def _baseline(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
 
 
 def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    if not ladder.stopping:
+    if not ladder.prunes:
         return _go_on(next((trial for trial in trials if trial.state is TrialState.PAUSED), None), ladder)
     top = max((trial.stage_count for trial in trials), default=0)
     candidates = (promotable(trials, stage, ladder) for stage in range(top - 1, -1, -1))

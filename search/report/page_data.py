@@ -14,9 +14,9 @@ from search.progress.summary import counts_line, leading_trial, state_name
 from search.report.confidence import Score, overlap, trial_score
 from search.report.final_training import FinalTraining, final_training
 from search.report.finals_table import Finals, finals_view
-from search.report.micro_batches import PartsRow, parts_rows
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.phases import TimeSpent, time_spent
+from search.report.split_batches import PartsRow, parts_rows
 from search.report.stage_table import StageRow, stage_rows
 from search.study.expected import WinnerExpectation
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from carcls.events import EpochReport
 from search.terminal.formatting import count_text, duration_text, one_line, size_text
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 __all__ = [
     "Efficiency",

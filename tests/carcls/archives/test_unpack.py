@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.archives import budget as archive_budget
 from carcls.archives import staged_files
 from carcls.archives import unpack as archives
+from carcls.archives import unpack_budget as archive_budget
 from carcls.archives.unpack import Unpacked, unpack
 from carcls.errors import DataError
 from tests.carcls.system.test_zip_files import overlapping

@@ -13,7 +13,7 @@ from carcls.splits.k_folds import read_folds
 from carcls.splits.split import read_split
 from search.driver.create import create_recipe_folder, create_study
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import FixedPolicy, final_reports, open_final_study
@@ -130,7 +130,7 @@ def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memo
     with Study.open(folder.root) as searching:  # holds the search's lock
         config = experiment.bind(experiment.baseline)
         number = searching.add_trial(experiment.baseline, config)
-        OomMemory(searching).add(config, Outcome("out_of_memory", "no room", stage=1, oom_record=refusal.to_json()))
+        OomRecords(searching).add(config, Outcome("out_of_memory", "no room", stage=1, oom_record=refusal.to_json()))
         mains = ChildMains(train=noting_child, score=score_at_once)
         assert retrain(folder, experiment, config, trial=number, say=print, mains=mains) == SCORES
         with pytest.raises(StudyError, match="is in use by process"):

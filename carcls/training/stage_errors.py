@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from carcls.backend.devices import is_out_of_memory
+from carcls.backend.memory_errors import is_out_of_memory
 from carcls.config import TrainConfig
 from carcls.errors import DivergedError, OutOfMemoryError
 from carcls.training.position import Position

@@ -6,9 +6,9 @@ import pytest
 
 from carcls.config import TrainConfig
 from search.policy.oom import OomKey, OomRecord
-from search.worker import segment_memory, supervisor
+from search.worker import oom_detector, supervisor
+from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from search.worker.segment import Fallback, Outcome, Segment, from_wire
-from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from tests.helpers.search.trial_builders import epoch_report
 
 STAGES = [
@@ -23,7 +23,7 @@ HERE = "CPU, 512 MiB"
 
 @pytest.fixture
 def segment(monkeypatch: pytest.MonkeyPatch) -> Segment:
-    monkeypatch.setattr(segment_memory, "memory_device", lambda _share, _gpu: HERE)
+    monkeypatch.setattr(oom_detector, "memory_device", lambda _share, _gpu: HERE)
     known = [OomRecord(OomKey.of(CONFIG, 1, HERE), 8), OomRecord(OomKey.of(CONFIG, 0, "CPU, 1 MiB"), 2)]
     return Segment(
         study="/results/tiny",
@@ -128,7 +128,7 @@ def test_a_child_that_cannot_tell_ran_out_where_its_epochs_had_come_to(segment: 
 def test_only_the_kernels_own_kill_is_taken_for_want_of_memory(
     segment: Segment, monkeypatch: pytest.MonkeyPatch, exit_code, kills, kind
 ) -> None:
-    monkeypatch.setattr(segment_memory, "oom_kills", lambda: kills[1])
+    monkeypatch.setattr(oom_detector, "oom_kills", lambda: kills[1])
     outcome = told(OutOfMemoryDetector(with_micro_batches(segment), kills[0]), Outcome("killed", "died"), exit_code)
     assert outcome.kind == kind
     if kind == "out_of_memory":

@@ -4,8 +4,8 @@ import pytest
 
 from carcls.config import StageConfig, TrainConfig
 from carcls.errors import DivergedError, OutOfMemoryError
-from carcls.training.error_messages import check_finite, naming_out_of_memory
 from carcls.training.position import Position
+from carcls.training.stage_errors import check_finite, naming_out_of_memory
 
 CONFIG = TrainConfig(
     backbone="Xception",

@@ -1,6 +1,6 @@
 """Tables of aligned columns."""
 
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 
 def test_columns_are_aligned_and_no_line_ends_in_a_space() -> None:

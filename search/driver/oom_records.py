@@ -15,7 +15,7 @@ _STORED_RECORDS = "memory_refusals"
 """Key of the study's value."""
 
 
-class OomMemory:
+class OomRecords:
     """Stored in the study, so that later trials and later drivers start with a micro-batch that fits."""
 
     def __init__(self, study: Study) -> None:
