@@ -43,18 +43,12 @@ def _domain_advice(records: Sequence[TrialRecord], space: Space) -> list[Advice]
         own = [trial for trial in best if name in trial.params][:_TOP]
         ends = [_edge(domain, trial.params[name]) for trial in own]
         if ends and ends[0] and ends.count(ends[0]) >= _AT_EDGE:
-            found.append(_widen(name, domain, ends[0], own[0].params[name], ends.count(ends[0]), len(own)))
+            text = (
+                f"{one_line(name)}: {ends.count(ends[0])} of the best {len(own)} trials lie at the {ends[0]} end of"
+                f" {domain}, the best one at {value_text(own[0].params[name])}. Try a wider domain there."
+            )
+            found.append(Advice("domain", text))
     return found
-
-
-def _widen(
-    name: str, domain: Uniform | LogUniform | Integer, end: str, value: object, at_edge: int, of: int
-) -> Advice:
-    text = (
-        f"{one_line(name)}: {at_edge} of the best {of} trials lie at the {end} end of {domain}, the best one at"
-        f" {value_text(value)}. Try a wider domain there."
-    )
-    return Advice("domain", text)
 
 
 def _edge(domain: Uniform | LogUniform | Integer, value: object) -> str:

@@ -4,23 +4,19 @@ A chart has two axes and groups of items; an item is a trial's points [x, y], dr
 are single lines without control characters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import log
 from typing import Any
 
-from search.policy.records import TrialRecord
-from search.report.course import Progress, Span, fate_of
+from search.report.chart_course import cost_chart, progress_chart, reliability_chart, speed_chart, timeline_chart
+from search.report.chart_values import ACCURACY, FATES, Json, rounded
 from search.report.importance import Importances
-from search.report.page_data import Curve, ReportData
+from search.report.page_data import Curve, ReportData, TrialRow
 from search.report.parameters import ParameterView
-from search.report.trade_offs import CostPoint
 from search.terminal.formatting import one_line, value_text
-
-Json = dict[str, Any]
 
 _MOST_PANELS = 24
 _MOST_PARALLEL = 12
-_FATES = {"stopped": "stopped early", "complete": "all stages", "running": "unfinished", "failed": "failed"}
-_ACCURACY: Json = {"label": "validation accuracy", "unit": "share"}
 
 
 def page_charts(data: ReportData) -> Json:
@@ -32,11 +28,11 @@ def page_charts(data: ReportData) -> Json:
         "speed": speed_chart(data.costs),
         "timeline": timeline_chart(data.spans),
         "progress": progress_chart(data.progress),
-        "reliability": reliability_chart(data),
+        "reliability": reliability_chart(data.mistakes),
         **{f"slice{at}": slice_chart(view) for at, view in enumerate(sliced(data))},
     }
     return {
-        "trials": {str(row.number): _trial_text(row.number, row) for row in data.leaderboard},
+        "trials": {str(row.number): _trial_text(row) for row in data.leaderboard},
         "charts": {name: chart for name, chart in charts.items() if chart},
     }
 
@@ -47,9 +43,9 @@ def sliced(data: ReportData) -> list[ParameterView]:
     return sorted(data.parameters, key=lambda view: order.get(view.name, len(order)))[:_MOST_PANELS]
 
 
-def _trial_text(number: int, row: Any) -> Json:
+def _trial_text(row: TrialRow) -> Json:
     params = [f"{short_name(name)} {one_line(value_text(value))}" for name, value in row.params.items()]
-    return {"n": f"Trial {number:04d}", "s": row.state, "r": row.role, "p": params}
+    return {"n": f"Trial {row.number:04d}", "s": row.state, "r": row.role, "p": params}
 
 
 def short_name(name: str) -> str:
@@ -66,16 +62,16 @@ def curves_chart(curves: Sequence[Curve]) -> Json:
         ends = {epoch for epoch, _ in curve.borders}
         item = {
             "t": curve.number,
-            "p": [[epoch, _round(accuracy)] for epoch, accuracy in curve.points],
+            "p": [[epoch, rounded(accuracy)] for epoch, accuracy in curve.points],
             "m": [at for at, (epoch, _) in enumerate(curve.points) if epoch in ends],
         }
         groups.setdefault(curve.role if curve.role != "other" else curve.fate, []).append(item)
-    names = {**_FATES, "baseline": "baseline", "winner": "winner"}
+    names = {**FATES, "baseline": "baseline", "winner": "winner"}
     longest = max(curve.points[-1][0] for curve in curves)
     return {
         "label": "Validation accuracy of every trial by epoch",
         "x": {"label": "epoch", "unit": "int", "range": [0.5, longest + 0.5]},
-        "y": _ACCURACY,
+        "y": ACCURACY,
         "groups": [
             {"name": name, "colour": key, "kind": "line", "items": groups[key]}
             for key, name in names.items()
@@ -100,7 +96,7 @@ def slice_chart(view: ParameterView) -> Json:
             "range": [low, high],
             "domain": view.domain,
         },
-        "y": _ACCURACY,
+        "y": ACCURACY,
         "small": True,
         "groups": _point_groups(view),
     }
@@ -117,8 +113,10 @@ def _point_groups(view: ParameterView) -> list[Json]:
         points = [one for one in view.points if one.role == role and complete in (None, one.complete)]
         if points:
             colour = {"other": "complete" if complete else "stopped"}.get(role, role)
-            items = [{"t": one.number, "p": [[_round(one.x), _round(one.accuracy)]]} for one in points]
-            found.append({"name": name, "colour": colour, "kind": "ring" if complete is False else "dots", "items": items})
+            items = [{"t": one.number, "p": [[rounded(one.x), rounded(one.accuracy)]]} for one in points]
+            found.append(
+                {"name": name, "colour": colour, "kind": "ring" if complete is False else "dots", "items": items}
+            )
     return found
 
 
@@ -145,7 +143,7 @@ def parallel_chart(views: Sequence[ParameterView], importances: Importances | No
     accuracies: dict[int, tuple[float, str]] = {}
     for at, view in enumerate(shown):
         for point in view.points:
-            places.setdefault(point.number, []).append([at, _round(_unit(view, point.x))])
+            places.setdefault(point.number, []).append([at, rounded(_unit(view, point.x))])
             accuracies[point.number] = (point.accuracy, point.role)
     ranked = sorted(accuracies, key=lambda number: accuracies[number][0])
     axis = len(shown)
@@ -153,8 +151,8 @@ def parallel_chart(views: Sequence[ParameterView], importances: Importances | No
     items = [
         {
             "t": number,
-            "p": [*places[number], [axis, _round((accuracies[number][0] - low) / ((high - low) or 1.0))]],
-            "q": _round(rank / max(1, len(ranked) - 1)),
+            "p": [*places[number], [axis, rounded((accuracies[number][0] - low) / ((high - low) or 1.0))]],
+            "q": rounded(rank / max(1, len(ranked) - 1)),
         }
         for rank, number in enumerate(ranked)
     ]
@@ -173,8 +171,6 @@ def _unit(view: ParameterView, x: float) -> float:
         return (x + 0.5) / len(view.categories)
     low, high = _ends(view)
     if view.scale == "log":
-        from math import log
-
         return log(x / low) / log(high / low)
     return (x - low) / (high - low)
 
@@ -183,127 +179,4 @@ def _ticks(view: ParameterView) -> list[list[Any]]:
     if view.categories:
         return [[(at + 0.5) / len(view.categories), label] for at, label in enumerate(view.categories)]
     ends = view.domain or (min(point.x for point in view.points), max(point.x for point in view.points))
-    return [[_round(_unit(view, end)), f"{end:.3g}"] for end in ends]
-
-
-def cost_chart(points: Sequence[CostPoint]) -> Json:
-    """Accuracy against training time, with the Pareto front of each backbone."""
-    if len(points) < 2:
-        return {}
-    groups: list[Json] = []
-    for at, backbone in enumerate(sorted({point.backbone for point in points})):
-        own = [point for point in points if point.backbone == backbone]
-        colour, name = f"set{at % 8}", backbone or "trials"
-        front = sorted((point.seconds, point.accuracy) for point in own if point.pareto)
-        if len(front) > 1:
-            steps = [[_round(seconds), _round(accuracy)] for seconds, accuracy in front]
-            groups.append({"name": name, "colour": colour, "kind": "step", "items": [{"p": steps}]})
-        items = [{"t": one.number, "p": [[_round(one.seconds), _round(one.accuracy)]]} for one in own]
-        groups.append({"name": name, "colour": colour, "kind": "dots", "items": items})
-    return {
-        "label": "Best validation accuracy against training time; lines are the Pareto fronts",
-        "x": {"label": "training time", "unit": "s", "scale": "log", **_log_range([one.seconds for one in points])},
-        "y": _ACCURACY,
-        "groups": groups,
-    }
-
-
-def speed_chart(points: Sequence[CostPoint]) -> Json:
-    """Accuracy against the time to validate one photo."""
-    timed = [(point, point.ms_per_photo) for point in points if point.ms_per_photo]
-    if len(timed) < 2:
-        return {}
-    groups: list[Json] = []
-    for at, backbone in enumerate(sorted({point.backbone for point in points})):
-        items = [
-            {"t": point.number, "p": [[_round(ms or 0.0), _round(point.accuracy)]]}
-            for point, ms in timed
-            if point.backbone == backbone
-        ]
-        groups.append({"name": backbone or "trials", "colour": f"set{at % 8}", "kind": "dots", "items": items})
-    front = sorted((ms or 0.0, point.accuracy) for point, ms in timed if point.pareto_ms)
-    if len(front) > 1:
-        steps = [[_round(ms), _round(accuracy)] for ms, accuracy in front]
-        groups.insert(0, {"name": "Pareto front", "colour": "ink", "kind": "step", "items": [{"p": steps}]})
-    return {
-        "label": "Best validation accuracy against validation time per photo",
-        "x": {"label": "ms per photo", "unit": "ms", "scale": "log", **_log_range([ms or 0.0 for _, ms in timed])},
-        "y": _ACCURACY,
-        "groups": groups,
-    }
-
-
-def timeline_chart(spans: Sequence[Span]) -> Json:
-    """When each trial trained, one lane for each training at the same time."""
-    if not spans:
-        return {}
-    lanes = max(span.lane for span in spans) + 1
-    groups: dict[str, list[Json]] = {}
-    for span in spans:
-        item = {"t": span.number, "b": [_round(span.start_s), _round(span.end_s), span.lane], "x": one_line(span.stages)}
-        groups.setdefault(span.fate, []).append(item)
-    return {
-        "label": "When each trial trained",
-        "x": {"label": "time since the first training began", "unit": "s",
-              "range": [0, max(span.end_s for span in spans) * 1.01]},
-        "y": {"label": "training at once", "unit": "lane", "range": [-0.6, lanes - 0.4]},
-        "height": 90 + 26 * min(lanes, 16),
-        "groups": [
-            {"name": name, "colour": fate, "kind": "bars", "items": groups[fate]}
-            for fate, name in _FATES.items()
-            if fate in groups
-        ],
-    }  # fmt: skip
-
-
-def progress_chart(steps: Sequence[Progress]) -> Json:
-    """The best accuracy so far by wall-clock."""
-    if len(steps) < 2:
-        return {}
-    points = [{"t": step.number, "p": [[_round(step.seconds), _round(step.accuracy)]]} for step in steps]
-    line = [[_round(step.seconds), _round(step.accuracy)] for step in steps]
-    return {
-        "label": "Best validation accuracy so far by time",
-        "x": {"label": "time since the first training began", "unit": "s", "range": [0, steps[-1].seconds * 1.03]},
-        "y": _ACCURACY,
-        "groups": [
-            {"name": "best so far", "colour": "winner", "kind": "step", "items": [{"p": line}]},
-            {"name": "best so far", "colour": "winner", "kind": "dots", "items": points},
-        ],
-    }
-
-
-def reliability_chart(data: ReportData) -> Json:
-    """Accuracy against confidence in bins; the diagonal is perfect calibration."""
-    if data.mistakes is None:
-        return {}
-    items = [
-        {"p": [[_round(one.confidence), _round(one.accuracy)]], "w": one.count,
-         "x": f"{one.count} photos: confidence {one.confidence:.2f}, right {one.accuracy:.2f}"}
-        for one in data.mistakes.reliability.bins
-    ]  # fmt: skip
-    line = [point for item in items for point in item["p"]]
-    return {
-        "label": "Share of right answers by the model's confidence",
-        "x": {"label": "confidence", "unit": "share", "range": [0, 1.02]},
-        "y": {"label": "share that is right", "unit": "share", "range": [-0.02, 1.04]},
-        "groups": [
-            {"name": "perfect", "colour": "soft", "kind": "line", "items": [{"p": [[0, 0], [1, 1]]}]},
-            {"name": "model", "colour": "baseline", "kind": "line", "items": [{"p": line}]},
-            {"name": "model", "colour": "baseline", "kind": "dots", "items": items},
-        ],
-    }
-
-
-def _log_range(values: Sequence[float]) -> Json:
-    positive = [value for value in values if value > 0]
-    low, high = min(positive, default=1.0), max(positive, default=10.0)
-    margin = max(1.05, (high / low) ** 0.06)
-    return {"range": [low / margin, high * margin]}
-
-
-def _round(value: float) -> float:
-    """Five significant digits: finer than a pixel, and shorter on the page."""
-    return float(f"{value:.5g}")
-
-
+    return [[rounded(_unit(view, end)), f"{end:.3g}"] for end in ends]

@@ -81,7 +81,7 @@ def _importance(name: str, ranked: Sequence[tuple[TrialRecord, Rank]], space: Sp
     own = [(trial, rank) for trial, rank in ranked if name in trial.params]
     if len(own) < _FEWEST_TRIALS or len({trial.params[name] for trial, _ in own}) < 2:
         return None
-    study = optuna.create_study(direction="maximize", storage=None)
+    study = _new_study()
     places = {rank: place for place, rank in enumerate(sorted({rank for _, rank in own}))}
     for trial, rank in own:
         domain = distributions(space, trial.params)[name]
@@ -94,3 +94,13 @@ def _importance(name: str, ranked: Sequence[tuple[TrialRecord, Rank]], space: Sp
             study, evaluator=PedAnovaImportanceEvaluator(), params=[name], normalize=False
         )[name]
     return Importance(name, float(value), len(own))
+
+
+def _new_study() -> optuna.Study:
+    """In memory, without the line that Optuna logs for each new study."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(direction="maximize")
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -64,9 +64,7 @@ def role_of(record: TrialRecord, best: TrialRecord | None) -> str:
     return "baseline" if record.is_baseline else "other"
 
 
-def _view(
-    name: str, records: Sequence[TrialRecord], best: TrialRecord | None, domain: Domain | None
-) -> ParameterView:
+def _view(name: str, records: Sequence[TrialRecord], best: TrialRecord | None, domain: Domain | None) -> ParameterView:
     values = [record.params[name] for record in records]
     scale = _scale(values, domain)
     labels = _labels(values, domain) if scale == "category" else ()

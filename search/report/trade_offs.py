@@ -23,7 +23,7 @@ class CostPoint:
     seconds: float
     """Training time, all epochs so far."""
     ms_per_photo: float | None
-    """Validation time for one photo at the size of the best epoch; None if the number of photos is unknown."""
+    """Validation time for one photo in the last stage; None before that, or if the number of photos is unknown."""
     pareto: bool
     """True if no trial of the same backbone is as accurate for less training time."""
     pareto_ms: bool
@@ -80,8 +80,9 @@ def _backbone(trial: TrialRecord) -> str:
 
 
 def _ms_per_photo(trial: TrialRecord, photos: int | None) -> float | None:
-    """Median over the epochs of the best epoch's stage, whose validation has the same size."""
-    if not photos or trial.best is None:
+    """Median over the epochs of the last stage: earlier ones validate on stored features, which takes no time."""
+    if not photos or trial.state is not TrialState.COMPLETE:
         return None
-    same = [one.seconds.validate for one in trial.reports if one.stage == trial.best.stage and one.seconds.validate > 0]
+    last = trial.stage_count - 1
+    same = [one.seconds.validate for one in trial.reports if one.stage == last and one.seconds.validate > 0]
     return 1000.0 * median(same) / photos if same else None

@@ -19,8 +19,9 @@
 
   /* Numbers as text */
   const trim = (value) => String(Number(value.toPrecision(3)));
+  const timeSteps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
   const seconds = (value) =>
-    value < 100 ? `${trim(value)} s` : value < 6000 ? `${trim(value / 60)} min` : `${trim(value / 3600)} h`;
+    value < 60 ? `${trim(value)} s` : value < 3600 ? `${trim(value / 60)} min` : `${trim(value / 3600)} h`;
   const units = {
     share: (value) => value.toFixed(4),
     s: seconds,
@@ -40,8 +41,9 @@
   };
   const mix = (share) => `color-mix(in oklab, ${colour("winner")} ${Math.round(100 * share ** 3)}%, ${colour("stopped")})`;
 
-  /* Every second power if there are many; 1, 2, 5 if there are few */
-  const logTicks = (low, high) => {
+  /* Times get round minutes and hours; other numbers 1, 2, 5 if few fit, else powers of ten */
+  const logTicks = (low, high, unit) => {
+    if (unit === "s" && high / low < 500) return spread(timeSteps.filter((value) => value >= low && value <= high), 5);
     const found = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
       for (const digit of [1, 2, 5]) found.push(digit * 10 ** power);
@@ -51,11 +53,13 @@
     return tens.length > 1 ? tens : inside(found);
   };
 
+  const spread = (values, most) => values.filter((_, at) => at % Math.ceil(values.length / most) === 0);
+
   const ranges = (spec) => {
     const points = spec.groups.flatMap((group) => group.items.flatMap((item) => item.p ?? []));
     const span = (at) => {
       const values = points.map((point) => point[at]);
-      const low = Math.min(...values), high = Math.max(...values), margin = 0.05 * (high - low || 0.1);
+      const low = Math.min(...values), high = Math.max(...values), margin = 0.09 * (high - low || 0.1);
       return [low - margin, high + margin];
     };
     return [spec.x.range ?? span(0), spec.y.range ?? span(1)];
@@ -82,7 +86,7 @@
     }
 
     get height() {
-      return this.spec.height ?? (this.spec.small ? 190 : Math.max(240, Math.min(420, 0.46 * this.width)));
+      return this.spec.height ?? (this.spec.small ? 190 + (this.spec.x.scale === "category" ? 36 : 0) : Math.max(240, Math.min(420, 0.46 * this.width)));
     }
 
     legend() {
@@ -125,7 +129,9 @@
         space: side === 3 ? 34 : narrow || this.spec.small ? 52 : 70,
         grid: { stroke: colour("line"), width: 1, show: spec.unit !== "lane" },
         ticks: { show: false },
-        splits: categories ? () => categories.map((_, at) => at) : log ? () => logTicks(...range) : undefined,
+        ...(spec.unit === "s" && !log ? { incrs: timeSteps } : {}),
+        filter: (_, splits) => splits, // uPlot would drop labels of logarithmic axes
+        splits: categories ? () => categories.map((_, at) => at) : log ? () => logTicks(...range, spec.unit) : undefined,
         values: (_, splits) =>
           splits.map((value) =>
             categories ? cut(categories[value] ?? "") : spec.unit === "int" && value % 1 ? "" : format(spec, value, tickUnits)),
@@ -357,7 +363,7 @@
     }
 
     get width() {
-      return Math.max(this.canvasBox.clientWidth, 104 * this.spec.axes.length);
+      return Math.max(this.canvasBox.clientWidth, 86 * this.spec.axes.length);
     }
 
     axis(spec, side) {
@@ -387,11 +393,11 @@
           ctx.fillText(text, x, y);
         };
         for (const [value, text] of axis.ticks)
-          write(text.length > 15 ? `${text.slice(0, 14)}…` : text, u.valToPos(value, "y", true) + 4 * ratio, "ink");
+          write(text.length > 13 ? `${text.slice(0, 12)}…` : text, u.valToPos(value, "y", true) + 4 * ratio, "ink");
         const words = axis.name.split(".");
         const lines = words.length > 1 ? [words.slice(0, -1).join("."), words.at(-1)] : words;
         lines.forEach((text, row) =>
-          write(text.length > 17 ? `${text.slice(0, 16)}…` : text, low + (26 + 13 * row) * ratio, "soft"));
+          write(text.length > 14 ? `${text.slice(0, 13)}…` : text, low + (26 + 13 * row) * ratio, "soft"));
       });
       ctx.restore();
     }
@@ -458,13 +464,14 @@
     const label = element("label", "", "Filter ");
     const input = element("input");
     input.type = "search";
-    input.placeholder = "state, backbone, value …";
+    input.placeholder = table.dataset.hint ?? "";
     input.addEventListener("input", () => {
       table.dataset.filter = input.value;
       shorten(table);
     });
     label.append(input);
     bar.append(label, element("span", "found soft"));
+    bar.hidden = table.tBodies[0].rows.length <= 12;
     frame.prepend(bar);
     const more = element("button", "more", "");
     more.type = "button";
