@@ -95,11 +95,16 @@ class ScheduleConfig(_Frozen):
     """Plateau: multiplies the rate when validation log-loss stops improving."""
     patience_epochs: Annotated[int, Field(ge=1)] = 2
     """Plateau: epochs without improvement before the rate drops."""
+    drops: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Plateau: epochs of the stage after which the rate drops, whatever the validation log-loss is. null: by log-loss.
+    A training on all photos gets those of the folds."""
 
     @model_validator(mode="after")
     def _warmup_has_a_curve(self) -> "ScheduleConfig":
         if self.kind == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs: a plateau schedule has no warm-up; expected 0, or kind constant or cosine")
+        if self.drops is not None and self.kind != "plateau":
+            raise ValueError(f"drops: only for kind plateau, found kind {self.kind}")
         return self
 
 
