@@ -88,7 +88,7 @@ def fine_tune(
             at_once = None if cut is None else cut.micro_batch
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
-                steps_per_epoch = batch_count(photo_count, config.batch_size)
+                steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
@@ -164,11 +164,11 @@ def _stage_input(
     at_once: int | None,
 ) -> StageInput:
     """The input of the learner's current stage."""
-    size_px = config.stage_image_size(number)
+    size_px, batch_size = config.stage_image_size(number), config.stage_batch_size(number)
     if not learner.is_frozen:
-        return PixelInput(config, data, size_px, feeder)
+        return PixelInput(config, data, size_px, feeder, batch_size)
     frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone, at_once)
-    return FeatureInput(config, data, frozen, feeder)
+    return FeatureInput(config, data, frozen, feeder, batch_size)
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:

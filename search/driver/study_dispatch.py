@@ -153,6 +153,8 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "unavailable":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
+            case "doubtful":
+                super()._settle(record, replace(outcome, kind="failed" if record.restarts else "killed"))
             case _:
                 super()._settle(record, outcome)
 

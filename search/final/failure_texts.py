@@ -43,7 +43,7 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             if not worth_retrying(config, record):
                 raise StudyError(no_room_text(record.key, outcome, config, what))
             stage = outcome.stage or 0
-            next_try = micro_batch([record], config, stage, record.key.device) or config.batch_size
+            next_try = micro_batch([record], config, stage, record.key.device) or config.stage_batch_size(stage)
             is_same = next_try >= record.photos
             return (
                 f"no room for {record.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
@@ -53,6 +53,8 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             return f"{outcome.cause}: resuming from the last checkpoint"
         case "killed":
             raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
+        case "doubtful" if deaths <= 1:
+            return f"{outcome.cause}: resuming once from the last checkpoint, in case another process held the memory"
         case "disk_full":
             raise DiskFullError(outcome.cause or what)
         case _:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 
+from carcls.backend.gpu_access import only_first_gpus
 from carcls.config import TrainConfig
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system import atomic
@@ -201,7 +202,11 @@ class _FinalTraining:
 
     def score(self, trial: int | None) -> Scores:
         """Scores and exports. Call it once all are trained."""
-        step = ScoreStep(
+        with only_first_gpus(os.environ, gpu_count()):
+            return self._score_step(trial).run()
+
+    def _score_step(self, trial: int | None) -> ScoreStep:
+        return ScoreStep(
             self._folder,
             self._experiment,
             self._study,
@@ -211,7 +216,6 @@ class _FinalTraining:
             say=self._say,
             main=self._mains.score,
         )
-        return step.run()
 
     def _plan_slots(self, trainings: int) -> Slots:
         return slots_for(
@@ -249,7 +253,9 @@ class _FinalTraining:
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
         )
-        yield Place(executor, worker)
+        # The fork server, which starts with the first child, must not see GPUs that no training gets.
+        with only_first_gpus(os.environ, len(self._slots.gpus) if gpu_count() else 0):
+            yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
         """Raises if a training did not reach its end, or if the user interrupted."""

@@ -13,7 +13,7 @@ from search.final.score_job import ScoreJob, result_of
 from search.final.scoring import Refit, score
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
-from search.worker.child import outcome_of, run_in_child
+from search.worker.child import compile_cache, outcome_of, run_in_child
 from search.worker.outbox import Outbox
 from search.worker.segment import Notice, Segment
 from search.worker.segment_config import config_of
@@ -35,8 +35,14 @@ def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline:
 def _score(
     job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None
 ) -> None:
-    # Nothing else runs on the machine, so the framework chooses threads and GPU memory.
-    devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
+    # Nothing else runs on the machine, so the framework chooses its threads.
+    devices.configure(
+        threads=None,
+        deterministic=segment.deterministic,
+        gpu_memory_share=segment.gpu_share,
+        gpu=segment.gpu,
+        compiled=compile_cache(segment.store),
+    )
     store = open_store(job.experiment.store)
     own, data_root = folder.retrain_study, Path(segment.data_root)
     folds = range(len(job.members)) if len(job.members) > 1 else (None,)

@@ -81,7 +81,7 @@ class ScoreStep:
                     return scores
                 self._raise_if_asked()
                 self._oom_memory.add(self._config, outcome)
-                deaths += outcome.kind == "killed"
+                deaths += outcome.kind in ("killed", "doubtful")
                 limit = self._experiment.search.max_restarts
                 self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
 

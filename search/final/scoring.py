@@ -93,7 +93,8 @@ def score(
     at_once: the most photos that fit in memory, if fewer than a batch. trained_in_bytes: peak main memory of training.
     scored: called with the number of each training once it is scored.
     """
-    batch_size = min(config.batch_size, at_once or config.batch_size)
+    smallest = min(config.stage_batch_size(stage) for stage in range(len(config.stages)))
+    batch_size = min(smallest, at_once or smallest)
     count = sum(len(data.split.validation) for data in parts)
     choosable = count >= _FEWEST_TO_CHOOSE
     views = tuple(dict.fromkeys((PLAIN, *experiment.tta.views))) if choosable else (PLAIN,)
