@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from carcls.scoring.expectation import Interval, wilson
 from carcls.scoring.metrics import Labels, Probabilities, confusion
 
+_ROUNDING = 1e-6
+"""Equal probabilities reach their own mean despite rounding; cleanlab has the same allowance."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -145,7 +148,7 @@ def doubtful_labels(probabilities: Probabilities, labels: Labels) -> tuple[Doubt
     sums = np.zeros(probabilities.shape[1])
     np.add.at(sums, labels, probabilities[np.arange(len(labels)), labels])
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    confident = np.where(probabilities >= thresholds, probabilities, -1.0)
+    confident = np.where(probabilities >= thresholds - _ROUNDING, probabilities, -1.0)
     suggested = confident.argmax(axis=1)
     rows = np.flatnonzero((confident.max(axis=1) >= 0.0) & (suggested != labels))
     margins = probabilities[rows, suggested[rows]] - probabilities[rows, labels[rows]]

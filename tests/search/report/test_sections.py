@@ -163,8 +163,8 @@ def test_a_domain_whose_edge_wins_is_named():
     inside = [scored(n, 0.3, rate=1e-3) for n in range(4, 8)]
     texts = [one.text for one in advice([*at_edge, *inside], space_of(), None)]
     assert texts == [
-        "train.rate: 4 of the best 5 trials lie at the upper end of loguniform [0.0001, 0.1], the best one at 0.09. Try a"
-        " wider domain there."
+        "train.rate: 4 of the best 5 trials lie at the upper end of loguniform [0.0001, 0.1], the best one at 0.09. Try"
+        " a wider domain there."
     ]
     assert advice(inside, space_of(), None) == ()
 
