@@ -163,4 +163,6 @@ _OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_l
 
 def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
     """Maps field names of older stored reports to the current names."""
+    if _OLD_NAMES.keys().isdisjoint(values):  # almost always; a large study has 100,000 reports
+        return values
     return {_OLD_NAMES.get(name, name): value for name, value in values.items()}
