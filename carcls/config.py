@@ -69,6 +69,8 @@ class OptimizerConfig(_Frozen):
     normalisation are exempt. adam accepts only 0, since adam with decay is adamw."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """For sgd (Nesterov) and rmsprop; ignored by the others."""
+    amsgrad: bool = False
+    """Adam's second moment never falls (Reddi 2018, AMSGrad); for adam and adamw, ignored by the others."""
     clip_norm: Annotated[float, Field(gt=0.0)] | None = None
     """Global gradient norm above which gradients are scaled down; null disables clipping."""
 
@@ -85,21 +87,38 @@ class OptimizerConfig(_Frozen):
 class ScheduleConfig(_Frozen):
     """Learning rate within one stage, as a factor of the stage's `learning_rate`."""
 
-    kind: Literal["constant", "cosine", "plateau"] = "cosine"
-    """`plateau` lowers the rate when validation log-loss stops improving."""
+    kind: Literal["constant", "cosine", "exponential", "one_cycle", "plateau"] = "cosine"
+    """`exponential` multiplies the rate by the same factor in every step. `one_cycle` (Smith & Topin 2018) rises from
+    `start` to the peak at `peak_at` and falls to `floor`, both as half a cosine. `plateau` lowers the rate when
+    validation log-loss stops improving."""
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
-    """Length of the linear warm-up in epochs, fractions allowed; for constant and cosine."""
+    """Length of the linear warm-up in epochs, fractions allowed; for constant, cosine and exponential."""
     floor: Fraction = 0.0
-    """Cosine: the factor at the stage's end. Plateau: the smallest factor."""
+    """Cosine, exponential and one_cycle: the factor at the stage's end, above 0 for exponential. Plateau: the smallest
+    factor."""
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.04
+    """One cycle: the factor at the first step."""
+    peak_at: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """One cycle: share of the stage after which the rate peaks."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
     """Plateau: multiplies the rate when validation log-loss stops improving."""
     patience_epochs: Annotated[int, Field(ge=1)] = 2
     """Plateau: epochs without improvement before the rate drops."""
+    drops: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Plateau: epochs of the stage after which the rate drops, whatever the validation log-loss is. null: by log-loss.
+    A training on all photos gets those of the folds."""
 
     @model_validator(mode="after")
-    def _warmup_has_a_curve(self) -> "ScheduleConfig":
-        if self.kind == "plateau" and self.warmup_epochs:
-            raise ValueError("warmup_epochs: a plateau schedule has no warm-up; expected 0, or kind constant or cosine")
+    def _has_a_curve(self) -> "ScheduleConfig":
+        if self.kind in ("plateau", "one_cycle") and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs: a {self.kind} schedule has no warm-up; expected 0, or kind constant, cosine or"
+                " exponential"
+            )
+        if self.kind == "exponential" and not self.floor:
+            raise ValueError("floor: an exponential schedule never reaches 0; expected a factor above 0, such as 0.01")
+        if self.drops is not None and self.kind != "plateau":
+            raise ValueError(f"drops: only for kind plateau, found kind {self.kind}")
         return self
 
 
@@ -124,6 +143,12 @@ class StageConfig(_Frozen):
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
     """The optimizer's peak rate."""
     schedule: ScheduleConfig = ScheduleConfig()
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """Photos per optimizer step of this stage; null takes the training's `batch_size`."""
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
+    """The backbone's BatchNorm. `frozen` keeps statistics, scale and shift; `train` trains those in the stage's
+    unfrozen blocks, which suits a late stage with a low rate; `auto` freezes them with pretrained weights and trains
+    them with random ones."""
     image_scale: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
     """Multiplies the configuration's image size."""
     early_stopping: EarlyStoppingConfig | None = None
@@ -184,8 +209,7 @@ class TrainConfig(_Frozen):
                     f"image_size: stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px;"
                     f" {self.backbone} needs at least {info.min_size_px}"
                 )
-        if self.batch_size == 1 and self.head.batch_norm:
-            raise ValueError("batch_size: BatchNorm in the head needs 2 or more; set head.batch_norm: false")
+            self._check_batch_norm(number)
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: every name must be used once, found {', '.join(names)}")
@@ -194,6 +218,36 @@ class TrainConfig(_Frozen):
     def stage_image_size(self, stage: int) -> int:
         """Side of a stage's input in px: `image_size` times the stage's scale, rounded."""
         return round(self.image_size * self.stages[stage].image_scale)
+
+    def stage_batch_size(self, stage: int) -> int:
+        """Photos per optimizer step of a stage."""
+        own = self.stages[stage].batch_size
+        return self.batch_size if own is None else own
+
+    def keeps_statistics(self, stage: int) -> bool:
+        """Whether a stage runs all of the backbone's BatchNorm in inference mode, with the values it has."""
+        wanted = self.stages[stage].batch_norm
+        return wanted == "frozen" or (wanted == "auto" and self.weights != "none")
+
+    def trains_statistics(self, stage: int) -> bool:
+        """Whether BatchNorm of unfrozen blocks uses and learns statistics of the batches of a stage."""
+        return not self.keeps_statistics(stage) and self.stages[stage].unfreeze > 0.0
+
+    def _check_batch_norm(self, number: int) -> None:
+        stage = self.stages[number]
+        if stage.batch_norm == "train" and not stage.unfreeze:
+            raise ValueError(
+                f"stages.{number}.batch_norm: stage `{stage.name}` trains no block of the backbone; set unfreeze above"
+                " 0, or leave batch_norm out"
+            )
+        if self.stage_batch_size(number) == 1 and (self.head.batch_norm or stage.batch_norm == "train"):
+            key = "batch_size" if stage.batch_size is None else f"stages.{number}.batch_size"
+            where, remedy = (
+                ("in the head", "head.batch_norm: false")
+                if self.head.batch_norm
+                else ("that trains", "batch_norm: frozen")
+            )
+            raise ValueError(f"{key}: BatchNorm {where} needs 2 or more; set {remedy}")
 
     @property
     def total_epochs(self) -> int:

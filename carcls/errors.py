@@ -7,6 +7,7 @@
     │   └── DamagedStoreError  an artefact in the store was damaged; its next use rebuilds it
     ├── StoreError             the store is off or unusable; callers can compute without it
     ├── FrameworkError         Keras or its backend cannot be loaded
+    ├── DeviceError            a GPU of this machine was granted but cannot be used
     ├── HomeError              the user's home folder is needed but unknown
     ├── WeightsError           weights missing, for another backbone, or incomplete
     │   └── MisfitError        weights that belong to another backbone
@@ -54,6 +55,10 @@ class StoreError(CarclsError):
 
 class FrameworkError(CarclsError):
     """Keras or its backend cannot be loaded in this process."""
+
+
+class DeviceError(CarclsError):
+    """A GPU that this process was granted cannot be used: a fault of its machine, not of what it trains."""
 
 
 class HomeError(CarclsError):

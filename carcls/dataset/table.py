@@ -13,6 +13,7 @@ from carcls.dataset.csv_rows import Refused, Row
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
 from carcls.dataset.names import class_order, path_key
+from carcls.dataset.own_columns import HOLDOUT, VALIDATION, check_groups
 from carcls.dataset.sample_submission import Sample, class_mismatch, ignored_samples, load_sample, try_load_sample
 from carcls.dataset.scan import Scan, scan_photos
 from carcls.dataset.tree import join
@@ -114,7 +115,12 @@ class Dataset:
     """Why no submission can follow the sample, in which case all existing photos are predicted. Empty if one can, or
     if there is no sample."""
     validation: tuple[int, ...] = ()
-    """Positions in `train` of photos from the data folder's own `val`, `valid` or `validation` folder."""
+    """Positions in `train` of the user's own validation photos, by a column or a `val`, `valid` or `validation`
+    folder; empty if they are drawn."""
+    holdout: tuple[int, ...] = ()
+    """Positions in `train` of the user's own holdout photos, by a column."""
+    own_groups: tuple[str, ...] = ()
+    """The user's group of each photo of `train`, empty for a photo of its own; () without a column of groups."""
 
 
 def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT) -> Dataset:
@@ -131,6 +137,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     refused = _in_order((*labelled.refused, *broken))
     if not train:
         raise DataError(_nothing_to_train(found, labelled, refused))
+    check_groups((row for row, _ in train), layout)
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
     sample_problem = sample_problem or class_mismatch(sample, class_names)
@@ -145,7 +152,9 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
         train_scans=tuple(scan for _, scan in train),
         test_scans=test.scans,
         sample_problem=sample_problem,
-        validation=_held_back([row.path for row, _ in train], found.validation),
+        validation=_own_part(train, VALIDATION, folder="" if layout.split_column else found.validation),
+        holdout=_own_part(train, HOLDOUT),
+        own_groups=tuple(row.group for row, _ in train) if layout.group_column else (),
     )
 
 
@@ -196,10 +205,14 @@ def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tu
     return readable, broken
 
 
-def _held_back(paths: Sequence[str], folder: str) -> tuple[int, ...]:
-    """Positions of the photos in `folder`, or none if that would be all photos."""
-    inside = tuple(position for position, path in enumerate(paths) if folder and path.startswith(f"{folder}/"))
-    return inside if len(inside) < len(paths) else ()
+def _own_part(rows: Sequence[tuple[Row, Scan]], part: str, *, folder: str = "") -> tuple[int, ...]:
+    """Positions of the photos that a column puts into `part` or that are in `folder`; none if these are all photos."""
+    inside = tuple(
+        position
+        for position, (row, _) in enumerate(rows)
+        if row.part == part or (folder and row.path.startswith(f"{folder}/"))
+    )
+    return inside if len(inside) < len(rows) else ()
 
 
 def _unlabelled(

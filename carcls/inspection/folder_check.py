@@ -71,7 +71,9 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         trouble=trouble,
         sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
         sample_problem=dataset.sample_problem,
-        validation_folder=_validation_folder(dataset),
+        validation_from=_validation_from(dataset),
+        held_out=len(dataset.holdout),
+        own_groups=_own_groups(dataset),
     )
 
 
@@ -127,15 +129,26 @@ def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tup
     return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""
 
 
-def _validation_folder(dataset: Dataset) -> str:
-    return dataset.train.paths[dataset.validation[0]].split("/")[0] if dataset.validation else ""
+def _validation_from(dataset: Dataset) -> str:
+    if not dataset.validation:
+        return ""
+    tops = {dataset.train.paths[row].split("/")[0] for row in dataset.validation}
+    others = {dataset.train.paths[row].split("/")[0] for row in set(range(len(dataset.train))) - {*dataset.validation}}
+    return tops.pop() if len(tops) == 1 and not tops & others else "the CSV file's column"
+
+
+def _own_groups(dataset: Dataset) -> tuple[int, int] | None:
+    if not dataset.own_groups:
+        return None
+    sizes = [count for name, count in Counter(dataset.own_groups).items() if name and count > 1]
+    return len(sizes), max(sizes, default=1)
 
 
 def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
     moved = len(dataset.validation) - held_out
     if moved > 0 and held_out:
         yield (
-            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of training"
+            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_from(dataset)} are copies of training"
             " photos, or the only ones of their class; they stay in training"
         )
 

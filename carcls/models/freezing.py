@@ -69,8 +69,8 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
     """Makes the top `fraction` of the backbone's blocks, and always the head, trainable. Compile afterwards.
 
     With `batch_norm` False, every BatchNormalization of the backbone stays frozen and runs in inference mode. That is
-    right for pretrained weights, since statistics of small batches would ruin them. Pass True for random weights: then
-    BatchNormalization trains with its block.
+    right for pretrained weights, since statistics of small batches would ruin them at the high rates of early stages.
+    With True it trains with its block, as random weights need.
     """
     backbone = classifier.backbone
     parts = blocks(classifier.backbone_name, backbone)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from carcls.dataset.csv_rows import is_plain_name
 from carcls.dataset.table import Dataset, ImageTable, Quarantined, sort_class_names
 from carcls.errors import DataError
 from carcls.photos.duplicates import linked_groups
+from carcls.splits.units import Unit, Units, draw, joined, whole_units
 from carcls.system import atomic
 from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 _COLUMNS = ("Id", "path", "Category", "digest", "fold", "group")
+_OWN_GROUP = "own_group"
+"""A last column, written only if the user names groups."""
 _TRAIN, _VALIDATION, _HOLDOUT = "train", "validation", "holdout"
 _FOLDS = (_TRAIN, _VALIDATION, _HOLDOUT)
 _OLD_NAMES = {"judge": _HOLDOUT}
@@ -38,6 +41,13 @@ class Split:
     """Scored after each epoch but never used in a decision; None if there is no holdout."""
     groups: Groups = ()
     """Photos that are exact or near copies of each other."""
+    own_groups: Groups = ()
+    """Photos of one group by the user's own column, such as one car's."""
+
+    @property
+    def units(self) -> Groups:
+        """Photos that must stay together, two or more each: copies, own groups, and both joined where they overlap."""
+        return tuple(tuple(sorted(group)) for group in joined([*self.groups, *self.own_groups]))
 
 
 def make_split(
@@ -48,7 +58,8 @@ def make_split(
     holdout_fraction: float = 0.0,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
-    """Moves a rounded share of each class to validation; copies (equal digests, look-alikes) stay together.
+    """Moves a rounded share of each class to validation; copies (equal digests, look-alikes) and the user's own groups
+    stay together.
 
     Every class with two different photos has at least one on each side. A class with one photo stays in training, as do
     copies with contradictory labels, whose score would be meaningless. All parts keep the file order.
@@ -56,34 +67,79 @@ def make_split(
     fraction: share for validation. If the data folder has its own validation photos, these are used instead, except
     copies of other photos and classes without any other photo, which stay in training.
     holdout_fraction: share of each class held out in the same way from the remaining photos; 0 for none. Validation
-    photos do not depend on it.
+    photos do not depend on it. If the data folder has its own holdout photos, these are used instead.
     groups: `train_groups(dataset)` if already computed.
 
-    Raises DataError if a fraction is outside (0, 1), if their sum is not below 1, or if no class can spare a photo.
+    Raises DataError if a fraction is outside (0, 1), if their sum is not below 1, if no class can spare a photo, or if
+    there is both an own holdout and a fraction for one.
     """
     _check_fractions(fraction, holdout_fraction)
+    if dataset.holdout and holdout_fraction:
+        raise DataError(
+            f"{dataset.train.root}: data.split_column names holdout photos, and data.holdout.fraction asks to draw"
+            " some: remove one of the two"
+        )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     table = dataset.train
     groups = train_groups(dataset) if groups is None else groups
-    pure, contradictory = groups_by_class(table, groups)
-    counts = np.bincount(table.labels, minlength=len(dataset.class_names))
+    own = _own_units(dataset.own_groups)
+    units = Units.of(table.labels, groups, own)
+    counts = np.bincount(table.labels, minlength=len(dataset.class_names)).tolist()
+    own_holdout = whole_units(units, set(dataset.holdout))
+    units = units.without(own_holdout)
     # Validation is drawn from all classes before the holdout, so that it is the same without a holdout.
-    held_out: list[set[int]] = []
-    for share in (fraction, holdout_fraction)[: 2 if holdout_fraction else 1]:
-        if not held_out and dataset.validation:
-            held_out.append(_predefined(pure, contradictory, set(dataset.validation)))
-            continue
-        part: set[int] = set()
-        for label, count in enumerate(counts.tolist()):
-            left = [group for group in pure[label] if not any(group[0] in earlier for earlier in held_out)]
-            shuffled = [left[position] for position in rng.permutation(len(left))]
-            part.update(_hold_out(shuffled, round(share * count), label in contradictory))
-        held_out.append(part)
+    if dataset.validation:
+        validation = whole_units(units, set(dataset.validation))
+    else:
+        validation = draw(units, fraction, counts, rng)
+    held_out = [validation]
+    if dataset.holdout:
+        held_out.append(own_holdout)
+    elif holdout_fraction:
+        held_out.append(draw(units.without(validation), holdout_fraction, counts, rng))
     _check_held_out(table, held_out)
     in_training = set(range(len(table))).difference(*held_out)
-    train, validation, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
-    copies = sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1)
-    return Split(dataset.class_names, train, validation, holdout[0] if holdout else None, tuple(copies))
+    train, validated, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
+    return Split(
+        dataset.class_names,
+        train,
+        validated,
+        holdout[0] if holdout else None,
+        _named(table, groups),
+        _named(table, own),
+    )
+
+
+def _own_units(names: Sequence[str]) -> list[Unit]:
+    """Rows of each named group of two photos or more; photos without a name are in none."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        if name:
+            rows[name].append(row)
+    return [tuple(group) for group in rows.values() if len(group) > 1]
+
+
+def _named(table: ImageTable, groups: Iterable[Unit]) -> Groups:
+    """The paths of groups of two photos or more, sorted."""
+    return tuple(sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1))
+
+
+def all_trained(split: Split) -> Split:
+    """The split with its validation photos after those of training, and none left to validate. The holdout stays."""
+    nothing = split.validation.select([])
+    return replace(split, train=joined_tables(split.train, split.validation), validation=nothing)
+
+
+def joined_tables(*tables: ImageTable) -> ImageTable:
+    """The photos of one or more tables of one data folder, one table after the other."""
+    first = tables[0]
+    return ImageTable(
+        root=first.root,
+        ids=tuple(id_ for table in tables for id_ in table.ids),
+        paths=tuple(path for table in tables for path in table.paths),
+        labels=np.concatenate([table.labels for table in tables]),
+        digests=tuple(digest for table in tables for digest in table.digests),
+    )
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:
@@ -100,7 +156,7 @@ def write_split(split: Split, path: Path) -> None:
     tables = {_TRAIN: split.train, _VALIDATION: split.validation}
     if split.holdout is not None:
         tables[_HOLDOUT] = split.holdout
-    write_parts(path, split.class_names, tables, split.groups)
+    write_parts(path, split.class_names, tables, split.groups, split.own_groups)
 
 
 def read_split(path: Path, root: Path) -> Split:
@@ -110,9 +166,10 @@ def read_split(path: Path, root: Path) -> Split:
 
 def parse_split(content: bytes, path: Path, root: Path) -> Split:
     """The same from the file's content; `path` is only used in messages. Raises DataError."""
-    class_names, parts, groups = parse_parts(content, path, root, _FOLDS)
+    class_names, parts, groups, own_groups = parse_parts(content, path, root, _FOLDS)
     holdout = parts[_HOLDOUT]
-    return Split(class_names, parts[_TRAIN], parts[_VALIDATION], holdout if len(holdout) else None, groups)
+    held_out = holdout if len(holdout) else None
+    return Split(class_names, parts[_TRAIN], parts[_VALIDATION], held_out, groups, own_groups)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -125,27 +182,37 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def write_parts(path: Path, class_names: tuple[str, ...], parts: Mapping[str, ImageTable], groups: Groups) -> None:
+def write_parts(
+    path: Path,
+    class_names: tuple[str, ...],
+    parts: Mapping[str, ImageTable],
+    groups: Groups,
+    own_groups: Groups = (),
+) -> None:
     """Writes one row per photo of each part, atomically. Raises DataError as `write_split` does."""
     found = sort_class_names({class_names[label] for table in parts.values() for label in table.labels})
     if found != class_names:
         raise DataError(f"{path}: every class of a split needs a photo, in sorted order; expected {found}")
-    group_of = {photo: str(number) for number, group in enumerate(groups) for photo in group}
+    numbered = [_numbers(groups), *([_numbers(own_groups)] if own_groups else [])]
     _write_csv(
         path,
-        _COLUMNS,
+        (*_COLUMNS, *([_OWN_GROUP] if own_groups else [])),
         (
-            map(escape_cell, (id_, photo, class_names[label], digest, part, group_of.get(photo, "")))
+            map(escape_cell, (id_, photo, class_names[label], digest, part, *(of.get(photo, "") for of in numbered)))
             for part, table in parts.items()
             for id_, photo, label, digest in zip(table.ids, table.paths, table.labels, table.digests, strict=True)
         ),
     )
 
 
+def _numbers(groups: Groups) -> dict[str, str]:
+    return {photo: str(number) for number, group in enumerate(groups) for photo in group}
+
+
 def parse_parts(
     content: bytes, path: Path, root: Path, names: Sequence[str]
-) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups]:
-    """Reads what `write_parts` wrote: class names, a possibly empty table for each of `names`, and the groups.
+) -> tuple[tuple[str, ...], dict[str, ImageTable], Groups, Groups]:
+    """Reads what `write_parts` wrote: class names, a possibly empty table for each of `names`, groups and own groups.
 
     `path` is only used in messages. Older files without a group column have no groups. Raises DataError naming file and
     line.
@@ -158,20 +225,27 @@ def parse_parts(
             f"{path}: cannot be read as a split: {error}; the study needs the file it was made with"
         ) from error
     if tuple(header) == _COLUMNS[:-1]:
+        rows = [[*row, "", ""] for row in rows]
+    elif tuple(header) == _COLUMNS:
         rows = [[*row, ""] for row in rows]
-    elif tuple(header) != _COLUMNS:
+    elif tuple(header) != (*_COLUMNS, _OWN_GROUP):
         raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(header)[:80]}")
     rows = [[unescape_cell(cell) for cell in row] for row in rows]
     for line, row in enumerate(rows, start=2):
         _check_row(path, line, row, names)
-    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), row[5]] for row in rows]
+    rows = [[*row[:4], _OLD_NAMES.get(row[4], row[4]), *row[5:]] for row in rows]
     class_names = sort_class_names({row[2] for row in rows})
+    parts = {name: _read_table(root, class_names, rows, name) for name in names}
+    groups, own_groups = (_read_groups(rows, column) for column in (5, 6))
+    return class_names, parts, groups, own_groups
+
+
+def _read_groups(rows: list[list[str]], column: int) -> Groups:
     grouped: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        if row[5]:
-            grouped[row[5]].append(row[1])
-    groups = tuple(tuple(sorted(group)) for group in grouped.values())
-    return class_names, {name: _read_table(root, class_names, rows, name) for name in names}, tuple(sorted(groups))
+        if row[column]:
+            grouped[row[column]].append(row[1])
+    return tuple(sorted(tuple(sorted(group)) for group in grouped.values()))
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
@@ -205,46 +279,8 @@ def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
         )
 
 
-def groups_by_class(
-    table: ImageTable, groups: Sequence[tuple[int, ...]]
-) -> tuple[dict[int, list[list[int]]], set[int]]:
-    """Groups of copies by label, and the labels of all copies that have more than one."""
-    pure: dict[int, list[list[int]]] = defaultdict(list)
-    contradictory: set[int] = set()
-    for group in groups:
-        labels = {int(table.labels[index]) for index in group}
-        if len(labels) == 1:
-            pure[labels.pop()].append(list(group))
-        else:
-            contradictory |= labels
-    return pure, contradictory
-
-
-def _predefined(pure: dict[int, list[list[int]]], contradictory: set[int], held_back: set[int]) -> set[int]:
-    """The photos of the data folder's validation folder that can be validated: without a copy among the others."""
-    part: set[int] = set()
-    for label, groups in pure.items():
-        whole = [group for group in groups if held_back.issuperset(group)]
-        if len(whole) < len(groups) or label in contradictory:
-            part.update(*whole)
-    return part
-
-
-def _hold_out(groups: list[list[int]], wanted: int, has_other_training: bool) -> list[int]:
-    """Takes whole groups in order, up to `wanted` photos; at least one if another stays in training."""
-    spare = len(groups) - (0 if has_other_training else 1)
-    held_out: list[int] = []
-    for group in groups:
-        if spare > 0 and len(held_out) + len(group) <= wanted:
-            held_out += group
-            spare -= 1
-    if not held_out and spare > 0:
-        return min(groups, key=len)
-    return held_out
-
-
 def _check_row(path: Path, line: int, row: list[str], parts: Sequence[str]) -> None:
-    if len(row) != len(_COLUMNS) or _OLD_NAMES.get(row[4], row[4]) not in parts:
+    if len(row) != len(_COLUMNS) + 1 or _OLD_NAMES.get(row[4], row[4]) not in parts:
         raise DataError(
             f"{path}:{line}: expected {len(_COLUMNS)} fields, the fifth one of {', '.join(parts)}; found {row!r}"
         )

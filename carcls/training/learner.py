@@ -69,6 +69,7 @@ class Learner:
     """
 
     _stage: StageConfig
+    _batch_size: int
     _rates: NDArray[np.float32]
     _cut: Accumulation | None
     _classifier: Classifier
@@ -88,21 +89,24 @@ class Learner:
         self._class_counts = class_counts
         self._weights = weights
         self._size_px = 0
+        self._is_folded = False
 
     def enter_stage(
         self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None, averages: bool = False
     ) -> None:
-        """Builds or rebuilds the model for the stage's image size, freezes, and compiles with a fresh optimizer.
+        """Builds or rebuilds the model for the stage's image size and BatchNorm, freezes, and compiles with a fresh
+        optimizer.
 
         steps_per_epoch: number of whole batches, with or without `cut`. cut: how batches are split into parts, or None.
         averages: whether to record averages of the stage's weights.
         """
         stage, size_px = self._config.stages[number], self._config.stage_image_size(number)
-        if size_px != self._size_px:
-            self._rebuild(size_px)
-        set_trainable(self._classifier, stage.unfreeze, batch_norm=not self._keeps_statistics)
+        keeps_statistics = self._config.keeps_statistics(number)
+        if (size_px, keeps_statistics) != (self._size_px, self._is_folded):
+            self._rebuild(size_px, folded=keeps_statistics)
+        set_trainable(self._classifier, stage.unfreeze, batch_norm=not keeps_statistics)
         self._initial.note_trainable(self._classifier.backbone)
-        self._stage = stage
+        self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
         self._rates = rates(stage, steps_per_epoch)
         self._trained = self._parts.head if self.is_frozen else self._classifier.model
         self._cut = cut
@@ -145,11 +149,6 @@ class Learner:
             _assign(variables, own)
 
     @property
-    def _keeps_statistics(self) -> bool:
-        """Whether the backbone's BatchNorm stays as pretrained, since statistics of small batches would ruin it."""
-        return self._config.weights != "none"
-
-    @property
     def is_frozen(self) -> bool:
         """True if the stage trains only the head, on features instead of pixels."""
         return self._stage.unfreeze == 0.0
@@ -183,7 +182,7 @@ class Learner:
 
         inputs: pixels uint8 (n, size, size, 3), or features (n, d) if the stage is frozen.
         """
-        at_once = self._config.batch_size if self._cut is None else self._cut.micro_batch
+        at_once = self._batch_size if self._cut is None else self._cut.micro_batch
         return _predict(self._predictors[self.is_frozen], inputs, min(at_once, len(inputs)))
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
@@ -238,7 +237,8 @@ class Learner:
         self._initial.restore(variables, arrays, left_out)
         self._fold()
 
-    def _rebuild(self, size_px: int) -> None:
+    def _rebuild(self, size_px: int, *, folded: bool) -> None:
+        """Builds the model again, with the values that it has. folded: whether its BatchNorm stays frozen."""
         carried = self.model_arrays() if self._size_px else None
         if carried is not None:
             # Keras models contain reference cycles: without this, two models would occupy the device for a while.
@@ -259,12 +259,12 @@ class Learner:
             self._initial = InitialWeights(self._classifier)
         else:
             restore_variables(model_variables(model), carried)
-        self._size_px = size_px
+        self._size_px, self._is_folded = size_px, folded
         self._fold()
 
     def _fold(self) -> None:
         """Call after each external change of the backbone's variables, before anything is traced."""
-        if self._keeps_statistics:
+        if self._is_folded:
             fold_batch_norm(self._classifier.backbone)
 
 

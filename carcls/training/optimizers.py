@@ -46,7 +46,7 @@ def make_optimizer(
     optimizer: keras.optimizers.Optimizer
     match settings.kind:
         case "adam" | "adamw":  # Keras's AdamW is its Adam with a decay that must not be None
-            optimizer = keras.optimizers.Adam(**common)
+            optimizer = keras.optimizers.Adam(amsgrad=settings.amsgrad, **common)
         case "sgd":
             optimizer = keras.optimizers.SGD(momentum=settings.momentum, nesterov=True, **common)
         case "rmsprop":

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from carcls.backend.devices import is_out_of_memory
+from carcls.backend.memory_errors import is_out_of_memory
 from carcls.config import TrainConfig
 from carcls.errors import DivergedError, OutOfMemoryError
 from carcls.training.position import Position
@@ -31,9 +31,9 @@ def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | Non
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        photos = f"batches of {config.batch_size} photos"
+        photos = f"batches of {config.stage_batch_size(stage)} photos"
         if micro_batch is not None:
-            photos = f"{micro_batch} of a batch's {config.batch_size} photos at once"
+            photos = f"{micro_batch} of a batch's {config.stage_batch_size(stage)} photos at once"
         refusal = OutOfMemoryError(
             f"stage {config.stages[stage].name!r}: not enough memory for {photos} at"
             f" {config.stage_image_size(stage)} px with {config.backbone}; lower batch_size or the image size"

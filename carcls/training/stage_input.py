@@ -37,6 +37,7 @@ class PixelInput:
     data: TrainingData
     size_px: int
     feeder: Feeder
+    batch_size: int
 
     def training(self, epoch: int) -> EpochBatches:
         """Photos uint8 (b, size, size, 3)."""
@@ -45,6 +46,7 @@ class PixelInput:
             self.config,
             epoch=epoch,
             size_px=self.size_px,
+            batch_size=self.batch_size,
             threads=self.data.processes,
             feeder=self.feeder,
         )
@@ -66,11 +68,12 @@ class FeatureInput:
     data: TrainingData
     backbone: FrozenBackbone
     feeder: Feeder
+    batch_size: int
 
     def training(self, epoch: int) -> EpochBatches:
         """Features float16 (b, d)."""
         x, y = self._stored(epoch) if views_can_be_shared(self.config) else self._computed(epoch)
-        return EpochBatches(ArrayPlan(x, y, self.config.batch_size))
+        return EpochBatches(ArrayPlan(x, y, self.batch_size))
 
     def validation(self) -> NDArray[np.float16]:
         """float16 (n, d)."""
@@ -93,7 +96,8 @@ class FeatureInput:
 
     def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Features of the batches that the whole model would have seen."""
-        batches = PixelInput(self.config, self.data, self.backbone.size_px, self.feeder).training(epoch)
+        size_px = self.backbone.size_px
+        batches = PixelInput(self.config, self.data, size_px, self.feeder, self.batch_size).training(epoch)
         rows = []
         for number in range(len(batches)):
             pixels, labels = batches[number]

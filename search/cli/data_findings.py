@@ -21,12 +21,14 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
-        f"split: {total - held_out:,} to train, {held_out:,} to validate: "
+        f"split: {total - held_out - found.held_out:,} to train, {held_out:,} to validate: "
         + (
-            f"those in {found.validation_folder}, regardless of data.validation"
-            if found.validation_folder
+            f"those in {found.validation_from}, regardless of data.validation"
+            if found.validation_from
             else f"data.validation.fraction={found.fraction:g}"
-        ),
+        )
+        + (f"; {found.held_out:,} in your holdout" if found.held_out else ""),
+        *_group_lines(found),
         "pixel store: "
         + ", ".join(f"{size_text(pixel_store_bytes(total, size_px))} at {size_px} px" for size_px in sizes_px),
         *([f"sample: {found.sample}, whose ids, order and header `submit` follows"] if found.sample else []),
@@ -60,6 +62,13 @@ def _size_lines(found: Findings) -> list[str]:
         f" {sizes.square:,} square",
         *([f"odd: {len(sizes.odd):,}", *_cut([f"  {escape_field(path)}" for path in sizes.odd])] if sizes.odd else []),
     ]
+
+
+def _group_lines(found: Findings) -> list[str]:
+    if found.own_groups is None:
+        return []
+    count, largest = found.own_groups
+    return [f"groups: {count:,} of two photos or more, the largest of {largest:,}; each stays on one side"]
 
 
 def _copy_lines(copies: Sequence[Copies]) -> list[str]:

@@ -44,6 +44,12 @@ class DataSettings(_Frozen):
     """Its column of paths; null: the one with a common name, such as `path` or `file`."""
     label_column: Annotated[str, Field(min_length=1)] | None = None
     """Its column of labels; null: the one with a common name, such as `label` or `class`."""
+    group_column: Annotated[str, Field(min_length=1)] | None = None
+    """Its column of groups, such as a car's or seller's number: photos with one value are never on two sides of a
+    split. An empty value is a photo of its own. null: no groups."""
+    split_column: Annotated[str, Field(min_length=1)] | None = None
+    """Its column of your own split: `train`, `val` or `holdout`, in any case (also `training`, `valid`, `validation`,
+    `test`). Parts without a photo there are drawn as without the column. null: a `val` folder, or a drawn split."""
     test: Path | None = None
     """Folder of photos to predict; null: `test_upload` or `test` in `root`, if there is one."""
     sample: Path | None = None
@@ -86,6 +92,8 @@ class DataSettings(_Frozen):
             labels=self.labels,
             path_column=self.path_column,
             label_column=self.label_column,
+            group_column=self.group_column,
+            split_column=self.split_column,
             test=self.test,
             sample=self.sample,
             extension=self.extension,
@@ -232,6 +240,10 @@ class RetrainSettings(_Frozen):
     folds: Annotated[int, Field(ge=1, le=20)] = 1
     """Number of trainings, each validating on another part of the labelled photos; the exported model averages them.
     1: one training on the study's own split."""
+    photos: Literal["train", "all"] = "train"
+    """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
+    those that the folds found, or the search's trial without folds. No photo is left to validate it, so the scores and
+    the expectation are those of the folds."""
 
     @property
     def changes(self) -> Mapping[str, Any]:

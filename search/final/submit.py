@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.backend import devices
 from carcls.dataset.layouts import TEST_FOLDERS, find_test_folder
 from carcls.dataset.table import Unlabelled, load_unlabelled
 from carcls.inference.export import Card, load_model
@@ -46,6 +47,7 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
     if not len(found.photos):
         raise StudyError(_nothing_to_predict(folder, experiment, found))
+    devices.configure_for_prediction()
     exported = load_model(folder.model)
     say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     store = open_store(experiment.store)

@@ -36,7 +36,7 @@ def known_out_of_memory(segment: Segment) -> Outcome | None:
 def oom_record(segment: Segment, stage: int) -> OomRecord:
     """What to remember after a segment from `with_micro_batches` ran out of memory in a stage."""
     config, known = _config(segment), _known(segment)
-    photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.batch_size
+    photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.stage_batch_size(stage)
     return next_record(known, OomKey.of(config, stage, segment.device), photos)
 
 

@@ -32,7 +32,7 @@ def optimizer_steps(settings: OptimizerConfig) -> tuple[NDArray, NDArray]:
 def by_hand(settings: OptimizerConfig) -> list[NDArray]:
     """The same as in the papers: clip by global norm, decay the kernel, then apply the optimizer's rule."""
     values = [KERNEL.copy(), BIAS.copy()]
-    memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one)} for one in values]
+    memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one), "most": np.zeros_like(one)} for one in values]
     for step, (rate, gradients) in enumerate(zip(RATES.astype(float), GRADIENTS, strict=True), start=1):
         norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
         scale = min(1.0, settings.clip_norm / norm) if settings.clip_norm else 1.0
@@ -47,7 +47,9 @@ def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: fl
         memory["m"] = 0.9 * memory["m"] + 0.1 * gradient
         memory["v"] = 0.999 * memory["v"] + 0.001 * gradient**2
         unbiased = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        return rate * unbiased * memory["m"] / (np.sqrt(memory["v"]) + 1e-7)
+        memory["most"] = np.maximum(memory["most"], memory["v"])  # Reddi et al. 2018, AMSGrad
+        second = memory["most"] if settings.amsgrad else memory["v"]
+        return rate * unbiased * memory["m"] / (np.sqrt(second) + 1e-7)
     if settings.kind == "sgd":  # Nesterov's momentum as in Sutskever et al. 2013
         memory["m"] = settings.momentum * memory["m"] + rate * gradient
         return settings.momentum * memory["m"] + rate * gradient
@@ -61,6 +63,7 @@ def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: fl
     [
         {"kind": "adam"},
         {"kind": "adam", "clip_norm": 1.0},
+        {"kind": "adam", "amsgrad": True},
         {"kind": "adamw", "weight_decay": 0.3},
         {"kind": "adamw", "weight_decay": 0.3, "clip_norm": 0.5},
         {"kind": "sgd", "momentum": 0.0},

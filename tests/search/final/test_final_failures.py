@@ -115,6 +115,16 @@ def test_a_killed_process_is_replaced_a_few_times() -> None:
         after(killed, deaths=1, max_restarts=0)
 
 
+def test_a_cuda_library_that_fails_is_tried_once_more() -> None:
+    doubtful = Outcome("doubtful", "InternalError: CUDNN_STATUS_NOT_INITIALIZED")
+    assert after(doubtful, deaths=1) == (
+        "InternalError: CUDNN_STATUS_NOT_INITIALIZED: resuming once from the last checkpoint, in case another process"
+        " held the memory"
+    )
+    with pytest.raises(StudyError, match="InternalError: CUDNN_STATUS_NOT_INITIALIZED"):
+        after(doubtful, deaths=2)
+
+
 def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
     output = tmp_path / "retrain" / "output.log"
 
