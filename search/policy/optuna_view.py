@@ -62,15 +62,16 @@ def _shared(trial: FrozenTrial) -> SharedTrial:
 class OptunaView:
     """What TPE sees of a search over one space. It remembers converted records, which changes no result."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, *, most: int = MOST_SEEN) -> None:
         self._space = space
+        self._most = most
         self._converted: dict[int, tuple[TrialRecord, FrozenTrial | None]] = {}
 
     def trials(self, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
         """The records as Optuna trials, in order of number; see `as_optuna_trials`."""
         ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
         shown = (self._shown(trial, ordinary) for trial in searched(trials))
-        return most_telling([trial for trial in shown if trial is not None])
+        return most_telling([trial for trial in shown if trial is not None], self._most)
 
     def _shown(self, trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> FrozenTrial | None:
         if trial.number not in ordinary:  # depends on the other trials
@@ -109,15 +110,18 @@ def as_optuna_trials(space: Space, trials: Sequence[TrialRecord]) -> list[Frozen
     return OptunaView(space).trials(trials)
 
 
-def most_telling(shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """At most `MOST_SEEN` trials in their order: those still running, the best `BEST_SEEN`, and the latest others."""
-    if len(shown) <= MOST_SEEN:
+def most_telling(shown: Sequence[FrozenTrial], most: int = MOST_SEEN) -> list[FrozenTrial]:
+    """At most `most` trials in their order: those still running, the best `BEST_SEEN`, and the latest others.
+
+    More than `most` if more are running.
+    """
+    if len(shown) <= most:
         return list(shown)
     running = [at for at, trial in enumerate(shown) if trial.state is optuna.trial.TrialState.RUNNING]
     best = sorted(range(len(shown)), key=lambda at: _order(shown[at]), reverse=True)[:BEST_SEEN]
     kept = {*running, *best}
     latest = (at for at in range(len(shown) - 1, -1, -1) if at not in kept)
-    kept.update(islice(latest, max(0, MOST_SEEN - len(kept))))
+    kept.update(islice(latest, max(0, most - len(kept))))
     return [shown[at] for at in sorted(kept)]
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.final.final_study import final_reports
-from search.policy.records import trained_s
 from search.progress.summary import as_interrupted
 from search.report import report_data, write_report
 from search.study.checked_files import check_files
@@ -25,7 +24,7 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
     if study:
         check_files(study, folder)
     records = study.records() if study else ()
-    trained = sum(trained_s(record.reports) for record in records)
+    trained = sum(record.trained_s for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
     data = report_data(
         name=folder.name,

@@ -104,7 +104,7 @@ class Study(StudyValues, TrialBook):
             fold=fold,
         )
         domains = distributions(space, params) if space else {}
-        self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))
+        self._put(self._storage.add(new, config.model_dump(mode="json"), domains))
         return new.number
 
     def retry(self, number: int) -> bool:
@@ -131,7 +131,8 @@ class Study(StudyValues, TrialBook):
 
     def _keep(self, changed: TrialRecord) -> TrialRecord:
         # Optuna comes last: in the other order, a kill in between would lose our status.
-        kept = self._records[changed.number] = self._storage.set_status(changed)
+        kept = self._storage.set_status(changed)
+        self._put(kept)
         self._tell_optuna(changed.number)
         return kept
 
