@@ -7,8 +7,9 @@ from search.driver.callbacks import ProgressListener, spent
 from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
+from search.progress.event_files import WrittenEvents, read_events
 from search.progress.summary import Spent
-from search.progress.tensorboard import TensorBoardWriter, WrittenEvents, read_events
+from search.progress.tensorboard import TensorBoardWriter
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb
 
