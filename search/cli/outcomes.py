@@ -73,7 +73,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
         warn(f"warning: {problem}")
     alive = is_held(folder.root)
     records = study.records() if alive else as_interrupted(study.records())
-    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+    used = spent(experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)
     for line in expectations(folder, experiment, study):
         say(line)

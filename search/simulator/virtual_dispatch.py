@@ -34,7 +34,7 @@ class VirtualTrials(TrialBook):
     def add(self, curve: Curve, *, is_baseline: bool = False, repeats: int | None = None) -> int:
         """Add a WAITING trial that will train along a curve; returns its number."""
         number = len(self._records)
-        self._records.append(
+        self._put(
             transitions.new_trial(
                 number, curve.params, stage_count=curve.stage_count, is_baseline=is_baseline, repeats=repeats
             )
