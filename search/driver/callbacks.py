@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from carcls.events import EpochReport
@@ -45,6 +46,11 @@ def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s
     )
 
 
+def stage_epochs(study: Study, number: int) -> tuple[int, ...]:
+    """Planned epochs of each stage of a trial."""
+    return tuple(stage.epochs for stage in study.config(number).stages)
+
+
 class ProgressListener:
     """Passes each event to TensorBoard and the terminal. Holds no state beyond the study's.
 
@@ -57,6 +63,7 @@ class ProgressListener:
         self._study = study
         self._events = events
         self._progress = progress
+        self._planned: dict[int, tuple[int, ...]] = {}
         self._catch_up()
 
     def started(self, number: int) -> None:
@@ -105,4 +112,11 @@ class ProgressListener:
     def _show(self) -> None:
         records = self._study.records()
         used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._study.gpu_meter)
-        self._progress.update(records, used)
+        self._progress.update(records, replace(used, planned=self._planned_epochs(records)))
+
+    def _planned_epochs(self, records: Sequence[TrialRecord]) -> dict[int, tuple[int, ...]]:
+        """Epochs of each stage of the running trials. A configuration is read once."""
+        for record in records:
+            if record.state is TrialState.RUNNING and record.number not in self._planned:
+                self._planned[record.number] = stage_epochs(self._study, record.number)
+        return self._planned
