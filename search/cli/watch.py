@@ -43,6 +43,6 @@ def _state(folder: "StudyFolder", experiment: "Experiment") -> "tuple[tuple[Tria
 
     study = Study.open(folder.root, read_only=True)
     records = study.records()
-    used = spent(experiment, records, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+    used = spent(experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     running = [record.number for record in records if record.state is TrialState.RUNNING]
     return records, replace(used, planned={number: stage_epochs(study, number) for number in running})

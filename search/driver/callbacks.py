@@ -10,7 +10,7 @@ from carcls.system.atomic import is_full_disk, unreachable_cause
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
 from search.policy.failures import may_be_retried
-from search.policy.records import TrialRecord, TrialState, trained_s
+from search.policy.records import TrialRecord, TrialState
 from search.progress.summary import Spent
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.study import Study
@@ -33,11 +33,13 @@ class Progress(Protocol):
         """Show the current state of the search."""
 
 
-def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: GpuMeter) -> Spent:
-    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours."""
-    trained = sum(trained_s(record.reports) for record in records)
+def spent(experiment: Experiment, *, trained_s: float, elapsed_s: float, gpus: GpuMeter) -> Spent:
+    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours.
+
+    trained_s: seconds that workers spent on all recorded epochs.
+    """
     return Spent(
-        device_hours=(gpus.used_s(trained) if gpus.share else trained) / 3600,
+        device_hours=(gpus.used_s(trained_s) if gpus.share else trained_s) / 3600,
         device_hours_limit=experiment.search.budget.gpu_hours if gpus.share else None,
         device="GPU" if gpus.share else "trial",
         trials_limit=experiment.search.trials,
@@ -69,6 +71,8 @@ class ProgressListener:
     def started(self, number: int) -> None:
         """A segment was handed out. A trial's first segment adds it to TensorBoard's table."""
         record = self._study.record(number)
+        if number not in self._planned:
+            self._planned[number] = stage_epochs(self._study, number)
         if record.attempts == 1:
             with _ignoring_disk_faults():
                 self._events.trial_started(number, record.params)
@@ -110,13 +114,6 @@ class ProgressListener:
                 self._events.catch_up(record)
 
     def _show(self) -> None:
-        records = self._study.records()
-        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._study.gpu_meter)
-        self._progress.update(records, replace(used, planned=self._planned_epochs(records)))
-
-    def _planned_epochs(self, records: Sequence[TrialRecord]) -> dict[int, tuple[int, ...]]:
-        """Epochs of each stage of the running trials. A configuration is read once."""
-        for record in records:
-            if record.state is TrialState.RUNNING and record.number not in self._planned:
-                self._planned[record.number] = stage_epochs(self._study, record.number)
-        return self._planned
+        study = self._study
+        used = spent(self._experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+        self._progress.update(study.records(), replace(used, planned=self._planned))

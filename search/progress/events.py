@@ -5,6 +5,7 @@ Events are differences between two states of the study's records, so that a miss
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 from carcls.events import EpochReport
@@ -99,20 +100,29 @@ def events(
     before: Sequence[TrialRecord], after: Sequence[TrialRecord], *, study: str = "", time: str = ""
 ) -> Iterator[Event]:
     """The events between two states of a study's records, trial by trial. Pure."""
-    known = {record.number: record for record in before}
-    for record in after:
-        old = known.get(record.number)
-        if record != old:
-            yield from (Event(study=study, time=time, trial=record.number, **values) for values in _trial(old, record))
+    for old, new in changes(before, after):
+        yield from (Event(study=study, time=time, trial=new.number, **values) for values in _trial(old, new))
+
+
+def changes(
+    before: Sequence[TrialRecord], after: Sequence[TrialRecord]
+) -> list[tuple[TrialRecord | None, TrialRecord]]:
+    """Each record that was replaced, with the one before it. A study's records are replaced, never changed. Pure."""
+    replaced = [new for old, new in zip_longest(before, after) if new is not None and new is not old]
+    if not replaced:
+        return []
+    numbers = {record.number for record in replaced}
+    known = {record.number: record for record in before if record.number in numbers}
+    return [(known.get(record.number), record) for record in replaced]
 
 
 def event_lines(before: Sequence[TrialRecord], after: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The same as lines, without single epochs. Pure."""
-    now = {record.number: record for record in after}
     return tuple(
-        f"trial {event.trial:04d} {event_text(event, now[event.trial])}"
-        for event in events(before, after)
-        if event.kind != "epoch" and event.trial is not None
+        f"trial {new.number:04d} {event_text(event, new)}"
+        for old, new in changes(before, after)
+        for event in (Event(study="", time="", trial=new.number, **values) for values in _trial(old, new))
+        if event.kind != "epoch"
     )
 
 

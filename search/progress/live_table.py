@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 
 from search.policy.records import TrialRecord
-from search.progress.events import event_lines
+from search.progress.events import changes, event_lines
 from search.progress.status_view import StatusView
 from search.progress.summary import (
     Spent,
@@ -86,9 +86,10 @@ class PlainProgress:
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
         """Prints what happened since the last call."""
         before, self._records = self._records, tuple(records)
+        changed = changes(before, self._records)
         for line in event_lines(before, self._records):
             self._print(line)
-        if ended_count(self._records) > ended_count(before):
+        if ended_count([new for _, new in changed]) > ended_count([old for old, _ in changed if old]):
             self._print(budget_line(self._records, spent))
 
     def __enter__(self) -> Self:
