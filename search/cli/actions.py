@@ -8,7 +8,8 @@ import typer
 
 from search.cli.exit_codes import ERROR, INTERRUPTED
 from search.cli.outcomes import say_closing, say_finished, warn_untrained
-from search.terminal.console import console, say, warn
+from search.cli.output import Output, progress_for
+from search.terminal.console import say, warn
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -49,7 +50,9 @@ def check_cluster_access(address: str | None) -> None:
         check_access(address)
 
 
-def resume_search(study: Path, overrides: list[str] | None, address: str | None) -> None:
+def resume_search(
+    study: Path, overrides: list[str] | None, address: str | None, output: Output = Output.PEOPLE
+) -> None:
     """Resumes a search or a recording, with changes from overrides. Raises the same errors as `run_search`."""
     from search.experiment.changes import RESUMABLE
     from search.simulator.record import recording_policy
@@ -62,11 +65,16 @@ def resume_search(study: Path, overrides: list[str] | None, address: str | None)
     for change in keep_changes(folder, experiment):
         say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
-    run_search(folder, experiment, address, recording_policy(experiment) if recording else None)
+    run_search(folder, experiment, address, recording_policy(experiment) if recording else None, output=output)
 
 
 def run_search(
-    folder: "StudyFolder", experiment: "Experiment", address: str | None, policy: "Policy | None" = None
+    folder: "StudyFolder",
+    experiment: "Experiment",
+    address: str | None,
+    policy: "Policy | None" = None,
+    *,
+    output: Output = Output.PEOPLE,
 ) -> None:
     """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
     without importing Ray.
@@ -76,7 +84,6 @@ def run_search(
     """
     from search.errors import ExperimentError
     from search.experiment.node_store import open_store
-    from search.progress.live_table import open_progress
     from search.report.page import write_study_report
     from search.study.study import Study
 
@@ -90,7 +97,7 @@ def run_search(
     open_store(experiment.store)
     from search.on_ray.search import search
 
-    progress = open_progress(console(), folder.name, known)
+    progress = progress_for(output, folder.name, known)
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
         write_study_report(folder, experiment)
