@@ -18,7 +18,7 @@ from keras.src.backend.common.variables import initialize_all_variables
 from carcls.errors import CheckpointError
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError
-from carcls.models.hdf5 import plain_hdf5
+from carcls.system.hdf5 import plain_hdf5
 from carcls.system.zip_files import opened_zip
 
 CARD = "carsearch.json"

@@ -45,7 +45,7 @@ class Feeder:
 
     `batch` is thread-safe. Values do not depend on the number of processes or on their fate: if one is killed, this
     process does its share from then on and logs one warning. Shared memory is allocated on first use: `batches_held`
-    plus two batches of the training's largest image size.
+    plus four batches of the training's largest image size.
     """
 
     def __init__(self, config: TrainConfig, *, cores: int, batch_server: BatchWorkerServer | None) -> None:
