@@ -1,8 +1,8 @@
 """What one GPU can do, in at most ten minutes: python benchmarks/gpu.py
 
-Keras on JAX with random weights and generated photos; no network. Each step runs in its own process and prints a line of
-JSON for each result at once, the most important first, so an interrupted run is useful too. A step that fails prints its
-error, and the next one runs. `--small` measures next to nothing, on a CPU.
+Keras on JAX with random weights and generated photos; no network. Each step runs in its own process and prints a line
+of JSON for each result at once, the most important first, so an interrupted run is useful too. A step that fails prints
+its error, and the next one runs. `--small` measures next to nothing, on a CPU.
 """
 
 import argparse

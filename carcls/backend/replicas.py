@@ -52,6 +52,23 @@ def whole(rows: int) -> int:
     return -(-rows // replica_count()) * replica_count()
 
 
+def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Lets TensorFlow clip the gradient of the whole batch. Keras clips each device's part before it adds them."""
+    if _strategy is None:
+        return
+    import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+    clip = optimizer._clip_gradients  # private, but Keras has no other place between the two
+
+    def clip_sum(grads: list[Any]) -> list[Any]:
+        context = tf.distribute.get_replica_context()
+        sums = [None if one is None else context.all_reduce(tf.distribute.ReduceOp.SUM, one) for one in grads]
+        # Divided, because Keras adds the clipped parts of all devices afterwards.
+        return [None if one is None else one / replica_count() for one in clip(sums)]
+
+    optimizer._clip_gradients = clip_sum
+
+
 @contextmanager
 def on_replicas() -> Iterator[None]:
     """Models, optimizers and metrics that are made within the block train on all devices."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.backend.replicas import replica_count
 from carcls.config import RankBy, TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
@@ -90,7 +91,7 @@ def fine_tune(
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
-                fill = stage_fill(config, number, cut, photos=photo_count)
+                fill = stage_fill(config, number, cut, photos=photo_count, devices=replica_count())
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, fill=fill, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0

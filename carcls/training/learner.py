@@ -107,14 +107,22 @@ class Learner:
         self._cut, self._fill, self._predicted_rows = cut, fill, 0
         if fill is not None:
             ignore_empty_rows([*self._classifier.model.layers, *self._classifier.backbone.layers])
-        inner = self._parts.head if self.is_frozen else self._classifier.model
-        self._trained = StageModel(inner, has_empty_rows=fill is not None)
+        with replicas.on_replicas():
+            self._compile(cut)
+        self.averages = WeightAverages(self._changing_weights) if averages else None
+
+    def _compile(self, cut: Accumulation | None) -> None:
+        """Makes the stage's model and its optimizer."""
+        stage, inner = self._stage, self._parts.head if self.is_frozen else self._classifier.model
+        self._trained = StageModel(inner, has_empty_rows=self._fill is not None, replicas=replicas.loss_parts())
         fixed = stage.schedule.kind == "plateau"
         optimizer = make_optimizer(
             self._config.optimizer,
             stage.learning_rate if fixed else RateTable(self._rates),
             self._trained.trainable_variables,
         )
+        if self._config.optimizer.clip_norm is not None:
+            replicas.clip_whole_gradients(optimizer)
         if cut is not None:
             optimizer = accumulate_gradients(optimizer, cut, self._trained.dtype_policy.name)
         self._trained.compile(
@@ -128,7 +136,6 @@ class Learner:
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)
-        self.averages = WeightAverages(self._changing_weights) if averages else None
 
     @property
     def _changing_weights(self) -> list[keras.Variable]:
@@ -186,12 +193,12 @@ class Learner:
         """
         if not self._predicted_rows:
             at_once = self._batch_size if self._cut is None else self._cut.micro_batch
-            self._predicted_rows = min(at_once, len(inputs))
+            self._predicted_rows = replicas.whole(min(at_once, len(inputs)))
         return _predict(self._predictors[self.is_frozen], inputs, self._predicted_rows)
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
         """Pooled outputs (n, d) of the backbone in inference mode for pixels (n, size, size, 3), n > 0."""
-        return _predict(self._parts.trunk, pixels, at_once)
+        return _predict(self._parts.trunk, pixels, replicas.whole(at_once))
 
     @property
     def feature_count(self) -> int:
@@ -248,12 +255,14 @@ class Learner:
             # Keras models contain reference cycles: without this, two models would occupy the device for a while.
             del self._classifier, self._parts, self._trained, self._predictors
             gc.collect()
-        self._classifier = build_classifier(
-            self._config,
-            size_px=size_px,
-            class_count=len(self._class_counts),
-            weights=None if carried else self._weights,
-        )
+        with replicas.on_replicas():
+            self._classifier = build_classifier(
+                self._config,
+                size_px=size_px,
+                class_count=len(self._class_counts),
+                weights=None if carried else self._weights,
+            )
+        # Not on the replicas, so that predictions run on one device and not on each.
         model, self._parts = self._classifier.model, split(self._classifier)
         self._predictors = {
             False: keras.Model(model.inputs, model.outputs, name="predictor"),

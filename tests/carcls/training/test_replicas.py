@@ -1,4 +1,4 @@
-"""One training on several devices comes to the numbers of one device: on logical CPU devices, in their own processes."""
+"""One training on several devices comes to the numbers of one: on logical CPU devices, in their own processes."""
 
 import json
 import os
