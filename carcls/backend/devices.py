@@ -17,6 +17,7 @@ from carcls.backend.compile_cache import CompileCache
 from carcls.backend.framework import keras
 from carcls.backend.gpu_access import VISIBLE, GpuGrant, check_seen, reveal_only
 from carcls.backend.memory_errors import is_out_of_memory
+from carcls.backend.replicas import use_replicas
 from carcls.config import Precision
 from carcls.system.nvidia_smi import gpu_rows, installed_gpus
 
@@ -71,6 +72,8 @@ def configure(
             _check_jax(grant)
     elif keras.backend.backend() == "tensorflow":
         _configure_tensorflow(threads, deterministic, grant)
+    if grant is not None:
+        use_replicas(grant.count)
 
 
 def configure_for_prediction() -> None:

@@ -42,9 +42,10 @@ def loss_parts() -> int:
     return replica_count() if _strategy is not None else 1
 
 
-def splits_steps() -> bool:
-    """True if each device runs the step by itself, so that a step cannot decide whether the optimizer runs."""
-    return _strategy is not None
+def can_accumulate() -> bool:
+    """Whether gradients of parts of batches can be accumulated on several devices. TensorFlow's cannot decide within a
+    step whether the optimizer runs."""
+    return keras.backend.backend() == "jax"
 
 
 def whole(rows: int) -> int:

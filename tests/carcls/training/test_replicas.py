@@ -42,7 +42,7 @@ learner = Learner(config, class_counts=np.array([8, 7, 7]), weights=None)
 fill = stage_fill(config, 0, None, photos=PHOTOS, devices=devices_used)
 learner.enter_stage(0, steps_per_epoch=batch_count(PHOTOS, 8), fill=fill)
 if first != "0":
-    learner.restore(load_state(Path(first))[0], with_optimizer=True, left_out=None)
+    learner.restore(load_state(Path(first))[0], with_optimizer=True)
 x = np.random.default_rng(0).normal(size=(PHOTOS, learner.feature_count)).astype(np.float16)
 y = np.eye(3, dtype=np.float32)[np.arange(PHOTOS) % 3]
 start = 0 if first == "0" else 2
