@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
-from carcls.inference.ensemble import Member, averaged
+from carcls.frames import size_name
+from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
@@ -102,7 +103,7 @@ def score(
         )
     else:
         choice = plain_only(by_view[PLAIN], labels)
-    model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
+    model, size_px = averaged([one.member for one in predicted]), largest_size([one.member for one in predicted])
     export_model(
         folder.model,
         model,
@@ -118,7 +119,7 @@ def score(
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,
-        image_size=size_px,
+        image_size=size_name(size_px),
         validation_photos=count,
         plain_accuracy=choice.plain_accuracy,
         plain_log_loss=choice.plain_log_loss,
