@@ -153,6 +153,9 @@ class ScheduleConfig(_Frozen):
     """Plateau: multiplies the rate when validation log-loss stops improving."""
     patience_epochs: Annotated[int, Field(ge=1)] = 2
     """Plateau: epochs without improvement before the rate drops."""
+    drops: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Plateau: epochs of the stage after which the rate drops, whatever the validation log-loss is. null: by log-loss.
+    A training on all photos gets those of the folds."""
 
     @model_validator(mode="after")
     def _has_a_curve(self) -> "ScheduleConfig":
@@ -163,6 +166,8 @@ class ScheduleConfig(_Frozen):
             )
         if self.kind == "exponential" and not self.floor:
             raise ValueError("floor: an exponential schedule never reaches 0; expected a factor above 0, such as 0.01")
+        if self.drops is not None and self.kind != "plateau":
+            raise ValueError(f"drops: only for kind plateau, found kind {self.kind}")
         return self
 
 

@@ -6,7 +6,7 @@ loads with plain `keras.saving.load_model` in safe mode, without carsearch.
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,6 +78,15 @@ class Prediction:
     label: str | None
     probability: float | None
     error: str | None
+    probabilities: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """(classes,) of every class, in the card's order; None with an error."""
+
+    def ranked(self, class_names: Sequence[str]) -> list[tuple[str, float]]:
+        """Every class with its probability, the most likely first; empty with an error."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, kind="stable")
+        return [(class_names[index], float(self.probabilities[index])) for index in order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,7 @@ class ExportedModel:
         if error is not None:
             return Prediction(path, None, None, error)
         best = int(np.argmax(probabilities))
-        return Prediction(path, self.card.class_names[best], float(probabilities[best]), None)
+        return Prediction(path, self.card.class_names[best], float(probabilities[best]), None, probabilities)
 
 
 def export_model(

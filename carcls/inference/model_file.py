@@ -19,7 +19,7 @@ from carcls.errors import CheckpointError
 from carcls.frames import Size, frame_of
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError
-from carcls.models.hdf5 import plain_hdf5
+from carcls.system.hdf5 import plain_hdf5
 from carcls.system.zip_files import opened_zip
 
 CARD = "carsearch.json"

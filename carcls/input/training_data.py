@@ -69,7 +69,7 @@ class TrainingData:
         shared = self.shared_rows(table)
         if shared is None:
             other = self.split.validation if table is self.split.train else self.split.train
-            return self._wholes((table,), size_px, meanwhile=other)[0]
+            return self._wholes((table,), size_px, meanwhile=other if len(other) else None)[0]
         wholes = self._wholes(shared.tables, size_px)
         return wholes[0] if shared.is_one_table else PixelRows(wholes, shared.rows)
 

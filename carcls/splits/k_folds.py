@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.photos.duplicates import exact_groups
-from carcls.splits.split import Groups, Split, parse_parts, read_bytes, write_parts
+from carcls.splits.split import Groups, Split, joined_tables, parse_parts, read_bytes, write_parts
 from carcls.splits.units import Units, deal
 
 ALWAYS_TRAINS = -1
 """Fold of a photo that is never validated: a class's only photo, or a copy with another label."""
+EVERY_PHOTO = -1
+"""In place of a fold's number: every photo trains, and none validates; see `all_trained`."""
 _TRAIN, _HOLDOUT = "train", "holdout"
 _MAX_FOLDS = 100
 
@@ -49,7 +51,7 @@ def make_folds(split: Split, *, count: int, seed: int) -> Folds:
     """
     if count < 2:
         raise DataError(f"folds: expected 2 or more, found {count}")
-    photos = _joined(split.train, split.validation)
+    photos = joined_tables(split.train, split.validation)
     rng = np.random.default_rng(np.random.SeedSequence((seed, count)))
     row_of = {path: row for row, path in enumerate(photos.paths)}
     own = [rows for rows in _rows_of(split.own_groups, row_of) if len(rows) > 1]
@@ -83,7 +85,7 @@ def parse_folds(content: bytes, path: Path, root: Path) -> Folds:
     class_names, parts, groups, own_groups = parse_parts(content, path, root, _names(_MAX_FOLDS))
     numbered = {name: table for name, table in parts.items() if name != _HOLDOUT and len(table)}
     numbers = [np.full(len(table), _number(name)) for name, table in numbered.items()]
-    photos = _joined(*numbered.values())
+    photos = joined_tables(*numbered.values())
     held_out = parts[_HOLDOUT] if len(parts[_HOLDOUT]) else None
     all_numbers = np.concatenate(numbers)
     return Folds(class_names, photos, all_numbers, int(all_numbers.max()) + 1, held_out, groups, own_groups)
@@ -99,17 +101,6 @@ def _number(name: str) -> int:
 
 def _rows(folds: Folds, name: str) -> list[int]:
     return [int(row) for row in np.flatnonzero(folds.numbers == _number(name))]
-
-
-def _joined(*tables: ImageTable) -> ImageTable:
-    first = tables[0]
-    return ImageTable(
-        root=first.root,
-        ids=tuple(id_ for table in tables for id_ in table.ids),
-        paths=tuple(path for table in tables for path in table.paths),
-        labels=np.concatenate([table.labels for table in tables]),
-        digests=tuple(digest for table in tables for digest in table.digests),
-    )
 
 
 def _rows_of(groups: Groups, row_of: Mapping[str, int]) -> list[tuple[int, ...]]:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,24 @@ def _own_units(names: Sequence[str]) -> list[Unit]:
 def _named(table: ImageTable, groups: Iterable[Unit]) -> Groups:
     """The paths of groups of two photos or more, sorted."""
     return tuple(sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1))
+
+
+def all_trained(split: Split) -> Split:
+    """The split with its validation photos after those of training, and none left to validate. The holdout stays."""
+    nothing = split.validation.select([])
+    return replace(split, train=joined_tables(split.train, split.validation), validation=nothing)
+
+
+def joined_tables(*tables: ImageTable) -> ImageTable:
+    """The photos of one or more tables of one data folder, one table after the other."""
+    first = tables[0]
+    return ImageTable(
+        root=first.root,
+        ids=tuple(id_ for table in tables for id_ in table.ids),
+        paths=tuple(path for table in tables for path in table.paths),
+        labels=np.concatenate([table.labels for table in tables]),
+        digests=tuple(digest for table in tables for digest in table.digests),
+    )
 
 
 def train_groups(dataset: Dataset) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import RankBy, TrainConfig
-from carcls.errors import CheckpointError, DataError
+from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
 from carcls.frames import Size, named_size
 from carcls.input.epoch_plan import batch_count
@@ -43,6 +43,7 @@ def fine_tune(
     micro_batch: MicroBatch = None,
     rank_by: RankBy = "log_loss",
     averages: bool = False,
+    without_validation: bool = False,
 ) -> None:
     """Trains a classifier through the stages of `config`. Calls `on_epoch` once an epoch's checkpoint is on disk.
 
@@ -63,14 +64,20 @@ def fine_tune(
     those of the last stage whose end is as good as earlier ones, see `choices.replaces`; with `rank_by` "accuracy",
     those of the most accurate epoch. Holdout photos are scored after each epoch, but nothing depends on it.
 
-    Raises WeightsError, CheckpointError and DataError before any training, ValueError for an invalid micro-batch,
+    `without_validation`: the split has no validation photos, as every photo trains. All validation scores are then NaN,
+    and the weights of the last epoch are kept.
+
+    Raises WeightsError, CheckpointError and DataError before any training, ConfigError if a stage needs validation that
+    there is not, ValueError for an invalid micro-batch,
     DivergedError if a loss is no longer finite, and OutOfMemoryError, which names the stage, if the device lacks
     memory. Exceptions of `on_epoch` pass through.
     """
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
     weights, started_with = _starting_weights(config, saved)
-    _check_parts(data)
+    _check_parts(data, without_validation)
+    if without_validation:
+        _check_fixed(config)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
     take_use()  # discards what this process did before the first epoch
@@ -98,7 +105,8 @@ def fine_tune(
                 with naming_out_of_memory(config, number, at_once):
                     epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
                 compared = epoch.scaled if rank_by == "log_loss" else None
-                position = position.after_epoch(config, epoch.scores, compared, attempt=attempt)
+                scores = None if without_validation else epoch.scores
+                position = position.after_epoch(config, scores, compared, attempt=attempt)
                 if position.stage_ended:
                     learner.end_stage()
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
@@ -171,8 +179,19 @@ def _class_counts(data: TrainingData) -> NDArray[np.int64]:
     return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 
 
-def _check_parts(data: TrainingData) -> None:
-    if not len(data.split.validation) or not len(data.split.train):
+def _check_fixed(config: TrainConfig) -> None:
+    """Raises ConfigError if a stage's length or rates depend on validation."""
+    for stage in config.stages:
+        schedule = stage.schedule
+        if stage.early_stopping is not None or (schedule.kind == "plateau" and schedule.drops is None):
+            what = "early_stopping" if stage.early_stopping is not None else "a plateau schedule without drops"
+            raise ConfigError(f"stage {stage.name!r}: {what} needs validation photos, but every photo trains")
+
+
+def _check_parts(data: TrainingData, without_validation: bool) -> None:
+    if without_validation and len(data.split.validation):
+        raise DataError(f"this split has {len(data.split.validation)} validation photos; expected none")
+    if not len(data.split.train) or (not without_validation and not len(data.split.validation)):
         raise DataError(
             f"a training needs training and validation photos; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
@@ -218,7 +237,7 @@ def _report(
         store=epoch.store,
         micro_batch=at_once,
         val_scaled_log_loss=None if compared is None else compared.log_loss,
-        kept_epoch=None if compared is None else position.best_so_far.epoch,
+        kept_epoch=None if compared is None and len(data.split.validation) else position.best_so_far.epoch,
         evidence=epoch.evidence,
     )
 

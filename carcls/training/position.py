@@ -81,21 +81,23 @@ class Position:
         return replace(self, stage=stage, stage_ended=False, log_losses=())
 
     def after_epoch(
-        self, config: TrainConfig, scores: Scores, scaled: Scaled | None = None, *, attempt: int
+        self, config: TrainConfig, scores: Scores | None, scaled: Scaled | None = None, *, attempt: int
     ) -> "Position":
         """The position after one more epoch, whose weights become the best or not.
 
+        scores: on validation photos, or None without any: the latest weights are then the best.
         scaled: losses that decide which weights are kept, see `choices.replaces`. None decides by accuracy: only a
         strictly higher rank replaces earlier weights.
         """
-        stage, epoch, log_losses = config.stages[self.stage], self.epoch + 1, (*self.log_losses, scores.log_loss)
+        stage, epoch = config.stages[self.stage], self.epoch + 1
+        log_losses = (*self.log_losses, float("nan") if scores is None else scores.log_loss)
         stage_ended = len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses)
         new = Best(
             epoch=epoch,
             path=best_name(attempt, epoch),
             image_size=config.stage_image_size(self.stage),
-            accuracy=scores.accuracy,
-            log_loss=scores.log_loss,
+            accuracy=float("nan") if scores is None else scores.accuracy,
+            log_loss=log_losses[-1],
             ends_stage=stage_ended,
             losses=() if scaled is None else tuple(scaled.losses.tolist()),
         )
@@ -104,7 +106,7 @@ class Position:
             epoch=epoch,
             log_losses=log_losses,
             stage_ended=stage_ended,
-            best=new if self.best is None or _replaces(new, self.best) else self.best,
+            best=new if scores is None or self.best is None or _replaces(new, self.best) else self.best,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -55,10 +55,13 @@ def plateau_factor(schedule: ScheduleConfig, log_losses: Sequence[float]) -> flo
     """Factor of the stage's learning rate after epochs with these validation log-losses; 1 for other kinds.
 
     As Keras's ReduceLROnPlateau without cooldown: every `patience_epochs` epochs without a new best multiply it by
-    `factor`, down to `floor`.
+    `factor`, down to `floor`. With `drops` the losses do not matter, only their number.
     """
     if schedule.kind != "plateau":
         return 1.0
+    if schedule.drops is not None:
+        dropped = sum(epoch <= len(log_losses) for epoch in schedule.drops)
+        return max(schedule.floor, schedule.factor**dropped)
     factor, best, waited = 1.0, float("inf"), 0
     for loss in log_losses:
         waited = 0 if loss < best else waited + 1

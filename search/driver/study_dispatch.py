@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
+from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
@@ -208,7 +209,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
-            split_digest=split_digest(self._study, of_folds=record.fold is not None),
+            split_digest=split_digest(self._study, of_folds=record.fold not in (None, EVERY_PHOTO)),
             first_stage=record.next_stage or 0,
             oom_records=self._oom_memory.known(config),
             fold=record.fold,

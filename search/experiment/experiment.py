@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from carcls.config import TrainConfig
 from search.errors import ExperimentError, Problem
@@ -48,6 +49,8 @@ class Experiment:
     """A value for every parameter active in the default recipe."""
     retrain: Mapping[str, Plain]
     """Changes for the final training, a tree like `train`."""
+    photos: Literal["train", "all"]
+    """`all`: one more final training, on all labelled photos, is the exported model."""
     folds: int
     """Number of final trainings, each validating on another part of the labelled photos; 1: the study's own split."""
     tree: Mapping[str, Plain] = field(repr=False)
@@ -154,6 +157,8 @@ def _build(source: Source, path: Path) -> Experiment:
         changes = retrain if isinstance(retrain, dict) else {}
         own = RetrainSettings.model_fields
         check_space(space, baseline, {key: value for key, value in changes.items() if key not in own}, problems)
+    if sections is not None and not space.parameters:
+        _check_refit(sections.retrain, problems)
     problems.raise_any()
     if sections is None:
         raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
@@ -169,9 +174,20 @@ def _build(source: Source, path: Path) -> Experiment:
         space=space,
         baseline=baseline,
         retrain=sections.retrain.changes,
+        photos=sections.retrain.photos,
         folds=sections.retrain.folds,
         tree=source.tree,
     )
+
+
+def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:
+    """Notes that a recipe asks for a training on all photos, but for nothing that tells its length."""
+    if retrain.photos == "all" and retrain.folds == 1:
+        problems.add(
+            ("retrain", "photos"),
+            "all: without a search only folds tell how long to train without validation; set retrain.folds to 2 or"
+            " more",
+        )
 
 
 def _read_sections(source: Source, problems: Problems) -> ExperimentSections | None:

@@ -240,6 +240,10 @@ class RetrainSettings(_Frozen):
     folds: Annotated[int, Field(ge=1, le=20)] = 1
     """Number of trainings, each validating on another part of the labelled photos; the exported model averages them.
     1: one training on the study's own split."""
+    photos: Literal["train", "all"] = "train"
+    """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
+    those that the folds found, or the search's trial without folds. No photo is left to validate it, so the scores and
+    the expectation are those of the folds."""
 
     @property
     def changes(self) -> Mapping[str, Any]:

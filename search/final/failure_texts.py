@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
+from carcls.splits.k_folds import EVERY_PHOTO
 from search.errors import StudyError
 from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_batch, worth_retrying
 from search.policy.records import TrialRecord
@@ -12,7 +13,9 @@ from search.worker.segment import Outcome
 
 
 def training_name(record: TrialRecord, count: int) -> str:
-    """`the final training`, or `fold 2 of 4 of the final training` if there are several."""
+    """`the final training`, or `fold 2 of 4 of the final training` if there are several. count: number of folds."""
+    if record.fold == EVERY_PHOTO:
+        return "the training on all photos"
     return "the final training" if record.fold is None else f"fold {record.fold + 1} of {count} of the final training"
 
 

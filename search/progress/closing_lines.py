@@ -120,8 +120,12 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     if scores.members:
         on = f" on each of {scores.folds} folds"
         best = f"the best were epochs {', '.join(str(member.best_epoch) for member in scores.members)}"
+    after = ""
+    if scores.refit is not None:
+        after = f"; then {sum(count for _, count in scores.refit.stages)} epochs on all {scores.refit.photos:,} photos"
+        on = on or " by the search"
     return (
-        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}",
+        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}{after}",
         *([f"its settings: {settings_text(params)}"] if params else []),
     )
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Interval, wilson
@@ -35,6 +35,29 @@ class Expected:
     high: float
     of: str
     """Whose accuracy: `the model`, or `one of its models` where no unseen photos told how much averaging them gains."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefitScore:
+    """A final training on all labelled photos but the holdout. No photo is left to score it."""
+
+    photos: int
+    stages: tuple[tuple[str, int], ...]
+    """Name and epochs of each stage."""
+    seconds: float
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(**{**values, "stages": tuple((str(name), int(epochs)) for name, epochs in values["stages"])})
+
+    def line(self, found_by: str) -> str:
+        """In words. found_by: what its length is from, which has the scores."""
+        stages = " + ".join(f"{name} {epochs}" for name, epochs in self.stages)
+        return (
+            f"the exported model trained on all {self.photos:,} photos, {stages} epochs as {found_by} found; no photo"
+            f" is left to score it, so the scores are those of {found_by}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,9 @@ class Scores:
     """None in files written before it was told."""
     tta_evidence: ViewEvidence | None = None
     """Of the views in use, or of the best ones refused; None in older files, and for views without a prior."""
+    refit: RefitScore | None = None
+    """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
+    search's trial without folds."""
 
     @property
     def plain_interval(self) -> Interval:
@@ -101,6 +127,7 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "members": tuple(MemberScore(**member) for member in values.get("members", ())),
             "expected": Expected(**values["expected"]) if values.get("expected") else None,
             "tta_evidence": view_evidence(values.get("tta_evidence")),
+            "refit": RefitScore.from_json(values["refit"]) if values.get("refit") else None,
         }
     )
 
@@ -136,6 +163,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
+        *([scores.refit.line("the search's trial")] if scores.refit else []),
         *views_in_use,
         *_cost_lines(scores),
     )
@@ -162,8 +190,10 @@ def _fold_lines(scores: Scores) -> tuple[str, ...]:
         f" {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"out-of-fold, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {saved_low:+.4f} to {saved_high:+.4f} per photo",
-        f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was predicted"
-        " by the one that did not train on it",
+        scores.refit.line("the folds")
+        if scores.refit
+        else f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was"
+        " predicted by the one that did not train on it",
     )
 
 

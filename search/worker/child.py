@@ -29,6 +29,7 @@ from carcls.errors import (
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
+from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.training.epoch_files import newest_intact, position_of
 from carcls.training.fine_tuning import fine_tune
@@ -144,6 +145,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         micro_batch=segment.micro_batch or None,
         rank_by=segment.rank_by,
         averages=segment.averages,
+        without_validation=segment.fold == EVERY_PHOTO,
     )
 
 

@@ -47,7 +47,7 @@ class Segment:
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches; set by the worker. Empty for whole batches everywhere."""
     fold: int | None = None
-    """Number of the study's fold to validate on, or None for the study's own split."""
+    """Number of the study's fold to validate on, EVERY_PHOTO for none, or None for the study's own split."""
     needs_best: bool = False
     """Whether a checkpoint counts as lost if the best weights that it names are lost."""
     gpu: int | None = None

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from carcls.config import EarlyStoppingConfig, ScheduleConfig, StageConfig
 from carcls.training.schedules import plateau_factor, rates, stops_early
@@ -144,3 +145,11 @@ def test_other_schedules_have_no_plateau():
 def test_early_stopping_wants_an_improvement_of_min_delta_within_its_patience(log_losses, stops):
     assert stops_early(EarlyStoppingConfig(patience_epochs=2, min_delta=0.1), log_losses) is stops
     assert stops_early(None, log_losses) is False
+
+
+def test_drops_lower_a_plateaus_rate_whatever_the_losses_are():
+    schedule = ScheduleConfig(kind="plateau", factor=0.5, floor=0.2, drops=(1, 3, 4))
+    factors = [plateau_factor(schedule, [float("nan")] * epochs) for epochs in range(6)]
+    assert factors == [1.0, 0.5, 0.5, 0.25, 0.2, 0.2]
+    with pytest.raises(ValidationError, match="only for kind plateau"):
+        ScheduleConfig(kind="cosine", drops=(1,))
