@@ -246,7 +246,7 @@ class TrainConfig(_Frozen):
     augment: AugmentConfig = AugmentConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
-    @field_validator("image_size", mode="plain")
+    @field_validator("image_size", mode="before")
     @classmethod
     def _sides(cls, value: Any) -> int | tuple[int, int]:  # noqa: ANN401 - anything that a file may hold
         size = named_size(value, "stretch")

@@ -24,6 +24,7 @@ CONFIG = TrainConfig.model_validate(
         "image_size": [32, 48],
         "fit": "pad",
         "batch_size": 4,
+        "head": {"layers": [{"kind": "dense", "width": 8, "bias": False}, {"kind": "batch_norm"}, {"kind": "relu"}]},
         "augment": {"policy": "light", "cutmix": 1.0},
         "stages": [
             {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 0.01},
