@@ -82,8 +82,12 @@ class AugmentConfig(_Frozen):
     """Augmentation of training photos. Epoch e shows view e mod `views`; validation photos are never augmented."""
 
     policy: str = "medium"
-    """`none`, `light`, `medium`, `strong`, or a path to your own file of albumentations (.yaml, .yml, .json); the study
-    keeps a copy of the file."""
+    """`none`, `light`, `medium`, `strong`, `trivial` (a flip and TrivialAugment, Müller & Hutter 2021: one transform of
+    random strength), or a path to your own file of albumentations (.yaml, .yml, .json); the study keeps a copy of the
+    file."""
+    erase: Fraction = 0.0
+    """Probability that a random rectangle of a photo becomes noise (random erasing, Zhong 2020), after the policy; 0
+    turns it off."""
     views: Annotated[int, Field(ge=0)] = 0
     """Number of distinct views of each photo; 0 makes a new one in every epoch."""
     cache_views: bool = False
@@ -93,6 +97,11 @@ class AugmentConfig(_Frozen):
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0
     """Alpha of the Beta distribution of the share of a photo that cutmix covers (Yun 2019); 0 turns cutmix off. If
     both are on, each batch gets one of the two."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether views differ from the plain photo."""
+        return self.policy != "none" or self.erase > 0.0
 
     @field_validator("policy")
     @classmethod

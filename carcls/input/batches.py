@@ -41,6 +41,7 @@ def training_batches(
         batch_size=config.batch_size if batch_size is None else batch_size,
         policy=augment.policy,
         view_seed=data.view_seed,
+        erase=augment.erase,
         cached=cached_views(config, data, views, size_px) if augment.cache_views else {},
         mixing=Mixing(augment.mixup, augment.cutmix, seed=config.seed, epoch=epoch),
     )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.augment.erasing import erase
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import write_view
 from carcls.config import TrainConfig
@@ -93,6 +94,8 @@ class EpochPlan:
     policy: str
     view_seed: int
     mixing: Mixing
+    erase: float = 0.0
+    """Probability of random erasing, see `erasing.erase`."""
     cached: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     """Precomputed views of all photos by number, each (n, height, width, 3). Other views are computed."""
 
@@ -121,7 +124,13 @@ class EpochPlan:
         """Writes photos (b,) in views (b,) to x, uint8 (b, height, width, 3)."""
         if self.policy == "none":
             x[:] = self.pixels[photos]
-            return
+        else:
+            self._render_views(x, photos, views)
+        if self.erase:
+            for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
+                erase(row, self.erase, seed=self.view_seed, view=view, index=photo)
+
+    def _render_views(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
         for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
             if view in self.cached:
                 row[:] = self.cached[view][photo]

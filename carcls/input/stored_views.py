@@ -34,8 +34,13 @@ def view_key(config: TrainConfig, data: TrainingData, view: int, size_px: Size) 
     }
 
 
-def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_px: Size, batch_size: int) -> EpochPlan:
-    """A plan of all training photos in one view, in the table's order. Raises DataError."""
+def in_table_order(
+    config: TrainConfig, data: TrainingData, *, view: int, size_px: Size, batch_size: int, erase: float = 0.0
+) -> EpochPlan:
+    """A plan of all training photos in one view, in the table's order. Raises DataError.
+
+    erase: probability of random erasing, which stored views leave to the epoch.
+    """
     labels = data.split.train.labels
     return EpochPlan(
         pixels=data.pixels("train", size_px),
@@ -47,6 +52,7 @@ def in_table_order(config: TrainConfig, data: TrainingData, *, view: int, size_p
         policy=config.augment.policy,
         view_seed=data.view_seed,
         mixing=Mixing(0.0, 0.0, seed=0, epoch=0),
+        erase=erase,
     )
 
 

@@ -132,12 +132,14 @@ def feature_key(
 ) -> dict[str, Json]:
     """Everything that the features depend on."""
     augmented: Json = None if view is None else [policy_fingerprint(config.augment.policy), data.view_seed, view]
+    erased = dict[str, Json](erase=config.augment.erase) if view is not None and config.augment.erase else {}
     return {
         "kind": "features",
         "version": _VERSION,
         "pixels": pixels_key(table, backbone.size_px),
         **size_key(backbone.size_px),
         "view": augmented,
+        **erased,
         "backbone": config.backbone,
         "alpha": config.alpha,
         "weights": backbone.identity,
@@ -171,7 +173,14 @@ def _pixels(
         for start in range(0, len(whole), some):
             yield whole[start : start + some]
         return
-    plan = in_table_order(config, data, view=view, size_px=backbone.size_px, batch_size=backbone.photos_at_once)
+    plan = in_table_order(
+        config,
+        data,
+        view=view,
+        size_px=backbone.size_px,
+        batch_size=backbone.photos_at_once,
+        erase=config.augment.erase,
+    )
     batches = EpochBatches(plan, threads=data.processes)
     for number in range(len(batches)):
         yield batches[number][0]

@@ -91,7 +91,7 @@ class FeatureInput:
         for view in np.unique(views):
             seen = views == view
             # Without augmentation every view is the plain photo, shared by all epochs.
-            number = None if self.config.augment.policy == "none" else int(view)
+            number = None if not self.config.augment.varies else int(view)
             x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
         return x, one_hot(labels[photos], len(self.data.split.class_names))
 
@@ -116,7 +116,7 @@ def views_can_be_shared(config: TrainConfig) -> bool:
     """
     augment = config.augment
     is_mixed = bool(augment.mixup or augment.cutmix)
-    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.policy != "none"
+    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.varies
     return not (is_mixed or is_scattered)
 
 
