@@ -245,6 +245,11 @@ class TrainConfig(_Frozen):
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """For imbalanced classes. `weights`: rare classes weigh more in the loss; `sampling`: each class is drawn equally
     often, repeating photos of rare classes, without changing the length of an epoch."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal` (Lin 2017) multiplies the loss of each label by (1 - p) to the power of `focal_gamma`, p being its
+    probability, so that easy photos count less. Validation always scores by cross-entropy."""
+    focal_gamma: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0
+    """For focal loss: the larger, the less easy photos count; ignored by cross_entropy."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of each label spread evenly over all classes."""
     precision: Precision = "auto"
