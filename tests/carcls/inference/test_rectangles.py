@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from carcls.config import TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.frames import Frame
 from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model, load_model
