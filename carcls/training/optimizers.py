@@ -120,7 +120,7 @@ def average_weights(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
 @contextmanager
 def holding(variables: Sequence[keras.Variable], values: Sequence[Any]) -> Iterator[None]:
     """Within the block the variables have these values, afterwards their own again."""
-    own = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    own = [_copied(variable) for variable in variables]
     try:
         assign(variables, values)
         yield
@@ -129,9 +129,14 @@ def holding(variables: Sequence[keras.Variable], values: Sequence[Any]) -> Itera
 
 
 def assign(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
-    """Assigns arrays or other variables."""
+    """Assigns copies of arrays or of other variables: two variables that share a buffer on JAX would lose it, since its
+    steps reuse the memory of their arguments."""
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        variable.assign(_copied(value))
+
+
+def _copied(value: Any) -> NDArray[Any]:  # noqa: ANN401 (an array or a variable of any backend)
+    return np.array(keras.ops.convert_to_numpy(value))
 
 
 def is_decayed(variable: keras.Variable) -> bool:
