@@ -184,8 +184,8 @@ def load_model(path: Path) -> ExportedModel:
         card = Card.model_validate_json(file.card)
         check_views(card.tta_views)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
-        raise CheckpointError(f"{path}: {CARD} cannot be used: {told}; written by a newer carsearch?") from error
+        problems = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {problems}; written by a newer carsearch?") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
     model = file.model(size_px=card.size_px)

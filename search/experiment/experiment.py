@@ -170,7 +170,7 @@ def _build(source: Source, path: Path) -> Experiment:
         _check_refit(sections.retrain, problems)
     problems.raise_any()
     if sections is None:
-        raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
+        raise RuntimeError("sections were rejected without a problem")  # a bug in this module, not in the file
     return Experiment(
         path=path,
         name=sections.name,
@@ -190,7 +190,7 @@ def _build(source: Source, path: Path) -> Experiment:
 
 
 def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:
-    """Notes that a recipe asks for a training on all photos, but for nothing that tells its length."""
+    """Notes that a recipe asks for a training on all photos, but for nothing that sets its length."""
     if retrain.photos == "all" and retrain.folds == 1:
         problems.add(
             ("retrain", "photos"),
