@@ -1,4 +1,4 @@
-"""The configuration of one training: frozen, typed, validated once. All defaults of a training are defined here."""
+"""The configuration of one training run: frozen, typed, validated once. All its defaults are defined here."""
 
 from typing import Annotated, Any, Literal
 

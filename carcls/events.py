@@ -1,4 +1,4 @@
-"""What a training reports: plain, frozen values that round-trip through JSON."""
+"""What a training run reports: plain, frozen values that round-trip through JSON."""
 
 import math
 from collections.abc import Sequence

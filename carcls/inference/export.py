@@ -21,7 +21,7 @@ from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.frames import Fit, Size, frame_of, named_size, size_name
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
-from carcls.input.pixels import decode, pixels_bytes
+from carcls.input.pixels import decode, pixels_bytes, resize
 from carcls.models.classifier import Classifier
 from carcls.system.atomic import published
 
@@ -32,6 +32,8 @@ _MAX_SIZE_PX = 8192
 """The largest image_size at the largest image_scale."""
 _SIZE_NAME = r"^[1-9]\d{0,3}x[1-9]\d{0,3}$"
 _MAX_CLASSES = 2**16
+_IMAGE = Path("image")
+"""Stands for the path of a photo that was given as pixels."""
 _MAX_NAME_LETTERS = 1000
 
 
@@ -101,22 +103,32 @@ class ExportedModel:
 
         A file that cannot be read or decoded yields a Prediction with an error. Memory holds the pixels of one batch.
         """
-        batch_size = max(1, min(batch_size, len(paths), _BATCH_BYTES // pixels_bytes(1, self.card.size)))
+        return self.predict_photos(paths, batch_size=batch_size)
+
+    def predict_photos(
+        self, photos: Sequence[Path | NDArray[np.uint8]], *, batch_size: int = BATCH_SIZE
+    ) -> list[Prediction]:
+        """The same for files and RGB images (height, width, 3) uint8, whose predictions have no path but `image`.
+
+        Raises ValueError for an image of another form.
+        """
+        batch_size = max(1, min(batch_size, len(photos), _BATCH_BYTES // pixels_bytes(1, self.card.size)))
         predictions: list[Prediction] = []
-        for start in range(0, len(paths), batch_size):
-            predictions += self._predict(paths[start : start + batch_size], batch_size)
+        for start in range(0, len(photos), batch_size):
+            predictions += self._predict(photos[start : start + batch_size], batch_size)
         return predictions
 
-    def _predict(self, paths: Sequence[Path], batch_size: int) -> list[Prediction]:
+    def _predict(self, asked: Sequence[Path | NDArray[np.uint8]], batch_size: int) -> list[Prediction]:
         size = self.card.size
         # Failed photos and the padding of the last batch stay black, so that the model is traced for one shape only.
         photos = np.zeros((batch_size, *frame_of(size).shape), np.uint8)
         errors: dict[int, str] = {}
-        for row, path in enumerate(paths):
+        for row, photo in enumerate(asked):
             try:
-                photos[row] = decode(path, size)
+                photos[row] = decode(photo, size) if isinstance(photo, Path) else resize(_checked_image(photo), size)
             except DataError as error:
                 errors[row] = str(error)
+        paths = [photo if isinstance(photo, Path) else _IMAGE for photo in asked]
         if len(errors) == len(paths):
             return [Prediction(path, None, None, errors[row]) for row, path in enumerate(paths)]
         views = self.card.tta_views
@@ -129,6 +141,13 @@ class ExportedModel:
             return Prediction(path, None, None, error)
         best = int(np.argmax(probabilities))
         return Prediction(path, self.card.class_names[best], float(probabilities[best]), None, probabilities)
+
+
+def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    dtype, shape = getattr(image, "dtype", type(image).__name__), list(getattr(image, "shape", ()))
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(f"expected an RGB image (height, width, 3) of uint8, found {dtype} of shape {tuple(shape)}")
+    return np.ascontiguousarray(image)
 
 
 def export_model(
@@ -181,8 +200,8 @@ def load_model(path: Path) -> ExportedModel:
         card = Card.model_validate_json(file.card)
         check_views(card.tta_views)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
-        raise CheckpointError(f"{path}: {CARD} cannot be used: {told}; written by a newer carsearch?") from error
+        problems = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {problems}; written by a newer carsearch?") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
     model = file.model(size_px=card.size)

@@ -41,7 +41,7 @@ def uses_worker_processes(config: TrainConfig, *, cores: int) -> bool:
 
 
 class Feeder:
-    """The worker processes of one training. They start with the first plan that needs them and end with `close`.
+    """The worker processes of one training run. They start with the first plan that needs them and end with `close`.
 
     `batch` is thread-safe. Values do not depend on the number of processes or on their fate: if one is killed, this
     process does its share from then on and logs one warning. Shared memory is allocated on first use: `batches_held`

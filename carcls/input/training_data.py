@@ -1,4 +1,4 @@
-"""The data of a training: one split and the pixels of its parts at any size."""
+"""The data of a training run: one split and the pixels of its parts at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class TrainingData:
     view_seed: int
     """The study's view seed, equal for all trials so that they can share views."""
     processes: int = 1
-    """Cores of the training: number of photos decoded, and of batches prepared, in parallel."""
+    """Cores of the training run: number of photos decoded, and of batches prepared, in parallel."""
     batch_server: BatchWorkerServer | None = None
     """Source of processes that prepare batches, or None to start one if needed."""
     shared: tuple[ImageTable, ...] = ()

@@ -1,4 +1,4 @@
-"""Saves the state of a training after an epoch, and resumes from it."""
+"""Saves the state of a training run after an epoch, and resumes from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from carcls.training.retention import checkpoint_name, checkpoints_up_to, trial_
 
 @dataclass(frozen=True)
 class Progress:
-    """A training between two epochs, as loaded from a checkpoint."""
+    """A training run between two epochs, as loaded from a checkpoint."""
 
     path: Path
     position: Position

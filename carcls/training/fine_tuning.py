@@ -193,7 +193,7 @@ def _check_parts(data: TrainingData, without_validation: bool) -> None:
         raise DataError(f"this split has {len(data.split.validation)} validation photos; expected none")
     if not len(data.split.train) or (not without_validation and not len(data.split.validation)):
         raise DataError(
-            f"a training needs training and validation photos; this split has {len(data.split.train)}"
+            f"fine-tuning needs training and validation photos; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
     if data.split.holdout is not None and not len(data.split.holdout):

@@ -1,4 +1,4 @@
-"""The model of one training: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
+"""The model of one training run: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
 
 import gc
 import time

@@ -85,13 +85,13 @@ def _copy_lines(copies: Sequence[Copies]) -> list[str]:
     if not copies:
         return ["copies and look-alikes: none"]
     places = Counter((group.kind, group.place.split(":")[0]) for group in copies)
-    told = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
+    found = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
     lines = [
         f"  {group.kind}, {group.place}: {', '.join(map(escape_field, group.paths[:3]))}"
         + (f" and {len(group.paths) - 3} more" if len(group.paths) > 3 else "")
         for group in copies
     ]
-    return [f"copies and look-alikes: {len(copies):,} groups: {told}", *_cut(lines)]
+    return [f"copies and look-alikes: {len(copies):,} groups: {found}", *_cut(lines)]
 
 
 def _unusable_lines(found: Findings) -> list[str]:

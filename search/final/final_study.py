@@ -118,7 +118,7 @@ def _is_refit_alone(folder: StudyFolder) -> bool:
 
 
 def add_training(study: Study, config: TrainConfig, *, fold: int | None) -> int:
-    """Adds a training to the final study. fold: EVERY_PHOTO for one on all photos. Returns its number."""
+    """Adds a training run to the final study. fold: EVERY_PHOTO for one on all photos. Returns its number."""
     return study.add_trial(_flat("", config.model_dump(mode="json")), config, fold=fold)
 
 

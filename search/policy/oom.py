@@ -119,7 +119,7 @@ def micro_batch(records: Iterable[OomRecord], config: TrainConfig, stage: int, d
     """The micro-batch with which to try a stage on a device, or None for whole batches.
 
     Half of the smallest one that failed there, or in a stage that needs no more memory, but at least
-    `smallest_micro_batch`. `never_fits` tells whether that one has failed too often.
+    `smallest_micro_batch`. `never_fits` says whether that one has failed too often.
     """
     least = _least(records, OomKey.of(config, stage, device))
     if least is None:

@@ -59,7 +59,7 @@ class Efficiency:
 
 
 def stage_costs(reports: Sequence[EpochReport]) -> tuple[StageCost, ...]:
-    """One row per stage, in order, from all epochs of a training; pure."""
+    """One row per stage, in order, from all epochs of a training run; pure."""
     stages = (list(epochs) for _, epochs in groupby(reports, key=lambda report: report.stage))
     return tuple(
         StageCost(
