@@ -15,7 +15,6 @@ from search.cli.actions import (
     run_retrain,
     run_search,
     run_submit,
-    show_status,
     winner_of,
 )
 from search.cli.backbones import backbones
@@ -26,6 +25,7 @@ from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
 from search.cli.from_photos import run_photos
 from search.cli.init import PresetOption, WeightsOption, init
+from search.cli.outcomes import show_status
 from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app

@@ -9,7 +9,7 @@ from carcls.system.atomic import is_full_disk, unreachable_cause
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
 from search.policy.failures import may_be_retried
-from search.policy.records import TrialRecord, TrialState, trained_s
+from search.policy.records import TrialRecord, TrialState
 from search.progress.summary import Spent
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.study import Study
@@ -32,11 +32,13 @@ class Progress(Protocol):
         """Show the current state of the search."""
 
 
-def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: GpuMeter) -> Spent:
-    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours."""
-    trained = sum(trained_s(record.reports) for record in records)
+def spent(experiment: Experiment, *, trained_s: float, elapsed_s: float, gpus: GpuMeter) -> Spent:
+    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours.
+
+    trained_s: seconds that workers spent on all recorded epochs.
+    """
     return Spent(
-        device_hours=(gpus.used_s(trained) if gpus.share else trained) / 3600,
+        device_hours=(gpus.used_s(trained_s) if gpus.share else trained_s) / 3600,
         device_hours_limit=experiment.search.budget.gpu_hours if gpus.share else None,
         device="GPU" if gpus.share else "trial",
         trials_limit=experiment.search.trials,
@@ -103,6 +105,6 @@ class ProgressListener:
                 self._events.catch_up(record)
 
     def _show(self) -> None:
-        records = self._study.records()
-        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._study.gpu_meter)
-        self._progress.update(records, used)
+        study = self._study
+        used = spent(self._experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+        self._progress.update(study.records(), used)

@@ -5,6 +5,7 @@ Everything is derived from the study's records, so status after a crash and prog
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import TracebackType
 from typing import Self
 
@@ -75,9 +76,10 @@ class PlainProgress:
     def update(self, records: Sequence[TrialRecord], spent: Spent) -> None:
         """Prints what happened since the last call."""
         before, self._records = self._records, tuple(records)
+        changes = _changes(before, self._records)
         for line in event_lines(before, self._records):
             self._print(line)
-        if ended_count(self._records) > ended_count(before):
+        if ended_count([new for _, new in changes]) > ended_count([old for old, _ in changes if old]):
             self._print(budget_line(self._records, spent))
 
     def __enter__(self) -> Self:
@@ -96,13 +98,21 @@ class PlainProgress:
 
 def event_lines(before: Sequence[TrialRecord], after: Sequence[TrialRecord]) -> tuple[str, ...]:
     """Lines for the changes between two states of the study's records, trial by trial. Pure."""
-    known = {record.number: record for record in before}
     return tuple(
-        f"trial {record.number:04d} {event}"
-        for record in after
-        if record != known.get(record.number)
-        for event in _trial_events(known.get(record.number), record)
+        f"trial {new.number:04d} {event}" for old, new in _changes(before, after) for event in _trial_events(old, new)
     )
+
+
+def _changes(
+    before: Sequence[TrialRecord], after: Sequence[TrialRecord]
+) -> list[tuple[TrialRecord | None, TrialRecord]]:
+    """Each record that was replaced, with the one before it. A study's records are replaced, never changed."""
+    replaced = [new for old, new in zip_longest(before, after) if new is not None and new is not old]
+    if not replaced:
+        return []
+    numbers = {record.number for record in replaced}
+    known = {record.number: record for record in before if record.number in numbers}
+    return [(known.get(record.number), record) for record in replaced]
 
 
 def _trial_events(old: TrialRecord | None, new: TrialRecord) -> list[str]:

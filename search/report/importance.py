@@ -10,8 +10,8 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
 from search.experiment.space import Space
+from search.policy.optuna_view import distributions
 from search.policy.records import Rank, TrialRecord, TrialState, searched
-from search.policy.sampler import distributions
 
 _FEWEST_TRIALS = 12
 """PED-ANOVA compares the best tenth with all trials; with fewer trials that tenth is a single one."""

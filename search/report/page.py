@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.final.final_study import final_reports
-from search.policy.records import trained_s
 from search.progress.event_files import epoch_times
 from search.progress.summary import as_interrupted, leading_trial
 from search.report import report_data, write_report
@@ -46,7 +45,7 @@ def study_report_data(
 ) -> ReportData:
     """Everything on the page of one study. Reads photos, but writes nothing."""
     records = study.records() if study else ()
-    trained = sum(trained_s(record.reports) for record in records)
+    trained = sum(record.trained_s for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
     return report_data(
         name=folder.name,

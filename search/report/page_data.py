@@ -7,10 +7,10 @@ from typing import Any
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Expectation
 from search.experiment.domains import Value
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import counts_line, leading_trial, state_name
 from search.report.advice import Advice, advice
 from search.report.confidence import Score, overlap, trial_score
@@ -187,7 +187,7 @@ def report_data(
         counts=counts_line(records),
         validation_photos=validation_photos,
         elapsed_s=elapsed_s,
-        trained_s=sum(trained_s(record.reports) for record in records),
+        trained_s=sum(record.trained_s for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
         winner=_winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
@@ -266,7 +266,7 @@ def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photo
             stages_ended=0 if record.rung is None else record.rung + 1,
             stage_count=record.stage_count,
             epochs=record.fidelity,
-            seconds=trained_s(record.reports),
+            seconds=record.trained_s,
             score=trial_score(record, photos),
             params=record.params,
         )

@@ -11,7 +11,7 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from search.errors import StudyError
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState
 from search.progress.live_table import PlainProgress, event_lines, print_status
