@@ -23,6 +23,7 @@ from search.cli.data import data_app
 from search.cli.doctor import doctor
 from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
+from search.cli.export import export
 from search.cli.from_photos import run_photos
 from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
@@ -48,6 +49,7 @@ app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
 app.command()(predict)
+app.command()(export)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
