@@ -52,7 +52,7 @@ class Feeder:
         """cores: number of the training's cores. batch_server: source of workers; None starts one if needed."""
         self._processes = cores if uses_worker_processes(config, cores=cores) else 0
         self._batch_bytes = max(
-            config.stage_batch_size(stage) * pixels_bytes(1, config.stage_image_size(stage))
+            config.stage_batch_size(stage) * pixels_bytes(1, config.stage_size(stage))
             for stage in range(len(config.stages))
         )
         self._given = batch_server

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
+from carcls.frames import Size
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.pixel_rows import PixelRows
 from carcls.input.pixels import Pixels, pixels, pixels_key, try_pixels
@@ -55,15 +56,15 @@ class TrainingData:
             raise DataError("this split has no holdout: set data.holdout.fraction in a new study")
         return table
 
-    def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
+    def pixels_key(self, part: Part, size_px: Size) -> dict[str, Json]:
         """Everything that those pixels depend on. Part of the key of every artefact derived from them."""
         return pixels_key(self.table(part), size_px)
 
-    def pixels(self, part: Part, size_px: int) -> Pixels:
-        """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
+    def pixels(self, part: Part, size_px: Size) -> Pixels:
+        """uint8 (n, height, width, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
         return self.pixels_of(self.table(part), size_px)
 
-    def pixels_of(self, table: ImageTable, size_px: int) -> Pixels:
+    def pixels_of(self, table: ImageTable, size_px: Size) -> Pixels:
         """The same for any table. Raises DataError."""
         shared = self.shared_rows(table)
         if shared is None:
@@ -73,7 +74,7 @@ class TrainingData:
         return wholes[0] if shared.is_one_table else PixelRows(wholes, shared.rows)
 
     def _wholes(
-        self, tables: Sequence[ImageTable], size_px: int, *, meanwhile: ImageTable | None = None
+        self, tables: Sequence[ImageTable], size_px: Size, *, meanwhile: ImageTable | None = None
     ) -> list[Pixels]:
         """Pixels of whole tables. While another process decodes one, this one decodes the others and `meanwhile`."""
         found = [try_pixels(table, size_px, self.store, processes=self.processes) for table in tables]

@@ -30,8 +30,8 @@ class Best:
     """Counted from 1, over all stages."""
     path: str
     """Its weights, relative to the trial's folder."""
-    image_size: int
-    """Side in px of its validation photos."""
+    image_size: int | str
+    """Side in px of its validation photos, or `384x512` (height x width)."""
     accuracy: float
     log_loss: float
     ends_stage: bool = False

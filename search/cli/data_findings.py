@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from carcls.inspection.findings import Copies, Findings, Quantiles
-from carcls.inspection.folder_check import pixel_store_bytes
+from carcls.inspection.folder_check import pixel_store_bytes, suggested_shape
 from search.terminal.console import escape_field
 from search.terminal.formatting import size_text
 from search.terminal.text_table import table_lines
@@ -21,6 +21,7 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
+        *_shape_lines(found, sizes_px),
         f"split: {total - held_out - found.held_out:,} to train, {held_out:,} to validate: "
         + (
             f"those in {found.validation_from}, regardless of data.validation"
@@ -61,6 +62,15 @@ def _size_lines(found: Findings) -> list[str]:
         f"aspect: {_spread(sizes.aspect, 2)}; {sizes.landscape:,} landscape, {sizes.portrait:,} portrait,"
         f" {sizes.square:,} square",
         *([f"odd: {len(sizes.odd):,}", *_cut([f"  {escape_field(path)}" for path in sizes.odd])] if sizes.odd else []),
+    ]
+
+
+def _shape_lines(found: Findings, sizes_px: Sequence[int]) -> list[str]:
+    shapes = [(side_px, suggested_shape(found.sizes, side_px)) for side_px in sizes_px]
+    return [
+        f"shape: image_size: [{shape[0]}, {shape[1]}] has the shape of most photos and about the pixels of {side_px}"
+        for side_px, shape in shapes
+        if shape is not None
     ]
 
 

@@ -15,7 +15,7 @@ class PartsRow:
     number: int | None
     """The trial's number; None for the final training."""
     stage_name: str
-    image_size: int
+    image_size: int | str
     """Side in px."""
     micro_batch: int
     epochs: int

@@ -25,7 +25,7 @@ class StageCost:
     """The cost of one stage of the final training."""
 
     name: str
-    image_size_px: int
+    image_size_px: int | str
     epochs: int
     trainable_parameters: int
     seconds: float

@@ -70,7 +70,7 @@ class Scores:
 
     best_epoch: int
     best_stage: str
-    image_size: int
+    image_size: int | str
     validation_photos: int
     plain_accuracy: float
     plain_log_loss: float
