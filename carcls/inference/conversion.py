@@ -11,6 +11,7 @@ import numpy as np
 
 from carcls.backend.portable import Format, run_portable, write_portable
 from carcls.errors import CheckpointError, DataError
+from carcls.frames import Size
 from carcls.inference.export import load_model
 from carcls.input.pixels import decode
 
@@ -44,7 +45,7 @@ def convert(model: Path, target: Path, form: Format, photos: Sequence[Path]) -> 
     if target.exists():
         raise CheckpointError(f"{target} exists already: remove it, or choose another with --output")
     exported = load_model(model)
-    pixels = _pixels(photos, exported.card.size_px)
+    pixels = _pixels(photos, exported.card.size)
     expected = np.asarray(exported.model.predict_on_batch(pixels))
     with tempfile.TemporaryDirectory(prefix=".carsearch-", dir=target.parent) as folder:
         draft = Path(folder) / f"draft{_ENDINGS[form]}"
@@ -56,21 +57,18 @@ def convert(model: Path, target: Path, form: Format, photos: Sequence[Path]) -> 
                 f" than {MAX_DIFFERENCE:g}: nothing was written"
             )
         shutil.move(draft, target)
-    card = {
-        "class_names": exported.card.class_names,
-        "size_px": exported.card.size_px,
-        "pixels": "RGB, 0..255, float32",
-    }
+    own = exported.card
+    card = {"class_names": own.class_names, "size_px": own.size_px, "fit": own.fit, "pixels": "RGB, 0..255, float32"}
     target.with_name(f"{target.name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
     return Conversion(target, len(pixels), difference)
 
 
-def _pixels(photos: Sequence[Path], size_px: int) -> np.ndarray:
-    """float32 (n, size_px, size_px, 3) of the readable photos."""
+def _pixels(photos: Sequence[Path], size: Size) -> np.ndarray:
+    """float32 (n, height, width, 3) of the readable photos."""
     decoded = []
     for path in photos:
         try:
-            decoded.append(decode(path, size_px))
+            decoded.append(decode(path, size))
         except DataError:
             continue
     if not decoded:

@@ -57,7 +57,12 @@ def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
     expected = keras.saving.load_model(model).predict_on_batch(pixels)
     assert np.allclose(run_portable(target, form, pixels), expected, atol=1e-5)
     card = json.loads((tmp_path / f"{target.name}.json").read_text(encoding="utf-8"))
-    assert card == {"class_names": ["a", "b", "ж"], "size_px": SIZE, "pixels": "RGB, 0..255, float32"}
+    assert card == {
+        "class_names": ["a", "b", "ж"],
+        "size_px": SIZE,
+        "fit": "stretch",
+        "pixels": "RGB, 0..255, float32",
+    }
     with pytest.raises(CheckpointError, match="exists already"):
         convert(model, target, form, photos)
 
