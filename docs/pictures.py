@@ -24,7 +24,7 @@ from rich.console import Console  # noqa: E402
 from carcls.events import EpochReport, PhaseSeconds  # noqa: E402
 from search.experiment.experiment import Experiment, load  # noqa: E402
 from search.policy.records import TrialRecord, TrialState  # noqa: E402
-from search.progress.live_table import StatusView  # noqa: E402
+from search.progress.status_view import StatusView  # noqa: E402
 from search.progress.summary import Spent  # noqa: E402
 
 EPOCHS = (0, 3, 5, 6, 8)

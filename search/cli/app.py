@@ -23,9 +23,11 @@ from search.cli.data import data_app
 from search.cli.doctor import doctor
 from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
+from search.cli.export import export
 from search.cli.from_photos import run_photos
 from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
+from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app
@@ -47,6 +49,7 @@ app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
 app.command()(predict)
+app.command()(export)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
@@ -91,6 +94,8 @@ def run(
     ] = False,
     preset: PresetOption = "quick",
     weights: WeightsOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search: train, compare and stop configurations until the budget is used up.
 
@@ -105,9 +110,18 @@ def run(
 
     if replace and or_resume:
         raise typer.BadParameter("--replace starts over, and --or-resume resumes: give only one of them")
+    output = chosen_output(quiet=quiet, as_json=as_json)
     if is_data(file):
         logs.setup()
-        run_photos(file, preset=preset, weights=weights, overrides=overrides or [], address=address, replace=replace)
+        run_photos(
+            file,
+            preset=preset,
+            weights=weights,
+            overrides=overrides or [],
+            address=address,
+            replace=replace,
+            output=output,
+        )
         return
     experiment = load(file, overrides or [])
     logs.setup()
@@ -115,20 +129,28 @@ def run(
     if there is not None:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
         return
     check_cluster_access(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
-    run_search(folder, frozen, address)
+    run_search(folder, frozen, address, output=output)
 
 
 @app.command()
-def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
+def resume(
+    study: StudyArgument,
+    *,
+    overrides: Overrides = None,
+    address: Address = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Resume an interrupted search from its last checkpoints, or extend it: --set search.trials=64."""
     from search.terminal import logs
 
+    output = chosen_output(quiet=quiet, as_json=as_json)
     logs.setup()
-    resume_search(study, overrides, address)
+    resume_search(study, overrides, address, output)
 
 
 @app.command()
@@ -159,9 +181,19 @@ def record(
 
 
 @app.command()
-def status(study: StudyArgument) -> None:
+def status(
+    study: StudyArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it, as `run` does, until the search ends.")
+    ] = False,
+) -> None:
     """Show the state of a study, also while it runs."""
-    show_status(*open_study(study))
+    folder, experiment = open_study(study)
+    if watch:
+        from search.cli.watch import watch as watch_study
+
+        watch_study(folder, experiment)
+    show_status(folder, experiment)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
+from search.cli.output import Output
 from search.terminal.console import say
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def run_photos(
     overrides: list[str],
     address: str | None,
     replace: bool,
+    output: Output,
 ) -> None:
     """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
 
@@ -56,11 +58,11 @@ def run_photos(
     if there is None:
         check_cluster_access(address)
         folder, frozen = open_study(create_study(experiment, replace=replace).root)
-        run_search(folder, frozen, address)
+        run_search(folder, frozen, address, output=output)
     else:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
         folder, frozen = open_study(there.root)
     retrain_and_submit(folder, frozen, address)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from carcls.events import EpochReport
@@ -47,6 +48,11 @@ def spent(experiment: Experiment, *, trained_s: float, elapsed_s: float, gpus: G
     )
 
 
+def stage_epochs(study: Study, number: int) -> tuple[int, ...]:
+    """Planned epochs of each stage of a trial."""
+    return tuple(stage.epochs for stage in study.config(number).stages)
+
+
 class ProgressListener:
     """Passes each event to TensorBoard and the terminal. Holds no state beyond the study's.
 
@@ -59,11 +65,14 @@ class ProgressListener:
         self._study = study
         self._events = events
         self._progress = progress
+        self._planned: dict[int, tuple[int, ...]] = {}
         self._catch_up()
 
     def started(self, number: int) -> None:
         """A segment was handed out. A trial's first segment adds it to TensorBoard's table."""
         record = self._study.record(number)
+        if number not in self._planned:
+            self._planned[number] = stage_epochs(self._study, number)
         if record.attempts == 1:
             with _ignoring_disk_faults():
                 self._events.trial_started(number, record.params)
@@ -107,4 +116,4 @@ class ProgressListener:
     def _show(self) -> None:
         study = self._study
         used = spent(self._experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
-        self._progress.update(study.records(), used)
+        self._progress.update(study.records(), replace(used, planned=self._planned))

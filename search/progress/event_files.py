@@ -6,6 +6,7 @@ returns.
 """
 
 import json
+import math
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from carcls.events import EpochReport
+from carcls.frames import named_area
 
 BEST_ACCURACY = "best/validation_accuracy"
 """HParams metric: accuracy of the trial's best epoch. `validation/accuracy` is that of its last epoch."""
@@ -187,7 +189,8 @@ def _append(path: Path, event: event_pb2.Event) -> None:
 
 
 def epoch_scalars(report: EpochReport) -> dict[str, float]:
-    """Scalars of one epoch by tag. Times in seconds, image size in px, stages counted from 0. Pure."""
+    """Scalars of one epoch by tag. Times in seconds, image size as the side of an equally large square in px, stages
+    counted from 0. Pure."""
     return {
         "train/loss": report.train_loss,
         "train/accuracy": report.train_accuracy,
@@ -196,7 +199,7 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "validation/macro_f1": report.val_macro_f1,
         "learning_rate": report.learning_rate,
         "images_per_s": report.images_per_s,
-        "image_size": report.image_size,
+        "image_size": math.sqrt(named_area(report.image_size)),
         "stage": report.stage,
         "time/train_s": report.seconds.train,
         "time/validate_s": report.seconds.validate,

@@ -177,10 +177,10 @@ def _value(value: object) -> str:
     return "–" if value is None else one_line(value_text(value))
 
 
-def _range(values: tuple[int, ...]) -> str:
-    """`96`, or `96 – 160`, with a thin space between thousands."""
-    ends = dict.fromkeys((min(values), max(values)))
-    return " – ".join(_thousands(value) for value in ends)
+def _range(values: tuple[int | str, ...]) -> str:
+    """`96`, `96 – 160` or `96x128 – 120x160` of ascending values, with a thin space between thousands."""
+    ends = dict.fromkeys((values[0], values[-1]))
+    return " – ".join(value if isinstance(value, str) else _thousands(value) for value in ends)
 
 
 def _thousands(value: int) -> str:
