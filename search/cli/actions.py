@@ -152,12 +152,14 @@ def _say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study
 def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows."""
     from search.driver.callbacks import spent
+    from search.policy.time_plan import plan_lines
     from search.progress.closing_lines import expectations
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
     from search.study.journal import is_held
     from search.study.study import Study
+    from search.study.whole_run import WholeRun
 
     study = Study.open(folder.root, read_only=True)
     for problem in problems(study, folder):
@@ -170,6 +172,9 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
         say(line)
     for change in study.changes:
         say(f"changed {change.time}: {change}")
+    whole = WholeRun.of(study)
+    for line in plan_lines(whole.plan(records, searched_s=study.elapsed_s)) if whole else ():
+        say(line)
     if not alive and not study.is_finished:
         say(f"no driver is running: resume with 'carsearch resume {folder.root}'")
 
@@ -235,8 +240,25 @@ def _cluster(folder: "StudyFolder", experiment: "Experiment", config: "TrainConf
     return open_place
 
 
-def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """Writes submission.csv, with warnings about unreadable photos."""
+def run_ensemble(
+    folder: "StudyFolder", experiment: "Experiment", *, most: int, max_ms: float | None, or_single: bool = False
+) -> None:
+    """Selects an ensemble, prints what it is worth, and exports it if it helps. or_single: else the best training."""
+    from search.terminal.logs import redirect_native_stderr
+
+    redirect_native_stderr(Path(os.devnull))
+    from search.ensemble.build import build_ensemble
+
+    scores = build_ensemble(folder, experiment, most=most, max_ms=max_ms, say=say, or_single=or_single)
+    for line in scores.lines():
+        say(line)
+    if folder.ensemble_model.exists():
+        say(f"model: {folder.ensemble_model}")
+        say(f"next: carsearch submit {folder.root} --model {folder.ensemble_model}")
+
+
+def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path | None = None) -> None:
+    """Writes submission.csv, with warnings about unreadable photos. model: None for the final one."""
     from search.terminal.logs import redirect_native_stderr
 
     redirect_native_stderr(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
@@ -244,12 +266,12 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.progress.closing_lines import submit_closing
     from search.study.final_scores import read_scores
 
-    end = write(folder, experiment, say=say)
+    end = write(folder, experiment, say=say, model=model)
     for photo_id in end.fallback_ids[:_SHOWN]:
         warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
     if len(end.fallback_ids) > _SHOWN:
         warn(f"warning: and {len(end.fallback_ids) - _SHOWN:,} more photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
-    scores = read_scores(folder.scores) if folder.scores.exists() else None
+    scores = read_scores(folder.scores) if folder.scores.exists() and model is None else None
     for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):
         say(line)

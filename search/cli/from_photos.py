@@ -13,6 +13,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
+from search.cli.whole_run import run_within
 from search.terminal.console import say
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def run_photos(
     overrides: list[str],
     address: str | None,
     replace: bool,
+    hours: float | None = None,
 ) -> None:
     """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
 
@@ -52,6 +54,9 @@ def run_photos(
             f"{file} is for the photos in {experiment.data.root}, not {source.photos}: move it away, or write another"
             f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
         )
+    if hours is not None:
+        run_within(experiment, hours, address=address, replace_study=replace, or_resume=not replace)
+        return
     there = None if replace else study_of(experiment)
     if there is None:
         check_cluster_access(address)

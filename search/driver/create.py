@@ -16,6 +16,7 @@ from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split, write_quarantine, write_split
 from carcls.system.atomic import sync
 from search.driver.guard import guarded
+from search.driver.portfolio import keep_portfolio
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.node_store import open_store
@@ -158,9 +159,11 @@ def _create(
     try:
         # The lock is held until the folder has its final name, so that no other process deletes the draft.
         with _owner(draft, experiment, searched=searched, recording=recording) as study:
-            _fill(draft, experiment)
+            photos = _fill(draft, experiment)
             if study:
                 keep_files(study, draft)
+                if not recording:
+                    keep_portfolio(study, experiment, photos=photos)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
             _sync_all(draft.root)
@@ -192,13 +195,15 @@ def _held(root: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+def _fill(folder: StudyFolder, experiment: Experiment) -> int:
+    """Write the files about the photos; returns the number of labelled ones."""
     dataset, split = scan_and_split(experiment)
     write_split(split, folder.split)
     if experiment.record.folds is not None:
         seed = experiment.data.validation.seed
         write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
     write_quarantine(folder.quarantine, dataset.quarantined)
+    return len(dataset.train)
 
 
 def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:

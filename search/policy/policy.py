@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from carcls.config import TrainConfig
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.portfolio import Recipe
 from search.experiment.settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
-from search.policy.records import TrialRecord, searched
+from search.policy.records import PORTFOLIO, TrialRecord, searched
 from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Job, Ladder, next_job
 
@@ -27,6 +29,8 @@ class Proposal:
     """Added to the configuration's seed: a repetition has another initialisation and order of photos."""
     fold: int | None = None
     """Number of the fold that validates; None for the study's own split."""
+    config: TrainConfig | None = None
+    """The configuration itself, if it is not a point of the space; `params` then only names it."""
 
 
 class Policy(Protocol):
@@ -57,16 +61,21 @@ class SearchPolicy:
     """Name of the sampler, see `ask`."""
     seed: int
     finalists: FinalistSettings = NO_FINALS
+    portfolio: tuple[Recipe, ...] = ()
+    """Proposed after the baseline, in order."""
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
         """See `scheduler.next_job`."""
         return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first. Repeats have no influence on the proposals."""
+        """The baseline first, then the portfolio. Repeats have no influence on the proposals."""
         number = len(searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
+        if number <= len(self.portfolio):
+            recipe = self.portfolio[number - 1]
+            return Proposal({PORTFOLIO: recipe.name}, config=recipe.config)
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
@@ -74,8 +83,8 @@ class SearchPolicy:
         return self.ladder.as_of(trials).first_stop(stage_count)
 
 
-def search_policy(experiment: Experiment) -> SearchPolicy:
-    """The policy of an experiment file."""
+def search_policy(experiment: Experiment, portfolio: tuple[Recipe, ...] = ()) -> SearchPolicy:
+    """The policy of an experiment file. portfolio: the recipes that the study keeps."""
     settings = experiment.search
     return SearchPolicy(
         space=experiment.space,
@@ -89,4 +98,5 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         sampler=settings.sampler,
         seed=settings.seed,
         finalists=settings.finalists,
+        portfolio=portfolio,
     )

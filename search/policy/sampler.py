@@ -97,10 +97,12 @@ def as_optuna_trials(space: Space, trials: Sequence[TrialRecord]) -> list[Frozen
       early;
     - a trial without an epoch is RUNNING;
     - an infeasible trial violates a constraint;
-    - repeats, trials that failed for another reason and those with a value outside of its domain are left out.
+    - repeats, recipes of the portfolio, trials that failed for another reason and those with a value outside of its
+      domain are left out.
     """
     ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
-    shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in searched(trials))
+    own = (trial for trial in searched(trials) if not trial.is_of_portfolio)
+    shown = (_as_optuna_trial(trial, ordinary, distributions(space, trial.params)) for trial in own)
     return [trial for trial in shown if trial is not None]
 
 
