@@ -15,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from carcls.archives.members import Member, Read, check_collisions, read_contents, read_members
+from carcls.archives.member_paths import check_collisions
+from carcls.archives.members import Member, Read, read_contents, read_members
 from carcls.archives.staged_files import Flush, StagedFiles, sync_filesystem
 from carcls.archives.unpack_budget import Budget
 from carcls.errors import DataError

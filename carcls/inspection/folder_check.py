@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, find_layout
+from carcls.dataset.loading import sort_class_names, unread_tables_hint
 from carcls.dataset.names import confusable_key, first_names
 from carcls.dataset.scan import Scan
-from carcls.dataset.table import Dataset, Quarantined, sort_class_names, unread_tables_hint
+from carcls.dataset.table import Dataset, Quarantined
 from carcls.errors import DataError
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes
 from carcls.photos.duplicates import exact_groups, linked_groups

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.photos.duplicates import exact_groups
-from carcls.splits.split import Groups, Split, joined_tables, parse_parts, read_bytes, write_parts
+from carcls.splits.split import Groups, Split, joined_tables
+from carcls.splits.split_files import parse_parts, read_bytes, write_parts
 from carcls.splits.units import Units, deal
 
 ALWAYS_TRAINS = -1

@@ -16,7 +16,6 @@ from search.cli.actions import (
     run_retrain,
     run_search,
     run_submit,
-    show_status,
     winner_of,
 )
 from search.cli.backbones import backbones
@@ -27,6 +26,8 @@ from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
 from search.cli.from_photos import run_photos
 from search.cli.init import PresetOption, WeightsOption, init
+from search.cli.outcomes import show_status
+from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app
@@ -97,6 +98,8 @@ def run(
     ] = None,
     preset: PresetOption = "quick",
     weights: WeightsOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search: train, compare and stop configurations until the budget is used up.
 
@@ -112,6 +115,7 @@ def run(
 
     if replace and or_resume:
         raise typer.BadParameter("--replace starts over, and --or-resume resumes: give only one of them")
+    output = chosen_output(quiet=quiet, as_json=as_json)
     if is_data(file):
         logs.setup()
         run_photos(
@@ -122,31 +126,40 @@ def run(
             address=address,
             replace=replace,
             hours=hours,
+            output=output,
         )
         return
     experiment = load(file, overrides or [])
     logs.setup()
     if hours is not None:
-        run_within(experiment, hours, address=address, replace_study=replace, or_resume=or_resume)
+        run_within(experiment, hours, address=address, replace_study=replace, or_resume=or_resume, output=output)
         return
     there = study_of(experiment) if or_resume else None
     if there is not None:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
         return
     check_cluster_access(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
-    run_search(folder, frozen, address)
+    run_search(folder, frozen, address, output=output)
 
 
 @app.command()
-def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
+def resume(
+    study: StudyArgument,
+    *,
+    overrides: Overrides = None,
+    address: Address = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Resume an interrupted search from its last checkpoints, or extend it: --set search.trials=64."""
     from search.terminal import logs
 
+    output = chosen_output(quiet=quiet, as_json=as_json)
     logs.setup()
-    resume_search(study, overrides, address)
+    resume_search(study, overrides, address, output)
 
 
 @app.command()
@@ -177,9 +190,19 @@ def record(
 
 
 @app.command()
-def status(study: StudyArgument) -> None:
+def status(
+    study: StudyArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it, as `run` does, until the search ends.")
+    ] = False,
+) -> None:
     """Show the state of a study, also while it runs."""
-    show_status(*open_study(study))
+    folder, experiment = open_study(study)
+    if watch:
+        from search.cli.watch import watch as watch_study
+
+        watch_study(folder, experiment)
+    show_status(folder, experiment)
 
 
 @app.command()

@@ -90,7 +90,7 @@ def data_check(
 
 def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
     """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
-    from carcls.dataset.table import load_dataset
+    from carcls.dataset.loading import load_dataset
     from carcls.errors import DataError
     from carcls.inspection.findings import write_lists
     from carcls.inspection.folder_check import class_rows, examine

@@ -13,6 +13,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
+from search.cli.output import Output
 from search.cli.whole_run import run_within
 from search.terminal.console import say
 
@@ -29,6 +30,7 @@ def run_photos(
     overrides: list[str],
     address: str | None,
     replace: bool,
+    output: Output,
     hours: float | None = None,
 ) -> None:
     """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
@@ -55,17 +57,17 @@ def run_photos(
             f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
         )
     if hours is not None:
-        run_within(experiment, hours, address=address, replace_study=replace, or_resume=not replace)
+        run_within(experiment, hours, address=address, replace_study=replace, or_resume=not replace, output=output)
         return
     there = None if replace else study_of(experiment)
     if there is None:
         check_cluster_access(address)
         folder, frozen = open_study(create_study(experiment, replace=replace).root)
-        run_search(folder, frozen, address)
+        run_search(folder, frozen, address, output=output)
     else:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
         folder, frozen = open_study(there.root)
     retrain_and_submit(folder, frozen, address)
 

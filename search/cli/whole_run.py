@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_retrain, run_submit, winner_of
+from search.cli.output import Output
 from search.terminal.console import say
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ _ENOUGH_TO_PLACE = 20
 
 
 def run_within(
-    experiment: "Experiment", hours: float, *, address: str | None, replace_study: bool, or_resume: bool
+    experiment: "Experiment",
+    hours: float,
+    *,
+    address: str | None,
+    replace_study: bool,
+    or_resume: bool,
+    output: Output = Output.PEOPLE,
 ) -> None:
     """Searches, trains, ensembles and submits within `hours`, counted over all calls for one study.
 
@@ -39,7 +46,7 @@ def run_within(
     whole = _begun(folder, frozen, hours, started=started)
     _show(_plan(folder, whole))
     if whole.stage == SEARCH:
-        resume_search(folder.root, changes, address)
+        resume_search(folder.root, changes, address, output)
     _finish(folder, open_study(folder.root)[1], address)
 
 

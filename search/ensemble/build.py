@@ -21,7 +21,7 @@ from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
 from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.candidates import Candidate, Photos, Weights, as_soup, candidates, soup_groups
 from search.ensemble.ensemble_scores import EnsembleScores, MemberShare

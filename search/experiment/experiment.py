@@ -16,12 +16,12 @@ from search.experiment.paths import make_absolute, missing_files
 from search.experiment.problems import Problems, dotted
 from search.experiment.renamed import with_new_names
 from search.experiment.schema import Violation, check
+from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
     RecordSettings,
     RetrainSettings,
-    SearchSettings,
     StoreSettings,
     TtaSettings,
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.dataset.table import ImageTable, load_unlabelled
+from carcls.dataset.loading import load_unlabelled
+from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.inference.ensemble import Member
 from carcls.inference.tta import average, predict_view

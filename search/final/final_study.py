@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
-from carcls.splits.split import read_split, write_split
+from carcls.splits.split_files import read_split, write_split
 from carcls.system import atomic
 from search.errors import StudyError
 from search.experiment.domains import Value

@@ -29,7 +29,7 @@ from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.experiment.settings import BudgetSettings, CheckpointSettings
+from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
 from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures

@@ -26,7 +26,7 @@ from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring import metrics
 from carcls.splits.look_alikes import look_alikes
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.system import atomic
 from carcls.training.fine_tuning import load_best
 from search.experiment.experiment import Experiment

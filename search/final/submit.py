@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from carcls.backend import devices
 from carcls.dataset.layouts import TEST_FOLDERS, find_test_folder
-from carcls.dataset.table import Unlabelled, load_unlabelled
+from carcls.dataset.loading import load_unlabelled
+from carcls.dataset.table import Unlabelled
 from carcls.inference.export import Card, load_model
 from carcls.inference.submission import write_answers, write_submission
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
 from carcls.scoring.ensembles import rescaled
-from carcls.splits.split import Split, read_split
+from carcls.splits.split import Split
+from carcls.splits.split_files import read_split
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store

@@ -71,7 +71,7 @@ def to_be_continued(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[
     for stage in {trial.rung for trial in paused if trial.rung is not None}:
         ranked = standing(trials, stage)
         best = ranked[: ladder.promotion_count(len(ranked))]
-        here = [trial for trial in best if trial in paused and trial.rung == stage]
+        here = [trial for trial in best if trial.state is TrialState.PAUSED and trial.rung == stage]
         chosen += [trial for trial in here if not ladder.skips(stage, trial.stage_count)]
         next_released = released(trials, stage, ladder)
         chosen += [next_released] if next_released else []

@@ -141,6 +141,11 @@ class TrialRecord:
         return sum(fidelity == self.fidelity for fidelity in self.deaths)
 
     @cached_property
+    def trained_s(self) -> float:
+        """Seconds that workers spent on its epochs."""
+        return trained_s(self.reports)
+
+    @cached_property
     def best(self) -> EpochReport | None:
         """The epoch over all stages whose weights are kept; None without a finite one."""
         return best_report(self.reports)

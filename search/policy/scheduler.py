@@ -6,7 +6,7 @@ Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorit
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.durations import remaining_s
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched, trained_s

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
 from search.experiment.experiment import Experiment
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 from search.policy.budget import GpuMeter
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import best_text, leading_trial, winner_line
 from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
@@ -43,7 +43,7 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
     records = study.records()
     if study.is_recording:
         return (f"ended: {count_text(_complete(records), 'training')} recorded",)
-    trained = sum(trained_s(record.reports) for record in records)
+    trained = sum(record.trained_s for record in records)
     limits = reached_limits(
         experiment.search,
         trials=len(searched(records)),

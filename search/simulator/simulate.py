@@ -6,7 +6,7 @@ The dispatcher is that of a real search. Only what a segment is and what is writ
 import math
 
 from carcls.events import EpochReport
-from search.experiment.settings import FinalistSettings, SearchSettings
+from search.experiment.search_settings import FinalistSettings, SearchSettings
 from search.policy.finals import NO_FINALS
 from search.policy.policy import Policy
 from search.simulator.blackboxes import Blackbox

@@ -6,7 +6,8 @@ from pathlib import Path
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.splits.k_folds import EVERY_PHOTO, parse_folds
-from carcls.splits.split import Split, all_trained, parse_split, read_split
+from carcls.splits.split import Split, all_trained
+from carcls.splits.split_files import parse_split, read_split
 from search.study.fingerprint import digest_of
 from search.study.folder import StudyFolder
 

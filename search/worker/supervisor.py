@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerProcess
 
 from carcls.events import EpochReport
 from carcls.system.module_path import without_current_folder
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.machine_memory import oom_kills

@@ -24,7 +24,7 @@ import numpy as np
 
 from carcls.backend import devices
 from carcls.config import AugmentConfig, HeadConfig, OptimizerConfig, ScheduleConfig, StageConfig, TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.events import best_report
 from carcls.inference.ensemble import Member, averaged
 from carcls.inference.export import export_model, load_model

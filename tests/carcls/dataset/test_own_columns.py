@@ -1,7 +1,7 @@
 import pytest
 
 from carcls.dataset.layouts import Layout
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.errors import DataError
 from carcls.splits.split import make_split
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import view
 from carcls.config import AugmentConfig, TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.errors import ConfigError
 from carcls.input.batches import training_batches
 from carcls.input.epoch_plan import EpochPlan, view_numbers

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.errors import DataError
 from carcls.input.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, resize, try_pixels
 from carcls.input.training_data import TrainingData

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from carcls.dataset.layouts import Layout
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.demo.cars import car_models
 from carcls.demo.sample import sample_photo
 from carcls.inspection.contact_sheet import SheetRow, sheet_rows, write_contact_sheet

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carcls.dataset.loading import load_dataset, sort_class_names
 from carcls.dataset.scan import Scan
-from carcls.dataset.table import Dataset, ImageTable, Quarantined, load_dataset, sort_class_names
+from carcls.dataset.table import Dataset, ImageTable, Quarantined
 from carcls.errors import DataError
-from carcls.splits.split import Split, make_split, read_split, write_quarantine, write_split
+from carcls.splits.split import Split, make_split
+from carcls.splits.split_files import read_split, write_quarantine, write_split
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 64, 64), dtype=np.uint8)
 """Thumbnails of 40 unrelated photos."""

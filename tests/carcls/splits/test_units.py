@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from carcls.errors import DataError
 from carcls.splits.k_folds import ALWAYS_TRAINS, make_folds, read_folds, write_folds
 from carcls.splits.look_alikes import look_alikes
-from carcls.splits.split import make_split, read_split, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import read_split, write_split
 from carcls.splits.units import Units, joined, whole_units
 from tests.carcls.splits.test_split import dataset
 

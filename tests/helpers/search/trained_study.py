@@ -7,7 +7,7 @@ from pathlib import Path
 from carcls.backend import devices
 from carcls.events import EpochReport
 from carcls.input.training_data import TrainingData
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.store import Store
 from carcls.training.fine_tuning import fine_tune
 from search.driver.create import create_study

@@ -11,7 +11,7 @@ import pytest
 from carcls.inference.export import load_model
 from carcls.inference.tta import predict_view
 from carcls.scoring.evidence import Evidence
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
 from search.ensemble.candidates import Candidate, Photos, as_soup, candidates, soup_groups

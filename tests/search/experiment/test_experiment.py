@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carcls.config import TrainConfig
 from search.errors import ExperimentError
 from search.experiment.experiment import load
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))

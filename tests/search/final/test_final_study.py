@@ -10,7 +10,7 @@ import pytest
 
 from carcls.config import TrainConfig
 from carcls.splits.k_folds import read_folds
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from search.driver.create import create_recipe_folder, create_study
 from search.driver.interrupts import Interrupts
 from search.driver.oom_records import OomRecords

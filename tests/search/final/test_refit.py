@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from carcls.config import TrainConfig
 from carcls.inference.export import load_model
 from carcls.splits.k_folds import EVERY_PHOTO
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
 from search.final.final_study import final_reports

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import CurvesError, StudyError
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import final_standing
 from search.policy.policy import Policy, Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState

@@ -23,7 +23,7 @@ from carcls.errors import (
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
 from search.driver.disk_room import DiskRoom
-from search.experiment.settings import CheckpointSettings
+from search.experiment.search_settings import CheckpointSettings
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.study.folder import StudyFolder
