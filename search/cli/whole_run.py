@@ -75,6 +75,8 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
                 at_once=len(slots.gpus),
             )
+        if hours > whole.hours:
+            study.set_budget_exhausted(False)
         whole = replace(whole, hours=hours).after(time.monotonic() - started, whole.stage)
         whole.keep(study)
     return whole

@@ -1,6 +1,6 @@
 """How long segments take, by what trials have taken so far. Pure functions of plain records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from search.policy.records import TrialRecord, trained_s
@@ -15,13 +15,13 @@ def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
     return {stage: median(seconds) for stage, seconds in found.items()}
 
 
-def remaining_s(trials: Sequence[TrialRecord], trial: TrialRecord | None, *, stage_count: int) -> float:
+def remaining_s(typical: Mapping[int, float], trial: TrialRecord | None, *, stage_count: int) -> float:
     """Seconds that a trial still needs to the end of its last stage; None for a new one.
 
+    typical: `stage_seconds`.
     A trial is as much slower or faster than others as in the stages that it has ended. Stages that no trial has ended
-    count as 0: somebody has to be the first.
+    count as 0: the first trial to reach them shows what they take.
     """
-    typical = stage_seconds(trials)
     if trial is None:
         return sum(typical.get(stage, 0.0) for stage in range(stage_count))
     ended = range(0 if trial.rung is None else trial.rung + 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search.experiment.search_settings import FinalistSettings
-from search.policy.durations import remaining_s
+from search.policy.durations import remaining_s, stage_seconds
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.rungs import Ladder, promotable, released
@@ -121,7 +121,7 @@ def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) 
         job = NewTrial()
     if job is None and not budget.exhausted:
         job = _release(fitting, ladder)
-    if job is None and not budget.exhausted and budget.left_s is not None:
+    if job is None and not budget.exhausted and budget.left_s is not None and budget.trials_left > 0:
         job = _nearest_to_end(fitting, ladder)
     if job is None and _any_running(trials):
         job = Wait()
@@ -129,17 +129,14 @@ def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) 
 
 
 def _fitting(trials: Sequence[TrialRecord], budget: BudgetState) -> Sequence[TrialRecord]:
-    """The trials as the scheduler may promote them: those paused without the time to end are left out.
-
-    Rungs still count them, since they are no longer paused rather than gone.
-    """
+    """The trials as the scheduler may promote them: those paused without the time to end are not. Rungs count them."""
     if budget.left_s is None:
         return trials
-    left_s = budget.left_s
+    left_s, typical = budget.left_s, stage_seconds(trials)
     return [
         replace(trial, state=TrialState.PRUNED)
         if (trial.state is TrialState.PAUSED or trial.is_cut_off)
-        and remaining_s(trials, trial, stage_count=trial.stage_count) > left_s
+        and remaining_s(typical, trial, stage_count=trial.stage_count) > left_s
         else trial
         for trial in trials
     ]
@@ -149,7 +146,7 @@ def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState) -> bool:
     if budget.left_s is None or not trials:
         return True
     longest = max(trial.stage_count for trial in trials)
-    return remaining_s(trials, None, stage_count=longest) <= budget.left_s
+    return remaining_s(stage_seconds(trials), None, stage_count=longest) <= budget.left_s
 
 
 def _nearest_to_end(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
