@@ -14,6 +14,7 @@ from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.whole_run import WholeRun
 from search.terminal.console import printable
 from search.terminal.formatting import count_text, value_text
 
@@ -51,7 +52,8 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
         gpu_hours=_gpu_hours(study.gpu_meter, trained),
         exhausted=study.budget_exhausted,
     )
-    why = " and ".join(clause for _, clause in limits) or "nothing left to try"
+    clauses = [*(clause for _, clause in limits), *whole_run_clause(study)]
+    why = " and ".join(clauses) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
     return (
         f"ended: {why}",
@@ -62,6 +64,12 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
         if _complete(records)
         else f"next: carsearch resume {folder.root}{more}, because no trial has finished all its stages",
     )
+
+
+def whole_run_clause(study: Study) -> tuple[str, ...]:
+    """Why the search ended, if its part of a whole run's hours did it; empty otherwise."""
+    whole = WholeRun.of(study)
+    return (f"the search's part of --hours {whole.hours:g} is used up",) if whole and study.budget_exhausted else ()
 
 
 def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
