@@ -84,9 +84,12 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
 
 def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """The steps after the search, each recorded once it is over."""
-    from search.policy.time_plan import ENSEMBLE, FINAL, SCORING, SEARCH
+    from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, SEARCH
 
     stage = _stored(folder).stage
+    if stage == DONE:
+        say(f"{folder.root} is finished; '--replace' starts over")
+        return
     if stage == SEARCH:
         stage = _enter(folder, 0.0, FINAL)
     if stage == FINAL:
@@ -98,7 +101,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
         _enter(folder, 0.0, SCORING)
     started = time.monotonic()
     _submit(folder, experiment, model)
-    _enter(folder, time.monotonic() - started, SCORING)
+    _enter(folder, time.monotonic() - started, DONE)
     plan = _plan(folder, _stored(folder))
     say(f"ended: {plan.spent_s / 60:.1f} of {plan.total_s / 60:.1f} min")
 

@@ -68,7 +68,9 @@ class TimePlan:
         return next((phase.seconds for phase in self.phases if phase.name == name), 0.0)
 
 
-SEARCH, FINAL, ENSEMBLE, SCORING = "search", "final training", "ensemble", "scoring and submission"
+SEARCH, FINAL, ENSEMBLE, SCORING, DONE = "search", "final training", "ensemble", "scoring and submission", "done"
+STEPS = (SEARCH, FINAL, ENSEMBLE, SCORING, DONE)
+"""In order; `DONE` takes no time."""
 
 
 def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured, *, is_searching: bool) -> TimePlan:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from search.policy.records import TrialRecord, TrialState, trained_s
-from search.policy.time_plan import SEARCH, Measured, TimePlan, Wishes, time_plan
+from search.policy.time_plan import SEARCH, STEPS, Measured, TimePlan, Wishes, time_plan
 from search.study.study import Study
 
 _KEY = "whole_run"
@@ -45,13 +45,15 @@ class WholeRun:
 
     def plan(self, records: Sequence[TrialRecord], *, searched_s: float) -> TimePlan:
         """The plan for what is left. searched_s: wall-clock seconds of the search so far, over all runs. Pure."""
-        return time_plan(
+        plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
             Wishes(folds=self.folds, is_refitted=self.is_refitted),
             Measured(self._training_s(records), at_once=self.at_once),
             is_searching=self.stage == SEARCH,
         )
+        ahead = STEPS[STEPS.index(self.stage) :]
+        return replace(plan, phases=tuple(phase for phase in plan.phases if phase.name in ahead))
 
     def _training_s(self, records: Sequence[TrialRecord]) -> float | None:
         """Of the trial that would win now; None before one is complete."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.policy.records import TrialState
-from search.policy.time_plan import FINAL, SCORING, SEARCH
+from search.policy.time_plan import DONE, FINAL, SEARCH
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.study.whole_run import WholeRun
@@ -63,16 +63,18 @@ def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_h
     assert rows_of(searched) == 1 + CLASSES * TEST_PER_CLASS
     whole = WholeRun.of(Study.open(searched.root, read_only=True))
     assert whole is not None
-    assert whole.stage == SCORING
+    assert whole.stage == DONE
     assert 0.0 < whole.outside_s < 3600.0
     assert lines[-1].startswith("ended: ")
     assert lines[-1].endswith(" of 60.0 min")
     status = run_cli("status", str(searched.root), cwd=cwd)
-    assert any(line.startswith("plan: ") for line in status.stdout.splitlines())
+    lines = status.stdout.splitlines()
+    assert next(line for line in lines if line.startswith("plan: ")).endswith(" of 60.0 min left")
+    assert not any(line.startswith("  ensemble: ") for line in lines), "it is over"
 
     again = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd)
     assert again.returncode == 0, again.stderr
-    assert "epoch" not in again.stdout
+    assert again.stdout.splitlines()[-1] == f"{searched.root} is finished; '--replace' starts over"
     later = WholeRun.of(Study.open(searched.root, read_only=True))
     assert later is not None
     assert later.outside_s > whole.outside_s, "time is never given back"
