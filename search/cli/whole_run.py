@@ -46,7 +46,10 @@ def run_within(
     whole = _begun(folder, frozen, hours, started=started)
     _show(_plan(folder, whole))
     if whole.stage == SEARCH:
+        began, before_s = time.monotonic(), _searched_s(folder)
         resume_search(folder.root, changes, address, output)
+        # What the search does not count itself: joining the cluster, checking weights, writing the report.
+        _enter(folder, time.monotonic() - began - (_searched_s(folder) - before_s), SEARCH)
     _finish(folder, open_study(folder.root)[1], address)
 
 
@@ -189,6 +192,12 @@ def _show(plan: "TimePlan") -> None:
 
     for line in plan_lines(plan):
         say(line)
+
+
+def _searched_s(folder: "StudyFolder") -> float:
+    from search.study.study import Study
+
+    return Study.open(folder.root, read_only=True).elapsed_s
 
 
 def _retrained_s(folder: "StudyFolder") -> float:

@@ -52,7 +52,7 @@ def rows_of(folder: StudyFolder) -> int:
 def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_hours(searched: StudyFolder) -> None:
     cwd = searched.root.parents[1]
     where = ("--set", f"results={cwd / 'results'}", "--set", f"data.root={cwd / 'data'}")
-    done = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd)
+    done = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd, within_s=800)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     plans = [number for number, line in enumerate(lines) if line.startswith("plan: ")]
@@ -72,7 +72,7 @@ def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_h
     assert next(line for line in lines if line.startswith("plan: ")).endswith(" of 60.0 min left")
     assert not any(line.startswith("  ensemble: ") for line in lines), "it is over"
 
-    again = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd)
+    again = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd, within_s=800)
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1] == f"{searched.root} is finished; '--replace' starts over"
     later = WholeRun.of(Study.open(searched.root, read_only=True))
@@ -90,7 +90,7 @@ def test_without_time_for_a_final_training_the_best_trial_is_submitted(searched:
     with Study.open(folder.root) as study:
         replace(WHOLE, hours=0.01, outside_s=0.0).keep(study)
     where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={cwd / 'data'}")
-    done = run_cli("run", "tiny.yaml", *where, "--hours", "0.0001", "--or-resume", cwd=tmp_path)
+    done = run_cli("run", "tiny.yaml", *where, "--hours", "0.0001", "--or-resume", cwd=tmp_path, within_s=800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no final training fits: the best trial is submitted" in done.stdout
     assert not folder.retrain.exists()
