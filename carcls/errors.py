@@ -15,7 +15,7 @@
     ├── EvidenceError          an epoch's probabilities are missing or damaged
     ├── DiskFullError          a file could not be written for lack of space; also an OSError
     ├── SubmissionError        a submission that does not match the sample
-    └── TrainingError          a training that cannot continue; a result, not a crash
+    └── TrainingError          a training run that cannot continue; a result, not a crash
         ├── DivergedError      the loss is no longer finite
         └── OutOfMemoryError   the device lacks memory for this configuration
 
@@ -90,7 +90,7 @@ class SubmissionError(CarclsError):
 
 
 class TrainingError(CarclsError):
-    """A training that cannot continue: the configuration is infeasible, the program is not broken."""
+    """A training run that cannot continue: the configuration is infeasible, the program is not broken."""
 
 
 class DivergedError(TrainingError):

@@ -1,4 +1,4 @@
-"""What a training reports: plain, frozen values that round-trip through JSON."""
+"""What a training run reports: plain, frozen values that round-trip through JSON."""
 
 import math
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ class EpochReport:
     val_macro_f1: float
     learning_rate: float
     """Of the epoch's last step."""
-    image_size: int
-    """Side in px at which this epoch trained and was validated."""
+    image_size: int | str
+    """Side in px at which this epoch trained and was validated, or `384x512` (height x width)."""
     images_per_s: float
     """Training images over training seconds."""
     trainable_parameters: int

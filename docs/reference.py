@@ -189,7 +189,7 @@ def _values(annotation: object, metadata: list[object]) -> str:  # noqa: PLR0911
         return _values(parts[0], [*_constraints(parts[1:]), *metadata])
     if origin is types.UnionType or type(None) in parts:
         some = [_values(part, metadata) for part in parts if part is not type(None)]
-        return ", or ".join([*some, *(["null"] if type(None) in parts else [])])
+        return ", or ".join([*some, "null"] if type(None) in parts else some)
     if origin is Literal:
         return ", ".join(f"`{part}`" for part in parts)
     if origin is tuple:

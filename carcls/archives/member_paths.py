@@ -42,17 +42,17 @@ def checked_path(raw: str, name: str) -> str:
     parts = [part for part in raw.split("/") if part not in ("", ".")]
     reason = _why_rejected(raw, parts)
     if reason:
-        raise DataError(f"{name}: refused because of its entry {raw[:200]!r}: {reason}; nothing was unpacked")
+        raise DataError(f"{name}: rejected because of its entry {raw[:200]!r}: {reason}; nothing was unpacked")
     return "/".join(parts)
 
 
 def _why_rejected(raw: str, parts: list[str]) -> str:
-    """Reason to refuse a name; empty if it is valid."""
+    """Reason to reject a name; empty if it is valid."""
     try:
         sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
     except UnicodeEncodeError:
         return "a name that is not valid Unicode"
-    refusals = {
+    problems = {
         "an absolute name, which would leave the folder": raw.startswith("/") or re.match(r"[A-Za-z]:", raw),
         "a name with '..', which would leave the folder": ".." in parts,
         "a name with a backslash, which some systems treat as a path separator": "\\" in raw,
@@ -61,4 +61,4 @@ def _why_rejected(raw: str, parts: list[str]) -> str:
         f"a name over {MAX_NAME_BYTES} bytes, or {MAX_PATH_BYTES} with folders": max(sizes, default=0) > MAX_NAME_BYTES
         or sum(sizes) + len(sizes) > MAX_PATH_BYTES,
     }
-    return next((reason for reason, applies in refusals.items() if applies), "")
+    return next((reason for reason, applies in problems.items() if applies), "")

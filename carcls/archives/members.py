@@ -1,4 +1,4 @@
-"""Lists the files of a zip or tar archive under checked names, or refuses the archive. Writes nothing."""
+"""Lists the files of a zip or tar archive under checked names, or rejects the archive. Writes nothing."""
 
 import lzma
 import re
@@ -193,7 +193,7 @@ def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
 
 def _special(name: str, path: str) -> DataError:
     return DataError(
-        f"{name}: refused because of its entry {path!r}: a link, pipe or device, not a regular file; nothing was"
+        f"{name}: rejected because of its entry {path!r}: a link, pipe or device, not a regular file; nothing was"
         " unpacked. Pack the archive again with regular files"
     )
 

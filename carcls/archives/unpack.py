@@ -69,7 +69,7 @@ def unpack(
     flush: Flush = sync_filesystem,
     encoding: str | None = None,
 ) -> Unpacked:
-    """Unpacks zip and tar archives, and archives inside them, to `root`. See `read_members` for what is refused.
+    """Unpacks zip and tar archives, and archives inside them, to `root`. See `read_members` for what is rejected.
 
     replace: whether to overwrite a file that exists with other content, which is otherwise an error. Everything is
     durable on return, through `flush`. encoding: of names whose encoding an archive does not declare; None guesses one

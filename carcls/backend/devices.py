@@ -49,7 +49,7 @@ def configure(
     gpu: int | None = None,
     compiled: CompileCache | None = None,
 ) -> None:
-    """Set this process up for one training. Call before the first Keras operation, once per process.
+    """Set this process up for one training run. Call before the first Keras operation, once per process.
 
     `threads`: CPU threads for operations, or None for the framework's choice. On JAX only 1 has an effect.
     `deterministic`: the same operations give the same bits on the same machine; slower on GPUs.

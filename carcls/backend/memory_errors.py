@@ -45,8 +45,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_ambiguous(error: BaseException) -> bool:
-    """True if a library of CUDA failed in a way that may be lack of memory. A fresh process tells: memory that another
-    one held for a moment is free then."""
+    """True if a library of CUDA failed in a way that may be lack of memory. A fresh process can
+    tell, since memory that another one held for a moment is free then."""
     return any(
         _is_runtime_error(link) and any(words in str(link).lower() for words in _AMBIGUOUS_TEXTS)
         for link in _chain(error)

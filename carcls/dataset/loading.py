@@ -148,10 +148,10 @@ def _quarantine(folder: str, refused: Iterable[Refused]) -> tuple[Quarantined, .
 
 
 def _classes_without_photo(
-    classes: Mapping[str, str], trained: Sequence[str], told: Container[str]
+    classes: Mapping[str, str], trained: Sequence[str], reported: Container[str]
 ) -> tuple[Quarantined, ...]:
-    """told: paths that are already quarantined, such as a folder that cannot be listed."""
-    lost = sorted((name for name in classes if name not in trained and classes[name] not in told), key=class_order)
+    """reported: paths that are already quarantined, such as a folder that cannot be listed."""
+    lost = sorted((name for name in classes if name not in trained and classes[name] not in reported), key=class_order)
     return tuple(Quarantined(name, classes[name], "a class without a usable photo; it is left out") for name in lost)
 
 

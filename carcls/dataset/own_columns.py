@@ -26,7 +26,7 @@ def with_own_columns(
 ) -> tuple[list[Row], list[Refused]]:
     """Rows with their group and part, as `data.group_column` and `data.split_column` say; unchanged without these.
 
-    An empty group is a photo of its own. A row whose part is missing or unknown is refused. Raises DataError if there
+    An empty group is a photo of its own. A row whose part is missing or unknown is rejected. Raises DataError if there
     is no such column.
     """
     groups = _cells(table, layout.group_column, "data.group_column")

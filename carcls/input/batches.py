@@ -3,6 +3,7 @@
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import load_policy
 from carcls.config import TrainConfig
+from carcls.frames import Size
 from carcls.input.epoch_plan import EpochPlan, epoch_order
 from carcls.input.feeder import Feeder
 from carcls.input.prefetch import EpochBatches
@@ -15,7 +16,7 @@ def training_batches(
     config: TrainConfig,
     *,
     epoch: int,
-    size_px: int,
+    size_px: Size,
     batch_size: int | None = None,
     threads: int = 1,
     feeder: Feeder | None = None,
@@ -40,6 +41,7 @@ def training_batches(
         batch_size=config.batch_size if batch_size is None else batch_size,
         policy=augment.policy,
         view_seed=data.view_seed,
+        erase=augment.erase,
         cached=cached_views(config, data, views, size_px) if augment.cache_views else {},
         mixing=Mixing(augment.mixup, augment.cutmix, seed=config.seed, epoch=epoch),
     )

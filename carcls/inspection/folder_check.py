@@ -26,6 +26,7 @@ _FEW_VALIDATION = 10
 """With fewer validation photos, a class's accuracy changes in steps of over 10 %."""
 _UNEQUAL = 5.0
 _SMALL_PX = 64
+_STRIDE_PX = 32
 _LONG_ASPECT = 3.0
 _NPY_HEADER_BYTES = 128
 _SHOWN_ALIKE = 5
@@ -86,6 +87,18 @@ def suggested_fraction(photos: int) -> float:
 def pixel_store_bytes(photos: int, size_px: int) -> int:
     """Size on disk of all photos decoded at one size: one byte per channel, plus a .npy header."""
     return photos * size_px * size_px * 3 + _NPY_HEADER_BYTES
+
+
+def suggested_shape(sizes: Sizes, side_px: int) -> tuple[int, int] | None:
+    """Height and width in px of an input with about the pixels of a square and the shape of most photos; multiples of
+    32, as backbones halve sides five times. None if a square suits them."""
+    upright, lying, photos = sizes.portrait, sizes.landscape, sizes.portrait + sizes.landscape + sizes.square
+    if 2 * max(upright, lying) <= photos:
+        return None
+    aspect = sizes.aspect.median
+    height = max(1, round(side_px / aspect**0.5 / _STRIDE_PX)) * _STRIDE_PX
+    width = max(1, round(height * aspect / _STRIDE_PX)) * _STRIDE_PX
+    return None if height == width else (height, width)
 
 
 def _groups(dataset: Dataset) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:

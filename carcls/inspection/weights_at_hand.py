@@ -26,7 +26,7 @@ class WeightsAtHand:
 def weights_in(places: Iterable[Path]) -> tuple[WeightsAtHand, ...]:
     """The files, and the files in the folders, that hold the weights of a known backbone; the first of two copies.
 
-    They are recognised by their number of weights. Whether the shapes fit is checked when a training loads them.
+    They are recognised by their number of weights. Whether the shapes fit is checked when they are loaded for training.
     Unreadable files are passed over.
     """
     found: dict[tuple[str, float], WeightsAtHand] = {}

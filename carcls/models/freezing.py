@@ -82,6 +82,17 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
         layer.trainable = layer.name not in frozen and (batch_norm or not is_norm)
 
 
+def depths_below_head(classifier: "Classifier") -> dict[int, int]:
+    """id of each variable of the backbone -> number of its block, counted from 1 at the top."""
+    backbone = classifier.backbone
+    below = {
+        name: depth
+        for depth, block in enumerate(reversed(blocks(classifier.backbone_name, backbone)), start=1)
+        for name in block.layers
+    }
+    return {id(variable): below[layer.name] for layer in backbone.layers for variable in layer.variables}
+
+
 def layer_parents(model: keras.Model) -> dict[str, tuple[str, ...]]:
     """Operation name -> names of its inputs, in topological order."""
     # Keras has no public API for a functional graph's edges. Ignores nodes of other graphs that share a layer.

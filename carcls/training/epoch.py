@@ -67,7 +67,8 @@ def run_epoch(
     if len(split.validation):
         validation = photos.validation()
         store_s += clock.lap()
-        probabilities = learner.probabilities(validation)
+        with learner.scored_weights():
+            probabilities = learner.probabilities(validation)
         scores = score(probabilities, split.validation.labels)
         check_finite(scores.log_loss, "validation log-loss", config, position)
     else:
@@ -76,7 +77,10 @@ def run_epoch(
     trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
     compared = scaled(probabilities, split.validation.labels) if len(probabilities) else None
     validate_s = clock.lap()
-    held_out, evidence = _scored_holdout(learner, photos, split, as_evidence(probabilities, split.validation.labels))
+    with learner.scored_weights():
+        held_out, evidence = _scored_holdout(
+            learner, photos, split, as_evidence(probabilities, split.validation.labels)
+        )
     if learner.averages is not None and _is_last(config, position):
         evidence = replace(evidence, averages=dict(_averaged(learner, photos, split)))
     seconds = PhaseSeconds(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from carcls.config import RankBy, TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
+from carcls.frames import Size, named_size
 from carcls.input.epoch_plan import batch_count
 from carcls.input.feeder import Feeder
 from carcls.input.training_data import TrainingData
@@ -106,6 +107,8 @@ def fine_tune(
                 compared = epoch.scaled if rank_by == "log_loss" else None
                 scores = None if without_validation else epoch.scores
                 position = position.after_epoch(config, scores, compared, attempt=attempt)
+                if position.stage_ended:
+                    learner.end_stage()
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
                 notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
                 on_epoch(
@@ -114,16 +117,16 @@ def fine_tune(
                 build_s = 0.0
 
 
-def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, int]:
-    """The classifier with the best weights that a report refers to, and the image size in px of their validation.
+def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, Size]:
+    """The classifier with the best weights that a report refers to, and the image size of their validation.
 
     The model is fully trainable and not compiled. Raises CheckpointError if the file is missing, damaged, or belongs to
     another model.
     """
     path = trial_file(folder, report.best_weights)
     arrays, meta = load_state(path)
-    size_px = meta.get("image_size")
-    if not isinstance(size_px, int):
+    size_px = named_size(meta.get("image_size"), config.fit)
+    if size_px is None:
         raise CheckpointError(f"{path} does not have an image size; expected best weights such as {best_name(0, 3)!r}")
     started_with, left_out = read_omitted(meta)
     weights = None if started_with is None else _same_weights(config, started_with, path)
@@ -164,7 +167,7 @@ def _stage_input(
     at_once: int | None,
 ) -> StageInput:
     """The input of the learner's current stage."""
-    size_px, batch_size = config.stage_image_size(number), config.stage_batch_size(number)
+    size_px, batch_size = config.stage_size(number), config.stage_batch_size(number)
     if not learner.is_frozen:
         return PixelInput(config, data, size_px, feeder, batch_size)
     frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone, at_once)
@@ -190,7 +193,7 @@ def _check_parts(data: TrainingData, without_validation: bool) -> None:
         raise DataError(f"this split has {len(data.split.validation)} validation photos; expected none")
     if not len(data.split.train) or (not without_validation and not len(data.split.validation)):
         raise DataError(
-            f"a training needs training and validation photos; this split has {len(data.split.train)}"
+            f"fine-tuning needs training and validation photos; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
     if data.split.holdout is not None and not len(data.split.holdout):

@@ -117,7 +117,7 @@ def memory_notes(config: TrainConfig, stage: int, cut: Accumulation | None, has_
     if cut is None:
         return ()
     differing = {
-        "BatchNorm in the head": config.head.batch_norm,
+        "BatchNorm in the head": config.head.has_batch_norm,
         "BatchNorm in the backbone": config.trains_statistics(stage),
         "dropout": has_random_layers,
     }

@@ -1,4 +1,4 @@
-"""The position of a training between two epochs, and how an epoch advances it. Pure; stored as JSON in checkpoints."""
+"""The position of a training run between two epochs, stored as JSON in checkpoints, and how an epoch advances it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -30,8 +30,8 @@ class Best:
     """Counted from 1, over all stages."""
     path: str
     """Its weights, relative to the trial's folder."""
-    image_size: int
-    """Side in px of its validation photos."""
+    image_size: int | str
+    """Side in px of its validation photos, or `384x512` (height x width)."""
     accuracy: float
     log_loss: float
     ends_stage: bool = False
@@ -46,7 +46,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A training between two epochs. Early stopping and plateau are derived from the stage's log-losses."""
+    """A training run between two epochs. Early stopping and plateau are derived from the stage's log-losses."""
 
     epoch: int = 0
     """Number of finished epochs over all stages."""
@@ -121,7 +121,7 @@ class Position:
             best = best and replace(best, losses=tuple(best.losses))
             return cls(**{**values, "best": best, "log_losses": tuple(values["log_losses"])})
         except (TypeError, KeyError) as error:
-            raise CheckpointError(f"not the position of a training: {values!r} ({error})") from error
+            raise CheckpointError(f"not the position of a training run: {values!r} ({error})") from error
 
 
 def _replaces(new: Best, kept: Best) -> bool:

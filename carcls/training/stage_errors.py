@@ -1,4 +1,4 @@
-"""Errors of trainings that cannot continue, described in terms of the configuration."""
+"""Errors of training runs that cannot continue, described in terms of the configuration."""
 
 import math
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | Non
         photos = f"batches of {config.stage_batch_size(stage)} photos"
         if micro_batch is not None:
             photos = f"{micro_batch} of a batch's {config.stage_batch_size(stage)} photos at once"
-        refusal = OutOfMemoryError(
+        error = OutOfMemoryError(
             f"stage {config.stages[stage].name!r}: not enough memory for {photos} at"
             f" {config.stage_image_size(stage)} px with {config.backbone}; lower batch_size or the image size"
         )
-        refusal.stage = stage
-        raise refusal from error
+        error.stage = stage
+        raise error from error

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
+from carcls.frames import Size
 from carcls.input.batches import training_batches
 from carcls.input.epoch_plan import ArrayPlan, epoch_order, one_hot
 from carcls.input.feeder import Feeder
@@ -35,12 +36,12 @@ class PixelInput:
 
     config: TrainConfig
     data: TrainingData
-    size_px: int
+    size_px: Size
     feeder: Feeder
     batch_size: int
 
     def training(self, epoch: int) -> EpochBatches:
-        """Photos uint8 (b, size, size, 3)."""
+        """Photos uint8 (b, height, width, 3)."""
         return training_batches(
             self.data,
             self.config,
@@ -52,11 +53,11 @@ class PixelInput:
         )
 
     def validation(self) -> Pixels:
-        """uint8 (n, size, size, 3)."""
+        """uint8 (n, height, width, 3)."""
         return self.data.pixels("validation", self.size_px)
 
     def holdout(self) -> Pixels:
-        """uint8 (n, size, size, 3)."""
+        """uint8 (n, height, width, 3)."""
         return self.data.pixels("holdout", self.size_px)
 
 
@@ -90,7 +91,7 @@ class FeatureInput:
         for view in np.unique(views):
             seen = views == view
             # Without augmentation every view is the plain photo, shared by all epochs.
-            number = None if self.config.augment.policy == "none" else int(view)
+            number = None if not self.config.augment.varies else int(view)
             x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
         return x, one_hot(labels[photos], len(self.data.split.class_names))
 
@@ -115,7 +116,7 @@ def views_can_be_shared(config: TrainConfig) -> bool:
     """
     augment = config.augment
     is_mixed = bool(augment.mixup or augment.cutmix)
-    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.policy != "none"
+    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.varies
     return not (is_mixed or is_scattered)
 
 

@@ -12,11 +12,6 @@ from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from carcls.config import TrainConfig
-    from search.driver.interrupts import Interrupts
-    from search.driver.place import OpenPlace, Place
     from search.experiment.experiment import Experiment
     from search.policy.policy import Policy
     from search.study.folder import StudyFolder
@@ -82,9 +77,7 @@ def run_search(
     Exits with 130 if the search was interrupted, with 2 if it stopped early and can be resumed. Raises StudyError if
     another process uses the study, ExperimentError if photos or weights are missing.
     """
-    from search.errors import ExperimentError
-    from search.experiment.node_store import open_store
-    from search.report.page import write_study_report
+    from search.api.steps import search_study
     from search.study.study import Study
 
     with Study.open(folder.root) as study:
@@ -92,15 +85,9 @@ def run_search(
         if study.is_finished:
             say_finished(folder, experiment, study)
             return
-    if missing := experiment.missing_files():
-        raise ExperimentError(missing)
-    open_store(experiment.store)
-    from search.on_ray.search import search
-
     progress = progress_for(output, folder.name, known)
-    end = search(folder, experiment, address=address, progress=progress, policy=policy)
+    end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
-        write_study_report(folder, experiment)
         say(f"report: {folder.report}")
     if end.finished and end.trained:
         say_closing(folder, experiment)
@@ -140,38 +127,20 @@ def run_retrain(
         clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
     redirect_native_stderr(folder.retrain_output)
-    from search.experiment.node_store import open_store
-    from search.final.retrain import final_config, retrain
+    from search.api.steps import retrain_study
+    from search.final.retrain import final_config
     from search.progress.closing_lines import next_after_training, retrain_closing
-    from search.report.page import write_study_report
-    from search.study.checked_files import check_folder
     from search.study.final_scores import score_lines
 
-    check_folder(folder)
-    open_store(experiment.store)
     config = final_config(folder, experiment, trial)
-    place = None if address is None else _cluster(folder, experiment, config, address)
-    scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
+    scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
     for line in score_lines(scores):
         say(line)
-    write_study_report(folder, experiment)
     for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):
         say(line)
     say(f"model: {folder.model}")
     say(f"report: {folder.report}")
     say(next_after_training(folder, experiment))
-
-
-def _cluster(folder: "StudyFolder", experiment: "Experiment", config: "TrainConfig", address: str) -> "OpenPlace":
-    """The cluster at `address` for a final training."""
-    from search.on_ray.ray_place import ray_place
-
-    def open_place(interrupts: "Interrupts") -> "AbstractContextManager[Place]":
-        how = "the same command resumes from the last epochs"
-        own = folder.retrain_study
-        return ray_place(own, experiment, [config], address=address, interrupts=interrupts, how=how)
-
-    return open_place
 
 
 def run_ensemble(

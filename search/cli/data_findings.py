@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from carcls.inspection.findings import Copies, Findings, Quantiles
-from carcls.inspection.folder_check import pixel_store_bytes
+from carcls.inspection.folder_check import pixel_store_bytes, suggested_shape
 from search.terminal.console import escape_field
 from search.terminal.formatting import size_text
 from search.terminal.text_table import table_lines
@@ -21,6 +21,7 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
+        *_shape_lines(found, sizes_px),
         f"split: {total - held_out - found.held_out:,} to train, {held_out:,} to validate: "
         + (
             f"those in {found.validation_from}, regardless of data.validation"
@@ -64,6 +65,15 @@ def _size_lines(found: Findings) -> list[str]:
     ]
 
 
+def _shape_lines(found: Findings, sizes_px: Sequence[int]) -> list[str]:
+    shapes = [(side_px, suggested_shape(found.sizes, side_px)) for side_px in sizes_px]
+    return [
+        f"shape: image_size: [{shape[0]}, {shape[1]}] has the shape of most photos and about the pixels of {side_px}"
+        for side_px, shape in shapes
+        if shape is not None
+    ]
+
+
 def _group_lines(found: Findings) -> list[str]:
     if found.own_groups is None:
         return []
@@ -75,13 +85,13 @@ def _copy_lines(copies: Sequence[Copies]) -> list[str]:
     if not copies:
         return ["copies and look-alikes: none"]
     places = Counter((group.kind, group.place.split(":")[0]) for group in copies)
-    told = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
+    found = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
     lines = [
         f"  {group.kind}, {group.place}: {', '.join(map(escape_field, group.paths[:3]))}"
         + (f" and {len(group.paths) - 3} more" if len(group.paths) > 3 else "")
         for group in copies
     ]
-    return [f"copies and look-alikes: {len(copies):,} groups: {told}", *_cut(lines)]
+    return [f"copies and look-alikes: {len(copies):,} groups: {found}", *_cut(lines)]
 
 
 def _unusable_lines(found: Findings) -> list[str]:

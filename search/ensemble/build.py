@@ -12,18 +12,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.inference.ensemble import Member, averaged
+from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.soup import souped
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
+from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
-from search.ensemble.candidates import Candidate, Photos, Weights, as_soup, candidates, soup_groups
+from search.ensemble.candidates import Candidate, Photos, Weights, as_soup, candidates, photo_shape, soup_groups
 from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -81,10 +82,12 @@ def build_ensemble(
 
 
 def _best(found: Sequence[Candidate], photos: Photos) -> tuple[Candidate, ...]:
-    """The best candidates by scaled log-loss, in their order."""
+    """The best candidates by scaled log-loss, in their order, of those that take photos as the very best one does."""
     losses = [scaled(one.probabilities, photos.labels).log_loss for one in found]
-    order = np.argsort(np.where(np.isnan(losses), np.inf, losses), kind="stable")[:MOST_CANDIDATES]
-    return tuple(found[place] for place in sorted(order))
+    order = np.argsort(np.where(np.isnan(losses), np.inf, losses), kind="stable")
+    shape = photo_shape(found[order[0]])
+    alike = [place for place in order if photo_shape(found[place]) == shape]
+    return tuple(found[place] for place in sorted(alike[:MOST_CANDIDATES]))
 
 
 def _choose(
@@ -173,8 +176,8 @@ def _export(
         priors=recorded_priors(),
         units=photos.units,
     ).views
-    model, size_px = averaged(members, weights), max(member.size_px for member in members)
-    ms = _measured_ms(model, data, chosen)
+    model, size_px = averaged(members, weights), largest_size(members)
+    ms = _measured_ms(model, data.pixels("validation", size_px), chosen)
     if max_ms is not None and sum(ms.values()) > max_ms:
         chosen = (PLAIN,)
     total_ms = sum(ms[view] for view in chosen)
@@ -209,9 +212,8 @@ def _all_have(selected: Sequence[tuple[Candidate, float]], view: str) -> bool:
     return all(one.by_view is None or view in one.by_view for one, _ in selected)
 
 
-def _measured_ms(model: keras.Model, data: TrainingData, views: Sequence[str]) -> dict[str, float]:
+def _measured_ms(model: keras.Model, pixels: Pixels, views: Sequence[str]) -> dict[str, float]:
     """Milliseconds a photo by view."""
-    pixels = data.pixels("validation", model.input_shape[1])
     size = min(32, len(pixels))
     some = pixels[: _TIMED_BATCHES * size]
     predict_view(model, some[:size], PLAIN, batch_size=size)  # traces the model

@@ -205,6 +205,15 @@ def _ms(config: TrainConfig, reports: Sequence[EpochReport], kept: EpochReport, 
     return min(whole, default=float("nan"))
 
 
+def photo_shape(one: Candidate) -> tuple[object, ...]:
+    """Equal for candidates that one exported model can feed with the same decoded photo. Pure.
+
+    Stretched photos may be stretched again, to any size; padded or cropped ones must have one size.
+    """
+    config = one.weights[0].config
+    return (config.fit,) if config.fit == "stretch" else (config.fit, config.image_size)
+
+
 def soup_groups(found: Sequence[Candidate]) -> list[tuple[Candidate, ...]]:
     """Single trainings that share the weights of their head stage, two or more a group. Pure.
 

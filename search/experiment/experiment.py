@@ -27,7 +27,7 @@ from search.experiment.settings import (
 )
 from search.experiment.space import Space
 from search.experiment.template import read_space
-from search.experiment.yaml_source import KeyPath, Plain, Source, dump, read_source
+from search.experiment.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,15 @@ def load(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> 
     source = read_source(path)
     if stored:
         source = replace(source, tree=with_new_names(source.tree))
+    return _checked(source, path, overrides)
+
+
+def from_text(text: str, name: str) -> Experiment:
+    """Checks an experiment file's text. name: stands for the file in errors. Raises as `load`."""
+    return _checked(parse_source(text, name), Path(name), ())
+
+
+def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment:
     drop_fixed_values(source.tree, apply_overrides(source, overrides))
     source.tree.setdefault("results", str(ExperimentSections.model_fields["results"].default))
     make_absolute(source.tree, Path.cwd())
@@ -161,7 +170,7 @@ def _build(source: Source, path: Path) -> Experiment:
         _check_refit(sections.retrain, problems)
     problems.raise_any()
     if sections is None:
-        raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
+        raise RuntimeError("sections were rejected without a problem")  # a bug in this module, not in the file
     return Experiment(
         path=path,
         name=sections.name,
@@ -181,7 +190,7 @@ def _build(source: Source, path: Path) -> Experiment:
 
 
 def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:
-    """Notes that a recipe asks for a training on all photos, but for nothing that tells its length."""
+    """Notes that a recipe asks for a training on all photos, but for nothing that sets its length."""
     if retrain.photos == "all" and retrain.folds == 1:
         problems.add(
             ("retrain", "photos"),

@@ -86,5 +86,5 @@ def _photos_to_predict(experiment: Experiment, processes: int) -> ImageTable | N
     root: Path = experiment.data.root
     try:
         return load_unlabelled(root, processes=processes, layout=experiment.data.layout).photos
-    except DataError:  # `submit` will say what is wrong with them; without any, the members' score is told
+    except DataError:  # `submit` reports what is wrong with them; without any, the members' score is reported
         return None

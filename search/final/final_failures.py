@@ -80,5 +80,5 @@ class FinalFailures:
 
 
 def peak_key(number: int) -> str:
-    """The study's key for the peak main memory, in bytes, of the last process of a training."""
+    """The study's key for the peak main memory, in bytes, of the last process of a training run."""
     return f"peak_memory_bytes:{number}"

@@ -15,6 +15,7 @@ from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
 from carcls.splits.split_files import read_split, write_split
 from carcls.system import atomic
 from search.errors import StudyError
+from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState
@@ -117,7 +118,7 @@ def _is_refit_alone(folder: StudyFolder) -> bool:
 
 
 def add_training(study: Study, config: TrainConfig, *, fold: int | None) -> int:
-    """Adds a training to the final study. fold: EVERY_PHOTO for one on all photos. Returns its number."""
+    """Adds a training run to the final study. fold: EVERY_PHOTO for one on all photos. Returns its number."""
     return study.add_trial(_flat("", config.model_dump(mode="json")), config, fold=fold)
 
 
@@ -195,11 +196,12 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 
 
 def _flat(prefix: str, value: object) -> Mapping[str, Value]:
-    """A tree's plain values by dotted key, with stages by name, for TensorBoard's table."""
+    """A tree's plain values by dotted key, with stages by name and other items by number, for TensorBoard's table."""
+    value = plain_value(value)
     if isinstance(value, dict):
         parts = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list):
-        parts = [(stage["name"], stage) for stage in value]
+        parts = [(str(item.get("name", number)), item) for number, item in enumerate(value)]
     else:
         return {prefix: value}  # type: ignore[dict-item] # a plain value of a configuration
     flat: dict[str, Value] = {}

@@ -258,7 +258,7 @@ class _FinalTraining:
             yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
-        """Raises if a training did not reach its end, or if the user interrupted."""
+        """Raises if a training run did not reach its end, or if the user interrupted."""
         if failures.error is not None:
             raise failures.error
         if self._interrupts.asked:

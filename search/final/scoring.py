@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
-from carcls.inference.ensemble import Member, averaged
+from carcls.frames import size_name
+from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
@@ -121,7 +122,7 @@ def score(
     if refit is not None:
         class_count = len(parts[0].split.class_names)
         exported = [Member(*load_best(config, refit.folder, refit.reports[-1], class_count=class_count))]
-    model, size_px = averaged(exported), max(member.size_px for member in exported)
+    model, size_px = averaged(exported), largest_size(exported)
     export_model(
         folder.model,
         model,
@@ -138,7 +139,7 @@ def score(
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,
-        image_size=size_px,
+        image_size=size_name(size_px),
         validation_photos=count,
         plain_accuracy=choice.plain_accuracy,
         plain_log_loss=choice.plain_log_loss,

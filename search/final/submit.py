@@ -59,7 +59,7 @@ def submit(
     exported = load_model(folder.model if model is None else model)
     say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     store = open_store(experiment.store)
-    test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
+    test_pixels = pixels(found.photos, exported.card.size, store, processes=processes)
     by_view = {
         view: predict_view(exported.model, test_pixels, view, batch_size=_BATCH_SIZE)
         for view in exported.card.tta_views

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from carcls.config import TrainConfig
+from carcls.frames import named_area
 from carcls.training.min_micro_batch import min_micro_batch
 
 SMALLEST_BATCH_TRIES = 2
@@ -29,8 +30,8 @@ class OomKey:
     backbone: str
     alpha: float
     precision: str
-    image_size: int
-    """Side in px."""
+    image_size: int | str
+    """Side in px, or `384x512` (height x width)."""
     unfreeze: float
     """Share of the backbone's blocks that train. Blocks below them keep no activations for the gradient."""
     trains_statistics: bool = False
@@ -58,7 +59,7 @@ class OomKey:
         """True if this stage needs at least as much memory per photo as `other`."""
         return (
             self._family == other._family
-            and self.image_size >= other.image_size
+            and named_area(self.image_size) >= named_area(other.image_size)
             and self.unfreeze >= other.unfreeze
             and self.trains_statistics >= other.trains_statistics
         )
@@ -118,7 +119,7 @@ def micro_batch(records: Iterable[OomRecord], config: TrainConfig, stage: int, d
     """The micro-batch with which to try a stage on a device, or None for whole batches.
 
     Half of the smallest one that failed there, or in a stage that needs no more memory, but at least
-    `smallest_micro_batch`. `never_fits` tells whether that one has failed too often.
+    `smallest_micro_batch`. `never_fits` says whether that one has failed too often.
     """
     least = _least(records, OomKey.of(config, stage, device))
     if least is None:

@@ -90,9 +90,9 @@ def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: St
     best = leading_trial(study.records())
     if found is None or best is None or best.number != found.number:
         return ()
-    told = found.expected
+    expected = found.expected
     return (
-        f"expect on new photos: accuracy {told.accuracy:.3f} ({told.low:.3f} to {told.high:.3f}); the"
+        f"expect on new photos: accuracy {expected.accuracy:.3f} ({expected.low:.3f} to {expected.high:.3f}); the"
         f" {found.validated:.3f} above was measured on the photos that chose it",
     )
 
@@ -163,5 +163,5 @@ def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unr
 def _by(scores: Scores) -> str:
     whose = "the file's recipe" if scores.trial is None else f"trial {scores.trial:04d}, retrained"
     validated = "out-of-fold" if scores.out_of_fold else "validation"
-    told = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
-    return "; ".join([told, *expected_lines(scores)])
+    reported = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
+    return "; ".join([reported, *expected_lines(scores)])

@@ -60,8 +60,8 @@ class Event:
     the trial's best one, with `search_started` and `search_ended` of the best trial's."""
     log_loss: float | None = None
     """Of the same epoch."""
-    image_size: int | None = None
-    """With `epoch` and `stage_ended`: side in px."""
+    image_size: int | str | None = None
+    """With `epoch` and `stage_ended`: side in px, or `384x512` (height x width)."""
     images_per_s: float | None = None
     """With `epoch`."""
     seconds: float | None = None

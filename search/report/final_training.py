@@ -16,7 +16,7 @@ class FinalTraining:
     trial: int | None
     best_stage: str
     best_epoch: int
-    image_size: int
+    image_size: int | str
     photos: int
     plain_accuracy: float
     plain_interval: Interval

@@ -1,4 +1,4 @@
-"""The page's section about trainings that split batches into micro-batches, because whole ones did not fit."""
+"""The page's section about training runs that split batches into micro-batches, because whole ones did not fit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from search.policy.records import TrialRecord
 
 @dataclass(frozen=True, slots=True)
 class PartsRow:
-    """Epochs of one training and stage with the same micro-batch."""
+    """Epochs of one training run and stage with the same micro-batch."""
 
     number: int | None
     """The trial's number; None for the final training."""
     stage_name: str
-    image_size: int
+    image_size: int | str
     """Side in px."""
     micro_batch: int
     epochs: int
     notes: tuple[str, ...]
-    """Notes of the training's process."""
+    """Notes of the process."""
 
 
 def parts_rows(records: Sequence[TrialRecord], final: Sequence[EpochReport] = ()) -> tuple[PartsRow, ...]:

@@ -1,4 +1,4 @@
-"""What the final training told: its epochs, and what it scored on the validation photos."""
+"""What the final training reported: its epochs, and its scores on the validation photos."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Expected:
     """Of a 95 % interval, by the number of photos."""
     high: float
     of: str
-    """Whose accuracy: `the model`, or `one of its models` where no unseen photos told how much averaging them gains."""
+    """Whose accuracy: `the model`, or `one of its models` if no unseen photos showed how much averaging gains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Scores:
 
     best_epoch: int
     best_stage: str
-    image_size: int
+    image_size: int | str
     validation_photos: int
     plain_accuracy: float
     plain_log_loss: float
@@ -97,9 +97,9 @@ class Scores:
     members: tuple[MemberScore, ...] = ()
     """Each training, in order of folds; empty where there is one."""
     expected: Expected | None = None
-    """None in files written before it was told."""
+    """None in files of older versions."""
     tta_evidence: ViewEvidence | None = None
-    """Of the views in use, or of the best ones refused; None in older files, and for views without a prior."""
+    """Of the views in use, or of the best ones rejected; None in older files, and for views without a prior."""
     refit: RefitScore | None = None
     """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
     search's trial without folds."""
@@ -150,8 +150,8 @@ def read_reports(path: Path) -> tuple[EpochReport, ...]:
 def score_lines(scores: Scores) -> tuple[str, ...]:
     """The scores in words, then what the training took, for the terminal."""
     low, high = scores.tta_interval
-    refused = scores.tta_note or "no TTA: it does not help here"
-    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
+    rejected = scores.tta_note or "no TTA: it does not help here"
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else rejected
     evidence = (scores.tta_evidence.line(),) if scores.tta_evidence else ()
     views_in_use = (f"views in use: {used}", *evidence)
     if scores.members:
@@ -170,7 +170,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
 
 
 def expected_lines(scores: Scores) -> tuple[str, ...]:
-    """What to expect on new photos, in one line; none where it is not told."""
+    """What to expect on new photos, in one line; none if unknown."""
     if scores.expected is None:
         return ()
     found = scores.expected

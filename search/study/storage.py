@@ -1,4 +1,4 @@
-"""Stores one study in Optuna's storage, and tells Optuna the results of its trials.
+"""Stores one study in Optuna's storage, and reports the results of its trials to Optuna.
 
 It does not check which changes are allowed; the study does.
 """

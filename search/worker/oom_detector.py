@@ -1,4 +1,4 @@
-"""Memory of one segment on its worker: which micro-batches to try, and what an out-of-memory outcome refused."""
+"""Memory of one segment on its worker: which micro-batches to try, and what did not fit."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from search.worker.segment import Fallback, Message, Outcome, Segment
 
 
 def with_micro_batches(segment: Segment) -> Segment:
-    """The segment with this worker's device and, for each stage, the largest micro-batch not refused before."""
+    """The segment with this worker's device and, for each stage, the largest micro-batch that has not failed before."""
     device = memory_device(segment.gpu_share, segment.gpu)
     config, known = _config(segment), _known(segment)
     return replace(segment, device=device, micro_batch=list(micro_batches(known, config, device)))

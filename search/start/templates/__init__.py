@@ -12,6 +12,7 @@ TEMPLATES = {
     "contest_best": "the best public recipe known for the contest, for `carsearch train`",
     "inception_search": "a search around inception_stages",
     "inception_stages": "a known InceptionV3 recipe for the contest, for `carsearch train`",
+    "rectangles": "a known recipe for the contest on photos of 480x640, for `carsearch train`",
     "xception_stages": "a known Xception recipe for the contest, for `carsearch train`",
 }
 """What each template is for."""

@@ -12,7 +12,7 @@ from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import make_split
 from carcls.splits.split_files import read_split, write_split
 from carcls.splits.units import Units, joined, whole_units
-from tests.carcls.splits.test_split import dataset
+from tests.helpers.photos.datasets import dataset
 
 
 @st.composite

@@ -196,7 +196,7 @@ def test_unpack_refuses_in_one_line(carsearch, tmp_path):
     code, out, err = carsearch("data", "unpack", "bad.zip", "cars")
     assert (code, out) == (2, "")
     assert err == (
-        "carsearch: bad.zip: refused because of its entry '../evil': a name with '..', which would leave the folder;"
+        "carsearch: bad.zip: rejected because of its entry '../evil': a name with '..', which would leave the folder;"
         " nothing was unpacked\n"
     )
     assert listing(tmp_path) == {"bad.zip"}

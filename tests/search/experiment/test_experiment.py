@@ -254,5 +254,5 @@ class TestShippedExperiments:
 def test_the_shipped_experiments_are_these():
     assert [path.stem for path in SHIPPED] == [
         "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "lab_full",
-        "lab_short", "xception_stages",
+        "lab_short", "rectangles", "xception_stages",
     ]  # fmt: skip

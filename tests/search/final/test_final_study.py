@@ -67,6 +67,15 @@ def test_one_training_has_the_studys_own_split(loaded) -> None:
     assert final_reports(folder) == ((),)
 
 
+def test_a_rectangle_and_a_head_of_layers_are_plain_values_of_its_trial(loaded) -> None:
+    experiment = loaded("train.image_size=[32, 48]", "train.fit=pad", "train.head={layers: [{kind: relu}]}")
+    folder = folder_of(experiment)
+    begin(folder, experiment)
+    (record,) = Study.open(folder.retrain, read_only=True).records()
+    assert record.params["image_size"] == "32x48"
+    assert record.params["head.layers.0.kind"] == "relu"
+
+
 def test_of_several_each_photo_validates_once(loaded) -> None:
     experiment = loaded("retrain.folds=3")
     folder = folder_of(experiment)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.formulas import CROSSING, NOISY
 from search.errors import CurvesError, StudyError
 from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import final_standing
@@ -15,7 +16,6 @@ from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait
 from search.simulator.curves import Curve
 from search.simulator.faults import Faults
-from search.simulator.formulas import CROSSING, NOISY
 from search.simulator.simulate import simulate
 from search.simulator.simulation import RecordedEpoch, Simulation, Winner
 from tests.helpers.search.blackbox_builders import LINE, InOrder, Log, curve

@@ -15,7 +15,7 @@ from search.experiment.changes import Change
 from search.policy.records import TrialRecord, TrialState
 from search.study.study import Study
 from tests.helpers.search.trial_builders import epoch_report
-from tests.search.study.test_study import CONFIG, RATE, SPACE
+from tests.helpers.search.written_study import CONFIG, RATE, SPACE
 
 Act = Callable[[Study, Random], None]
 State = tuple[tuple[object, ...], ...]

@@ -1,6 +1,6 @@
 """Trains the backbone of `weights: sample` on drawn cars that are not in the sample data.
 
-    python -m carcls.models.sample_weights.train
+    python -m benchmarks.sample_weights
 
 It learns to predict both a photo's model and the model's traits (height, position of the pillars, kind of hubs, tone of
 the roof, ...). Each photo then has dozens of targets instead of one, and the features generalise to unseen models.
@@ -27,7 +27,7 @@ from carcls.demo.cars import CarModel, car_models
 from carcls.demo.sample import sample_photo
 from carcls.models.sample_weights import PATH
 
-COMMAND = "python -m carcls.models.sample_weights.train"
+COMMAND = "python -m benchmarks.sample_weights"
 ALPHA = 0.35
 SIZE_PX = 96
 FAMILY = 1
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     photos, numbers = draw(options.models, options.photos, family=FAMILY, seed=SEED)
     named = traits(car_models(options.models, family=FAMILY))[numbers]
-    print(f"drew {len(photos)} photos in {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201 - a script's progress
+    print(f"drew {len(photos)} photos in {time.monotonic() - started:.0f} s", flush=True)
     meta = {
         "backbone": "MobileNetV2",
         "alpha": ALPHA,
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def after_epoch(epoch: int, logs: dict[str, float]) -> None:
         score = judge(backbone)
         save(backbone, options.output, {**meta, "epoch": epoch + 1, "linear_probe_accuracy": round(score, 4)})
-        print(f"epoch {epoch + 1}: {logs}, probe {score:.3f}, {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201 - the same
+        print(f"epoch {epoch + 1}: {logs}, probe {score:.3f}, {time.monotonic() - started:.0f} s", flush=True)
 
     keras.utils.set_random_seed(SEED)
     train(backbone, photos, numbers, named, epochs=options.epochs, after_epoch=after_epoch)
@@ -171,9 +171,9 @@ class Probe:
 
     def __call__(self, backbone: keras.Model) -> float:
         """Accuracy on 300 photos of a linear model on the frozen features, fitted to 700 others."""
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - only the probe needs it
-        from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - the same
-        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - the same
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
         features = backbone.predict(self._pixels, batch_size=100, verbose=0).mean(axis=(1, 2))
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=2000))
