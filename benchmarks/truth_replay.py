@@ -1,40 +1,47 @@
 """Searches replayed over recorded trainings: what is told of each winner, and what the holdout says of it.
 
-What does not depend on a search is computed once for each training, and bootstrap samples are shared by all searches of
-a cell. The rules are the program's own.
+What does not depend on a search is computed once for each training, and samples of photos are shared by all searches of
+a cell. The rules are the program's own. What is known beforehand of averages comes from the other data sets.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from benchmarks.choice_rules import shipped_choice
 from benchmarks.choice_tables import Training
+from benchmarks.shortfalls import (
+    Configuration,
+    by_configuration,
+    gained,
+    holdout_answers,
+    shortfall_of,
+    shortfall_prior,
+)
+from carcls.scoring.averages import SHORTFALL, AverageGain, average_gain, corrected
 from carcls.scoring.choices import Kept
 from carcls.scoring.expectation import (
-    AverageGain,
+    Z_95,
     Bags,
     Expectation,
     OutOfBag,
     Trained,
-    average_gain,
     bags,
-    corrected,
     luck,
     of_best,
     out_of_bag,
     wilson,
 )
+from carcls.scoring.gains import Normal
 from carcls.scoring.metrics import accuracy
 
 SEED = 20_261_128
-_Z_95 = 1.959964
 ONE, AVERAGE = "one model", "three folds averaged"
 BEFORE = "raw validation, as reported before"
 OUT_OF_FOLD = "out-of-fold accuracy of its members"
+GAIN = "gain over its members"
 
 Cell = tuple[str, str, int]
 """Data set, kind, fold."""
@@ -50,7 +57,10 @@ class Told:
     low: float
     high: float
     holdout: float
-    holdout_photos: int
+    holdout_variance: float
+    """By the number of holdout photos."""
+    variance: float
+    """Of the error, by the number of photos behind both sides; all searches of a data set share these photos."""
 
     @property
     def error(self) -> float:
@@ -60,8 +70,7 @@ class Told:
     def is_covered(self) -> bool:
         """Within the interval, its half-width and the holdout's own noise added in squares."""
         half = (self.high - self.expected) if self.holdout > self.expected else (self.expected - self.low)
-        noise = _Z_95 * np.sqrt(max(self.holdout * (1 - self.holdout), 1e-9) / self.holdout_photos)
-        return abs(self.error) <= np.hypot(half, noise)
+        return abs(self.error) <= np.hypot(half, Z_95 * np.sqrt(max(self.holdout_variance, 1e-12)))
 
 
 def by_cell(trainings: Sequence[Training]) -> Mapping[Cell, list[Training]]:
@@ -69,6 +78,18 @@ def by_cell(trainings: Sequence[Training]) -> Mapping[Cell, list[Training]]:
     for training in trainings:
         cells[(training.photos, training.kind, training.fold)].append(training)
     return cells
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """The trainings of one configuration on all folds, averaged."""
+
+    told: AverageGain
+    holdout: float
+    gained: float
+    """On the holdout, over the mean of its members."""
+    gained_variance: float
+    """By the number of holdout photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +104,7 @@ class Candidate:
     """The best accuracy of any epoch."""
     holdout: float
     out_of_bag: OutOfBag
-    average: AverageGain
-    """Of its configuration on all folds."""
-    average_holdout: float
+    average: Averaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +119,36 @@ class Replayed:
 
 
 def replays(cells: Mapping[Cell, Sequence[Training]]) -> Mapping[Cell, Replayed]:
-    """What searches of each cell need. Bootstrap samples are shared by all searches of a cell."""
-    averages: dict[tuple[str, str, int], tuple[AverageGain, float, int]] = {}
-    found = {}
-    for cell, pool in cells.items():
-        samples = bags(len(pool[0].validation_labels), seed=SEED + cell[2])
-        candidates = []
-        for training in pool:
-            key = (training.photos, training.kind, training.configuration)
-            if key not in averages:
-                averages[key] = _average(_members(cells, training))
-            candidates.append(_candidate(training, samples, *averages[key][:2]))
-        first = pool[0]
-        photos = averages[(first.photos, first.kind, first.configuration)][2]
-        found[cell] = Replayed(tuple(candidates), len(first.validation_labels), photos, len(first.holdout_labels))
-    return found
+    """What searches of each cell need. Samples of photos are shared by all searches of a cell."""
+    trainings = [training for pool in cells.values() for training in pool]
+    priors = priors_without(shortfalls(trainings))
+    averages = {key: _averaged(members, priors[key[0]]) for key, members in by_configuration(trainings).items()}
+    return {cell: _replayed(cell, pool, averages) for cell, pool in cells.items()}
+
+
+def shortfalls(trainings: Sequence[Training]) -> Mapping[str, Normal]:
+    """By data set, see `shortfall_of`."""
+    names = sorted({one.photos for one in trainings})
+    return {name: shortfall_of([one for one in trainings if one.photos == name]) for name in names}
+
+
+def priors_without(measured: Mapping[str, Normal]) -> Mapping[str, Normal]:
+    """For each data set from the others alone; of a single one what is shipped."""
+    if len(measured) == 1:
+        return dict.fromkeys(measured, SHORTFALL)
+    return {name: shortfall_prior([one for other, one in measured.items() if other != name]) for name in measured}
+
+
+def _replayed(cell: Cell, pool: Sequence[Training], averages: Mapping[Configuration, Averaged]) -> Replayed:
+    first = pool[0]
+    samples = bags(len(first.validation_labels), seed=SEED + cell[2])
+    candidates = tuple(_candidate(one, samples, averages[(*cell[:2], one.configuration)]) for one in pool)
+    fold_photos = candidates[0].average.told.photos
+    return Replayed(candidates, len(first.validation_labels), fold_photos, len(first.holdout_labels))
 
 
 def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches: int) -> Iterator[Told]:
-    """Searches of one cell, each over `trials` trainings drawn without replacement; four reports of each."""
+    """Searches of one cell, each over `trials` trainings drawn without replacement; five reports of each."""
     replayed = cells[cell]
     pool, count = replayed.candidates, replayed.photos
     share = count / replayed.fold_photos
@@ -126,18 +156,35 @@ def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches:
     for _ in range(searches):
         drawn = rng.permutation(len(pool))[:trials]
         winner = min((pool[at] for at in drawn), key=lambda one: one.scaled_log_loss)
+        average, told = winner.average, winner.average.told
         expected = of_best([pool[at].out_of_bag for at in drawn], count)
         # As `search.final.expectation.of_folds` corrects it, without views to choose.
-        average = corrected(winner.average, -share * luck(winner.validated, expected))
-        tell = partial(Told, cell=cell, holdout_photos=replayed.holdout_photos)
-        yield tell(f"{ONE}: expectation", **_said(expected), holdout=winner.holdout)
-        yield tell(f"{ONE}: {BEFORE}", **_said(_raw(winner.raw, count)), holdout=winner.holdout)
-        yield tell(f"{AVERAGE}: expectation", **_said(average), holdout=winner.average_holdout)
-        single = _raw(winner.average.single, replayed.fold_photos)
-        yield tell(f"{AVERAGE}: {OUT_OF_FOLD}", **_said(single), holdout=winner.average_holdout)
+        together = corrected(told, -share * luck(winner.validated, expected))
+        for way, said, holdout in (
+            (f"{ONE}: expectation", expected, winner.holdout),
+            (f"{ONE}: {BEFORE}", _raw(winner.raw, count), winner.holdout),
+            (f"{AVERAGE}: expectation", together, average.holdout),
+            (f"{AVERAGE}: {OUT_OF_FOLD}", _raw(told.single, replayed.fold_photos), average.holdout),
+        ):
+            yield _of_accuracy(way, cell, said, holdout, replayed)
+        yield _of_gain(cell, average)
 
 
-def _candidate(training: Training, samples: Bags, average: AverageGain, average_holdout: float) -> Candidate:
+def _of_accuracy(way: str, cell: Cell, said: Expectation, holdout: float, replayed: Replayed) -> Told:
+    spread = holdout * (1 - holdout)
+    noise = spread / replayed.holdout_photos
+    variance = noise + spread / replayed.fold_photos
+    return Told(way, cell, said.accuracy, said.low, said.high, holdout, noise, variance)
+
+
+def _of_gain(cell: Cell, average: Averaged) -> Told:
+    """Told of the photos on which it is measured."""
+    gain, half = average.told.gain, Z_95 * average.told.variance**0.5
+    noise = average.gained_variance
+    return Told(f"{AVERAGE}: {GAIN}", cell, gain, gain - half, gain + half, average.gained, noise, noise)
+
+
+def _candidate(training: Training, samples: Bags, average: Averaged) -> Candidate:
     kept = shipped_choice(training.candidates)
     return Candidate(
         scaled_log_loss=kept.scaled.log_loss,
@@ -146,34 +193,24 @@ def _candidate(training: Training, samples: Bags, average: AverageGain, average_
         holdout=accuracy(training.holdout[kept.epoch], training.holdout_labels),
         out_of_bag=out_of_bag(_trained(training), samples),
         average=average,
-        average_holdout=average_holdout,
     )
 
 
-def _members(cells: Mapping[Cell, Sequence[Training]], training: Training) -> list[Training]:
-    """Its configuration on all folds."""
-    return [
-        one
-        for (photos, kind, _), pool in cells.items()
-        for one in pool
-        if (photos, kind, one.configuration) == (training.photos, training.kind, training.configuration)
-    ]
-
-
-def _average(members: Sequence[Training]) -> tuple[AverageGain, float, int]:
-    """What averaging them gains as it is told, the average's holdout accuracy, and the photos of all folds."""
-    kept = [shipped_choice(one.candidates).epoch for one in members]
+def _averaged(members: Sequence[Training], prior: Normal) -> Averaged:
+    """What is told of the average of one configuration's trainings, and what the holdout says."""
     hits = np.concatenate(
         [
-            one.validation[epoch - 1].argmax(axis=1) == one.validation_labels
-            for one, epoch in zip(members, kept, strict=True)
+            one.validation[shipped_choice(one.candidates).epoch - 1].argmax(axis=1) == one.validation_labels
+            for one in members
         ]
     )
-    unseen = np.stack([one.holdout[epoch] for one, epoch in zip(members, kept, strict=True)])
-    return (
-        average_gain(hits, unseen, seed=SEED),
-        accuracy(unseen.mean(axis=0), members[0].holdout_labels),
-        len(hits),
+    unseen, labels = holdout_answers(members), members[0].holdout_labels
+    gains = gained(unseen, labels)
+    return Averaged(
+        average_gain(hits, unseen, seed=SEED, shortfall=prior),
+        holdout=accuracy(unseen.mean(axis=0), labels),
+        gained=float(gains.mean()),
+        gained_variance=float(gains.var(ddof=1)) / len(gains),
     )
 
 
@@ -186,7 +223,3 @@ def _trained(training: Training) -> Trained:
 
 def _raw(share: float, count: int) -> Expectation:
     return Expectation(share, *wilson(share, count))
-
-
-def _said(expected: Expectation) -> dict[str, float]:
-    return {"expected": expected.accuracy, "low": expected.low, "high": expected.high}

@@ -12,7 +12,8 @@ from carcls.inference.ensemble import Member
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
 from carcls.input.training_data import TrainingData
-from carcls.scoring.expectation import Expectation, of_average, wilson
+from carcls.scoring.averages import of_average
+from carcls.scoring.expectation import Expectation, wilson
 from search.experiment.experiment import Experiment
 from search.study.expected import expected_winner
 from search.study.final_scores import Expected
