@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.choice_tables import TABLES, load_trainings
 from benchmarks.harness import machine, table
-from benchmarks.shortfalls import shortfall_prior
-from benchmarks.truth_replay import Told, by_cell, replay, replays, shortfalls
+from benchmarks.kept_promises import prior_of
+from benchmarks.truth_replay import Told, by_cell, kept_promises, replay, replays
 
 _TRIALS = (4, 8, 16)
 _HEADER = (
@@ -44,9 +44,9 @@ def main() -> None:
     trainings = load_trainings(arguments.tables)
     cells = by_cell(trainings)
     print(machine())
-    measured = shortfalls(trainings)
-    for name, one in (*measured.items(), ("prior", shortfall_prior(list(measured.values())))):
-        print(f"shortfall of what disagreement says of averages, {name}: {one.mean:+.2f} ± {one.sd:.2f}")
+    measured = kept_promises(trainings)
+    for name, one in (*measured.items(), ("prior", prior_of(list(measured.values())))):
+        print(f"averages gain, in log-odds, as a multiple of what they promise, {name}: {one.mean:.2f} ± {one.sd:.2f}")
     replayed = replays(cells)
     told = [
         one

@@ -6,21 +6,21 @@ a cell. The rules are the program's own. What is known beforehand of averages co
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.choice_rules import shipped_choice
 from benchmarks.choice_tables import Training
-from benchmarks.shortfalls import (
+from benchmarks.kept_promises import (
     Configuration,
     by_configuration,
-    gained,
     holdout_answers,
-    shortfall_of,
-    shortfall_prior,
+    kept_of,
+    out_of_fold,
+    prior_of,
 )
-from carcls.scoring.averages import SHORTFALL, AverageGain, average_gain, corrected
+from carcls.scoring.averages import KEPT, AverageGain, average_gain, corrected
 from carcls.scoring.choices import Kept
 from carcls.scoring.expectation import (
     Z_95,
@@ -86,10 +86,10 @@ class Averaged:
 
     told: AverageGain
     holdout: float
-    gained: float
-    """On the holdout, over the mean of its members."""
+    members_holdout: float
+    """Mean of its members."""
     gained_variance: float
-    """By the number of holdout photos."""
+    """Of the difference, by the number of holdout photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +121,22 @@ class Replayed:
 def replays(cells: Mapping[Cell, Sequence[Training]]) -> Mapping[Cell, Replayed]:
     """What searches of each cell need. Samples of photos are shared by all searches of a cell."""
     trainings = [training for pool in cells.values() for training in pool]
-    priors = priors_without(shortfalls(trainings))
+    priors = priors_without(kept_promises(trainings))
     averages = {key: _averaged(members, priors[key[0]]) for key, members in by_configuration(trainings).items()}
     return {cell: _replayed(cell, pool, averages) for cell, pool in cells.items()}
 
 
-def shortfalls(trainings: Sequence[Training]) -> Mapping[str, Normal]:
-    """By data set, see `shortfall_of`."""
+def kept_promises(trainings: Sequence[Training]) -> Mapping[str, Normal]:
+    """By data set, see `kept_of`."""
     names = sorted({one.photos for one in trainings})
-    return {name: shortfall_of([one for one in trainings if one.photos == name]) for name in names}
+    return {name: kept_of([one for one in trainings if one.photos == name]) for name in names}
 
 
 def priors_without(measured: Mapping[str, Normal]) -> Mapping[str, Normal]:
     """For each data set from the others alone; of a single one what is shipped."""
     if len(measured) == 1:
-        return dict.fromkeys(measured, SHORTFALL)
-    return {name: shortfall_prior([one for other, one in measured.items() if other != name]) for name in measured}
+        return dict.fromkeys(measured, KEPT)
+    return {name: prior_of([one for other, one in measured.items() if other != name]) for name in measured}
 
 
 def _replayed(cell: Cell, pool: Sequence[Training], averages: Mapping[Configuration, Averaged]) -> Replayed:
@@ -178,10 +178,11 @@ def _of_accuracy(way: str, cell: Cell, said: Expectation, holdout: float, replay
 
 
 def _of_gain(cell: Cell, average: Averaged) -> Told:
-    """Told of the photos on which it is measured."""
-    gain, half = average.told.gain, Z_95 * average.told.variance**0.5
-    noise = average.gained_variance
-    return Told(f"{AVERAGE}: {GAIN}", cell, gain, gain - half, gain + half, average.gained, noise, noise)
+    """Told of the photos on which it is measured: the members' accuracy there is taken as known."""
+    gain = replace(average.told, single=average.members_holdout)
+    said, noise = corrected(replace(gain, photos=10**9), 0.0), average.gained_variance
+    told = [one - average.members_holdout for one in (said.accuracy, said.low, said.high)]
+    return Told(f"{AVERAGE}: {GAIN}", cell, *told, average.holdout - average.members_holdout, noise, noise)
 
 
 def _candidate(training: Training, samples: Bags, average: Averaged) -> Candidate:
@@ -198,19 +199,13 @@ def _candidate(training: Training, samples: Bags, average: Averaged) -> Candidat
 
 def _averaged(members: Sequence[Training], prior: Normal) -> Averaged:
     """What is told of the average of one configuration's trainings, and what the holdout says."""
-    hits = np.concatenate(
-        [
-            one.validation[shipped_choice(one.candidates).epoch - 1].argmax(axis=1) == one.validation_labels
-            for one in members
-        ]
-    )
     unseen, labels = holdout_answers(members), members[0].holdout_labels
-    gains = gained(unseen, labels)
+    together, alone = unseen.mean(axis=0).argmax(axis=1) == labels, (unseen.argmax(axis=2) == labels).mean(axis=0)
     return Averaged(
-        average_gain(hits, unseen, seed=SEED, shortfall=prior),
-        holdout=accuracy(unseen.mean(axis=0), labels),
-        gained=float(gains.mean()),
-        gained_variance=float(gains.var(ddof=1)) / len(gains),
+        average_gain(*out_of_fold(members), unseen, kept=prior),
+        holdout=float(together.mean()),
+        members_holdout=float(alone.mean()),
+        gained_variance=float((together - alone).var(ddof=1)) / len(labels),
     )
 
 

@@ -163,12 +163,12 @@ def _expected(
     members = [one.member for one in predicted]
     searched = read_split(folder.split, experiment.data.root).validation
     return of_folds(
-        average(by_view, choice.views).argmax(axis=1) == labels,
+        average(by_view, choice.views),
+        labels,
         unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
         accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),
-        seed=experiment.search.seed,
     )
 
 

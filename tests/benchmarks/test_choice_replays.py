@@ -10,11 +10,11 @@ from benchmarks.choice_rules import RULES, SHIPPED, TODAY
 from benchmarks.choice_shrinkage import _predicted_without, features, shrunk
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
-from benchmarks.shortfalls import by_configuration, holdout_answers, shortfall_of, shortfall_prior
+from benchmarks.kept_promises import by_configuration, holdout_answers, kept_of, out_of_fold, prior_of
 from benchmarks.truth import rows
-from benchmarks.truth_replay import SEED, Told, _trained, by_cell, priors_without, replay, replays, shortfalls
-from carcls.scoring.averages import SHORTFALL, ensemble_gain, of_shortfall
-from carcls.scoring.choices import Kept, kept_epoch
+from benchmarks.truth_replay import SEED, Told, _trained, by_cell, kept_promises, priors_without, replay, replays
+from carcls.scoring.averages import KEPT, promised
+from carcls.scoring.choices import Kept, kept_epoch, scaled
 from carcls.scoring.expectation import of_winner
 from carcls.scoring.gains import Normal
 from carcls.scoring.metrics import accuracy
@@ -172,36 +172,35 @@ def test_bias_is_over_splits_and_coverage_over_searches() -> None:
     assert (bias, splits, sets, by_photos) == ("+7.00", "3.18", "2.00", "2.12"), "each data set counts once"
 
 
-def test_the_shortfall_is_what_brings_the_gains_of_a_data_set_to_their_mean() -> None:
+def test_what_is_kept_brings_the_promises_of_a_data_set_to_their_mean_gain() -> None:
     some = [one for one in TRAININGS if one.photos == "a"]
-    found = shortfall_of(some)
-    told, reached = [], []
+    found = kept_of(some)
+    told, gained = [], []
     for members in by_configuration(some).values():
-        answers = holdout_answers(members)
+        factor, answers = scaled(*out_of_fold(members)).factor, holdout_answers(members)
         for folds in ([0, 1], [0, 2], [1, 2], [0, 1, 2]):
             together = answers[folds]
             single = float((together.argmax(axis=2) == HOLDOUT_LABELS).mean())
-            told.append(ensemble_gain(together, single) * (1 + found.mean * of_shortfall(len(folds))))
-            reached.append(accuracy(together.mean(axis=0), HOLDOUT_LABELS) - single)
-    assert np.mean(told) == pytest.approx(np.mean(reached))
+            reached = accuracy(together.mean(axis=0), HOLDOUT_LABELS)
+            told.append(found.mean * promised(together, factor).mean)
+            gained.append(np.log(reached / (1 - reached)) - np.log(single / (1 - single)))
+    assert np.mean(told) == pytest.approx(np.mean(gained))
     assert found.sd > 0
 
 
-def test_a_prior_of_shortfalls_comes_from_other_data_sets_and_is_never_surer_than_they() -> None:
-    prior = shortfall_prior([Normal(0.2, 0.3), Normal(0.8, 0.3)])
-    assert (prior.mean, prior.sd) == (pytest.approx(0.5), pytest.approx((0.18 * 1.5) ** 0.5))
-    assert shortfall_prior([Normal(0.5, 0.3), Normal(0.5, 0.3)]).sd == pytest.approx((0.09 * 1.5) ** 0.5)
-    measured = {"a": Normal(0.2, 0.1), "b": Normal(0.8, 0.1)}
-    assert priors_without(measured)["a"].mean == 0.8
-    assert priors_without({"a": Normal(9.0, 0.1)})["a"] == SHORTFALL
+def test_a_prior_comes_from_other_data_sets_and_is_never_surer_than_they() -> None:
+    prior = prior_of([Normal(1.2, 0.3), Normal(1.8, 0.3)])
+    assert (prior.mean, prior.sd) == (pytest.approx(1.5), pytest.approx((0.18 * 1.5) ** 0.5))
+    assert prior_of([Normal(1.5, 0.3), Normal(1.5, 0.3)]).sd == pytest.approx((0.09 * 1.5) ** 0.5)
+    measured = {"a": Normal(1.2, 0.1), "b": Normal(1.8, 0.1)}
+    assert priors_without(measured)["a"].mean == 1.8
+    assert priors_without({"a": Normal(9.0, 0.1)})["a"] == KEPT
 
 
-def test_the_shipped_shortfall_is_that_of_the_committed_tables() -> None:
-    measured = shortfall_prior(list(shortfalls(load_trainings(Path(TABLES))).values()))
-    assert (SHORTFALL.mean, SHORTFALL.sd) == (
-        pytest.approx(measured.mean, abs=0.05),
-        pytest.approx(measured.sd, abs=0.05),
-    )
+def test_the_shipped_prior_is_that_of_the_committed_tables() -> None:
+    measured = prior_of(list(kept_promises(load_trainings(Path(TABLES))).values()))
+    assert KEPT.mean == pytest.approx(measured.mean, abs=0.05)
+    assert KEPT.sd == pytest.approx(measured.sd, abs=0.05)
 
 
 def test_the_committed_tables_are_read() -> None:

@@ -101,11 +101,17 @@ def test_one_training_has_the_luck_of_its_choice_taken_off() -> None:
 
 
 def test_of_folds_luck_counts_by_the_share_of_photos_that_chose() -> None:
-    hits = np.arange(200) % 10 != 0
-    alone = of_folds(hits, None, accuracy=0.9, luck=0.1, search_share=0.2, seed=0)
+    labels = np.arange(200) % 4
+    answers = np.where(np.arange(200) % 10 != 0, labels, (labels + 1) % 4)
+    said = (0.6 * np.eye(4)[answers] + 0.1).astype(np.float32)
+    alone = of_folds(said, labels, None, accuracy=0.9, luck=0.1, search_share=0.2)
     assert (alone.accuracy, alone.of) == (pytest.approx(0.88), "one of its models")
     rng = np.random.default_rng(0)
     unseen = rng.dirichlet(np.full(4, 0.4), size=(3, 300)).astype(np.float32)
-    together = of_folds(hits, unseen, accuracy=0.9, luck=0.1, search_share=0.2, seed=0)
+    together = of_folds(said, labels, unseen, accuracy=0.9, luck=0.1, search_share=0.2)
     assert together.of == "the model"
     assert together.accuracy > alone.accuracy, "members that disagree gain by being averaged"
+    lucky = of_folds(said, labels, unseen, accuracy=0.9, luck=0.2, search_share=0.2)
+    assert 0.0 < together.accuracy - lucky.accuracy < 0.02, "fewer photos are left wrong than one model leaves"
+    few = of_folds(said, labels, unseen[:, :9], accuracy=0.9, luck=0.1, search_share=0.2)
+    assert few == alone, "too few photos to tell how far the members disagree"
