@@ -4,10 +4,11 @@ An average is better than its members, and out-of-fold photos tell only of the m
 how far the members disagree on photos that none of them has seen, labelled or not (the ambiguity of Krogh and Vedelsby
 1995, 'Neural network ensembles, cross validation, and active learning').
 
-The members' logarithmic pool (Genest and Zidek 1986, 'Combining probability distributions'), calibrated as single
-models need it, says how often the average's answers are right and how often the members' are. Their difference in
-log-odds is what the average promises. It promises too little: averaging noise away makes answers surer than any member
-can say. By how much is known from recorded models.
+The mean of the members' log-probabilities, calibrated, says how often the average's answers are right and how often
+theirs are. Their difference in log-odds is what the average promises. Labelled photos calibrate one model. It spreads
+wider than the truth because of its own noise, of which the mean of K models has less, so the mean needs less damping:
+by the ratio of variances (Spearman 1904, 'The proof and measurement of association between two things', on attenuation
+by errors of measurement). Recorded models say how much of a promise is kept.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from carcls.scoring.expectation import Z_95, Expectation, wilson
 from carcls.scoring.gains import Normal, mean_gain
 from carcls.scoring.metrics import SMALLEST_PROBABILITY, accuracy
 
-KEPT = Normal(1.32, 0.18)
+KEPT = Normal(1.0, 0.11)
 """What averages gain in log-odds, as a multiple of what they promise: mean over recorded data sets, and standard
 deviation on one more. `python -m benchmarks.truth` measures it."""
+
+_SMALLEST_VARIANCE = 1e-9
+"""Of log-probabilities; models that always say the same of all classes have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,13 @@ def promised(members: NDArray[np.floating], factor: float) -> Normal:
     members: (K, m, classes) probabilities. factor: multiplies log-probabilities so that they suit one model, see
     `choices.scaled`. The standard error is over photos, by the delta method.
     """
-    logs = factor * np.log(np.clip(members, SMALLEST_PROBABILITY, 1.0, dtype=np.float64)).mean(axis=0)
-    pool = np.exp(logs - logs.max(axis=1, keepdims=True))
+    logs = np.log(np.clip(members, SMALLEST_PROBABILITY, 1.0, dtype=np.float64))
+    logs -= logs.mean(axis=2, keepdims=True)
+    mean = logs.mean(axis=0)
+    ratio = float(np.square(logs).mean()) / max(float(np.square(mean).mean()), _SMALLEST_VARIANCE)
+    undamped = min(ratio, len(members))  # K if the models have nothing but noise
+    logits = factor * undamped * mean
+    pool = np.exp(logits - logits.max(axis=1, keepdims=True))
     pool /= pool.sum(axis=1, keepdims=True)
     rows = np.arange(len(pool))
     together = pool[rows, members.mean(axis=0).argmax(axis=1)]

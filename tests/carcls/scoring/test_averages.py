@@ -59,13 +59,22 @@ def test_confidence_alone_promises_nothing(power):
     assert too_sure == pytest.approx(as_sure, rel=0.15)
 
 
-def test_a_promise_is_the_difference_in_log_odds_that_the_pool_says():
-    """Odds of 9 and 1 to 4 pool to 1.5; half of the answers are the first class, and so is the average's."""
-    members = np.array([[[0.9, 0.1]] * 12, [[0.2, 0.8]] * 12])
+def test_a_promise_is_the_difference_in_log_odds_that_the_mean_says():
+    members = np.array([[[0.7, 0.3]] * 12, [[0.7, 0.3]] * 12, [[0.45, 0.55]] * 12])
+    halves = np.array([log_odds(0.7), log_odds(0.7), log_odds(0.45)]) / 2
+    sure = 2 * halves.mean() * (halves**2).mean() / halves.mean() ** 2
+    together = 1 / (1 + np.exp(-sure))
+    alone = (2 * together + (1 - together)) / 3  # one of three says the other class
     found = promised(members, 1.0)
-    assert found.mean == pytest.approx(log(1.5))
+    assert found.mean == pytest.approx(sure - log_odds(alone))
     assert found.sd == pytest.approx(0.0, abs=1e-12), "all photos alike"
-    assert promised(members, 2.0).mean == pytest.approx(2 * log(1.5))
+
+
+def test_models_of_nothing_but_noise_are_no_surer_than_their_number_allows():
+    members = np.array([[[0.7, 0.3], [0.3, 0.7]] * 6, [[0.31, 0.69], [0.69, 0.31]] * 6])
+    halves = (log_odds(0.7) + log_odds(0.31)) / 4
+    together = 1 / (1 + np.exp(-2 * 2 * halves))
+    assert promised(members, 1.0).mean == pytest.approx(log_odds(together) - log_odds(0.5))
 
 
 def test_members_that_agree_promise_nothing():
