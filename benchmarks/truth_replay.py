@@ -7,8 +7,10 @@ a cell. The rules are the program's own. What is known beforehand of averages co
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.choice_rules import shipped_choice
 from benchmarks.choice_tables import Training
@@ -42,6 +44,8 @@ ONE, AVERAGE = "one model", "three folds averaged"
 BEFORE = "raw validation, as reported before"
 OUT_OF_FOLD = "out-of-fold accuracy of its members"
 GAIN = "gain over its members"
+EXCHANGED = "expectation, photos exchanged"
+_EXCHANGES = 20
 
 Cell = tuple[str, str, int]
 """Data set, kind, fold."""
@@ -90,6 +94,21 @@ class Averaged:
     """Mean of its members."""
     gained_variance: float
     """Of the difference, by the number of holdout photos."""
+    exchanged: tuple["Exchanged", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """One half of the holdout told of the other.
+
+    No member has seen either, so that photos of the first, each answered by one member, are as good as out-of-fold
+    ones. Each half tells of the other in turn, so that neither is easier.
+    """
+
+    told: AverageGain
+    holdout: float
+    """Of the other half."""
+    photos: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +167,12 @@ def _replayed(cell: Cell, pool: Sequence[Training], averages: Mapping[Configurat
 
 
 def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches: int) -> Iterator[Told]:
-    """Searches of one cell, each over `trials` trainings drawn without replacement; five reports of each."""
+    """Searches of one cell, each over `trials` trainings drawn without replacement; six reports of each."""
     replayed = cells[cell]
     pool, count = replayed.candidates, replayed.photos
     share = count / replayed.fold_photos
     rng = np.random.default_rng((SEED, trials, cell[2]))
-    for _ in range(searches):
+    for number in range(searches):
         drawn = rng.permutation(len(pool))[:trials]
         winner = min((pool[at] for at in drawn), key=lambda one: one.scaled_log_loss)
         average, told = winner.average, winner.average.told
@@ -168,6 +187,7 @@ def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches:
         ):
             yield _of_accuracy(way, cell, said, holdout, replayed)
         yield _of_gain(cell, average)
+        yield _of_exchange(cell, average, number)
 
 
 def _of_accuracy(way: str, cell: Cell, said: Expectation, holdout: float, replayed: Replayed) -> Told:
@@ -183,6 +203,13 @@ def _of_gain(cell: Cell, average: Averaged) -> Told:
     said, noise = corrected(replace(gain, photos=10**9), 0.0), average.gained_variance
     told = [one - average.members_holdout for one in (said.accuracy, said.low, said.high)]
     return Told(f"{AVERAGE}: {GAIN}", cell, *told, average.holdout - average.members_holdout, noise, noise)
+
+
+def _of_exchange(cell: Cell, average: Averaged, number: int) -> Told:
+    one = average.exchanged[number % _EXCHANGES]
+    said, noise = corrected(one.told, 0.0), one.holdout * (1 - one.holdout) / one.photos
+    way = f"{AVERAGE}: {EXCHANGED}"
+    return Told(way, cell, said.accuracy, said.low, said.high, one.holdout, noise, average.gained_variance)
 
 
 def _candidate(training: Training, samples: Bags, average: Averaged) -> Candidate:
@@ -206,7 +233,28 @@ def _averaged(members: Sequence[Training], prior: Normal) -> Averaged:
         holdout=float(together.mean()),
         members_holdout=float(alone.mean()),
         gained_variance=float((together - alone).var(ddof=1)) / len(labels),
+        exchanged=tuple(
+            _exchanged(unseen, labels, prior, known, others)
+            for number in range(_EXCHANGES // 2)
+            for known, others in permutations(_halves(len(labels), number))
+        ),
     )
+
+
+def _halves(count: int, number: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.random.default_rng((SEED, number)).permutation(count), 2)
+
+
+def _exchanged(
+    unseen: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    prior: Normal,
+    known: NDArray[np.int64],
+    others: NDArray[np.int64],
+) -> Exchanged:
+    said = unseen[np.arange(len(known)) % len(unseen), known]
+    told = average_gain(said, labels[known], unseen[:, others], kept=prior)
+    return Exchanged(told, accuracy(unseen[:, others].mean(axis=0), labels[others]), len(others))
 
 
 def _trained(training: Training) -> Trained:

@@ -137,10 +137,10 @@ def test_parameters_become_columns() -> None:
 def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:
     cells = replays(by_cell(TRAININGS))
     told = list(replay(cells, ("a", "short", 0), 4, searches=3))
-    assert len(told) == 15
+    assert len(told) == 18
     assert {one.cell for one in told} == {("a", "short", 0)}
     ways = list(dict.fromkeys(one.way for one in told))
-    assert [way.partition(":")[0] for way in ways] == ["one model"] * 2 + ["three folds averaged"] * 3
+    assert [way.partition(":")[0] for way in ways] == ["one model"] * 2 + ["three folds averaged"] * 4
     raw = [one.expected for one in told if "raw" in one.way]
     corrected = [one.expected for one in told if one.way == "one model: expectation"]
     assert np.mean(corrected) < np.mean(raw)

@@ -52,8 +52,8 @@ def folder(tmp_path: Path) -> StudyFolder:
     return made
 
 
-def train(study: Study, folder: StudyFolder, seed: int, *, with_evidence: bool = True) -> None:
-    number = study.add_trial({}, CONFIG)
+def train(study: Study, folder: StudyFolder, seed: int, *, with_evidence: bool = True, fold: int | None = None) -> None:
+    number = study.add_trial({}, CONFIG, fold=fold)
     folder.trial(number).mkdir()
     study.start_segment(number, 2)
     for report in climb([0.5], [0.5], [0.5]):
@@ -85,6 +85,12 @@ def test_what_tells_nothing_is_passed_over(folder: StudyFolder) -> None:
         assert expected_winner(folder, study, Path("r"), seed=0) is None, "no trial is complete"
         train(study, folder, 0, with_evidence=False)
         assert expected_winner(folder, study, Path("r"), seed=0) is None, "as in studies that kept no probabilities"
+
+
+def test_trials_that_were_validated_on_folds_tell_nothing_of_the_studys_own_photos(folder: StudyFolder) -> None:
+    with Study.create(folder.root, "study") as study:
+        train(study, folder, 0, fold=1)
+        assert expected_winner(folder, study, Path("r"), seed=0) is None
 
 
 def test_a_study_that_ranks_by_accuracy_tells_none(folder: StudyFolder) -> None:
