@@ -11,7 +11,7 @@ JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-h
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check docs faults kills slow release-check fuzz jax benchmarks clean
+.PHONY: install demo test check docs faults kills slow release-check fuzz jax benchmarks wheelhouse clean
 
 install: $(STAMP)
 
@@ -69,6 +69,10 @@ jax: $(JAX_STAMP)
 # Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# carsearch and everything that it needs as wheels, for machines without a network: dist/wheelhouse/.
+wheelhouse: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir dist/wheelhouse .
 
 clean:
 	rm -rf $(VENV) $(JAX_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,7 +27,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import CarclsError
 from carcls.events import EpochReport, PhaseSeconds
 from carcls.scoring.evidence import Evidence
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.store import Store
 from carcls.store.damage import verify
 from carcls.training.checkpoint import load_state, read_meta, save_state

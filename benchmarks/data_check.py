@@ -23,7 +23,7 @@ from benchmarks.harness import PHOTOS, SHARED, cores, finish, interleaved, judge
 quiet()
 
 from benchmarks.photos import contest_jpegs, contest_rows, write_contest  # noqa: E402 - after `quiet`: albumentations
-from carcls.dataset.table import load_dataset  # noqa: E402 - the same
+from carcls.dataset.loading import load_dataset  # noqa: E402 - the same
 from carcls.photos.duplicates import near_groups  # noqa: E402 - the same
 
 TARGET = 0.8

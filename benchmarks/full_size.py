@@ -22,7 +22,8 @@ from benchmarks.harness import PHOTOS, SHARED, cores, finish, interleaved, judge
 quiet()
 
 from benchmarks.photos import contest_jpegs, contest_rows, write_contest  # noqa: E402 - after `quiet`: albumentations
-from carcls.dataset.table import ImageTable, load_dataset  # noqa: E402 - after `quiet`
+from carcls.dataset.loading import load_dataset  # noqa: E402 - after `quiet`
+from carcls.dataset.table import ImageTable  # noqa: E402 - after `quiet`
 from carcls.input.pixels import pixels, pixels_bytes, resize  # noqa: E402 - after `quiet`
 from carcls.photos.photo import decode_bytes  # noqa: E402 - after `quiet`
 from carcls.splits.split import Split, make_split  # noqa: E402 - after `quiet`

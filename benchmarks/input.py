@@ -20,7 +20,7 @@ from benchmarks import feeding, policies  # noqa: E402 - after `quiet`, or album
 from benchmarks.limit import Limit  # noqa: E402 - after `quiet`
 from benchmarks.photos import contest_jpegs, write_contest  # noqa: E402 - after `quiet`
 from carcls.config import TrainConfig  # noqa: E402 - after `quiet`
-from carcls.dataset.table import load_dataset  # noqa: E402 - after `quiet`
+from carcls.dataset.loading import load_dataset  # noqa: E402 - after `quiet`
 from carcls.input.feeder import Feeder  # noqa: E402 - after `quiet`
 from carcls.input.training_data import TrainingData  # noqa: E402 - after `quiet`
 from carcls.splits.split import make_split  # noqa: E402 - after `quiet`

@@ -12,12 +12,12 @@ Make = Callable[[Space, Mapping[str, Value], int], Policy]
 
 
 def ladder(
-    *, reduction_factor: int, sampler: str = "tpe", stopping: bool = True, first_rung: int = 1, adaptive: bool = False
+    *, reduction_factor: int, sampler: str = "tpe", prunes: bool = True, first_rung: int = 1, adaptive: bool = False
 ) -> Make:
     """As `search.scheduler` and `search.sampler` of an experiment file say."""
 
     def make(space: Space, baseline: Mapping[str, Value], seed: int) -> Policy:
-        rungs = Ladder(reduction_factor, stopping=stopping, first_rung=first_rung - 1, adaptive=adaptive)
+        rungs = Ladder(reduction_factor, prunes=prunes, first_rung=first_rung - 1, adaptive=adaptive)
         return SearchPolicy(space, baseline, rungs, sampler, seed)
 
     return make
@@ -36,6 +36,6 @@ CANDIDATES: Mapping[str, Make] = {
         for factor in (2, 3, 4)
         for first in (2, 3)
     },
-    "to-the-end": ladder(reduction_factor=2, stopping=False),
+    "to-the-end": ladder(reduction_factor=2, prunes=False),
 }
 """The first: what `experiments/*.yaml` use on these photos."""

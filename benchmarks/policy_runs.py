@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import optuna
 
+from benchmarks.formulas import FORMULAS
 from benchmarks.peers.stock_policy import StockSettings, simulate_stock
 from benchmarks.policy_candidates import CANDIDATES
 from benchmarks.policy_statistics import Floats
@@ -20,7 +21,6 @@ from search.experiment.experiment import load
 from search.policy.policy import Proposal
 from search.simulator.blackboxes import Blackbox, RecordedCurves
 from search.simulator.curves import Curve, read_curves
-from search.simulator.formulas import FORMULAS
 from search.simulator.simulate import simulate
 from search.simulator.simulation import Simulation
 

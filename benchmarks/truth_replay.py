@@ -177,7 +177,7 @@ def replay(cells: Mapping[Cell, Replayed], cell: Cell, trials: int, *, searches:
         winner = min((pool[at] for at in drawn), key=lambda one: one.scaled_log_loss)
         average, told = winner.average, winner.average.told
         expected = of_best([pool[at].out_of_bag for at in drawn], count)
-        # As `search.final.expectation.of_folds` corrects it, without views to choose.
+        # As `search.final.expected_accuracy.of_folds` corrects it, without views to choose.
         together = corrected(told, -share * luck(winner.validated, expected))
         for way, said, holdout in (
             (f"{ONE}: expectation", expected, winner.holdout),

@@ -181,7 +181,7 @@ def backbones_with(weight_count: int) -> tuple[tuple[str, float], ...]:
     )
 
 
-AUGMENT_POLICIES = ("none", "light", "medium", "strong")
+AUGMENT_POLICIES = ("none", "light", "medium", "strong", "trivial")
 POLICY_FILE_SUFFIXES = (".yaml", ".yml", ".json")
 """Suffixes of custom augmentation policies, as written by `albumentations.save`."""
 

@@ -7,6 +7,7 @@
     │   └── DamagedStoreError  an artefact in the store was damaged; its next use rebuilds it
     ├── StoreError             the store is off or unusable; callers can compute without it
     ├── FrameworkError         Keras or its backend cannot be loaded
+    ├── DeviceError            a GPU of this machine was granted but cannot be used
     ├── HomeError              the user's home folder is needed but unknown
     ├── WeightsError           weights missing, for another backbone, or incomplete
     │   └── MisfitError        weights that belong to another backbone
@@ -14,7 +15,7 @@
     ├── EvidenceError          an epoch's probabilities are missing or damaged
     ├── DiskFullError          a file could not be written for lack of space; also an OSError
     ├── SubmissionError        a submission that does not match the sample
-    └── TrainingError          a training that cannot continue; a result, not a crash
+    └── TrainingError          a training run that cannot continue; a result, not a crash
         ├── DivergedError      the loss is no longer finite
         └── OutOfMemoryError   the device lacks memory for this configuration
 
@@ -56,6 +57,10 @@ class FrameworkError(CarclsError):
     """Keras or its backend cannot be loaded in this process."""
 
 
+class DeviceError(CarclsError):
+    """A GPU that this process was granted cannot be used: a fault of its machine, not of what it trains."""
+
+
 class HomeError(CarclsError):
     """The user's home folder is needed but unknown."""
 
@@ -85,7 +90,7 @@ class SubmissionError(CarclsError):
 
 
 class TrainingError(CarclsError):
-    """A training that cannot continue: the configuration is infeasible, the program is not broken."""
+    """A training run that cannot continue: the configuration is infeasible, the program is not broken."""
 
 
 class DivergedError(TrainingError):

@@ -1,4 +1,4 @@
-"""What a training reports: plain, frozen values that round-trip through JSON."""
+"""What a training run reports: plain, frozen values that round-trip through JSON."""
 
 import math
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ class EpochReport:
     val_macro_f1: float
     learning_rate: float
     """Of the epoch's last step."""
-    image_size: int
-    """Side in px at which this epoch trained and was validated."""
+    image_size: int | str
+    """Side in px at which this epoch trained and was validated, or `384x512` (height x width)."""
     images_per_s: float
     """Training images over training seconds."""
     trainable_parameters: int
@@ -112,15 +112,11 @@ class EpochReport:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
         """Inverse of `to_json`; also reads older reports. Raises TypeError for a missing or unknown field."""
-        values = _with_new_names(values)
-        return cls(
-            **values
-            | {
-                "seconds": PhaseSeconds(**_with_new_names(values["seconds"])),
-                "notes": tuple(values.get("notes", ())),
-                "store": StoreUse(**values.get("store", {})),
-            }
-        )
+        values = dict(_with_new_names(values))
+        values["seconds"] = PhaseSeconds(**_with_new_names(values["seconds"]))
+        values["notes"] = tuple(values.get("notes", ()))
+        values["store"] = StoreUse(**values.get("store", {}))
+        return cls(**values)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -133,7 +129,8 @@ class EpochReport:
 
 def is_finite(report: EpochReport) -> bool:
     """False for an epoch with a NaN or infinite validation score, which is never chosen."""
-    return all(math.isfinite(part) for part in report.rank)
+    first, second = report.rank
+    return math.isfinite(first) and math.isfinite(second)
 
 
 def best_report(reports: Sequence[EpochReport]) -> EpochReport | None:
@@ -163,4 +160,6 @@ _OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_l
 
 def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
     """Maps field names of older stored reports to the current names."""
+    if _OLD_NAMES.keys().isdisjoint(values):  # almost always; a large study has 100,000 reports
+        return values
     return {_OLD_NAMES.get(name, name): value for name, value in values.items()}

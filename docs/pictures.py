@@ -1,14 +1,15 @@
-"""Draws the README's two pictures by the program's own code: `python docs/pictures.py [STUDY]`.
+"""Draws the README's pictures by the program's own code: `python docs/pictures.py [STUDY]`.
 
-terminal.svg  the live table of a search under way
-report.svg    the curves of the report
+terminal.svg     the live table of a search under way, with scripted values for the space of experiments/demo.yaml
+report.png       the report of STUDY, such as results/demo after `make demo`, in Chromium: what it gets wrong
+report_dark.png  the same, on dark paper: what mattered
 
-Without a study both show scripted values for the space of experiments/demo.yaml. With one, such as results/demo after
-`make demo`, the report's curves are that study's; then say so in the README. Show drawn cars only, never real photos.
+Show drawn cars only, never real photos.
 """
 
 import io
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,16 +18,14 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # called as a script, Python puts docs/ on the path and not the repository
 
 import numpy as np  # noqa: E402 - after the path
+from playwright.sync_api import sync_playwright  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from carcls.events import EpochReport, PhaseSeconds  # noqa: E402
 from search.experiment.experiment import Experiment, load  # noqa: E402
 from search.policy.records import TrialRecord, TrialState  # noqa: E402
-from search.progress.live_table import StatusView  # noqa: E402
+from search.progress.status_view import StatusView  # noqa: E402
 from search.progress.summary import Spent  # noqa: E402
-from search.report import report_data  # noqa: E402
-from search.report.charts import curves_svg  # noqa: E402
-from search.study.study import Study  # noqa: E402
 
 EPOCHS = (0, 3, 5, 6, 8)
 """Epochs of the scripted trials after no, one, two, three and all four stages."""
@@ -99,23 +98,28 @@ def terminal_svg(experiment: Experiment, records: tuple[TrialRecord, ...]) -> st
     return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)  # the fonts that rich names lie on the web
 
 
-def report_svg(experiment: Experiment, records: tuple[TrialRecord, ...]) -> str:
-    """The report's chart of all trials, on white: there `currentColor` has no page to take its colour from."""
-    data = report_data(name=experiment.name, experiment_text="", records=records, validation_photos=None)
-    head, tag_end, rest = curves_svg(data.curves).partition(">")
-    named = head if "xmlns=" in head else f'{head} xmlns="http://www.w3.org/2000/svg"'
-    return f'{named}{tag_end}<rect width="100%" height="100%" fill="white"/>{rest}'
+def report_pictures(study: Path, folder: Path) -> None:
+    """Screenshots of a study's report: the answer with its photos, and the charts, each on light and dark paper."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, scheme, section in (("report", "light", "#mistakes"), ("report_dark", "dark", "#mattered")):
+            page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
+            page.goto((study / "report.html").resolve().as_uri())
+            page.locator(section).scroll_into_view_if_needed()
+            page.evaluate("section => document.querySelector(section).scrollIntoView()", section)
+            page.wait_for_timeout(500)
+            page.screenshot(path=folder / f"{name}.png")
+        browser.close()
 
 
 def main(study: Path | None) -> None:
-    """Writes both pictures."""
+    """Writes the pictures; those of the report only for a given study."""
     experiment = load(ROOT / "experiments" / "demo.yaml")
-    records = scripted(experiment)
-    shown = Study.open(study, read_only=True).records() if study else records
     folder = DOCS / "pictures"
     folder.mkdir(exist_ok=True)
-    (folder / "terminal.svg").write_text(terminal_svg(experiment, records), encoding="utf-8")
-    (folder / "report.svg").write_text(report_svg(experiment, shown), encoding="utf-8")
+    (folder / "terminal.svg").write_text(terminal_svg(experiment, scripted(experiment)), encoding="utf-8")
+    if study is not None:
+        report_pictures(study, folder)
 
 
 if __name__ == "__main__":

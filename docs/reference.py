@@ -1,6 +1,7 @@
-"""Writes the two reference pages from the code: `python docs/reference.py`. A test fails while they are stale.
+"""Writes the reference pages from the code: `python docs/reference.py`. A test fails while they are stale.
 
 cli.md   every command, from typer
+events.schema.json  the lines of `run --json`, with meanings from the docstrings under the fields
 keys.md  every key of an experiment file, from the pydantic schema: type and bounds from the annotation, the meaning
          from the docstring under the field
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -28,6 +29,7 @@ from carcls.config import TrainConfig  # noqa: E402
 from search.cli.app import app  # noqa: E402
 from search.experiment.changes import RESUMABLE, RETRAINABLE  # noqa: E402
 from search.experiment.settings import ExperimentSections  # noqa: E402
+from search.progress.events import Event  # noqa: E402
 
 GENERATED = "<!-- Written by docs/reference.py: change the code, then run `python docs/reference.py`. -->\n\n"
 
@@ -42,7 +44,11 @@ _TYPES: Mapping[object, str] = {bool: "true or false", int: "whole number", floa
 
 def pages() -> dict[str, str]:
     """The text of each generated page, by its name in docs/."""
-    return {"cli.md": GENERATED + _cli_page(), "keys.md": GENERATED + _keys_page()}
+    return {
+        "cli.md": GENERATED + _cli_page(),
+        "keys.md": GENERATED + _keys_page(),
+        "events.schema.json": _events_schema(),
+    }
 
 
 def meanings() -> dict[str, str]:
@@ -87,6 +93,24 @@ def _parameter_row(parameter: Any, context: Any) -> str:
     else:
         default = "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
     return f"| `{_cell(spelled)}` | {_cell(parameter.help or '')} | {default} |"
+
+
+# --- events
+
+
+def _events_schema() -> str:
+    """JSON Schema of an event; fields that do not apply are absent, so only three are required."""
+    schema = TypeAdapter(Event).json_schema()
+    said = _docstrings(Event)
+    fields = {
+        name: {
+            "description": " ".join(said[name].split()) if name in said else "Name of the study.",
+            **{key: value for key, value in form.items() if key not in ("default", "title")},
+        }
+        for name, form in schema["properties"].items()
+    }
+    top = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "carsearch event", "type": "object"}
+    return json.dumps({**top, "properties": fields, "required": ["kind", "study", "time"]}, indent=2) + "\n"
 
 
 # --- keys
@@ -136,7 +160,7 @@ def _fields(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str
             yield from _fields(inner, (*path, name))
 
 
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+def _docstrings(model: type) -> dict[str, str]:
     """The docstring under each field of a class; pydantic reads them only where it is told to, at each start."""
     [body] = ast.parse(inspect.cleandoc("\n" + inspect.getsource(model))).body
     assert isinstance(body, ast.ClassDef)
@@ -164,8 +188,8 @@ def _values(annotation: object, metadata: list[object]) -> str:  # noqa: PLR0911
     if origin is Annotated:
         return _values(parts[0], [*_constraints(parts[1:]), *metadata])
     if origin is types.UnionType or type(None) in parts:
-        [some] = [part for part in parts if part is not type(None)]
-        return f"{_values(some, metadata)}, or null"
+        some = [_values(part, metadata) for part in parts if part is not type(None)]
+        return ", or ".join([*some, "null"] if type(None) in parts else some)
     if origin is Literal:
         return ", ".join(f"`{part}`" for part in parts)
     if origin is tuple:

@@ -4,6 +4,7 @@ SearchError
 ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
 ├── StudyError             a study that is missing, exists already, or is in use
 ├── CurvesError            recorded curves that cannot be read or made
+├── StartError             a folder of photos for which no experiment file can be written
 └── ClusterError           a node or a cluster that cannot run this search
 """
 
@@ -47,3 +48,7 @@ class ClusterError(SearchError):
 
 class CurvesError(SearchError):
     """Recorded curves that cannot be read, or epochs that cannot become some."""
+
+
+class StartError(SearchError):
+    """A folder of photos for which no experiment file can be written, or a file in its place."""

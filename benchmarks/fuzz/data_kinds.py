@@ -16,11 +16,12 @@ from benchmarks.fuzz.kind import Kind, SilentError
 from benchmarks.fuzz.mutations import changed_tree, mutated
 from carcls.archives.unpack import unpack
 from carcls.augment.policy_file import read_policy_file
-from carcls.dataset.table import check_trainable, load_dataset
+from carcls.dataset.loading import check_trainable, load_dataset
 from carcls.errors import DataError
 from carcls.photos.headers import read_header
 from carcls.photos.photo import decode_bytes, preview_bytes
-from carcls.splits.split import make_split, read_split, write_quarantine, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import read_split, write_quarantine, write_split
 from search.experiment.experiment import load
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.yaml"))

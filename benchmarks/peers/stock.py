@@ -21,8 +21,9 @@ from benchmarks.ours import Entry, importable_by_workers
 from benchmarks.peers.stock_trial import train_stock
 from carcls.catalog import BACKBONES
 from carcls.config import TrainConfig
-from carcls.dataset.table import load_dataset
-from carcls.splits.split import make_split, write_split
+from carcls.dataset.loading import load_dataset
+from carcls.splits.split import make_split
+from carcls.splits.split_files import write_split
 
 
 def entry_of(config: TrainConfig, *, stages: int) -> dict[str, Any]:

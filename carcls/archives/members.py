@@ -1,11 +1,10 @@
-"""Lists the files of a zip or tar archive under checked names, or refuses the archive. Writes nothing."""
+"""Lists the files of a zip or tar archive under checked names, or rejects the archive. Writes nothing."""
 
 import lzma
 import re
 import stat
 import struct
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carcls.archives.budget import Budget
 from carcls.archives.entry_names import decode_names, entry_name
+from carcls.archives.member_paths import check_collisions, checked_path
 from carcls.archives.tar import Tar
+from carcls.archives.unpack_budget import Budget
 from carcls.errors import DataError
 from carcls.system.zip_files import check_no_overlap
 
-MAX_NAME_BYTES = 255
-"""Limit of common file systems for one component of a path."""
-MAX_PATH_BYTES = 1024
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Python does not bound the size of unpacked pieces for other methods: 4 KB of bzip2 may become 4 GB."""
 _TAR_HEADER_BYTES = 512
@@ -116,60 +113,6 @@ def _names(entries: list[_Entry], name: str, encoding: str | None, tell: Callabl
     return [entry.name if entry.raw is None else next(found) for entry in entries]
 
 
-def check_collisions(paths: list[str], name: str) -> None:
-    """Raises DataError if two paths are the same file on some file system, or one is a parent folder of another."""
-    spelling: dict[str, str] = {}
-    files: set[str] = set()
-    folders: set[str] = set()
-    for path in paths:
-        parts = path.split("/")
-        for count in range(1, len(parts) + 1):
-            spelled = "/".join(parts[:count])
-            key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", spelled).casefold())
-            other = spelling.setdefault(key, spelled)
-            if other != spelled:
-                raise DataError(
-                    f"{name}: {spelled!r} and {other!r} differ only by case or Unicode form and are the same file on"
-                    " many file systems; rename one and pack the archive again"
-                )
-            if count < len(parts):
-                folders.add(spelled)
-            elif spelled in files:
-                raise DataError(f"{name}: {spelled!r} occurs twice; pack the archive again with only one of them")
-            else:
-                files.add(spelled)
-    both = sorted(files & folders)
-    if both:
-        raise DataError(f"{name}: {both[0]!r} is both a file and a folder; pack the archive again with other names")
-
-
-def checked_path(raw: str, name: str) -> str:
-    """An entry's name as a path that stays inside the target folder. Raises DataError."""
-    parts = [part for part in raw.split("/") if part not in ("", ".")]
-    reason = _why_refused(raw, parts)
-    if reason:
-        raise DataError(f"{name}: refused because of its entry {raw[:200]!r}: {reason}; nothing was unpacked")
-    return "/".join(parts)
-
-
-def _why_refused(raw: str, parts: list[str]) -> str:
-    """Reason to refuse a name; empty if it is valid."""
-    try:
-        sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
-    except UnicodeEncodeError:
-        return "a name that is not valid Unicode"
-    refusals = {
-        "an absolute name, which would leave the folder": raw.startswith("/") or re.match(r"[A-Za-z]:", raw),
-        "a name with '..', which would leave the folder": ".." in parts,
-        "a name with a backslash, which some systems treat as a path separator": "\\" in raw,
-        "a name with control characters": any(unicodedata.category(sign) == "Cc" for sign in raw),
-        "an empty name": not parts,
-        f"a name over {MAX_NAME_BYTES} bytes, or {MAX_PATH_BYTES} with folders": max(sizes, default=0) > MAX_NAME_BYTES
-        or sum(sizes) + len(sizes) > MAX_PATH_BYTES,
-    }
-    return next((reason for reason, applies in refusals.items() if applies), "")
-
-
 def read_contents(archive: Path, name: str, wanted: set[int]) -> Iterator[tuple[int, Read]]:
     """Position and reader of the wanted entries, in the archive's order. Read each one before asking for the next.
 
@@ -250,7 +193,7 @@ def _tar_entries(archive: Path, name: str, budget: Budget) -> Iterator[_Entry]:
 
 def _special(name: str, path: str) -> DataError:
     return DataError(
-        f"{name}: refused because of its entry {path!r}: a link, pipe or device, not a regular file; nothing was"
+        f"{name}: rejected because of its entry {path!r}: a link, pipe or device, not a regular file; nothing was"
         " unpacked. Pack the archive again with regular files"
     )
 

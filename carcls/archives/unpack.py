@@ -15,9 +15,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from carcls.archives.budget import Budget
-from carcls.archives.members import Member, Read, check_collisions, read_contents, read_members
+from carcls.archives.member_paths import check_collisions
+from carcls.archives.members import Member, Read, read_contents, read_members
 from carcls.archives.staged_files import Flush, StagedFiles, sync_filesystem
+from carcls.archives.unpack_budget import Budget
 from carcls.errors import DataError
 
 MAX_TOTAL_BYTES = 256 * 2**30
@@ -68,7 +69,7 @@ def unpack(
     flush: Flush = sync_filesystem,
     encoding: str | None = None,
 ) -> Unpacked:
-    """Unpacks zip and tar archives, and archives inside them, to `root`. See `read_members` for what is refused.
+    """Unpacks zip and tar archives, and archives inside them, to `root`. See `read_members` for what is rejected.
 
     replace: whether to overwrite a file that exists with other content, which is otherwise an error. Everything is
     durable on return, through `flush`. encoding: of names whose encoding an archive does not declare; None guesses one

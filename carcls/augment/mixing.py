@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
-"""Photos uint8 (b, size, size, 3) and their labels float32 (b, classes), each row summing to 1."""
+"""Photos uint8 (b, height, width, 3) and their labels float32 (b, classes), each row summing to 1."""
 
 _WHOLE = 256
 """Denominator of mixup's shares. uint16 holds the sums: 255 * 256 + 128 < 2**16."""

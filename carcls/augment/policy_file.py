@@ -92,7 +92,7 @@ class PolicyFile:
 
 @cache
 def read_policy_file(path: str) -> PolicyFile:
-    """The policy in a .yaml, .yml or .json file, read once per process so that it cannot change during a training.
+    """The policy in a .yaml, .yml or .json file, read once per process so that it cannot change during a training run.
 
     Raises ConfigError naming the file, the transform's position (from 1; `2.1` is the first inside the second), its
     class, and what to do.
@@ -233,7 +233,7 @@ def _check_probability(kind: type, args: Mapping[str, Any], where: str) -> None:
 
 
 def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for a transform's constructor, chosen so that it refuses unknown ones.
+    """Arguments for a transform's constructor, chosen so that it rejects unknown ones.
 
     `A.save` also writes arguments that only base classes accept; `A.load` drops them with a warning.
     """
@@ -241,7 +241,7 @@ def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
     own, *inherited = [set(signature(vars(base)["__init__"]).parameters) for base in owners]
     kept = {name: value for name, value in args.items() if name in own or name not in set().union(*inherited)}
     # With an InitSchema, albumentations only warns of unknown arguments unless `strict` is set; without one, Python
-    # refuses them.
+    # rejects them.
     return {**kept, "strict": True} if "InitSchema" in vars(owners[0]) else kept
 
 

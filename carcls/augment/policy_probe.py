@@ -1,4 +1,4 @@
-"""Checks a policy file in a separate process, so that one that takes minutes or gigabytes per photo can be refused.
+"""Checks a policy file in a separate process, so that one that takes minutes or gigabytes per photo can be rejected.
 
 Also that program: `python -P -m carcls.augment.policy_probe FILE` writes one line of JSON, the reason why the file is
 not a valid policy, or null.

@@ -18,6 +18,7 @@ import carcls.photos.photo  # noqa: F401  # for its cv2.setNumThreads(0), which 
 from carcls.augment.generators import ViewGenerators
 from carcls.augment.policy_file import read_policy_file
 from carcls.augment.policy_probe import check_policy_file
+from carcls.augment.trivial import TrivialAugment
 from carcls.catalog import POLICY_FILE_SUFFIXES
 from carcls.errors import ConfigError
 
@@ -84,11 +85,16 @@ def _noise(*, spread: float, p: float) -> A.MultiplicativeNoise:
     return A.MultiplicativeNoise(multiplier=(1 - spread, 1 + spread), per_channel=True, elementwise=True, p=p)
 
 
+def _trivial() -> list[A.BasicTransform]:
+    return [A.HorizontalFlip(p=0.5), TrivialAugment()]
+
+
 _POLICIES: dict[str, Callable[[], list[A.BasicTransform]]] = {
     "none": list,
     "light": _light,
     "medium": _medium,
     "strong": _strong,
+    "trivial": _trivial,
 }
 
 

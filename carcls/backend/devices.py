@@ -8,25 +8,18 @@ import os
 import platform
 import re
 import weakref
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from importlib.metadata import version
 from typing import Any, cast
 
+from carcls.backend import gpu_memory
+from carcls.backend.compile_cache import CompileCache
 from carcls.backend.framework import keras
+from carcls.backend.gpu_access import VISIBLE, GpuGrant, check_seen, reveal_only
+from carcls.backend.memory_errors import is_out_of_memory
 from carcls.config import Precision
-from carcls.system.nvidia_smi import query_gpus
+from carcls.system.nvidia_smi import gpu_rows, installed_gpus
 
-_RUNTIME_ERRORS = {"XlaRuntimeError", "JaxRuntimeError", "OpError", "InternalError"}
-"""Names of JAX's error classes and of the base classes of TensorFlow's."""
-_OUT_OF_MEMORY_TEXTS = (
-    "resource_exhausted",
-    "out of memory",
-    "oom when allocating",
-    "failed to allocate",
-    "_status_alloc_failed",  # cuDNN and cuBLAS; a NotFoundError if every convolution algorithm failed this way
-    "dst tensor is not initialized",  # a copy to a full GPU
-)
-"""Lower-case parts of messages that mean out of memory. Most do not come as RESOURCE_EXHAUSTED."""
 _DISABLED_REWRITES = (
     "layout_optimizer",
     "constant_folding",
@@ -42,25 +35,51 @@ _DISABLED_REWRITES = (
 )
 """Grappler passes that cost more time on a CPU than they save. Only `remapping` pays off there: it fuses a convolution,
 its bias and its activation into one operation, which saves a sixth of a forward pass."""
-_CONTEXT_MIB = 600
-"""GPU memory per process for CUDA's context and libraries, outside the framework's allocator."""
+_JAX_FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+"""JAX's variable, and its deprecated name."""
+_JAX_DEFAULT_FRACTION = 0.75
+"""JAX's own, for a GPU whose memory is unknown."""
 
 
 def configure(
-    *, threads: int | None, deterministic: bool, gpu_memory_share: float | None, gpu: int | None = None
+    *,
+    threads: int | None,
+    deterministic: bool,
+    gpu_memory_share: float | None,
+    gpu: int | None = None,
+    compiled: CompileCache | None = None,
 ) -> None:
-    """Set this process up for one training. Call before the first Keras operation, once per process.
+    """Set this process up for one training run. Call before the first Keras operation, once per process.
 
     `threads`: CPU threads for operations, or None for the framework's choice. On JAX only 1 has an effect.
     `deterministic`: the same operations give the same bits on the same machine; slower on GPUs.
-    `gpu_memory_share`: this process's share, 0..1, of each visible GPU's total memory, or None for no limit; ignored
-    without a GPU. `gpu`: index of the one visible GPU to use, or None for all. Raises RuntimeError if the framework has
-    already started with other settings.
+    `gpu_memory_share`: the GPUs that this process was granted: a share, 0..1, of one GPU's memory, or a number of whole
+    GPUs; None hides them all. `gpu`: number of the first one among the visible ones, or None if exactly the granted
+    ones are visible. `compiled`: where compiled programs are kept for later processes, or None.
+
+    Raises DeviceError if a granted GPU cannot be used, RuntimeError if the framework has already started with other
+    settings.
     """
+    grant = GpuGrant.of(gpu_memory_share, gpu)
+    if grant is not None or _visible_gpus():
+        reveal_only(os.environ, grant)
+    if compiled is not None:
+        compiled.use(os.environ)
     if keras.backend.backend() == "jax":
-        configure_jax(os.environ, threads, deterministic, gpu_memory_share, gpu)
+        configure_jax(os.environ, threads, deterministic, grant)
+        if grant is not None:
+            _check_jax(grant)
     elif keras.backend.backend() == "tensorflow":
-        _configure_tensorflow(threads, deterministic, gpu_memory_share, gpu)
+        _configure_tensorflow(threads, deterministic, grant)
+
+
+def configure_for_prediction() -> None:
+    """Set this process up to predict on the first visible GPU, of which it takes only the memory that it needs."""
+    if not _visible_gpus():
+        return
+    reveal_only(os.environ, GpuGrant(1, 1.0, 0))
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def fit_input(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framework reads best)
@@ -102,11 +121,6 @@ def policy_for(capability: tuple[int, int] | None) -> str:
     return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True if the error or one of its causes means that the device or the machine ran out of memory."""
-    return any(_says_out_of_memory(link) for link in _chain(error))
-
-
 def describe() -> str:
     """One line for logs: framework and version, then the GPUs or the CPU and its cores."""
     backend = keras.backend.backend()
@@ -117,24 +131,7 @@ def describe() -> str:
     return f"{framework} on {', '.join(gpus)}"
 
 
-def memory_limit_mib(total_mib: int, share: float) -> int:
-    """Limit in MiB for the framework's allocator that keeps the whole process within its share of a GPU.
-
-    Raises ValueError for a share outside (0, 1] or one that is too small.
-    """
-    if not 0.0 < share <= 1.0:
-        raise ValueError(f"gpu_memory_share: {share} is outside (0, 1]")
-    limit = int(total_mib * share) - _CONTEXT_MIB
-    if limit <= 0:
-        raise ValueError(
-            f"gpu_memory_share: {share} of {total_mib} MiB leaves nothing after the {_CONTEXT_MIB} MiB that CUDA needs"
-        )
-    return limit
-
-
-def _configure_tensorflow(
-    threads: int | None, deterministic: bool, gpu_memory_share: float | None, gpu: int | None
-) -> None:
+def _configure_tensorflow(threads: int | None, deterministic: bool, grant: GpuGrant | None) -> None:
     import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
     if threads is not None and threads != tf.config.threading.get_intra_op_parallelism_threads():
@@ -143,33 +140,25 @@ def _configure_tensorflow(
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    if grant is None:
+        if gpus:  # CUDA had started before the variable was set
+            tf.config.set_visible_devices([], "GPU")
         tf.config.optimizer.set_experimental_options(dict.fromkeys(_DISABLED_REWRITES, False) | {"remapping": True})
         return
-    used = gpus if gpu is None else gpus[gpu : gpu + 1]
-    if gpu is not None:
-        tf.config.set_visible_devices(used, "GPU")
-    if gpu_memory_share is None:
-        return
+    check_seen(grant, len(gpus), os.environ, backend="tensorflow")
+    used = gpus[: grant.count]
+    tf.config.set_visible_devices(used, "GPU")
     # Memory growth does not cap anything; a logical device with a limit does.
-    totals_mib = dict(zip(gpus, _gpu_totals_mib(os.environ.get("CUDA_VISIBLE_DEVICES")), strict=True))
-    for one in used:
-        limit = memory_limit_mib(totals_mib[one], gpu_memory_share)
-        tf.config.set_logical_device_configuration(one, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+    cards = gpu_memory.cards_seen(os.environ.get(VISIBLE))
+    for one, limit in zip(used, gpu_memory.limits_mib(cards, grant.count, grant.share), strict=True):
+        if limit is not None:
+            tf.config.set_logical_device_configuration(one, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
 
 
 def configure_jax(
-    environment: MutableMapping[str, str],
-    threads: int | None,
-    deterministic: bool,
-    gpu_memory_share: float | None,
-    gpu: int | None = None,
+    environment: MutableMapping[str, str], threads: int | None, deterministic: bool, grant: GpuGrant | None
 ) -> None:
     """Sets the variables that JAX reads once, when its first operation initialises the device."""
-    if gpu is not None:
-        visible = environment.get("CUDA_VISIBLE_DEVICES")
-        names = [str(gpu)] if visible is None else visible.split(",")[gpu : gpu + 1]
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(name.strip() for name in names)
     flags = environment.get("XLA_FLAGS", "").split()
     if threads == 1:
         flags += ["--xla_cpu_multi_thread_eigen=false"]
@@ -177,18 +166,31 @@ def configure_jax(
         flags += ["--xla_gpu_deterministic_ops=true"]
     if flags:
         environment["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
-    if gpu_memory_share is not None:
-        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{gpu_memory_share:.3f}"
+    if grant is not None:
+        # JAX refuses to start with both names, so the user's is replaced, unless it asks for less.
+        own = [environment.pop(name, "") for name in _JAX_FRACTIONS]
+        cards = [card for card in gpu_memory.cards_seen(environment.get(VISIBLE)) if card is not None]
+        fractions = [gpu_memory.memory_fraction(card, grant.share) for card in cards[: grant.count]]
+        ours = min(fractions, default=_JAX_DEFAULT_FRACTION * grant.share)
+        environment[_JAX_FRACTIONS[0]] = f"{min([ours, *(float(one) for one in own if one)]):.3f}"
 
 
-def _gpu_totals_mib(visible: str | None) -> list[int]:
-    """Total memory of each visible GPU. TensorFlow tells it only after first use, when limits can no longer be set."""
-    # By id, because the program lists every GPU of the machine and the framework only the visible ones.
-    ids: list[str | None] = [*visible.split(",")] if visible else [None]
+def _check_jax(grant: GpuGrant) -> None:
+    """Raises DeviceError if JAX sees too few GPUs. Lack of memory, which a smaller share may cure, raises as it is."""
+    import jax  # noqa: PLC0415 (only where it is the backend)
+
     try:
-        return [int(row.split()[0]) for gpu in ids for row in query_gpus("memory.total", gpu=gpu)]
-    except FileNotFoundError as error:
-        raise RuntimeError(f"gpu_memory_share: {error}, so a GPU's total memory is unknown") from error
+        seen, why = len(jax.local_devices(backend="gpu")), ""
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        seen, why = 0, str(error).strip().splitlines()[0]
+    check_seen(grant, seen, os.environ, backend="jax", why=why)
+
+
+def _visible_gpus() -> bool:
+    """Whether this process may use a GPU."""
+    return os.environ.get(VISIBLE) not in ("", "-1") and bool(installed_gpus() or gpu_rows("name"))
 
 
 def _compute_capability() -> tuple[int, int] | None:
@@ -219,26 +221,3 @@ def _jax_gpus() -> list[Any]:
     import jax  # noqa: PLC0415 (only where it is the backend)
 
     return [device for device in jax.local_devices() if device.platform == "gpu"]
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, its cause, the cause's cause, and so on."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def _says_out_of_memory(error: BaseException) -> bool:
-    """Decides by class name and text, so that neither TensorFlow nor JAX has to be imported."""
-    text = str(error)
-    if isinstance(error, MemoryError):
-        return True
-    if "No space left on device" in text:  # a full disk is RESOURCE_EXHAUSTED too, and a smaller batch does not help
-        return False
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if "ResourceExhaustedError" in names:
-        return True
-    return bool(names & _RUNTIME_ERRORS) and any(words in text.lower() for words in _OUT_OF_MEMORY_TEXTS)

@@ -16,7 +16,7 @@ def from_class_folders(found: DataFolder) -> Candidates:
     """Every file in a class folder that may be a photo. Its id is its path, its class the folder's name.
 
     Folder names that differ only in Unicode form or spaces are one class, as are a class's training and validation
-    folders. Everything else is refused with a reason, apart from hidden and system files, which are ignored.
+    folders. Everything else is rejected with a reason, apart from hidden and system files, which are ignored.
     """
     rows: list[Row] = []
     refused: list[Refused] = []

@@ -28,6 +28,10 @@ class Row:
     """POSIX, relative to the data folder."""
     source: str = ""
     """Name of the CSV file."""
+    group: str = ""
+    """Of the user's own column; empty for a photo of its own."""
+    part: str = ""
+    """Part of the user's own split, or empty without one."""
 
     @property
     def where(self) -> str:

@@ -9,6 +9,7 @@ from carcls.dataset.csv_rows import CsvFile, Refused, Row, contest_rows, path_ro
 from carcls.dataset.layouts import CONTEST_COLUMNS, TRAIN_FOLDER, DataFolder, LayoutKind, find_test_folder
 from carcls.dataset.lookup import PhotoLookup
 from carcls.dataset.names import normalized_name, path_key
+from carcls.dataset.own_columns import with_own_columns
 from carcls.dataset.tree import join
 from carcls.dataset.unread_tables import labels_lookup, with_unread_tables
 
@@ -24,13 +25,14 @@ def labelled_candidates(found: DataFolder) -> Candidates:
     table = read_csv(found.labels)
     if found.kind is LayoutKind.CONTEST:
         return _from_contest(found, table)
-    rows, refused = path_rows(table, path_and_label_columns(table, found.layout), "")
+    read = path_rows(table, path_and_label_columns(table, found.layout), "")
+    rows, refused = with_own_columns(table, *read, found.layout)
     classes = {row.category: table.path.name for row in rows}
     return _of_rows(found, (rows, refused), classes, lookup=labels_lookup(found))
 
 
 def _from_contest(found: DataFolder, table: CsvFile) -> Candidates:
-    rows, refused = contest_rows(table, CONTEST_COLUMNS, TRAIN_FOLDER)
+    rows, refused = with_own_columns(table, *contest_rows(table, CONTEST_COLUMNS, TRAIN_FOLDER), found.layout)
     folders = [join(TRAIN_FOLDER, name) for name in found.tree.folders(TRAIN_FOLDER)]
     classes = {row.category: join(TRAIN_FOLDER, row.category) for row in rows}
     classes |= {

@@ -42,6 +42,10 @@ class Layout:
     """Sample submission: which of these photos to predict, and in what order."""
     extension: str | None = None
     """Suffix, such as `.jpg`, that CSV files omit, or None for the one that matches a file."""
+    group_column: str | None = None
+    """Column whose equal values name photos that stay together, such as those of one car; None for no groups."""
+    split_column: str | None = None
+    """Column of the user's own split, or None to draw one."""
     nested: bool = False
     """Whether every folder of photos at any depth is a class, named after its path, such as `Audi/A4`."""
 
@@ -88,15 +92,23 @@ def find_layout(root: Path, layout: Layout) -> DataFolder:
         if tables[0].casefold() == TRAIN_CSV and _is_contest(labels, layout):
             return DataFolder(LayoutKind.CONTEST, root, tree, labels, TRAIN_FOLDER, layout)
         return DataFolder(LayoutKind.CSV, root, tree, labels, "", layout, _validation_folder(root))
-    if layout.path_column or layout.label_column:
-        raise DataError(
-            f"{root}: data.path_column and data.label_column are columns of a CSV file, but there is no {TRAIN_CSV} or"
-            f" {LABELS_CSV}; set data.labels"
-        )
+    _check_no_columns(root, layout)
     classes = _class_folders(root, tree, layout)
     return DataFolder(
         LayoutKind.FOLDERS, root, tree, None, classes, layout, _validation_folder(root) if classes else ""
     )
+
+
+def _check_no_columns(root: Path, layout: Layout) -> None:
+    """Raises DataError if the user names columns although there is no CSV file."""
+    keys = ("path_column", "label_column", "group_column", "split_column")
+    named = [f"data.{key}" for key in keys if getattr(layout, key)]
+    if named:
+        are = "are columns" if len(named) > 1 else "is a column"
+        raise DataError(
+            f"{root}: {' and '.join(named)} {are} of a CSV file, but there is no {TRAIN_CSV} or {LABELS_CSV}; set"
+            " data.labels"
+        )
 
 
 def _is_contest(labels: Path, layout: Layout) -> bool:

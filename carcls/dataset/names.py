@@ -29,7 +29,7 @@ _JUNK = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadi
 def natural_key(name: str) -> NaturalKey:
     """Sort key that puts `9.jpg` before `10.jpg`. Different names have different keys."""
     parts = _NUMBER.split(name)  # text and digits alternate, text first
-    # Digits are compared by length, then as text: int() refuses numbers of thousands of digits.
+    # Digits are compared by length, then as text: int() rejects numbers of thousands of digits.
     digits = [(len(part.lstrip("0")), part.lstrip("0")) if turn % 2 else (0, part) for turn, part in enumerate(parts)]
     return digits, name
 

@@ -1,4 +1,4 @@
-"""CSV files next to class folders that no setting names: reported, and refused if they contradict the folders."""
+"""CSV files next to class folders that no setting names: reported, and rejected if they contradict the folders."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ def labels_lookup(found: DataFolder) -> PhotoLookup:
 
 
 def with_unread_tables(found: DataFolder, candidates: Candidates) -> Candidates:
-    """Adds each unread CSV file to the refused entries. Raises DataError if one contradicts the class folders."""
+    """Adds each unread CSV file to the rejected entries. Raises DataError if one contradicts the class folders."""
     names = unread_csv_files(found.tree)
     for name in names:
         _check_table(found, name, candidates.rows)
-    told = tuple((stray_row(name), UNREAD_TABLE) for name in names)
-    return replace(candidates, refused=(*candidates.refused, *told))
+    unread = tuple((stray_row(name), UNREAD_TABLE) for name in names)
+    return replace(candidates, refused=(*candidates.refused, *unread))
 
 
 def _check_table(found: DataFolder, name: str, rows: Iterable[Row]) -> None:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import keras
 
+from carcls.frames import Frame, Size, frame_of, size_name
 from carcls.models.classifier import HEAD_POOL, Classifier, fresh_layer_names
+
+_SAME_SHAPE = 1.02
+"""Most that aspect ratios of one shape may differ by, since scaled sides are rounded."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +22,27 @@ class Member:
     """One classifier of an ensemble."""
 
     classifier: Classifier
-    size_px: int
-    """Side in px of its training photos and of its model's inputs."""
+    size_px: Size
+    """Of its training photos and of its model's inputs."""
 
 
 def averaged(members: Sequence[Member]) -> keras.Model:
-    """A model from pixels 0..255 (b, S, S, 3) to float32 softmax (b, classes): the mean of the members' outputs.
+    """A model from pixels 0..255 (b, H, W, 3) to float32 softmax (b, classes): the mean of the members' outputs.
 
-    S is the largest of the members' sizes; pixels for the others are resized inside the graph, see `_resized`. A trunk
+    H and W are those of `largest_size`; pixels for the others are resized inside the graph, see `_resized`. A trunk
     (backbone and pooling) that is bit-equal in several members, as in frozen trainings, is computed once. For a single
     member, returns its own model. The model shares the members' variables and is not compiled. It consists only of
     Keras layers, with the same names in every process, so plain Keras can load it.
 
-    Raises ValueError if there are no members, if they differ in the number of classes, or if a model's input does not
-    have its member's size.
+    Raises ValueError if there are no members, if they differ in the number of classes or in how photos fit, or if a
+    model's input does not have its member's size.
     """
     _check(members)
     if len(members) == 1:
         return members[0].classifier.model
-    size_px = max(member.size_px for member in members)
+    size_px = largest_size(members)
     with fresh_layer_names():
-        pixels = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
+        pixels = keras.Input(frame_of(size_px).shape, dtype="float32", name="pixels")
         at_size = {size_px: pixels}
         features: dict[str, keras.KerasTensor] = {}
         outputs = []
@@ -56,8 +60,13 @@ def averaged(members: Sequence[Member]) -> keras.Model:
         return keras.Model(pixels, mean, name="averaged")
 
 
-def _resized(pixels: keras.KerasTensor, size_px: int) -> keras.KerasTensor:
-    """Float pixels (b, S, S, 3) -> (b, size_px, size_px, 3), size_px < S.
+def largest_size(members: Sequence[Member]) -> Size:
+    """The largest of the members' sizes by area, to which photos are decoded."""
+    return max((member.size_px for member in members), key=lambda size: frame_of(size).area)
+
+
+def _resized(pixels: keras.KerasTensor, size_px: Size) -> keras.KerasTensor:
+    """Float pixels (b, H, W, 3) -> the smaller size.
 
     Bilinear, without antialiasing. Compared with photos decoded at the smaller size (MobileNetV2-1.0 with a linear head
     fitted to 361 photos of cars10, 361 others predicted), total variation distance and share of equal labels are:
@@ -66,12 +75,12 @@ def _resized(pixels: keras.KerasTensor, size_px: int) -> keras.KerasTensor:
     0.040, 0.045, 0.040, but TensorFlow has no XLA kernel for it, nor for Lanczos, so prediction would fail on a GPU.
     """
     resizing = keras.layers.Resizing(
-        size_px,
-        size_px,
+        frame_of(size_px).height,
+        frame_of(size_px).width,
         interpolation="bilinear",
         data_format="channels_last",
         dtype="float32",
-        name=f"resized_{size_px}",
+        name=f"resized_{size_name(size_px)}",
     )
     return resizing(pixels)
 
@@ -81,7 +90,7 @@ def _trunk_identity(member: Member) -> str:
     classifier = member.classifier
     pooling = classifier.model.get_layer(HEAD_POOL)
     layers = [(type(layer).__name__, layer.dtype_policy.name) for layer in (*classifier.backbone.layers, pooling)]
-    digest = hashlib.blake2b(repr((classifier.backbone_name, member.size_px, layers)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((classifier.backbone_name, str(member.size_px), layers)).encode(), digest_size=16)
     for weight in classifier.backbone.weights:
         values = keras.ops.convert_to_numpy(weight.value)
         digest.update(repr((values.shape, values.dtype.str)).encode())
@@ -93,11 +102,23 @@ def _check(members: Sequence[Member]) -> None:
     if not members:
         raise ValueError("members: none to average; expected at least one")
     class_count = members[0].classifier.model.output_shape[-1]
+    frames = [frame_of(member.size_px) for member in members]
+    if len({frame.fit for frame in frames}) > 1 or (frames[0].fit != "stretch" and not _alike(frames)):
+        raise ValueError(
+            f"members: photos fit them in different ways ({', '.join(f'{one} {one.fit}' for one in frames)}); expected"
+            " one fit, and one shape unless photos are stretched"
+        )
     for number, member in enumerate(members):
         model = member.classifier.model
-        expected = ((None, member.size_px, member.size_px, 3), (None, class_count))
+        expected = ((None, *frame_of(member.size_px).shape), (None, class_count))
         if (model.input_shape, model.output_shape) != expected:
             raise ValueError(
                 f"members[{number}]: its model maps {model.input_shape} to {model.output_shape}; expected"
                 f" {expected[0]} to {expected[1]}, from its size and the first member's classes"
             )
+
+
+def _alike(frames: Sequence[Frame]) -> bool:
+    """True if all have the same shape, up to rounding of their sides."""
+    aspects = [frame.width / frame.height for frame in frames]
+    return max(aspects) <= _SAME_SHAPE * min(aspects)

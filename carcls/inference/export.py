@@ -6,7 +6,7 @@ loads with plain `keras.saving.load_model` in safe mode, without carsearch.
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carcls.backend.framework import keras
 from carcls.config import TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
+from carcls.frames import Fit, Size, frame_of, named_size, size_name
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
-from carcls.input.pixels import decode
+from carcls.input.pixels import decode, pixels_bytes, resize
 from carcls.models.classifier import Classifier
 from carcls.system.atomic import published
 
@@ -29,7 +30,10 @@ _BATCH_BYTES = 64 * 2**20
 """Pixel data per batch. Batches have fewer photos if these are larger than 800 px."""
 _MAX_SIZE_PX = 8192
 """The largest image_size at the largest image_scale."""
+_SIZE_NAME = r"^[1-9]\d{0,3}x[1-9]\d{0,3}$"
 _MAX_CLASSES = 2**16
+_IMAGE = Path("image")
+"""Stands for the path of a photo that was given as pixels."""
 _MAX_NAME_LETTERS = 1000
 
 
@@ -44,7 +48,12 @@ class Card(BaseModel):
         Field(min_length=1, max_length=_MAX_CLASSES),
     ]
     """In the order of the model's outputs."""
-    size_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)]
+    size_px: (
+        Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)] | Annotated[str, Field(pattern=r"^[1-9]\d{0,3}x[1-9]\d{0,3}$")]
+    )
+    """Side of the model's input, or `384x512` (height x width)."""
+    fit: Fit = "stretch"
+    """How photos fill the input."""
     tta_views: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(VIEWS))]
     config: dict[str, Any]
     """The training's configuration, for information only. Plain values, so that files survive changes of the schema."""
@@ -53,6 +62,14 @@ class Card(BaseModel):
     """Number of trainings whose probabilities the model averages."""
     carsearch: str
     """Version that wrote the file."""
+
+    @property
+    def size(self) -> Size:
+        """Of the model's input, to which photos are decoded."""
+        size = named_size(self.size_px, self.fit)
+        if size is None:  # the pattern of the field excludes it
+            raise ValueError(f"not a size: {self.size_px!r}")
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +80,20 @@ class Prediction:
     label: str | None
     probability: float | None
     error: str | None
+    probabilities: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """(classes,) of every class, in the card's order; None with an error."""
+
+    def ranked(self, class_names: Sequence[str]) -> list[tuple[str, float]]:
+        """Every class with its probability, the most likely first; empty with an error."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, kind="stable")
+        return [(class_names[index], float(self.probabilities[index])) for index in order]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A loaded model, pixels 0..255 (b, size_px, size_px, 3) -> softmax (b, classes), and its card."""
+    """A loaded model, pixels 0..255 (b, height, width, 3) -> softmax (b, classes), and its card."""
 
     model: keras.Model
     card: Card
@@ -77,22 +103,32 @@ class ExportedModel:
 
         A file that cannot be read or decoded yields a Prediction with an error. Memory holds the pixels of one batch.
         """
-        batch_size = max(1, min(batch_size, len(paths), _BATCH_BYTES // (3 * self.card.size_px**2)))
+        return self.predict_photos(paths, batch_size=batch_size)
+
+    def predict_photos(
+        self, photos: Sequence[Path | NDArray[np.uint8]], *, batch_size: int = BATCH_SIZE
+    ) -> list[Prediction]:
+        """The same for files and RGB images (height, width, 3) uint8, whose predictions have no path but `image`.
+
+        Raises ValueError for an image of another form.
+        """
+        batch_size = max(1, min(batch_size, len(photos), _BATCH_BYTES // pixels_bytes(1, self.card.size)))
         predictions: list[Prediction] = []
-        for start in range(0, len(paths), batch_size):
-            predictions += self._predict(paths[start : start + batch_size], batch_size)
+        for start in range(0, len(photos), batch_size):
+            predictions += self._predict(photos[start : start + batch_size], batch_size)
         return predictions
 
-    def _predict(self, paths: Sequence[Path], batch_size: int) -> list[Prediction]:
-        size = self.card.size_px
+    def _predict(self, asked: Sequence[Path | NDArray[np.uint8]], batch_size: int) -> list[Prediction]:
+        size = self.card.size
         # Failed photos and the padding of the last batch stay black, so that the model is traced for one shape only.
-        photos = np.zeros((batch_size, size, size, 3), np.uint8)
+        photos = np.zeros((batch_size, *frame_of(size).shape), np.uint8)
         errors: dict[int, str] = {}
-        for row, path in enumerate(paths):
+        for row, photo in enumerate(asked):
             try:
-                photos[row] = decode(path, size)
+                photos[row] = decode(photo, size) if isinstance(photo, Path) else resize(_checked_image(photo), size)
             except DataError as error:
                 errors[row] = str(error)
+        paths = [photo if isinstance(photo, Path) else _IMAGE for photo in asked]
         if len(errors) == len(paths):
             return [Prediction(path, None, None, errors[row]) for row, path in enumerate(paths)]
         views = self.card.tta_views
@@ -104,7 +140,14 @@ class ExportedModel:
         if error is not None:
             return Prediction(path, None, None, error)
         best = int(np.argmax(probabilities))
-        return Prediction(path, self.card.class_names[best], float(probabilities[best]), None)
+        return Prediction(path, self.card.class_names[best], float(probabilities[best]), None, probabilities)
+
+
+def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    dtype, shape = getattr(image, "dtype", type(image).__name__), list(getattr(image, "shape", ()))
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ValueError(f"expected an RGB image (height, width, 3) of uint8, found {dtype} of shape {tuple(shape)}")
+    return np.ascontiguousarray(image)
 
 
 def export_model(
@@ -113,7 +156,7 @@ def export_model(
     *,
     class_names: Sequence[str],
     config: TrainConfig,
-    size_px: int,
+    size_px: Size,
     tta_views: Sequence[str],
     scores: Mapping[str, float] | None = None,
     members: int = 1,
@@ -128,7 +171,8 @@ def export_model(
     check_views(tta_views)
     card = Card(
         class_names=tuple(class_names),
-        size_px=size_px,
+        size_px=size_name(size_px),
+        fit=frame_of(size_px).fit,
         tta_views=tuple(tta_views),
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),
@@ -156,11 +200,11 @@ def load_model(path: Path) -> ExportedModel:
         card = Card.model_validate_json(file.card)
         check_views(card.tta_views)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
-        raise CheckpointError(f"{path}: {CARD} cannot be used: {told}; written by a newer carsearch?") from error
+        problems = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()[:3])
+        raise CheckpointError(f"{path}: {CARD} cannot be used: {problems}; written by a newer carsearch?") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {CARD} cannot be used: {error}; written by a newer carsearch?") from error
-    model = file.model(size_px=card.size_px)
+    model = file.model(size_px=card.size)
     _check_fit(path, model, card)
     return ExportedModel(model, card)
 
@@ -171,7 +215,7 @@ def _check_suffix(path: Path) -> None:
 
 
 def _check_fit(path: Path, model: keras.Model, card: Card) -> None:
-    expected = ((None, card.size_px, card.size_px, 3), (None, len(card.class_names)))
+    expected = ((None, *frame_of(card.size).shape), (None, len(card.class_names)))
     found = (model.input_shape, model.output_shape)
     if found != expected:
         raise CheckpointError(f"{path}: model and card differ: the card has shapes {expected}, the model has {found}")

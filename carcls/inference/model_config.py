@@ -2,7 +2,7 @@
 
 Keras instantiates whatever a configuration names. Even in safe mode that includes nearly all of its own functions and
 classes, some of which read files, download, or change global settings. Here everything that is not in these tables is
-refused. A backbone with a new kind of layer needs a new row.
+rejected. A backbone with a new kind of layer needs a new row.
 """
 
 import json

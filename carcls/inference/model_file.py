@@ -16,9 +16,10 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import initialize_all_variables
 
 from carcls.errors import CheckpointError
+from carcls.frames import Size, frame_of
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError
-from carcls.models.hdf5 import plain_hdf5
+from carcls.system.hdf5 import plain_hdf5
 from carcls.system.zip_files import opened_zip
 
 CARD = "carsearch.json"
@@ -78,10 +79,10 @@ class ModelFile:
         if torn is not None:
             raise CheckpointError(f"{self._path}: {torn} is damaged; export or copy the file again")
 
-    def model(self, *, size_px: int) -> keras.Model:
+    def model(self, *, size_px: Size) -> keras.Model:
         """The uncompiled model, after checking that its configuration is one that `export_model` writes.
 
-        size_px: side of the photos, which limits the size of layers' outputs. Raises CheckpointError.
+        size_px: of the photos, which limits the size of layers' outputs. Raises CheckpointError.
         """
         try:
             return self._loaded(size_px)
@@ -95,7 +96,7 @@ class ModelFile:
                 f"{self._path}: not a model that Keras can load: {_brief(error)}; export it again"
             ) from error
 
-    def _loaded(self, size_px: int) -> keras.Model:
+    def _loaded(self, size_px: Size) -> keras.Model:
         held, config = self._count_weights(), checked_config(self._config)
         with _deferred_values():
             # Layers are created without allocating values, so that the size can be checked first.
@@ -104,7 +105,7 @@ class ModelFile:
             wanted = sum(math.prod(variable.shape) for variable in model.weights)
             if wanted > held:
                 raise ForeignConfigError(f"its layers have {wanted:,} weights, but the file has {held:,}")
-            _check_outputs(model, max(_FREE_OUTPUTS, _MAX_OUTPUTS * size_px**2))
+            _check_outputs(model, max(_FREE_OUTPUTS, _MAX_OUTPUTS * frame_of(size_px).area))
             initialize_all_variables()
         model.load_weights(self._path)
         return model

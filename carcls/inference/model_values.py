@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 class ForeignConfigError(ValueError):
-    """A part of a configuration is refused; the message says which and why."""
+    """A part of a configuration is rejected; the message says which and why."""
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:
@@ -165,4 +165,4 @@ SETTINGS: dict[str, Callable[[object, str], None]] = {
     **dict.fromkeys(("mean", "variance"), check_numbers),
     **dict.fromkeys(("renorm_clipping", "quantization_config"), check_null),
 }
-"""Setting of a layer -> its check. Keras itself refuses settings that a layer does not have."""
+"""Setting of a layer -> its check. Keras itself rejects settings that a layer does not have."""

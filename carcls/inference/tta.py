@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 Pixels = NDArray[np.uint8]
-"""(n, side, side, 3) RGB, 0..255."""
+"""(n, height, width, 3) RGB, 0..255."""
 ByView = Mapping[str, NDArray[np.floating]]
 """Of each view: probabilities (n, classes) of the same photos in the same order."""
 
@@ -34,12 +34,12 @@ def _flip(pixels: Pixels) -> Pixels:
 
 
 def _zoom(pixels: Pixels) -> Pixels:
-    side = pixels.shape[1]
-    margin = max(1, round(side * (1.0 - ZOOM_KEEPS) / 2))
+    height, width = pixels.shape[1:3]
+    top, left = (max(1, round(side * (1.0 - ZOOM_KEEPS) / 2)) for side in (height, width))
     zoomed = np.empty(pixels.shape, np.uint8)
     for photo, target in zip(pixels, zoomed, strict=True):
-        centre = np.ascontiguousarray(photo[margin : side - margin, margin : side - margin])
-        cv2.resize(centre, (side, side), dst=target, interpolation=cv2.INTER_LINEAR)
+        centre = np.ascontiguousarray(photo[top : height - top, left : width - left])
+        cv2.resize(centre, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
     return zoomed
 
 
@@ -67,8 +67,8 @@ VIEWS: Mapping[str, Callable[[Pixels], Pixels]] = MappingProxyType(
         "darker": lambda pixels: _brighten(pixels, 1.0 / BRIGHTNESS),
     }
 )
-"""Batches (n, side, side, 3) uint8 -> the same shape and dtype; none writes to its argument. Nothing turns a photo by
-90 degrees: no car stands so, and averaging such views costs most of the accuracy."""
+"""Batches (n, height, width, 3) uint8 -> the same shape and dtype; none writes to its argument. Nothing turns a photo
+by 90 degrees: no car stands so, and averaging such views costs most of the accuracy."""
 
 
 def check_views(names: Sequence[str]) -> None:
@@ -85,8 +85,9 @@ def check_views(names: Sequence[str]) -> None:
 def predict_view(model: "keras.Model", pixels: StoredPixels, view: str, *, batch_size: int) -> NDArray[np.float32]:
     """Probabilities (n, classes) float32 of one view of all photos.
 
-    `pixels` (n, side, side, 3) may be a read-only memory map larger than memory: it is read in slices of `batch_size`.
-    The last slice is filled up, so that the model is traced for one shape only. Raises ConfigError for an unknown view.
+    `pixels` (n, height, width, 3) may be a read-only memory map larger than memory: it is read in slices of
+    `batch_size`. The last slice is filled up, so that the model is traced for one shape only. Raises ConfigError for an
+    unknown view.
     """
     check_views([view])
     transform = VIEWS[view]

@@ -55,13 +55,13 @@ def choose_views(
 ) -> TtaChoice:
     """The views with the highest expected gain, or `plain` alone where none is expected to gain; pure.
 
-    A set of views with a prior is judged by the posterior mean of its gain, see `RecordedViews.best`: the prior
+    A set of views with a prior is compared by the posterior mean of its gain, see `RecordedViews.best`: the prior
     from recorded models, updated with paired differences on these photos. Uncertainty counts in both directions.
 
     A view without a prior is added, greedily by log-loss, only on the evidence of these photos. Views look best on the
     photos that chose them, so the views chosen on four fifths of the photos are scored on the last fifth, in turn. They
     are kept when the whole `confidence` interval of the log-loss that they save (paired bootstrap, Efron 1979, 2000
-    resamples) lies above 0 and cross-fitted accuracy is no lower. What is judged is the way of choosing, with a fifth
+    resamples) lies above 0 and cross-fitted accuracy is no lower. The way of choosing is tested, with a fifth
     fewer photos than the final choice has, which errs towards refusal; the parts share photos, which makes the interval
     a little too narrow.
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.augment.erasing import erase
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import write_view
 from carcls.config import TrainConfig
@@ -81,7 +82,7 @@ class EpochPlan:
     """The photos of one epoch with their order and views. `batch` is pure and thread-safe."""
 
     pixels: Pixels
-    """(n, size, size, 3), read-only."""
+    """(n, height, width, 3), read-only."""
     labels: NDArray[np.int64]
     """(n,)"""
     order: NDArray[np.int64]
@@ -93,8 +94,10 @@ class EpochPlan:
     policy: str
     view_seed: int
     mixing: Mixing
+    erase: float = 0.0
+    """Probability of random erasing, see `erasing.erase`."""
     cached: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
-    """Precomputed views of all photos by number, each (n, size, size, 3). Other views are computed."""
+    """Precomputed views of all photos by number, each (n, height, width, 3). Other views are computed."""
 
     @property
     def batch_count(self) -> int:
@@ -102,9 +105,9 @@ class EpochPlan:
         return batch_count(len(self.order), self.batch_size)
 
     def batch(self, number: int, out: NDArray[np.uint8] | None = None) -> Batch:
-        """Photos uint8 (b, size, size, 3) and labels float32 (b, class_count), which are one-hot unless mixed.
+        """Photos uint8 (b, height, width, 3) and labels float32 (b, class_count), which are one-hot unless mixed.
 
-        out: buffer for the photos, uint8 (batch_size, size, size, 3) in C order, or None to allocate one.
+        out: buffer for the photos, uint8 (batch_size, height, width, 3) in C order, or None to allocate one.
         """
         places = batch_slice(number, photos=len(self.order), batch_size=self.batch_size)
         photos = self.order[places]
@@ -118,10 +121,16 @@ class EpochPlan:
         return seen, y
 
     def _render(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
-        """Writes photos (b,) in views (b,) to x, uint8 (b, size, size, 3)."""
+        """Writes photos (b,) in views (b,) to x, uint8 (b, height, width, 3)."""
         if self.policy == "none":
             x[:] = self.pixels[photos]
-            return
+        else:
+            self._render_views(x, photos, views)
+        if self.erase:
+            for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
+                erase(row, self.erase, seed=self.view_seed, view=view, index=photo)
+
+    def _render_views(self, x: NDArray[np.uint8], photos: NDArray[np.int64], views: NDArray[np.int64]) -> None:
         for row, photo, view in zip(x, photos.tolist(), views.tolist(), strict=True):
             if view in self.cached:
                 row[:] = self.cached[view][photo]

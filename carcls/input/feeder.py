@@ -41,7 +41,7 @@ def uses_worker_processes(config: TrainConfig, *, cores: int) -> bool:
 
 
 class Feeder:
-    """The worker processes of one training. They start with the first plan that needs them and end with `close`.
+    """The worker processes of one training run. They start with the first plan that needs them and end with `close`.
 
     `batch` is thread-safe. Values do not depend on the number of processes or on their fate: if one is killed, this
     process does its share from then on and logs one warning. Shared memory is allocated on first use: `batches_held`
@@ -51,8 +51,10 @@ class Feeder:
     def __init__(self, config: TrainConfig, *, cores: int, batch_server: BatchWorkerServer | None) -> None:
         """cores: number of the training's cores. batch_server: source of workers; None starts one if needed."""
         self._processes = cores if uses_worker_processes(config, cores=cores) else 0
-        largest_px = max(config.stage_image_size(stage) for stage in range(len(config.stages)))
-        self._batch_bytes = config.batch_size * pixels_bytes(1, largest_px)
+        self._batch_bytes = max(
+            config.stage_batch_size(stage) * pixels_bytes(1, config.stage_size(stage))
+            for stage in range(len(config.stages))
+        )
         self._given = batch_server
         self._own: BatchWorkerServer | None = None
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 class PixelSource(Protocol):
-    """uint8 (n, size, size, 3), indexed by photo."""
+    """uint8 (n, height, width, 3), indexed by photo."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, size, size, 3)"""
+        """(n, height, width, 3)"""
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """(size, size, 3) for an integer, (k, size, size, 3) for k integers."""
+        """(height, width, 3) for an integer, (k, height, width, 3) for k integers."""
 
 
 class PixelRows:
@@ -39,7 +39,7 @@ class PixelRows:
         return len(self._rows)
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """(size, size, 3) for an integer, (k, size, size, 3) for a slice or k integers.
+        """(height, width, 3) for an integer, (k, height, width, 3) for a slice or k integers.
 
         Raises IndexError, and DataError for a photo that must be decoded and cannot be.
         """

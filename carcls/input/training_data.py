@@ -1,4 +1,4 @@
-"""The data of a training: one split and the pixels of its parts at any size."""
+"""The data of a training run: one split and the pixels of its parts at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
+from carcls.frames import Size
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.pixel_rows import PixelRows
 from carcls.input.pixels import Pixels, pixels, pixels_key, try_pixels
@@ -41,7 +42,7 @@ class TrainingData:
     view_seed: int
     """The study's view seed, equal for all trials so that they can share views."""
     processes: int = 1
-    """Cores of the training: number of photos decoded, and of batches prepared, in parallel."""
+    """Cores of the training run: number of photos decoded, and of batches prepared, in parallel."""
     batch_server: BatchWorkerServer | None = None
     """Source of processes that prepare batches, or None to start one if needed."""
     shared: tuple[ImageTable, ...] = ()
@@ -55,25 +56,25 @@ class TrainingData:
             raise DataError("this split has no holdout: set data.holdout.fraction in a new study")
         return table
 
-    def pixels_key(self, part: Part, size_px: int) -> dict[str, Json]:
+    def pixels_key(self, part: Part, size_px: Size) -> dict[str, Json]:
         """Everything that those pixels depend on. Part of the key of every artefact derived from them."""
         return pixels_key(self.table(part), size_px)
 
-    def pixels(self, part: Part, size_px: int) -> Pixels:
-        """uint8 (n, size_px, size_px, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
+    def pixels(self, part: Part, size_px: Size) -> Pixels:
+        """uint8 (n, height, width, 3) RGB, read-only; row i is photo i of that part's table. Raises DataError."""
         return self.pixels_of(self.table(part), size_px)
 
-    def pixels_of(self, table: ImageTable, size_px: int) -> Pixels:
+    def pixels_of(self, table: ImageTable, size_px: Size) -> Pixels:
         """The same for any table. Raises DataError."""
         shared = self.shared_rows(table)
         if shared is None:
             other = self.split.validation if table is self.split.train else self.split.train
-            return self._wholes((table,), size_px, meanwhile=other)[0]
+            return self._wholes((table,), size_px, meanwhile=other if len(other) else None)[0]
         wholes = self._wholes(shared.tables, size_px)
         return wholes[0] if shared.is_one_table else PixelRows(wholes, shared.rows)
 
     def _wholes(
-        self, tables: Sequence[ImageTable], size_px: int, *, meanwhile: ImageTable | None = None
+        self, tables: Sequence[ImageTable], size_px: Size, *, meanwhile: ImageTable | None = None
     ) -> list[Pixels]:
         """Pixels of whole tables. While another process decodes one, this one decodes the others and `meanwhile`."""
         found = [try_pixels(table, size_px, self.store, processes=self.processes) for table in tables]

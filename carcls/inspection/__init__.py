@@ -1,1 +1,1 @@
-"""The checks of `carsearch data check`: findings and a contact sheet."""
+"""What is on this machine: the checks of `carsearch data check`, a contact sheet, and weights files."""

@@ -97,8 +97,12 @@ class Findings:
     """Name of the sample submission in use; empty if there is none."""
     sample_problem: str = ""
     """Why no submission could follow it; empty if one can."""
-    validation_folder: str = ""
-    """The folder of validation photos; empty if they are drawn."""
+    validation_from: str = ""
+    """Where the user's own validation photos are, such as `val`; empty if they are drawn."""
+    held_out: int = 0
+    """Number of the user's own holdout photos."""
+    own_groups: tuple[int, int] | None = None
+    """Number of the user's own groups of two photos or more, and photos of the largest; None without groups."""
 
 
 def write_lists(findings: Findings, folder: Path) -> None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, find_layout
+from carcls.dataset.loading import sort_class_names, unread_tables_hint
 from carcls.dataset.names import confusable_key, first_names
 from carcls.dataset.scan import Scan
-from carcls.dataset.table import Dataset, Quarantined, sort_class_names, unread_tables_hint
+from carcls.dataset.table import Dataset, Quarantined
 from carcls.errors import DataError
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes
 from carcls.photos.duplicates import exact_groups, linked_groups
@@ -25,6 +26,7 @@ _FEW_VALIDATION = 10
 """With fewer validation photos, a class's accuracy changes in steps of over 10 %."""
 _UNEQUAL = 5.0
 _SMALL_PX = 64
+_STRIDE_PX = 32
 _LONG_ASPECT = 3.0
 _NPY_HEADER_BYTES = 128
 _SHOWN_ALIKE = 5
@@ -71,7 +73,9 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         trouble=trouble,
         sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
         sample_problem=dataset.sample_problem,
-        validation_folder=_validation_folder(dataset),
+        validation_from=_validation_from(dataset),
+        held_out=len(dataset.holdout),
+        own_groups=_own_groups(dataset),
     )
 
 
@@ -83,6 +87,18 @@ def suggested_fraction(photos: int) -> float:
 def pixel_store_bytes(photos: int, size_px: int) -> int:
     """Size on disk of all photos decoded at one size: one byte per channel, plus a .npy header."""
     return photos * size_px * size_px * 3 + _NPY_HEADER_BYTES
+
+
+def suggested_shape(sizes: Sizes, side_px: int) -> tuple[int, int] | None:
+    """Height and width in px of an input with about the pixels of a square and the shape of most photos; multiples of
+    32, as backbones halve sides five times. None if a square suits them."""
+    upright, lying, photos = sizes.portrait, sizes.landscape, sizes.portrait + sizes.landscape + sizes.square
+    if 2 * max(upright, lying) <= photos:
+        return None
+    aspect = sizes.aspect.median
+    height = max(1, round(side_px / aspect**0.5 / _STRIDE_PX)) * _STRIDE_PX
+    width = max(1, round(height * aspect / _STRIDE_PX)) * _STRIDE_PX
+    return None if height == width else (height, width)
 
 
 def _groups(dataset: Dataset) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
@@ -127,15 +143,26 @@ def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tup
     return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""
 
 
-def _validation_folder(dataset: Dataset) -> str:
-    return dataset.train.paths[dataset.validation[0]].split("/")[0] if dataset.validation else ""
+def _validation_from(dataset: Dataset) -> str:
+    if not dataset.validation:
+        return ""
+    tops = {dataset.train.paths[row].split("/")[0] for row in dataset.validation}
+    others = {dataset.train.paths[row].split("/")[0] for row in set(range(len(dataset.train))) - {*dataset.validation}}
+    return tops.pop() if len(tops) == 1 and not tops & others else "the CSV file's column"
+
+
+def _own_groups(dataset: Dataset) -> tuple[int, int] | None:
+    if not dataset.own_groups:
+        return None
+    sizes = [count for name, count in Counter(dataset.own_groups).items() if name and count > 1]
+    return len(sizes), max(sizes, default=1)
 
 
 def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
     moved = len(dataset.validation) - held_out
     if moved > 0 and held_out:
         yield (
-            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_folder(dataset)} are copies of training"
+            f"{moved:,} of {len(dataset.validation):,} photos in {_validation_from(dataset)} are copies of training"
             " photos, or the only ones of their class; they stay in training"
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.catalog import BACKBONES, PixelScaling
+from carcls.frames import Size, frame_of
 from carcls.models.backbone_rows import ROWS, WeightsFile
 
 # Of pixels 0..1, red, green, blue.
@@ -17,15 +18,15 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
-def build_backbone(name: str, alpha: float, size_px: int) -> keras.Model:
+def build_backbone(name: str, alpha: float, size_px: Size) -> keras.Model:
     """The backbone without the top, randomly initialised, named `backbone`.
 
-    Maps scaled pixels (b, size_px, size_px, 3) (see `scale_pixels`) to features (b, h, w, channels). Raises KeyError
+    Maps scaled pixels (b, height, width, 3) (see `scale_pixels`) to features (b, h, w, channels). Raises KeyError
     for an unknown backbone, and what Keras raises for a size below the family's minimum.
     """
     width = {"alpha": alpha} if BACKBONES[name].has_alpha else {}
     builder = getattr(keras.applications, ROWS[name].builder)
-    backbone = builder(include_top=False, weights=None, input_shape=(size_px, size_px, 3), **width)
+    backbone = builder(include_top=False, weights=None, input_shape=frame_of(size_px).shape, **width)
     # Not with the builder's `name`: EfficientNetV2 looks up its blocks by it, ConvNeXt prefixes every layer with it.
     backbone.name = "backbone"
     set_imagenet_statistics(backbone)

@@ -14,8 +14,9 @@ from keras.src.backend.common import global_state
 
 from carcls.backend import devices
 from carcls.catalog import BACKBONES
-from carcls.config import HeadConfig, TrainConfig
+from carcls.config import HeadConfig, HeadLayer, TrainConfig
 from carcls.errors import WeightsError
+from carcls.frames import Size, frame_of
 from carcls.models.backbones import build_backbone, scale_pixels
 from carcls.models.weights import load_backbone_weights, resolve_weights
 
@@ -31,13 +32,13 @@ class Classifier:
     """A model and the backbone inside it, which share variables."""
 
     model: keras.Model
-    """Pixels 0..255 (b, size, size, 3), uint8 or float -> float32 softmax (b, classes)."""
+    """Pixels 0..255 (b, height, width, 3), uint8 or float -> float32 softmax (b, classes)."""
     backbone: keras.Model
     """Scaled pixels -> features, before pooling."""
     backbone_name: str
 
 
-def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, weights: Path | None) -> Classifier:
+def build_classifier(config: TrainConfig, *, size_px: Size, class_count: int, weights: Path | None) -> Classifier:
     """The classifier of a configuration, fully trainable and not compiled.
 
     `weights` fill the backbone (see `resolve_weights`), which is random if None. All randomness comes from
@@ -50,7 +51,7 @@ def build_classifier(config: TrainConfig, *, size_px: int, class_count: int, wei
         if weights is not None:
             _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
         # float32 until the backbone casts: half precision would lose steps of 1/127.5 near zero.
-        inputs = keras.Input((size_px, size_px, 3), dtype="float32", name="pixels")
+        inputs = keras.Input(frame_of(size_px).shape, dtype="float32", name="pixels")
         features = backbone(scale_pixels(config.backbone, inputs))
         outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
         model = keras.Model(inputs, outputs, name="classifier")
@@ -74,17 +75,42 @@ def _load(backbone: keras.Model, weights: Path, called: str) -> None:
 
 
 def _head(features: keras.KerasTensor, head: HeadConfig, *, class_count: int, seed: int) -> keras.KerasTensor:
-    """Features (b, h, w, d) -> pooling, [BatchNorm], [dense + ReLU], dropout, softmax (b, class_count)."""
+    """Features (b, h, w, d) -> pooling, [BatchNorm], [dense + ReLU], dropout, softmax (b, class_count).
+
+    With `head.layers`, these are between pooling and softmax.
+    """
     layers = keras.layers
     pooling = layers.GlobalAveragePooling2D if head.pooling == "avg" else layers.GlobalMaxPooling2D
     x = pooling(name=HEAD_POOL)(features)
+    if head.layers is None:
+        x = _usual_layers(x, head, seed)
+    else:
+        for number, layer in enumerate(head.layers):
+            x = _own_layer(layer, f"head_{number}_{layer.kind}", seed + number)(x)
+    logits = layers.Dense(class_count, kernel_regularizer=_penalty(head.l2), dtype="float32", name="head_logits")(x)
+    return layers.Softmax(dtype="float32", name="head_softmax")(logits)
+
+
+def _usual_layers(x: keras.KerasTensor, head: HeadConfig, seed: int) -> keras.KerasTensor:
+    layers = keras.layers
     if head.batch_norm:
         x = layers.BatchNormalization(momentum=_HEAD_BN_MOMENTUM, name="head_batch_norm")(x)
     if head.units:
         x = layers.Dense(head.units, activation="relu", kernel_regularizer=_penalty(head.l2), name="head_dense")(x)
-    x = layers.Dropout(head.dropout, seed=seed, name="head_dropout")(x)
-    logits = layers.Dense(class_count, kernel_regularizer=_penalty(head.l2), dtype="float32", name="head_logits")(x)
-    return layers.Softmax(dtype="float32", name="head_softmax")(logits)
+    return layers.Dropout(head.dropout, seed=seed, name="head_dropout")(x)
+
+
+def _own_layer(layer: HeadLayer, name: str, seed: int) -> keras.Layer:
+    layers = keras.layers
+    match layer.kind:
+        case "dense":
+            return layers.Dense(layer.width, use_bias=layer.bias, kernel_regularizer=_penalty(layer.l2), name=name)
+        case "batch_norm":
+            return layers.BatchNormalization(momentum=_HEAD_BN_MOMENTUM, name=name)
+        case "relu":
+            return layers.ReLU(name=name)
+        case "dropout":
+            return layers.Dropout(layer.rate, seed=seed, name=name)
 
 
 def _penalty(l2: float) -> keras.Regularizer | None:

@@ -69,8 +69,8 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
     """Makes the top `fraction` of the backbone's blocks, and always the head, trainable. Compile afterwards.
 
     With `batch_norm` False, every BatchNormalization of the backbone stays frozen and runs in inference mode. That is
-    right for pretrained weights, since statistics of small batches would ruin them. Pass True for random weights: then
-    BatchNormalization trains with its block.
+    right for pretrained weights, since statistics of small batches would ruin them at the high rates of early stages.
+    With True it trains with its block, as random weights need.
     """
     backbone = classifier.backbone
     parts = blocks(classifier.backbone_name, backbone)
@@ -80,6 +80,17 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
     for layer in backbone.layers:
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = layer.name not in frozen and (batch_norm or not is_norm)
+
+
+def depths_below_head(classifier: "Classifier") -> dict[int, int]:
+    """id of each variable of the backbone -> number of its block, counted from 1 at the top."""
+    backbone = classifier.backbone
+    below = {
+        name: depth
+        for depth, block in enumerate(reversed(blocks(classifier.backbone_name, backbone)), start=1)
+        for name in block.layers
+    }
+    return {id(variable): below[layer.name] for layer in backbone.layers for variable in layer.variables}
 
 
 def layer_parents(model: keras.Model) -> dict[str, tuple[str, ...]]:

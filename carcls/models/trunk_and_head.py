@@ -15,7 +15,7 @@ class Parts:
     """The two parts of a classifier, not compiled."""
 
     trunk: keras.Model
-    """Pixels 0..255 (b, size, size, 3) -> pooled features (b, d)."""
+    """Pixels 0..255 (b, height, width, 3) -> pooled features (b, d)."""
     head: keras.Model
     """Pooled features (b, d) -> softmax (b, classes)."""
 

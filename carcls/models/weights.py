@@ -25,7 +25,7 @@ from carcls.config import TrainConfig
 from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, set_imagenet_statistics
 from carcls.models.download import cached
-from carcls.models.hdf5 import names_in, plain_hdf5
+from carcls.system.hdf5 import names_in, plain_hdf5
 from carcls.system.zip_files import npy_entry, opened_zip
 
 _SUFFIXES = (".h5", ".npz")

@@ -17,28 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.photos.part_similarity import share_of_differing_parts
+from carcls.photos.spectra import (
+    CROPPED_DCT,
+    DCT,
+    FINE_FREQUENCIES,
+    LARGE_CROPS,
+    SIDE,
+    THUMBNAIL_SIDE,
+    Floats,
+    correlation,
+    hashes_of,
+    spectra_of,
+)
 
-Floats = NDArray[np.float32]
-
-_THUMBNAIL_SIDE = 64
-"""Rows and columns of a thumbnail."""
-_SIDE = 32
-"""Rows and columns after halving, for measures 1 to 3."""
 _HALVED_FROM_PX = 192
 _FLAT = 1.0
 """Standard deviation in grey levels below which a thumbnail has nothing to compare."""
 
 _HASH_BITS_APART = 16
 _COARSE, _COARSE_FREQUENCIES = 0.5, 8
-_FINE, _FINE_FREQUENCIES = 0.85, 24
+_FINE = 0.85
 _OTHER_PARTS = 0.08
 """Share of a picture's parts that may differ, because of a stamp or a crop that is off by less than a pixel."""
 _OTHER_PARTS_OTHER_CLASS = 0.05
 """The same for photos labelled as different classes, since such labels are more often right than wrong."""
 _ALIGNED_FREQUENCIES = 16
 """Enough frequencies to choose the crop, at half the cost."""
-_CUTS = (0.0, 0.02, 0.04, 0.06)
-"""Shares of a side that a crop may have removed at each end."""
 
 _HASHED_ROWS = 16
 """Hashes compared with all others at a time: few enough for the differences to stay in the processor's cache."""
@@ -57,7 +61,7 @@ def thumbnail_of(image: NDArray[np.uint8]) -> bytes:
         height, width = image.shape[0] // 2, image.shape[1] // 2
         image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).tobytes()
+    return cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).tobytes()
 
 
 def exact_groups(digests: Sequence[str]) -> list[tuple[int, ...]]:
@@ -100,7 +104,7 @@ def near_groups(thumbnails: Sequence[bytes], labels: Sequence[int] | None = None
     """
     shown = [position for position, thumbnail in enumerate(thumbnails) if thumbnail]
     grey = np.frombuffer(b"".join(thumbnails[position] for position in shown), np.uint8)
-    large = grey.reshape(-1, _THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    large = grey.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     shows = large.std(axis=(1, 2)) >= _FLAT
     positions = np.array(shown, dtype=np.intp)[shows]
     classes = np.full(len(positions), -1) if labels is None else np.asarray(labels, dtype=np.int64)[positions]
@@ -112,8 +116,8 @@ def near_groups(thumbnails: Sequence[bytes], labels: Sequence[int] | None = None
 
 def _link(large: NDArray[np.uint8], classes: NDArray[np.int64]) -> list[int]:
     """(n, 64, 64), (n,) -> the first photo of each photo's group."""
-    images = large.reshape(-1, _SIDE, 2, _SIDE, 2).mean(axis=(2, 4), dtype=np.float32)
-    pairs = _likely_pairs(_hashes(images), _spectra(images, _COARSE_FREQUENCIES))
+    images = large.reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4), dtype=np.float32)
+    pairs = _likely_pairs(hashes_of(images), spectra_of(images, _COARSE_FREQUENCIES))
     # Either photo of a pair may be the cropped one, so each pair is tried in both orders.
     swapped = pairs[np.argsort(pairs[:, 1], kind="stable")][:, ::-1]
     first = list(range(len(images)))
@@ -162,7 +166,7 @@ def _alike_in_every_part(
 ) -> list[tuple[int, int]]:
     """Pairs of `matches` (from `_matching_crops`) whose crops are similar in nearly every part."""
     cut, whole, rows, columns = matches.T
-    crops = _LARGE_CROPS[rows] @ large[cut].astype(np.float32) @ _LARGE_CROPS[columns].swapaxes(-1, -2)
+    crops = LARGE_CROPS[rows] @ large[cut].astype(np.float32) @ LARGE_CROPS[columns].swapaxes(-1, -2)
     one, other = classes[cut], classes[whole]
     contradicts = (one >= 0) & (other >= 0) & (one != other)
     allowed = np.where(contradicts, _OTHER_PARTS_OTHER_CLASS, _OTHER_PARTS)
@@ -172,83 +176,22 @@ def _alike_in_every_part(
 
 def _matching_crops(images: Floats, cut: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.intp]:
     """(m, 4): the given pairs in which a crop of photo `cut` (ascending) matches photo `whole`, with the indices of the
-    crop's rows and columns in `_CROPPED`."""
+    crop's rows and columns in `CROPPED_DCT`."""
     few = _ALIGNED_FREQUENCIES
     found = [np.empty((0, 4), dtype=np.intp)]
     for start in range(0, len(cut), _PAIRS_AT_ONCE):
         a, b = cut[start : start + _PAIRS_AT_ONCE], whole[start : start + _PAIRS_AT_ONCE]
         # Each photo is transformed once, although it is in several pairs.
         used, photo = np.unique(a, return_inverse=True)
-        coarse, fine = (_spectra(images[b], count) for count in (few, _FINE_FREQUENCIES))
-        by_rows = np.matmul(_CROPPED[:, None, :few] @ images[used], _DCT[:few].T, dtype=np.float32)
+        coarse, fine = (spectra_of(images[b], count) for count in (few, FINE_FREQUENCIES))
+        by_rows = np.matmul(CROPPED_DCT[:, None, :few] @ images[used], DCT[:few].T, dtype=np.float32)
         # by_rows (crops, used photos, few, few), by_columns (crops, pairs, few, few), best (pairs, 24, 24)
         # The best crop of rows is chosen first, then that of columns: 16 + 16 correlations instead of 256.
-        row_crop = _correlation(by_rows[:, photo], coarse).argmax(axis=0)
-        cut_rows = _CROPPED[row_crop] @ images[a]  # (pairs, 24, 32)
-        by_columns = cut_rows[None, :, :few] @ _CROPPED[:, None, :few].swapaxes(-1, -2)
-        column_crop = _correlation(by_columns, coarse).argmax(axis=0)
-        best: Floats = cut_rows @ _CROPPED[column_crop].swapaxes(-1, -2)
-        same = _correlation(best, fine) >= _FINE
+        row_crop = correlation(by_rows[:, photo], coarse).argmax(axis=0)
+        cut_rows = CROPPED_DCT[row_crop] @ images[a]  # (pairs, 24, 32)
+        by_columns = cut_rows[None, :, :few] @ CROPPED_DCT[:, None, :few].swapaxes(-1, -2)
+        column_crop = correlation(by_columns, coarse).argmax(axis=0)
+        best: Floats = cut_rows @ CROPPED_DCT[column_crop].swapaxes(-1, -2)
+        same = correlation(best, fine) >= _FINE
         found.append(np.stack([a[same], b[same], row_crop[same], column_crop[same]], axis=1))
     return np.concatenate(found)
-
-
-def _correlation(crops: Floats, spectra: Floats) -> Floats:
-    """DCT (..., n, count, count), spectra (n, count * count) -> (..., n)."""
-    likeness: Floats = (_normalised(crops * _weights(crops.shape[-1])) * spectra).sum(axis=-1)
-    return likeness
-
-
-def _spectra(images: Floats, count: int) -> Floats:
-    """(n, 32, 32) -> (n, count * count): the lowest frequencies of each axis, weighted, of unit length."""
-    lowest = np.matmul(_DCT[:count] @ images, _DCT[:count].T, dtype=np.float32)
-    return _normalised(lowest * _weights(count))
-
-
-def _normalised(spectra: Floats) -> Floats:
-    flat = spectra.reshape(*spectra.shape[:-2], spectra.shape[-2] * spectra.shape[-1])
-    return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), np.float32(1e-6))
-
-
-def _weights(count: int) -> Floats:
-    """Weights proportional to frequency. Amplitudes of natural images fall as 1/f (Field, 1987), so this balances them.
-
-    Frequency 0 weighs nothing, so brightness does not matter; normalisation removes contrast.
-    """
-    frequency = np.arange(count, dtype=np.float32)
-    weights: Floats = np.hypot(frequency[:, None], frequency[None, :])
-    return weights
-
-
-def _hashes(images: Floats) -> NDArray[np.uint64]:
-    """(n, 32, 32) -> (n,): difference hash on 8 rows of 9 cells; a bit is set if the right neighbour is brighter."""
-    cells = _sampling(8, 0.0, 1.0) @ images @ _sampling(9, 0.0, 1.0).T
-    brighter = cells[:, :, 1:] > cells[:, :, :-1]
-    return np.packbits(brighter.reshape(len(images), 64), axis=1).view(np.uint64).reshape(-1)
-
-
-def _sampling(cells: int, start: float, stop: float, side: int = _SIDE) -> Floats:
-    """(cells, side): matrix that averages an axis, linearly interpolated, over equal cells from `start` to `stop`."""
-    per_cell = 8
-    at = start + (stop - start) * (np.arange(cells * per_cell) + 0.5) / (cells * per_cell)
-    at = np.clip(at * side - 0.5, 0, side - 1)
-    distance = np.abs(at[:, None] - np.arange(side)[None, :])
-    return np.maximum(0.0, 1.0 - distance).reshape(cells, per_cell, side).mean(axis=1).astype(np.float32)
-
-
-def _dct() -> Floats:
-    """(32, 32): the orthonormal DCT-II (Ahmed, Natarajan and Rao, 1974); row = frequency."""
-    angles = np.pi * np.arange(_SIDE)[:, None] * (np.arange(_SIDE)[None, :] + 0.5) / _SIDE
-    scale = np.sqrt(np.where(np.arange(_SIDE) == 0, 1.0, 2.0) / _SIDE)
-    return (np.cos(angles) * scale[:, None]).astype(np.float32)
-
-
-_DCT = _dct()
-_CROPPED: Floats = np.stack(
-    [_DCT[:_FINE_FREQUENCIES] @ _sampling(_SIDE, before, 1.0 - after) for before in _CUTS for after in _CUTS]
-)
-"""(16, 24, 32): crops one axis of a halved thumbnail, then takes its DCT."""
-_LARGE_CROPS: Floats = np.stack(
-    [_sampling(_THUMBNAIL_SIDE, before, 1.0 - after, _THUMBNAIL_SIDE) for before in _CUTS for after in _CUTS]
-)
-"""(16, 64, 64): the same crops of one axis of a full thumbnail."""

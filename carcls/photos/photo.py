@@ -17,7 +17,7 @@ from carcls.photos.headers import Header, read_header
 from carcls.photos.png import without_animation
 
 MAX_PIXELS = 100_000_000
-"""A photo that declares more is refused as a decompression bomb."""
+"""A photo that declares more is rejected as a decompression bomb."""
 _MAX_DEEP_PIXELS = MAX_PIXELS // 2
 """Limit for transparency with 16 bits per channel, where OpenCV keeps two copies of 8 bytes per pixel. Decoding thus
 never takes more than 1.2 GB; three channels of 8 bits take at most 0.6 GB."""

@@ -105,7 +105,7 @@ class Kept:
 
 
 def replaces(later: Kept, earlier: Kept) -> bool:
-    """Whether later weights of a training replace the earlier ones that were kept so far.
+    """Whether later weights of a training run replace the earlier ones that were kept so far.
 
     Only ends of stages compete, since a stage's schedule anneals towards its end: a later end wins unless it is worse
     by more than noise. Until the first stage has ended, the latest epoch is kept.
@@ -121,7 +121,7 @@ def _replace(later: Kept, earlier: Kept) -> NDArray[np.bool_]:
 
 
 def kept_epoch(epochs: Sequence[Kept]) -> int:
-    """Number, counted from 1, of the epoch whose weights a training keeps in the end, from all its epochs in order."""
+    """Number, counted from 1, of the epoch whose weights are kept in the end, from all epochs in order."""
     return int(kept_epochs(epochs, np.arange(len(epochs[0].losses))[None])[0])
 
 

@@ -64,7 +64,7 @@ class Bags:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OutOfBag:
-    """The weights that a training would have kept by each sample, and how good they are."""
+    """The weights that a training run would have kept by each sample, and how good they are."""
 
     losses: Floats
     """(samples,) mean over the photos drawn, which decide between trainings."""

@@ -1,5 +1,6 @@
 """K folds of a study's labelled photos. Each photo is validated once; look-alikes stay together. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.photos.duplicates import exact_groups
-from carcls.splits.split import Split, groups_by_class, parse_parts, read_bytes, write_parts
+from carcls.splits.split import Groups, Split, joined_tables
+from carcls.splits.split_files import parse_parts, read_bytes, write_parts
+from carcls.splits.units import Units, deal
 
 ALWAYS_TRAINS = -1
 """Fold of a photo that is never validated: a class's only photo, or a copy with another label."""
+EVERY_PHOTO = -1
+"""In place of a fold's number: every photo trains, and none validates; see `all_trained`."""
 _TRAIN, _HOLDOUT = "train", "holdout"
 _MAX_FOLDS = 100
 
@@ -27,45 +32,40 @@ class Folds:
     """(n,) 0 .. count - 1, or ALWAYS_TRAINS."""
     count: int
     holdout: ImageTable | None
-    groups: tuple[tuple[str, ...], ...]
+    groups: Groups
+    own_groups: Groups = ()
 
     def split(self, number: int) -> Split:
         """Trains on all other folds and validates on this one, both in the order of `photos`."""
         validates = self.numbers == number
         train, validation = (self.photos.select(np.flatnonzero(rows).tolist()) for rows in (~validates, validates))
-        return Split(self.class_names, train, validation, self.holdout, self.groups)
+        return Split(self.class_names, train, validation, self.holdout, self.groups, self.own_groups)
 
 
 def make_folds(split: Split, *, count: int, seed: int) -> Folds:
     """Deals a split's training and validation photos into `count` >= 2 folds, stratified by class.
 
-    Groups of look-alikes are dealt whole, the largest first, to the fold with the fewest photos of the class, then the
-    fewest photos overall. A class with a single group and copies with contradictory labels are never validated. A class
-    with fewer groups than folds has no validation photo in some folds. Raises DataError if a fold would be empty.
+    Copies and the user's own groups are dealt whole, the largest first, to the fold with the fewest photos of the
+    class, then the fewest photos overall. A class with a single group and copies with contradictory labels are never
+    validated. A class with fewer groups than folds has no validation photo in some folds. Raises DataError if a fold
+    would be empty.
     """
     if count < 2:
         raise DataError(f"folds: expected 2 or more, found {count}")
-    photos = _joined(split.train, split.validation)
+    photos = joined_tables(split.train, split.validation)
     rng = np.random.default_rng(np.random.SeedSequence((seed, count)))
-    pure, _ = groups_by_class(photos, _groups_of(photos, split.groups))
+    row_of = {path: row for row, path in enumerate(photos.paths)}
+    own = [rows for rows in _rows_of(split.own_groups, row_of) if len(rows) > 1]
+    units = Units.of(photos.labels, _copies_of(photos, split.groups, row_of), own)
+    dealt = deal(units, class_count=len(split.class_names), folds=count, rng=rng)
     numbers = np.full(len(photos), ALWAYS_TRAINS, np.int64)
-    in_all = np.zeros(count, np.int64)
-    for label in range(len(split.class_names)):
-        groups = [pure[label][place] for place in rng.permutation(len(pure[label]))]
-        if len(groups) < 2:
-            continue
-        in_class = np.zeros(count, np.int64)
-        for group in sorted(groups, key=len, reverse=True):
-            fold = int(np.lexsort((in_all, in_class))[0])  # lexsort's last key is the primary one
-            numbers[group] = fold
-            in_class[fold] += len(group)
-            in_all[fold] += len(group)
-    if not in_all.all():
+    numbers[list(dealt)] = list(dealt.values())
+    if len(set(dealt.values())) < count:
         raise DataError(
             f"{photos.root}: {len(photos)} photos are too few for {count} folds with validation photos each: ask for"
             " fewer folds, or add photos"
         )
-    return Folds(split.class_names, photos, numbers, count, split.holdout, split.groups)
+    return Folds(split.class_names, photos, numbers, count, split.holdout, split.groups, split.own_groups)
 
 
 def write_folds(folds: Folds, path: Path) -> None:
@@ -73,7 +73,7 @@ def write_folds(folds: Folds, path: Path) -> None:
     tables = {name: folds.photos.select(_rows(folds, name)) for name in _names(folds.count)[:-1]}
     if folds.holdout is not None:
         tables[_HOLDOUT] = folds.holdout
-    write_parts(path, folds.class_names, tables, folds.groups)
+    write_parts(path, folds.class_names, tables, folds.groups, folds.own_groups)
 
 
 def read_folds(path: Path, root: Path) -> Folds:
@@ -83,13 +83,13 @@ def read_folds(path: Path, root: Path) -> Folds:
 
 def parse_folds(content: bytes, path: Path, root: Path) -> Folds:
     """The same from the file's content; `path` is only used in messages. Raises DataError."""
-    class_names, parts, groups = parse_parts(content, path, root, _names(_MAX_FOLDS))
+    class_names, parts, groups, own_groups = parse_parts(content, path, root, _names(_MAX_FOLDS))
     numbered = {name: table for name, table in parts.items() if name != _HOLDOUT and len(table)}
     numbers = [np.full(len(table), _number(name)) for name, table in numbered.items()]
-    photos = _joined(*numbered.values())
+    photos = joined_tables(*numbered.values())
     held_out = parts[_HOLDOUT] if len(parts[_HOLDOUT]) else None
     all_numbers = np.concatenate(numbers)
-    return Folds(class_names, photos, all_numbers, int(all_numbers.max()) + 1, held_out, groups)
+    return Folds(class_names, photos, all_numbers, int(all_numbers.max()) + 1, held_out, groups, own_groups)
 
 
 def _names(count: int) -> tuple[str, ...]:
@@ -104,21 +104,14 @@ def _rows(folds: Folds, name: str) -> list[int]:
     return [int(row) for row in np.flatnonzero(folds.numbers == _number(name))]
 
 
-def _joined(*tables: ImageTable) -> ImageTable:
-    first = tables[0]
-    return ImageTable(
-        root=first.root,
-        ids=tuple(id_ for table in tables for id_ in table.ids),
-        paths=tuple(path for table in tables for path in table.paths),
-        labels=np.concatenate([table.labels for table in tables]),
-        digests=tuple(digest for table in tables for digest in table.digests),
-    )
-
-
-def _groups_of(photos: ImageTable, groups: tuple[tuple[str, ...], ...]) -> list[tuple[int, ...]]:
-    """Rows of each group; every photo is in one. Older files have no groups, so exact copies are found by digest."""
-    row_of = {path: row for row, path in enumerate(photos.paths)}
+def _rows_of(groups: Groups, row_of: Mapping[str, int]) -> list[tuple[int, ...]]:
+    """Rows of each group, which may be partly or wholly in the holdout."""
     found = [tuple(row_of[path] for path in group if path in row_of) for group in groups]
-    found = [group for group in found if group] or exact_groups(photos.digests)
+    return [group for group in found if group]
+
+
+def _copies_of(photos: ImageTable, groups: Groups, row_of: Mapping[str, int]) -> list[tuple[int, ...]]:
+    """Rows of copies; every photo is in one group. Older files have no groups, so exact copies are found by digest."""
+    found = _rows_of(groups, row_of) or exact_groups(photos.digests)
     inside = {row for group in found for row in group}
     return [*found, *((row,) for row in range(len(photos)) if row not in inside)]

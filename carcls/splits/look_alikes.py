@@ -9,7 +9,7 @@ from carcls.splits.split import Split
 
 
 def look_alikes(splits: Sequence[Split]) -> NDArray[np.int64]:
-    """A number for each validation photo of some splits of one data folder, in order: copies share one."""
-    group_of = {photo: group[0] for split in splits for group in split.groups for photo in group}
+    """A number for each validation photo of some splits of one data folder, in order; copies and groups share one."""
+    group_of = {photo: group[0] for split in splits for group in split.units for photo in group}
     first = [group_of.get(photo, photo) for split in splits for photo in split.validation.paths]
     return np.unique(first, return_inverse=True)[1].astype(np.int64)

@@ -1,12 +1,15 @@
 """Lists and cleans the artefacts below a store's root."""
 
 import contextlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from carcls.store.artefact import Trailer
 from carcls.store.files import BUILDING, FINISHED, is_held, read_trailer, remove_unheld
 
+COMPILED = "compiled"
+"""Folder of compiled programs, which XLA reads and writes; see `carcls.backend.compile_cache`."""
 CHECKED = ".checked"
 DAMAGED = ".damaged"
 
@@ -43,6 +46,15 @@ def survey(root: Path) -> list[Entry]:
     return sorted(found.values(), key=lambda entry: (entry.last_use_unix_s, entry.path.name))
 
 
+def compiled_bytes(root: Path) -> int:
+    """Size of the compiled programs below `root`."""
+    total = 0
+    for path in (root / COMPILED).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
 def discard(path: Path) -> int:
     """Removes an artefact and its notes unless it is in use. Returns the bytes freed, 0 if it stays."""
     freed = remove_unheld(path)
@@ -54,10 +66,13 @@ def discard(path: Path) -> int:
 def clean(root: Path, *, kind: str | None = None, unused_since_unix_s: float | None = None) -> int:
     """Removes artefacts that are not in use and returns the bytes freed.
 
-    kind: only artefacts of that kind. unused_since_unix_s: only those not used since then. Leftovers of dead builders
-    and notes about missing artefacts are always removed.
+    kind: only artefacts of that kind. unused_since_unix_s: only those not used since then. If neither is given,
+    compiled programs are removed too. Leftovers of dead builders and notes about missing artefacts are always removed.
     """
     freed = 0
+    if kind is None and unused_since_unix_s is None:
+        freed += compiled_bytes(root)
+        shutil.rmtree(root / COMPILED, ignore_errors=True)
     for entry in survey(root):
         recent = unused_since_unix_s is not None and entry.last_use_unix_s > unused_since_unix_s
         if entry.is_finished and (recent or (kind is not None and _kind(entry) != kind)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carcls.store.disk import free_bytes
 from carcls.store.files import exclusive
-from carcls.store.inventory import Entry, discard, survey
+from carcls.store.inventory import Entry, compiled_bytes, discard, survey
 
 _LOCK_NAME = "room.lock"
 
@@ -34,7 +34,7 @@ def _make_room(root: Path, size_bytes: int, missing_on_disk: int, quota_bytes: i
     stock = survey(root)
     excess = missing_on_disk
     if quota_bytes is not None:
-        excess = max(excess, sum(entry.size_bytes for entry in stock) + size_bytes - quota_bytes)
+        excess = max(excess, _stored_bytes(root, stock) + size_bytes - quota_bytes)
     chosen = victims(stock, excess)
     # A file may have been opened since it was listed. It then stays, and another is removed instead.
     if chosen is not None and _discard_until(chosen, stock, excess):
@@ -43,6 +43,10 @@ def _make_room(root: Path, size_bytes: int, missing_on_disk: int, quota_bytes: i
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     held = sum(entry.size_bytes for entry in stock if entry.is_held)
     raise QuotaError(f"does not fit the quota of {quota_bytes / 1e9:.3g} GB, of which {held / 1e9:.3g} GB are in use")
+
+
+def _stored_bytes(root: Path, stock: Sequence[Entry]) -> int:
+    return sum(entry.size_bytes for entry in stock) + compiled_bytes(root)
 
 
 def victims(stock: Sequence[Entry], excess_bytes: int) -> list[Entry] | None:

@@ -15,11 +15,15 @@ from carcls.store import damage, files
 from carcls.store.artefact import Artefact, Json
 from carcls.store.build_progress import waiting_for
 from carcls.store.disk import network_filesystem_of
+from carcls.store.inventory import COMPILED
 from carcls.store.quota import QuotaError, reserve
 from carcls.store.usage import BuildTimer
 from carcls.system.home import home_folder
 
 Build = Callable[[files.ArrayWriter], None]
+
+_COMPILED_BYTES = 2_000_000_000
+"""Limit for compiled programs. One step of a large backbone takes 1 to 20 MB."""
 
 _log = logging.getLogger(__name__)
 _said: set[tuple[Path, str]] = set()
@@ -55,6 +59,17 @@ class Store:
     """Limit for all artefacts together, or None. The least recently used that are not open are evicted."""
     enabled: bool = True
     """False disables reading and writing; callers compute what they need."""
+
+    @property
+    def compiled_programs(self) -> tuple[Path, int] | None:
+        """Folder for the programs that XLA compiles, and its limit in bytes; None if the store is off.
+
+        They count towards the quota, of which they get at most a tenth.
+        """
+        if not self.enabled:
+            return None
+        limit = _COMPILED_BYTES if self.quota_bytes is None else min(self.quota_bytes // 10, _COMPILED_BYTES)
+        return self.root / COMPILED, limit
 
     def get_or_build(
         self, key: Mapping[str, Json], shape: Sequence[int], dtype: DTypeLike, build: Build

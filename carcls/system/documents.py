@@ -1,7 +1,7 @@
 """Parses YAML 1.2 and JSON into plain values and their positions. All files that users write are read here.
 
 In YAML 1.2 `1e-4` is a number, `no` a string and `011` eleven. Accepted are mappings with unique string keys, lists,
-strings, finite numbers, true, false and null. Tags, merge keys and more than `MAX_NODES` values are refused.
+strings, finite numbers, true, false and null. Tags, merge keys and more than `MAX_NODES` values are rejected.
 """
 
 import json
@@ -176,7 +176,7 @@ class _Reader:
     def _text(self, node: ScalarNode, path: KeyPath) -> str:
         try:
             node.value.encode("utf-8")
-        except UnicodeEncodeError as error:  # "\ud800": a lone surrogate, which JSON and file systems refuse
+        except UnicodeEncodeError as error:  # "\ud800": a lone surrogate, which JSON and file systems reject
             raise self._refuse(node, path, "holds text that is not valid Unicode") from error
         return str(node.value)
 

@@ -15,10 +15,13 @@ from carcls.scoring.choices import Scaled, scaled
 from carcls.scoring.evidence import Evidence, as_evidence
 from carcls.splits.split import Split
 from carcls.store import take_use
-from carcls.training.error_messages import check_finite
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores
+from carcls.training.stage_errors import check_finite
 from carcls.training.stage_input import StageInput
+
+_NO_SCORES = Scores(log_loss=float("nan"), accuracy=float("nan"), macro_f1=float("nan"))
+"""Of an epoch without validation photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ class Epoch:
     """By all threads of this process since the previous epoch."""
     trainable_parameters: int
     evidence: Evidence
-    scaled: Scaled
-    """Temperature-scaled validation losses, by which weights are compared."""
+    scaled: Scaled | None
+    """Temperature-scaled validation losses, by which weights are compared; None without validation photos."""
 
 
 def run_epoch(
@@ -48,7 +51,8 @@ def run_epoch(
     *,
     build_s: float,
 ) -> Epoch:
-    """Trains, validates and scores the epoch after `position`. `split` is the split of `photos`.
+    """Trains, validates and scores the epoch after `position`. `split` is the split of `photos`. Without validation
+    photos their scores are NaN.
 
     build_s: seconds that the learner took to enter the stage, or 0 after its first epoch. Raises DivergedError.
     """
@@ -60,16 +64,23 @@ def run_epoch(
     batches.close()
     training_s = clock.lap()
     check_finite(trained.loss, "training loss", config, position)
-    validation = photos.validation()
-    store_s += clock.lap()
-    probabilities = learner.probabilities(validation)
-    scores = score(probabilities, split.validation.labels)
-    check_finite(scores.log_loss, "validation log-loss", config, position)
+    if len(split.validation):
+        validation = photos.validation()
+        store_s += clock.lap()
+        with learner.scored_weights():
+            probabilities = learner.probabilities(validation)
+        scores = score(probabilities, split.validation.labels)
+        check_finite(scores.log_loss, "validation log-loss", config, position)
+    else:
+        probabilities, scores = np.zeros((0, len(split.class_names)), np.float32), _NO_SCORES
     wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
     trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
-    compared = scaled(probabilities, split.validation.labels)
+    compared = scaled(probabilities, split.validation.labels) if len(probabilities) else None
     validate_s = clock.lap()
-    held_out, evidence = _scored_holdout(learner, photos, split, as_evidence(probabilities, split.validation.labels))
+    with learner.scored_weights():
+        held_out, evidence = _scored_holdout(
+            learner, photos, split, as_evidence(probabilities, split.validation.labels)
+        )
     if learner.averages is not None and _is_last(config, position):
         evidence = replace(evidence, averages=dict(_averaged(learner, photos, split)))
     seconds = PhaseSeconds(

@@ -1,4 +1,4 @@
-"""Saves the state of a training after an epoch, and resumes from it."""
+"""Saves the state of a training run after an epoch, and resumes from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from carcls.training.retention import checkpoint_name, checkpoints_up_to, trial_
 
 @dataclass(frozen=True)
 class Progress:
-    """A training between two epochs, as loaded from a checkpoint."""
+    """A training run between two epochs, as loaded from a checkpoint."""
 
     path: Path
     position: Position
@@ -33,7 +33,7 @@ class Progress:
 def save_progress(
     config: TrainConfig, learner: Learner, position: Position, *, weights: str | None, folder: Path, attempt: int
 ) -> None:
-    """Writes the full state after an epoch, and separately its weights if it is the best one. Raises OSError.
+    """Writes the full state after an epoch, and separately its scored weights if it is the best one. Raises OSError.
 
     weights: `backbone_identity` of the initial backbone weights. Variables that have not changed since are only named,
     not written. None writes everything. The best weights are written first, so that a checkpoint never refers to
@@ -41,11 +41,15 @@ def save_progress(
     """
     left_out = {} if weights is None else dict(learner.initial_variables)
     origin = {"weights": weights if left_out else None, "left_out": left_out}
-    model, best = learner.model_arrays(without=left_out), position.best_so_far
+    best = position.best_so_far
     if best.epoch == position.epoch:  # this epoch is the best so far
-        save_state(folder / best.path, model, {"image_size": best.image_size, **origin})
+        with learner.scored_weights():
+            save_state(
+                folder / best.path, learner.model_arrays(without=left_out), {"image_size": best.image_size, **origin}
+            )
     meta = {"position": position.to_json(), "config": config.model_dump(mode="json"), **origin}
-    save_state(folder / checkpoint_name(attempt, position.epoch), model | learner.optimizer_arrays(), meta)
+    arrays = learner.model_arrays(without=left_out) | learner.optimizer_arrays()
+    save_state(folder / checkpoint_name(attempt, position.epoch), arrays, meta)
 
 
 def load_progress(config: TrainConfig, folder: Path, resume: str) -> Progress:

@@ -22,7 +22,8 @@ from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.dataset.table import ImageTable
 from carcls.errors import StoreError
-from carcls.input.pixels import pixels_key
+from carcls.frames import Size, frame_of, size_name
+from carcls.input.pixels import pixels_key, size_key
 from carcls.input.prefetch import EpochBatches
 from carcls.input.stored_views import in_table_order
 from carcls.input.training_data import Part, TrainingData
@@ -39,10 +40,10 @@ class FrozenBackbone:
     """A backbone with fixed weights at one image size."""
 
     trunk: Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
-    """(pixels (n, size, size, 3), batch size) -> pooled features (n, d)."""
+    """(pixels (n, height, width, 3), batch size) -> pooled features (n, d)."""
     width: int
     """d, the number of features."""
-    size_px: int
+    size_px: Size
     identity: str | None
     """Identifies its weights across trainings, or None if they are specific to this training."""
     at_most: int | None = None
@@ -52,10 +53,10 @@ class FrozenBackbone:
     def photos_at_once(self) -> int:
         """Batch size. Depends only on the image size, since it affects rounding and shared features must not depend on
         the trial. If memory is short, slightly different rounding is better than no features."""
-        return max(1, min(64, _PIXELS_AT_ONCE // self.size_px**2, self.at_most or 64))
+        return max(1, min(64, _PIXELS_AT_ONCE // frame_of(self.size_px).area, self.at_most or 64))
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """uint8 (n, size, size, 3) -> float16 (n, d)."""
+        """uint8 (n, height, width, 3) -> float16 (n, d)."""
         return as_stored(self.trunk(pixels, self.photos_at_once))
 
 
@@ -116,7 +117,7 @@ def _compute(
 ) -> None:
     """Writes the features of a whole table to `rows`."""
     done, took_s = 0, []
-    progress = Progress(f"features of {config.backbone} at {backbone.size_px} px", len(rows))
+    progress = Progress(f"features of {config.backbone} at {size_name(backbone.size_px)} px", len(rows))
     for pixels in _pixels(backbone, config, data, table, view):
         started = time.perf_counter()
         rows[done : done + len(pixels)] = backbone.features(pixels)
@@ -131,12 +132,14 @@ def feature_key(
 ) -> dict[str, Json]:
     """Everything that the features depend on."""
     augmented: Json = None if view is None else [policy_fingerprint(config.augment.policy), data.view_seed, view]
+    erased = dict[str, Json](erase=config.augment.erase) if view is not None and config.augment.erase else {}
     return {
         "kind": "features",
         "version": _VERSION,
         "pixels": pixels_key(table, backbone.size_px),
-        "size_px": backbone.size_px,
+        **size_key(backbone.size_px),
         "view": augmented,
+        **erased,
         "backbone": config.backbone,
         "alpha": config.alpha,
         "weights": backbone.identity,
@@ -170,7 +173,14 @@ def _pixels(
         for start in range(0, len(whole), some):
             yield whole[start : start + some]
         return
-    plan = in_table_order(config, data, view=view, size_px=backbone.size_px, batch_size=backbone.photos_at_once)
+    plan = in_table_order(
+        config,
+        data,
+        view=view,
+        size_px=backbone.size_px,
+        batch_size=backbone.photos_at_once,
+        erase=config.augment.erase,
+    )
     batches = EpochBatches(plan, threads=data.processes)
     for number in range(len(batches)):
         yield batches[number][0]

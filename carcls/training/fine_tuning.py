@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import RankBy, TrainConfig
-from carcls.errors import CheckpointError, DataError
+from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
+from carcls.frames import Size, named_size
 from carcls.input.epoch_plan import batch_count
 from carcls.input.feeder import Feeder
 from carcls.input.training_data import TrainingData
@@ -20,13 +21,13 @@ from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
-from carcls.training.error_messages import naming_out_of_memory
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
 from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
+from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
 
 
@@ -42,6 +43,7 @@ def fine_tune(
     micro_batch: MicroBatch = None,
     rank_by: RankBy = "log_loss",
     averages: bool = False,
+    without_validation: bool = False,
 ) -> None:
     """Trains a classifier through the stages of `config`. Calls `on_epoch` once an epoch's checkpoint is on disk.
 
@@ -62,14 +64,20 @@ def fine_tune(
     those of the last stage whose end is as good as earlier ones, see `choices.replaces`; with `rank_by` "accuracy",
     those of the most accurate epoch. Holdout photos are scored after each epoch, but nothing depends on it.
 
-    Raises WeightsError, CheckpointError and DataError before any training, ValueError for an invalid micro-batch,
+    `without_validation`: the split has no validation photos, as every photo trains. All validation scores are then NaN,
+    and the weights of the last epoch are kept.
+
+    Raises WeightsError, CheckpointError and DataError before any training, ConfigError if a stage needs validation that
+    there is not, ValueError for an invalid micro-batch,
     DivergedError if a loss is no longer finite, and OutOfMemoryError, which names the stage, if the device lacks
     memory. Exceptions of `on_epoch` pass through.
     """
     saved = None if resume is None else load_progress(config, folder, resume)
     position = Position() if saved is None else saved.position
     weights, started_with = _starting_weights(config, saved)
-    _check_parts(data)
+    _check_parts(data, without_validation)
+    if without_validation:
+        _check_fixed(config)
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
     take_use()  # discards what this process did before the first epoch
@@ -81,7 +89,7 @@ def fine_tune(
             at_once = None if cut is None else cut.micro_batch
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
-                steps_per_epoch = batch_count(photo_count, config.batch_size)
+                steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
@@ -97,7 +105,10 @@ def fine_tune(
                 with naming_out_of_memory(config, number, at_once):
                     epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
                 compared = epoch.scaled if rank_by == "log_loss" else None
-                position = position.after_epoch(config, epoch.scores, compared, attempt=attempt)
+                scores = None if without_validation else epoch.scores
+                position = position.after_epoch(config, scores, compared, attempt=attempt)
+                if position.stage_ended:
+                    learner.end_stage()
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
                 notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
                 on_epoch(
@@ -106,16 +117,16 @@ def fine_tune(
                 build_s = 0.0
 
 
-def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, int]:
-    """The classifier with the best weights that a report refers to, and the image size in px of their validation.
+def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, Size]:
+    """The classifier with the best weights that a report refers to, and the image size of their validation.
 
     The model is fully trainable and not compiled. Raises CheckpointError if the file is missing, damaged, or belongs to
     another model.
     """
     path = trial_file(folder, report.best_weights)
     arrays, meta = load_state(path)
-    size_px = meta.get("image_size")
-    if not isinstance(size_px, int):
+    size_px = named_size(meta.get("image_size"), config.fit)
+    if size_px is None:
         raise CheckpointError(f"{path} does not have an image size; expected best weights such as {best_name(0, 3)!r}")
     started_with, left_out = read_omitted(meta)
     weights = None if started_with is None else _same_weights(config, started_with, path)
@@ -156,11 +167,11 @@ def _stage_input(
     at_once: int | None,
 ) -> StageInput:
     """The input of the learner's current stage."""
-    size_px = config.stage_image_size(number)
+    size_px, batch_size = config.stage_size(number), config.stage_batch_size(number)
     if not learner.is_frozen:
-        return PixelInput(config, data, size_px, feeder)
+        return PixelInput(config, data, size_px, feeder, batch_size)
     frozen = FrozenBackbone(learner.features, learner.feature_count, size_px, backbone, at_once)
-    return FeatureInput(config, data, frozen, feeder)
+    return FeatureInput(config, data, frozen, feeder, batch_size)
 
 
 def _class_counts(data: TrainingData) -> NDArray[np.int64]:
@@ -168,10 +179,21 @@ def _class_counts(data: TrainingData) -> NDArray[np.int64]:
     return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 
 
-def _check_parts(data: TrainingData) -> None:
-    if not len(data.split.validation) or not len(data.split.train):
+def _check_fixed(config: TrainConfig) -> None:
+    """Raises ConfigError if a stage's length or rates depend on validation."""
+    for stage in config.stages:
+        schedule = stage.schedule
+        if stage.early_stopping is not None or (schedule.kind == "plateau" and schedule.drops is None):
+            what = "early_stopping" if stage.early_stopping is not None else "a plateau schedule without drops"
+            raise ConfigError(f"stage {stage.name!r}: {what} needs validation photos, but every photo trains")
+
+
+def _check_parts(data: TrainingData, without_validation: bool) -> None:
+    if without_validation and len(data.split.validation):
+        raise DataError(f"this split has {len(data.split.validation)} validation photos; expected none")
+    if not len(data.split.train) or (not without_validation and not len(data.split.validation)):
         raise DataError(
-            f"a training needs training and validation photos; this split has {len(data.split.train)}"
+            f"fine-tuning needs training and validation photos; this split has {len(data.split.train)}"
             f" and {len(data.split.validation)}: change the validation fraction"
         )
     if data.split.holdout is not None and not len(data.split.holdout):
@@ -215,7 +237,7 @@ def _report(
         store=epoch.store,
         micro_batch=at_once,
         val_scaled_log_loss=None if compared is None else compared.log_loss,
-        kept_epoch=None if compared is None else position.best_so_far.epoch,
+        kept_epoch=None if compared is None and len(data.split.validation) else position.best_so_far.epoch,
         evidence=epoch.evidence,
     )
 

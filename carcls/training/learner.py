@@ -1,4 +1,4 @@
-"""The model of one training: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
+"""The model of one training run: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
 
 import gc
 import time
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from carcls.backend import devices
 from carcls.config import StageConfig, TrainConfig
+from carcls.frames import Size
 from carcls.input.pixels import Pixels
 from carcls.input.prefetch import EpochBatches
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
-from carcls.models.freezing import set_trainable
+from carcls.models.freezing import depths_below_head, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.gradient_accumulation import accumulate_gradients, wrapped_optimizer
 from carcls.training.initial_weights import NOTHING_OMITTED, InitialWeights, Omitted
 from carcls.training.losses import training_loss
 from carcls.training.micro_batches import Accumulation, MicroBatches
-from carcls.training.optimizers import RateTable, make_optimizer
+from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
 from carcls.training.schedules import plateau_factor, rates
 from carcls.training.weight_averages import WeightAverages, Weights
 
@@ -69,6 +70,7 @@ class Learner:
     """
 
     _stage: StageConfig
+    _batch_size: int
     _rates: NDArray[np.float32]
     _cut: Accumulation | None
     _classifier: Classifier
@@ -77,7 +79,9 @@ class Learner:
     _trained: keras.Model
     """The classifier's model, or only its head."""
     averages: WeightAverages | None
-    """Averages of the current stage's weights, if requested."""
+    """Averages of the current stage's weights, if requested for a recording."""
+    _moving: list[keras.Variable]
+    """The optimizer's moving averages of the trainable variables; empty without EMA."""
     _predictors: dict[bool, keras.Model]
     """Whole model (False) and head (True) for prediction. Never compiled, since compile discards traced functions: each
     is traced only once per image size."""
@@ -87,22 +91,25 @@ class Learner:
         self._config = config
         self._class_counts = class_counts
         self._weights = weights
-        self._size_px = 0
+        self._size_px: Size = 0
+        self._is_folded = False
 
     def enter_stage(
         self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None, averages: bool = False
     ) -> None:
-        """Builds or rebuilds the model for the stage's image size, freezes, and compiles with a fresh optimizer.
+        """Builds or rebuilds the model for the stage's image size and BatchNorm, freezes, and compiles with a fresh
+        optimizer.
 
         steps_per_epoch: number of whole batches, with or without `cut`. cut: how batches are split into parts, or None.
         averages: whether to record averages of the stage's weights.
         """
-        stage, size_px = self._config.stages[number], self._config.stage_image_size(number)
-        if size_px != self._size_px:
-            self._rebuild(size_px)
-        set_trainable(self._classifier, stage.unfreeze, batch_norm=not self._keeps_statistics)
+        stage, size_px = self._config.stages[number], self._config.stage_size(number)
+        keeps_statistics = self._config.keeps_statistics(number)
+        if (size_px, keeps_statistics) != (self._size_px, self._is_folded):
+            self._rebuild(size_px, folded=keeps_statistics)
+        set_trainable(self._classifier, stage.unfreeze, batch_norm=not keeps_statistics)
         self._initial.note_trainable(self._classifier.backbone)
-        self._stage = stage
+        self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
         self._rates = rates(stage, steps_per_epoch)
         self._trained = self._parts.head if self.is_frozen else self._classifier.model
         self._cut = cut
@@ -111,7 +118,10 @@ class Learner:
             self._config.optimizer,
             stage.learning_rate if fixed else RateTable(self._rates),
             self._trained.trainable_variables,
+            factors=self._rate_factors(),
+            ema=self._config.ema,
         )
+        own_optimizer = optimizer
         if cut is not None:
             optimizer = accumulate_gradients(optimizer, cut, self._trained.dtype_policy.name)
         self._trained.compile(
@@ -125,7 +135,26 @@ class Learner:
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)
+        self._moving = average_weights(own_optimizer)
         self.averages = WeightAverages(self._changing_weights) if averages else None
+
+    def _rate_factors(self) -> list[float] | None:
+        """`layer_decay` to the depth of each trainable variable below the head, or None for equal rates."""
+        if self._config.layer_decay == 1.0 or self.is_frozen:
+            return None
+        depths = depths_below_head(self._classifier)
+        return [self._config.layer_decay ** depths.get(id(one), 0) for one in self._trained.trainable_variables]
+
+    @contextmanager
+    def scored_weights(self) -> Iterator[None]:
+        """Within the block the model has the weights that are scored and kept: with EMA the averages."""
+        with holding(self._trained.trainable_variables if self._moving else [], self._moving):
+            yield
+
+    def end_stage(self) -> None:
+        """Replaces the weights by their averages, if there are any, so that the next stage starts from them."""
+        if self._moving:
+            assign(self._trained.trainable_variables, self._moving)
 
     @property
     def _changing_weights(self) -> list[keras.Variable]:
@@ -136,18 +165,8 @@ class Learner:
     @contextmanager
     def averaged(self, weights: Weights) -> Iterator[None]:
         """Within the block the model uses these values, from one of `averages`, instead of its own."""
-        variables = self._changing_weights
-        own = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
-        try:
-            _assign(variables, weights)
+        with holding(self._changing_weights, weights):
             yield
-        finally:
-            _assign(variables, own)
-
-    @property
-    def _keeps_statistics(self) -> bool:
-        """Whether the backbone's BatchNorm stays as pretrained, since statistics of small batches would ruin it."""
-        return self._config.weights != "none"
 
     @property
     def is_frozen(self) -> bool:
@@ -181,13 +200,13 @@ class Learner:
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
         """Softmax (n, classes) of unaugmented photos, n > 0, computed in batches.
 
-        inputs: pixels uint8 (n, size, size, 3), or features (n, d) if the stage is frozen.
+        inputs: pixels uint8 (n, height, width, 3), or features (n, d) if the stage is frozen.
         """
-        at_once = self._config.batch_size if self._cut is None else self._cut.micro_batch
+        at_once = self._batch_size if self._cut is None else self._cut.micro_batch
         return _predict(self._predictors[self.is_frozen], inputs, min(at_once, len(inputs)))
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
-        """Pooled outputs (n, d) of the backbone in inference mode for pixels (n, size, size, 3), n > 0."""
+        """Pooled outputs (n, d) of the backbone in inference mode for pixels (n, height, width, 3), n > 0."""
         return _predict(self._parts.trunk, pixels, at_once)
 
     @property
@@ -238,7 +257,8 @@ class Learner:
         self._initial.restore(variables, arrays, left_out)
         self._fold()
 
-    def _rebuild(self, size_px: int) -> None:
+    def _rebuild(self, size_px: Size, *, folded: bool) -> None:
+        """Builds the model again, with the values that it has. folded: whether its BatchNorm stays frozen."""
         carried = self.model_arrays() if self._size_px else None
         if carried is not None:
             # Keras models contain reference cycles: without this, two models would occupy the device for a while.
@@ -259,18 +279,13 @@ class Learner:
             self._initial = InitialWeights(self._classifier)
         else:
             restore_variables(model_variables(model), carried)
-        self._size_px = size_px
+        self._size_px, self._is_folded = size_px, folded
         self._fold()
 
     def _fold(self) -> None:
         """Call after each external change of the backbone's variables, before anything is traced."""
-        if self._keeps_statistics:
+        if self._is_folded:
             fold_batch_norm(self._classifier.backbone)
-
-
-def _assign(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:

@@ -66,9 +66,10 @@ def accumulation(micro_batch: MicroBatch, config: TrainConfig, stage: int, *, ph
         raise ValueError(f"micro_batch must be at least 1, found {micro_batch}")
     if micro_batch is not None:
         micro_batch = max(micro_batch, min_micro_batch(config, stage))
-    if micro_batch is None or micro_batch >= config.batch_size:
+    batch_size = config.stage_batch_size(stage)
+    if micro_batch is None or micro_batch >= batch_size:
         return None
-    return Accumulation(micro_batch, parts(photos, batch_size=config.batch_size, micro_batch=micro_batch))
+    return Accumulation(micro_batch, parts(photos, batch_size=batch_size, micro_batch=micro_batch))
 
 
 def parts(photos: int, *, batch_size: int, micro_batch: int) -> tuple[Part, ...]:
@@ -115,14 +116,14 @@ def memory_notes(config: TrainConfig, stage: int, cut: Accumulation | None, has_
     """Remarks about epochs whose batches were split; empty if they were not."""
     if cut is None:
         return ()
-    unfrozen_from_random = config.weights == "none" and config.stages[stage].unfreeze > 0.0
     differing = {
-        "BatchNorm in the head": config.head.batch_norm,
-        "BatchNorm in the backbone": unfrozen_from_random,
+        "BatchNorm in the head": config.head.has_batch_norm,
+        "BatchNorm in the backbone": config.trains_statistics(stage),
         "dropout": has_random_layers,
     }
     reasons = [reason for reason, holds in differing.items() if holds]
     equal = f"; {' and '.join(reasons)}: equal to whole batches in expectation only" if reasons else ""
     return (
-        f"to save memory, batches of {config.batch_size} were split into parts of at most {cut.micro_batch}{equal}",
+        f"to save memory, batches of {config.stage_batch_size(stage)} were split into parts of at most"
+        f" {cut.micro_batch}{equal}",
     )

@@ -9,8 +9,6 @@ def min_micro_batch(config: TrainConfig, stage: int) -> int:
     """Smallest number of photos per forward pass with which a stage can be trained.
 
     BatchNorm cannot train on a single photo, which has no variance. Parts of at most 2 photos would leave a single one
-    in every batch of odd size; evenly sized parts of at most 3 never do for batches of two or more. The backbone's
-    BatchNorm trains only with random weights and an unfrozen stage.
+    in every batch of odd size; evenly sized parts of at most 3 never do for batches of two or more.
     """
-    in_backbone = config.weights == "none" and config.stages[stage].unfreeze > 0.0
-    return _WITH_NORM if config.head.batch_norm or in_backbone else 1
+    return _WITH_NORM if config.head.has_batch_norm or config.trains_statistics(stage) else 1

@@ -1,4 +1,4 @@
-"""The position of a training between two epochs, and how an epoch advances it. Pure; stored as JSON in checkpoints."""
+"""The position of a training run between two epochs, stored as JSON in checkpoints, and how an epoch advances it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -30,8 +30,8 @@ class Best:
     """Counted from 1, over all stages."""
     path: str
     """Its weights, relative to the trial's folder."""
-    image_size: int
-    """Side in px of its validation photos."""
+    image_size: int | str
+    """Side in px of its validation photos, or `384x512` (height x width)."""
     accuracy: float
     log_loss: float
     ends_stage: bool = False
@@ -46,7 +46,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A training between two epochs. Early stopping and plateau are derived from the stage's log-losses."""
+    """A training run between two epochs. Early stopping and plateau are derived from the stage's log-losses."""
 
     epoch: int = 0
     """Number of finished epochs over all stages."""
@@ -81,21 +81,23 @@ class Position:
         return replace(self, stage=stage, stage_ended=False, log_losses=())
 
     def after_epoch(
-        self, config: TrainConfig, scores: Scores, scaled: Scaled | None = None, *, attempt: int
+        self, config: TrainConfig, scores: Scores | None, scaled: Scaled | None = None, *, attempt: int
     ) -> "Position":
         """The position after one more epoch, whose weights become the best or not.
 
+        scores: on validation photos, or None without any: the latest weights are then the best.
         scaled: losses that decide which weights are kept, see `choices.replaces`. None decides by accuracy: only a
         strictly higher rank replaces earlier weights.
         """
-        stage, epoch, log_losses = config.stages[self.stage], self.epoch + 1, (*self.log_losses, scores.log_loss)
+        stage, epoch = config.stages[self.stage], self.epoch + 1
+        log_losses = (*self.log_losses, float("nan") if scores is None else scores.log_loss)
         stage_ended = len(log_losses) >= stage.epochs or stops_early(stage.early_stopping, log_losses)
         new = Best(
             epoch=epoch,
             path=best_name(attempt, epoch),
             image_size=config.stage_image_size(self.stage),
-            accuracy=scores.accuracy,
-            log_loss=scores.log_loss,
+            accuracy=float("nan") if scores is None else scores.accuracy,
+            log_loss=log_losses[-1],
             ends_stage=stage_ended,
             losses=() if scaled is None else tuple(scaled.losses.tolist()),
         )
@@ -104,7 +106,7 @@ class Position:
             epoch=epoch,
             log_losses=log_losses,
             stage_ended=stage_ended,
-            best=new if self.best is None or _replaces(new, self.best) else self.best,
+            best=new if scores is None or self.best is None or _replaces(new, self.best) else self.best,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Position:
             best = best and replace(best, losses=tuple(best.losses))
             return cls(**{**values, "best": best, "log_losses": tuple(values["log_losses"])})
         except (TypeError, KeyError) as error:
-            raise CheckpointError(f"not the position of a training: {values!r} ({error})") from error
+            raise CheckpointError(f"not the position of a training run: {values!r} ({error})") from error
 
 
 def _replaces(new: Best, kept: Best) -> bool:

@@ -70,7 +70,7 @@ def _files(folder: Path) -> list[_File]:
 
 
 def checkpoints_up_to(folder: Path, newest: str) -> tuple[str, ...]:
-    """Checkpoints that a training may resume from: `newest`, then others of the same or earlier epochs, latest first.
+    """Checkpoints to resume from, in order: `newest`, then others of the same or earlier epochs, latest first.
 
     Raises CheckpointError if `newest` is not a checkpoint's name.
     """

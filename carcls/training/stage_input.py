@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
+from carcls.frames import Size
 from carcls.input.batches import training_batches
 from carcls.input.epoch_plan import ArrayPlan, epoch_order, one_hot
 from carcls.input.feeder import Feeder
@@ -35,26 +36,28 @@ class PixelInput:
 
     config: TrainConfig
     data: TrainingData
-    size_px: int
+    size_px: Size
     feeder: Feeder
+    batch_size: int
 
     def training(self, epoch: int) -> EpochBatches:
-        """Photos uint8 (b, size, size, 3)."""
+        """Photos uint8 (b, height, width, 3)."""
         return training_batches(
             self.data,
             self.config,
             epoch=epoch,
             size_px=self.size_px,
+            batch_size=self.batch_size,
             threads=self.data.processes,
             feeder=self.feeder,
         )
 
     def validation(self) -> Pixels:
-        """uint8 (n, size, size, 3)."""
+        """uint8 (n, height, width, 3)."""
         return self.data.pixels("validation", self.size_px)
 
     def holdout(self) -> Pixels:
-        """uint8 (n, size, size, 3)."""
+        """uint8 (n, height, width, 3)."""
         return self.data.pixels("holdout", self.size_px)
 
 
@@ -66,11 +69,12 @@ class FeatureInput:
     data: TrainingData
     backbone: FrozenBackbone
     feeder: Feeder
+    batch_size: int
 
     def training(self, epoch: int) -> EpochBatches:
         """Features float16 (b, d)."""
         x, y = self._stored(epoch) if views_can_be_shared(self.config) else self._computed(epoch)
-        return EpochBatches(ArrayPlan(x, y, self.config.batch_size))
+        return EpochBatches(ArrayPlan(x, y, self.batch_size))
 
     def validation(self) -> NDArray[np.float16]:
         """float16 (n, d)."""
@@ -87,13 +91,14 @@ class FeatureInput:
         for view in np.unique(views):
             seen = views == view
             # Without augmentation every view is the plain photo, shared by all epochs.
-            number = None if self.config.augment.policy == "none" else int(view)
+            number = None if not self.config.augment.varies else int(view)
             x[seen] = stored_features(self.backbone, self.config, self.data, "train", number)[photos[seen]]
         return x, one_hot(labels[photos], len(self.data.split.class_names))
 
     def _computed(self, epoch: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Features of the batches that the whole model would have seen."""
-        batches = PixelInput(self.config, self.data, self.backbone.size_px, self.feeder).training(epoch)
+        size_px = self.backbone.size_px
+        batches = PixelInput(self.config, self.data, size_px, self.feeder, self.batch_size).training(epoch)
         rows = []
         for number in range(len(batches)):
             pixels, labels = batches[number]
@@ -111,7 +116,7 @@ def views_can_be_shared(config: TrainConfig) -> bool:
     """
     augment = config.augment
     is_mixed = bool(augment.mixup or augment.cutmix)
-    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.policy != "none"
+    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.varies
     return not (is_mixed or is_scattered)
 
 

@@ -15,18 +15,22 @@ from search.cli.actions import (
     run_retrain,
     run_search,
     run_submit,
-    show_status,
     winner_of,
 )
 from search.cli.backbones import backbones
 from search.cli.check import File, Overrides, check
 from search.cli.data import data_app
+from search.cli.doctor import doctor
 from search.cli.error_messages import Commands, message_of
-from search.cli.exit_codes import ERROR, FAILED, NO_READER
+from search.cli.exit_codes import ERROR
+from search.cli.from_photos import run_photos
+from search.cli.init import PresetOption, WeightsOption, init
+from search.cli.outcomes import show_status
+from search.cli.output import AsJson, Quiet, chosen_output
+from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app
-from search.terminal.console import escape_field as _field
-from search.terminal.console import has_reader, install_safe_streams, output_error
+from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
 from search.terminal.console import warn as _warn
 
@@ -34,14 +38,16 @@ app = typer.Typer(
     cls=Commands,
     help="Hyperparameter search for fine-tuning image classifiers, made for car photos.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+app.command()(init)
 app.command()(check)
 app.command()(backbones)
+app.command()(doctor)
+app.command()(predict)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
@@ -52,43 +58,97 @@ Address = Annotated[str | None, typer.Option(help="Join this Ray cluster instead
 Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists there and start over.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        _say(f"carsearch {version('carsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hyperparameter search for fine-tuning image classifiers, made for car photos."""
+
+
 @app.command()
 def run(
-    file: File,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE | DATA", show_default=False, help="The experiment file, or a folder or archive of photos."
+        ),
+    ],
+    *,
     overrides: Overrides = None,
     address: Address = None,
     replace: Replace = False,
     or_resume: Annotated[
-        bool, typer.Option("--or-resume", help="Resume the study if it exists; otherwise create it.")
+        bool, typer.Option("--or-resume", help="Resume the study if it exists; otherwise create it. Always for DATA.")
     ] = False,
+    preset: PresetOption = "quick",
+    weights: WeightsOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Search: train, compare and stop configurations until the budget is used up."""
+    """Search: train, compare and stop configurations until the budget is used up.
+
+    With photos instead of an experiment file: write one as `init` does, search, retrain, and write submission.csv if
+    there are photos to predict. --preset and --weights are for that file. The same command continues after an
+    interruption.
+    """
     from search.driver.create import create_study, study_of
     from search.experiment.experiment import load
+    from search.start.sources import is_data
     from search.terminal import logs
 
     if replace and or_resume:
         raise typer.BadParameter("--replace starts over, and --or-resume resumes: give only one of them")
+    output = chosen_output(quiet=quiet, as_json=as_json)
+    if is_data(file):
+        logs.setup()
+        run_photos(
+            file,
+            preset=preset,
+            weights=weights,
+            overrides=overrides or [],
+            address=address,
+            replace=replace,
+            output=output,
+        )
+        return
     experiment = load(file, overrides or [])
     logs.setup()
     there = study_of(experiment) if or_resume else None
     if there is not None:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
         return
     check_cluster_access(address)
     folder, frozen = open_study(create_study(experiment, replace=replace).root)
-    run_search(folder, frozen, address)
+    run_search(folder, frozen, address, output=output)
 
 
 @app.command()
-def resume(study: StudyArgument, overrides: Overrides = None, address: Address = None) -> None:
+def resume(
+    study: StudyArgument,
+    *,
+    overrides: Overrides = None,
+    address: Address = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Resume an interrupted search from its last checkpoints, or extend it: --set search.trials=64."""
     from search.terminal import logs
 
+    output = chosen_output(quiet=quiet, as_json=as_json)
     logs.setup()
-    resume_search(study, overrides, address)
+    resume_search(study, overrides, address, output)
 
 
 @app.command()
@@ -119,9 +179,19 @@ def record(
 
 
 @app.command()
-def status(study: StudyArgument) -> None:
+def status(
+    study: StudyArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it, as `run` does, until the search ends.")
+    ] = False,
+) -> None:
     """Show the state of a study, also while it runs."""
-    show_status(*open_study(study))
+    folder, experiment = open_study(study)
+    if watch:
+        from search.cli.watch import watch as watch_study
+
+        watch_study(folder, experiment)
+    show_status(folder, experiment)
 
 
 @app.command()
@@ -165,42 +235,6 @@ def retrain(
 def submit(study: StudyArgument) -> None:
     """Write submission.csv: the final model's predictions for the test photos, checked against the contest's sample."""
     run_submit(*open_study(study))
-
-
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="A model.keras file of `carsearch retrain` or `train`.")],
-    files: Annotated[list[Path], typer.Argument(help="Photos to classify, or folders of them.")],
-) -> None:
-    """Classify photos. Prints one tab-separated line each: file, class, probability.
-
-    Tabs, newlines and control characters in names are escaped as \\t, \\n and so on, and backslashes are doubled.
-    """
-    from search.terminal.logs import redirect_native_stderr
-
-    redirect_native_stderr(Path(os.devnull))
-    from carcls.dataset.unlabelled import photos_below, unusable_below
-    from carcls.inference.export import load_model
-
-    photos = [photo for path in files for photo in (photos_below(path) if path.is_dir() else (path,))]
-    if not photos:
-        _warn(f"no photos below {', '.join(str(path) for path in files)}")
-        raise typer.Exit(FAILED)
-    unusable = [entry for path in files if path.is_dir() for entry in unusable_below(path)]
-    for place, reason in unusable:
-        _warn(f"{_field(str(place))}: {reason}")
-    failed = bool(unusable)
-    for found in load_model(model).predict_files(photos):
-        if not has_reader():
-            raise typer.Exit(NO_READER)
-        path = _field(str(found.path))
-        if found.error:
-            failed = True
-            _warn(f"{path}: {_field(found.error)}")
-        else:
-            _say(f"{path}\t{_field(found.label or '')}\t{found.probability:.4f}")
-    if failed:
-        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.terminal.console import say
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 if TYPE_CHECKING:
     from carcls.catalog import BackboneInfo

@@ -57,6 +57,8 @@ def data_check(
     sample: Annotated[Path | None, typer.Option(help="Sample submission; default: detected.")] = None,
     path_column: Annotated[str | None, typer.Option(help="Column of paths in the CSV file.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels in the CSV file.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column of groups that stay on one side.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Column of your own split: train, val, holdout.")] = None,
     extension: Annotated[
         str | None, typer.Option(help="File extension, such as .jpg, of photos that the CSV file names without it.")
     ] = None,
@@ -72,6 +74,8 @@ def data_check(
         labels=labels,
         path_column=path_column,
         label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
         test=test,
         sample=sample,
         extension=extension and f".{extension.removeprefix('.')}",
@@ -86,7 +90,7 @@ def data_check(
 
 def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
     """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
-    from carcls.dataset.table import load_dataset
+    from carcls.dataset.loading import load_dataset
     from carcls.errors import DataError
     from carcls.inspection.findings import write_lists
     from carcls.inspection.folder_check import class_rows, examine

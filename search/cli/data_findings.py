@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from carcls.inspection.findings import Copies, Findings, Quantiles
-from carcls.inspection.folder_check import pixel_store_bytes
+from carcls.inspection.folder_check import pixel_store_bytes, suggested_shape
 from search.terminal.console import escape_field
 from search.terminal.formatting import size_text
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 _SHOWN = 10
 _SHOWN_CLASSES = 40
@@ -21,12 +21,15 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         f"{total:,} photos to train on, {len(found.classes)} classes; {found.test:,} to predict",
         *_class_lines(found),
         *_size_lines(found),
-        f"split: {total - held_out:,} to train, {held_out:,} to validate: "
+        *_shape_lines(found, sizes_px),
+        f"split: {total - held_out - found.held_out:,} to train, {held_out:,} to validate: "
         + (
-            f"those in {found.validation_folder}, regardless of data.validation"
-            if found.validation_folder
+            f"those in {found.validation_from}, regardless of data.validation"
+            if found.validation_from
             else f"data.validation.fraction={found.fraction:g}"
-        ),
+        )
+        + (f"; {found.held_out:,} in your holdout" if found.held_out else ""),
+        *_group_lines(found),
         "pixel store: "
         + ", ".join(f"{size_text(pixel_store_bytes(total, size_px))} at {size_px} px" for size_px in sizes_px),
         *([f"sample: {found.sample}, whose ids, order and header `submit` follows"] if found.sample else []),
@@ -62,17 +65,33 @@ def _size_lines(found: Findings) -> list[str]:
     ]
 
 
+def _shape_lines(found: Findings, sizes_px: Sequence[int]) -> list[str]:
+    shapes = [(side_px, suggested_shape(found.sizes, side_px)) for side_px in sizes_px]
+    return [
+        f"shape: image_size: [{shape[0]}, {shape[1]}] has the shape of most photos and about the pixels of {side_px}"
+        for side_px, shape in shapes
+        if shape is not None
+    ]
+
+
+def _group_lines(found: Findings) -> list[str]:
+    if found.own_groups is None:
+        return []
+    count, largest = found.own_groups
+    return [f"groups: {count:,} of two photos or more, the largest of {largest:,}; each stays on one side"]
+
+
 def _copy_lines(copies: Sequence[Copies]) -> list[str]:
     if not copies:
         return ["copies and look-alikes: none"]
     places = Counter((group.kind, group.place.split(":")[0]) for group in copies)
-    told = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
+    found = ", ".join(f"{count:,} {kind} {place}" for (kind, place), count in places.items())
     lines = [
         f"  {group.kind}, {group.place}: {', '.join(map(escape_field, group.paths[:3]))}"
         + (f" and {len(group.paths) - 3} more" if len(group.paths) > 3 else "")
         for group in copies
     ]
-    return [f"copies and look-alikes: {len(copies):,} groups: {told}", *_cut(lines)]
+    return [f"copies and look-alikes: {len(copies):,} groups: {found}", *_cut(lines)]
 
 
 def _unusable_lines(found: Findings) -> list[str]:

@@ -9,9 +9,9 @@ from carcls.demo.sample import write_sample
 from carcls.demo.sample_baseline import thumbnail_baseline
 from search.driver.create import create_study
 from search.experiment.experiment import Experiment, load
+from search.start.templates import template_path
 from search.study.folder import StudyFolder
 
-EXPERIMENT = Path("experiments/demo.yaml")
 TRAIN_PER_CLASS = 80
 TEST_PER_CLASS = 30
 
@@ -28,7 +28,7 @@ def run_demo(
     Raises the errors of its steps.
     """
     started = time.monotonic()
-    experiment = load(EXPERIMENT)
+    experiment = load(template_path("demo"))
     root = experiment.data.root
     write_sample(root, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
     say(f"sample data: {root}")

@@ -14,7 +14,8 @@ from carcls.dataset.table import Dataset
 from carcls.errors import CarclsError
 from carcls.splits.split import Split
 from carcls.system.home import home_folder
-from search.driver.create import exists_already, scan_and_split, study_of
+from search.driver.create import scan_and_split, study_of
+from search.driver.study_draft import exists_already
 from search.errors import SearchError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store

@@ -132,7 +132,7 @@ def _ladder(name: str, first_rung: int) -> "Ladder":
     from search.policy.rungs import Ladder
 
     if name == _NONE:
-        return Ladder(2, stopping=False)
+        return Ladder(2, prunes=False)
     factor = name.removeprefix(_ADAPTIVE)
     if not factor.isdecimal() or int(factor) < 2:
         raise typer.BadParameter(

@@ -9,6 +9,7 @@ import typer
 
 from search.cli.exit_codes import FAILED
 from search.terminal.console import say, warn
+from search.terminal.formatting import size_text
 
 store_app = typer.Typer(help="Shared artefacts on this node.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def _group() -> None:
 @store_app.command("ls")
 def store_ls(root: Root = None) -> None:
     """List what the store holds, least recently used first."""
-    from carcls.store.inventory import survey
+    from carcls.store.inventory import compiled_bytes, survey
     from search.cli.store_table import store_table
 
     folder = _root(root)
@@ -34,6 +35,8 @@ def store_ls(root: Root = None) -> None:
     say(f"store: {folder}")
     for line in store_table(entries, now_unix_s=time.time()):
         say(line)
+    if compiled := compiled_bytes(folder):
+        say(f"and {size_text(compiled)} of compiled programs")
 
 
 @store_app.command("verify")

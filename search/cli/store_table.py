@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from carcls.store.artefact import artefact_name, description
 from carcls.store.inventory import Entry
 from search.terminal.formatting import size_text
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 _HEADINGS = ("artefact", "shape", "dtype", "size", "made", "last use", "in use", "of")
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from carcls.events import EpochReport
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.records import searched, trained_s
@@ -32,7 +32,7 @@ class BudgetUse:
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
         self._logged = False
-        study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._trained_s()))
+        study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._study.trained_s))
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -84,15 +84,12 @@ class BudgetUse:
 
     def _reserve(self) -> float:
         """Seconds of training that the finals still need, as a share of the seconds trained so far."""
-        records, trained = self._study.records(), self._trained_s()
-        return due_s(records, self._settings.finalists) / trained if trained else 0.0
-
-    def _trained_s(self) -> float:
-        return sum(trained_s(record.reports) for record in self._study.records())
+        trained_s = self._study.trained_s
+        return due_s(self._study.records(), self._settings.finalists) / trained_s if trained_s else 0.0
 
     def _hours_are_over(self, reserve: float) -> bool:
         return is_used_up(self.elapsed_s() / _S_PER_HOUR, self._settings.budget.hours, reserve)
 
     def _gpu_hours_are_over(self, reserve: float) -> bool:
-        used_s = self._study.gpu_meter.used_s(self._trained_s())
+        used_s = self._study.gpu_meter.used_s(self._study.trained_s)
         return is_used_up(used_s / _S_PER_HOUR, self._settings.budget.gpu_hours, reserve)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from carcls.events import EpochReport
@@ -9,7 +10,7 @@ from carcls.system.atomic import is_full_disk, unreachable_cause
 from search.experiment.experiment import Experiment
 from search.policy.budget import GpuMeter
 from search.policy.failures import may_be_retried
-from search.policy.records import TrialRecord, TrialState, trained_s
+from search.policy.records import TrialRecord, TrialState
 from search.progress.summary import Spent
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.study import Study
@@ -32,17 +33,24 @@ class Progress(Protocol):
         """Show the current state of the search."""
 
 
-def spent(experiment: Experiment, records: tuple[TrialRecord, ...], *, elapsed_s: float, gpus: GpuMeter) -> Spent:
-    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours."""
-    trained = sum(trained_s(record.reports) for record in records)
+def spent(experiment: Experiment, *, trained_s: float, elapsed_s: float, gpus: GpuMeter) -> Spent:
+    """How much of its budget the search has used. If trials have no GPU share in `gpus`, it counts trial hours.
+
+    trained_s: seconds that workers spent on all recorded epochs.
+    """
     return Spent(
-        device_hours=(gpus.used_s(trained) if gpus.share else trained) / 3600,
+        device_hours=(gpus.used_s(trained_s) if gpus.share else trained_s) / 3600,
         device_hours_limit=experiment.search.budget.gpu_hours if gpus.share else None,
         device="GPU" if gpus.share else "trial",
         trials_limit=experiment.search.trials,
         elapsed_s=elapsed_s,
         hours_limit=experiment.search.budget.hours,
     )
+
+
+def stage_epochs(study: Study, number: int) -> tuple[int, ...]:
+    """Planned epochs of each stage of a trial."""
+    return tuple(stage.epochs for stage in study.config(number).stages)
 
 
 class ProgressListener:
@@ -57,11 +65,14 @@ class ProgressListener:
         self._study = study
         self._events = events
         self._progress = progress
+        self._planned: dict[int, tuple[int, ...]] = {}
         self._catch_up()
 
     def started(self, number: int) -> None:
         """A segment was handed out. A trial's first segment adds it to TensorBoard's table."""
         record = self._study.record(number)
+        if number not in self._planned:
+            self._planned[number] = stage_epochs(self._study, number)
         if record.attempts == 1:
             with _ignoring_disk_faults():
                 self._events.trial_started(number, record.params)
@@ -103,6 +114,6 @@ class ProgressListener:
                 self._events.catch_up(record)
 
     def _show(self) -> None:
-        records = self._study.records()
-        used = spent(self._experiment, records, elapsed_s=self._study.elapsed_s, gpus=self._study.gpu_meter)
-        self._progress.update(records, used)
+        study = self._study
+        used = spent(self._experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+        self._progress.update(study.records(), replace(used, planned=self._planned))

@@ -1,21 +1,21 @@
 """Creates studies: scans the photos, makes the split, freezes the experiment and publishes the folder atomically."""
 
 import os
-import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace as replaced
 from pathlib import Path
 
 from carcls.augment.views import check_policy
-from carcls.dataset.table import Dataset, check_trainable, load_dataset
+from carcls.dataset.loading import check_trainable, load_dataset
+from carcls.dataset.table import Dataset
 from carcls.splits.k_folds import make_folds, write_folds
-from carcls.splits.split import Split, make_split, write_quarantine, write_split
-from carcls.system.atomic import sync
+from carcls.splits.split import Split, make_split
+from carcls.splits.split_files import write_quarantine, write_split
 from search.driver.guard import guarded
+from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.node_store import open_store
@@ -23,18 +23,9 @@ from search.experiment.paths import policy_files
 from search.experiment.runtime_settings import without_runtime_settings
 from search.experiment.yaml_source import Plain
 from search.study.checked_files import keep_files
-from search.study.final_lock import retraining
 from search.study.folder import StudyFolder
 from search.study.frozen import frozen_copy, open_experiment
-from search.study.journal import LOCK_NAME, WriterLock
 from search.study.study import Study
-
-_RANDOM = "[a-z0-9_]{8}"
-"""Suffix that mkdtemp adds to a name."""
-_YOUNG_S = 60.0
-"""Longer than a creator needs between making its draft and locking it."""
-_SET_ASIDE = ".old-"
-"""Separates the name of a replaced study from its random suffix. Study names contain no dot."""
 
 
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
@@ -43,7 +34,7 @@ def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolde
     The search then uses the study's own copy of the experiment, see `open_experiment`. Raises StudyError if the study
     exists already, DataError for unusable photos and ConfigError for an unusable augmentation policy.
     """
-    folder = _place(experiment)
+    folder = study_place(experiment)
     if folder.root.exists() and not replace:
         if not is_untouched(folder):
             raise exists_already(folder)
@@ -61,7 +52,7 @@ def is_untouched(folder: StudyFolder) -> bool:
 
 def study_of(experiment: Experiment) -> StudyFolder | None:
     """The folder of the experiment's study, or None if it does not exist or is untouched."""
-    folder = _place(experiment)
+    folder = study_place(experiment)
     return None if not folder.root.exists() or is_untouched(folder) else folder
 
 
@@ -70,7 +61,7 @@ def open_recording(experiment: Experiment) -> StudyFolder:
 
     Raises StudyError if the folder holds a study with other settings or a search; otherwise as `create_study`.
     """
-    folder = _place(experiment)
+    folder = study_place(experiment)
     if not folder.root.exists():
         return _create(folder, experiment, searched=True, recording=True)
     _same_settings(folder, experiment)
@@ -90,7 +81,7 @@ def create_recipe_folder(experiment: Experiment, *, replace: bool = False) -> St
             f"{experiment.path} has domains to search ({', '.join(list(experiment.space.domains)[:3])}, ...):"
             " use 'carsearch run', or fix them with '--set'"
         )
-    folder = _place(experiment)
+    folder = study_place(experiment)
     if folder.root.exists() and not replace:
         _same_settings(folder, experiment, but_for=without_runtime_settings)
         return folder
@@ -109,39 +100,6 @@ def _same_settings(
             f"{folder.root} holds the results of other settings: choose another name with '--set name=...',"
             " or start over with '--replace', which deletes them"
         )
-
-
-def exists_already(folder: StudyFolder) -> StudyError:
-    """The error of `run` for a study that exists already."""
-    return StudyError(
-        f"{folder.root} exists already: continue it with 'carsearch resume {folder.root}',"
-        " or start over with '--replace', which deletes it"
-    )
-
-
-def _place(experiment: Experiment) -> StudyFolder:
-    """The study's folder, existing or not, after removing what a killed creation left behind."""
-    folder = StudyFolder(experiment.results / experiment.name)
-    for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
-        is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
-        is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)
-        if is_old or (is_draft and not _is_being_born(path)):
-            with suppress(StudyError), _held(path):  # StudyError: another process uses it
-                if is_old and not folder.root.exists():
-                    _rename(path, folder.root)  # Killed between two renames: restore the old study.
-                else:
-                    shutil.rmtree(path, ignore_errors=True)
-    return folder
-
-
-def _is_being_born(draft: Path) -> bool:
-    """True if a draft's creator may not have locked it yet: it is young, and its lock file names no process."""
-    with suppress(FileNotFoundError):
-        if (draft / LOCK_NAME).stat().st_size:
-            return False
-    with suppress(FileNotFoundError):
-        return abs(time.time() - draft.stat().st_mtime) < _YOUNG_S
-    return False
 
 
 def _create(
@@ -163,8 +121,8 @@ def _create(
                 keep_files(study, draft)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
-            _sync_all(draft.root)
-            _publish(draft, folder, replace=replace)
+            sync_all(draft.root)
+            publish(draft, folder, replace=replace)
     finally:
         shutil.rmtree(draft.root, ignore_errors=True)
     return folder
@@ -174,22 +132,13 @@ def _create(
 def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, recording: bool) -> Iterator[Study | None]:
     """Hold the draft's lock. A search holds it through its study; a fixed recipe has no study."""
     if not searched:
-        with _held(draft.root):
+        with held(draft.root):
             yield None
         return
     draft.trials.mkdir()
     ranking = experiment.search.ranking
     with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
         yield study
-
-
-@contextmanager
-def _held(root: Path) -> Iterator[None]:
-    lock = WriterLock.acquire(root)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fill(folder: StudyFolder, experiment: Experiment) -> None:
@@ -221,36 +170,3 @@ def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolde
     for name, content in copies.items():
         draft.policies.mkdir(exist_ok=True)
         (draft.policies / name).write_bytes(content)
-
-
-def _sync_all(root: Path) -> None:
-    """Sync everything before the folder gets its name: after a power cut it is complete or absent."""
-    for path in (*root.rglob("*"), root):
-        sync(path)
-
-
-def _publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
-    """Rename the finished draft into place. With `replace`, the old folder is deleted only afterwards.
-
-    Raises StudyError if a driver or a final training is using the old folder, or if a folder has appeared meanwhile.
-    """
-    if not folder.root.exists():
-        _rename(draft.root, folder.root)
-        return
-    if not replace:
-        raise exists_already(folder)
-    old = folder.root.with_name(f".{folder.name}{_SET_ASIDE}{draft.name[-8:]}")
-    with _held(folder.root), retraining(folder):
-        _rename(folder.root, old)
-        try:
-            _rename(draft.root, folder.root)
-        except OSError:
-            _rename(old, folder.root)
-            raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _rename(source: Path, target: Path) -> None:
-    """Rename a study's folder durably."""
-    source.rename(target)
-    sync(target.parent)

@@ -7,7 +7,7 @@ from pathlib import Path
 from carcls.events import EpochReport
 from carcls.store.disk import free_bytes
 from carcls.training.retention import all_checkpoints
-from search.experiment.settings import CheckpointSettings
+from search.experiment.search_settings import CheckpointSettings
 from search.policy.checkpoint_quota import StoredCheckpoint, evictions
 from search.policy.disk_space import DiskWatch
 from search.policy.records import TrialRecord, TrialState

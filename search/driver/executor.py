@@ -16,14 +16,14 @@ class Executor(Protocol):
 
     Order: `next_segment` records a segment before it starts. An `Inbox` records the worker's messages in order, each
     one before the next is read. Once the worker's process is gone, the executor calls `segment_ended` once, with the
-    outcome that the worker sent, or `killed` if it sent none. The exception is a worker that the inbox tells to stop:
+    outcome that the worker sent, or `killed` if it sent none. The exception is a worker that the inbox asks to stop:
     its segment has no outcome, so its trial stays RUNNING, and the caller interrupts it.
 
     Ends: `run` returns once the dispatcher has answered `finished` and no worker is left, or after a user's interrupt,
-    which `dispatcher.stopping` tells. It raises what the dispatcher raised, and ClusterError, DiskFullError or
+    which `dispatcher.stopping` says. It raises what the dispatcher raised, and ClusterError, DiskFullError or
     StudyError if the executor itself failed. No worker outlives the call, however it ends.
     """
 
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
-        """Train until nothing is left to do or the run is told to stop."""
+        """Train until nothing is left to do or the run is asked to stop."""
         ...

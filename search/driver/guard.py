@@ -19,7 +19,7 @@ _SCAN_S = 1.0
 _RELEASE = b"."
 """Sent by a driver that ends by itself. The end of the pipe without it means that the driver was killed."""
 _KILL = b"!"
-"""Sent by a driver that ends at once and has already told its user why: kill its descendants, but print nothing."""
+"""Sent by a driver that ends at once and has already reported why: kill its descendants, but print nothing."""
 
 _MARK = "CARSEARCH_DRIVER"
 """Environment variable of all processes that a driver starts. Ray detaches its workers, so they have no parent."""

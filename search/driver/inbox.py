@@ -23,7 +23,7 @@ class Inbox:
     def take(self, number: int, message: Message) -> Answer:
         """Record one message of a segment, except its outcome, before the worker continues.
 
-        A segment ends by itself at its rung. It is told to end earlier only after an epoch, if the run stops or its
+        A segment ends by itself at its rung. It is asked to end earlier only after an epoch, if the run stops or its
         hours are used up. Raises what the dispatcher raises.
         """
         match message:

@@ -75,7 +75,7 @@ class _Worker(threading.Thread):
         self.outcome: Outcome | None = None
         """The segment's outcome as far as it is known, or None."""
         self.is_stopped = False
-        """True if the worker was told to stop after its epoch; the segment then has no outcome."""
+        """True if the worker was asked to stop after its epoch; the segment then has no outcome."""
         self._main = main
         self._whose = whose
         self._messages = messages

@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
+from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -88,7 +89,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             clock_s=clock_s,
         )
         self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
-        self._oom_memory = OomMemory(study)
+        self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
 
     def is_out_of_time(self, number: int) -> bool:
@@ -152,6 +153,8 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "unavailable":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
+            case "doubtful":
+                super()._settle(record, replace(outcome, kind="failed" if record.restarts else "killed"))
             case _:
                 super()._settle(record, outcome)
 
@@ -206,7 +209,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             gpu_share=self._worker.gpu_share,
             deterministic=self._worker.deterministic,
             deadline=self._experiment.search.deadline.model_dump(mode="json"),
-            split_digest=split_digest(self._study, of_folds=record.fold is not None),
+            split_digest=split_digest(self._study, of_folds=record.fold not in (None, EVERY_PHOTO)),
             first_stage=record.next_stage or 0,
             oom_records=self._oom_memory.known(config),
             fold=record.fold,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from carcls.catalog import nearest_name
+from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import LogUniform, Uniform, Value
 from search.experiment.problems import Problems
 from search.experiment.space import Parameter, Space
@@ -27,7 +28,7 @@ def read_baseline(tree: Mapping[str, Plain], space: Space, problems: Problems) -
         unused.pop(parameter.name, None)
         if found is None:
             return parameter.domain.default()
-        value, path = found
+        value, path = plain_value(found[0]), found[1]
         if isinstance(value, int | float | str | bool | None) and value in parameter.domain:
             return float(value) if isinstance(parameter.domain, Uniform | LogUniform) else value  # type: ignore[arg-type] # a number: it is in the domain
         problems.add(path, f"{describe(value)} is outside {parameter.domain}")

@@ -71,7 +71,7 @@ class Change:
 
 
 def refusal(override: str, changeable: Sequence[str]) -> str | None:
-    """Why an override of an existing study is refused, or None if it is allowed. Its key may be unknown."""
+    """Why an override of an existing study is rejected, or None if it is allowed. Its key may be unknown."""
     key = override.partition("=")[0].strip()
     if _covered(key, changeable):
         return None

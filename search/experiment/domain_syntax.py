@@ -1,6 +1,7 @@
 """The syntax of domains: reads a mapping such as `{uniform: [0, 0.5], step: 0.1}` into a Domain."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from search.experiment.domains import Choice, Domain, Integer, LogUniform, Uniform
 
@@ -44,6 +45,8 @@ def read_domain(raw: Mapping[str, object]) -> Domain:
 def _choice(values: object) -> Choice:
     if isinstance(values, Mapping):
         values = list(values)
+    if isinstance(values, list):
+        values = [plain_value(value) for value in values]
     if not isinstance(values, list) or not values:
         raise DomainError("choice needs a list of values or named mappings, with at least one")
     for number, value in enumerate(values):
@@ -54,6 +57,13 @@ def _choice(values: object) -> Choice:
         if value in values[:number]:
             raise DomainError(f"choice holds {value!r} twice")
     return Choice(tuple(values))
+
+
+def plain_value(value: Any) -> Any:  # noqa: ANN401 - anything that a file may hold
+    """`384x512` for [384, 512], the only list that a key takes in place of a value; anything else as it is."""
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value):
+        return f"{value[0]}x{value[1]}"
+    return value
 
 
 def _integer(raw: Mapping[str, object]) -> Integer:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from carcls.config import TrainConfig
 from search.errors import ExperimentError, Problem
@@ -15,18 +16,18 @@ from search.experiment.paths import make_absolute, missing_files
 from search.experiment.problems import Problems, dotted
 from search.experiment.renamed import with_new_names
 from search.experiment.schema import Violation, check
+from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import (
     DataSettings,
     ExperimentSections,
     RecordSettings,
     RetrainSettings,
-    SearchSettings,
     StoreSettings,
     TtaSettings,
 )
 from search.experiment.space import Space
 from search.experiment.template import read_space
-from search.experiment.yaml_source import KeyPath, Plain, Source, dump, read_source
+from search.experiment.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Experiment:
     """A value for every parameter active in the default recipe."""
     retrain: Mapping[str, Plain]
     """Changes for the final training, a tree like `train`."""
+    photos: Literal["train", "all"]
+    """`all`: one more final training, on all labelled photos, is the exported model."""
     folds: int
     """Number of final trainings, each validating on another part of the labelled photos; 1: the study's own split."""
     tree: Mapping[str, Plain] = field(repr=False)
@@ -138,6 +141,15 @@ def load(path: Path, overrides: Sequence[str] = (), *, stored: bool = False) -> 
     source = read_source(path)
     if stored:
         source = replace(source, tree=with_new_names(source.tree))
+    return _checked(source, path, overrides)
+
+
+def from_text(text: str, name: str) -> Experiment:
+    """Checks an experiment file's text. name: stands for the file in errors. Raises as `load`."""
+    return _checked(parse_source(text, name), Path(name), ())
+
+
+def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment:
     drop_fixed_values(source.tree, apply_overrides(source, overrides))
     source.tree.setdefault("results", str(ExperimentSections.model_fields["results"].default))
     make_absolute(source.tree, Path.cwd())
@@ -154,9 +166,11 @@ def _build(source: Source, path: Path) -> Experiment:
         changes = retrain if isinstance(retrain, dict) else {}
         own = RetrainSettings.model_fields
         check_space(space, baseline, {key: value for key, value in changes.items() if key not in own}, problems)
+    if sections is not None and not space.parameters:
+        _check_refit(sections.retrain, problems)
     problems.raise_any()
     if sections is None:
-        raise RuntimeError("sections were refused without a problem")  # a bug in this module, not in the file
+        raise RuntimeError("sections were rejected without a problem")  # a bug in this module, not in the file
     return Experiment(
         path=path,
         name=sections.name,
@@ -169,9 +183,20 @@ def _build(source: Source, path: Path) -> Experiment:
         space=space,
         baseline=baseline,
         retrain=sections.retrain.changes,
+        photos=sections.retrain.photos,
         folds=sections.retrain.folds,
         tree=source.tree,
     )
+
+
+def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:
+    """Notes that a recipe asks for a training on all photos, but for nothing that sets its length."""
+    if retrain.photos == "all" and retrain.folds == 1:
+        problems.add(
+            ("retrain", "photos"),
+            "all: without a search only folds tell how long to train without validation; set retrain.folds to 2 or"
+            " more",
+        )
 
 
 def _read_sections(source: Source, problems: Problems) -> ExperimentSections | None:

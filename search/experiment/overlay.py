@@ -22,10 +22,10 @@ def _merge(base: Plain, changes: Plain, bound: KeyPath, source: KeyPath, sources
         for key, change in changes.items():
             merged[key] = _merge(base.get(key), change, (*bound, key), (*source, key), sources)
         return merged
-    if isinstance(base, list) and isinstance(changes, Mapping):
+    if isinstance(base, list) and all(isinstance(item, dict) for item in base) and isinstance(changes, Mapping):
         return [
             _merge(stage, changes[stage["name"]], (*bound, number), (*source, stage["name"]), sources)
-            if stage["name"] in changes
+            if stage.get("name") in changes
             else stage
             for number, stage in enumerate(base)
         ]

@@ -80,7 +80,7 @@ def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _is_file_of_training(path: KeyPath, value: str) -> bool:
-    """True for weights and augmentation policies given as files, in any section that describes a training."""
+    """True for weights and augmentation policies given as files, in any section that describes a training run."""
     keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
     if not keys or keys[0] not in {"train", "retrain", "search"}:
         return False

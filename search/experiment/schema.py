@@ -118,11 +118,13 @@ def _expected(details: ErrorDetails) -> str:
 
 
 def _refused(model: type[BaseModel], path: KeyPath, message: str) -> Violation:
-    """A validator's own message. A message of a whole model begins with the key it is about."""
-    key, colon, rest = message.partition(": ")
-    owner = _model_at(model, path)
-    if colon and owner is not None and key in owner.model_fields:
-        return Violation((*path, key), rest)
+    """A validator's own message. A message of a whole model begins with the key it is about, which may be dotted, with
+    a number for a list's item."""
+    dotted, colon, rest = message.partition(": ")
+    keys = tuple(int(key) if key.isdecimal() else key for key in dotted.split("."))
+    owner = _model_at(model, (*path, *keys[:-1]))
+    if colon and owner is not None and keys[-1] in owner.model_fields:
+        return Violation((*path, *keys), rest)
     return Violation(path, message)
 
 

@@ -1,8 +1,10 @@
 """What the terminal shows during a final training."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from carcls.events import EpochReport
+from carcls.splits.k_folds import EVERY_PHOTO
 from search.policy.records import TrialRecord
 from search.progress.summary import Spent
 from search.study.study import Study
@@ -21,7 +23,10 @@ class EpochLines:
     def reported(self, number: int, report: EpochReport) -> None:
         """Prints the epoch."""
         record = self._study.record(number)
-        fold = "" if record.fold is None else f"fold {record.fold + 1}/{len(self._study.records())}  "
+        folds = sum(other.fold != EVERY_PHOTO for other in self._study.records())
+        fold = "" if record.fold is None else f"fold {record.fold + 1}/{folds}  "
+        if record.fold == EVERY_PHOTO:
+            fold = "all photos  "
         self._say(fold + epoch_line(report, self._study.config(number).total_epochs))
 
     def fell_back(self, number: int) -> None:
@@ -43,6 +48,12 @@ def epoch_line(report: EpochReport, total_epochs: int) -> str:
     return (
         f"epoch {report.epoch:>3}/{total_epochs}  {report.stage_name:<8} {report.image_size} px"
         f"  train loss {report.train_loss:.3f} acc {report.train_accuracy:.3f}"
-        f"  validation loss {report.val_log_loss:.3f} acc {report.val_accuracy:.3f}"
+        f"  {_validation_text(report)}"
         f"  {report.seconds.total:.1f} s"
     )
+
+
+def _validation_text(report: EpochReport) -> str:
+    if math.isnan(report.val_accuracy):  # every photo trains
+        return "no validation"
+    return f"validation loss {report.val_log_loss:.3f} acc {report.val_accuracy:.3f}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from carcls.config import TrainConfig
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
+from carcls.splits.k_folds import EVERY_PHOTO
 from search.errors import StudyError
 from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_batch, worth_retrying
 from search.policy.records import TrialRecord
@@ -12,7 +13,9 @@ from search.worker.segment import Outcome
 
 
 def training_name(record: TrialRecord, count: int) -> str:
-    """`the final training`, or `fold 2 of 4 of the final training` if there are several."""
+    """`the final training`, or `fold 2 of 4 of the final training` if there are several. count: number of folds."""
+    if record.fold == EVERY_PHOTO:
+        return "the training on all photos"
     return "the final training" if record.fold is None else f"fold {record.fold + 1} of {count} of the final training"
 
 
@@ -40,7 +43,7 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             if not worth_retrying(config, record):
                 raise StudyError(no_room_text(record.key, outcome, config, what))
             stage = outcome.stage or 0
-            next_try = micro_batch([record], config, stage, record.key.device) or config.batch_size
+            next_try = micro_batch([record], config, stage, record.key.device) or config.stage_batch_size(stage)
             is_same = next_try >= record.photos
             return (
                 f"no room for {record.photos} photos at once in stage {config.stages[stage].name!r}: resuming from the"
@@ -50,6 +53,8 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             return f"{outcome.cause}: resuming from the last checkpoint"
         case "killed":
             raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
+        case "doubtful" if deaths <= 1:
+            return f"{outcome.cause}: resuming once from the last checkpoint, in case another process held the memory"
         case "disk_full":
             raise DiskFullError(outcome.cause or what)
         case _:

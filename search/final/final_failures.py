@@ -5,6 +5,7 @@ from collections.abc import Callable
 from carcls.errors import DiskFullError
 from search.errors import StudyError
 from search.final.failure_texts import progress_text, retry_text, training_name
+from search.final.final_study import fold_count
 from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -72,12 +73,12 @@ class FinalFailures:
     def what(self, record: TrialRecord) -> str:
         """Which training, and how far it has come, for error messages."""
         progress = progress_text(record.reports, self._study.config(record.number))
-        return f"{training_name(record, len(self._study.records()))} in {self._folder.root}, {progress}"
+        return f"{training_name(record, fold_count(self._study))} in {self._folder.root}, {progress}"
 
     def _traceback(self, record: TrialRecord) -> str | None:
         return record.traceback and f"the traceback is in {self._folder.root / record.traceback}"
 
 
 def peak_key(number: int) -> str:
-    """The study's key for the peak main memory, in bytes, of the last process of a training."""
+    """The study's key for the peak main memory, in bytes, of the last process of a training run."""
     return f"peak_memory_bytes:{number}"

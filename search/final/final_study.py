@@ -11,10 +11,11 @@ from ruamel.yaml import YAML
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
-from carcls.splits.k_folds import make_folds, write_folds
-from carcls.splits.split import read_split, write_split
+from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
+from carcls.splits.split_files import read_split, write_split
 from carcls.system import atomic
 from search.errors import StudyError
+from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState
@@ -82,12 +83,14 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
     if not path.exists():  # written last, so the creation was interrupted
         _clear(own)
         return
-    if path.read_text(encoding="utf-8") != _config_text(config) or _folds(folder) != experiment.folds:
+    alone = experiment.photos == "all" and experiment.folds == 1
+    is_other = _folds(folder) != experiment.folds or _is_refit_alone(folder) != alone
+    if is_other or path.read_text(encoding="utf-8") != _config_text(config):
         raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
 
 
 def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
-    """The epochs of each final training so far, in fold order; empty before the first.
+    """The epochs of each final training so far, in fold order, one on all photos last; empty before the first.
 
     Raises StudyError if they cannot be read.
     """
@@ -102,7 +105,31 @@ def _folds(folder: StudyFolder) -> int:
     """Number of folds of the existing training."""
     if folder.scores.exists():
         return read_scores(folder.scores).folds
-    return len(Study.open(folder.retrain, read_only=True).records())
+    records = Study.open(folder.retrain, read_only=True).records()
+    return max(1, sum(record.fold != EVERY_PHOTO for record in records))
+
+
+def _is_refit_alone(folder: StudyFolder) -> bool:
+    """True if the only training is on all photos."""
+    if not folder.retrain_study.log.exists():  # of an older version
+        return False
+    records = Study.open(folder.retrain, read_only=True).records()
+    return [record.fold for record in records] == [EVERY_PHOTO]
+
+
+def add_training(study: Study, config: TrainConfig, *, fold: int | None) -> int:
+    """Adds a training run to the final study. fold: EVERY_PHOTO for one on all photos. Returns its number."""
+    return study.add_trial(_flat("", config.model_dump(mode="json")), config, fold=fold)
+
+
+def fold_count(study: Study) -> int:
+    """Number of trainings that validate."""
+    return sum(record.fold != EVERY_PHOTO for record in study.records())
+
+
+def refit_of(study: Study) -> TrialRecord | None:
+    """The training on all photos, or None."""
+    return next((record for record in study.records() if record.fold == EVERY_PHOTO), None)
 
 
 def _clear(own: StudyFolder) -> None:
@@ -131,10 +158,9 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         keep_files(study, own)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)
+        alone = EVERY_PHOTO if experiment.photos == "all" else None
         for fold in range(experiment.folds):
-            study.add_trial(
-                _flat("", config.model_dump(mode="json")), config, fold=fold if experiment.folds > 1 else None
-            )
+            add_training(study, config, fold=fold if experiment.folds > 1 else alone)
         recipe = io.StringIO()
         YAML(typ="safe").dump(_recipe(experiment, config), recipe)
         atomic.write_text(folder.recipe, recipe.getvalue())
@@ -162,7 +188,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
-        "retrain": {"folds": experiment.folds},
+        "retrain": {"folds": experiment.folds, **({} if experiment.photos == "train" else {"photos": "all"})},
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),
         "store": experiment.store.model_dump(mode="json"),
@@ -170,11 +196,12 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
 
 
 def _flat(prefix: str, value: object) -> Mapping[str, Value]:
-    """A tree's plain values by dotted key, with stages by name, for TensorBoard's table."""
+    """A tree's plain values by dotted key, with stages by name and other items by number, for TensorBoard's table."""
+    value = plain_value(value)
     if isinstance(value, dict):
         parts = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list):
-        parts = [(stage["name"], stage) for stage in value]
+        parts = [(str(item.get("name", number)), item) for number, item in enumerate(value)]
     else:
         return {prefix: value}  # type: ignore[dict-item] # a plain value of a configuration
     flat: dict[str, Value] = {}

@@ -16,22 +16,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 
+from carcls.backend.gpu_access import only_first_gpus
 from carcls.config import TrainConfig
+from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.place import OpenPlace, Place
 from search.driver.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.experiment.settings import BudgetSettings, CheckpointSettings
+from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
 from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures
-from search.final.final_study import FixedPolicy, check_free, open_final_study
+from search.final.final_study import (
+    FixedPolicy,
+    add_training,
+    check_free,
+    fold_count,
+    open_final_study,
+    refit_of,
+)
+from search.final.refit import refit_config, trial_refit_config
 from search.final.score_entry import score_main
 from search.final.score_step import ScoreStep
 from search.policy.finals import NO_FINALS
@@ -59,10 +69,18 @@ class ChildMains:
 
 
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
-    """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None."""
+    """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None.
+
+    For a training on all photos without folds, with the length and rates of the trial. Raises StudyError if `retrain`
+    changed more than that.
+    """
     if trial is None:
         return experiment.bind({})
-    return experiment.retrain_config(Study.open(folder.root, read_only=True).config(trial))
+    study = Study.open(folder.root, read_only=True)
+    config = experiment.retrain_config(study.config(trial))
+    if experiment.photos == "all" and experiment.folds == 1:
+        return trial_refit_config(config, study.config(trial), study.record(trial).reports)
+    return config
 
 
 def retrain(
@@ -92,6 +110,8 @@ def retrain(
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:
             run.train()
+            if experiment.photos == "all" and run.add_refit():
+                run.train()
             scores = run.score(trial)
         except KeyboardInterrupt:
             epochs = sum(record.fidelity for record in study.records())
@@ -104,7 +124,11 @@ def retrain(
 def _finished(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> Scores | None:
     with retraining(folder):
         check_free(folder, experiment, config)
-        return read_scores(folder.scores) if folder.scores.exists() and folder.model.exists() else None
+        if not (folder.scores.exists() and folder.model.exists()):
+            return None
+        scores = read_scores(folder.scores)
+        # With or without a training on all photos, the folds are the same.
+        return scores if (scores.refit is not None) == (experiment.photos == "all") else None
 
 
 class _FinalTraining:
@@ -127,7 +151,19 @@ class _FinalTraining:
         self._mains = mains
         self._open_place = open_place or self._this_machine
         self._interrupts = Interrupts(FINISHING, terminal=_terminal())
-        self._slots = self._plan_slots()
+        self._slots = self._plan_slots(len(study.records()))
+
+    def add_refit(self) -> bool:
+        """Adds a training on all photos once those with validation have ended; False if it is there and has ended."""
+        study, found = self._study, refit_of(self._study)
+        if found is None:
+            folds = study.records()
+            config = refit_config(study.config(0), [record.reports for record in folds])
+            found = study.record(add_training(study, config, fold=EVERY_PHOTO))
+            planned = ", ".join(f"{stage.name} {stage.epochs}" for stage in config.stages)
+            self._say(f"training on all photos, as the folds found: {planned} epochs; no validation left")
+        self._slots = self._plan_slots(1)
+        return found.state is not TrialState.COMPLETE
 
     def train(self) -> None:
         """Runs every training to its end."""
@@ -166,7 +202,11 @@ class _FinalTraining:
 
     def score(self, trial: int | None) -> Scores:
         """Scores and exports. Call it once all are trained."""
-        step = ScoreStep(
+        with only_first_gpus(os.environ, gpu_count()):
+            return self._score_step(trial).run()
+
+    def _score_step(self, trial: int | None) -> ScoreStep:
+        return ScoreStep(
             self._folder,
             self._experiment,
             self._study,
@@ -176,11 +216,10 @@ class _FinalTraining:
             say=self._say,
             main=self._mains.score,
         )
-        return step.run()
 
-    def _plan_slots(self) -> Slots:
+    def _plan_slots(self, trainings: int) -> Slots:
         return slots_for(
-            len(self._study.records()),
+            trainings,
             cores=len(os.sched_getaffinity(0)),
             gpus=gpu_count(),
             cpus_per_trial=self._experiment.search.resources.cpus_per_trial,
@@ -191,17 +230,17 @@ class _FinalTraining:
         self._study.interrupt_running()
         for record in self._study.records():
             if record.state is TrialState.FAIL and not self._study.retry(record.number):
-                what = training_name(record, len(self._study.records()))
+                what = training_name(record, fold_count(self._study))
                 raise StudyError(
                     f"{what} in {self._folder.retrain}: {record.cause}; use '--replace' to train again from scratch"
                 )
         parent = self._folder.log.exists()
-        searched = OomMemory(Study.open(self._folder.root, read_only=True)).all() if parent else ()
-        OomMemory(self._study).reset_tries(searched)
+        searched = OomRecords(Study.open(self._folder.root, read_only=True)).all() if parent else ()
+        OomRecords(self._study).reset_tries(searched)
 
     @contextmanager
     def _this_machine(self, interrupts: Interrupts) -> Iterator[Place]:
-        count = len(self._study.records())
+        count = fold_count(self._study)
         executor = LocalExecutor(
             self._slots,
             interrupts=interrupts,
@@ -214,10 +253,12 @@ class _FinalTraining:
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
         )
-        yield Place(executor, worker)
+        # The fork server, which starts with the first child, must not see GPUs that no training gets.
+        with only_first_gpus(os.environ, len(self._slots.gpus) if gpu_count() else 0):
+            yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:
-        """Raises if a training did not reach its end, or if the user interrupted."""
+        """Raises if a training run did not reach its end, or if the user interrupted."""
         if failures.error is not None:
             raise failures.error
         if self._interrupts.asked:

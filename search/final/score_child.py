@@ -10,10 +10,10 @@ from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from search.experiment.node_store import open_store
 from search.final.score_job import ScoreJob, result_of
-from search.final.scoring import score
+from search.final.scoring import Refit, score
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
-from search.worker.child import outcome_of, run_in_child
+from search.worker.child import compile_cache, outcome_of, run_in_child
 from search.worker.outbox import Outbox
 from search.worker.segment import Notice, Segment
 from search.worker.segment_config import config_of
@@ -35,11 +35,20 @@ def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline:
 def _score(
     job: ScoreJob, segment: Segment, folder: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None
 ) -> None:
-    # Nothing else runs on the machine, so the framework chooses threads and GPU memory.
-    devices.configure(threads=None, deterministic=segment.deterministic, gpu_memory_share=None, gpu=segment.gpu)
+    # Nothing else runs on the machine, so the framework chooses its threads.
+    devices.configure(
+        threads=None,
+        deterministic=segment.deterministic,
+        gpu_memory_share=segment.gpu_share,
+        gpu=segment.gpu,
+        compiled=compile_cache(segment.store),
+    )
     store = open_store(job.experiment.store)
     own, data_root = folder.retrain_study, Path(segment.data_root)
     folds = range(len(job.members)) if len(job.members) > 1 else (None,)
+    # Without folds, the search's trial is scored in place of a training on all photos.
+    is_trial = bool(job.refit) and len(job.members) == 1 and job.trial is not None
+    refit = Refit(own.trial(job.refit_number), job.refit) if job.refit else None
     parts = [
         TrainingData(
             split=read_study_split(own, data_root, segment.split_digest, fold=fold),
@@ -58,6 +67,8 @@ def _score(
         parts,
         job.members,
         trial=job.trial,
+        refit=refit,
+        folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else None,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Also a sign of life: with many photos, scoring all folds takes long.

@@ -19,9 +19,13 @@ class ScoreJob:
     trial: int | None
     """The retrained trial; None for a fixed recipe."""
     members: tuple[tuple[EpochReport, ...], ...]
-    """All epochs of each training, in fold order."""
+    """All epochs of each training that validates, in fold order."""
     trained_in_bytes: int
     """Peak main memory of the training processes; 0 if unknown."""
+    refit: tuple[EpochReport, ...] = ()
+    """All epochs of the training on all photos, which is then exported; empty if there is none."""
+    refit_number: int = 0
+    """Its number in the final study."""
 
 
 def result_of(scores: Scores) -> Result:

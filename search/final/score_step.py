@@ -5,13 +5,15 @@ from collections.abc import Callable
 from functools import partial
 
 from carcls.config import TrainConfig
+from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.driver.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.final.failure_texts import retry_text
 from search.final.final_failures import peak_key
+from search.final.final_study import refit_of
 from search.final.score_entry import score_main
 from search.final.score_job import ScoreJob, scores_of
 from search.study.checked_files import split_digest
@@ -43,13 +45,24 @@ class ScoreStep:
         """study: the final training's, with every trial complete. main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
-        self._oom_memory = OomMemory(study)
-        self._split_digest = split_digest(study, of_folds=len(study.records()) > 1)
+        self._oom_memory = OomRecords(study)
+        refit, folds = refit_of(study), [record for record in study.records() if record.fold != EVERY_PHOTO]
+        self._split_digest = split_digest(study, of_folds=len(folds) > 1)
         self._rank_by = study.rank_by
         records = study.records()
         peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
-        reports = tuple(record.reports for record in records)
-        self._job = ScoreJob(str(folder.root), experiment, trial, reports, max(peaks))
+        members = [record.reports for record in folds]
+        if not members and trial is not None:  # the search's trial takes the place of the folds
+            members = [Study.open(folder.root, read_only=True).record(trial).reports]
+        self._job = ScoreJob(
+            str(folder.root),
+            experiment,
+            trial,
+            tuple(members),
+            max(peaks),
+            refit=refit.reports if refit else (),
+            refit_number=refit.number if refit else 0,
+        )
         self._main = partial(main, self._job)
         self._folder = folder
         self._slots = slots
@@ -68,7 +81,7 @@ class ScoreStep:
                     return scores
                 self._raise_if_asked()
                 self._oom_memory.add(self._config, outcome)
-                deaths += outcome.kind == "killed"
+                deaths += outcome.kind in ("killed", "doubtful")
                 limit = self._experiment.search.max_restarts
                 self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
 

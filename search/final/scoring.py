@@ -6,7 +6,8 @@ train on, so that every photo has one prediction, and the exported model is the 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
-from carcls.inference.ensemble import Member, averaged
+from carcls.frames import size_name
+from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import TtaChoice, choose_views, plain_only
@@ -25,13 +27,14 @@ from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring import metrics
 from carcls.splits.look_alikes import look_alikes
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.system import atomic
 from carcls.training.fine_tuning import load_best
 from search.experiment.experiment import Experiment
-from search.final.expectation import luck_of_choice, of_folds, of_one, unseen_probabilities
+from search.final.expected_accuracy import luck_of_choice, of_folds, of_one, unseen_probabilities
+from search.final.refit import stage_epochs
 from search.study.efficiency import Efficiency, stage_costs
-from search.study.final_scores import Expected, MemberScore, Scores
+from search.study.final_scores import Expected, MemberScore, RefitScore, Scores
 from search.study.folder import StudyFolder
 from search.worker.machine_memory import peak_memory_bytes
 
@@ -60,6 +63,15 @@ class _Predicted:
         return self.data.split.validation.labels
 
 
+@dataclass(frozen=True)
+class Refit:
+    """A finished training on all photos."""
+
+    folder: Path
+    """Its weights."""
+    reports: Sequence[EpochReport]
+
+
 def score(
     folder: StudyFolder,
     experiment: Experiment,
@@ -68,6 +80,8 @@ def score(
     members: Sequence[Sequence[EpochReport]],
     *,
     trial: int | None,
+    refit: Refit | None = None,
+    folders: Sequence[Path] | None = None,
     at_once: int | None = None,
     trained_in_bytes: int = 0,
     scored: Callable[[int], None] = lambda _: None,
@@ -75,16 +89,19 @@ def score(
     """Scores the best weights of finished trainings and writes the exported model.
 
     parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
+    folders: with the weights of each; by default those of the final study. refit: a training on all photos, which is
+    exported instead; nothing scores it.
     at_once: the most photos that fit in memory, if fewer than a batch. trained_in_bytes: peak main memory of training.
     scored: called with the number of each training once it is scored.
     """
-    batch_size = min(config.batch_size, at_once or config.batch_size)
+    smallest = min(config.stage_batch_size(stage) for stage in range(len(config.stages)))
+    batch_size = min(smallest, at_once or smallest)
     count = sum(len(data.split.validation) for data in parts)
     choosable = count >= _FEWEST_TO_CHOOSE
     views = tuple(dict.fromkeys((PLAIN, *experiment.tta.views))) if choosable else (PLAIN,)
     predicted = []
     for number, (data, reports) in enumerate(zip(parts, members, strict=True)):
-        own = folder.retrain_study.trial(number)
+        own = folder.retrain_study.trial(number) if folders is None else folders[number]
         member = Member(*load_best(config, own, reports[-1], class_count=len(data.split.class_names)))
         predicted.append(_predicted(member, data, reports, views, batch_size))
         scored(number)
@@ -101,7 +118,11 @@ def score(
         )
     else:
         choice = plain_only(by_view[PLAIN], labels)
-    model, size_px = averaged([one.member for one in predicted]), max(one.member.size_px for one in predicted)
+    exported = [one.member for one in predicted]
+    if refit is not None:
+        class_count = len(parts[0].split.class_names)
+        exported = [Member(*load_best(config, refit.folder, refit.reports[-1], class_count=class_count))]
+    model, size_px = averaged(exported), largest_size(exported)
     export_model(
         folder.model,
         model,
@@ -109,15 +130,16 @@ def score(
         config=config,
         size_px=size_px,
         tta_views=choice.views,
-        members=len(parts),
+        members=len(exported),
     )
     if len(parts) > 1:
         _write_out_of_fold(folder, predicted, by_view)
     best = best_report(members[0]) or members[0][-1]
+    trained = members if refit is None else [*members, refit.reports]
     return Scores(
         best_epoch=best.epoch,
         best_stage=best.stage_name,
-        image_size=size_px,
+        image_size=size_name(size_px),
         validation_photos=count,
         plain_accuracy=choice.plain_accuracy,
         plain_log_loss=choice.plain_log_loss,
@@ -126,7 +148,7 @@ def score(
         tta_log_loss=choice.tta_log_loss,
         tta_interval=choice.interval,
         tta_views=choice.views,
-        seconds=sum(report.seconds.total for reports in members for report in reports),
+        seconds=sum(report.seconds.total for reports in trained for report in reports),
         device=devices.describe(),
         trial=trial,
         tta_evidence=choice.evidence,
@@ -138,11 +160,15 @@ def score(
             views=choice.views,
             batch_size=batch_size,
             peak_bytes=max(trained_in_bytes, peak_memory_bytes() or 0) or None,
+            refit=refit,
         ),
         folds=len(parts),
         out_of_fold=len(parts) > 1,
         members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
-        expected=_expected(folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size),
+        expected=_expected(
+            folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size, is_refitted=bool(refit)
+        ),
+        refit=None if refit is None else _refit_score(refit, parts[0]),
     )
 
 
@@ -155,20 +181,35 @@ def _expected(
     *,
     trial: int | None,
     batch_size: int,
+    is_refitted: bool,
 ) -> Expected:
     luck = luck_of_choice(folder, experiment, trial)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
-        return of_one(choice.accuracy, len(labels), luck=luck)
+        found = of_one(choice.accuracy, len(labels), luck=luck)
+        return replace(found, of="the search's trial, trained on fewer photos") if is_refitted else found
     members = [one.member for one in predicted]
     searched = read_split(folder.split, experiment.data.root).validation
-    return of_folds(
+    unseen = None
+    if not is_refitted:
+        unseen = unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size)
+    found = of_folds(
         average(by_view, choice.views),
         labels,
-        unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size),
+        unseen,
         accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),
+    )
+    return replace(found, of="the folds' models, each trained on fewer photos") if is_refitted else found
+
+
+def _refit_score(refit: Refit, part: TrainingData) -> RefitScore:
+    """part: of any of the trainings that validate: together its photos are those of the refit."""
+    return RefitScore(
+        photos=len(part.split.train) + len(part.split.validation),
+        stages=stage_epochs(refit.reports),
+        seconds=sum(report.seconds.total for report in refit.reports),
     )
 
 
@@ -200,11 +241,12 @@ def _efficiency(
     views: Sequence[str],
     batch_size: int,
     peak_bytes: int | None,
+    refit: Refit | None,
 ) -> Efficiency:
-    """The efficiency of the exported model; the stages are those of the first training."""
+    """The efficiency of the exported model; the stages are those of the training on all photos, else of the first."""
     first = predicted[0]
     seconds, photos = first.seconds, len(first.labels)
-    if len(predicted) > 1:
+    if len(predicted) > 1 or refit is not None:
         some = first.data.pixels("validation", model.input_shape[1])[: _TIMED_BATCHES * batch_size]
         _, seconds = _timed_views(model, some, views, batch_size)
         photos = len(some)
@@ -215,7 +257,7 @@ def _efficiency(
         batch_size=min(batch_size, photos),
         plain_s_per_photo=seconds[PLAIN] / photos,
         views_s_per_photo=sum(seconds[view] for view in views) / photos,
-        stages=stage_costs(first.reports),
+        stages=stage_costs(first.reports if refit is None else refit.reports),
     )
 
 

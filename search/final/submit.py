@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.backend import devices
 from carcls.dataset.layouts import TEST_FOLDERS, find_test_folder
-from carcls.dataset.table import Unlabelled, load_unlabelled
+from carcls.dataset.loading import load_unlabelled
+from carcls.dataset.table import Unlabelled
 from carcls.inference.export import Card, load_model
 from carcls.inference.submission import write_answers, write_submission
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
-from carcls.splits.split import Split, read_split
+from carcls.splits.split import Split
+from carcls.splits.split_files import read_split
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store
@@ -46,10 +49,11 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
     found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
     if not len(found.photos):
         raise StudyError(_nothing_to_predict(folder, experiment, found))
+    devices.configure_for_prediction()
     exported = load_model(folder.model)
     say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
     store = open_store(experiment.store)
-    test_pixels = pixels(found.photos, exported.card.size_px, store, processes=processes)
+    test_pixels = pixels(found.photos, exported.card.size, store, processes=processes)
     by_view = {
         view: predict_view(exported.model, test_pixels, view, batch_size=_BATCH_SIZE)
         for view in exported.card.tta_views

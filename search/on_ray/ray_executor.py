@@ -16,7 +16,7 @@ from carcls.system.atomic import full_disk_cause, unreachable_cause
 from search.driver.dispatch import Dispatcher
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.errors import ClusterError, StudyError
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.actor import run_segment
 from search.on_ray.nodes import ResourcePlan
 from search.on_ray.tune_adapters import tune_adapters

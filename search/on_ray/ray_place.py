@@ -70,7 +70,7 @@ def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
 
 
 def worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerSettings:
-    """What each worker is told of them."""
+    """What each worker knows of them."""
     return WorkerSettings(
         threads=resources.cpus,
         gpu_share=resources.gpus or None,

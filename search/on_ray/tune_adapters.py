@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s
 from search.worker.segment import LOST, Message, Outcome, Segment, from_wire

@@ -65,13 +65,13 @@ def to_be_continued(trials: Sequence[TrialRecord], ladder: Ladder) -> frozenset[
     active = [trial for trial in trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
     leader = max(paused, key=lambda trial: (trial.best_rank or _WORST, -trial.number), default=None)
     chosen = [*active, *(trial for trial in paused if trial.is_baseline), *([leader] if leader else [])]
-    if not ladder.stopping:
+    if not ladder.prunes:
         return frozenset(trial.number for trial in [*chosen, *paused])
     ladder = ladder.as_of(trials)
     for stage in {trial.rung for trial in paused if trial.rung is not None}:
         ranked = standing(trials, stage)
         best = ranked[: ladder.promotion_count(len(ranked))]
-        here = [trial for trial in best if trial in paused and trial.rung == stage]
+        here = [trial for trial in best if trial.state is TrialState.PAUSED and trial.rung == stage]
         chosen += [trial for trial in here if not ladder.skips(stage, trial.stage_count)]
         next_released = released(trials, stage, ladder)
         chosen += [next_released] if next_released else []

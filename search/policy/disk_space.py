@@ -10,7 +10,7 @@ _MARGIN_BYTES = 16 * 10**6
 """Reserved for files that are not checkpoints: above all the journal, then trial outputs and the report."""
 _PROBES = 10
 """Retries within the patience. The disk without room may be another one than the study's, so free space here does not
-tell when there is room again."""
+show when there is room again."""
 _FILES_OF_A_SEGMENT = 3
 """Two checkpoints that are kept and one that is being written."""
 _BYTES_PER_MB = 1e6
@@ -76,7 +76,7 @@ class DiskWatch:
             self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
             return Shortage(self._folder, free, needed)
         if is_probe:
-            self._refused_at_s = now_s  # One probe at a time: its checkpoint tells whether the disk is still full.
+            self._refused_at_s = now_s  # One probe at a time: its checkpoint shows whether the disk is still full.
         else:
             self._full_since_s = self._refused_at_bytes = None
         return None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, inf
 
-from search.experiment.settings import FinalistSettings
-from search.policy.records import Rank, TrialRecord, TrialState, searched, trained_s
+from search.experiment.search_settings import FinalistSettings
+from search.policy.records import Rank, TrialRecord, TrialState, searched
 
 NO_FINALS = FinalistSettings(count=0)
 
@@ -114,8 +114,8 @@ def due_s(trials: Sequence[TrialRecord], settings: FinalistSettings) -> float:
     if not known:
         return 0.0
     unknown = max(0, settings.count - sum(not trial.is_baseline for trial in known)) * settings.seeds
-    mean_s = fsum(trained_s(trial.reports) for trial in known) / len(known)
-    return fsum(trained_s(due.trial.reports) for due in due_repeats(trials, settings)) + unknown * mean_s
+    mean_s = fsum(trial.trained_s for trial in known) / len(known)
+    return fsum(due.trial.trained_s for due in due_repeats(trials, settings)) + unknown * mean_s
 
 
 def final_standing(trials: Sequence[TrialRecord]) -> tuple[Finalist, ...]:

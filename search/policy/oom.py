@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from carcls.config import TrainConfig
+from carcls.frames import named_area
 from carcls.training.min_micro_batch import min_micro_batch
 
 SMALLEST_BATCH_TRIES = 2
@@ -29,10 +30,13 @@ class OomKey:
     backbone: str
     alpha: float
     precision: str
-    image_size: int
-    """Side in px."""
+    image_size: int | str
+    """Side in px, or `384x512` (height x width)."""
     unfreeze: float
     """Share of the backbone's blocks that train. Blocks below them keep no activations for the gradient."""
+    trains_statistics: bool = False
+    """Whether BatchNorm of the backbone trains, which keeps more activations than a folded one. Older studies do not
+    store it."""
 
     @classmethod
     def of(cls, config: TrainConfig, stage: int, device: str) -> Self:
@@ -44,6 +48,7 @@ class OomKey:
             precision=config.precision,
             image_size=config.stage_image_size(stage),
             unfreeze=config.stages[stage].unfreeze,
+            trains_statistics=config.trains_statistics(stage),
         )
 
     @property
@@ -52,7 +57,12 @@ class OomKey:
 
     def needs_as_much_as(self, other: "OomKey") -> bool:
         """True if this stage needs at least as much memory per photo as `other`."""
-        return self._family == other._family and self.image_size >= other.image_size and self.unfreeze >= other.unfreeze
+        return (
+            self._family == other._family
+            and named_area(self.image_size) >= named_area(other.image_size)
+            and self.unfreeze >= other.unfreeze
+            and self.trains_statistics >= other.trains_statistics
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +119,13 @@ def micro_batch(records: Iterable[OomRecord], config: TrainConfig, stage: int, d
     """The micro-batch with which to try a stage on a device, or None for whole batches.
 
     Half of the smallest one that failed there, or in a stage that needs no more memory, but at least
-    `smallest_micro_batch`. `never_fits` tells whether that one has failed too often.
+    `smallest_micro_batch`. `never_fits` says whether that one has failed too often.
     """
     least = _least(records, OomKey.of(config, stage, device))
     if least is None:
         return None
     fitting = max(least.photos // 2, smallest_micro_batch(config))
-    return fitting if fitting < config.batch_size else None
+    return fitting if fitting < config.stage_batch_size(stage) else None
 
 
 def micro_batches(records: Sequence[OomRecord], config: TrainConfig, device: str) -> tuple[int | None, ...]:
@@ -131,7 +141,7 @@ def never_fits(records: Iterable[OomRecord], config: TrainConfig, stage: int, de
     """
     key = OomKey.of(config, stage, device)
     least = _least((record for record in records if record.tries >= SMALLEST_BATCH_TRIES), key)
-    if least is None or least.photos > min(smallest_micro_batch(config), config.batch_size):
+    if least is None or least.photos > min(smallest_micro_batch(config), config.stage_batch_size(stage)):
         return None
     return replace(least, key=key)
 
@@ -147,5 +157,6 @@ def worth_retrying(config: TrainConfig, refused: OomRecord) -> bool:
 
     The next try has half the photos, or the smallest micro-batch again until `SMALLEST_BATCH_TRIES` are used up.
     """
-    is_smallest = min(refused.photos, config.batch_size) <= smallest_micro_batch(config)
+    largest_batch = max(config.stage_batch_size(stage) for stage in range(len(config.stages)))
+    is_smallest = min(refused.photos, largest_batch) <= smallest_micro_batch(config)
     return not is_smallest or refused.tries < SMALLEST_BATCH_TRIES

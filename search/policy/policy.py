@@ -1,17 +1,19 @@
 """The policy: which configuration to train next, and for how long. Real searches, simulations and recordings use it.
 
-Implementations are pure: they keep no state between calls.
+Implementations are pure: they keep no state between calls that changes a decision.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
+from search.policy.optuna_view import OptunaView
 from search.policy.records import TrialRecord, searched
 from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Job, Ladder, next_job
@@ -67,7 +69,12 @@ class SearchPolicy:
         number = len(searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
-        return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler))
+        view = self._view
+        return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler, view=view))
+
+    @cached_property
+    def _view(self) -> OptunaView:
+        return OptunaView(self.space)
 
     def first_stop(self, trials: Sequence[TrialRecord], stage_count: int) -> int:
         """See `Ladder.first_stop`."""
@@ -82,7 +89,7 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         baseline=experiment.baseline,
         ladder=Ladder(
             settings.scheduler.reduction_factor,
-            stopping=settings.scheduler.kind != "none",
+            prunes=settings.scheduler.kind != "none",
             first_rung=settings.scheduler.first_rung - 1,
             adaptive=settings.scheduler.kind == "adaptive",
         ),

@@ -79,7 +79,7 @@ class TrialRecord:
     repeats: int | None = None
     """Number of the trial that this one repeats from the start with another seed; None if the search proposed it."""
     fold: int | None = None
-    """Number of the fold that validates; None for the study's own split."""
+    """Number of the fold that validates, EVERY_PHOTO if every photo trains; None for the study's own split."""
     fallbacks: tuple[int, ...] = ()
     """For each loss of checkpoints, the epoch after which the trial continued; 0 if it started again."""
 
@@ -131,6 +131,11 @@ class TrialRecord:
     def restarts(self) -> int:
         """Deaths since the last recorded epoch. Deaths with progress between them are not the trial's fault."""
         return sum(fidelity == self.fidelity for fidelity in self.deaths)
+
+    @cached_property
+    def trained_s(self) -> float:
+        """Seconds that workers spent on its epochs."""
+        return trained_s(self.reports)
 
     @cached_property
     def best(self) -> EpochReport | None:

@@ -14,7 +14,7 @@ class Ladder:
 
     reduction_factor: int
     """Of the n trials that have ended a stage, the best floor(n / reduction_factor) are promoted."""
-    stopping: bool = True
+    prunes: bool = True
     """If False, no trial pauses: each one trains straight to its last stage."""
     first_rung: int = 0
     """Number of the first stage at whose end trials are compared. Trials with fewer stages never pause."""
@@ -29,7 +29,7 @@ class Ladder:
 
     def as_of(self, trials: Sequence[TrialRecord]) -> Self:
         """The ladder for these trials. An adaptive one skips the rungs that they show to be unreliable."""
-        return replace(self, skipped=unreliable_rungs(trials)) if self.adaptive and self.stopping else self
+        return replace(self, skipped=unreliable_rungs(trials)) if self.adaptive and self.prunes else self
 
     def first_stop(self, stage_count: int) -> int:
         """Number of the stage after which a new trial pauses or is complete."""
@@ -41,7 +41,7 @@ class Ladder:
 
     def next_stop(self, stage: int, stage_count: int) -> int:
         """Number of the stage after which a trial that continues with `stage` pauses or is complete."""
-        if not self.stopping:
+        if not self.prunes:
             return stage_count - 1
         rungs = range(max(stage, self.first_rung), stage_count - 1)
         return next((rung for rung in rungs if not self.skips(rung, stage_count)), stage_count - 1)

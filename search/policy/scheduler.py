@@ -6,7 +6,7 @@ Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorit
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder, promotable, released
@@ -125,7 +125,7 @@ def _baseline(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
 
 
 def _promote(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    if not ladder.stopping:
+    if not ladder.prunes:
         return _go_on(next((trial for trial in trials if trial.state is TrialState.PAUSED), None), ladder)
     top = max((trial.stage_count for trial in trials), default=0)
     candidates = (promotable(trials, stage, ladder) for stage in range(top - 1, -1, -1))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
 from search.experiment.experiment import Experiment
-from search.experiment.settings import SearchSettings
+from search.experiment.search_settings import SearchSettings
 from search.policy.budget import GpuMeter
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import best_text, leading_trial, winner_line
 from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
@@ -43,7 +43,7 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
     records = study.records()
     if study.is_recording:
         return (f"ended: {count_text(_complete(records), 'training')} recorded",)
-    trained = sum(trained_s(record.reports) for record in records)
+    trained = sum(record.trained_s for record in records)
     limits = reached_limits(
         experiment.search,
         trials=len(searched(records)),
@@ -82,9 +82,9 @@ def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: St
     best = leading_trial(study.records())
     if found is None or best is None or best.number != found.number:
         return ()
-    told = found.expected
+    expected = found.expected
     return (
-        f"expect on new photos: accuracy {told.accuracy:.3f} ({told.low:.3f} to {told.high:.3f}); the"
+        f"expect on new photos: accuracy {expected.accuracy:.3f} ({expected.low:.3f} to {expected.high:.3f}); the"
         f" {found.validated:.3f} above was measured on the photos that chose it",
     )
 
@@ -120,8 +120,12 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     if scores.members:
         on = f" on each of {scores.folds} folds"
         best = f"the best were epochs {', '.join(str(member.best_epoch) for member in scores.members)}"
+    after = ""
+    if scores.refit is not None:
+        after = f"; then {sum(count for _, count in scores.refit.stages)} epochs on all {scores.refit.photos:,} photos"
+        on = on or " by the search"
     return (
-        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}",
+        f"ended: all {epochs} epochs of {whose} are trained{on}; {best}{after}",
         *([f"its settings: {settings_text(params)}"] if params else []),
     )
 
@@ -151,5 +155,5 @@ def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unr
 def _by(scores: Scores) -> str:
     whose = "the file's recipe" if scores.trial is None else f"trial {scores.trial:04d}, retrained"
     validated = "out-of-fold" if scores.out_of_fold else "validation"
-    told = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
-    return "; ".join([told, *expected_lines(scores)])
+    reported = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"
+    return "; ".join([reported, *expected_lines(scores)])

@@ -1,8 +1,8 @@
 """Texts about a study that progress, status and report share. Pure functions of the records."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from carcls.events import StoreUse
 from search.errors import StudyError
@@ -29,6 +29,8 @@ class Spent:
     """Wall-clock time of the search over all its runs, or None if not measured, which rules out an ETA."""
     hours_limit: float | None = None
     """Limit of wall-clock hours."""
+    planned: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """For running trials, by number: the planned epochs of each stage."""
 
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
@@ -128,6 +130,21 @@ def seconds_left(records: Sequence[TrialRecord], spent: Spent) -> float | None:
     )
     share = max((amount / limit for amount, limit in used if limit), default=0.0)
     return spent.elapsed_s * (1.0 / min(share, 1.0) - 1.0) if share > 0.0 else None
+
+
+def worker_seconds_left(record: TrialRecord, planned: Sequence[int]) -> float | None:
+    """Seconds until a running trial reaches its next rung, by the length of its last epoch; None before the first.
+
+    planned: epochs of each stage; empty if unknown.
+    """
+    last = record.reports[-1] if record.reports else None
+    stop = record.stop_after_stage
+    if last is None or stop is None or not planned:
+        return None
+    in_stage = last.stage_epoch if not last.stage_ended else 0
+    first = last.stage + 1 if last.stage_ended else last.stage
+    epochs = sum(planned[first : stop + 1]) - in_stage
+    return max(0, epochs) * (last.seconds.train + last.seconds.validate)
 
 
 def winner(records: Sequence[TrialRecord], number: int | None = None) -> TrialRecord:

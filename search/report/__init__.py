@@ -1,4 +1,4 @@
-"""The report of a search: one HTML file that needs no network and runs no script.
+"""The report of a search: one HTML file that needs no network; its scripts are our own.
 
 `report_data` derives the page's content from the study's records; `write_report` draws the charts and writes the page.
 """

@@ -24,7 +24,7 @@ class Score:
     macro_f1: float
     epoch: int
     stage_name: str
-    image_size: int
+    image_size: int | str
     holdout_accuracy: float | None = None
     """Accuracy on the holdout at that epoch, or None without a holdout."""
     holdout_interval: Interval | None = None

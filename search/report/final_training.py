@@ -6,7 +6,7 @@ from typing import Any
 
 from search.report.confidence import Interval, wilson
 from search.study.efficiency import Efficiency
-from search.study.final_scores import Expected, MemberScore, view_evidence
+from search.study.final_scores import Expected, MemberScore, RefitScore, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class FinalTraining:
     trial: int | None
     best_stage: str
     best_epoch: int
-    image_size: int
+    image_size: int | str
     photos: int
     plain_accuracy: float
     plain_interval: Interval
@@ -38,6 +38,8 @@ class FinalTraining:
     """Expected accuracy on new photos; None in older files."""
     view_evidence: str | None = None
     """What TTA saves here, by the prior, and by both."""
+    refit: str | None = None
+    """What was trained on all photos, in words; None if nothing was."""
 
 
 def final_training(scores: Mapping[str, Any]) -> FinalTraining:
@@ -46,6 +48,7 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
     Raises KeyError if a score is missing. Values that older files lack are None.
     """
     photos = int(scores["validation_photos"])
+    refit = RefitScore.from_json(scores["refit"]) if scores.get("refit") else None
     low, high = scores["tta_interval"]
     evidence = view_evidence(scores.get("tta_evidence"))
     return FinalTraining(
@@ -70,4 +73,5 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
         members=tuple(MemberScore(**member) for member in scores.get("members", ())),
         expected=Expected(**scores["expected"]) if scores.get("expected") else None,
         view_evidence=evidence.line() if evidence else None,
+        refit=None if refit is None else refit.line("the folds" if scores.get("members") else "the search's trial"),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import Finalist, due_repeats, final_standing
 from search.policy.records import TrialRecord
 from search.progress.summary import ENDED_STATES

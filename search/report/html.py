@@ -1,17 +1,26 @@
-"""Renders the page. All users' text is escaped, and the page's policy forbids it to load or run anything."""
+"""Renders the page. All users' text is escaped, and the page's policy allows our own scripts by their hashes only."""
 
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from carcls.system import atomic
-from search.report.charts import BASELINE, WINNER, curves_svg, parameters_svg
+from search.report.chart_data import page_charts, short_name, sliced
 from search.report.page_data import ReportData
 from search.study.efficiency import ms_text, rate_text
 from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text, size_text, value_text
 
-_TEMPLATE = Path(__file__).with_name("report.html")
+_TEMPLATES = Path(__file__).with_name("templates")
+_ASSETS = Path(__file__).with_name("assets")
+_STYLES = ("uplot.css", "page.css")
+_SCRIPTS = ("uplot.min.js", "page.js")
 
 _LEADERBOARD_ROWS = 20
 """Trials that the leaderboard shows before it is expanded."""
@@ -25,7 +34,7 @@ def write_report(path: Path, data: ReportData) -> None:
 def render(data: ReportData) -> str:
     """The page's HTML."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -33,6 +42,10 @@ def render(data: ReportData) -> str:
     )
     environment.filters |= {
         "score": _score,
+        "short_score": _short_score,
+        "short_interval": _short_interval,
+        "share": _share,
+        "short": short_name,
         "interval": _interval,
         "points": _points,
         "duration": duration_text,
@@ -48,11 +61,51 @@ def render(data: ReportData) -> str:
         "thousands": _thousands,
         "count": count_text,
     }
-    # S704: matplotlib escapes every text in its SVG.
-    charts = {"curves": Markup(curves_svg(data.curves)), "scatter": Markup(parameters_svg(data.parameters))}  # noqa: S704
-    return environment.get_template(_TEMPLATE.name).render(
-        data=data, rows=_LEADERBOARD_ROWS, colours={"winner": WINNER, "baseline": BASELINE}, **charts
+    charts = page_charts(data)
+    shown = charts["charts"]
+    return environment.get_template("report.html").render(
+        data=data,
+        searched=bool(data.leaderboard or not data.retrain),
+        rows=_LEADERBOARD_ROWS,
+        shown=shown,
+        slices=sliced(data),
+        backbones=len({point.backbone for point in data.costs}),
+        matrix_most=_most_mistakes(data),
+        **_assets(charts),
     )
+
+
+def _assets(charts: Mapping[str, Any]) -> dict[str, object]:
+    """What the page's frame embeds: our own files, and the charts' data as JSON that cannot end its element."""
+    # S704: the texts are this package's own files, and the JSON has no character that HTML reads.
+    scripts = [Script(Markup((_ASSETS / name).read_text(encoding="utf-8"))) for name in _SCRIPTS]  # noqa: S704
+    style = "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _STYLES)
+    return {"scripts": scripts, "style": Markup(style), "charts": Markup(_json(charts))}  # noqa: S704
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An inline script, which the page's policy allows by its hash."""
+
+    text: Markup
+
+    @property
+    def source(self) -> Markup:
+        """Its source expression for the Content-Security-Policy."""
+        digest = hashlib.sha256(self.text.encode("utf-8")).digest()
+        return Markup("'sha256-{}'").format(base64.b64encode(digest).decode())
+
+
+def _json(value: object) -> str:
+    """Compact JSON in ASCII without `<`, `>` and `&`."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _most_mistakes(data: ReportData) -> int:
+    """The largest count off the confusion matrix's diagonal, at least 1."""
+    counts = data.mistakes.matrix.counts if data.mistakes else ()
+    return max((count for at, row in enumerate(counts) for to, count in enumerate(row) if at != to), default=0) or 1
 
 
 def _score(value: float | None) -> str:
@@ -61,6 +114,19 @@ def _score(value: float | None) -> str:
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}"
+
+
+def _short_score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _short_interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.2f} – {interval[1]:.2f}"
+
+
+def _share(value: float) -> str:
+    """A probability as a whole percentage."""
+    return f"{100 * value:.0f} %"
 
 
 def _points(gain: float | None) -> str:
@@ -80,10 +146,10 @@ def _value(value: object) -> str:
     return "–" if value is None else one_line(value_text(value))
 
 
-def _range(values: tuple[int, ...]) -> str:
-    """`96`, or `96 – 160`, with a thin space between thousands."""
-    ends = dict.fromkeys((min(values), max(values)))
-    return " – ".join(_thousands(value) for value in ends)
+def _range(values: tuple[int | str, ...]) -> str:
+    """`96`, `96 – 160` or `96x128 – 120x160` of ascending values, with a thin space between thousands."""
+    ends = dict.fromkeys((values[0], values[-1]))
+    return " – ".join(value if isinstance(value, str) else _thousands(value) for value in ends)
 
 
 def _thousands(value: int) -> str:

@@ -5,29 +5,49 @@ from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
 from search.final.final_study import final_reports
-from search.policy.records import trained_s
-from search.progress.summary import as_interrupted
+from search.progress.event_files import epoch_times
+from search.progress.summary import as_interrupted, leading_trial
 from search.report import report_data, write_report
+from search.report.leaderboard import write_leaderboard, write_mistakes
+from search.report.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
+from search.report.next_steps import commands, ended_text
+from search.report.page_data import ReportData
+from search.report.photos import photo_urls
 from search.study.checked_files import check_files
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.journal import is_held
+from search.study.predictions import Predictions, read_predictions
 from search.study.study import Study
 
 
 def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
-    """Writes report.html for the folder: a study in any state, or the training of a fixed recipe.
+    """Writes report.html for the folder: a study in any state, or the training of a fixed recipe. Beside it are
+    leaderboard.csv, leaderboard.json and mistakes.csv.
 
     Raises StudyError if the study, or one of its files, cannot be read or was changed.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
     if study:
         check_files(study, folder)
+    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, experiment.data.root)
+    data = study_report_data(folder, experiment, study, said)
+    write_report(folder.report, data)
+    if data.leaderboard:
+        write_leaderboard(folder.root, data.leaderboard)
+    if said is not None:
+        write_mistakes(folder.mistakes, mistake_rows(said))
+
+
+def study_report_data(
+    folder: StudyFolder, experiment: Experiment, study: Study | None, said: Predictions | None
+) -> ReportData:
+    """Everything on the page of one study. Reads photos, but writes nothing."""
     records = study.records() if study else ()
-    trained = sum(trained_s(record.reports) for record in records)
+    trained = sum(record.trained_s for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
-    data = report_data(
+    return report_data(
         name=folder.name,
         experiment_text=changes + experiment.resolved_yaml(),
         records=records if is_held(folder.root) else as_interrupted(records),
@@ -43,8 +63,19 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         finalists=experiment.search.finalists,
         finals_exhausted=study.finals_exhausted if study else False,
         expected=_expected(folder, experiment, study) if study else None,
+        space=experiment.space if study else None,
+        mistakes=_mistakes(said),
+        epoch_times={record.number: epoch_times(folder.trial(record.number)) for record in records},
+        ended=ended_text(study, experiment) if study else "",
+        commands=commands(folder, experiment, study),
     )
-    write_report(folder.report, data)
+
+
+def _mistakes(said: Predictions | None) -> Mistakes | None:
+    if said is None:
+        return None
+    view = mistakes_view(said)
+    return with_photos(view, photo_urls(said.root, shown_paths(view)))
 
 
 def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> WinnerExpectation | None:

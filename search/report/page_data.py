@@ -7,18 +7,38 @@ from typing import Any
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Expectation
 from search.experiment.domains import Value
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
+from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import counts_line, leading_trial, state_name
+from search.report.advice import Advice, advice
 from search.report.confidence import Score, overlap, trial_score
+from search.report.course import (
+    Agreement,
+    LadderRow,
+    Progress,
+    Span,
+    agreements,
+    best_so_far,
+    fate_of,
+    ladder,
+    spans,
+)
 from search.report.final_training import FinalTraining, final_training
 from search.report.finals_table import Finals, finals_view
-from search.report.micro_batches import PartsRow, parts_rows
+from search.report.importance import Importances, importances
+from search.report.mistakes import Mistakes
+from search.report.next_steps import Command
 from search.report.parameters import ParameterView, parameter_views, role_of
 from search.report.phases import TimeSpent, time_spent
+from search.report.split_batches import PartsRow, parts_rows
 from search.report.stage_table import StageRow, stage_rows
+from search.report.trade_offs import CostPoint, cost_points
 from search.study.expected import WinnerExpectation
+
+NO_TIMES: Mapping[int, Mapping[int, float]] = {}
+"""Without event files there is no timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +96,8 @@ class Curve:
 
     number: int
     role: str
-    failed: bool
+    fate: str
+    """See `search.report.course.fate_of`."""
     points: tuple[tuple[int, float], ...]
     borders: tuple[tuple[int, str], ...]
     """The last epoch and the name of each stage."""
@@ -109,6 +130,17 @@ class ReportData:
     quarantined: tuple[tuple[str, str], ...]
     retrain: FinalTraining | None
     submission: str | None
+    ended: str
+    """Why the search ended, as a sentence; '' without a search."""
+    commands: tuple[Command, ...]
+    advice: tuple[Advice, ...]
+    mistakes: Mistakes | None
+    importances: Importances | None
+    costs: tuple[CostPoint, ...]
+    ladder: tuple[LadderRow, ...]
+    agreements: tuple[Agreement, ...]
+    spans: tuple[Span, ...]
+    progress: tuple[Progress, ...]
 
 
 def report_data(
@@ -128,6 +160,11 @@ def report_data(
     finals_exhausted: bool = False,
     holdout_photos: int | None = None,
     expected: WinnerExpectation | None = None,
+    space: Space | None = None,
+    mistakes: Mistakes | None = None,
+    epoch_times: Mapping[int, Mapping[int, float]] = NO_TIMES,
+    ended: str = "",
+    commands: Sequence[Command] = (),
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -135,8 +172,11 @@ def report_data(
     values of `retrain/scores.json`. retrain_reports: the final training's epochs. submission: the path to show.
     elapsed_s: wall-clock time over all runs. gpus_per_trial: 0 if trials ran on CPUs. device: one line about the
     machine. finals_exhausted: the budget does not allow more repeats of `finalists`. expected: see
-    `search.study.expected`. Without `validation_photos` or `holdout_photos` their scores have no interval. Raises
-    KeyError if `retrain` lacks a score.
+    `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
+    `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
+    commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
+    interval.
+    Raises KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -147,14 +187,14 @@ def report_data(
         counts=counts_line(records),
         validation_photos=validation_photos,
         elapsed_s=elapsed_s,
-        trained_s=sum(trained_s(record.reports) for record in records),
+        trained_s=sum(record.trained_s for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
         winner=_winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
         finals=finals,
         leaderboard=_leaderboard(trials, best, validation_photos),
         curves=tuple(_curve(record, best) for record in trials if record.reports),
-        parameters=parameter_views(trials, best),
+        parameters=parameter_views(trials, best, space.domains if space else None),
         winner_stages=stage_rows([best]) if best else (),
         pooled_stages=stage_rows(trials),
         time=time_spent(records, best, retrain_reports),
@@ -163,6 +203,16 @@ def report_data(
         quarantined=tuple(quarantined),
         retrain=final_training(retrain) if retrain else None,
         submission=submission,
+        ended=ended,
+        commands=tuple(commands),
+        advice=advice(records, space, mistakes),
+        mistakes=mistakes,
+        importances=importances(records, space) if space else None,
+        costs=cost_points(records, best, validation_photos),
+        ladder=ladder(records),
+        agreements=agreements(records),
+        spans=spans(records, epoch_times),
+        progress=best_so_far(records, epoch_times),
     )
 
 
@@ -216,7 +266,7 @@ def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photo
             stages_ended=0 if record.rung is None else record.rung + 1,
             stage_count=record.stage_count,
             epochs=record.fidelity,
-            seconds=trained_s(record.reports),
+            seconds=record.trained_s,
             score=trial_score(record, photos),
             params=record.params,
         )
@@ -233,7 +283,7 @@ def _curve(record: TrialRecord, best: TrialRecord | None) -> Curve:
     return Curve(
         number=record.number,
         role=role_of(record, best),
-        failed=record.state is TrialState.FAIL,
+        fate=fate_of(record),
         points=tuple((report.epoch, report.val_accuracy) for report in record.reports),
         borders=tuple((report.epoch, report.stage_name) for report in record.reports if report.stage_ended),
     )

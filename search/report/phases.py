@@ -21,7 +21,7 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class PhaseTime:
-    """Time that one training, or all trials together, spent in one phase."""
+    """Time that one training run, or all trials together, spent in one phase."""
 
     seconds: float
     share: float

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from carcls.frames import named_area
 from search.policy.records import TrialRecord, trained_s
 
 
@@ -25,7 +26,7 @@ class StageRow:
     """Median over epochs."""
     trainable_parameters: tuple[int, int]
     """Smallest and largest."""
-    image_sizes: tuple[int, ...]
+    image_sizes: tuple[int | str, ...]
 
 
 def stage_rows(records: Sequence[TrialRecord]) -> tuple[StageRow, ...]:
@@ -53,5 +54,5 @@ def _stage_row(stage: int, records: Sequence[TrialRecord]) -> StageRow:
         seconds=trained_s(reports),
         images_per_s=median(report.images_per_s for report in reports),
         trainable_parameters=(min(sizes), max(sizes)),
-        image_sizes=tuple(sorted({report.image_size for report in reports})),
+        image_sizes=tuple(sorted({report.image_size for report in reports}, key=named_area)),
     )

@@ -1,6 +1,6 @@
 """Recorded curves: the scores of whole trainings, epoch by epoch, in one small file.
 
-The file is gzipped JSON lines: a header, then one training per line. It contains no paths, machine names or times.
+The file is gzipped JSON lines: a header, then one training run per line. It contains no paths, machine names or times.
 """
 
 import gzip

@@ -72,7 +72,7 @@ def recorded(
     for number in sorted(kept):
         probabilities = epochs[number - 1].holdout
         if probabilities is None:
-            raise CurvesError("a training has epochs without holdout probabilities: record it again with data.holdout")
+            raise CurvesError("epochs without holdout probabilities: record again with data.holdout")
         held_out[number] = probabilities.astype(np.float32)
     averages = {
         name: (average.validation.astype(np.float32), average.holdout.astype(np.float32))

@@ -6,14 +6,14 @@ The dispatcher is that of a real search. Only what a segment is and what is writ
 import math
 
 from carcls.events import EpochReport
-from search.experiment.settings import FinalistSettings, SearchSettings
+from search.experiment.search_settings import FinalistSettings, SearchSettings
 from search.policy.finals import NO_FINALS
 from search.policy.policy import Policy
 from search.simulator.blackboxes import Blackbox
-from search.simulator.callbacks import NO_CALLBACKS, SimulationCallback, Stops
 from search.simulator.curves import Curve
 from search.simulator.faults import Faults
 from search.simulator.simulation import Simulation
+from search.simulator.simulation_callbacks import NO_CALLBACKS, SimulationCallback, Stops
 from search.simulator.virtual_clock import VirtualClock
 from search.simulator.virtual_dispatch import VirtualDispatcher, VirtualSegment, VirtualTrials
 from search.simulator.virtual_executor import VirtualExecutor

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher, Listener, Started
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy import transitions
 from search.policy.budget import is_used_up
 from search.policy.finals import due_s
@@ -34,7 +34,7 @@ class VirtualTrials(TrialBook):
     def add(self, curve: Curve, *, is_baseline: bool = False, repeats: int | None = None) -> int:
         """Add a WAITING trial that will train along a curve; returns its number."""
         number = len(self._records)
-        self._records.append(
+        self._put(
             transitions.new_trial(
                 number, curve.params, stage_count=curve.stage_count, is_baseline=is_baseline, repeats=repeats
             )

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from carcls.events import EpochReport
 from search.terminal.formatting import count_text, duration_text, one_line, size_text
-from search.terminal.table import table_lines
+from search.terminal.text_table import table_lines
 
 __all__ = [
     "Efficiency",
@@ -25,7 +25,7 @@ class StageCost:
     """The cost of one stage of the final training."""
 
     name: str
-    image_size_px: int
+    image_size_px: int | str
     epochs: int
     trainable_parameters: int
     seconds: float
@@ -59,7 +59,7 @@ class Efficiency:
 
 
 def stage_costs(reports: Sequence[EpochReport]) -> tuple[StageCost, ...]:
-    """One row per stage, in order, from all epochs of a training; pure."""
+    """One row per stage, in order, from all epochs of a training run; pure."""
     stages = (list(epochs) for _, epochs in groupby(reports, key=lambda report: report.stage))
     return tuple(
         StageCost(

@@ -1,10 +1,10 @@
-"""What the final training told: its epochs, and what it scored on the validation photos."""
+"""What the final training reported: its epochs, and its scores on the validation photos."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Interval, wilson
@@ -34,7 +34,30 @@ class Expected:
     """Of a 95 % interval, by the number of photos."""
     high: float
     of: str
-    """Whose accuracy: `the model`, or `one of its models` where no unseen photos told how much averaging them gains."""
+    """Whose accuracy: `the model`, or `one of its models` if no unseen photos showed how much averaging gains."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefitScore:
+    """A final training on all labelled photos but the holdout. No photo is left to score it."""
+
+    photos: int
+    stages: tuple[tuple[str, int], ...]
+    """Name and epochs of each stage."""
+    seconds: float
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(**{**values, "stages": tuple((str(name), int(epochs)) for name, epochs in values["stages"])})
+
+    def line(self, found_by: str) -> str:
+        """In words. found_by: what its length is from, which has the scores."""
+        stages = " + ".join(f"{name} {epochs}" for name, epochs in self.stages)
+        return (
+            f"the exported model trained on all {self.photos:,} photos, {stages} epochs as {found_by} found; no photo"
+            f" is left to score it, so the scores are those of {found_by}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +70,7 @@ class Scores:
 
     best_epoch: int
     best_stage: str
-    image_size: int
+    image_size: int | str
     validation_photos: int
     plain_accuracy: float
     plain_log_loss: float
@@ -74,9 +97,12 @@ class Scores:
     members: tuple[MemberScore, ...] = ()
     """Each training, in order of folds; empty where there is one."""
     expected: Expected | None = None
-    """None in files written before it was told."""
+    """None in files of older versions."""
     tta_evidence: ViewEvidence | None = None
-    """Of the views in use, or of the best ones refused; None in older files, and for views without a prior."""
+    """Of the views in use, or of the best ones rejected; None in older files, and for views without a prior."""
+    refit: RefitScore | None = None
+    """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
+    search's trial without folds."""
 
     @property
     def plain_interval(self) -> Interval:
@@ -101,6 +127,7 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "members": tuple(MemberScore(**member) for member in values.get("members", ())),
             "expected": Expected(**values["expected"]) if values.get("expected") else None,
             "tta_evidence": view_evidence(values.get("tta_evidence")),
+            "refit": RefitScore.from_json(values["refit"]) if values.get("refit") else None,
         }
     )
 
@@ -123,8 +150,8 @@ def read_reports(path: Path) -> tuple[EpochReport, ...]:
 def score_lines(scores: Scores) -> tuple[str, ...]:
     """The scores in words, then what the training took, for the terminal."""
     low, high = scores.tta_interval
-    refused = scores.tta_note or "no TTA: it does not help here"
-    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else refused
+    rejected = scores.tta_note or "no TTA: it does not help here"
+    used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else rejected
     evidence = (scores.tta_evidence.line(),) if scores.tta_evidence else ()
     views_in_use = (f"views in use: {used}", *evidence)
     if scores.members:
@@ -136,13 +163,14 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
+        *([scores.refit.line("the search's trial")] if scores.refit else []),
         *views_in_use,
         *_cost_lines(scores),
     )
 
 
 def expected_lines(scores: Scores) -> tuple[str, ...]:
-    """What to expect on new photos, in one line; none where it is not told."""
+    """What to expect on new photos, in one line; none if unknown."""
     if scores.expected is None:
         return ()
     found = scores.expected
@@ -162,8 +190,10 @@ def _fold_lines(scores: Scores) -> tuple[str, ...]:
         f" {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"out-of-fold, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {saved_low:+.4f} to {saved_high:+.4f} per photo",
-        f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was predicted"
-        " by the one that did not train on it",
+        scores.refit.line("the folds")
+        if scores.refit
+        else f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was"
+        " predicted by the one that did not train on it",
     )
 
 

@@ -108,6 +108,11 @@ class StudyFolder:
         return self.root / "report.html"
 
     @property
+    def mistakes(self) -> Path:
+        """Wrongly classified photos of the best model."""
+        return self.root / "mistakes.csv"
+
+    @property
     def submission(self) -> Path:
         """The submission for the contest."""
         return self.root / "submission.csv"

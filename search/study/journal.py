@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
 from search.study.journal_file import REMEDY, FileRetry, WholeLines
-from search.study.journal_lines import ChecksumChain, is_unfinished
+from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -61,6 +61,8 @@ def cut_torn_line(path: Path) -> int:
     This removes text after the last newline, to which the next append would be added. It also removes a damaged last
     line, with a warning, since a power cut may leave an append with parts that were never written.
     """
+    if ends_intact(path.read_bytes()):  # spares a large journal being read line by line twice
+        return 0
     chain, torn = ChecksumChain(), b""
     with path.open("rb") as file:
         for line in file:

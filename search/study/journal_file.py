@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
-from search.study.journal_lines import ChecksumChain, is_unfinished
+from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -92,8 +92,9 @@ class WholeLines(JournalFileBackend):
             self._read = ChecksumChain()
         unread = self._retry.call(self._unread, self._path)
         end = self._read.end + len(unread)
+        is_verified = self._read.end == 0 and ends_intact(unread)  # one checksum for the whole file instead of each
         for line in io.BytesIO(unread):
-            entry = self._read.read(line)
+            entry = self._read.read(line, is_verified=is_verified)
             if entry is None:
                 self._meet_damage(line, is_last=self._read.end + len(line) == end)
                 return

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+import orjson
+
 _FIELD = b',"check":"'
 _CHECK_BYTES = 8
 _END = b'"}\n'
@@ -44,16 +46,19 @@ class ChecksumChain:
         text = json.dumps(entry, separators=(",", ":")).encode()[:-1]
         return text + _FIELD + self._check(text) + _END
 
-    def read(self, line: bytes) -> Entry | None:
+    def read(self, line: bytes, *, is_verified: bool = False) -> Entry | None:
         """Read the next line and return its entry without the checksum. For a damaged line, return None and stay at the
-        same position."""
+        same position.
+
+        is_verified: True if the checksum of a later line was found correct already, see `ends_intact`.
+        """
         entry = _parsed(line)
         if entry is None:
             return None
         check = _check_of(line)
         if check is None and "check" in entry:  # not in our format: edited by hand, or damaged
             return None
-        if check is not None and check != self._check(line[:-_SEAL_LENGTH]):
+        if check is not None and not is_verified and check != self._check(line[:-_SEAL_LENGTH]):
             return None
         self._hash.update(line)
         self.lines += 1
@@ -87,6 +92,18 @@ def is_unfinished(line: bytes) -> bool:
         return line.startswith(b"{") and b"\0" not in line
 
 
+def ends_intact(content: bytes) -> bool:
+    """True if the last line has a correct checksum, which covers all bytes before it. False if only reading every line
+    can tell."""
+    begin = content.rfind(b"\n", 0, -1) + 1
+    check = _check_of(content[begin:])
+    return check is not None and check == _digest(content[:-_SEAL_LENGTH])
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_CHECK_BYTES).hexdigest().encode()
+
+
 def _check_of(line: bytes) -> bytes | None:
     """The checksum of a line, or None."""
     seal = line[-_SEAL_LENGTH:]
@@ -98,7 +115,16 @@ def _check_of(line: bytes) -> bytes | None:
 def _parsed(line: bytes) -> Entry | None:
     """The entry in a line of ours or Optuna's, or None if it is invalid or incomplete."""
     try:
-        entry = json.loads(line) if line.endswith(b"\n") else None
+        entry = _loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):  # not JSON, or not even text
         return None
     return entry if isinstance(entry, dict) and entry.keys() >= _KEYS else None
+
+
+def _loads(line: bytes) -> object:
+    """orjson is four times as fast, but rejects the NaN of a diverged epoch, integers beyond 64 bits and lone
+    surrogates."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)

@@ -1,8 +1,9 @@
-"""Stores one study in Optuna's storage, and tells Optuna the results of its trials.
+"""Stores one study in Optuna's storage, and reports the results of its trials to Optuna.
 
 It does not check which changes are allowed; the study does.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -191,6 +192,8 @@ class StudyStorage:
                 optuna.Trial(self._study, trial_id).set_constraint(INFEASIBLE, 1.0)
             state = optuna.trial.TrialState.PRUNED  # Optuna's samplers ignore FAIL, and would propose similar trials.
         values = [record.best.val_accuracy] if record.best and state is not optuna.trial.TrialState.FAIL else None
+        if values and not math.isfinite(values[0]):  # a training without validation photos
+            values = [0.0]
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _trial(self, number: int) -> FrozenTrial:

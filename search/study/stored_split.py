@@ -5,8 +5,9 @@ from pathlib import Path
 
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
-from carcls.splits.k_folds import parse_folds
-from carcls.splits.split import Split, parse_split, read_split
+from carcls.splits.k_folds import EVERY_PHOTO, parse_folds
+from carcls.splits.split import Split, all_trained
+from carcls.splits.split_files import parse_split, read_split
 from search.study.fingerprint import digest_of
 from search.study.folder import StudyFolder
 
@@ -25,16 +26,21 @@ def shared_tables(folder: StudyFolder, data_root: Path, *, fold: int | None) -> 
 
 
 def read_study_split(folder: StudyFolder, data_root: Path, digest: str, *, fold: int | None = None) -> Split:
-    """The split in a study's folder, or the split of one of its folds.
+    """The split in a study's folder, the split of one of its folds, or with EVERY_PHOTO the one without validation.
 
     digest: BLAKE2b-128 of the file, in hex; empty if the study does not know it. Raises DataError if the file cannot be
     read or has another digest.
     """
-    path = folder.split if fold is None else folder.folds
+    is_whole = fold is None or fold == EVERY_PHOTO
+    path = folder.split if is_whole else folder.folds
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if digest and digest_of(content) != digest:
         raise DataError(f"{path}: damaged (not as the study made it): put back a copy of this file")
-    return parse_split(content, path, data_root) if fold is None else parse_folds(content, path, data_root).split(fold)
+    if fold is None:
+        return parse_split(content, path, data_root)
+    if fold == EVERY_PHOTO:
+        return all_trained(parse_split(content, path, data_root))
+    return parse_folds(content, path, data_root).split(fold)

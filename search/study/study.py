@@ -1,6 +1,8 @@
 """The source of truth of a search: its trials and all that sampler and scheduler decide from."""
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,8 +13,8 @@ from search.experiment.domains import Value
 from search.experiment.space import Space
 from search.policy import transitions
 from search.policy.failures import may_be_retried
+from search.policy.optuna_view import distributions
 from search.policy.records import TrialRecord, TrialState
-from search.policy.sampler import distributions
 from search.policy.trial_book import TrialBook
 from search.study.storage import StudyStorage
 from search.study.values import StudyValues
@@ -46,7 +48,8 @@ class Study(StudyValues, TrialBook):
         Optuna, a search that was being finished. A reader changes nothing. It may open the study while another process
         writes, and sees the state at opening.
         """
-        study = cls(StudyStorage.open(folder, read_only=read_only))
+        with _without_garbage_collection():
+            study = cls(StudyStorage.open(folder, read_only=read_only))
         if not read_only:
             study._tell_optuna()
             if study.is_finished:
@@ -101,7 +104,7 @@ class Study(StudyValues, TrialBook):
             fold=fold,
         )
         domains = distributions(space, params) if space else {}
-        self._records.append(self._storage.add(new, config.model_dump(mode="json"), domains))
+        self._put(self._storage.add(new, config.model_dump(mode="json"), domains))
         return new.number
 
     def retry(self, number: int) -> bool:
@@ -128,7 +131,8 @@ class Study(StudyValues, TrialBook):
 
     def _keep(self, changed: TrialRecord) -> TrialRecord:
         # Optuna comes last: in the other order, a kill in between would lose our status.
-        kept = self._records[changed.number] = self._storage.set_status(changed)
+        kept = self._storage.set_status(changed)
+        self._put(kept)
         self._tell_optuna(changed.number)
         return kept
 
@@ -143,3 +147,15 @@ class Study(StudyValues, TrialBook):
 
     def _is_final(self, record: TrialRecord) -> bool:
         return self.is_finished or not may_be_retried(record)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Suspends the search for reference cycles, which doubles the time to load 10,000 trials. They have none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

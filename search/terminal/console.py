@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console  # noqa: PLC0415 - only commands that show progress need it
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, _environ=_true_sizes(os.environ, is_sized=_has_size(stream)))
+    # Not as HTML in a notebook, where a stream of lines reads better than many outputs.
+    return Console(file=stream, force_jupyter=False, _environ=_true_sizes(os.environ, is_sized=_has_size(stream)))
 
 
 def _true_sizes(environment: Mapping[str, str], *, is_sized: bool) -> dict[str, str]:
@@ -128,9 +129,23 @@ def _has_size(stream: TextIO) -> bool:
 
 
 def say(line: str) -> None:
-    """Prints one line of the command's result, and flushes."""
+    """Prints one line of the command's result, and flushes; or passes it on, see `divert_lines`."""
+    _say(line)
+
+
+def write_line(line: str) -> None:
+    """Prints one line to standard output and flushes, even if lines are diverted."""
     _write(sys.stdout, line)
     sys.stdout.flush()
+
+
+_say: Callable[[str], None] = write_line
+
+
+def divert_lines(to: Callable[[str], None] | None) -> None:
+    """From now on, `say` passes its lines to this function instead of printing them; None undoes that."""
+    global _say  # noqa: PLW0603 - one per process, like standard output itself
+    _say = to or write_line
 
 
 def warn(line: str) -> None:

@@ -7,12 +7,15 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from carcls.backend import devices
+from carcls.backend.compile_cache import CompileCache
+from carcls.backend.memory_errors import is_ambiguous, is_out_of_memory
 from carcls.errors import (
     CarclsError,
     CheckpointError,
@@ -26,6 +29,7 @@ from carcls.errors import (
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
+from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.training.epoch_files import newest_intact, position_of
 from carcls.training.fine_tuning import fine_tune
@@ -119,6 +123,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         deterministic=segment.deterministic,
         gpu_memory_share=segment.gpu_share,
         gpu=segment.gpu,
+        compiled=compile_cache(segment.store),
     )
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
@@ -140,7 +145,14 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         micro_batch=segment.micro_batch or None,
         rank_by=segment.rank_by,
         averages=segment.averages,
+        without_validation=segment.fold == EVERY_PHOTO,
     )
+
+
+def compile_cache(settings: Mapping[str, Any]) -> CompileCache | None:
+    """Where this node's store keeps compiled programs, or None without a store. settings: as in `Segment.store`."""
+    place = open_store(StoreSettings.model_validate(settings)).compiled_programs
+    return None if place is None else CompileCache(*place)
 
 
 def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | None:
@@ -165,14 +177,17 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Classifies an error: full disk, out of memory, a damaged store that a new process rebuilds, an infeasible
-    configuration, unavailable files that every trial needs, or a failure of the program."""
+    """Classifies an error: full disk, out of memory, a CUDA library that a new process may start, a damaged store that
+    a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or a failure of the
+    program or, by a DeviceError, of its machine."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
         return Outcome("disk_full", cause, user_message=user_message)
-    if isinstance(error, OutOfMemoryError) or devices.is_out_of_memory(error):
+    if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), user_message=user_message)
+    if is_ambiguous(error):
+        return Outcome("doubtful", cause, user_message=user_message)
     if isinstance(error, DamagedStoreError):  # the damaged artefact was removed, so a new process rebuilds it
         return Outcome("killed", cause, user_message=user_message)
     if isinstance(error, TrainingError):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from carcls.events import EpochReport
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 
 _DRIVER_FACTOR = 2.0
 _DRIVER_MARGIN_S = 60.0

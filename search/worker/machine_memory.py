@@ -3,20 +3,19 @@
 Read from /proc and /sys, because the calling process has no framework loaded.
 """
 
-import contextlib
 import os
 import signal
-import subprocess
 from functools import cache
 from pathlib import Path
 
-from carcls.system.nvidia_smi import query_gpus
+from carcls.system.nvidia_smi import gpu_rows, installed_gpus, is_mig, mig_slices
 from search.errors import ClusterError
 
 _MIB = 2**20
 _UNLIMITED = 2**60
 """cgroup v1 writes "no limit" as a number of about this size."""
 _SOME_GPU = "GPU"
+_NAME = "name,memory.total"
 _PROC, _SYS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -32,27 +31,25 @@ def memory_device(gpu_share: float | None, gpu: int | None = None) -> str:
 
 
 def gpu_count() -> int:
-    """Number of NVIDIA GPUs visible to this process; 0 without nvidia-smi."""
+    """Number of NVIDIA GPUs, or MIG slices, visible to this process; 0 without a driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return len(_gpus())
-    return sum(len(_gpus(gpu)) for gpu in visible.split(",") if gpu.strip() not in ("", "-1"))
+        return len(gpu_rows(_NAME)) or installed_gpus()
+    ids = [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    if not gpu_rows(_NAME):  # a container without nvidia-smi
+        return len(ids) if installed_gpus() else 0
+    return sum(is_mig(gpu) or len(gpu_rows(_NAME, gpu=gpu)) for gpu in ids)
 
 
 def _gpu_name(number: int) -> str:
     """Name and memory of one of the GPUs visible to this process; `GPU` if nvidia-smi does not know."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not visible:
-        return next(iter(_gpus()[number:]), _SOME_GPU)
-    ids = visible.split(",")[number : number + 1]
-    return next((name for gpu in ids for name in _gpus(gpu)), _SOME_GPU)
-
-
-def _gpus(only: str | None = None) -> list[str]:
-    """Name and memory of each GPU of the machine, or of the one with that id; empty if nvidia-smi fails."""
-    with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
-        return query_gpus("name,memory.total", gpu=only)
-    return []
+        return next(iter(gpu_rows(_NAME)[number:]), _SOME_GPU)
+    ids = [gpu.strip() for gpu in visible.split(",")[number : number + 1]]
+    if any(is_mig(gpu) for gpu in ids):
+        return mig_slices().get(ids[0], _SOME_GPU)
+    return next((name for gpu in ids for name in gpu_rows(_NAME, gpu=gpu)), _SOME_GPU)
 
 
 def machine_bytes(proc: Path = _PROC, sys: Path = _SYS) -> int:

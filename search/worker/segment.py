@@ -32,7 +32,7 @@ class Segment:
     """The experiment's store settings, as JSON."""
     threads: int
     gpu_share: float | None
-    """Share of one GPU's memory, or None without a GPU."""
+    """Share of one GPU's memory, or number of whole GPUs; None without a GPU."""
     deterministic: bool
     deadline: dict[str, Any] = field(default_factory=dict)
     """The experiment's deadline settings, as JSON; empty for their defaults."""
@@ -47,11 +47,11 @@ class Segment:
     micro_batch: list[int | None] = field(default_factory=list)
     """Photos at once in each stage, null for whole batches; set by the worker. Empty for whole batches everywhere."""
     fold: int | None = None
-    """Number of the study's fold to validate on, or None for the study's own split."""
+    """Number of the study's fold to validate on, EVERY_PHOTO for none, or None for the study's own split."""
     needs_best: bool = False
     """Whether a checkpoint counts as lost if the best weights that it names are lost."""
     gpu: int | None = None
-    """Number of the one visible GPU to use, or None for all; set by the executor."""
+    """Number of its first GPU among the visible ones, or None if only its own are visible; set by the executor."""
     rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch is also scored with averages of its stage's weights."""
@@ -75,12 +75,14 @@ class Outcome:
         "out_of_memory",
         "out_of_time",
         "unable",
+        "doubtful",
     ]
     """ended: it reached its rung. infeasible: the configuration cannot be trained (NaN). failed: a Python error.
     killed: the process died. disk_full: a checkpoint found no room. unavailable: a file that every trial needs (split,
     photos, weights, the study's folder) could not be read or written. out_of_memory: a batch did not fit.
     out_of_time: stopped after its epoch because the search's hours are used up. unable: the training code could not be
-    imported."""
+    imported. doubtful: a CUDA library failed, perhaps because another process held the memory for a moment, which a new
+    process shows."""
     cause: str | None = None
     """One line for the study and the report, or None if it ended well."""
     stage: int | None = None

@@ -15,12 +15,12 @@ from multiprocessing.context import ForkServerProcess
 
 from carcls.events import EpochReport
 from carcls.system.module_path import without_current_folder
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.machine_memory import oom_kills
+from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from search.worker.segment import Message, Outcome, Segment
-from search.worker.segment_memory import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 
 _KILL_GRACE_S = 5.0
 _POLL_S = 0.5

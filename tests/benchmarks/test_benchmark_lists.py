@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import mobilenets
 from benchmarks.photos import commented, contest_jpegs, contest_rows, write_contest
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 
 
 def test_a_comment_changes_the_file_and_not_the_picture(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import policy
+from benchmarks.formulas import FORMULAS
 from benchmarks.peers.stock_policy import StockSettings
 from benchmarks.policy_candidates import CANDIDATES
 from benchmarks.policy_cells import (
@@ -36,7 +37,6 @@ from search.policy.policy import Proposal, search_policy
 from search.policy.sampler import sobol_point
 from search.simulator.blackboxes import RecordedCurves
 from search.simulator.curves import Curve, CurvePoint, write_curves
-from search.simulator.formulas import FORMULAS
 from search.simulator.simulate import simulate
 
 

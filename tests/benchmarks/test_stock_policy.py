@@ -7,6 +7,7 @@ import pytest
 from optuna.samplers import RandomSampler, TPESampler
 from ray.tune.search import Searcher
 
+from benchmarks.formulas import FORMULAS
 from benchmarks.peers.snapped_sampler import SnappedSampler, all_distributions
 from benchmarks.peers.stock_policy import (
     StockPolicy,
@@ -23,7 +24,6 @@ from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Finished, NewTrial
 from search.simulator.blackboxes import RecordedCurves
 from search.simulator.curves import Curve, CurvePoint
-from search.simulator.formulas import FORMULAS
 from search.simulator.simulate import simulate
 
 NOISY = FORMULAS["noisy"]

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
+from carcls.frames import Frame
 
 HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 5, "learning_rate": 1e-3}
 FULL = {"name": "full", "unfreeze": 1.0, "epochs": 6, "learning_rate": 1e-4, "image_scale": 1.5}
@@ -14,6 +15,17 @@ FULL = {"name": "full", "unfreeze": 1.0, "epochs": 6, "learning_rate": 1e-4, "im
 
 def values(**changes) -> dict:
     return {"backbone": "Xception", "image_size": 224, "batch_size": 32, "stages": (HEAD, FULL)} | changes
+
+
+def test_a_rectangle_is_height_and_width_in_any_spelling():
+    for spelled in ((240, 320), [240, 320], "240x320"):
+        config = train_config(image_size=spelled, fit="pad")
+        assert config.image_size == (240, 320)
+        assert config.stage_size(0) == Frame(240, 320, "pad")
+        assert [config.stage_image_size(stage) for stage in (0, 1)] == ["240x320", "360x480"]
+        assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+    assert train_config(image_size=[224, 224]) == train_config()
+    assert train_config().stage_size(1) == 336
 
 
 def train_config(**changes) -> TrainConfig:
@@ -52,6 +64,15 @@ def test_epochs_and_sizes_of_stages():
         ({"weights": "sample"}, "MobileNetV2 with alpha 0.35"),
         ({"image_size": 64}, r"stage `head` trains at 64 px; Xception needs at least 71"),
         ({"image_size": 100, "stages": (HEAD, FULL | {"image_scale": 0.5})}, "stage `full` trains at 50 px"),
+        ({"image_size": [64, 224]}, r"stage `head` trains at 64x224 px; Xception needs at least 71"),
+        ({"image_size": [224]}, r"a whole number of px from 32 to 2048, or \[height, width\] of such"),
+        ({"image_size": [224, 4096]}, r"from 32 to 2048"),
+        ({"image_size": "224x"}, r"from 32 to 2048"),
+        ({"image_size": 224.5}, r"from 32 to 2048"),
+        ({"image_size": True}, r"from 32 to 2048"),
+        ({"fit": "letterbox"}, "'stretch', 'pad' or 'crop'"),
+        ({"layer_decay": 0.0}, "greater than 0"),
+        ({"ema": 1.0}, "less than 1"),
         ({"stages": (HEAD, HEAD)}, "every name must be used once, found head, head"),
         ({"stages": ()}, "at least 1 item"),
         ({"stages": (HEAD | {"learning_rate": float("nan")},)}, "finite"),
@@ -64,10 +85,31 @@ def test_epochs_and_sizes_of_stages():
             {"stages": (HEAD | {"schedule": {"kind": "plateau", "warmup_epochs": 1}},)},
             "a plateau schedule has no warm-up",
         ),
+        (
+            {"stages": (HEAD | {"schedule": {"kind": "one_cycle", "warmup_epochs": 1}},)},
+            "warmup_epochs: a one_cycle schedule has no warm-up",
+        ),
+        ({"stages": (HEAD | {"schedule": {"kind": "exponential"}},)}, "floor: an exponential schedule never reaches 0"),
+        ({"stages": (HEAD | {"schedule": {"start": 0.0}},)}, "greater than 0"),
+        ({"stages": (HEAD | {"schedule": {"peak_at": 1.0}},)}, "less than 1"),
+        ({"stages": (HEAD | {"batch_norm": "train"}, FULL)}, r"stages.0.batch_norm: stage `head` trains no block"),
+        ({"stages": (HEAD, FULL | {"batch_size": 1})}, r"stages.1.batch_size: BatchNorm in the head needs 2 or more"),
+        (
+            {"stages": (FULL | {"batch_size": 1, "batch_norm": "train"},), "head": {"batch_norm": False}},
+            r"stages.0.batch_size: BatchNorm that trains needs 2 or more; set batch_norm: frozen",
+        ),
+        ({"stages": (FULL | {"batch_norm": True},)}, "'auto', 'frozen' or 'train'"),
         ({"batch_size": 1}, "BatchNorm in the head needs 2 or more"),
         ({"batch_size": 0}, "greater than or equal to 1"),
         ({"learning_rate": 1e-3}, "Extra inputs are not permitted"),
         ({"head": {"dropout": 1.0}}, "less than 1"),
+        ({"head": {"layers": [{"kind": "dense"}]}}, "width: is missing; a dense layer needs it"),
+        ({"head": {"layers": [{"kind": "dropout"}]}}, "rate: is missing"),
+        ({"head": {"layers": [{"kind": "relu", "width": 3}]}}, "width: a relu layer has none"),
+        ({"head": {"layers": [{"kind": "dropout", "rate": 0.1, "bias": False}]}}, "bias: a dropout layer has none"),
+        ({"head": {"layers": [{"kind": "tanh"}]}}, "'dense', 'batch_norm', 'relu' or 'dropout'"),
+        ({"head": {"layers": [], "units": 8}}, "units: `layers` replaces it; leave one of the two out"),
+        ({"batch_size": 1, "head": {"layers": [{"kind": "batch_norm"}]}}, "BatchNorm in the head needs 2 or more"),
         ({"precision": "float64"}, "bfloat16"),
         ({"seed": -1}, "greater than or equal to 0"),
         ({"optimizer": {"kind": "lamb"}}, "'adam', 'adamw', 'sgd' or 'rmsprop'"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.inference.tta import PLAIN, VIEWS, average, predict_view
 from carcls.inference.view_choice import choose_views
 from carcls.input.training_data import TrainingData

@@ -8,7 +8,7 @@ from search.experiment.schema import all_fields
 from search.experiment.settings import ExperimentSections
 
 
-@pytest.mark.parametrize("name", ["cli.md", "keys.md"])
+@pytest.mark.parametrize("name", ["cli.md", "keys.md", "events.schema.json"])
 def test_a_generated_page_is_not_stale(name):
     assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run `python docs/reference.py`"
 

@@ -34,6 +34,7 @@ CASES = {
     "cp experiments/cars10.yaml experiments/mycars.yaml": RUN,
     "carsearch check --here experiments/mycars.yaml": RUN,
     "carsearch run experiments/mycars.yaml": RUN,
+    "carsearch run data/mycars": "does the steps below in one; tests/search/cli/test_start.py runs it",
     "carsearch retrain results/mycars": RUN,
     "carsearch predict results/mycars/retrain/model.keras photo.jpg": RUN,
     "carsearch status results/mycars": RUN,

@@ -24,7 +24,7 @@ import numpy as np
 
 from carcls.backend import devices
 from carcls.config import AugmentConfig, HeadConfig, OptimizerConfig, ScheduleConfig, StageConfig, TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.events import best_report
 from carcls.inference.ensemble import Member, averaged
 from carcls.inference.export import export_model, load_model
@@ -167,6 +167,50 @@ def test_half_precision_in_parts_skips_a_batch_that_overflows():
     assert float(trained[0][0]) == pytest.approx(-2.0), "the first batch is left out, the second scaled back"
     by_id = {id(one): value for one, value in zip(optimizer.variables, state, strict=True)}
     assert int(by_id[id(optimizer.iterations)]) == 1
+
+
+def test_averages_rates_by_layer_and_rectangles_resume_to_the_same_numbers(data, own_weights, tmp_path):
+    cycle = {"kind": "one_cycle"}
+    changed = {
+        "weights": own_weights,
+        "image_size": [32, 48],
+        "fit": "pad",
+        "ema": 0.8,
+        "layer_decay": 0.5,
+        "loss": "focal",
+        "optimizer": {"kind": "adamw", "weight_decay": 0.01, "amsgrad": True},
+        "augment": {"policy": "trivial", "erase": 0.5},
+        "head": {"layers": [{"kind": "dense", "width": 8, "bias": False}, {"kind": "batch_norm"}, {"kind": "relu"}]},
+        "stages": [
+            {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-2, "schedule": cycle},
+            {
+                "name": "top",
+                "unfreeze": 0.2,
+                "epochs": 2,
+                "learning_rate": 1e-3,
+                "schedule": cycle,
+                "batch_norm": "train",
+                "batch_size": 5,
+            },
+        ],
+    }
+    config = TrainConfig.model_validate(CONFIG.model_dump() | changed)
+    reports, again = [], []
+    fine_tune(config, data, reports.append, folder=tmp_path)
+    fine_tune(config, data, again.append, folder=tmp_path, attempt=1, resume=reports[1].checkpoint)
+    assert [report.image_size for report in reports] == ["32x48"] * 3
+    assert again[0].train_loss == pytest.approx(reports[2].train_loss, rel=1e-5)
+    assert again[0].val_log_loss == pytest.approx(reports[2].val_log_loss, rel=1e-5)
+    state, resumed = (load_state(tmp_path / one.checkpoint)[0] for one in (reports[2], again[0]))
+    assert state.keys() == resumed.keys()
+    for key, array in state.items():
+        np.testing.assert_allclose(resumed[key], array, rtol=1e-4, atol=1e-6, err_msg=key)
+    kept = next(report for report in reversed(reports) if report.best_weights.endswith(f"{report.epoch:04d}.npz"))
+    classifier, size = load_best(config, tmp_path, kept, class_count=len(KINDS))
+    predicted = predict_view(classifier.model, data.pixels("validation", size), "plain", batch_size=5)
+    assert metrics.log_loss(predicted, data.split.validation.labels) == pytest.approx(kept.val_log_loss, rel=1e-4)
+    averages = [array for key, array in state.items() if key.startswith("optimizer/")]
+    assert any(np.array_equal(state["model/head_logits/bias"], array) for array in averages), "a stage ends with them"
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "rmsprop"])

@@ -9,7 +9,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from carcls.backend import devices
+from carcls.backend import devices, gpu_memory
+from carcls.backend.gpu_access import GpuGrant
+from carcls.errors import DeviceError
+from carcls.system.cuda_driver import Card
 
 
 @pytest.mark.parametrize(
@@ -36,93 +39,6 @@ def test_a_named_precision_needs_no_device():
     ]
 
 
-def test_memory_shares_leave_room_for_cuda_in_every_process():
-    assert devices.memory_limit_mib(80_000, 1.0) == 79_400
-    assert devices.memory_limit_mib(80_000, 0.25) == 19_400
-    assert sum(devices.memory_limit_mib(16_000, 0.25) + 600 for _ in range(4)) <= 16_000
-
-
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, float("nan")])
-def test_a_share_outside_0_to_1_is_refused(share):
-    with pytest.raises(ValueError, match="outside"):
-        devices.memory_limit_mib(80_000, share)
-
-
-def test_a_share_too_small_for_cuda_is_refused():
-    with pytest.raises(ValueError, match="leaves nothing after"):
-        devices.memory_limit_mib(8_000, 0.05)
-
-
-class ResourceExhaustedError(Exception):
-    """Has the name of TensorFlow's error."""
-
-
-class XlaRuntimeError(RuntimeError):
-    """Has the name of JAX's error."""
-
-
-class JaxRuntimeError(RuntimeError):
-    """Has the name of JAX's newer error."""
-
-
-class OpError(Exception):
-    """Has the name of TensorFlow's error."""
-
-
-class NotFoundError(OpError):
-    """Has the name of TensorFlow's error."""
-
-
-class InternalError(Exception):
-    """Has the name of TensorFlow's error."""
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), True),
-        (ResourceExhaustedError("OOM when allocating tensor with shape[64,512,512,3]"), True),
-        (ResourceExhaustedError("/data/x.npz; No space left on device"), False),
-        (XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."), True),
-        (XlaRuntimeError("INVALID_ARGUMENT: shapes do not match"), False),
-        (InternalError("CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory"), True),
-        (XlaRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate request for 2.99GiB (3206250496B) on device 0"), True),
-        (XlaRuntimeError("INTERNAL: Failed to allocate 1048576 bytes for new constant"), True),
-        (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes."), True),
-        (InternalError("Failed copying input tensor from CPU:0 to GPU:0: Dst tensor is not initialized."), True),
-        (
-            NotFoundError("No algorithm worked!  Error messages: eng11{}: UNKNOWN: CUDNN_STATUS_ALLOC_FAILED"),
-            True,
-        ),
-        (NotFoundError("/data/x.npz; No such file or directory"), False),
-        (InternalError("Blas xGEMM launch failed"), False),
-        (ValueError("out of memory cards for this game"), False),
-        (OSError("No space left on device"), False),
-    ],
-)
-def test_out_of_memory_is_recognised(error, expected):
-    assert devices.is_out_of_memory(error) is expected
-
-
-def test_out_of_memory_is_recognised_as_a_cause():
-    def fail() -> None:
-        try:
-            raise MemoryError
-        except MemoryError as cause:
-            raise RuntimeError("the step failed") from cause
-
-    with pytest.raises(RuntimeError) as raised:
-        fail()
-    assert devices.is_out_of_memory(raised.value)
-
-
-def test_tensorflows_own_error_is_recognised():
-    import tensorflow as tf
-
-    assert devices.is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
-    assert not devices.is_out_of_memory(tf.errors.InvalidArgumentError(None, None, "bad shape"))
-
-
 def in_a_process_of_its_own(program: str, **environment: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
@@ -141,8 +57,8 @@ def test_configure_on_tensorflow():
         """
         import json
         from carcls.backend import devices
-        devices.configure(threads=1, deterministic=True, gpu_memory_share=0.5)
-        devices.configure(threads=1, deterministic=True, gpu_memory_share=0.5)  # again with the same: fine
+        devices.configure(threads=1, deterministic=True, gpu_memory_share=None)
+        devices.configure(threads=1, deterministic=True, gpu_memory_share=None)  # again with the same: fine
         import keras, tensorflow as tf
         from tensorflow.python.framework.config import is_op_determinism_enabled  # not exported
         keras.ops.ones(3) + 1
@@ -169,44 +85,109 @@ def test_configure_on_tensorflow():
     assert "CPU" in found["line"]
 
 
-def test_configure_on_jax_sets_what_xla_reads_at_its_start():
+HALF = GpuGrant(1, 0.5)
+
+
+def test_configure_on_jax_sets_what_xla_reads_at_its_start(monkeypatch):
+    monkeypatch.setattr(gpu_memory, "cards_seen", lambda visible: [Card(80_000, (8, 0))])
     environment = {"XLA_FLAGS": "--xla_dump_to=d"}
     for _ in range(2):
-        devices.configure_jax(environment, threads=1, deterministic=True, gpu_memory_share=0.25)
+        devices.configure_jax(environment, 1, deterministic=True, grant=HALF)
     assert environment == {
         "XLA_FLAGS": "--xla_dump_to=d --xla_cpu_multi_thread_eigen=false --xla_gpu_deterministic_ops=true",
-        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.250",
+        "XLA_CLIENT_MEM_FRACTION": "0.480",
     }
     untouched: dict[str, str] = {}
-    devices.configure_jax(untouched, threads=None, deterministic=False, gpu_memory_share=None)
+    devices.configure_jax(untouched, None, deterministic=False, grant=None)
     assert untouched == {}
 
 
 @pytest.mark.parametrize(
-    ("before", "gpu", "after"), [(None, 1, "1"), ("2,3", 1, "3"), ("GPU-a, GPU-b", 0, "GPU-a"), ("0", 4, "")]
+    ("own", "fraction"),
+    [
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9"}, "0.480"),  # jaxlib raises if both names are set
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.2"}, "0.200"),
+        ({"XLA_CLIENT_MEM_FRACTION": "0.3", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}, "0.300"),
+    ],
 )
-def test_jax_sees_the_one_gpu_that_it_is_given(before, gpu, after):
-    environment = {} if before is None else {"CUDA_VISIBLE_DEVICES": before}
-    devices.configure_jax(environment, threads=None, deterministic=False, gpu_memory_share=None, gpu=gpu)
-    assert environment == {"CUDA_VISIBLE_DEVICES": after}
+def test_a_users_own_fraction_on_jax_only_lowers_the_share(monkeypatch, own, fraction):
+    monkeypatch.setattr(gpu_memory, "cards_seen", lambda visible: [Card(80_000, (8, 0))])
+    devices.configure_jax(own, None, deterministic=False, grant=HALF)
+    assert own == {"XLA_CLIENT_MEM_FRACTION": fraction}
 
 
-def test_tensorflow_uses_the_one_gpu_that_it_is_given(monkeypatch):
-    """Two simulated GPUs."""
+def test_on_jax_a_gpu_of_unknown_memory_gets_its_share_of_jaxs_own_fraction(monkeypatch):
+    monkeypatch.setattr(gpu_memory, "cards_seen", lambda visible: [None])
+    environment: dict[str, str] = {}
+    devices.configure_jax(environment, None, deterministic=False, grant=HALF)
+    assert environment == {"XLA_CLIENT_MEM_FRACTION": "0.375"}
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """TensorFlow with two simulated GPUs; a dict of what it was told."""
     import tensorflow as tf
 
-    used, limits = [], []
+    told: dict = {"limits": []}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
-    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: used.append((gpus, kind)))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: told.update({kind: gpus}))
     monkeypatch.setattr(
         tf.config,
         "set_logical_device_configuration",
-        lambda gpu, parts: limits.append((gpu, [part.memory_limit for part in parts])),
+        lambda gpu, parts: told["limits"].append((gpu, [part.memory_limit for part in parts])),
     )
-    monkeypatch.setattr(devices, "_gpu_totals_mib", lambda visible: [16_000, 80_000])
-    devices.configure(threads=None, deterministic=False, gpu_memory_share=1.0, gpu=1)
-    assert used == [(["second"], "GPU")]
-    assert limits == [("second", [79_400])]
+    monkeypatch.setattr(gpu_memory, "cards_seen", lambda visible: [Card(16_000, (7, 5)), Card(80_000, (9, 0))])
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(name, "4,7" if "VISIBLE" in name else "PCI_BUS_ID")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("gpus", "first", "visible", "told"),
+    [
+        (0.5, None, "4,7", {"GPU": ["first"], "limits": [("first", [6_950])]}),
+        (1.0, 1, "7", {"GPU": ["first"], "limits": [("first", [14_950])]}),
+        (2.0, None, "4,7", {"GPU": ["first", "second"], "limits": [("first", [14_950]), ("second", [78_200])]}),
+    ],
+)
+def test_tensorflow_is_limited_to_its_share_of_the_gpus_it_was_given(two_gpus, gpus, first, visible, told):
+    devices.configure(threads=None, deterministic=False, gpu_memory_share=gpus, gpu=first)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
+    assert two_gpus == told
+
+
+def test_a_process_without_a_gpu_sees_none(two_gpus, monkeypatch):
+    monkeypatch.setattr(devices, "installed_gpus", lambda: 2)
+    devices.configure(threads=None, deterministic=False, gpu_memory_share=None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert two_gpus == {"GPU": [], "limits": []}
+
+
+def test_tensorflow_does_not_train_on_the_cpu_in_silence(two_gpus, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    with pytest.raises(DeviceError, match=r"a GPU was granted .* but tensorflow 2\..* sees none; NVIDIA driver"):
+        devices.configure(threads=None, deterministic=False, gpu_memory_share=0.5)
+
+
+def test_prediction_takes_one_gpu_and_only_the_memory_it_needs(monkeypatch):
+    environment = {"CUDA_VISIBLE_DEVICES": "4,7"}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(devices, "installed_gpus", lambda: 2)
+    devices.configure_for_prediction()
+    assert environment == {
+        "CUDA_VISIBLE_DEVICES": "4",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    monkeypatch.setattr(devices, "installed_gpus", lambda: 0)
+    monkeypatch.setattr(devices, "gpu_rows", lambda fields: [])
+    untouched: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", untouched)
+    devices.configure_for_prediction()
+    assert untouched == {}
 
 
 @pytest.mark.skipif(find_spec("jaxlib") is None, reason="JAX is not installed here")

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from carcls.archives.unpack import unpack
 from carcls.dataset.layouts import Layout
-from carcls.dataset.table import Dataset, check_trainable, load_dataset
+from carcls.dataset.loading import check_trainable, load_dataset
+from carcls.dataset.table import Dataset
 from carcls.errors import DataError
 from carcls.inspection.folder_check import class_rows
 from carcls.photos.photo import MAX_PIXELS, decode_bytes, preview_bytes
-from carcls.splits.split import make_split, read_split, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import read_split, write_split
 from tests.helpers.mutations import mutated, refusal
 from tests.helpers.photos.hostile import photo
 

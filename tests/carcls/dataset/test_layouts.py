@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import Layout, LayoutKind, find_layout
+from carcls.dataset.loading import load_dataset, load_unlabelled, sort_class_names
 from carcls.dataset.names import (
     class_order,
     confusable_key,
@@ -18,11 +19,11 @@ from carcls.dataset.names import (
     path_key,
 )
 from carcls.dataset.sample_submission import read_sample
-from carcls.dataset.table import load_dataset, load_unlabelled, sort_class_names
 from carcls.dataset.tree import Kind, Tree
 from carcls.dataset.unlabelled import photos_below, unlabelled_candidates, unusable_below
 from carcls.errors import DataError
-from carcls.splits.split import make_split, read_split, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import read_split, write_split
 
 NAMES = ["Лада Калина", "bmw 10", "bmw 9", "10", "9", "\u0439", "VW, Passat"]
 

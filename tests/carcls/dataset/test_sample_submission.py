@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.dataset.layouts import Layout
+from carcls.dataset.loading import check_trainable, load_dataset, load_unlabelled
 from carcls.dataset.sample_submission import find_sample, read_sample
-from carcls.dataset.table import check_trainable, load_dataset, load_unlabelled
 from carcls.errors import DataError, SubmissionError
 from carcls.inference.submission import write_submission
 from carcls.inspection.folder_check import examine

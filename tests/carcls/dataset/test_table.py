@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carcls.dataset.loading import load_dataset, sort_class_names
 from carcls.dataset.names import natural_key
 from carcls.dataset.scan import scan_photos
-from carcls.dataset.table import ImageTable, load_dataset, sort_class_names
+from carcls.dataset.table import ImageTable
 from carcls.errors import DataError
 from carcls.photos.photo import digest_of
 

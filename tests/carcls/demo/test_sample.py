@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.demo.brush import upward_normal
 from carcls.demo.camera import place_camera
 from carcls.demo.cars import BODY_KINDS, CarModel, car_model, car_models

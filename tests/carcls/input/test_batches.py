@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from carcls.augment.mixing import Mixing
 from carcls.augment.views import view
 from carcls.config import AugmentConfig, TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.errors import ConfigError
 from carcls.input.batches import training_batches
 from carcls.input.epoch_plan import EpochPlan, view_numbers
@@ -246,3 +246,25 @@ def test_a_closed_epoch_holds_no_pixels_and_says_so():
     assert len(first[0]) == 3
     with pytest.raises(ValueError, match="closed"):
         batches[1]
+
+
+def test_erasing_comes_after_the_view_whether_stored_or_not(data):
+    """The same noise over the same view, and nowhere without the key."""
+    plain = config(policy="light", views=2)
+    erased = config(policy="light", views=2, erase=1.0)
+    cached = config(policy="light", views=2, erase=1.0, cache_views=True)
+    (without, _), (x, y), (stored, _) = (
+        training_batches(data, one, epoch=1, size_px=16)[0] for one in (plain, erased, cached)
+    )
+    assert (x != without).any(axis=(1, 2, 3)).all()
+    assert (x == without).mean() > 0.5
+    np.testing.assert_array_equal(x, stored)
+    assert y.sum() == len(y)
+
+
+def test_erasing_alone_makes_each_epoch_another(data):
+    one = config(erase=1.0)
+    first, second = (training_batches(data, one, epoch=epoch, size_px=16)[0][0] for epoch in (0, 1))
+    assert (first != data.pixels("train", 16)[: len(first)]).any()
+    assert first.shape == second.shape
+    assert (first != second).any()

@@ -16,7 +16,7 @@ import pytest
 
 from carcls.augment.mixing import Mixing
 from carcls.config import AugmentConfig, TrainConfig
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.input.batch_worker import pack_plan
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.epoch_plan import EpochPlan

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.input.pixel_rows import PixelRows
 from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import make_folds

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.errors import DataError
-from carcls.input.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, resize, try_pixels
+from carcls.frames import Frame
+from carcls.input.pixels import PhotosOnDemand, decode, pixels, pixels_bytes, pixels_key, resize, try_pixels
 from carcls.input.training_data import TrainingData
 from carcls.splits.split import make_split
 from carcls.store import Store
@@ -177,3 +178,56 @@ def test_while_another_decodes_a_part_this_one_decodes_the_other(tmp_path, make_
         assert (other.result(60) == 1).all()
     expected = [decode(split.validation.root / path, 8) for path in split.validation.paths]
     assert np.array_equal(data.pixels("validation", 8), np.stack(expected))
+
+
+def _bars(height: int, width: int) -> np.ndarray:
+    """Columns of red, green and blue, each a third of the width."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    for channel in range(3):
+        photo[:, channel * width // 3 : (channel + 1) * width // 3, channel] = 255
+    return photo
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (50, 50), (200, 20)])
+def test_a_photo_fills_any_frame_in_every_way(fit, size):
+    frame = Frame(*size, fit)
+    for photo in (_bars(30, 90), _bars(90, 30), _bars(1, 90), _bars(64, 48)):
+        out = resize(photo, frame)
+        assert (out.shape, out.dtype) == (frame.shape, np.uint8)
+
+
+def test_pad_shows_the_whole_photo_between_neutral_bars():
+    out = resize(_bars(30, 90), Frame(60, 60, "pad"))
+    assert (out[:20] == (124, 116, 104)).all()
+    assert (out[40:] == (124, 116, 104)).all()
+    np.testing.assert_array_equal(out[20:40], resize(_bars(30, 90), Frame(20, 60)))
+
+
+def test_crop_shows_the_middle_and_keeps_its_shape():
+    out = resize(_bars(30, 90), Frame(60, 60, "crop"))
+    np.testing.assert_array_equal(out, resize(_bars(30, 90)[:, 30:60], 60))
+    assert (out == (0, 255, 0)).all(), "the middle third is green"
+
+
+def test_a_frame_of_the_photos_own_shape_needs_no_fit():
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    for fit in ("stretch", "pad", "crop"):
+        np.testing.assert_array_equal(resize(photo, Frame(24, 32, fit)), resize(photo, Frame(24, 32)))
+
+
+def test_stretched_squares_keep_their_key_and_others_name_shape_and_fit(make_root):
+    table = load_dataset(make_root({"0": 2, "1": 2}), processes=1).train
+    assert pixels_key(table, 32) == pixels_key(table, Frame(32, 32))
+    assert pixels_key(table, 32)["size_px"] == 32
+    assert "fit" not in pixels_key(table, Frame(24, 32))
+    keys = [pixels_key(table, size) for size in (32, Frame(24, 32), Frame(32, 32, "pad"), Frame(32, 32, "crop"))]
+    assert len({str(key) for key in keys}) == 4
+
+
+def test_stored_and_decoded_rectangles_are_equal(make_root, tmp_path):
+    table, frame = load_dataset(make_root({"0": 2, "1": 2}), processes=1).train, Frame(20, 36, "pad")
+    stored = pixels(table, frame, Store(tmp_path / "store"), processes=1)
+    assert stored.shape == (4, 20, 36, 3)
+    for row, path in enumerate(table.paths):
+        np.testing.assert_array_equal(stored[row], decode(table.root / path, frame))

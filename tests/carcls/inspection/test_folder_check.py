@@ -1,6 +1,7 @@
 """All findings of `examine` for one folder."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,12 +10,12 @@ import pytest
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from carcls.dataset.layouts import Layout
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.demo.cars import car_models
 from carcls.demo.sample import sample_photo
 from carcls.inspection.contact_sheet import SheetRow, sheet_rows, write_contact_sheet
-from carcls.inspection.findings import write_lists
-from carcls.inspection.folder_check import class_rows, examine, pixel_store_bytes, suggested_fraction
+from carcls.inspection.findings import Quantiles, write_lists
+from carcls.inspection.folder_check import class_rows, examine, pixel_store_bytes, suggested_fraction, suggested_shape
 
 
 def drawn(number: int, index: int) -> np.ndarray:
@@ -74,6 +75,17 @@ def test_sizes(findings):
     assert sizes.common[0] == (160, 120, 16)
     assert sizes.aspect.low == pytest.approx(0.75)
     assert sizes.odd == ()
+
+
+def test_a_shape_is_suggested_where_most_photos_share_one(findings):
+    assert suggested_shape(findings.sizes, 224) == (192, 256)
+    assert suggested_shape(findings.sizes, 448) == (384, 512)
+    upright = replace(findings.sizes, landscape=1, portrait=17, aspect=Quantiles(0.75, 0.75, 1.4))
+    assert suggested_shape(upright, 224) == (256, 192)
+    mixed = replace(findings.sizes, landscape=9, portrait=4, square=5)
+    assert suggested_shape(mixed, 224) is None
+    nearly_square = replace(findings.sizes, aspect=Quantiles(0.9, 1.03, 1.1))
+    assert suggested_shape(nearly_square, 224) is None
 
 
 def test_warnings(findings):

@@ -63,6 +63,33 @@ def test_head_has_the_parts_that_the_configuration_names():
     ]
 
 
+def test_a_head_of_your_own_has_its_layers_in_order():
+    parts = [
+        {"kind": "dense", "width": 128, "bias": False, "l2": 1e-2},
+        {"kind": "batch_norm"},
+        {"kind": "relu"},
+        {"kind": "dropout", "rate": 0.25},
+    ]
+    model = build(head=HeadConfig.model_validate({"layers": parts, "l2": 1e-3})).model
+    names = [layer.name for layer in model.layers if layer.name.startswith("head_")]
+    assert names == [
+        "head_pool", "head_0_dense", "head_1_batch_norm", "head_2_relu", "head_3_dropout",
+        "head_logits", "head_softmax",
+    ]  # fmt: skip
+    dense, norm, relu, dropout = (model.get_layer(name) for name in names[1:5])
+    assert (dense.units, dense.use_bias, dense.activation) == (128, False, keras.activations.linear)
+    assert dense.kernel_regularizer.l2 == pytest.approx(1e-2)
+    assert model.get_layer("head_logits").kernel_regularizer.l2 == pytest.approx(1e-3)
+    assert isinstance(norm, keras.layers.BatchNormalization)
+    assert isinstance(relu, keras.layers.ReLU)
+    assert dropout.rate == 0.25
+
+
+def test_a_head_without_layers_of_its_own_is_linear():
+    model = build(head=HeadConfig(layers=())).model
+    assert [layer.name for layer in model.layers][-3:] == ["head_pool", "head_logits", "head_softmax"]
+
+
 @pytest.mark.parametrize(("name", "alpha", "size_px"), [("Xception", 1.0, 71), ("InceptionV3", 1.0, 75)])
 def test_paths_do_not_depend_on_what_the_process_built_before(name, alpha, size_px):
     """These two name layers automatically, with process-wide counters."""

@@ -20,8 +20,8 @@ def test_the_file_is_small_plain_and_says_where_it_comes_from():
 
 
 def test_it_fills_the_backbone_and_tells_unseen_models_apart_at_a_glance():
+    from benchmarks.sample_weights import draw
     from carcls.models.backbones import build_backbone
-    from carcls.models.sample_weights.train import draw
     from carcls.models.weights import load_backbone_weights
 
     backbone = build_backbone("MobileNetV2", 0.35, 96)
@@ -36,7 +36,7 @@ def test_it_fills_the_backbone_and_tells_unseen_models_apart_at_a_glance():
 
 
 def test_traits_are_standardised_and_flag_each_kind_once():
-    from carcls.models.sample_weights.train import traits
+    from benchmarks.sample_weights import traits
 
     models = car_models(40, family=2)
     table = traits(models)

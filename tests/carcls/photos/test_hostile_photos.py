@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from carcls.dataset.layouts import Layout
-from carcls.dataset.table import Dataset, check_trainable, load_dataset, load_unlabelled
+from carcls.dataset.loading import check_trainable, load_dataset, load_unlabelled
+from carcls.dataset.table import Dataset
 from carcls.errors import DataError
-from carcls.splits.split import make_split, read_split, write_quarantine, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import read_split, write_quarantine, write_split
 from tests.helpers.photos.hostile import JPEG, PHOTOS, ROWS, Case, nothing, photo
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"

@@ -13,7 +13,7 @@ from carcls.errors import StoreError
 from carcls.store import Store
 from carcls.store.artefact import Artefact
 from carcls.store.files import exclusive
-from carcls.store.inventory import Entry
+from carcls.store.inventory import Entry, clean
 from carcls.store.quota import victims
 
 SHAPE = (100, 1000)
@@ -77,6 +77,23 @@ def test_the_least_recently_used_goes_first(tmp_path):
     for number in (0, 1, 2, 0, 3):  # 0 is used again before 3 needs room
         numbered(store, number)
     assert numbers_in(tmp_path) == {0, 2, 3}
+
+
+def test_compiled_programs_count_and_get_a_tenth(tmp_path):
+    store = Store(tmp_path, quota_bytes=QUOTA_BYTES)
+    folder, limit_bytes = store.compiled_programs
+    assert limit_bytes == QUOTA_BYTES // 10
+    assert Store(tmp_path).compiled_programs == (folder, 2_000_000_000)
+    assert Store(tmp_path, enabled=False).compiled_programs is None
+    (folder / "jax-1").mkdir(parents=True)
+    (folder / "jax-1" / "step").write_bytes(bytes(2 * FILE_BYTES))
+    for number in range(4):
+        numbered(store, number)
+    assert numbers_in(tmp_path) == {1, 2, 3}
+    assert clean(tmp_path, kind="pixels") == 0
+    assert folder.exists()
+    assert clean(tmp_path) >= 2 * FILE_BYTES
+    assert not folder.exists()
 
 
 def test_open_artefacts_are_never_evicted(tmp_path, caplog):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from carcls.dataset.table import ImageTable, Quarantined
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes, write_lists
-from carcls.splits.split import Split, read_split, write_quarantine, write_split
+from carcls.splits.split import Split
+from carcls.splits.split_files import read_split, write_quarantine, write_split
 from carcls.system.csv_cells import escape_cell, readable_cell, unescape_cell
 
 FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "\uff1d1", "'=1", "-1.jpg"]

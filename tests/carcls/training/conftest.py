@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.input.training_data import TrainingData
 from carcls.splits.split import make_split
 from carcls.store import Store

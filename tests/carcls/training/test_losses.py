@@ -118,3 +118,26 @@ def test_a_skewed_training_reports_the_mean_of_its_weighted_losses(data, weights
     losses = -(smoothed * np.log(probabilities)).sum(axis=1)
     assert reports[0].train_loss == pytest.approx((each[labels[rows]] * losses).mean(), rel=1e-4)
     assert len({round(float(loss), 3) for loss in losses}) > 3, "equal losses would hide the weights"
+
+
+@pytest.mark.parametrize("balance", ["none", "weights"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_focal_loss_by_hand(balance, smoothing):
+    rng = np.random.default_rng(3)
+    labels, probabilities = np.eye(3)[rng.integers(0, 3, 5)], rng.dirichlet(np.ones(3), size=5)
+    weights = class_weights(COUNTS) if balance == "weights" else np.ones(3)
+    smoothed = (1 - smoothing) * labels + smoothing / 3
+    each = (smoothed * (1 - probabilities) ** 1.5 * -np.log(probabilities)).sum(axis=1)
+    by_hand = (each * (labels @ weights)).mean()
+    changed = {"loss": "focal", "focal_gamma": 1.5, "class_balance": balance, "label_smoothing": smoothing}
+    loss = training_loss(config(**changed), COUNTS)
+    assert float(loss(labels, probabilities)) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_focal_loss_counts_sure_photos_less_and_stays_finite_at_the_ends():
+    loss = training_loss(config(loss="focal"), COUNTS)
+    labels = np.eye(3)[[0]]
+    losses = [float(loss(labels, np.array([[p, 1 - p, 0.0]]))) for p in (0.0, 0.5, 0.9, 1.0)]
+    assert all(np.isfinite(losses))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[2] < 0.02 * -np.log(0.9) < -np.log(0.9)

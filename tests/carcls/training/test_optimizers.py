@@ -7,7 +7,7 @@ from keras.src.applications.convnext import LayerScale
 from numpy.typing import NDArray
 
 from carcls.config import OptimizerConfig
-from carcls.training.optimizers import RateTable, is_decayed, make_optimizer
+from carcls.training.optimizers import RateTable, average_weights, is_decayed, make_optimizer
 
 RATES = np.array([0.1, 0.05, 0.2], np.float32)
 KERNEL = np.array([[1.0, -2.0], [0.5, 4.0]])
@@ -19,27 +19,32 @@ GRADIENTS = [
 ]
 
 
-def optimizer_steps(settings: OptimizerConfig) -> tuple[NDArray, NDArray]:
-    """Kernel and bias after one step for each rate of RATES."""
+def optimizer_steps(settings: OptimizerConfig, **extensions) -> tuple[NDArray, ...]:
+    """Kernel and bias after one step for each rate of RATES, and with EMA their averages."""
     kernel, bias = keras.Variable(KERNEL, dtype="float32"), keras.Variable(BIAS, dtype="float32")
-    optimizer = make_optimizer(settings, RateTable(RATES), [kernel, bias])
+    optimizer = make_optimizer(settings, RateTable(RATES), [kernel, bias], **extensions)
     optimizer.build([kernel, bias])
     for gradients in GRADIENTS:
         optimizer.apply([keras.ops.convert_to_tensor(one, dtype="float32") for one in gradients])
-    return keras.ops.convert_to_numpy(kernel), keras.ops.convert_to_numpy(bias)
+    optimizer.finalize_variable_values([kernel, bias])  # as `fit` does after each epoch
+    return tuple(keras.ops.convert_to_numpy(one) for one in (kernel, bias, *average_weights(optimizer)))
 
 
-def by_hand(settings: OptimizerConfig) -> list[NDArray]:
+def by_hand(settings: OptimizerConfig, factors: tuple[float, float] = (1.0, 1.0), ema: float = 0.0) -> list[NDArray]:
     """The same as in the papers: clip by global norm, decay the kernel, then apply the optimizer's rule."""
+    averages: list[NDArray] = []
     values = [KERNEL.copy(), BIAS.copy()]
-    memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one)} for one in values]
+    memory = [{"m": np.zeros_like(one), "v": np.zeros_like(one), "most": np.zeros_like(one)} for one in values]
     for step, (rate, gradients) in enumerate(zip(RATES.astype(float), GRADIENTS, strict=True), start=1):
         norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
         scale = min(1.0, settings.clip_norm / norm) if settings.clip_norm else 1.0
-        values[0] = values[0] * (1 - rate * settings.weight_decay)
+        values[0] = values[0] * (1 - rate * factors[0] * settings.weight_decay)
         for place, gradient in enumerate(gradients):
-            values[place] = values[place] - _update(settings, gradient * scale, memory[place], rate, step)
-    return values
+            own_rate = rate * factors[place]
+            values[place] = values[place] - _update(settings, gradient * scale, memory[place], own_rate, step)
+        before = averages or values  # the average starts from the weights after the first step
+        averages = [ema * old + (1 - ema) * new for old, new in zip(before, values, strict=True)]
+    return [*values, *averages] if ema else values
 
 
 def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: float, step: int) -> NDArray:
@@ -47,7 +52,9 @@ def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: fl
         memory["m"] = 0.9 * memory["m"] + 0.1 * gradient
         memory["v"] = 0.999 * memory["v"] + 0.001 * gradient**2
         unbiased = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        return rate * unbiased * memory["m"] / (np.sqrt(memory["v"]) + 1e-7)
+        memory["most"] = np.maximum(memory["most"], memory["v"])  # Reddi et al. 2018, AMSGrad
+        second = memory["most"] if settings.amsgrad else memory["v"]
+        return rate * unbiased * memory["m"] / (np.sqrt(second) + 1e-7)
     if settings.kind == "sgd":  # Nesterov's momentum as in Sutskever et al. 2013
         memory["m"] = settings.momentum * memory["m"] + rate * gradient
         return settings.momentum * memory["m"] + rate * gradient
@@ -61,6 +68,7 @@ def _update(settings: OptimizerConfig, gradient: NDArray, memory: dict, rate: fl
     [
         {"kind": "adam"},
         {"kind": "adam", "clip_norm": 1.0},
+        {"kind": "adam", "amsgrad": True},
         {"kind": "adamw", "weight_decay": 0.3},
         {"kind": "adamw", "weight_decay": 0.3, "clip_norm": 0.5},
         {"kind": "sgd", "momentum": 0.0},
@@ -74,6 +82,23 @@ def test_steps_are_those_of_the_published_rule(values):
     settings = OptimizerConfig.model_validate(values)
     for stepped, expected in zip(optimizer_steps(settings), by_hand(settings), strict=True):
         np.testing.assert_allclose(stepped, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "adamw", "weight_decay": 0.3, "clip_norm": 0.5, "amsgrad": True},
+        {"kind": "sgd", "momentum": 0.8, "weight_decay": 0.3},
+        {"kind": "rmsprop", "momentum": 0.8, "clip_norm": 1.0},
+    ],
+    ids=lambda values: values["kind"],
+)
+def test_each_variable_has_its_own_rate_and_average(values):
+    settings, factors = OptimizerConfig.model_validate(values), (0.25, 1.0)
+    stepped = optimizer_steps(settings, factors=factors, ema=0.6)
+    assert len(stepped) == 4
+    for found, expected in zip(stepped, by_hand(settings, factors, 0.6), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_adamw_without_decay_is_adam_bit_for_bit():

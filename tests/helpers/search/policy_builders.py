@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder

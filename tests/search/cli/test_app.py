@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from search.cli.app import main
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli

@@ -196,7 +196,7 @@ def test_unpack_refuses_in_one_line(carsearch, tmp_path):
     code, out, err = carsearch("data", "unpack", "bad.zip", "cars")
     assert (code, out) == (2, "")
     assert err == (
-        "carsearch: bad.zip: refused because of its entry '../evil': a name with '..', which would leave the folder;"
+        "carsearch: bad.zip: rejected because of its entry '../evil': a name with '..', which would leave the folder;"
         " nothing was unpacked\n"
     )
     assert listing(tmp_path) == {"bad.zip"}
@@ -219,3 +219,23 @@ def test_unpack_needs_a_folder(carsearch):
     code, _, err = carsearch("data", "unpack", "bad.zip")
     assert code == 2
     assert "then the folder to unpack to" in err
+
+
+def test_check_shows_own_groups_and_the_own_split(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=6, test_per_class=1, classes=2)
+    header, *rows = (tmp_path / "cars" / "train.csv").read_text().splitlines()
+    parts = ["train", "train", "train", "val", "val", "holdout"] * 2
+    table = [f"{row},seller {n // 3},{part}" for n, (row, part) in enumerate(zip(rows, parts, strict=True))]
+    (tmp_path / "cars" / "train.csv").write_text("\n".join([f"{header},who,part", *table]) + "\n")
+    code, out, err = carsearch("data", "check", "cars", "--split-column", "part")
+    assert code == 0, err
+    lines = out.splitlines()
+    told = "split: 6 to train, 4 to validate: those in the CSV file's column, regardless of data.validation"
+    assert f"{told}; 2 in your holdout" in lines
+    code, out, err = carsearch("data", "check", "cars", "--group-column", "who")
+    assert code == 0, err
+    assert "groups: 4 of two photos or more, the largest of 3; each stays on one side" in out.splitlines()
+    code, out, err = carsearch("data", "check", "cars", "--group-column", "who", "--split-column", "part")
+    assert code == 2
+    assert "train.csv line 7: " in err
+    assert "data.group_column (who)" in err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from search.cli.machine_check import check_machine
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli

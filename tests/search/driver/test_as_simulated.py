@@ -10,7 +10,7 @@ import pytest
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment, load
-from search.experiment.settings import BudgetSettings, FinalistSettings
+from search.experiment.search_settings import BudgetSettings, FinalistSettings
 from search.experiment.space import Space
 from search.policy.policy import Proposal, search_policy
 from search.policy.records import TrialRecord, TrialState, searched

@@ -7,10 +7,11 @@ from search.driver.callbacks import ProgressListener, spent
 from search.experiment.experiment import Experiment, load
 from search.policy.budget import GpuMeter
 from search.policy.records import TrialRecord, TrialState
+from search.progress.event_files import WrittenEvents, read_events
 from search.progress.summary import Spent
-from search.progress.tensorboard import TensorBoardWriter, WrittenEvents, read_events
+from search.progress.tensorboard import TensorBoardWriter
 from search.study.study import Study
-from tests.helpers.search.trial_builders import climb, trial
+from tests.helpers.search.trial_builders import climb
 
 DEMO = Path(__file__).parents[3] / "experiments/demo.yaml"
 STAGES = ([0.25, 0.5, 0.5], [0.5, 0.5], [0.75])
@@ -75,14 +76,13 @@ def test_the_next_driver_writes_what_a_killed_one_recorded(experiment, study, tm
 
 
 def test_device_hours_count_gpu_shares_or_trials(experiment):
-    records = (trial(0, TrialState.RUNNING, climb([0.5, 0.5])), trial(1, TrialState.PAUSED, climb([0.5])))
     seconds = 3 * 3.75
-    on_gpus = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter(0.25))
+    on_gpus = spent(experiment, trained_s=seconds, elapsed_s=1.0, gpus=GpuMeter(0.25))
     assert (on_gpus.device_hours, on_gpus.device_hours_limit) == (seconds * 0.25 / 3600, 3)
     assert (on_gpus.device, on_gpus.hours_limit, on_gpus.trials_limit) == ("GPU", 2, experiment.search.trials)
-    more = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter(1.0, since_s=3.75, before_s=100.0))
+    more = spent(experiment, trained_s=seconds, elapsed_s=1.0, gpus=GpuMeter(1.0, since_s=3.75, before_s=100.0))
     assert more.device_hours == (100.0 + 2 * 3.75) / 3600
-    on_cpus = spent(experiment, records, elapsed_s=1.0, gpus=GpuMeter())
+    on_cpus = spent(experiment, trained_s=seconds, elapsed_s=1.0, gpus=GpuMeter())
     assert (on_cpus.device_hours, on_cpus.device_hours_limit, on_cpus.device) == (seconds / 3600, None, "trial")
 
 

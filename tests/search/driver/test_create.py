@@ -118,14 +118,14 @@ def test_a_study_that_appears_meanwhile_is_not_replaced(
 ) -> None:
     import search.driver.create
 
-    real = search.driver.create._sync_all
+    real = search.driver.create.sync_all
 
     def another_is_faster(root: Path) -> None:
         (experiment.results / "tiny").mkdir()
         (experiment.results / "tiny" / "mark").touch()
         real(root)
 
-    monkeypatch.setattr(search.driver.create, "_sync_all", another_is_faster)
+    monkeypatch.setattr(search.driver.create, "sync_all", another_is_faster)
     with pytest.raises(StudyError, match="exists already"):
         create_study(experiment)
     assert names(experiment.results) == ["tiny"]

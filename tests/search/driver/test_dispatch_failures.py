@@ -60,6 +60,16 @@ def test_a_python_error_is_not_retried(open_desk) -> None:
     assert (desk.state(0), desk.study.record(0).deaths) == (TrialState.FAIL, ())
 
 
+def test_a_cuda_library_that_fails_is_tried_once_more_in_a_new_process(open_desk) -> None:
+    desk = open_desk("search.trials=1", "search.max_restarts=5")
+    doubtful = Outcome("doubtful", "XlaRuntimeError: DNN library initialization failed")
+    desk.dispatcher.segment_ended(desk.take().number, doubtful)
+    assert desk.state(0) is TrialState.WAITING
+    desk.dispatcher.segment_ended(desk.take().number, doubtful)
+    record = desk.study.record(0)
+    assert (record.state, record.infeasible, record.cause) == (TrialState.FAIL, False, doubtful.cause)
+
+
 def test_deaths_with_progress_between_them_do_not_count(open_desk) -> None:
     desk = open_desk("train.stages.head.epochs=8", "search.trials=1", "search.max_restarts=2")
     for _ in range(4):

@@ -19,7 +19,7 @@ from search.driver.executor import Executor
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.driver.local_executor import LocalExecutor
 from search.driver.slots import Slots
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.nodes import ResourcePlan
 from search.policy.records import TrialState
 from search.simulator.curves import Curve, CurvePoint

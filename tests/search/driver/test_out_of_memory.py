@@ -16,8 +16,8 @@ from search.driver.study_dispatch import StudyDispatcher
 from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.study.study import Study
+from search.worker.oom_detector import known_out_of_memory
 from search.worker.segment import Outcome, Segment
-from search.worker.segment_memory import known_out_of_memory
 from tests.helpers.search.short_of_memory import short_child
 from tests.helpers.search.tiny import EXPERIMENT
 
@@ -145,7 +145,7 @@ def test_three_batch_sizes_and_two_stages_end_with_what_fits(tmp_path: Path, mon
 
 def play(dispatcher: StudyDispatcher, folder) -> list[tuple[int, list[int | None]]]:
     """Runs the search one segment at a time without Ray; returns (trial, photos at once) of each segment."""
-    from search.worker.segment_memory import with_micro_batches
+    from search.worker.oom_detector import with_micro_batches
     from search.worker.supervisor import segment_messages
 
     tries = []

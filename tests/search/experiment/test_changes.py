@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from search.experiment.changes import FIXED, RESUMABLE, RETRAINABLE, Change, differences, refusal
 from search.experiment.overrides import apply_overrides
-from search.experiment.settings import ExperimentSections, SearchSettings
+from search.experiment.search_settings import SearchSettings
+from search.experiment.settings import ExperimentSections
 from search.experiment.yaml_source import Plain, Source
 
 names = st.sampled_from(["trials", "budget", "hours", "root", "on"])

@@ -60,7 +60,7 @@ def problems(tmp_path, monkeypatch):
         ("weights: none", "weights: imagnet", "f.yaml:5: train.weights: unknown weights 'imagnet'; did you mean 'imagenet'?"),
         ("weights: none", "alpha: 0.3", "f.yaml:5: train.alpha: no ImageNet weights for MobileNet at alpha 0.3; expected one of 0.25, 0.5, 0.75, 1.0"),
         ("weights: none", "alpha: 0.25", "f.yaml:5: train.alpha: Xception has no width multiplier; leave alpha out"),
-        ("[96, 128]", "[96, 16]", "f.yaml:6: train.image_size: expected greater than or equal to 32, found 16"),
+        ("[96, 128]", "[96, 16]", "f.yaml:6: train.image_size: expected a whole number of px from 32 to 2048, or [height, width] of such, found 16"),
         ("[96, 128]", "[96, 64]", "f.yaml:6: train.image_size: stage `head` trains at 64 px; Xception needs at least 71"),
         ("batch_size: 8", "batch_size: '8'", "f.yaml:7: train.batch_size: expected a whole number, found '8'"),
         ("batch_size: 8", "batch_siz: 8", "f.yaml:7: train.batch_siz: unknown key; did you mean 'batch_size'?"),

@@ -108,6 +108,67 @@ def test_adam_beside_a_decay_is_refused_where_it_is_written(write):
     assert f"choices.yaml:{line}" in str(error.value)
 
 
+STAGES = """\
+  stages:
+    - {name: head, unfreeze: 0.0, epochs: 2, learning_rate: 1e-3}
+    - name: full
+      unfreeze: 1.0
+      epochs: 2
+      learning_rate: 1e-4
+      batch_norm: {choice: [frozen, train]}
+      batch_size: {choice: [4, null]}
+      schedule: {kind: {choice: [exponential, cosine]}, floor: 0.05}
+"""
+
+
+def _with_stages(stages: str) -> str:
+    before, _, rest = TEXT.partition("  stages:\n")
+    return before + stages + rest[rest.index("search:") :]
+
+
+def test_each_stage_may_search_its_batch_norm_batch_size_and_schedule(write):
+    experiment = load(write(_with_stages(STAGES)))
+    drawn = [experiment.bind(experiment.space.sample(np.random.default_rng(seed))) for seed in range(40)]
+    assert {config.stages[1].batch_norm for config in drawn} == {"frozen", "train"}
+    assert {config.stage_batch_size(1) for config in drawn} == {4, 8}
+    assert {config.stage_batch_size(0) for config in drawn} == {8}
+    assert {config.stages[1].schedule.kind for config in drawn} == {"exponential", "cosine"}
+
+
+def test_batch_norm_that_cannot_train_is_named_at_its_own_line(write):
+    text = _with_stages(STAGES.replace("      unfreeze: 1.0", "      unfreeze: 0.0"))
+    with pytest.raises(ExperimentError, match=r"stage `full` trains no block of the backbone") as error:
+        load(write(text))
+    line = 1 + text.splitlines().index("      batch_norm: {choice: [frozen, train]}")
+    assert f"choices.yaml:{line}: train.stages.full.batch_norm" in str(error.value)
+
+
+def test_shape_fit_and_averaging_are_searched_like_other_keys(write):
+    text = TEXT.replace(
+        "  image_size: 64\n",
+        "  image_size: {choice: [[48, 64], 56]}\n"
+        "  fit: {choice: [stretch, pad, crop]}\n"
+        "  ema: {choice: [0.0, 0.99]}\n"
+        "  layer_decay: {uniform: [0.7, 1.0]}\n",
+    ).replace("search: {trials: 4}", "search: {trials: 4, baseline: {image_size: [48, 64], fit: pad}}")
+    experiment = load(write(text))
+    base = experiment.bind(experiment.baseline)
+    assert (base.image_size, base.fit) == ((48, 64), "pad")
+    drawn = [experiment.bind(experiment.space.sample(np.random.default_rng(seed))) for seed in range(40)]
+    assert {config.image_size for config in drawn} == {(48, 64), 56}
+    assert {config.fit for config in drawn} == {"stretch", "pad", "crop"}
+    assert {config.ema for config in drawn} == {0.0, 0.99}
+    assert all(0.7 <= config.layer_decay <= 1.0 for config in drawn)
+
+
+def test_a_shape_that_is_too_small_is_named_at_its_line(write):
+    text = TEXT.replace("  image_size: 64\n", "  image_size: {choice: [[48, 64], [16, 64]]}\n")
+    with pytest.raises(ExperimentError, match=r"whole number of px from 32 to 2048, or \[height, width\]") as error:
+        load(write(text))
+    line = 1 + text.splitlines().index("  image_size: {choice: [[48, 64], [16, 64]]}")
+    assert f"choices.yaml:{line}: train.image_size" in str(error.value)
+
+
 def test_a_single_run_takes_the_keys_from_the_command_line(write):
     overrides = ["train.optimizer={kind: sgd, momentum: 0.8}", "train.class_balance=sampling"]
     experiment = load(write(TEXT), overrides)

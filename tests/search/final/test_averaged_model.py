@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.inference.ensemble import averaged
 from carcls.inference.export import export_model
 from carcls.input.pixels import decode
-from carcls.splits.split import make_split, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import write_split
 from search.experiment.experiment import load
 from search.final.submit import submit
 from search.study.folder import StudyFolder

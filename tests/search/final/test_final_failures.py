@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.errors import StudyError
 from search.final.final_failures import FinalFailures, retry_text
 from search.policy.oom import (
@@ -23,13 +23,13 @@ from search.policy.oom import (
     next_record,
     smallest_micro_batch,
 )
-from search.report.micro_batches import parts_rows
+from search.report.split_batches import parts_rows
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from search.worker import segment_memory
+from search.worker import oom_detector
 from search.worker.child import outcome_of
+from search.worker.oom_detector import OutOfMemoryDetector
 from search.worker.segment import Outcome, Segment
-from search.worker.segment_memory import OutOfMemoryDetector
 from tests.helpers.search.trial_builders import epoch_report
 
 HERE = "CPU, 512 MiB"
@@ -115,6 +115,16 @@ def test_a_killed_process_is_replaced_a_few_times() -> None:
         after(killed, deaths=1, max_restarts=0)
 
 
+def test_a_cuda_library_that_fails_is_tried_once_more() -> None:
+    doubtful = Outcome("doubtful", "InternalError: CUDNN_STATUS_NOT_INITIALIZED")
+    assert after(doubtful, deaths=1) == (
+        "InternalError: CUDNN_STATUS_NOT_INITIALIZED: resuming once from the last checkpoint, in case another process"
+        " held the memory"
+    )
+    with pytest.raises(StudyError, match="InternalError: CUDNN_STATUS_NOT_INITIALIZED"):
+        after(doubtful, deaths=2)
+
+
 def test_other_errors_end_it_in_their_own_words(tmp_path: Path) -> None:
     output = tmp_path / "retrain" / "output.log"
 
@@ -141,14 +151,14 @@ def study(tmp_path: Path) -> Iterator[Study]:
 
 def test_what_had_no_room_is_known_to_the_next_call_and_the_fewest_are_tried_again(study: Study) -> None:
     half, fewest = no_room(16), no_room(1, tries=2)
-    memory = OomMemory(study)
+    memory = OomRecords(study)
     assert memory.add(CONFIG, half)
     assert not memory.add(CONFIG, fewest)
-    assert [one.photos for one in OomMemory(study).all()] == [1]
+    assert [one.photos for one in OomRecords(study).all()] == [1]
     assert never_fits(memory.all(), CONFIG, 1, HERE) is not None
 
     searched = OomRecord(OomKey.of(CONFIG, 0, HERE), 32, tries=1)
-    OomMemory(study).reset_tries([searched])
+    OomRecords(study).reset_tries([searched])
     assert {(one.key.unfreeze, one.photos, one.tries) for one in memory.all()} == {(0.5, 1, 1), (0.0, 32, 1)}
     assert never_fits(memory.all(), CONFIG, 1, HERE) is None, "there may be more memory now"
     assert micro_batch(memory.all(), CONFIG, 1, HERE) == 1
@@ -210,7 +220,7 @@ def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
 
 def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoring also needs memory: what it lacked counts against the last stage."""
-    monkeypatch.setattr(segment_memory, "oom_kills", lambda: 1)
+    monkeypatch.setattr(oom_detector, "oom_kills", lambda: 1)
     segment = Segment(
         study="",
         number=-1,

@@ -10,10 +10,10 @@ import pytest
 
 from carcls.config import TrainConfig
 from carcls.splits.k_folds import read_folds
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from search.driver.create import create_recipe_folder, create_study
 from search.driver.interrupts import Interrupts
-from search.driver.oom_memory import OomMemory
+from search.driver.oom_records import OomRecords
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import FixedPolicy, final_reports, open_final_study
@@ -65,6 +65,15 @@ def test_one_training_has_the_studys_own_split(loaded) -> None:
     assert own.split.read_bytes() == folder.split.read_bytes()
     assert not own.folds.exists()
     assert final_reports(folder) == ((),)
+
+
+def test_a_rectangle_and_a_head_of_layers_are_plain_values_of_its_trial(loaded) -> None:
+    experiment = loaded("train.image_size=[32, 48]", "train.fit=pad", "train.head={layers: [{kind: relu}]}")
+    folder = folder_of(experiment)
+    begin(folder, experiment)
+    (record,) = Study.open(folder.retrain, read_only=True).records()
+    assert record.params["image_size"] == "32x48"
+    assert record.params["head.layers.0.kind"] == "relu"
 
 
 def test_of_several_each_photo_validates_once(loaded) -> None:
@@ -130,7 +139,7 @@ def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memo
     with Study.open(folder.root) as searching:  # holds the search's lock
         config = experiment.bind(experiment.baseline)
         number = searching.add_trial(experiment.baseline, config)
-        OomMemory(searching).add(config, Outcome("out_of_memory", "no room", stage=1, oom_record=refusal.to_json()))
+        OomRecords(searching).add(config, Outcome("out_of_memory", "no room", stage=1, oom_record=refusal.to_json()))
         mains = ChildMains(train=noting_child, score=score_at_once)
         assert retrain(folder, experiment, config, trial=number, say=print, mains=mains) == SCORES
         with pytest.raises(StudyError, match="is in use by process"):

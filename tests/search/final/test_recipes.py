@@ -25,7 +25,7 @@ def recipe(name: str, *overrides: str) -> TrainConfig:
     return load(EXPERIMENTS / f"{name}.yaml", overrides).bind({})
 
 
-def shape(config: TrainConfig) -> list[tuple[str, float, int]]:
+def shape(config: TrainConfig) -> list[tuple[str, float, int | str]]:
     return [(s.name, s.unfreeze, config.stage_image_size(number)) for number, s in enumerate(config.stages)]
 
 
@@ -60,6 +60,45 @@ def test_contest_best_is_the_published_schedule() -> None:
     config = recipe("contest_best")
     assert (config.backbone, config.weights) == ("EfficientNetB3", "imagenet")
     assert shape(config) == [("head", 0.0, 300), ("half", 0.5, 300), ("full", 1.0, 300), ("large", 1.0, 512)]
+    assert [(stage.epochs, stage.learning_rate) for stage in config.stages] == [
+        (11, 1e-3), (10, 1e-4), (10, 1e-5), (10, 1e-4),
+    ]  # fmt: skip
+    numbers = range(len(config.stages))
+    assert [config.stage_batch_size(number) for number in numbers] == [32, 32, 32, 8]
+    assert [config.trains_statistics(number) for number in numbers] == [False, False, False, True]
+    assert (config.optimizer.kind, config.optimizer.amsgrad) == ("adam", True)
+    assert config.head.pooling == "avg"
+    assert [layer.model_dump(exclude_defaults=True) for layer in config.head.layers or ()] == [
+        {"kind": "dense", "width": 128, "bias": False, "l2": 0.01},
+        {"kind": "batch_norm"},
+        {"kind": "relu"},
+        {"kind": "dropout", "rate": 0.25},
+    ]
+    for stage in config.stages:
+        assert stage.schedule.kind == "exponential"
+        assert stage.schedule.floor == pytest.approx(0.9**stage.epochs, rel=1e-3), "0.9 of itself with each epoch"
+
+
+def test_rectangles_is_the_logged_schedule() -> None:
+    config = recipe("rectangles")
+    assert (config.backbone, config.weights, config.fit) == ("Xception", "imagenet", "pad")
+    assert shape(config) == [
+        ("head", 0.0, "480x640"), ("quarter", 0.25, "480x640"), ("half", 0.5, "480x640"), ("most", 0.75, "480x640"),
+    ]  # fmt: skip
+    assert [stage.epochs for stage in config.stages] == [6, 6, 5, 5]
+    assert {stage.learning_rate for stage in config.stages} == {8e-4}
+    assert [config.trains_statistics(number) for number in range(4)] == [False, True, True, True]
+    assert config.head.pooling == "max"
+    assert [layer.kind for layer in config.head.layers or ()] == [
+        "batch_norm",
+        "dropout",
+        "dense",
+        "relu",
+        "batch_norm",
+    ]
+    for stage in config.stages:
+        steps = 364 * stage.epochs  # the log's steps of an epoch
+        assert stage.schedule.floor == pytest.approx(0.9 ** (steps / 100), rel=1e-3), "0.9 of itself in 100 steps"
 
 
 def test_the_failed_experiments_are_one_search_around_the_recipe_that_worked() -> None:
@@ -80,6 +119,7 @@ def test_check_accepts_the_recipes_unchanged_and_with_another_backbone() -> None
         ["xception_stages", "--set", "train.backbone=EfficientNetB6"],
         ["inception_stages"],
         ["contest_best"],
+        ["rectangles"],
     ):
         file, *overrides = arguments
         done = run_cli("check", f"experiments/{file}.yaml", *overrides, cwd=EXPERIMENTS.parent)
@@ -95,14 +135,15 @@ class Cut:
     """A recipe reduced to a minute on two cores, with all its stages."""
 
     name: str
-    image_size: int
-    stage_sizes: tuple[int, ...]
+    image_size: int | str
+    stage_sizes: tuple[int | str, ...]
 
 
 CUTS = (
     Cut("xception_stages", 72, (72, 72, 72, 72, 144)),
     Cut("inception_stages", 75, (75, 75, 75, 75)),
     Cut("contest_best", 48, (48, 48, 48, 82)),
+    Cut("rectangles", "72x96", ("72x96", "72x96", "72x96", "72x96")),
 )
 
 
@@ -134,6 +175,7 @@ def test_a_recipe_runs_through_all_stages_tta_and_submission(cut: Cut, shared: P
     some_photos(shared / "data" / "cars10", tmp_path / "data")
     stages = recipe(cut.name).stages
     changes = ["data.root=data", "train.weights=none", f"train.image_size={cut.image_size}", "train.batch_size=16"]
+    changes += ["data.validation.fraction=0.15"]  # some recipes hold back too few of so few photos
     changes += [f"train.stages.{stage.name}.epochs=1" for stage in stages]
     file = EXPERIMENTS / f"{cut.name}.yaml"
     sets = [part for change in changes for part in ("--set", change)]

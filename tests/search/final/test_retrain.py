@@ -13,7 +13,7 @@ from carcls.events import best_report
 from carcls.inference.export import load_model
 from carcls.input.pixels import decode
 from carcls.input.training_data import TrainingData
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from carcls.store import Store
 from search.errors import StudyError
 from search.experiment.experiment import load

@@ -6,14 +6,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from carcls.dataset.table import load_dataset
+from carcls.dataset.loading import load_dataset
 from carcls.events import EpochReport
 from carcls.inference.export import load_model
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import make_folds
-from carcls.splits.split import make_split, write_split
+from carcls.splits.split import make_split
+from carcls.splits.split_files import write_split
 from carcls.store import Store
 from carcls.training.fine_tuning import fine_tune
 from search.experiment.experiment import load

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.tune_adapters import tune_adapters
 from search.worker.segment import Fallback, Notice, Outcome, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report

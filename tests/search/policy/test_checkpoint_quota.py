@@ -111,7 +111,7 @@ def test_promotable_leading_and_baseline_trials_are_continued():
     )
     assert to_be_continued(trials, LADDER) == {0, 1}
     assert to_be_continued((*trials, trial(4, F, [0.3]), trial(5, P, [0.25])), LADDER) == {0, 1, 2}, "two of six places"
-    assert to_be_continued(trials, Ladder(3, stopping=False)) == {0, 1, 2, 3}
+    assert to_be_continued(trials, Ladder(3, prunes=False)) == {0, 1, 2, 3}
 
 
 def test_only_the_final_weights_of_the_best_trial_must_stay():

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.experiment.domains import Uniform
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Parameter, Space
 from search.policy.finals import NO_FINALS, due_repeats, due_s, final_standing, finalists
+from search.policy.optuna_view import as_optuna_trials
 from search.policy.policy import Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.rungs import Ladder, ordinary_trials, promotable, standing
-from search.policy.sampler import as_optuna_trials, ask
+from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait, next_job
 from tests.helpers.search.policy_builders import Search, reports, trial
 

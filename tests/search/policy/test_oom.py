@@ -65,6 +65,7 @@ def test_later_trials_start_with_half_the_failed_size() -> None:
         {"precision": "float16"},
         {"image_size": 101},
         {"unfreeze": 0.51},
+        {"trains_statistics": True},
     ],
 )
 def test_a_record_does_not_apply_to_stages_that_may_need_less(changes) -> None:

@@ -21,7 +21,7 @@ def test_a_ladder_that_keeps_everything_is_refused():
 
 def test_stops_are_rung_by_rung_or_at_the_end():
     assert [Ladder(3).next_stop(stage, 4) for stage in range(4)] == [0, 1, 2, 3]
-    assert (Ladder(3).first_stop(4), Ladder(3, stopping=False).first_stop(4)) == (0, 3)
+    assert (Ladder(3).first_stop(4), Ladder(3, prunes=False).first_stop(4)) == (0, 3)
 
 
 def test_no_trial_pauses_before_the_first_rung() -> None:
@@ -29,7 +29,7 @@ def test_no_trial_pauses_before_the_first_rung() -> None:
     assert [late.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert late.first_stop(4) == 2
     assert late.first_stop(2) == 1, "a trial of fewer stages goes to its end"
-    assert Ladder(3, stopping=False, first_rung=1).first_stop(4) == 3
+    assert Ladder(3, prunes=False, first_rung=1).first_stop(4) == 3
 
 
 def test_no_trial_pauses_at_an_unreliable_rung() -> None:
@@ -38,7 +38,7 @@ def test_no_trial_pauses_at_an_unreliable_rung() -> None:
     assert adaptive.skipped == {(4, 0), (4, 1)}
     assert [adaptive.next_stop(stage, 4) for stage in range(4)] == [2, 2, 2, 3]
     assert Ladder(3).as_of(records) == Ladder(3)
-    assert Ladder(3, stopping=False, adaptive=True).as_of(records).next_stop(0, 4) == 3
+    assert Ladder(3, prunes=False, adaptive=True).as_of(records).next_stop(0, 4) == 3
 
 
 def test_standing_at_a_rung():

@@ -9,8 +9,9 @@ from optuna.trial import TrialState as OptunaState
 
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform, Value
 from search.experiment.space import Parameter, Space
+from search.policy.optuna_view import as_optuna_trials, distributions
 from search.policy.records import TrialRecord, TrialState
-from search.policy.sampler import STARTUP_TRIALS, as_optuna_trials, ask, distributions
+from search.policy.sampler import STARTUP_TRIALS, ask
 from tests.helpers.search.policy_builders import trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -38,7 +38,7 @@ def test_an_interrupted_trial_resumes_first():
     assert next_job([DONE_BASELINE, *promotable, interrupted], THIRD, NO_TIME) == Continue(4, stop_after_stage=2)
 
 
-@pytest.mark.parametrize(("ladder", "stop"), [(THIRD, 0), (Ladder(3, stopping=False), 2)])
+@pytest.mark.parametrize(("ladder", "stop"), [(THIRD, 0), (Ladder(3, prunes=False), 2)])
 def test_a_recorded_trial_that_never_started_is_started(ladder: Ladder, stop: int):
     assert next_job([trial(0, WAITING)], ladder, PLENTY) == Continue(0, stop_after_stage=stop)
 
@@ -125,7 +125,7 @@ def test_the_next_best_replaces_a_lost_trial_run_to_its_end():
 
 
 def test_without_stopping_paused_trials_run_to_their_end():
-    straight = Ladder(3, stopping=False)
+    straight = Ladder(3, prunes=False)
     assert next_job([DONE_BASELINE, trial(1, PAUSED, [0.1])], straight, PLENTY) == Continue(1, stop_after_stage=2)
 
 
@@ -185,7 +185,7 @@ def _play(curves, ladder: Ladder, workers: int, chance: Random, **settings: obje
 def _check_promotion(search: Search, job: Continue) -> None:
     """Checks the paper's rule, not our code: promoted trials are in the top floor(n / eta) of their rung."""
     record = by_number(search.records)[job.number]
-    if record.state is WAITING or record.is_baseline or not search.ladder.stopping:
+    if record.state is WAITING or record.is_baseline or not search.ladder.prunes:
         return
     stage = record.rung
     if search.ladder.as_of(search.records).skips(stage, record.stage_count):
@@ -214,7 +214,7 @@ def test_a_search_in_any_order_of_arrival(curves, ladder: Ladder, workers: int, 
     assert search.records[0].state is COMPLETE
     assert sum(isinstance(job, Continue) and job.run_to_end for job in jobs) <= 1
     assert {record.state for record in search.records} <= {COMPLETE, PAUSED, FAIL}
-    if not ladder.stopping:
+    if not ladder.prunes:
         assert {record.state for record in search.records} <= {COMPLETE, FAIL}
 
 

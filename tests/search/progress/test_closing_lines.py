@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.experiment.settings import BudgetSettings, SearchSettings
+from search.experiment.search_settings import BudgetSettings, SearchSettings
 from search.progress.closing_lines import reached_limits, settings_text
 
 

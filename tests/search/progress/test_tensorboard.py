@@ -19,7 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.progress.tensorboard import EventLog, TensorBoardWriter, WrittenEvents, epoch_scalars, read_events
+from search.progress.event_files import EventLog, WrittenEvents, epoch_scalars, read_events
+from search.progress.tensorboard import TensorBoardWriter
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
 
 DEADLINE_S = 120
@@ -308,7 +309,7 @@ def test_no_file_stays_open(tmp_path):
 
 def test_tensorflow_is_not_imported(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from search.progress.tensorboard import EventLog;"
+        "import sys; from pathlib import Path; from search.progress.event_files import EventLog;"
         f"EventLog(Path({str(tmp_path)!r})).start('0', {{'a': 1}});"
         "print('tensorflow' in sys.modules)"
     )

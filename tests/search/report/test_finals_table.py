@@ -11,10 +11,11 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from search.errors import StudyError
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState
-from search.progress.live_table import PlainProgress, event_lines, print_status
+from search.progress.events import event_lines
+from search.progress.live_table import PlainProgress, print_status
 from search.progress.summary import (
     Spent,
     best_trial,

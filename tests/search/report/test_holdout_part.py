@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carcls.events import best_report
-from carcls.splits.split import read_split
+from carcls.splits.split_files import read_split
 from search.driver.create import create_recipe_folder
 from search.experiment.experiment import load
 from search.final.final_study import final_reports

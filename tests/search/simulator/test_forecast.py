@@ -4,10 +4,10 @@ import math
 
 import pytest
 
+from benchmarks.formulas import CROSSING
 from search.policy.policy import SearchPolicy
 from search.policy.rungs import Ladder
 from search.simulator.forecast import Forecast, forecast, summarize
-from search.simulator.formulas import CROSSING
 from search.simulator.simulate import simulate
 from tests.helpers.search.blackbox_builders import LINE, InOrder, curve
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.formulas import CROSSING, NOISY
 from search.errors import CurvesError, StudyError
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import final_standing
 from search.policy.policy import Policy, Proposal, SearchPolicy
 from search.policy.records import TrialRecord, TrialState
@@ -15,18 +16,17 @@ from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Repeat, Wait
 from search.simulator.curves import Curve
 from search.simulator.faults import Faults
-from search.simulator.formulas import CROSSING, NOISY
 from search.simulator.simulate import simulate
 from search.simulator.simulation import RecordedEpoch, Simulation, Winner
 from tests.helpers.search.blackbox_builders import LINE, InOrder, Log, curve
 
 
-def policy(*, eta: int = 2, stopping: bool = True, sampler: str = "random") -> Policy:
-    return SearchPolicy(LINE, LINE.default(), Ladder(eta, stopping=stopping), sampler, seed=0)
+def policy(*, eta: int = 2, prunes: bool = True, sampler: str = "random") -> Policy:
+    return SearchPolicy(LINE, LINE.default(), Ladder(eta, prunes=prunes), sampler, seed=0)
 
 
-def play(*curves: Curve, workers: int = 1, eta: int = 2, stopping: bool = True, **more: object) -> Simulation:
-    rules = policy(eta=eta, stopping=stopping)
+def play(*curves: Curve, workers: int = 1, eta: int = 2, prunes: bool = True, **more: object) -> Simulation:
+    rules = policy(eta=eta, prunes=prunes)
     return simulate(rules, InOrder(curves), workers=workers, max_trials=99, seed=0, **more)
 
 
@@ -103,7 +103,7 @@ def test_the_lower_number_wins_among_equals() -> None:
 
 
 def test_two_workers_share_the_wall_clock_and_not_the_cost() -> None:
-    found = play(*FOUR, workers=2, stopping=False)
+    found = play(*FOUR, workers=2, prunes=False)
 
     assert [(one.time_s, one.number) for one in found.decisions] == [(0, 0), (0, 1), (3, 2), (6, 3)]
     assert found.history[-1] == RecordedEpoch(9, 15, 3, 3)
@@ -116,11 +116,11 @@ def test_at_equal_times_the_segment_started_first_comes_first() -> None:
 
 
 def test_a_used_up_budget_ends_new_trials_but_not_running_ones() -> None:
-    found = play(*FOUR, stopping=False, budget_s=7.0)
+    found = play(*FOUR, prunes=False, budget_s=7.0)
 
     assert len(found.records) == 2, "trial 1 was at its first epoch when the hours were used up"
     assert found.cost_s == 9
-    assert play(*FOUR, stopping=False, budget_s=6.0).cost_s == 6, "used up by the baseline, to the second"
+    assert play(*FOUR, prunes=False, budget_s=6.0).cost_s == 6, "used up by the baseline, to the second"
 
 
 def test_only_the_interrupted_epoch_is_trained_again() -> None:
@@ -249,7 +249,7 @@ def test_stops_end_trials_within_a_stage() -> None:
         return asked[-1] in [(1, 2), (2, 3)]
 
     curves = [curve([0.5] * 3), curve([0.6] * 3), curve([0.7] * 3)]
-    found = play(*curves, stopping=False, stops=stops, callback=log)
+    found = play(*curves, prunes=False, stops=stops, callback=log)
 
     states = [record.state for record in found.records]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE], "no effect at the last epoch"
@@ -286,19 +286,17 @@ def _worlds(draw: st.DrawFn) -> list[Curve]:
     curves=_worlds(),
     workers=st.integers(1, 4),
     eta=st.integers(2, 4),
-    stopping=st.booleans(),
+    prunes=st.booleans(),
     deaths=st.sampled_from([0.0, 300.0]),
     preemptions=st.sampled_from([0.0, 300.0]),
     budget_s=st.sampled_from([0.0, 5.0, 1e9]),
 )
 @settings(deadline=None, max_examples=60)
-def test_invariants_of_every_search(*, curves, workers, eta, stopping, deaths, preemptions, budget_s) -> None:
+def test_invariants_of_every_search(*, curves, workers, eta, prunes, deaths, preemptions, budget_s) -> None:
     faults = Faults(deaths_per_hour=deaths, preemptions_per_hour=preemptions, preempted_s=2.0)
 
     def once(log: Log) -> Simulation:
-        return play(
-            *curves, workers=workers, eta=eta, stopping=stopping, faults=faults, budget_s=budget_s, callback=log
-        )
+        return play(*curves, workers=workers, eta=eta, prunes=prunes, faults=faults, budget_s=budget_s, callback=log)
 
     log = Log()
     found = once(log)

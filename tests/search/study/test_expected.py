@@ -9,8 +9,9 @@ import pytest
 from carcls.config import StageConfig, TrainConfig
 from carcls.dataset.table import ImageTable
 from carcls.scoring.evidence import Evidence
-from carcls.splits.split import Split, write_split
-from search.final.expectation import of_folds, of_one
+from carcls.splits.split import Split
+from carcls.splits.split_files import write_split
+from search.final.expected_accuracy import of_folds, of_one
 from search.study.expected import expected_winner
 from search.study.folder import StudyFolder
 from search.study.study import Study

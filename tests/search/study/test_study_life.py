@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from math import fsum
 from pathlib import Path
 from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from carcls.events import PhaseSeconds
 from search.experiment.changes import Change
 from search.policy.records import TrialRecord, TrialState
 from search.study.study import Study
 from tests.helpers.search.trial_builders import epoch_report
-from tests.search.study.test_study import CONFIG, RATE, SPACE
+from tests.helpers.search.written_study import CONFIG, RATE, SPACE
 
 Act = Callable[[Study, Random], None]
 State = tuple[tuple[object, ...], ...]
@@ -42,7 +45,8 @@ def an_epoch(study: Study, chance: Random) -> None:
         accuracy = chance.choice([0.25, 0.5, float("nan")])
         ended = chance.random() < 0.6
         report = epoch_report(record.fidelity + 1, stage=record.next_stage, accuracy=accuracy, ended=ended)
-        study.report(record.number, report)
+        seconds = PhaseSeconds(train=10 ** chance.uniform(-3, 5), validate=chance.random())
+        study.report(record.number, replace(report, seconds=seconds))
 
 
 def a_fallback(study: Study, chance: Random) -> None:
@@ -118,6 +122,7 @@ def live(folder: Path, chance: Random) -> list[tuple[int, State]]:
             else:
                 act(study, chance)
             states.append((log.stat().st_size, state_of(study)))
+            assert study.trained_s == fsum(record.trained_s for record in study.records()), "a sum that never drifts"
     return states
 
 

@@ -14,6 +14,7 @@ from carcls.errors import (
     ConfigError,
     DamagedStoreError,
     DataError,
+    DeviceError,
     DiskFullError,
     DivergedError,
     MisfitError,
@@ -22,7 +23,7 @@ from carcls.errors import (
 from carcls.training.checkpoint import save_state
 from carcls.training.position import Position
 from search.driver.disk_room import DiskRoom
-from search.experiment.settings import CheckpointSettings
+from search.experiment.search_settings import CheckpointSettings
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.study.folder import StudyFolder
@@ -47,6 +48,13 @@ SEGMENT = Segment(
 )
 
 
+class XlaRuntimeError(RuntimeError):
+    """Has the name of JAX's error."""
+
+
+DOUBTFUL = Outcome("doubtful", "XlaRuntimeError: DNN library initialization failed")
+
+
 def caused(error: Exception, by: Exception) -> Exception:
     error.__cause__ = by
     return error
@@ -59,6 +67,8 @@ def caused(error: Exception, by: Exception) -> Exception:
         (OSError(errno.EDQUOT, "over quota"), Outcome("disk_full", "OSError: [Errno 122] over quota")),
         (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
         (ValueError("odd"), Outcome("failed", "ValueError: odd")),
+        (XlaRuntimeError("DNN library initialization failed"), DOUBTFUL),
+        (DeviceError("a GPU was granted"), Outcome("failed", "DeviceError: a GPU was granted")),
         (MisfitError("of another backbone"), Outcome("failed", "MisfitError: of another backbone")),
         # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
         (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.events import EpochReport, PhaseSeconds
-from search.experiment.settings import DeadlineSettings
+from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline, deciding_setting, driver_timeout_s, timeout_s
 from search.worker.segment import Outcome
 from tests.helpers.search.trial_builders import epoch_report

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search.errors import ClusterError
+from search.worker import machine_memory
 from search.worker.machine_memory import (
     gpu_count,
     machine_bytes,
@@ -119,3 +120,27 @@ def test_a_gpu_is_named_by_the_drivers_program(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert gpu_count() == 1, "the program lists one"
     memory_device.cache_clear()
+
+
+def test_mig_slices_count_and_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slices of one card differ in memory, so what one refused says nothing about the other."""
+    program = tmp_path / "nvidia-smi"
+    listed = "  MIG 3g.20gb Device 0: (UUID: MIG-a)\n  MIG 1g.5gb Device 1: (UUID: MIG-b)\n"
+    program.write_text(f'#!/bin/sh\n[ "$1" = -L ] && printf "{listed}" || echo "NVIDIA A100-SXM4-40GB, 40960 MiB"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    memory_device.cache_clear()
+    assert gpu_count() == 2
+    assert memory_device(1.0, 0) == "MIG 3g.20gb, share 1"
+    assert memory_device(1.0, 1) == "MIG 1g.5gb, share 1"
+    memory_device.cache_clear()
+
+
+def test_gpus_of_a_container_without_nvidia_smi_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine_memory, "installed_gpus", lambda: 4)
+    assert gpu_count() == 4
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert gpu_count() == 2

@@ -1,0 +1,194 @@
+"""What 100, 1,000 and 10,000 trials cost: python -m benchmarks.scale, about 6 minutes on 2 cores.
+
+Ours: opening a study, one decision with its proposal, one report through dispatcher, TensorBoard and progress lines,
+`status` and the report page. Peers hold the same trials: Optuna's RDB (SQLite) and journal storages, opened and asked
+by the same TPE. Seconds are CPU seconds of one process, so that what else the machine does counts little.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.harness import finish, judge, machine, quiet, table
+
+quiet()
+
+import optuna  # noqa: E402 - after `quiet`
+from rich.console import Console  # noqa: E402 - after `quiet`
+
+from benchmarks.grown_study import grow  # noqa: E402 - after `quiet`
+from search.driver.callbacks import ProgressListener  # noqa: E402 - after `quiet`
+from search.driver.study_dispatch import StudyDispatcher, WorkerSettings  # noqa: E402 - after `quiet`
+from search.policy.optuna_view import OptunaView  # noqa: E402 - after `quiet`
+from search.policy.policy import search_policy  # noqa: E402 - after `quiet`
+from search.policy.records import TrialState  # noqa: E402 - after `quiet`
+from search.policy.scheduler import BudgetState  # noqa: E402 - after `quiet`
+from search.progress.live_table import open_progress, print_status  # noqa: E402 - after `quiet`
+from search.progress.summary import Spent  # noqa: E402 - after `quiet`
+from search.progress.tensorboard import TensorBoardWriter  # noqa: E402 - after `quiet`
+from search.report.page import write_study_report  # noqa: E402 - after `quiet`
+from search.study.folder import StudyFolder  # noqa: E402 - after `quiet`
+from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
+from search.study.study import Study  # noqa: E402 - after `quiet`
+
+SIZES = (100, 1000, 10000)
+TARGETS = {"open": 1.5, "decide": 0.1, "status": 2.0, "page": 10.0}
+"""Seconds at 10,000 trials."""
+PAGE_TARGET_MB = 5.0
+RUNNING = 16
+"""Trials that train when the measurement begins."""
+_LABELS = {
+    "open": "open the study, s",
+    "decide": "decision and proposal, s",
+    "report": "record one epoch, s",
+    "status": "status, s",
+    "page": "report page, s",
+    "page_mb": "report page, MB",
+    "log_mb": "journal, MB",
+    "rdb_open": "Optuna RDB: load all trials, s",
+    "rdb_ask": "Optuna RDB: ask, s",
+    "journal_open": "Optuna journal: load all trials, s",
+    "journal_ask": "Optuna journal: ask, s",
+    "rdb_mb": "Optuna RDB, MB",
+    "journal_mb": "Optuna journal, MB",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--measure", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(_PARTS[arguments.measure[0]](StudyFolder(Path(arguments.measure[1])))))
+        return
+    print(machine(), "\n")
+    figures: dict[int, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as base:
+        for size in arguments.sizes:
+            grown = grow(Path(base), trials=size, running=min(RUNNING, size // 4))
+            figures[size] = {"log_mb": grown.folder.log.stat().st_size / 1e6}
+            for part in _PARTS:
+                figures[size] |= _in_a_process(part, grown.folder)
+            shutil.rmtree(grown.folder.root)
+    rows = [[label, *(figures[size][name] for size in figures)] for name, label in _LABELS.items()]
+    print(table(["trials", *(f"{size:,}" for size in figures)], rows))
+    last = figures[max(figures)]
+    verdicts = [
+        judge(_LABELS[name], ours=last[name], peer=target, target=1.0, smaller_is_better=True)
+        for name, target in (*TARGETS.items(), ("page_mb", PAGE_TARGET_MB))
+    ]
+    finish("scale", verdicts, figures={str(size): row for size, row in figures.items()})
+
+
+def _in_a_process(part: str, folder: StudyFolder) -> Mapping[str, float]:
+    """One measurement in a fresh process, so that none profits from what another has loaded."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--measure", part, str(folder.root)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found: Mapping[str, float] = json.loads(output.rstrip().rpartition("\n")[2])
+    return found
+
+
+def _cpu_s(action: Callable[[], object], *, times: int = 1) -> float:
+    started_s = time.process_time()
+    for _ in range(times):
+        action()
+    return (time.process_time() - started_s) / times
+
+
+def _reading(folder: StudyFolder) -> dict[str, float]:
+    experiment = open_experiment(folder)
+    open_s = _cpu_s(lambda: Study.open(folder.root, read_only=True))
+    console = Console(file=io.StringIO(), width=100)
+
+    def status() -> None:
+        study = Study.open(folder.root, read_only=True)
+        print_status(console, folder.name, study.records(), Spent(elapsed_s=study.elapsed_s))
+
+    status_s = _cpu_s(status)
+    page_s = _cpu_s(lambda: write_study_report(folder, experiment))
+    return {
+        "open": open_s,
+        "status": status_s,
+        "page": page_s,
+        "page_mb": folder.report.stat().st_size / 1e6,
+    }
+
+
+def _driving(folder: StudyFolder) -> dict[str, float]:
+    experiment = open_experiment(folder)
+    with Study.open(folder.root) as study:
+        policy, budget = search_policy(experiment), BudgetState(1000, exhausted=False)
+        progress = open_progress(Console(file=io.StringIO(), width=100), folder.name, study.records())
+        dispatcher = StudyDispatcher(
+            experiment,
+            study,
+            folder,
+            policy=policy,
+            worker=WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=False),
+            listeners=(ProgressListener(experiment, study, TensorBoardWriter(folder.root), progress),),
+        )
+        running = [record for record in study.records() if record.state is TrialState.RUNNING]
+        reports = iter(
+            (record.number, replace(record.reports[-1], epoch=record.fidelity + 1, stage_ended=True))
+            for record in running
+        )
+        dispatcher.report(*next(reports))  # the first one warms up
+        report_s = _cpu_s(lambda: dispatcher.report(*next(reports)), times=10)
+
+        def decide() -> None:
+            policy.next_job(study.records(), budget)
+            policy.propose(study.records())
+
+        decide()  # the first proposal converts all records
+        return {"report": report_s, "decide": _cpu_s(decide, times=5)}
+
+
+def _optuna(folder: StudyFolder) -> dict[str, float]:
+    space = open_experiment(folder).space
+    trials = OptunaView(space, most=10**9).trials(Study.open(folder.root, read_only=True).records())
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as base:
+        for kind, storage in (("rdb", _rdb), ("journal", _journal)):
+            path = Path(base) / kind
+            optuna.create_study(storage=storage(path), study_name="peer", direction="maximize").add_trials(trials)
+
+            def load(path: Path = path, storage: Callable[[Path], optuna.storages.BaseStorage] = storage) -> None:
+                study = optuna.load_study(study_name="peer", storage=storage(path))
+                study.get_trials(deepcopy=False)
+
+            found[f"{kind}_open"] = _cpu_s(load)
+            with warnings.catch_warnings(action="ignore"):  # `group` is experimental
+                tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=0)
+            study = optuna.load_study(study_name="peer", storage=storage(path), sampler=tpe)
+            found[f"{kind}_ask"] = _cpu_s(lambda study=study: space.suggest(study.ask()), times=3)
+            found[f"{kind}_mb"] = path.stat().st_size / 1e6
+    return found
+
+
+def _rdb(path: Path) -> optuna.storages.BaseStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+
+
+def _journal(path: Path) -> optuna.storages.BaseStorage:
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+
+
+_PARTS: Mapping[str, Callable[[StudyFolder], Mapping[str, float]]] = {
+    "reading": _reading,
+    "driving": _driving,
+    "optuna": _optuna,
+}
+
+
+if __name__ == "__main__":
+    main()

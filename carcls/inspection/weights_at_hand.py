@@ -1,0 +1,65 @@
+"""Finds weights files of known backbones in folders, without loading Keras."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from carcls.catalog import backbones_with
+from carcls.system.hdf5 import plain_hdf5
+from carcls.system.home import home_folder
+from carcls.system.zip_files import npy_entry, opened_zip
+
+_SUFFIXES = (".h5", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsAtHand:
+    """A file with the weights of a backbone, without its top."""
+
+    backbone: str
+    alpha: float
+    path: Path
+
+
+def weights_in(places: Iterable[Path]) -> tuple[WeightsAtHand, ...]:
+    """The files, and the files in the folders, that hold the weights of a known backbone; the first of two copies.
+
+    They are recognised by their number of weights. Whether the shapes fit is checked when they are loaded for training.
+    Unreadable files are passed over.
+    """
+    found: dict[tuple[str, float], WeightsAtHand] = {}
+    for path in _files(places):
+        count = weight_count(path)
+        for name, alpha in () if count is None else backbones_with(count):
+            found.setdefault((name, alpha), WeightsAtHand(name, alpha, path))
+    return tuple(found.values())
+
+
+def keras_models_folder() -> Path:
+    """Where Keras keeps downloaded weights: `models` in $KERAS_HOME, else in ~/.keras. Raises HomeError."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else home_folder() / ".keras") / "models"
+
+
+def weight_count(path: Path) -> int | None:
+    """Number of weights in a .h5 or .npz file, or None if it cannot be read. Reads no array."""
+    try:
+        if path.suffix == ".npz":
+            with opened_zip(path) as (archive, entries):
+                shapes = [npy_entry(archive, info).shape for name, info in entries.items() if name[:-4].isdecimal()]
+        else:
+            with plain_hdf5(path) as (_, arrays):
+                shapes = [array.shape for array in arrays.values()]
+    except Exception:  # noqa: BLE001 - a damaged file may raise nearly anything, and is merely not used
+        return None
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_dir():
+            yield from sorted(path for path in place.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+        elif place.is_file():
+            yield place

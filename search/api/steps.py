@@ -1,0 +1,77 @@
+"""The steps of a study, as commands and Python call them. They print nothing themselves."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from search.errors import ExperimentError
+from search.experiment.experiment import Experiment
+from search.experiment.node_store import open_store
+from search.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from carcls.config import TrainConfig
+    from search.driver.callbacks import Progress
+    from search.driver.interrupts import Interrupts
+    from search.driver.place import OpenPlace, Place
+    from search.on_ray.search import SearchResult
+    from search.policy.policy import Policy
+    from search.study.final_scores import Scores
+
+
+def search_study(
+    folder: StudyFolder,
+    experiment: Experiment,
+    *,
+    progress: "AbstractContextManager[Progress]",
+    address: str | None = None,
+    policy: "Policy | None" = None,
+) -> "SearchResult":
+    """Runs an unfinished study to its end and writes the report.
+
+    Raises StudyError if another process uses it, ExperimentError if photos or weights are missing, ClusterError.
+    """
+    if missing := experiment.missing_files():
+        raise ExperimentError(missing)
+    open_store(experiment.store)
+    from search.on_ray.search import search  # noqa: PLC0415 - Ray takes seconds to import
+    from search.report.page import write_study_report  # noqa: PLC0415 - matplotlib
+
+    end = search(folder, experiment, address=address, progress=progress, policy=policy)
+    if end.trained:
+        write_study_report(folder, experiment)
+    return end
+
+
+def retrain_study(
+    folder: StudyFolder,
+    experiment: Experiment,
+    config: "TrainConfig",
+    *,
+    trial: int | None,
+    address: str | None = None,
+    say: Callable[[str], None],
+) -> "Scores":
+    """Runs the final training of a configuration, scores it, and writes the report. Raises the errors of `retrain`."""
+    from search.final.retrain import retrain  # noqa: PLC0415 - only for this step
+    from search.report.page import write_study_report  # noqa: PLC0415
+    from search.study.checked_files import check_folder  # noqa: PLC0415
+
+    check_folder(folder)
+    open_store(experiment.store)
+    place = None if address is None else _cluster(folder, experiment, config, address)
+    scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
+    write_study_report(folder, experiment)
+    return scores
+
+
+def _cluster(folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str) -> "OpenPlace":
+    """The cluster at `address` for a final training."""
+    from search.on_ray.ray_place import ray_place  # noqa: PLC0415 - Ray takes seconds to import
+
+    def open_place(interrupts: "Interrupts") -> "AbstractContextManager[Place]":
+        how = "the same command resumes from the last epochs"
+        own = folder.retrain_study
+        return ray_place(own, experiment, [config], address=address, interrupts=interrupts, how=how)
+
+    return open_place

@@ -1,0 +1,76 @@
+"""`carsearch run DATA`: from photos to a submission, through an experiment file that it writes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.cli.actions import (
+    check_cluster_access,
+    open_study,
+    resume_search,
+    run_retrain,
+    run_search,
+    run_submit,
+    winner_of,
+)
+from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
+from search.cli.output import Output
+from search.terminal.console import say
+
+if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
+    from search.study.folder import StudyFolder
+
+
+def run_photos(
+    data: Path,
+    *,
+    preset: Preset,
+    weights: list[Path] | None,
+    overrides: list[str],
+    address: str | None,
+    replace: bool,
+    output: Output,
+) -> None:
+    """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
+
+    Raises StartError if the file in its place is for other photos, otherwise the errors of the steps.
+    """
+    from search.driver.create import create_study, study_of
+    from search.errors import StartError
+    from search.experiment.experiment import load
+    from search.start.sources import source_of, study_name
+
+    source = source_of(data, into=UNPACKED)
+    unpack_with_bar(source)
+    name = study_name(data)
+    file = Path(f"{name}.yaml")
+    if file.exists() and not replace:
+        say(f"using {file}, which exists already; --replace writes it anew and starts over")
+    else:
+        write(source, preset=preset, name=name, file=file, weights=weights, replace=replace)
+    experiment = load(file, overrides)
+    if experiment.data.root != source.photos.absolute():
+        raise StartError(
+            f"{file} is for the photos in {experiment.data.root}, not {source.photos}: move it away, or write another"
+            f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
+        )
+    there = None if replace else study_of(experiment)
+    if there is None:
+        check_cluster_access(address)
+        folder, frozen = open_study(create_study(experiment, replace=replace).root)
+        run_search(folder, frozen, address, output=output)
+    else:
+        from search.study.frozen import changes_asked
+
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
+        folder, frozen = open_study(there.root)
+    retrain_and_submit(folder, frozen, address)
+
+
+def retrain_and_submit(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+    """The steps after a finished search: the final training, then the submission if there are photos to predict."""
+    from carcls.dataset.layouts import find_test_folder
+
+    run_retrain(folder, experiment, trial=winner_of(folder, None), address=address)
+    if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
+        run_submit(folder, experiment)

@@ -1,0 +1,83 @@
+"""What commands print about a study: its status, its outcome, and warnings."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from search.cli.exit_codes import ERROR
+from search.terminal.console import console, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from search.experiment.experiment import Experiment
+    from search.policy.records import TrialRecord
+    from search.study.folder import StudyFolder
+    from search.study.study import Study
+
+
+def say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Prints the outcome of a finished search and the next commands."""
+    from search.progress.closing_lines import search_closing
+    from search.study.study import Study
+
+    for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True)):
+        say(line)
+
+
+def warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> None:
+    """Warns that a finished search has no epoch of any trial, with the first cause of a failure."""
+    from search.terminal.formatting import one_line
+
+    cause = next((record.cause for record in records if record.cause), "no trial was started")
+    warn(
+        f"carsearch: {folder.root} is finished, but no trial was trained ({one_line(cause)}):"
+        " fix that, then start over with 'carsearch run ... --replace'"
+    )
+
+
+def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
+    """Says that the study is finished. Writes the report if the driver was killed before it could."""
+    from search.progress.summary import counts_line
+    from search.progress.tensorboard import TensorBoardWriter
+    from search.report.page import write_study_report
+
+    records = study.records()
+    if not any(record.reports for record in records):
+        warn_untrained(folder, records)
+        raise typer.Exit(ERROR)
+    reported = folder.report.exists() and folder.report.stat().st_mtime >= folder.log.stat().st_mtime
+    if not reported:
+        events = TensorBoardWriter(folder.root)
+        for record in records:
+            events.catch_up(record)
+        write_study_report(folder, experiment)
+    say(f"{folder.root} is finished: {counts_line(records)}")
+    if folder.report.exists():
+        say(f"report: {folder.report}")
+    say_closing(folder, experiment)
+
+
+def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows."""
+    from search.driver.callbacks import spent
+    from search.progress.closing_lines import expectations
+    from search.progress.live_table import print_status
+    from search.progress.summary import as_interrupted
+    from search.study.checked_files import problems
+    from search.study.journal import is_held
+    from search.study.study import Study
+
+    study = Study.open(folder.root, read_only=True)
+    for problem in problems(study, folder):
+        warn(f"warning: {problem}")
+    alive = is_held(folder.root)
+    records = study.records() if alive else as_interrupted(study.records())
+    used = spent(experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
+    print_status(console(), folder.name, records, used)
+    for line in expectations(folder, experiment, study):
+        say(line)
+    for change in study.changes:
+        say(f"changed {change.time}: {change}")
+    if not alive and not study.is_finished:
+        say(f"no driver is running: resume with 'carsearch resume {folder.root}'")

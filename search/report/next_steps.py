@@ -1,0 +1,81 @@
+"""The page's commands to run next, and why the search ended."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.experiment.experiment import Experiment
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.progress.closing_lines import next_after_training, reached_limits
+from search.study.folder import StudyFolder
+from search.study.study import Study
+
+_LARGER = 2
+"""Factor of a limit in the command that extends a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command, with the reason to run it."""
+
+    why: str
+    text: str
+
+
+def ended_text(study: Study, experiment: Experiment) -> str:
+    """Why the search ended, as a sentence; that it has not, if so."""
+    if study.is_recording or not study.is_finished:
+        return "" if study.is_recording else "The search has not ended."
+    clauses = [clause for _, clause in _limits(study, experiment)]
+    return f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
+
+
+def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -> tuple[Command, ...]:
+    """The next steps in order; empty for a recording."""
+    if study is not None and study.is_recording:
+        return ()
+    root = shlex.quote(str(folder.root))
+    found = []
+    if folder.model.exists():
+        step = next_after_training(folder, experiment).removeprefix("next: ")
+        if not folder.submission.exists() or "submit" not in step:
+            found.append(Command("Use the final model on new photos.", step))
+        else:
+            found.append(
+                Command(
+                    f"The submission is {folder.submission}. Classify other photos with the final model.",
+                    f"carsearch predict {shlex.quote(str(folder.model))} PHOTO_OR_FOLDER...",
+                )
+            )
+    if study is None:
+        return tuple(found)
+    records = study.records()
+    if not study.is_finished:
+        return (*found, Command("Go on with the search from where it stands.", f"carsearch resume {root}"))
+    if not folder.model.exists() and any(record.state is TrialState.COMPLETE for record in records):
+        why = "Train the winner with the file's retrain settings, score it, and export one model."
+        found.append(Command(why, f"carsearch retrain {root}"))
+    changes = [f"--set {key}={_larger(key, records, experiment)}" for key, _ in _limits(study, experiment)]
+    if changes:
+        found.append(Command("Search on; finished trials are kept.", f"carsearch resume {root} {' '.join(changes)}"))
+    return tuple(found)
+
+
+def _limits(study: Study, experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    records = study.records()
+    trained = sum(trained_s(record.reports) for record in records)
+    return reached_limits(
+        experiment.search,
+        trials=len(searched(records)),
+        hours=study.elapsed_s / 3600,
+        gpu_hours=study.gpu_meter.used_s(trained) / 3600,
+        exhausted=study.budget_exhausted,
+    )
+
+
+def _larger(key: str, records: Sequence[TrialRecord], experiment: Experiment) -> str:
+    if key == "search.trials":
+        return str(_LARGER * len(searched(records)))
+    budget = experiment.search.budget
+    limit = budget.hours if key.endswith(".hours") else budget.gpu_hours
+    return f"{_LARGER * (limit or 1.0):g}"

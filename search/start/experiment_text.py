@@ -1,0 +1,159 @@
+"""The commented experiment file of a plan. Pure."""
+
+import json
+from pathlib import Path
+
+from search.start.findings import Findings
+from search.start.plan import Chosen, Plan
+from search.terminal.formatting import count_text, duration_text
+
+_RULE = """\
+# {command}
+#
+# Running time: about {low} to {high} from photos to submission on this machine, estimated and not measured:
+# {search} of search (at most {hours:g} h), then {final} of final training.
+{warning}#
+# Written by 'carsearch init --preset {preset}' for {photos} of {classes} ({layout}),
+# {side} px on the shorter side, {cpus} and {gpus}. Change what you like; 'carsearch check --here' checks it.
+"""
+
+
+def experiment_text(found: Findings, plan: Plan, *, name: str, file: Path) -> str:
+    """The file's text. It loads with `search.experiment.experiment.load`."""
+    low, high = plan.total_s
+    opening = _RULE.format(
+        command=f"carsearch run {file} && carsearch retrain results/{name}"
+        + (f" && carsearch submit results/{name}" if found.to_predict else ""),
+        low=duration_text(low),
+        high=duration_text(high),
+        search=duration_text(plan.search_s),
+        hours=plan.search_hours,
+        final=duration_text(plan.final_s),
+        warning=_wrapped(plan.warning),
+        preset=plan.preset,
+        photos=f"{found.photos:,} photos",
+        classes=f"{found.classes:,} classes",
+        layout=found.layout,
+        side=found.side_px,
+        cpus=count_text(found.cpus, "CPU core"),
+        gpus=count_text(found.gpus, "GPU"),
+    )
+    return f"{opening}\n{_data(found, plan, name)}\n{_train(plan)}\n{_search(found, plan)}\n{_final(plan)}"
+
+
+def _wrapped(warning: str) -> str:
+    """The warning as comment lines of at most 120 characters."""
+    lines, line = [], "# Note:"
+    for word in warning.split():
+        if len(line) + len(word) >= 120:
+            lines.append(line)
+            line = "#"
+        line += f" {word}"
+    return "\n".join([*lines, line, ""]) if warning else ""
+
+
+def _text(value: str) -> str:
+    """A text as YAML reads it back, also one with a colon or a quote."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _data(found: Findings, plan: Plan, name: str) -> str:
+    nested = "\n  nested: true  # each folder with photos is a class, such as Audi/A4" if found.nested else ""
+    return f"""\
+name: {name}  # the study's folder: results/{name}
+data:
+  root: {_text(str(found.root))}{nested}
+  # Photos that choose among trials and are never trained on. Copies of a photo stay on one side.
+  validation: {{fraction: {plan.validation_fraction:g}, seed: 0}}
+"""
+
+
+def _train(plan: Plan) -> str:
+    head, half, full = plan.epochs
+    balance = (
+        "\n  class_balance: weights  # the largest class has over five times the photos of the smallest"
+        if plan.class_balance
+        else ""
+    )
+    views = "4" if head > 3 else "2"
+    sizes = sorted({plan.image_size_px, max(64, 32 * (plan.image_size_px * 3 // 4 // 32))}, reverse=True)
+    size = f"{{choice: [{', '.join(map(str, sizes))}]}}" if plan.preset != "quick" and len(sizes) > 1 else sizes[0]
+    return f"""\
+train:
+{_backbones(plan)}
+  image_size: {size}  # px; the final training uses {plan.final_size_px}
+  batch_size: {plan.batch_size}
+  label_smoothing: {{uniform: [0.0, 0.1]}}{balance}
+  head: {{dropout: {{uniform: [0.0, 0.5]}}, l2: {{loguniform: [1e-6, 1e-3]}}}}
+  # Each photo has {views} augmented views, which are computed once while the backbone is frozen.
+  augment: {{policy: {{choice: [light, medium]}}, views: {views}}}
+  stages:
+    - {{name: head, unfreeze: 0.0, epochs: {head}, learning_rate: {{loguniform: [3e-4, 1e-2]}}}}
+    - name: half  # accuracy drops after unfreezing before it overtakes: hence the warm-up
+      unfreeze: 0.5
+      epochs: {half}
+      learning_rate: {{loguniform: [5e-5, 1e-3]}}
+      schedule: {{kind: cosine, warmup_epochs: 0.5}}
+    - name: full
+      unfreeze: 1.0
+      epochs: {full}
+      learning_rate: {{loguniform: [5e-5, 1e-3]}}
+      schedule: {{kind: cosine, warmup_epochs: 0.5}}
+"""
+
+
+def _backbones(plan: Plan) -> str:
+    if len(plan.backbones) == 1:
+        return "\n".join(f"  {line}" for line in _backbone_lines(plan.backbones[0]))
+    options = []
+    for one in plan.backbones:
+        options.append(f"      {_option(one)}:")
+        options += [f"        {line}" for line in _backbone_lines(one)]
+    return "\n".join(["  backbone:", "    choice:  # 'carsearch backbones' lists all", *options])
+
+
+def _backbone_lines(one: Chosen) -> list[str]:
+    alpha = [] if one.alpha == 1.0 else [f"alpha: {one.alpha:g}"]
+    return [f"backbone: {one.backbone}", *alpha, f"weights: {_text(one.weights)}"]
+
+
+def _option(one: Chosen) -> str:
+    """A name for the choice, such as MobileNetV2_100."""
+    return f"{one.backbone}_{round(100 * one.alpha)}"
+
+
+def _search(found: Findings, plan: Plan) -> str:
+    per_trial = "" if plan.cpus_per_trial is None else f"cpus_per_trial: {plan.cpus_per_trial}"
+    first = f"\n    backbone: {_option(plan.backbones[0])}" if len(plan.backbones) > 1 else ""
+    size = f"\n    image_size: {plan.image_size_px}" if plan.preset != "quick" else ""
+    devices = (
+        "one GPU for each trial" if found.gpus else f"{count_text(plan.cpus_per_trial or 1, 'core')} for each trial"
+    )
+    return f"""\
+search:
+  trials: {plan.trials}
+  budget: {{hours: {plan.search_hours:g}}}  # whichever ends first
+  scheduler: {{kind: adaptive, reduction_factor: 3}}
+  resources: {{{per_trial}}}  # {devices}
+  baseline:  # trial 0{first}{size}
+    label_smoothing: 0.05
+    head: {{dropout: 0.2, l2: 0.00001}}
+    augment: {{policy: light}}
+    stages:
+      head: {{learning_rate: 0.002}}
+      half: {{learning_rate: 0.0003}}
+      full: {{learning_rate: 0.0003}}
+"""
+
+
+def _final(plan: Plan) -> str:
+    folds = f"\n  folds: {plan.folds}  # as many trainings, averaged" if plan.folds > 1 else ""
+    return f"""\
+retrain:  # changes for the final training, which is longer and larger{folds}
+  image_size: {plan.final_size_px}
+  augment: {{views: 0}}  # a new view in every epoch
+  stages:
+    full: {{epochs: {plan.final_epochs}, schedule: {{kind: cosine, warmup_epochs: 1}}}}
+
+tta: {{views: [plain, flip]}}  # used only if they are expected to help
+"""

@@ -1,0 +1,212 @@
+"""Decides what an experiment file for a data folder says: backbones, sizes, stages, trials, and the time. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from carcls.catalog import BACKBONES
+from carcls.inspection.folder_check import suggested_fraction
+from carcls.inspection.weights_at_hand import WeightsAtHand
+from search.errors import StartError
+from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
+from search.start.findings import Findings
+
+Preset = Literal["quick", "medium", "best"]
+Name = tuple[str, float]
+"""Backbone and alpha."""
+
+SAMPLE: Name = ("MobileNetV2", 0.35)
+"""The backbone whose weights are in the package."""
+_SAMPLE_PX = 96
+"""The size that they were trained at."""
+_WANTED: dict[tuple[Preset, bool], tuple[Name, ...]] = {
+    ("quick", False): (("MobileNetV2", 1.0),),
+    ("medium", False): (("MobileNetV2", 1.0), ("EfficientNetB0", 1.0)),
+    ("best", False): (("EfficientNetB0", 1.0), ("EfficientNetV2B0", 1.0), ("MobileNetV2", 1.0)),
+    ("quick", True): (("EfficientNetV2B0", 1.0),),
+    ("medium", True): (("EfficientNetB3", 1.0), ("EfficientNetV2B0", 1.0)),
+    ("best", True): (("EfficientNetB3", 1.0), ("Xception", 1.0), ("EfficientNetV2S", 1.0)),
+}
+"""Backbones to download, by preset and whether there is a GPU."""
+_PX: dict[tuple[Preset, bool], tuple[int, int]] = {
+    ("quick", False): (128, 160),
+    ("medium", False): (160, 224),
+    ("best", False): (192, 256),
+    ("quick", True): (224, 224),
+    ("medium", True): (224, 300),
+    ("best", True): (300, 384),
+}
+"""Side of the search and of the final training in px."""
+_HOURS: dict[Preset, float] = {"quick": 0.1, "medium": 1.0, "best": 6.0}
+"""Limit of the search, which is at most half of the whole."""
+_TRIALS: dict[Preset, tuple[int, int]] = {"quick": (3, 8), "medium": (6, 32), "best": (8, 64)}
+"""Fewest and most trials."""
+_BACKBONES: dict[Preset, int] = {"quick": 1, "medium": 2, "best": 3}
+_FOLDS: dict[Preset, int] = {"quick": 1, "medium": 1, "best": 4}
+_EPOCHS: dict[Preset, tuple[int, int, int]] = {"quick": (3, 2, 3), "medium": (4, 4, 6), "best": (5, 5, 8)}
+"""Epochs of the stages head, half and full."""
+_FINAL_EPOCHS: dict[Preset, int] = {"quick": 8, "medium": 14, "best": 20}
+"""Epochs of the last stage of the final training."""
+_STEPS = 20
+"""Optimizer steps that an epoch should have at least, by smaller batches."""
+_CPU_TRIAL_CPUS = 4
+"""As `search.on_ray.nodes` gives a trial without a GPU."""
+_STAGE_S = 3.0
+"""Seconds to start a stage besides its trace."""
+_START_S = 25.0
+"""Seconds to start a search, and again to start and score a final training."""
+_RUNG_SHARE = 0.55
+"""Share of its full length that a trial trains on average, since weak ones stop."""
+_SPREAD = 2.0
+"""The estimate's upper end over its lower end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One backbone of the search."""
+
+    backbone: str
+    alpha: float
+    weights: str
+    """As in an experiment file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that an experiment file needs."""
+
+    preset: Preset
+    backbones: tuple[Chosen, ...]
+    image_size_px: int
+    final_size_px: int
+    batch_size: int
+    epochs: tuple[int, int, int]
+    """Of the stages head, half and full."""
+    final_epochs: int
+    folds: int
+    validation_fraction: float
+    class_balance: bool
+    trials: int
+    search_hours: float
+    cpus_per_trial: int | None
+    """None for the default, with GPUs."""
+    search_s: float
+    """Expected length of the search, in seconds."""
+    final_s: float
+    """Of the final training and the submission."""
+    warning: str
+    """What limits the result, or an empty text."""
+
+    @property
+    def total_s(self) -> tuple[float, float]:
+        """Expected seconds from photos to submission: lower and upper end."""
+        middle = self.search_s + self.final_s
+        return middle / math.sqrt(_SPREAD), middle * math.sqrt(_SPREAD)
+
+
+def make_plan(found: Findings, preset: Preset) -> Plan:
+    """The plan for these photos on this machine. Raises StartError if the weights given fit nothing known."""
+    chosen, warning = _choose(found, preset)
+    machine = Machine(cpus=_trial_cpus(found), gpu=found.gpus > 0)
+    search_px, final_px = _sizes(found, preset, chosen)
+    fraction = suggested_fraction(found.photos)
+    train, validate = round(found.photos * (1 - fraction)), round(found.photos * fraction)
+    head, half, full = _EPOCHS[preset]
+    stages = ((0.0, head), (0.5, half), (1.0, full))
+    trial_s = max(_training_s(one, stages, search_px, (train, validate), machine) for one in chosen)
+    fewest, most = _TRIALS[preset]
+    at_once = found.gpus or max(1, found.cpus // machine.cpus)
+    hours = _HOURS[preset]
+    affordable = int(hours * 3600 * at_once / (trial_s * _RUNG_SHARE))
+    trials = min(most, max(fewest, affordable))
+    search_s = min(hours * 3600, trials * trial_s * _RUNG_SHARE / at_once) + _START_S
+    folds = _FOLDS[preset] if found.photos < 20_000 else 1
+    final_stages = ((0.0, head), (0.5, half), (1.0, _FINAL_EPOCHS[preset]))
+    one_s = max(_training_s(one, final_stages, final_px, (train, validate), machine) for one in chosen)
+    slowest = chosen[0]
+    predict_s = (
+        2 * found.to_predict / forward_images_per_s(slowest.backbone, slowest.alpha, px=final_px, machine=machine)
+    )
+    return Plan(
+        preset=preset,
+        backbones=chosen,
+        image_size_px=search_px,
+        final_size_px=final_px,
+        batch_size=_batch_size(train),
+        epochs=(head, half, full),
+        final_epochs=_FINAL_EPOCHS[preset],
+        folds=folds,
+        validation_fraction=fraction,
+        class_balance=found.largest_class > 5 * found.smallest_class,
+        trials=trials,
+        search_hours=hours,
+        cpus_per_trial=None if found.gpus else machine.cpus,
+        search_s=search_s,
+        final_s=one_s * math.ceil(folds / at_once) + predict_s + _START_S,
+        warning=warning,
+    )
+
+
+def _choose(found: Findings, preset: Preset) -> tuple[tuple[Chosen, ...], str]:
+    """The backbones, the preferred one first, and a warning."""
+    wanted = _WANTED[(preset, found.gpus > 0)]
+    known = [one for one in found.weights if (one.backbone, one.alpha) in RATES]
+    if known:
+        ordered = sorted(known, key=lambda one: _preference(one, wanted, gpu=found.gpus > 0))
+        return tuple(Chosen(one.backbone, one.alpha, str(one.path)) for one in ordered[: _BACKBONES[preset]]), ""
+    if found.weights:
+        names = ", ".join(sorted({one.backbone for one in found.weights}))
+        raise StartError(
+            f"the weights found are of {names}, for which 'carsearch init' has no recipe: copy a template and set"
+            " backbone and weights there ('carsearch init --list')"
+        )
+    if found.can_download:
+        return tuple(Chosen(name, alpha, "imagenet") for name, alpha in wanted), ""
+    return (Chosen(*SAMPLE, "sample"),), (
+        "no ImageNet weights are on this machine, and their server does not answer: the small weights of the package"
+        " are used, which were trained on drawn cars and are far weaker on photos. Give others with '--weights PATH'"
+    )
+
+
+def _preference(one: WeightsAtHand, wanted: Sequence[Name], *, gpu: bool) -> tuple[int, float]:
+    """Wanted backbones first; then the slower, which are better, on a GPU and the faster ones on CPUs."""
+    name = (one.backbone, one.alpha)
+    rate = RATES[name].train
+    return (wanted.index(name) if name in wanted else len(wanted), rate if gpu else abs(math.log(rate / 34)))
+
+
+def _sizes(found: Findings, preset: Preset, chosen: Sequence[Chosen]) -> tuple[int, int]:
+    """Sides of search and final training; no larger than the photos."""
+    if chosen[0].weights == "sample":
+        return _SAMPLE_PX, _SAMPLE_PX
+    smallest = max(BACKBONES[one.backbone].min_size_px for one in chosen)
+    there = max(32 * (found.side_px // 32), 32, 32 * math.ceil(smallest / 32))
+    search_px, final_px = _PX[(preset, found.gpus > 0)]
+    return min(search_px, there), min(final_px, there)
+
+
+def _batch_size(train_photos: int) -> int:
+    """32, or 16 or 8 for so few photos that an epoch would have too few steps."""
+    return next((size for size in (32, 16) if train_photos >= _STEPS * size), 8)
+
+
+def _trial_cpus(found: Findings) -> int:
+    """Cores of a trial: one on a small machine, so that several trials run at once."""
+    if found.gpus:
+        return max(1, found.cpus // found.gpus)
+    return 1 if found.cpus <= _CPU_TRIAL_CPUS else _CPU_TRIAL_CPUS
+
+
+def _training_s(
+    one: Chosen, stages: Sequence[tuple[float, int]], px: int, photos: tuple[int, int], machine: Machine
+) -> float:
+    """Seconds of one training. stages: share of unfrozen blocks and epochs. photos: to train and to validate."""
+    train, validate = photos
+    forward = forward_images_per_s(one.backbone, one.alpha, px=px, machine=machine)
+    seconds = 0.0
+    for unfreeze, epochs in stages:
+        rate = train_images_per_s(one.backbone, one.alpha, px=px, unfreeze=unfreeze, machine=machine)
+        seconds += epochs * (train / rate + validate / forward)
+        seconds += RATES[(one.backbone, one.alpha)].trace_s + _STAGE_S
+    return seconds

@@ -1,0 +1,74 @@
+"""Writes the experiment file for a data folder: look, plan, text, check."""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carcls.system import atomic
+from search.errors import StartError
+from search.experiment.experiment import Experiment, load
+from search.start.experiment_text import experiment_text
+from search.start.findings import Findings, look
+from search.start.plan import Plan, Preset, make_plan
+from search.terminal.formatting import count_text, duration_text
+
+_SERVER = ("storage.googleapis.com", 443)
+"""Where keras.applications keeps the ImageNet weights."""
+_ANSWER_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An experiment file and why it is as it is."""
+
+    file: Path
+    experiment: Experiment
+    found: Findings
+    plan: Plan
+
+    def lines(self) -> tuple[str, ...]:
+        """What was found and chosen, for the terminal."""
+        found, plan = self.found, self.plan
+        low, high = plan.total_s
+        backbones = ", ".join(f"{one.backbone}{'' if one.alpha == 1 else f' {one.alpha:g}'}" for one in plan.backbones)
+        return (
+            f"photos: {found.photos:,} of {found.classes:,} classes ({found.layout}), {found.smallest_class:,} to"
+            f" {found.largest_class:,} of a class, {found.to_predict:,} to predict; {found.side_px} px",
+            f"machine: {count_text(found.cpus, 'CPU core')}, {count_text(found.gpus, 'GPU')}",
+            f"plan: {count_text(plan.trials, 'trial')} of {backbones} at {plan.image_size_px} px, the best one again at"
+            f" {plan.final_size_px} px{f' on {plan.folds} folds' if plan.folds > 1 else ''}",
+            f"time: about {duration_text(low)} to {duration_text(high)} (an estimate)",
+        )
+
+
+def write_experiment(
+    root: Path,
+    *,
+    preset: Preset,
+    name: str,
+    file: Path,
+    weights: Sequence[Path] = (),
+    replace: bool = False,
+    reachable: Callable[[], bool] | None = None,
+) -> Written:
+    """Writes an experiment file for the photos in `root`.
+
+    reachable: whether ImageNet weights can be downloaded; by default their server is asked if no weights are on this
+    machine. Raises StartError if `file` exists and `replace` is false, otherwise the errors of `look` and `make_plan`.
+    """
+    if file.exists() and not replace:
+        raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
+    found = look(root, weights=[place.absolute() for place in weights], reachable=reachable or weights_server_answers)
+    plan = make_plan(found, preset)
+    atomic.write_text(file, experiment_text(found, plan, name=name, file=file))
+    return Written(file, load(file), found, plan)
+
+
+def weights_server_answers() -> bool:
+    """True if a connection to the server of the ImageNet weights can be opened within a few seconds."""
+    try:
+        with socket.create_connection(_SERVER, timeout=_ANSWER_S):
+            return True
+    except OSError:
+        return False

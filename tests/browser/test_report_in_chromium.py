@@ -1,0 +1,113 @@
+"""The report as a reader meets it: in Chromium, from disk, at two sizes, light and dark."""
+
+import pytest
+
+from search.report.page import write_study_report
+from tests.helpers.browser import SCHEMES, WIDTHS_PX, Visit, chromium
+from tests.helpers.search.made_up_study import made_up_study
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder, experiment = made_up_study(tmp_path_factory.mktemp("report"), trials=30)
+    write_study_report(folder, experiment)
+    return folder
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width_px", WIDTHS_PX)
+def test_it_is_whole_quiet_and_fits(browser, folder, width_px, scheme):
+    visit = Visit(browser, folder.report.as_uri(), width_px=width_px, scheme=scheme)
+    assert visit.blank_canvases() == []
+    assert visit.page.locator("[data-chart]").count() == 15
+    assert visit.page.locator("img").count() > 20
+    assert visit.page.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth)")
+    assert [url for url in visit.requests if not url.startswith(("file:", "data:"))] == []
+    assert visit.overflow_px() == 0
+    assert visit.faults() == []
+    visit.keep(f"report-{width_px}-{scheme}")
+    assert visit.messages == []
+
+
+def test_a_point_under_the_pointer_tells_its_trial_and_lights_it_up_everywhere(browser, folder):
+    visit = Visit(browser, folder.report.as_uri())
+    page = visit.page
+    over = page.locator('[data-chart="curves"] .u-over')
+    over.scroll_into_view_if_needed()
+    tip = page.locator(".tip")
+    assert tip.is_hidden()
+    page.locator('[data-chart="curves"] .canvas').focus()
+    page.keyboard.press("ArrowRight")
+    assert "Trial 00" in tip.inner_text()
+    assert "epoch 1, validation accuracy 0." in tip.inner_text()
+    page.locator('[data-chart="curves"] .canvas').evaluate("one => one.blur()")
+    assert tip.is_hidden()
+    box = over.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    assert "validation accuracy 0." in tip.inner_text()
+    winner = page.locator("tr.winner").first.get_attribute("data-trial")
+    lit = page.locator("tr.lit")
+    page.locator('[data-chart="curves"] .canvas').focus()
+    for _ in range(400):
+        page.keyboard.press("ArrowLeft")
+        if lit.count() and lit.get_attribute("data-trial") == winner:
+            break
+    assert f"Trial {int(winner):04d}" in tip.inner_text()
+    assert "winner" in tip.inner_text()
+
+
+def test_tables_sort_filter_and_unfold(browser, folder):
+    page = Visit(browser, folder.report.as_uri()).page
+    board = page.locator("table.board[data-rows]")
+    rows = board.locator("tbody tr:visible")
+    assert rows.count() == 20
+    frame = page.locator(".tabled", has=board)
+    frame.get_by_role("button", name="Show all 30").click()
+    assert rows.count() == 30
+
+    def column(place):
+        return [float(text) for text in rows.locator(f"td:nth-child({place})").all_inner_texts() if text != "–"]
+
+    board.get_by_role("button", name="Accuracy").click()
+    assert column(5) == sorted(column(5), reverse=True)
+    assert len(column(5)) == 30
+    board.get_by_role("button", name="Accuracy").click()
+    assert column(5) == sorted(column(5))
+    board.get_by_role("button", name="Trial").click()
+    assert column(1) == [float(number) for number in range(30)]
+    frame.get_by_role("searchbox").fill("failed")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["0004"]
+    frame.get_by_role("searchbox").fill("large 0.")
+    assert 0 < rows.count() < 30
+
+
+def test_a_legend_switches_a_group_off(browser, folder):
+    page = Visit(browser, folder.report.as_uri()).page
+    chart = page.locator('[data-chart="curves"]')
+    before = chart.locator("canvas:not(.over)").screenshot()
+    button = chart.get_by_role("button", name="stopped early")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert chart.locator("canvas:not(.over)").screenshot() != before
+
+
+def test_without_scripts_the_tables_and_photos_are_there(browser, folder):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(folder.report.as_uri())
+    assert page.locator("table.board[data-rows] tbody tr:visible").count() == 30
+    assert page.locator("img").count() > 20
+    context.close()
+
+
+def test_it_prints(browser, folder, tmp_path):
+    page = Visit(browser, folder.report.as_uri()).page
+    content = page.pdf(path=tmp_path / "report.pdf", format="A4", print_background=True)
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") >= 5 or len(content) > 100_000

@@ -1,0 +1,45 @@
+"""Studies written as a search writes them, with three stages and one parameter."""
+
+from pathlib import Path
+
+import optuna
+
+from carcls.config import StageConfig, TrainConfig
+from search.experiment.domains import LogUniform
+from search.experiment.space import Parameter, Space
+from search.study.study import Study
+from tests.helpers.search.trial_builders import climb
+
+CONFIG = TrainConfig(
+    backbone="MobileNetV2",
+    alpha=0.35,
+    weights="none",
+    image_size=32,
+    batch_size=4,
+    stages=tuple(StageConfig(name=name, unfreeze=0.5, epochs=2, learning_rate=1e-3) for name in ("a", "b", "c")),
+)
+RATE = "train.rate"
+SPACE = Space({"rate": Parameter(RATE, LogUniform(1e-5, 1e-1), ())})
+
+
+def started(study: Study, *, rate: float = 1e-3, stop_after_stage: int = 0, is_baseline: bool = False) -> int:
+    number = study.add_trial({RATE: rate}, CONFIG, space=SPACE, is_baseline=is_baseline)
+    study.start_segment(number, stop_after_stage)
+    return number
+
+
+def train(study: Study, number: int, *stages: list[float]) -> None:
+    """Reports the epochs of whole stages that the study does not have yet."""
+    for report in climb(*stages)[study.record(number).fidelity :]:
+        study.report(number, report)
+
+
+def reopened(study: Study, folder: Path) -> Study:
+    study.close()
+    return Study.open(folder)
+
+
+def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """Reads the file with Optuna alone."""
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
+    return optuna.load_study(study_name="cars", storage=storage).trials

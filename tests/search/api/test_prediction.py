@@ -1,0 +1,66 @@
+"""`search.predict` on files, folders and arrays, with a model that tells red, green and blue apart."""
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+import search
+from carcls.config import StageConfig, TrainConfig
+from carcls.inference.export import export_model
+from carcls.models.classifier import Classifier
+
+SIZE = 32
+CONFIG = TrainConfig(
+    backbone="MobileNet",
+    alpha=0.25,
+    weights="none",
+    image_size=SIZE,
+    batch_size=4,
+    stages=(StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    pixels = keras.Input((SIZE, SIZE, 3))
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 25)(pixels))
+    network = keras.Model(pixels, keras.layers.Softmax()(means))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    classifier = Classifier(network, network, "MobileNet")
+    export_model(
+        path, classifier, class_names=("red", "green", "blue"), config=CONFIG, size_px=SIZE, tta_views=("plain",)
+    )
+    return path
+
+
+def _image(*rgb: int) -> np.ndarray:
+    return np.full((48, 64, 3), rgb, np.uint8)
+
+
+def test_files_folders_and_arrays_have_a_row_each(model, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "1.png"), _image(0, 200, 0))
+    cv2.imwrite(str(tmp_path / "2.png"), _image(200, 0, 0))  # OpenCV writes BGR: blue
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8nothing")
+    found = search.predict(model, [folder, tmp_path / "2.png", str(tmp_path / "broken.jpg"), _image(200, 10, 10)])
+    assert list(found.index) == [
+        str(folder / "1.png"),
+        str(tmp_path / "2.png"),
+        str(tmp_path / "broken.jpg"),
+        3,
+    ]
+    assert list(found["label"].fillna("")) == ["green", "blue", "", "red"]
+    assert "broken.jpg" in found["error"].iloc[2]
+    shares = found[["red", "green", "blue"]].iloc[[0, 1, 3]].to_numpy()
+    assert shares.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
+    assert shares.max(axis=1) == pytest.approx(found["probability"].iloc[[0, 1, 3]].to_numpy(dtype=float))
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_another_form_of_image_is_refused(model, image):
+    with pytest.raises(ValueError, match="expected an RGB image"):
+        search.predict(model, [image])

@@ -1,0 +1,105 @@
+"""What `init` decides for photos and a machine, and the file that it writes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from carcls.inspection.weights_at_hand import WeightsAtHand
+from search.errors import StartError
+from search.experiment.experiment import load
+from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
+from search.start.experiment_text import experiment_text
+from search.start.findings import Findings
+from search.start.plan import make_plan
+
+FOUND = Findings(
+    root=Path("photos: of 'cars'"),
+    nested=False,
+    layout="a folder per class",
+    photos=2000,
+    classes=10,
+    smallest_class=150,
+    largest_class=250,
+    to_predict=300,
+    side_px=480,
+    cpus=2,
+    gpus=0,
+    weights=(),
+    can_download=True,
+)
+SMALL = WeightsAtHand("MobileNetV2", 0.35, Path("/w/small.h5"))
+LARGE = WeightsAtHand("Xception", 1.0, Path("/w/large.h5"))
+UNKNOWN = WeightsAtHand("VGG19", 1.0, Path("/w/vgg.h5"))
+
+
+@pytest.mark.parametrize("preset", ["quick", "medium", "best"])
+@pytest.mark.parametrize("gpus", [0, 2])
+@pytest.mark.parametrize("weights", [(), (SMALL,), (LARGE, SMALL)])
+def test_every_file_loads_and_names_its_study(tmp_path, preset, gpus, weights):
+    found = replace(FOUND, gpus=gpus, weights=weights, nested=gpus > 0, largest_class=1000)
+    plan = make_plan(found, preset)
+    file = tmp_path / "cars.yaml"
+    file.write_text(experiment_text(found, plan, name="cars", file=Path("cars.yaml")), encoding="utf-8")
+    experiment = load(file)
+    assert experiment.name == "cars"
+    assert experiment.data.root == Path.cwd() / FOUND.root
+    assert experiment.data.nested is found.nested
+    assert experiment.search.trials == plan.trials
+    assert experiment.search.budget.hours == plan.search_hours
+    first = experiment.bind(experiment.baseline)
+    assert (first.backbone, first.weights) == (plan.backbones[0].backbone, plan.backbones[0].weights)
+    assert (first.image_size, first.batch_size, first.class_balance) == (plan.image_size_px, 32, "weights")
+    final = experiment.retrain_config(first)
+    assert (final.image_size, final.stages[-1].epochs) == (plan.final_size_px, plan.final_epochs)
+    assert experiment.folds == plan.folds
+    assert max(map(len, file.read_text(encoding="utf-8").splitlines())) <= 120
+
+
+def test_the_weights_at_hand_come_before_a_download():
+    assert [one.backbone for one in make_plan(replace(FOUND, weights=(LARGE, SMALL)), "quick").backbones] == [
+        "MobileNetV2"
+    ]
+    on_gpu = make_plan(replace(FOUND, weights=(LARGE, SMALL), gpus=1), "quick")
+    assert on_gpu.backbones[0].weights == "/w/large.h5"
+    assert {one.weights for one in make_plan(FOUND, "best").backbones} == {"imagenet"}
+
+
+def test_without_any_weights_the_small_ones_are_used_and_the_file_says_so():
+    offline = replace(FOUND, can_download=False)
+    plan = make_plan(offline, "medium")
+    assert [(one.weights, one.alpha) for one in plan.backbones] == [("sample", 0.35)]
+    assert (plan.image_size_px, plan.final_size_px) == (96, 96)
+    assert "# Note: no ImageNet weights" in experiment_text(offline, plan, name="cars", file=Path("cars.yaml"))
+
+
+def test_weights_without_a_recipe_are_refused_by_name():
+    with pytest.raises(StartError, match=r"VGG19.*init --list"):
+        make_plan(replace(FOUND, weights=(UNKNOWN,)), "quick")
+
+
+def test_a_longer_preset_takes_longer_and_more_photos_do_too():
+    hours = [make_plan(FOUND, preset).total_s[1] for preset in ("quick", "medium", "best")]
+    assert hours == sorted(hours)
+    assert make_plan(replace(FOUND, photos=20_000), "medium").final_s > 5 * make_plan(FOUND, "medium").final_s
+    assert make_plan(FOUND, "quick").total_s[1] < 1800, "quick means minutes for two thousand photos on two cores"
+
+
+def test_images_are_no_larger_than_the_photos():
+    plan = make_plan(replace(FOUND, side_px=100), "best")
+    assert (plan.image_size_px, plan.final_size_px) == (96, 96)
+
+
+def test_few_photos_have_small_batches():
+    assert make_plan(replace(FOUND, photos=150), "quick").batch_size == 8
+
+
+def test_rates_follow_size_cores_and_what_is_frozen():
+    two, eight = Machine(2, gpu=False), Machine(8, gpu=False)
+    whole = train_images_per_s("Xception", 1.0, px=224, unfreeze=1.0, machine=two)
+    assert whole == pytest.approx(RATES[("Xception", 1.0)].train)
+    assert train_images_per_s("Xception", 1.0, px=112, unfreeze=1.0, machine=two) == pytest.approx(4 * whole)
+    assert train_images_per_s("Xception", 1.0, px=224, unfreeze=0.0, machine=two) == pytest.approx(
+        forward_images_per_s("Xception", 1.0, px=224, machine=two)
+    )
+    assert train_images_per_s("Xception", 1.0, px=224, unfreeze=1.0, machine=eight) == pytest.approx(whole * 4**0.75)

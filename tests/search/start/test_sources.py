@@ -1,0 +1,133 @@
+"""A folder, an archive, or a folder of archives becomes a folder of photos, and a look at it."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from carcls.demo.sample import write_sample
+from carcls.errors import DataError
+from search.errors import StartError
+from search.start.findings import look
+from search.start.sources import is_data, source_of, study_name, unpack_source
+from search.start.templates import TEMPLATES, template_path
+from search.start.write import write_experiment
+
+
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes of 4 photos and 3 to predict, in the contest's layout."""
+    root = tmp_path_factory.mktemp("start") / "cars"
+    write_sample(root, classes=3, train_per_class=4, test_per_class=1)
+    return root
+
+
+def never() -> bool:
+    raise AssertionError("the server was asked although weights are here")
+
+
+def test_a_look_counts_by_names_alone(cars, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    found = look(cars, weights=(), reachable=lambda: True)
+    assert (found.photos, found.classes, found.smallest_class, found.to_predict) == (12, 3, 4, 3)
+    assert (found.side_px, found.nested, found.weights, found.can_download) == (120, False, (), True)
+
+
+def test_nested_class_folders_are_accepted(cars, tmp_path):
+    for brand in ("a", "b"):
+        shutil.copytree(cars / "train" / "0", tmp_path / "nested" / brand / "x")
+    found = look(tmp_path / "nested", weights=(), reachable=lambda: False)
+    assert (found.nested, found.classes) == (True, 2)
+
+
+def test_one_class_and_no_photos_are_refused(cars, tmp_path):
+    shutil.copytree(cars / "train" / "0", tmp_path / "one" / "only")
+    with pytest.raises(StartError, match="1 class; expected two"):
+        look(tmp_path / "one", weights=(), reachable=lambda: False)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="no labelled photos"):
+        look(tmp_path / "none", weights=(), reachable=lambda: False)
+    with pytest.raises(StartError, match="no such file or folder"):
+        look(cars, weights=[tmp_path / "absent.h5"], reachable=lambda: False)
+
+
+def test_weights_are_known_by_their_size_and_save_the_question(cars, tmp_path):
+    sample = Path(__file__).parents[3] / "carcls" / "models" / "sample_weights" / "mobilenet_v2_0.35_96.npz"
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(sample, folder)
+    (folder / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\nnothing")
+    found = look(cars, weights=[folder], reachable=never)
+    assert [(one.backbone, one.alpha, one.path.name) for one in found.weights] == [("MobileNetV2", 0.35, sample.name)]
+
+
+def test_archives_are_unpacked_once(cars, tmp_path, monkeypatch):
+    """A folder as Kaggle shows the contest's: archives with the tables beside them."""
+    there = tmp_path / "sf-dl-car-classification"
+    there.mkdir()
+    for name, inside in (("train", "train"), ("test", "test_upload")):
+        with zipfile.ZipFile(there / f"{name}.zip", "w") as archive:
+            for path in sorted((cars / inside).rglob("*.jpg")):
+                archive.write(path, path.relative_to(cars))
+    for table in ("train.csv", "sample-submission.csv"):
+        shutil.copy(cars / table, there)
+    source = source_of(there, into=tmp_path / "data")
+    assert source.photos == tmp_path / "data" / "sf-dl-car-classification"
+    lines: list[str] = []
+    for _ in range(2):
+        unpack_source(source, on_bytes=lambda done, total: None, say=lines.append)
+    assert lines == [
+        f"unpacked: 15 files, 0 were there already: {source.photos}",
+        f"unpacked: 0 files, 15 were there already: {source.photos}",
+    ]
+    assert look(source.photos, weights=(), reachable=lambda: False).photos == 12
+
+
+def test_a_folder_of_photos_stays_where_it_is(cars, tmp_path):
+    assert source_of(cars, into=tmp_path).photos == cars
+    assert not source_of(cars, into=tmp_path).archives
+    with pytest.raises(StartError, match="no such folder or archive"):
+        source_of(tmp_path / "absent", into=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("a/My cars!.tar.gz", "My-cars"), ("x/photos.zip", "photos"), ("x/Машины", "photos"), ("x/b_2-c", "b_2-c")],
+)
+def test_a_study_is_named_after_its_photos(data, name):
+    assert study_name(Path(data)) == name
+
+
+def test_what_is_data_and_what_a_file(cars):
+    assert is_data(cars)
+    assert is_data(Path("cars.ZIP"))
+    assert not is_data(Path("cars.yaml"))
+
+
+def test_a_file_is_never_overwritten_unasked(cars, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file = tmp_path / "cars.yaml"
+    file.write_text("mine", encoding="utf-8")
+    arguments = {"preset": "quick", "name": "cars", "file": file, "reachable": lambda: False}
+    with pytest.raises(StartError, match="--replace"):
+        write_experiment(cars, **arguments)
+    assert file.read_text(encoding="utf-8") == "mine"
+    written = write_experiment(cars, **arguments, replace=True)
+    assert written.experiment.data.root == cars
+    assert written.lines()[0].startswith(
+        "photos: 12 of 3 classes (the contest's layout), 4 to 4 of a class, 3 to predict"
+    )
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_are_the_repositorys_experiments(name):
+    assert template_path(name).resolve() == (Path(__file__).parents[3] / "experiments" / f"{name}.yaml").resolve()
+
+
+def test_init_loads_no_framework():
+    check = "import sys, search.start.write; print({'keras', 'tensorflow', 'ray'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
