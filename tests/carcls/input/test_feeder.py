@@ -176,7 +176,7 @@ def test_batches_keep_their_pixels_while_any_view_exists(feeder, tmp_path):
     parts = [x[1:3, ::2] for x, _ in kept[:3]]
     del kept
     gc.collect()
-    slots = batches_held(2) + 2
+    slots = batches_held(2) + 4
     assert len(feeder._slots._free) == slots - len(parts)
     for x, y in fed(feeder, wanted):
         del x, y

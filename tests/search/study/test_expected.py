@@ -64,7 +64,7 @@ def train(study: Study, folder: StudyFolder, seed: int, *, with_evidence: bool =
             Evidence(probabilities).write(folder.probabilities(number, report.epoch))
         scored = replace(report, val_accuracy=accuracy, val_scaled_log_loss=2.0 - accuracy, kept_epoch=report.epoch)
         study.report(number, scored)
-    study.complete(number)
+    study.reach_stage(number)
 
 
 def test_the_winner_of_many_equals_is_expected_to_be_as_good_as_they(folder: StudyFolder) -> None:
