@@ -86,7 +86,7 @@ def test_gains_are_differences_of_cells() -> None:
     assert not found.is_clear
 
 
-def test_the_simplest_rule_within_an_error_of_the_best_is_chosen_without_the_set_left_out() -> None:
+def test_the_simplest_rule_near_the_best_is_chosen_without_the_left_out_set() -> None:
     def cells(gains: dict[str, float]):
         return {SINGLE: {(photos, str(fold)): (0.5, 1.0 - value) for photos, value in gains.items() for fold in (0, 1)}}
 

@@ -86,7 +86,7 @@ def test_each_fold_is_trained_and_told(folded: tuple[StudyFolder, str]) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_every_labelled_photo_has_one_prediction_by_a_model_that_did_not_train_on_it(
+def test_each_labelled_photo_is_predicted_by_a_model_that_did_not_train_on_it(
     folded: tuple[StudyFolder, str],
 ) -> None:
     folder, _ = folded
@@ -164,7 +164,7 @@ def test_submit_and_a_second_call_take_it_like_any_other(folded: tuple[StudyFold
 @pytest.mark.fault
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", ["child", "command"])
-def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undisturbed_one(
+def test_a_kill_in_fold_2_and_another_call_give_the_undisturbed_result(
     folded: tuple[StudyFolder, str], tmp_path: Path, victim: str
 ) -> None:
     whole, _ = folded

@@ -82,7 +82,7 @@ def test_a_node_with_everything_equal_passes():
     )
 
 
-def test_a_node_is_told_what_differs():
+def test_what_differs_on_a_node_is_reported():
     problems = node_problems({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
     assert len(problems) == 2
     assert "has carsearch 0.0.0" in problems[0]

@@ -88,7 +88,7 @@ def test_what_tells_nothing_is_passed_over(folder: StudyFolder) -> None:
         assert expected_winner(folder, study, Path("r"), seed=0) is None, "as in studies that kept no probabilities"
 
 
-def test_trials_that_were_validated_on_folds_tell_nothing_of_the_studys_own_photos(folder: StudyFolder) -> None:
+def test_trials_validated_on_folds_give_no_expectation(folder: StudyFolder) -> None:
     with Study.create(folder.root, "study") as study:
         train(study, folder, 0, fold=1)
         assert expected_winner(folder, study, Path("r"), seed=0) is None
