@@ -52,9 +52,8 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
         raise StudyError(_nothing_to_predict(folder, experiment, found))
     devices.configure_for_prediction()
     exported = load_model(folder.model)
-    say(
-        f"{len(found.photos)} test photos at {size_name(exported.card.size)} px, views {', '.join(exported.card.tta_views)}"
-    )
+    views = ", ".join(exported.card.tta_views)
+    say(f"{len(found.photos)} test photos at {size_name(exported.card.size)} px, views {views}")
     store = open_store(experiment.store)
     test_pixels = pixels(found.photos, exported.card.size, store, processes=processes)
     by_view = {
