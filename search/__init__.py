@@ -9,6 +9,7 @@ Study                        trials, curves and plots; resume, retrain, submit, 
 predict                      classifies photos with a model file
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the names
     if name not in _HOMES:
         raise AttributeError(f"module 'search' has no attribute {name!r}")
-    return getattr(import_module(f"search.api.{_HOMES[name]}"), name)
+    with warnings.catch_warnings():  # Optuna's tqdm asks notebooks for widgets, which are not needed
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return getattr(import_module(f"search.api.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

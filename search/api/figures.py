@@ -54,9 +54,9 @@ def parameter_figure(records: Sequence[TrialRecord], name: str, *, log: bool) ->
 
 
 def _axes(x: str, y: str) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only for figures
+    from search.api.notebook_figure import NotebookFigure  # noqa: PLC0415 - matplotlib, only for figures
 
-    figure = Figure(figsize=_SIZE_IN, layout="constrained")
+    figure = NotebookFigure(figsize=_SIZE_IN, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -109,8 +109,11 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console  # noqa: PLC0415 - only commands that show progress need it
 
     stream = sys.stderr if stderr else sys.stdout
-    # Not as HTML in a notebook, where a stream of lines reads better than many outputs.
-    return Console(file=stream, force_jupyter=False, _environ=_true_sizes(os.environ, is_sized=_has_size(stream)))
+    # In a notebook: neither HTML, since lines read better than many outputs, nor redrawing, which its `!` would not
+    # obey although it is a terminal. Jupyter sets the variable for its kernels.
+    redraws = False if "JPY_PARENT_PID" in os.environ else None
+    sizes = _true_sizes(os.environ, is_sized=_has_size(stream))
+    return Console(file=stream, force_jupyter=False, force_interactive=redraws, _environ=sizes)
 
 
 def _true_sizes(environment: Mapping[str, str], *, is_sized: bool) -> dict[str, str]:

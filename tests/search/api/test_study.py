@@ -137,3 +137,7 @@ def test_importing_search_imports_nothing_heavy():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'fit'"):
         search.fit  # noqa: B018
+
+
+def test_a_notebook_shows_a_figure_without_pyplot(folder):
+    assert search.Study(folder.root).plot_curves()._repr_png_().startswith(b"\x89PNG")

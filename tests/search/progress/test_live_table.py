@@ -143,7 +143,7 @@ def test_short_durations_have_a_tenth():
     ]
 
 
-def test_time_left_is_told_only_where_it_was_measured():
+def test_time_left_is_shown_only_if_measured():
     four = tuple(replace(BASELINE, number=number) for number in range(4))
     assert seconds_left(four, Spent(trials_limit=16)) is None
     assert seconds_left(four[:2], Spent(elapsed_s=100.0, trials_limit=16)) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.terminal.console import escape_field, printable, say, warn
+from search.terminal.console import console, escape_field, printable, say, warn
 from search.terminal.logs import PlainLines
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] [link=http://x]\r\u202egpj.exe\u2028\udcff"
@@ -58,3 +58,19 @@ def test_a_field_is_one_cell_of_one_line_and_tells_names_apart(one, other):
 def test_a_plain_name_is_its_own_field():
     assert escape_field("новые/st. 12.jpg") == "новые/st. 12.jpg"
     assert escape_field("a\tb\nc\\d\x1b") == "a\\tb\\nc\\\\d\\x1b"
+
+
+def test_nothing_is_redrawn_in_a_notebook(monkeypatch):
+    """Its `!` gives commands a terminal, but shows every redraw below the last one."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert console().is_interactive
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not console().is_interactive
+    assert not console().is_jupyter

@@ -1,0 +1,80 @@
+"""A model in other formats answers as the original does, or is not written."""
+
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from carcls.backend.portable import run_portable
+from carcls.config import StageConfig, TrainConfig
+from carcls.errors import CheckpointError, DataError
+from carcls.inference import conversion
+from carcls.inference.conversion import convert, target_path
+from carcls.inference.export import export_model
+from carcls.input.pixels import decode
+from carcls.models.classifier import build_classifier
+
+SIZE = 32
+CONFIG = TrainConfig(
+    backbone="MobileNet",
+    alpha=0.25,
+    weights="none",
+    image_size=SIZE,
+    batch_size=4,
+    precision="float32",
+    stages=(StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(CONFIG, size_px=SIZE, class_count=3, weights=None)
+    path = tmp_path_factory.mktemp("conversion") / "model.keras"
+    export_model(path, classifier, class_names=("a", "b", "ж"), config=CONFIG, size_px=SIZE, tta_views=("plain",))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("photos")
+    paths = [folder / f"{number}.png" for number in range(3)]
+    for path in paths:
+        cv2.imwrite(str(path), rng.integers(0, 255, (40, 48, 3), np.uint8))
+    return paths
+
+
+@pytest.mark.slow  # the converters take seconds
+@pytest.mark.parametrize("form", ["savedmodel", "litert"])
+def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
+    target = tmp_path / target_path(model, form).name
+    done = convert(model, target, form, [*photos, tmp_path / "absent.jpg"])
+    assert (done.path, done.photos) == (target, 3)
+    assert done.max_difference < 1e-5
+    pixels = np.stack([decode(path, SIZE) for path in photos]).astype(np.float32)
+    expected = keras.saving.load_model(model).predict_on_batch(pixels)
+    assert np.allclose(run_portable(target, form, pixels), expected, atol=1e-5)
+    card = json.loads((tmp_path / f"{target.name}.json").read_text(encoding="utf-8"))
+    assert card == {
+        "class_names": ["a", "b", "ж"],
+        "size_px": SIZE,
+        "fit": "stretch",
+        "pixels": "RGB, 0..255, float32",
+    }
+    with pytest.raises(CheckpointError, match="exists already"):
+        convert(model, target, form, photos)
+
+
+@pytest.mark.slow
+def test_a_model_that_answers_differently_is_not_written(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "MAX_DIFFERENCE", -1.0)
+    with pytest.raises(CheckpointError, match="nothing was written"):
+        convert(model, tmp_path / "model.tflite", "litert", photos)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_photos_are_needed_to_compare(model, tmp_path):
+    with pytest.raises(DataError, match="none of 1 photos"):
+        convert(model, tmp_path / "m", "savedmodel", [tmp_path / "absent.jpg"])
