@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.api import figures
+from search.api import data_frames, figures
 from search.api.notebook import study_html
 from search.api.steps import retrain_study, search_study
 from search.driver.callbacks import spent
