@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.backend import devices
 from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.soup import souped
@@ -62,6 +63,7 @@ def build_ensemble(
     for line in missing:
         say(f"not a candidate: {line}")
     found = _best(found, photos)
+    devices.configure_for_prediction()
     data = TrainingData(
         split=split,
         store=open_store(experiment.store),

@@ -7,10 +7,10 @@ import pytest
 from search.errors import ExperimentError
 from search.experiment.experiment import load
 from search.experiment.portfolio import Recipe, builtin_recipes, fitting, from_text, recipes, to_text
+from search.policy.optuna_view import as_optuna_trials
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
 from search.policy.rungs import ordinary_trials
-from search.policy.sampler import as_optuna_trials
 from tests.helpers.search.tiny import EXPERIMENT, FIXED
 from tests.helpers.search.trial_builders import climb, trial
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from carcls.events import PhaseSeconds
-from search.experiment.settings import FinalistSettings
+from search.experiment.search_settings import FinalistSettings
 from search.policy.durations import remaining_s, stage_seconds
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
