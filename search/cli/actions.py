@@ -176,5 +176,5 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
         warn(f"warning: and {len(end.fallback_ids) - _SHOWN:,} more photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
     scores = read_scores(folder.scores) if folder.scores.exists() and model is None else None
-    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):
+    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids), model=model):
         say(line)

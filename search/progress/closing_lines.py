@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
@@ -146,16 +147,19 @@ def next_after_training(folder: StudyFolder, experiment: Experiment) -> str:
     return f"next: carsearch predict {folder.model} PHOTO_OR_FOLDER..."
 
 
-def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int) -> tuple[str, ...]:
+def submit_closing(
+    folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int, model: Path | None = None
+) -> tuple[str, ...]:
     """After a submission: its rows, its model, and the next step.
 
-    scores: None if the final training was killed after it wrote its model.
+    scores: None for another model than the final one, and if the final training was killed after it wrote its model.
+    model: None for the final one.
     """
     left = f", {unread:,} of them the most frequent class" if unread else ""
     return (
         f"ended: all {rows:,} rows have a prediction{left}",
         *([_by(scores)] if scores else []),
-        f"next: hand in {folder.submission}, or classify other photos: carsearch predict {folder.model}"
+        f"next: hand in {folder.submission}, or classify other photos: carsearch predict {model or folder.model}"
         " PHOTO_OR_FOLDER...",
     )
 
