@@ -5,10 +5,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JAX_VENV := .venv-jax
 JAX_STAMP := $(JAX_VENV)/.installed
-# carsearch without its search half and without TensorFlow: what carcls needs to train on JAX.
-JAX_PACKAGES := jax keras numpy pydantic filelock albumentations opencv-python-headless pillow ruamel.yaml scikit-learn \
-	pytest pytest-timeout
-
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: install demo test check docs faults kills slow release-check fuzz jax benchmarks wheelhouse clean
@@ -59,12 +55,16 @@ fuzz: $(STAMP)
 $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	@sh .ci/check-python.sh "$(PYTHON)"
 	@test -x $(JAX_VENV)/bin/python || $(PYTHON) -m venv $(JAX_VENV)
-	$(JAX_VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(JAX_PACKAGES)
+	$(JAX_VENV)/bin/python .ci/jax_packages.py | $(JAX_VENV)/bin/python -m pip install --quiet \
+		--constraint constraints.txt --requirement /dev/stdin
 	$(JAX_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
+# A whole search on JAX without TensorFlow, one training on several logical devices, and one GPU's benchmark, small.
 jax: $(JAX_STAMP)
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend tests/benchmarks/test_gpu_benchmark.py \
+		tests/carcls/training/test_replicas.py tests/carcls/training/test_constant_batches.py \
+		-k "not bfloat16 and not backbone"
 
 # Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)

@@ -4,7 +4,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-_TEST_TOOLS = ("pytest", "pytest-timeout")
+_TEST_TOOLS = ("pytest", "pytest-timeout", "hypothesis")
 
 
 def main() -> None:

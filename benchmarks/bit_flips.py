@@ -164,7 +164,7 @@ def _train(study: Study, number: int) -> None:
                 best_weights=f"attempt-0/best-{epoch:04d}.npz",
             ),
         )
-    study.complete(number)
+    study.reach_stage(number)
 
 
 def _numbers(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTri
 from search.simulator.blackboxes import Blackbox
 from search.simulator.simulate import simulate
 from search.simulator.simulation import Simulation
+from search.simulator.simulation_callbacks import SimulationCallback
 
 TIME = "epoch"
 METRIC = "val_accuracy"
@@ -52,7 +53,7 @@ class FakeTrial:
     trial_id: str
 
 
-class StockPolicy:
+class StockPolicy(SimulationCallback):
     """Policy, stops and listener of one simulated search: it remembers, so each search needs its own."""
 
     def __init__(self, scheduler: TrialScheduler, searcher: Searcher) -> None:

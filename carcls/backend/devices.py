@@ -17,6 +17,7 @@ from carcls.backend.compile_cache import CompileCache
 from carcls.backend.framework import keras
 from carcls.backend.gpu_access import VISIBLE, GpuGrant, check_seen, reveal_only
 from carcls.backend.memory_errors import is_out_of_memory
+from carcls.backend.replicas import use_replicas
 from carcls.config import Precision
 from carcls.system.nvidia_smi import gpu_rows, installed_gpus
 
@@ -71,6 +72,8 @@ def configure(
             _check_jax(grant)
     elif keras.backend.backend() == "tensorflow":
         _configure_tensorflow(threads, deterministic, grant)
+    if grant is not None:
+        use_replicas(grant.count)
 
 
 def configure_for_prediction() -> None:
@@ -85,6 +88,8 @@ def configure_for_prediction() -> None:
 def fit_input(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the framework reads best)
     """An epoch's batches, at least one, as `Model.fit` reads them fastest. Keep `batches` alive until `fit` returns.
 
+    All must have the same shape, and may be nested tuples of arrays.
+
     On TensorFlow, Keras would wrap them in a tf.data pipeline with autotuning. At the end of each epoch it joins the
     autotuner's thread, whose sleeps double up to a minute: an eighth to a quarter of an unfrozen epoch on a CPU. The
     batches are prefetched already, so our pipeline has nothing to tune and turns autotuning off.
@@ -93,7 +98,8 @@ def fit_input(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the 
         return batches
     import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0])
+    # Its batches all have one size (`carcls.training.constant_batches`), so XLA compiles a step once.
+    signature = keras.tree.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), batches[0])
     # TensorFlow never releases a generator or anything that it refers to, so the generator holds a weak reference.
     count, held = len(batches), cast(keras.utils.PyDataset, weakref.proxy(batches))
     dataset = tf.data.Dataset.from_generator(

@@ -25,8 +25,8 @@ from carcls.input.prefetch import batches_held
 
 _log = logging.getLogger(__name__)
 
-_SPARE = 2
-"""Extra buffers beyond the batches that an epoch holds: one in use by the model, one of the previous epoch."""
+_SPARE = 4
+"""Extra buffers beyond the batches that an epoch holds: three in use by the model, one of the previous epoch."""
 
 
 def uses_worker_processes(config: TrainConfig, *, cores: int) -> bool:
@@ -45,7 +45,7 @@ class Feeder:
 
     `batch` is thread-safe. Values do not depend on the number of processes or on their fate: if one is killed, this
     process does its share from then on and logs one warning. Shared memory is allocated on first use: `batches_held`
-    plus two batches of the training's largest image size.
+    plus four batches of the training's largest image size.
     """
 
     def __init__(self, config: TrainConfig, *, cores: int, batch_server: BatchWorkerServer | None) -> None:

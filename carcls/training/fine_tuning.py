@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from carcls.backend.replicas import replica_count
 from carcls.config import RankBy, TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
@@ -19,6 +20,7 @@ from carcls.models.weights import resolve_weights
 from carcls.scoring.choices import Scaled
 from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
+from carcls.training.constant_batches import stage_fill
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
 from carcls.training.features import FrozenBackbone, backbone_identity
@@ -90,7 +92,8 @@ def fine_tune(
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
-                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, averages=averages)
+                fill = stage_fill(config, number, cut, photos=photo_count, devices=replica_count())
+                learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, fill=fill, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)

@@ -1,7 +1,6 @@
 """The model of one training run: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
 
 import gc
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.backend import devices
+from carcls.backend import devices, replicas
 from carcls.config import StageConfig, TrainConfig
 from carcls.frames import Size
 from carcls.input.pixels import Pixels
@@ -22,12 +21,15 @@ from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import depths_below_head, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
+from carcls.training.constant_batches import ConstantBatches
 from carcls.training.gradient_accumulation import accumulate_gradients, wrapped_optimizer
 from carcls.training.initial_weights import NOTHING_OMITTED, InitialWeights, Omitted
 from carcls.training.losses import training_loss
 from carcls.training.micro_batches import Accumulation, MicroBatches
 from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
 from carcls.training.schedules import plateau_factor, rates
+from carcls.training.stage_model import StageModel, ignore_empty_rows
+from carcls.training.step_clock import StepClock
 from carcls.training.weight_averages import WeightAverages, Weights
 
 
@@ -40,26 +42,9 @@ class Trained:
     accuracy: float
     learning_rate: float
     """Rate of the last step."""
-    clock: "StepClock"
+    clock: StepClock
     ready_s: Mapping[int, float]
     """Step number -> time at which its batch was prepared, on the clock's scale."""
-
-
-class StepClock(keras.callbacks.Callback):
-    """Begin and end of each training step, in seconds of `time.perf_counter`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.started_s = time.perf_counter()
-        self.steps: list[tuple[float, float]] = []
-
-    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Called by Keras before each step, which may still have to wait for its batch."""
-        self.steps.append((time.perf_counter(), 0.0))
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Called by Keras after each step, when its results have arrived from the device."""
-        self.steps[-1] = (self.steps[-1][0], time.perf_counter())
 
 
 class Learner:
@@ -76,8 +61,12 @@ class Learner:
     _classifier: Classifier
     _parts: Parts
     _initial: InitialWeights
-    _trained: keras.Model
-    """The classifier's model, or only its head."""
+    _fill: int | None
+    """Size to which batches, or their parts, are filled; None if all have the same size."""
+    _trained: StageModel
+    """Trains the classifier's model, or only its head."""
+    _predicted_rows: int
+    """Photos at once in predictions of this stage; 0 before the first one, which decides."""
     averages: WeightAverages | None
     """Averages of the current stage's weights, if requested for a recording."""
     _moving: list[keras.Variable]
@@ -95,13 +84,20 @@ class Learner:
         self._is_folded = False
 
     def enter_stage(
-        self, number: int, *, steps_per_epoch: int, cut: Accumulation | None = None, averages: bool = False
+        self,
+        number: int,
+        *,
+        steps_per_epoch: int,
+        cut: Accumulation | None = None,
+        fill: int | None = None,
+        averages: bool = False,
     ) -> None:
         """Builds or rebuilds the model for the stage's image size and BatchNorm, freezes, and compiles with a fresh
         optimizer.
 
         steps_per_epoch: number of whole batches, with or without `cut`. cut: how batches are split into parts, or None.
-        averages: whether to record averages of the stage's weights.
+        fill: size to which batches or their parts are filled, see `stage_fill`. averages: whether to record averages of
+        the stage's weights.
         """
         stage, size_px = self._config.stages[number], self._config.stage_size(number)
         keeps_statistics = self._config.keeps_statistics(number)
@@ -111,8 +107,17 @@ class Learner:
         self._initial.note_trainable(self._classifier.backbone)
         self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
         self._rates = rates(stage, steps_per_epoch)
-        self._trained = self._parts.head if self.is_frozen else self._classifier.model
-        self._cut = cut
+        self._cut, self._fill, self._predicted_rows = cut, fill, 0
+        if fill is not None:
+            ignore_empty_rows([*self._classifier.model.layers, *self._classifier.backbone.layers])
+        with replicas.on_replicas():
+            self._compile(cut)
+        self.averages = WeightAverages(self._changing_weights) if averages else None
+
+    def _compile(self, cut: Accumulation | None) -> None:
+        """Makes the stage's model and its optimizer."""
+        stage, inner = self._stage, self._parts.head if self.is_frozen else self._classifier.model
+        self._trained = StageModel(inner, has_empty_rows=self._fill is not None, replicas=replicas.loss_parts())
         fixed = stage.schedule.kind == "plateau"
         optimizer = make_optimizer(
             self._config.optimizer,
@@ -122,13 +127,15 @@ class Learner:
             ema=self._config.ema,
         )
         own_optimizer = optimizer
+        if self._config.optimizer.clip_norm is not None:
+            replicas.clip_whole_gradients(optimizer)
         if cut is not None:
             optimizer = accumulate_gradients(optimizer, cut, self._trained.dtype_policy.name)
         self._trained.compile(
             optimizer=optimizer,
             loss=training_loss(self._config, self._class_counts),
             # An object, not a name: Keras would create the metric's variables in the first traced step and retrace it.
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile="auto",
             auto_scale_loss=cut is None,  # otherwise `accumulate_gradients` does it
         )
@@ -136,7 +143,6 @@ class Learner:
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)
         self._moving = average_weights(own_optimizer)
-        self.averages = WeightAverages(self._changing_weights) if averages else None
 
     def _rate_factors(self) -> list[float] | None:
         """`layer_decay` to the depth of each trainable variable below the head, or None for equal rates."""
@@ -188,6 +194,8 @@ class Learner:
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
         clock, shown = StepClock(), batches if self._cut is None else MicroBatches(batches, self._cut)
+        if self._fill is not None:
+            shown = ConstantBatches(shown, self._fill)
         callbacks = [clock, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
             devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
@@ -195,19 +203,22 @@ class Learner:
         if self.averages:
             self.averages.end_epoch()
         ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)
-        return Trained(float(history["loss"][0]), float(history["accuracy"][0]), last_rate, clock, ready_s)
+        loss = history["loss" if self._fill is None else "example_loss"]
+        return Trained(float(loss[0]), float(history["accuracy"][0]), last_rate, clock, ready_s)
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
         """Softmax (n, classes) of unaugmented photos, n > 0, computed in batches.
 
         inputs: pixels uint8 (n, height, width, 3), or features (n, d) if the stage is frozen.
         """
-        at_once = self._batch_size if self._cut is None else self._cut.micro_batch
-        return _predict(self._predictors[self.is_frozen], inputs, min(at_once, len(inputs)))
+        if not self._predicted_rows:
+            at_once = self._batch_size if self._cut is None else self._cut.micro_batch
+            self._predicted_rows = replicas.whole(min(at_once, len(inputs)))
+        return _predict(self._predictors[self.is_frozen], inputs, self._predicted_rows)
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
         """Pooled outputs (n, d) of the backbone in inference mode for pixels (n, height, width, 3), n > 0."""
-        return _predict(self._parts.trunk, pixels, at_once)
+        return _predict(self._parts.trunk, pixels, replicas.whole(at_once))
 
     @property
     def feature_count(self) -> int:
@@ -264,12 +275,14 @@ class Learner:
             # Keras models contain reference cycles: without this, two models would occupy the device for a while.
             del self._classifier, self._parts, self._trained, self._predictors
             gc.collect()
-        self._classifier = build_classifier(
-            self._config,
-            size_px=size_px,
-            class_count=len(self._class_counts),
-            weights=None if carried else self._weights,
-        )
+        with replicas.on_replicas():
+            self._classifier = build_classifier(
+                self._config,
+                size_px=size_px,
+                class_count=len(self._class_counts),
+                weights=None if carried else self._weights,
+            )
+        # Not on the replicas, so that predictions run on one device and not on each.
         model, self._parts = self._classifier.model, split(self._classifier)
         self._predictors = {
             False: keras.Model(model.inputs, model.outputs, name="predictor"),

@@ -197,13 +197,31 @@ def status(
 
 
 @app.command()
-def report(study: StudyArgument) -> None:
-    """Write the study's report.html."""
+def report(
+    studies: Annotated[
+        list[Path], typer.Argument(metavar="STUDY...", help="Folders of studies; several are compared on one page.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Page of several studies; default: comparison.html beside the first study.")
+    ] = None,
+) -> None:
+    """Write the study's report.html, or one page that compares several studies.
+
+    leaderboard.csv, leaderboard.json and mistakes.csv are written beside a study's report.
+    """
     from search.report.page import write_study_report
 
-    folder, experiment = open_study(study)
-    write_study_report(folder, experiment)
-    _say(f"report: {folder.report}")
+    if len(studies) == 1 and output is None:
+        folder, experiment = open_study(studies[0])
+        write_study_report(folder, experiment)
+        _say(f"report: {folder.report}")
+        return
+    from search.report.comparison_page import write_comparison
+
+    opened = [open_study(study) for study in studies]
+    page = output.absolute() if output is not None else opened[0][0].root.parent / "comparison.html"
+    write_comparison(opened, page)
+    _say(f"report: {page}")
 
 
 @app.command()

@@ -44,6 +44,7 @@ def data_sample(
 @data_app.command("report")
 @data_app.command("check")
 def data_check(
+    context: typer.Context,
     root: Annotated[Path, typer.Argument(help="The data folder.", show_default=False)],
     *,
     output: Annotated[
@@ -66,6 +67,9 @@ def data_check(
 ) -> None:
     """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 if `run` would refuse them.
 
+    `data report` also writes report.html: photos of each class, copies side by side, blurred and dark photos, sizes,
+    and the views of each augmentation policy.
+
     Options have the same meaning as the keys of `data` in an experiment file.
     """
     from carcls.dataset.layouts import Layout
@@ -82,13 +86,30 @@ def data_check(
         nested=nested,
     )
     folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")
-    trouble = _check(root, layout, folder, image_size=image_size, fraction=fraction, seed=seed)
+    trouble = _check(
+        root,
+        layout,
+        folder,
+        image_size=image_size,
+        fraction=fraction,
+        seed=seed,
+        with_page=context.info_name == "report",
+    )
     if trouble:
         warn(f"carsearch: {trouble}")
         raise typer.Exit(ERROR)
 
 
-def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
+def _check(
+    root: Path,
+    layout: "Layout",
+    folder: Path,
+    *,
+    image_size: int,
+    fraction: float | None,
+    seed: int,
+    with_page: bool,
+) -> str:
     """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
     from carcls.dataset.loading import load_dataset
     from carcls.errors import DataError
@@ -116,6 +137,11 @@ def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fract
 
     write_lists(found, folder)
     write_contact_sheet(sheet_rows(dataset, found, seed=seed), root, folder / "contact_sheet.png")
+    if with_page:
+        from search.report.data_page import write_data_page
+
+        write_data_page(folder / "report.html", dataset, found, seed=seed, threads=len(os.sched_getaffinity(0)))
+        say(f"report: {folder / 'report.html'}")
     say(f"lists and contact sheet: {folder}")
     return f"{root}: nothing can be trained: {found.trouble}" if found.trouble else found.sample_problem
 

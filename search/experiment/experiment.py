@@ -53,6 +53,8 @@ class Experiment:
     """`all`: one more final training, on all labelled photos, is the exported model."""
     folds: int
     """Number of final trainings, each validating on another part of the labelled photos; 1: the study's own split."""
+    retrain_gpus: int | Literal["all"] = field(compare=False)
+    """GPUs of each final training."""
     tree: Mapping[str, Plain] = field(repr=False)
     """The whole file as plain values: overrides applied, paths absolute."""
 
@@ -185,6 +187,7 @@ def _build(source: Source, path: Path) -> Experiment:
         retrain=sections.retrain.changes,
         photos=sections.retrain.photos,
         folds=sections.retrain.folds,
+        retrain_gpus=sections.retrain.gpus,
         tree=source.tree,
     )
 

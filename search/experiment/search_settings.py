@@ -39,17 +39,17 @@ class ResourceSettings(Section):
     """The resources of each running trial."""
 
     gpus_per_trial: float | None = None
-    """0, or 0.25 to 1; null: 1 if the cluster has GPUs, else 0."""
+    """0, a share from 0.25 to 1, or a whole number of GPUs, over which each batch is spread; null: 1 if the cluster has
+    GPUs, else 0."""
     cpus_per_trial: Annotated[int, Field(ge=1)] | None = None
     """TensorFlow's threads; null: the GPU's share of its node's cores, or up to 4 without a GPU."""
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _one_gpu_at_most(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1:
-            raise ValueError(f"expected at most 1 until data-parallel training exists, found {gpus:g}")
-        if gpus is not None and gpus != 0 and gpus < 0.25:
-            raise ValueError(f"expected 0 or 0.25 to 1, found {gpus:g}")
+    def _share_or_whole_gpus(cls, gpus: float | None) -> float | None:
+        is_share = gpus is not None and 0.25 <= gpus <= 1
+        if gpus is not None and not is_share and (gpus < 0 or gpus != int(gpus)):
+            raise ValueError(f"expected 0, a share from 0.25 to 1, or a whole number of GPUs, found {gpus:g}")
         return gpus
 
 

@@ -129,6 +129,9 @@ class RetrainSettings(Section):
     folds: Annotated[int, Field(ge=1, le=20)] = 1
     """Number of trainings, each validating on another part of the labelled photos; the exported model averages them.
     1: one training on the study's own split."""
+    gpus: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """GPUs of this machine for each training, over which each batch is spread. `all`: every one, so that several
+    trainings run one after the other. Ignored without GPUs, and with `--address`, where `search.resources` applies."""
     photos: Literal["train", "all"] = "train"
     """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
     those that the folds found, or the search's trial without folds. No photo is left to validate it, so the scores and

@@ -223,6 +223,7 @@ class _FinalTraining:
             cores=len(os.sched_getaffinity(0)),
             gpus=gpu_count(),
             cpus_per_trial=self._experiment.search.resources.cpus_per_trial,
+            gpus_each=self._experiment.retrain_gpus,
         )
 
     def _requeue_trials(self) -> None:
@@ -254,7 +255,7 @@ class _FinalTraining:
             deterministic=self._experiment.search.deterministic,
         )
         # The fork server, which starts with the first child, must not see GPUs that no training gets.
-        with only_first_gpus(os.environ, len(self._slots.gpus) if gpu_count() else 0):
+        with only_first_gpus(os.environ, len(self._slots.gpus) * self._slots.gpus_each if gpu_count() else 0):
             yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:

@@ -39,7 +39,7 @@ def _score(
     devices.configure(
         threads=None,
         deterministic=segment.deterministic,
-        gpu_memory_share=segment.gpu_share,
+        gpu_memory_share=segment.gpu_share and min(segment.gpu_share, 1.0),  # one GPU scores
         gpu=segment.gpu,
         compiled=compile_cache(segment.store),
     )

@@ -75,6 +75,8 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
     by_cpu = int(node.cpus // cpus)
     if gpus == 0:
         return by_cpu
+    if gpus > 1:
+        return min(by_cpu, int(node.gpus // gpus))
     per_gpu = int(1 / gpus + 1e-9)  # a trial's share never spans two GPUs
     return min(by_cpu, int(node.gpus) * per_gpu)
 

@@ -59,16 +59,8 @@ class TrialBook:
         if after is not before:
             self._change(after)
 
-    def pause(self, number: int) -> None:
-        """RUNNING -> PAUSED at a stage's end."""
-        self._change(transitions.paused(self._to_change(number)))
-
-    def complete(self, number: int) -> None:
-        """RUNNING -> COMPLETE after the last stage, or FAIL without a finite score."""
-        self._change(transitions.completed(self._to_change(number)))
-
     def reach_stage(self, number: int) -> None:
-        """RUNNING -> PAUSED at a stage's end, or COMPLETE after the last one."""
+        """RUNNING -> PAUSED at a stage's end. After the last one: COMPLETE, or FAIL without a finite score."""
         self._change(transitions.stage_reached(self._to_change(number)))
 
     def fail(self, number: int, cause: str, infeasible: bool, *, traceback: str | None = None) -> None:

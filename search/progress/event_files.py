@@ -30,6 +30,7 @@ BEST_LOG_LOSS = "best/validation_log_loss"
 
 _ACCURACY = "validation/accuracy"
 _FILES = "events.out.tfevents."
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,12 @@ def read_events(folder: Path) -> WrittenEvents:
         epochs=frozenset(epochs),
         fallbacks=fallbacks,
     )
+
+
+def delete_events(folder: Path) -> None:
+    """Deletes the event files of one run, if there are any. Raises OSError."""
+    for path in folder.glob(f"{_FILES}*"):
+        path.unlink()
 
 
 def epoch_times(folder: Path) -> dict[int, float]:
@@ -121,6 +128,18 @@ class EventLog:
             step=report.epoch,
         )
 
+    def scalars(self, values: Mapping[str, float], *, step: int, time_s: float | None = None) -> None:
+        """Adds one point to each curve. time_s: Unix time in seconds instead of now."""
+        self._append_summary(_scalar_summary(values), step=step, time_s=time_s)
+
+    def image(self, tag: str, png: bytes, *, step: int = 0) -> None:
+        """Adds a picture. Raises ValueError if `png` is no PNG file."""
+        if png[:8] != _PNG_START:
+            raise ValueError(f"{tag}: expected a PNG file, found {png[:8]!r}")
+        width, height = struct.unpack(">II", png[16:24])
+        picture = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._append_summary(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=picture)]), step=step)
+
     def roll_back(self, epoch: int) -> None:
         """Hides all epochs after `epoch`; 0 hides them all.
 
@@ -138,11 +157,11 @@ class EventLog:
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=self._clock_s())
         self._append_summary(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
 
-    def _append_summary(self, summary: summary_pb2.Summary, step: int = 0) -> None:
-        self._append(event_pb2.Event(step=step, summary=summary))
+    def _append_summary(self, summary: summary_pb2.Summary, step: int = 0, time_s: float | None = None) -> None:
+        self._append(event_pb2.Event(step=step, summary=summary), time_s)
 
-    def _append(self, event: event_pb2.Event) -> None:
-        event.wall_time = self._clock_s()
+    def _append(self, event: event_pb2.Event, time_s: float | None = None) -> None:
+        event.wall_time = self._clock_s() if time_s is None else time_s
         if self._path is None:
             self._path = self._new_file()
         _append(self._path, event)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from carcls.system import atomic
 from search.report.chart_data import page_charts, short_name, sliced
+from search.report.comparison import Comparison, comparison_charts
 from search.report.page_data import ReportData
 from search.study.efficiency import ms_text, rate_text
 from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text, size_text, value_text
@@ -33,14 +34,52 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """The page's HTML."""
-    environment = Environment(
+    charts = page_charts(data)
+    shown = charts["charts"]
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            data=data,
+            searched=bool(data.leaderboard or not data.retrain),
+            rows=_LEADERBOARD_ROWS,
+            shown=shown,
+            slices=sliced(data),
+            backbones=len({point.backbone for point in data.costs}),
+            matrix_most=_most_mistakes(data),
+            **page_assets(charts),
+        )
+    )
+
+
+def render_comparison(found: Comparison) -> str:
+    """The HTML of several studies' page."""
+    charts = comparison_charts(found)
+    winners = [{row.name: row.value for row in one.data.winner.parameters} if one.data.winner else {}
+               for one in found.studies]  # fmt: skip
+    names = dict.fromkeys(name for values in winners for name in values)
+    return (
+        environment()
+        .get_template("comparison.html")
+        .render(
+            found=found,
+            shown=charts["charts"],
+            winners=[(name, [values.get(name) for values in winners]) for name in names],
+            **page_assets(charts),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates with escaping on, and our filters."""
+    found = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "score": _score,
         "short_score": _short_score,
         "short_interval": _short_interval,
@@ -59,23 +98,12 @@ def render(data: ReportData) -> str:
         "value": _value,
         "range": _range,
         "thousands": _thousands,
-        "count": count_text,
+        "count": _count,
     }
-    charts = page_charts(data)
-    shown = charts["charts"]
-    return environment.get_template("report.html").render(
-        data=data,
-        searched=bool(data.leaderboard or not data.retrain),
-        rows=_LEADERBOARD_ROWS,
-        shown=shown,
-        slices=sliced(data),
-        backbones=len({point.backbone for point in data.costs}),
-        matrix_most=_most_mistakes(data),
-        **_assets(charts),
-    )
+    return found
 
 
-def _assets(charts: Mapping[str, Any]) -> dict[str, object]:
+def page_assets(charts: Mapping[str, Any]) -> dict[str, object]:
     """What the page's frame embeds: our own files, and the charts' data as JSON that cannot end its element."""
     # S704: the texts are this package's own files, and the JSON has no character that HTML reads.
     scripts = [Script(Markup((_ASSETS / name).read_text(encoding="utf-8"))) for name in _SCRIPTS]  # noqa: S704
@@ -114,6 +142,10 @@ def _score(value: float | None) -> str:
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}"
+
+
+def _count(count: int, thing: str, things: str | None = None) -> str:
+    return count_text(count, thing) if things is None or count == 1 else f"{count} {things}"
 
 
 def _short_score(value: float | None) -> str:

@@ -13,12 +13,13 @@ from search.report.mistakes import Mistakes, mistake_rows, mistakes_view, shown_
 from search.report.next_steps import commands, ended_text
 from search.report.page_data import ReportData
 from search.report.photos import photo_urls
+from search.report.summary_events import write_summary_events
 from search.study.checked_files import check_files
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.journal import is_held
-from search.study.predictions import Predictions, read_predictions
+from search.study.predictions import Predictions, final_predictions, read_predictions
 from search.study.study import Study
 
 
@@ -38,6 +39,8 @@ def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
         write_leaderboard(folder.root, data.leaderboard)
     if said is not None:
         write_mistakes(folder.mistakes, mistake_rows(said))
+    final = final_predictions(folder, experiment.data.root)
+    write_summary_events(folder, experiment, study, _epoch_times(folder, study), final)
 
 
 def study_report_data(
@@ -65,10 +68,15 @@ def study_report_data(
         expected=_expected(folder, experiment, study) if study else None,
         space=experiment.space if study else None,
         mistakes=_mistakes(said),
-        epoch_times={record.number: epoch_times(folder.trial(record.number)) for record in records},
+        epoch_times=_epoch_times(folder, study),
         ended=ended_text(study, experiment) if study else "",
         commands=commands(folder, experiment, study),
     )
+
+
+def _epoch_times(folder: StudyFolder, study: Study | None) -> dict[int, dict[int, float]]:
+    records = study.records() if study else ()
+    return {record.number: epoch_times(folder.trial(record.number)) for record in records}
 
 
 def _mistakes(said: Predictions | None) -> Mistakes | None:

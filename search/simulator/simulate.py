@@ -13,7 +13,7 @@ from search.simulator.blackboxes import Blackbox
 from search.simulator.curves import Curve
 from search.simulator.faults import Faults
 from search.simulator.simulation import Simulation
-from search.simulator.simulation_callbacks import NO_CALLBACKS, SimulationCallback, Stops
+from search.simulator.simulation_callbacks import SimulationCallback, Stops, stops_none
 from search.simulator.virtual_clock import VirtualClock
 from search.simulator.virtual_dispatch import VirtualDispatcher, VirtualSegment, VirtualTrials
 from search.simulator.virtual_executor import VirtualExecutor
@@ -32,8 +32,8 @@ def simulate(
     finalists: FinalistSettings = NO_FINALS,
     faults: Faults | None = None,
     max_restarts: int = _SETTINGS.max_restarts,
-    stops: Stops = NO_CALLBACKS.stops,
-    callback: SimulationCallback = NO_CALLBACKS,
+    stops: Stops = stops_none,
+    callback: SimulationCallback | None = None,
 ) -> Simulation:
     """Run the search to its end. Pure if policy, stops and callback are.
 
@@ -50,7 +50,7 @@ def simulate(
     before its last stage does.
     """
     trials, clock = VirtualTrials(), VirtualClock[object]()
-    callbacks = _Callbacks(trials, stops, callback)
+    callbacks = _Callbacks(trials, stops, callback or SimulationCallback())
     dispatcher = VirtualDispatcher(
         trials,
         clock,

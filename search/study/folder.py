@@ -108,6 +108,11 @@ class StudyFolder:
         return self.root / "report.html"
 
     @property
+    def summary(self) -> Path:
+        """TensorBoard runs about the search as a whole and its best models, written with the report."""
+        return self.root / "summary"
+
+    @property
     def mistakes(self) -> Path:
         """Wrongly classified photos of the best model."""
         return self.root / "mistakes.csv"

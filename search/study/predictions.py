@@ -44,12 +44,20 @@ def read_predictions(
 
     None if neither kept any, as in older studies, or if a file is damaged: what needs it says so.
     """
-    with contextlib.suppress(*_UNREADABLE):
-        if folder.out_of_fold.exists() and folder.scores.exists():
-            return _out_of_fold(folder, data_root)
+    final = final_predictions(folder, data_root)
+    if final is not None:
+        return final
     with contextlib.suppress(*_UNREADABLE):
         if study is not None and best is not None:
             return trial_predictions(folder, study, best, data_root)
+    return None
+
+
+def final_predictions(folder: StudyFolder, data_root: Path) -> Predictions | None:
+    """Those of the final training on folds, or None if there is none or a file is damaged."""
+    with contextlib.suppress(*_UNREADABLE):
+        if folder.out_of_fold.exists() and folder.scores.exists():
+            return _out_of_fold(folder, data_root)
     return None
 
 

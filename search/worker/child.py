@@ -16,6 +16,7 @@ from typing import Any
 from carcls.backend import devices
 from carcls.backend.compile_cache import CompileCache
 from carcls.backend.memory_errors import is_ambiguous, is_out_of_memory
+from carcls.backend.replicas import can_accumulate
 from carcls.errors import (
     CarclsError,
     CheckpointError,
@@ -121,7 +122,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     devices.configure(
         threads=segment.threads,
         deterministic=segment.deterministic,
-        gpu_memory_share=segment.gpu_share,
+        gpu_memory_share=_usable_gpus(segment, outbox),
         gpu=segment.gpu,
         compiled=compile_cache(segment.store),
     )
@@ -147,6 +148,16 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         averages=segment.averages,
         without_validation=segment.fold == EVERY_PHOTO,
     )
+
+
+def _usable_gpus(segment: Segment, outbox: Outbox) -> float | None:
+    """The segment's GPUs, or one of them where batches in parts cannot be trained on several."""
+    gpus = segment.gpu_share
+    if gpus is None or gpus <= 1.0 or not any(segment.micro_batch) or can_accumulate():
+        return gpus
+    text = f"trial {segment.number}: batches in parts train on one of its {gpus:g} GPUs, because TensorFlow's"
+    outbox.send(Notice(logging.WARNING, f"{text} MirroredStrategy cannot accumulate gradients; JAX can"))
+    return 1.0
 
 
 def compile_cache(settings: Mapping[str, Any]) -> CompileCache | None:

@@ -19,6 +19,7 @@ if find_spec("jax") is None:
 os.environ["KERAS_BACKEND"] = "jax"
 
 import cv2
+import jax
 import keras
 import numpy as np
 
@@ -108,6 +109,21 @@ def test_two_stages_train(trained):
     assert all(math.isfinite(report.train_loss) and math.isfinite(report.val_log_loss) for report in reports)
     assert reports[1].train_loss < reports[0].train_loss
     assert reports[2].trainable_parameters > 100 * reports[0].trainable_parameters
+
+
+def test_each_stage_compiles_its_step_once(data, tmp_path):
+    """22 photos make batches of 7, 7 and 8; in parts, of 3 and 4."""
+    for micro_batch in (None, 4):
+        compiled: list[str] = []
+
+        def note(event, seconds, fun_name="", compiled=compiled, **rest):
+            if event == "/jax/core/compile/backend_compile_duration" and "train_step" in fun_name:
+                compiled.append(fun_name)
+
+        jax.monitoring.register_event_duration_secs_listener(note)
+        fine_tune(CONFIG, data, lambda report: None, folder=tmp_path / str(micro_batch), micro_batch=micro_batch)
+        assert len(data.split.train) == 22
+        assert len(compiled) == len(CONFIG.stages)
 
 
 def test_a_resumed_training_comes_to_the_same_numbers(trained, data):
@@ -268,7 +284,7 @@ def test_prediction_tta_export_and_submission(trained, data, tmp_path):
     assert len((tmp_path / "submission.csv").read_text().splitlines()) == len(table) + 1
 
 
-def test_an_averaged_model_is_the_mean_of_members_of_two_sizes_before_and_after_export(trained, data, tmp_path):
+def test_an_average_of_two_sizes_is_the_members_mean_also_when_exported(trained, data, tmp_path):
     folder, reports = trained
     large, size_px = load_best(CONFIG, folder, reports[-1], class_count=len(KINDS))
     small = build_classifier(CONFIG, size_px=SIZE, class_count=len(KINDS), weights=None)

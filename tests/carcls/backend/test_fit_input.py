@@ -10,6 +10,7 @@ from carcls.backend import devices
 from carcls.errors import DataError
 from carcls.input.epoch_plan import ArrayPlan, Batch
 from carcls.input.prefetch import EpochBatches
+from carcls.training.constant_batches import ConstantBatches
 
 
 def epoch(count: int, batch_size: int) -> EpochBatches:
@@ -38,7 +39,7 @@ class Seen(keras.Model):
         return {"loss": 0.0}
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (6, 3), (2, 5)])
+@pytest.mark.parametrize(("count", "batch_size"), [(9, 3), (6, 3), (2, 5)])
 def test_fit_sees_every_batch_once_in_order_and_as_it_is(count: int, batch_size: int) -> None:
     model, batches = Seen(), epoch(count, batch_size)
     model.compile(run_eagerly=True)
@@ -51,11 +52,16 @@ def test_fit_sees_every_batch_once_in_order_and_as_it_is(count: int, batch_size:
         assert (x.dtype, y.dtype) == (np.uint8, np.float32)
 
 
-def test_batches_of_several_sizes_are_one_shape_to_a_compiled_step() -> None:
-    batches = epoch(7, 3)
-    dataset = devices.fit_input(batches)
-    assert [tuple(spec.shape) for spec in dataset.element_spec] == [(None, 2, 2, 1), (None, 3)]
+def test_a_compiled_step_sees_one_shape() -> None:
+    dataset = devices.fit_input(epoch(9, 3))
+    assert [tuple(spec.shape) for spec in dataset.element_spec] == [(3, 2, 2, 1), (3, 3)]
     assert int(dataset.cardinality()) == 3
+
+
+def test_filled_batches_keep_their_structure() -> None:
+    dataset = devices.fit_input(ConstantBatches(epoch(7, 3), 3))
+    (x, rows), y, weights = dataset.element_spec
+    assert [tuple(spec.shape) for spec in (x, rows, y, weights)] == [(3, 2, 2, 1), (3, 2), (3, 3), (3,)]
 
 
 def test_nothing_is_tuned() -> None:

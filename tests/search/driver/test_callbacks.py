@@ -56,7 +56,7 @@ def test_events_reach_the_terminal_and_tensorboard(experiment, study, tmp_path):
     desk.started(0)
     study.report(0, climb([0.25])[0])
     desk.reported(0, climb([0.25])[0])
-    study.pause(0)
+    study.reach_stage(0)
     desk.ended(0)
     assert read_events(tmp_path / "trials/0000") == WrittenEvents(started=True, ended=False, epochs=frozenset({1}))
     study.finish()

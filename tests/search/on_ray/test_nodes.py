@@ -34,6 +34,13 @@ def test_shares_of_a_gpu_never_span_two():
     assert shares([node(16, 2)], gpus=0.25, cpus=1) == (1, 0.25, 8)
 
 
+def test_a_trial_of_several_gpus_never_spans_two_nodes():
+    assert shares([node(16, 4), node(16, 3)], gpus=2.0) == (8, 2.0, 3)
+    assert shares([node(16, 4), node(16, 3)], gpus=4.0) == (16, 4.0, 1)
+    with pytest.raises(ClusterError, match="no node has room for one trial of 1 CPUs and 8 GPUs"):
+        shares([node(16, 4), node(16, 4)], gpus=8.0)
+
+
 def test_cores_limit_what_gpus_allow():
     assert shares([node(3, 4)], gpus=1.0, cpus=1)[2] == 3
 
@@ -56,7 +63,7 @@ def test_no_room_names_the_nodes_and_the_keys():
 
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.integers(0, 8)), min_size=1, max_size=5),
-    st.sampled_from([None, 0.0, 0.25, 0.3, 0.5, 1.0]),
+    st.sampled_from([None, 0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0]),
     st.integers(1, 8),
 )
 def test_what_runs_at_once_fits_into_the_nodes(sizes, gpus, cpus):
@@ -75,7 +82,7 @@ def test_a_node_with_everything_equal_passes():
     )
 
 
-def test_a_node_is_told_what_differs():
+def test_what_differs_on_a_node_is_reported():
     problems = node_problems({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
     assert len(problems) == 2
     assert "has carsearch 0.0.0" in problems[0]

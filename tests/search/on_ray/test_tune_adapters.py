@@ -98,21 +98,21 @@ def test_no_more_segments_than_places_and_each_ends_once() -> None:
     assert tune.heard.ended == [(0, Outcome("ended"))]
 
 
-def test_a_fallback_is_told_before_the_epochs_that_follow_it() -> None:
+def test_a_fallback_is_reported_before_later_epochs() -> None:
     tune = Tune()
     trial = tune.start("a")
     assert tune.result(trial, to_wire(Fallback(epoch=1, stage=0))) == TrialScheduler.CONTINUE
     assert (tune.heard.fallbacks, tune.heard.reported) == ([(0, 1)], [])
 
 
-def test_a_lost_worker_is_told_in_rays_words() -> None:
+def test_a_lost_worker_is_reported_in_rays_words() -> None:
     tune = Tune()
     tune.error(tune.start("a"), RuntimeError("a long story\nThe actor died."))
     assert tune.heard.ended == [(0, Outcome("killed", "The actor died."))]
 
 
 @pytest.mark.parametrize("status", [Trial.ERROR, Trial.TERMINATED])
-def test_a_trial_that_tune_has_ended_without_a_word_is_found_and_its_place_is_free(status: str) -> None:
+def test_a_trial_that_tune_ended_silently_frees_its_slot(status: str) -> None:
     tune = Tune(concurrent=1)
     lost = tune.start("a")
     assert tune.searcher.suggest("b") is None
@@ -123,7 +123,7 @@ def test_a_trial_that_tune_has_ended_without_a_word_is_found_and_its_place_is_fr
     assert len(tune.heard.ended) == 1, "told later after all, it is not counted again"
 
 
-def test_once_the_search_stops_each_trial_ends_with_its_epoch_and_nothing_is_said_of_it() -> None:
+def test_when_the_search_stops_trials_end_with_their_epoch_silently() -> None:
     tune = Tune(concurrent=2)
     trial, other = tune.start("a"), tune.start("b")
     tune.heard.stopping = "interrupted"

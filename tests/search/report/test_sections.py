@@ -12,6 +12,7 @@ from search.experiment.domains import Choice, Integer, LogUniform, Uniform
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialState
 from search.report.advice import advice
+from search.report.comparison_page import write_comparison
 from search.report.course import agreements, best_so_far, ladder, spans
 from search.report.importance import importances
 from search.report.leaderboard import write_leaderboard, write_mistakes
@@ -243,3 +244,22 @@ def test_a_study_on_disk_becomes_a_page_with_its_photos(tmp_path):
     assert read_predictions(folder, study, winner, experiment.data.root) is None
     write_study_report(folder, experiment)
     assert "What it gets wrong" not in folder.report.read_text()
+
+
+def test_studies_are_compared_by_what_to_expect_of_them(tmp_path):
+    opened = [made_up_study(tmp_path / name, trials=trials, per_class=8) for name, trials in (("a", 7), ("b", 4))]
+    write_study_report(*opened[1])
+    page = tmp_path / "both.html"
+    write_comparison(opened, page)
+    text = page.read_text()
+    assert text.count(f"{tmp_path}/a/results/made_up") >= 1, "equal names are told apart by their folders"
+    assert 'href="b/results/made_up/report.html"' in text
+    assert "a/results/made_up/report.html" not in text, "there is no such page"
+    assert "validated on different photos" not in text
+    charts = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert len(charts["trials"]) == 11
+    numbers = [item["t"] for group in charts["charts"]["cost"]["groups"] for item in group["items"]]
+    assert {number.partition("/")[0] for number in numbers} == {"0", "1"}
+    for folder, _ in opened:
+        ended = [one for one in Study.open(folder.root, read_only=True).records() if one.state is TrialState.COMPLETE]
+        assert f"{max(ended, key=lambda one: one.best_rank).best.val_accuracy:.4f}" in text

@@ -76,7 +76,7 @@ def test_a_study_cut_at_any_byte_opens_in_an_earlier_state(tmp_path: Path, lost_
     folder.mkdir()
     study = Study.create(folder, "cars")
     train(study, started(study, stop_after_stage=2), [0.5], [0.5], [0.75])
-    study.complete(0)
+    study.reach_stage(0)
     whole = study.record(0)
     study.close()
     log = folder / "study.log"
@@ -93,7 +93,7 @@ def test_a_study_cut_at_any_byte_opens_in_an_earlier_state(tmp_path: Path, lost_
 def test_a_state_that_did_not_reach_optuna_is_sent_on_opening(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study, stop_after_stage=2), [0.5], [0.5], [0.75])
-    study.complete(0)
+    study.reach_stage(0)
     study.close()
     log = folder / "study.log"
     lines = log.read_bytes().splitlines(keepends=True)
@@ -184,7 +184,4 @@ def _end_one(study: Study, chance: Random) -> None:
         accuracy = chance.choice([0.25, 0.5, 0.75])
         study.report(record.number, epoch_report(record.fidelity + 1, stage=stage, accuracy=accuracy, ended=True))
         record = study.record(record.number)
-    if record.next_stage is None:
-        study.complete(record.number)
-    else:
-        study.pause(record.number)
+    study.reach_stage(record.number)

@@ -11,6 +11,7 @@ from search.errors import StudyError
 from search.experiment.domains import Choice, LogUniform
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialState
+from search.policy.transitions import completed
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb, epoch_report
 from tests.helpers.search.written_study import CONFIG, RATE, SPACE, optuna_trials, reopened, started, train
@@ -22,11 +23,11 @@ def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
         assert (number, study.record(0).state, study.record(0).attempts) == (0, TrialState.WAITING, 0)
         assert study.start_segment(0, 0) == 0
         train(study, 0, [0.5, 0.625])
-        study.pause(0)
+        study.reach_stage(0)
         assert (study.record(0).rung, study.record(0).next_stage, study.record(0).state) == (0, 1, TrialState.PAUSED)
         assert study.start_segment(0, 2) == 1
         train(study, 0, [0.5, 0.625], [0.75], [0.5])
-        study.complete(0)
+        study.reach_stage(0)
         record = study.record(0)
     assert record.state is TrialState.COMPLETE
     assert record.reports == climb([0.5, 0.625], [0.75], [0.5])
@@ -43,7 +44,7 @@ def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
 def test_the_next_process_reads_all_records(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study, is_baseline=True), [0.5, 0.625])
-    study.pause(0)
+    study.reach_stage(0)
     study.fail(started(study, rate=1e-1), "out of memory", infeasible=True, traceback="trials/0001/traceback.txt")
     study.interrupt(started(study), "node lost")
     study.start_segment(0, 2, run_to_end=True)
@@ -69,7 +70,7 @@ def test_a_repeat_is_stored_as_one(folder: Path):
     study = Study.create(folder, "cars")
     finalist = started(study, stop_after_stage=2)
     train(study, finalist, [0.5], [0.5], [0.75])
-    study.complete(finalist)
+    study.reach_stage(finalist)
     repeat = study.add_trial({RATE: 1e-3}, CONFIG.model_copy(update={"seed": 1}), space=SPACE, repeats=finalist)
     study.start_segment(repeat, 2)
     with pytest.raises(StudyError, match="trial 1 is a repeat itself: repeat trial 0 again"):
@@ -90,7 +91,7 @@ def test_run_to_end_counts_trials_without_repeats(folder: Path):
         number = started(study)
         study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
         train(study, number, [0.5])
-        study.pause(number)
+        study.reach_stage(number)
         study.start_segment(number, 2, run_to_end=True)
         assert study.record(number).run_to_end_at == 1
 
@@ -124,7 +125,7 @@ def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path):
     study = Study.create(folder, "cars")
     number = started(study)
     train(study, number, [0.5, 0.625, 0.75])
-    study.pause(number)
+    study.reach_stage(number)
     study.start_segment(number, 1)
     kept = study.record(number).reports[0]
     study.fall_back(number, 1)
@@ -140,7 +141,7 @@ def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path):
     assert study.record(number).reports == ()
     for report in climb([0.125], [0.375]):
         study.report(number, report)
-    study.pause(number)
+    study.reach_stage(number)
     before = study.records()
     study = reopened(study, folder)
     assert study.records() == before
@@ -176,9 +177,9 @@ def test_states_as_seen_by_optuna(folder: Path):
     with Study.create(folder, "cars") as study:
         complete, paused, infeasible, failed, waiting = (started(study, stop_after_stage=2) for _ in range(5))
         train(study, complete, [0.5], [0.75], [0.625])
-        study.complete(complete)
+        study.reach_stage(complete)
         train(study, paused, [0.5, 0.375])
-        study.pause(paused)
+        study.reach_stage(paused)
         study.fail(infeasible, "diverged", infeasible=True)
         study.fail(failed, "a bug", infeasible=False)
         study.report(waiting, epoch_report(1, accuracy=0.25))
@@ -217,7 +218,7 @@ def test_a_failure_can_be_retried_before_the_search_is_over(folder: Path):
         study.retry(baseline)
     study.start_segment(baseline, 2)
     train(study, baseline, [0.5], [0.5], [0.75])
-    study.complete(baseline)
+    study.reach_stage(baseline)
     study.close()
     assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
 
@@ -234,7 +235,7 @@ def test_a_retried_trial_continues_after_its_last_epoch(folder: Path):
     assert (study.record(number).fidelity, study.record(number).deaths) == (1, ())
     study.start_segment(number, 0)
     study.report(number, epoch_report(2, accuracy=0.75, ended=True))
-    study.pause(number)
+    study.reach_stage(number)
     assert study.record(number).best_rank == epoch_report(2, accuracy=0.75).rank
     study.finish()
     assert [(trial.state, trial.value) for trial in optuna_trials(folder)] == [(OptunaState.PRUNED, 0.75)]
@@ -253,7 +254,7 @@ def test_a_failure_is_final_once_the_search_is_over(folder: Path):
 def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
     study = Study.create(folder, "cars")
     train(study, started(study), [0.5])
-    study.pause(0)
+    study.reach_stage(0)
     study.finish()
     study = reopened(study, folder)
     with pytest.raises(StudyError, match="trial 0 is PRUNED, expected WAITING or PAUSED"):
@@ -277,15 +278,15 @@ def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path):
         number = started(study, stop_after_stage=2)
         for report in climb([0.5], [0.5], [0.5]):
             study.report(number, replace(report, val_log_loss=float("nan")))
-        study.complete(number)
+        study.reach_stage(number)
         assert (study.record(number).state, study.record(number).infeasible) == (TrialState.FAIL, True)
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda study: study.pause(0), "cannot pause after epoch 1"),
-        (lambda study: study.complete(0), "it has yet to train stage 0 of 3"),
+        (lambda study: study.reach_stage(0), "cannot pause after epoch 1"),
+        (lambda study: completed(study.record(0)), "it has yet to train stage 0 of 3"),
         (lambda study: study.fall_back(0, 2), "cannot fall back to epoch 2: it has had 1"),
         (lambda study: study.start_segment(0, 1), "trial 0 is RUNNING"),
         (lambda study: study.record(1), "no trial 1: the study has 1"),

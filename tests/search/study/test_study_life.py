@@ -59,10 +59,8 @@ def an_end(study: Study, chance: Random) -> None:
     record = one(study, chance, TrialState.RUNNING)
     if record is None:
         return
-    if record.next_stage is None:
-        study.complete(record.number)
-    elif record.reports and record.reports[-1].stage_ended:
-        study.pause(record.number)
+    if record.reports and record.reports[-1].stage_ended:
+        study.reach_stage(record.number)
     else:
         chance.choice([interrupted, infeasible, failed])(study, record.number)
 

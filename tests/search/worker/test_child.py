@@ -27,7 +27,8 @@ from search.experiment.search_settings import CheckpointSettings
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.study.folder import StudyFolder
-from search.worker.child import _redirect_output, _resumable, outcome_of
+from search.worker import child
+from search.worker.child import _redirect_output, _resumable, _usable_gpus, outcome_of
 from search.worker.outbox import Outbox
 from search.worker.segment import Fallback, Message, Outcome, Segment
 from tests.helpers.search.trial_builders import climb, trial
@@ -87,6 +88,30 @@ def caused(error: Exception, by: Exception) -> Exception:
 )
 def test_an_error_has_a_meaning_for_the_search(error: Exception, outcome: Outcome) -> None:
     assert outcome_of(error) == outcome
+
+
+@pytest.mark.parametrize(
+    ("share", "micro_batch", "accumulates", "used"),
+    [
+        (None, [2], False, None),
+        (0.5, [2], False, 0.5),
+        (2.0, [], False, 2.0),
+        (2.0, [None], False, 2.0),
+        (2.0, [None, 8], False, 1.0),
+        (2.0, [None, 8], True, 2.0),
+    ],
+)
+def test_batches_in_parts_use_one_gpu_where_gradients_cannot_be_accumulated(
+    monkeypatch: pytest.MonkeyPatch, share, micro_batch, accumulates, used
+) -> None:
+    driver, child_end = Pipe(duplex=False)
+    monkeypatch.setattr(child, "can_accumulate", lambda: accumulates)
+    segment = replace(SEGMENT, gpu_share=share, micro_batch=micro_batch)
+    assert _usable_gpus(segment, Outbox(child_end)) == used
+    notice = told(driver)
+    assert (notice is not None) == (used != share)
+    if notice is not None:
+        assert notice.text.startswith("trial 3: batches in parts train on one of its 2 GPUs, because TensorFlow's")
 
 
 @pytest.fixture
@@ -150,7 +175,7 @@ def test_a_trial_makes_no_study_where_there_is_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:
+def test_a_trial_whose_checkpoints_were_evicted_reports_a_fresh_start(place) -> None:
     study, segment, outbox, driver = place
     ended = climb([0.25, 0.5])
     trials = [replace(trial(number, TrialState.PAUSED, climb([0.5, 0.75])), is_baseline=False) for number in range(3)]
