@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carcls.backend.framework import keras
 from carcls.config import TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
-from carcls.frames import Fit, Size, frame_of, named_size, size_name
+from carcls.frames import Fit, Frame, Size, frame_of
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.input.pixels import decode, pixels_bytes, resize
@@ -30,7 +30,6 @@ _BATCH_BYTES = 64 * 2**20
 """Pixel data per batch. Batches have fewer photos if these are larger than 800 px."""
 _MAX_SIZE_PX = 8192
 """The largest image_size at the largest image_scale."""
-_SIZE_NAME = r"^[1-9]\d{0,3}x[1-9]\d{0,3}$"
 _MAX_CLASSES = 2**16
 _IMAGE = Path("image")
 """Stands for the path of a photo that was given as pixels."""
@@ -48,10 +47,9 @@ class Card(BaseModel):
         Field(min_length=1, max_length=_MAX_CLASSES),
     ]
     """In the order of the model's outputs."""
-    size_px: (
-        Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)] | Annotated[str, Field(pattern=r"^[1-9]\d{0,3}x[1-9]\d{0,3}$")]
-    )
-    """Side of the model's input, or `384x512` (height x width)."""
+    size_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)]
+    """Height of the model's input, and its width unless `width_px` says another."""
+    width_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)] | None = None
     fit: Fit = "stretch"
     """How photos fill the input."""
     tta_views: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(VIEWS))]
@@ -66,10 +64,7 @@ class Card(BaseModel):
     @property
     def size(self) -> Size:
         """Of the model's input, to which photos are decoded."""
-        size = named_size(self.size_px, self.fit)
-        if size is None:  # the pattern of the field excludes it
-            raise ValueError(f"not a size: {self.size_px!r}")
-        return size
+        return Frame(self.size_px, self.width_px or self.size_px, self.fit).size
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +164,12 @@ def export_model(
     """
     _check_suffix(path)
     check_views(tta_views)
+    frame = frame_of(size_px)
     card = Card(
         class_names=tuple(class_names),
-        size_px=size_name(size_px),
-        fit=frame_of(size_px).fit,
+        size_px=frame.height,
+        width_px=None if frame.width == frame.height else frame.width,
+        fit=frame.fit,
         tta_views=tuple(tta_views),
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),

@@ -12,6 +12,7 @@ from carcls.backend import devices
 from carcls.dataset.layouts import TEST_FOLDERS, find_test_folder
 from carcls.dataset.loading import load_unlabelled
 from carcls.dataset.table import Unlabelled
+from carcls.frames import size_name
 from carcls.inference.export import Card, load_model
 from carcls.inference.submission import write_answers, write_submission
 from carcls.inference.tta import average, predict_view
@@ -51,7 +52,8 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
         raise StudyError(_nothing_to_predict(folder, experiment, found))
     devices.configure_for_prediction()
     exported = load_model(folder.model)
-    say(f"{len(found.photos)} test photos at {exported.card.size_px} px, views {', '.join(exported.card.tta_views)}")
+    views = ", ".join(exported.card.tta_views)
+    say(f"{len(found.photos)} test photos at {size_name(exported.card.size)} px, views {views}")
     store = open_store(experiment.store)
     test_pixels = pixels(found.photos, exported.card.size, store, processes=processes)
     by_view = {

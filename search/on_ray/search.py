@@ -62,6 +62,7 @@ def search(
                 policy=policy or search_policy(experiment),
                 worker=place.worker,
                 listeners=(watch,),
+                roster=place.roster,
             )
             place.executor.run(dispatcher)
             if dispatcher.finished:

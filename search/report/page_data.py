@@ -36,6 +36,7 @@ from search.report.split_batches import PartsRow, parts_rows
 from search.report.stage_table import StageRow, stage_rows
 from search.report.trade_offs import CostPoint, cost_points
 from search.study.expected import WinnerExpectation
+from search.study.node_notes import NodeNote
 
 NO_TIMES: Mapping[int, Mapping[int, float]] = {}
 """Without event files there is no timeline."""
@@ -141,6 +142,8 @@ class ReportData:
     agreements: tuple[Agreement, ...]
     spans: tuple[Span, ...]
     progress: tuple[Progress, ...]
+    nodes: tuple[NodeNote, ...] = ()
+    """Nodes of the cluster; empty for searches on one machine."""
 
 
 def report_data(
@@ -165,6 +168,7 @@ def report_data(
     epoch_times: Mapping[int, Mapping[int, float]] = NO_TIMES,
     ended: str = "",
     commands: Sequence[Command] = (),
+    nodes: tuple[NodeNote, ...] = (),
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -177,6 +181,8 @@ def report_data(
     commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
     interval.
     Raises KeyError if `retrain` lacks a score.
+    `search.study.expected`. nodes: of a cluster. Without `validation_photos` or `holdout_photos` their scores have no
+    interval. Raises KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -213,6 +219,7 @@ def report_data(
         agreements=agreements(records),
         spans=spans(records, epoch_times),
         progress=best_so_far(records, epoch_times),
+        nodes=nodes,
     )
 
 

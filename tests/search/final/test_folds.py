@@ -30,10 +30,12 @@ from tests.helpers.search.processes import (
     wait_until,
 )
 from tests.helpers.search.ran import timeless
-from tests.helpers.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, write_tiny
+from tests.helpers.search.tiny import CLASSES, FIXED, write_tiny
 
 FOLDS = 3
 LABELLED = 36
+TEST_PER_CLASS = 4
+"""Enough to tell how far the models disagree."""
 FOLDED = FIXED.replace("retrain:\n", f"retrain:\n  folds: {FOLDS}\n")
 ROOT = Path(__file__).parents[3]
 WITHOUT_FRAMEWORKS = """\
@@ -50,7 +52,7 @@ main()
 def folded(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, str]:
     """A training without interruptions, by a process that cannot import a framework, and its output."""
     cwd = tmp_path_factory.mktemp("folded")
-    write_tiny(cwd, FOLDED)
+    write_tiny(cwd, FOLDED, test_per_class=TEST_PER_CLASS)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_FRAMEWORKS, "train", "tiny.yaml"],
         cwd=cwd,

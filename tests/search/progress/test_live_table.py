@@ -10,8 +10,8 @@ from rich.console import Console
 
 from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.progress.events import event_lines
 from search.progress.live_table import LiveProgress, PlainProgress, open_progress, print_status
+from search.progress.search_events import event_lines
 from search.progress.summary import Spent, best_trial, seconds_left, store_text
 from search.terminal.formatting import duration_text, one_line, params_text, short_duration_text
 from tests.helpers.search.trial_builders import climb, epoch_report, trial

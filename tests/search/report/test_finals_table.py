@@ -14,8 +14,8 @@ from search.errors import StudyError
 from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState
-from search.progress.events import event_lines
 from search.progress.live_table import PlainProgress, print_status
+from search.progress.search_events import event_lines
 from search.progress.summary import (
     Spent,
     best_trial,

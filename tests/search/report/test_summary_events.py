@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from search.policy.records import TrialState
 from search.progress.event_files import EventLog
-from search.report.events import pictured_trials, search_points
 from search.report.page import write_study_report
+from search.report.summary_events import pictured_trials, search_points
 from tests.helpers.search.made_up_study import made_up_study
 from tests.helpers.search.trial_builders import climb, trial
 
