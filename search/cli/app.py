@@ -194,6 +194,7 @@ def record(
 @app.command()
 def status(
     study: StudyArgument,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Also list the cluster's nodes and their faults.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep showing it, as `run` does, until the search ends.")
     ] = False,
@@ -204,7 +205,7 @@ def status(
         from search.cli.watch import watch as watch_study
 
         watch_study(folder, experiment)
-    show_status(folder, experiment)
+    show_status(folder, experiment, nodes=nodes)
 
 
 @app.command()

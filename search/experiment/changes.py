@@ -16,6 +16,7 @@ RESUMABLE = (
     "search.checkpoints",
     "search.max_restarts",
     "search.deadline",
+    "search.nodes",
     "store",
 )
 """Keys that a resumed search may change: they set how much is searched and where, not what finished trials mean."""
@@ -28,6 +29,7 @@ RETRAINABLE = (
     "search.deterministic",
     "search.max_restarts",
     "search.deadline",
+    "search.nodes",
 )
 """Keys that a final training may change."""
 

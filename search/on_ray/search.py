@@ -64,6 +64,7 @@ def search(
                 policy=policy or search_policy(experiment, portfolio),
                 worker=place.worker,
                 listeners=(watch,),
+                roster=place.roster,
             )
             place.executor.run(dispatcher)
             if dispatcher.finished:
