@@ -68,7 +68,7 @@ def recipes(experiment: Experiment) -> tuple[Recipe, ...]:
 
 
 def _of_file(experiment: Experiment, file: Path) -> Recipe:
-    own = load(experiment.path.parent / file if not file.is_absolute() else file)
+    own = load(file)  # from the current folder, as all paths
     if not own.is_fixed:
         problem = f"{file}: has domains to search; expected a recipe, such as a study's retrain/recipe.yaml"
         raise ExperimentError((Problem(str(experiment.path), "search.portfolio", problem),))

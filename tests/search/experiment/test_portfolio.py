@@ -78,7 +78,8 @@ def test_own_files_are_recipes_in_order(tmp_path, monkeypatch):
     assert recipes(load(written(tmp_path, EXPERIMENT))) == ()
 
 
-def test_a_file_with_domains_or_none_at_all_is_refused(tmp_path):
+def test_a_file_with_domains_or_none_at_all_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     written(tmp_path, EXPERIMENT, "space.yaml")
     experiment = load(written(tmp_path, with_portfolio("[space.yaml]")))
     with pytest.raises(ExperimentError, match=r"space\.yaml: has domains to search"):
