@@ -63,6 +63,7 @@ def data_check(
     extension: Annotated[
         str | None, typer.Option(help="File extension, such as .jpg, of photos that the CSV file names without it.")
     ] = None,
+    exclude: Annotated[Path | None, typer.Option(help="CSV file of paths to leave out.")] = None,
     nested: Annotated[bool, typer.Option("--nested", help="Class folders are nested: Audi/A4/1.jpg.")] = False,
 ) -> None:
     """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 if `run` would refuse them.
@@ -83,6 +84,7 @@ def data_check(
         test=test,
         sample=sample,
         extension=extension and f".{extension.removeprefix('.')}",
+        exclude=exclude,
         nested=nested,
     )
     folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")
@@ -144,6 +146,27 @@ def _check(
         say(f"report: {folder / 'report.html'}")
     say(f"lists and contact sheet: {folder}")
     return f"{root}: nothing can be trained: {found.trouble}" if found.trouble else found.sample_problem
+
+
+@data_app.command("audit")
+def data_audit(
+    study: Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for audit.csv and audit.html; default: the study's folder.")
+    ] = None,
+) -> None:
+    """List photos that look mislabelled, by a study's predictions of photos that its models did not train on.
+
+    `data.exclude: audit.csv` leaves the listed photos out of a new study.
+    """
+    from search.cli.actions import open_study
+    from search.report.audit import write_audit
+
+    folder, experiment = open_study(study)
+    target = folder.root if output is None else output
+    count, said = write_audit(folder, experiment, target)
+    say(f"{count:,} of {len(said.paths):,} photos look mislabelled, by {said.of}")
+    say(f"list and photos: {target / 'audit.csv'}, {target / 'audit.html'}")
 
 
 @data_app.command("unpack")
