@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +16,7 @@ from search.on_ray.auth import new_token, restrict_default_file, using_token
 from search.on_ray.nodes import Node, alive_nodes
 from search.on_ray.private_folder import private_folder
 from search.on_ray.ray_private import InstalledCodeJob, clear_auth_cache, loopback_only, temp_folder
+from search.on_ray.usage import turn_off
 from search.worker.fork_server import SOCKET_FOLDER_ENV
 
 _DRIVER_ENV = {
@@ -45,6 +47,7 @@ def connected(address: str | None) -> Iterator[list[Node]]:
     cluster denies access.
     """
     os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
+    turn_off(os.environ, Path.home())
     with _started_here() if address is None else _joined(address):
         yield alive_nodes(ray.nodes())
 

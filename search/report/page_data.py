@@ -179,10 +179,7 @@ def report_data(
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
     `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
     commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
-    interval.
-    Raises KeyError if `retrain` lacks a score.
-    `search.study.expected`. nodes: of a cluster. Without `validation_photos` or `holdout_photos` their scores have no
-    interval. Raises KeyError if `retrain` lacks a score.
+    interval. nodes: of a cluster. Raises KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)

@@ -6,7 +6,7 @@ from search.policy.records import TrialState
 from tests.cluster.place import Place
 from tests.helpers.search.processes import kill
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.release]
 
 
 def test_a_node_with_its_own_results_is_left_out_by_name_and_the_others_search(place: Place) -> None:
