@@ -27,6 +27,7 @@ TITLES = {
     "full_size": "the contest's 15,561 photos",
     "data_check": "the contest's full layout checked",
     "scale": "studies of 100, 1,000 and 10,000 trials",
+    "inspect": "a search of 1,000 trials in report and TensorBoard",
     "members": "averaged models against one of their members",
     "policy": "the search policy against Ray's and Optuna's own objects, simulated",
     "real_search": "whole searches in the flesh, equally long",

@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from benchmarks import policy_runs  # noqa: E402 - after `quiet`
 from benchmarks.policy_candidates import CANDIDATES  # noqa: E402 - after `quiet`
 from benchmarks.policy_cells import ALLOWED, Cell, Curves, cells, peers, shown_not_worse, worse  # noqa: E402 - after `quiet`
 from benchmarks.policy_runs import ARENAS, HALVES, RECORDED, ArenaKey, Method, Task, arena, play_all  # noqa: E402 - after `quiet`
+from carcls.config import RankBy  # noqa: E402 - after `quiet`
 
 TARGET_SPEEDUP = 2.0
 """The stock stack's cost over ours."""
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def _play_arena(name: str, arguments: argparse.Namespace) -> Curves:
-    key = ArenaKey(name, arguments.half, arguments.curves, arguments.experiment)
+    key = ArenaKey(name, arguments.half, arguments.curves, arguments.experiment, arguments.rank_by)
     at = arena(key)
     methods: list[Method] = list(arguments.policy)
     if not arguments.no_peers:
@@ -174,6 +176,12 @@ def _parse() -> argparse.Namespace:
         help=f"ours, the first is judged: {names} (%(default)s)",
     )
     parser.add_argument("--half", choices=HALVES, default="held_out", help="of the recorded rows (%(default)s)")
+    parser.add_argument(
+        "--rank-by",
+        choices=get_args(RankBy),
+        default="accuracy",
+        help="what ranks recorded trainings (%(default)s)",
+    )
     parser.add_argument("--arenas", nargs="+", choices=ARENAS, default=ARENAS, help="where (all)")
     parser.add_argument("--workers", nargs="+", type=int, default=WORKERS, help="(1 4 16)")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="in full trainings (8 16 32)")

@@ -16,6 +16,7 @@ from benchmarks.formulas import FORMULAS
 from benchmarks.peers.stock_policy import StockSettings, simulate_stock
 from benchmarks.policy_candidates import CANDIDATES
 from benchmarks.policy_statistics import Floats
+from carcls.config import RankBy
 from search.experiment.experiment import load
 from search.policy.policy import Proposal
 from search.simulator.blackboxes import Blackbox, RecordedCurves
@@ -54,6 +55,8 @@ class ArenaKey:
     curves: Path
     experiment: Path
     """Whose space the curves were recorded over."""
+    rank_by: RankBy = "accuracy"
+    """What ranks recorded trainings; `Curve.ranked_by` says how, in tables without probabilities."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Task:
 def arena(key: ArenaKey) -> Arena:
     """Raises CurvesError for curves that cannot be read, KeyError for an unknown name."""
     if key.name == RECORDED:
-        curves = half_of(read_curves(key.curves), key.half)
+        curves = [curve.ranked_by(key.rank_by) for curve in half_of(read_curves(key.curves), key.half)]
         return arena_of(key.name, RecordedCurves(load(key.experiment).space, curves), curves)
     blackbox = FORMULAS[key.name]
     rng = np.random.default_rng(_SPLIT_SEED)

@@ -29,7 +29,7 @@ from carcls.config import TrainConfig  # noqa: E402
 from search.cli.app import app  # noqa: E402
 from search.experiment.changes import RESUMABLE, RETRAINABLE  # noqa: E402
 from search.experiment.settings import ExperimentSections  # noqa: E402
-from search.progress.events import Event  # noqa: E402
+from search.progress.search_events import Event  # noqa: E402
 
 GENERATED = "<!-- Written by docs/reference.py: change the code, then run `python docs/reference.py`. -->\n\n"
 

@@ -46,6 +46,8 @@ class Layout:
     """Column whose equal values name photos that stay together, such as those of one car; None for no groups."""
     split_column: str | None = None
     """Column of the user's own split, or None to draw one."""
+    exclude: Path | None = None
+    """CSV file with a column `path` of photos to leave out, or None."""
     nested: bool = False
     """Whether every folder of photos at any depth is a class, named after its path, such as `Audi/A4`."""
 

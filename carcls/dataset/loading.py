@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from carcls.dataset.candidates import Candidates
 from carcls.dataset.csv_rows import Refused, Row
+from carcls.dataset.excluded import without_excluded
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
 from carcls.dataset.names import class_order, path_key
@@ -33,6 +35,8 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     found = find_layout(root, layout)
     sample, sample_problem = try_load_sample(root, layout)
     labelled, unlabelled = labelled_candidates(found), unlabelled_candidates(root, layout, sample)
+    kept, excluded = without_excluded(labelled.rows, layout.exclude)
+    labelled = replace(labelled, rows=kept, refused=(*labelled.refused, *excluded))
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
     refused = _in_order((*labelled.refused, *broken))

@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carcls.backend.framework import keras
 from carcls.config import TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
-from carcls.frames import Fit, Size, frame_of, named_size, size_name
+from carcls.frames import Fit, Frame, Size, frame_of
 from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.input.pixels import decode, pixels_bytes, resize
 from carcls.models.classifier import Classifier
+from carcls.scoring.ensembles import rescaled
 from carcls.system.atomic import published
 
 BATCH_SIZE = 32
@@ -30,7 +31,6 @@ _BATCH_BYTES = 64 * 2**20
 """Pixel data per batch. Batches have fewer photos if these are larger than 800 px."""
 _MAX_SIZE_PX = 8192
 """The largest image_size at the largest image_scale."""
-_SIZE_NAME = r"^[1-9]\d{0,3}x[1-9]\d{0,3}$"
 _MAX_CLASSES = 2**16
 _IMAGE = Path("image")
 """Stands for the path of a photo that was given as pixels."""
@@ -48,10 +48,9 @@ class Card(BaseModel):
         Field(min_length=1, max_length=_MAX_CLASSES),
     ]
     """In the order of the model's outputs."""
-    size_px: (
-        Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)] | Annotated[str, Field(pattern=r"^[1-9]\d{0,3}x[1-9]\d{0,3}$")]
-    )
-    """Side of the model's input, or `384x512` (height x width)."""
+    size_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)]
+    """Height of the model's input, and its width unless `width_px` says another."""
+    width_px: Annotated[int, Field(ge=1, le=_MAX_SIZE_PX)] | None = None
     fit: Fit = "stretch"
     """How photos fill the input."""
     tta_views: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(VIEWS))]
@@ -60,16 +59,16 @@ class Card(BaseModel):
     scores: dict[str, float]
     members: Annotated[int, Field(ge=1)] = 1
     """Number of trainings whose probabilities the model averages."""
+    sharpness: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """Multiplies the log-probabilities of the views' average, fitted to validation photos; 1 leaves them. The most
+    probable class stays the same."""
     carsearch: str
     """Version that wrote the file."""
 
     @property
     def size(self) -> Size:
         """Of the model's input, to which photos are decoded."""
-        size = named_size(self.size_px, self.fit)
-        if size is None:  # the pattern of the field excludes it
-            raise ValueError(f"not a size: {self.size_px!r}")
-        return size
+        return Frame(self.size_px, self.width_px or self.size_px, self.fit).size
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class ExportedModel:
             return [Prediction(path, None, None, errors[row]) for row, path in enumerate(paths)]
         views = self.card.tta_views
         by_view = {view: predict_view(self.model, photos, view, batch_size=batch_size) for view in views}
-        averaged = average(by_view, views)
+        averaged = rescaled(average(by_view, views), self.card.sharpness)
         return [self._prediction(path, averaged[row], errors.get(row)) for row, path in enumerate(paths)]
 
     def _prediction(self, path: Path, probabilities: NDArray[np.float32], error: str | None) -> Prediction:
@@ -160,23 +159,27 @@ def export_model(
     tta_views: Sequence[str],
     scores: Mapping[str, float] | None = None,
     members: int = 1,
+    sharpness: float = 1.0,
 ) -> None:
     """Writes model and card to `path` (*.keras) atomically.
 
     members: number of trainings that the model averages, see `ensemble.averaged`; `config` is then what they have in
-    common. A compiled model is saved with its optimizer, at three times the size. Raises CheckpointError for a wrong
-    suffix or if model and card do not match, ConfigError for an unknown view, and OSError.
+    common. sharpness: see `Card`. A compiled model is saved with its optimizer, at three times the size. Raises
+    CheckpointError for a wrong suffix or if model and card do not match, ConfigError for an unknown view, and OSError.
     """
     _check_suffix(path)
     check_views(tta_views)
+    frame = frame_of(size_px)
     card = Card(
         class_names=tuple(class_names),
-        size_px=size_name(size_px),
-        fit=frame_of(size_px).fit,
+        size_px=frame.height,
+        width_px=None if frame.width == frame.height else frame.width,
+        fit=frame.fit,
         tta_views=tuple(tta_views),
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),
         members=members,
+        sharpness=sharpness,
         carsearch=_version(),
     )
     model = classifier.model if isinstance(classifier, Classifier) else classifier
@@ -185,7 +188,7 @@ def export_model(
         keras.saving.save_model(model, temporary)
         # Keras ignores members that it does not know.
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(CARD, card.model_dump_json(indent=2))
+            archive.writestr(CARD, card.model_dump_json(indent=2, exclude={"sharpness"} if sharpness == 1.0 else None))
 
 
 def load_model(path: Path) -> ExportedModel:

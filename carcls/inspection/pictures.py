@@ -22,7 +22,7 @@ from carcls.scoring.diagnosis import Reliability
 
 _DPI = 100
 _COLUMNS = 6
-_PHOTO_PX, _GAP_PX, _TITLE_PX, _GREY = 128, 6, 18, 230
+_PHOTO_PX, _GAP_PX, _TITLE_PX, _GREY = 96, 6, 18, 230
 _NAMED_CLASSES = 30
 """Beyond it, the names on the confusion matrix's axes would not be readable."""
 
@@ -103,7 +103,7 @@ def _cells(cells: Sequence[tuple[NDArray[np.uint8] | None, str]], *, columns: in
         top, left = (at // columns) * height + _TITLE_PX, (at % columns) * width + _GAP_PX
         sheet[top : top + _PHOTO_PX, left : left + _PHOTO_PX] = _GREY if photo is None else photo
         x, y = left / sheet.shape[1], 1 - (top - 4) / sheet.shape[0]
-        figure.text(x, y, _short(title, 26), fontsize=6.5, verticalalignment="bottom", parse_math=False)
+        figure.text(x, y, _short(title, 22), fontsize=6, verticalalignment="bottom", parse_math=False)
     figure.figimage(sheet)
     return _png(figure)
 

@@ -4,7 +4,7 @@ experiments.py  experiments from files, dictionaries or photos
 domains.py      what may stand in place of a value
 steps.py        the steps of a study: search, final training
 study.py        Study: run, look at, retrain, submit
-frames.py       trials and curves as pandas frames
+data_frames.py  trials and curves as pandas frames
 figures.py      plots as matplotlib figures
 notebook.py     a study as HTML for notebooks
 prediction.py   probabilities for files and arrays

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.api import figures, frames
+from search.api import data_frames, figures
 from search.api.notebook import study_html
 from search.api.steps import retrain_study, search_study
 from search.driver.callbacks import spent
@@ -17,9 +17,9 @@ from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord
-from search.progress.events import Event
 from search.progress.json_lines import EventProgress
 from search.progress.live_table import PlainProgress
+from search.progress.search_events import Event
 from search.progress.summary import leading_trial, summary_lines, winner
 from search.study.folder import StudyFolder
 from search.study.frozen import changes_asked, keep_changes, open_experiment
@@ -63,12 +63,12 @@ class Study:
     @property
     def trials(self) -> "pd.DataFrame":
         """A row for each trial: state, epochs, accuracy, log_loss, seconds, cause, and a column for each parameter."""
-        return frames.trials_frame(self._records())
+        return data_frames.trials_frame(self._records())
 
     @property
     def curves(self) -> "pd.DataFrame":
         """A row for each epoch of each trial."""
-        return frames.curves_frame(self._records())
+        return data_frames.curves_frame(self._records())
 
     @property
     def best(self) -> Best | None:

@@ -44,6 +44,7 @@ def data_sample(
 @data_app.command("report")
 @data_app.command("check")
 def data_check(
+    context: typer.Context,
     root: Annotated[Path, typer.Argument(help="The data folder.", show_default=False)],
     *,
     output: Annotated[
@@ -62,9 +63,13 @@ def data_check(
     extension: Annotated[
         str | None, typer.Option(help="File extension, such as .jpg, of photos that the CSV file names without it.")
     ] = None,
+    exclude: Annotated[Path | None, typer.Option(help="CSV file of paths to leave out.")] = None,
     nested: Annotated[bool, typer.Option("--nested", help="Class folders are nested: Audi/A4/1.jpg.")] = False,
 ) -> None:
     """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 if `run` would refuse them.
+
+    `data report` also writes report.html: photos of each class, copies side by side, blurred and dark photos, sizes,
+    and the views of each augmentation policy.
 
     Options have the same meaning as the keys of `data` in an experiment file.
     """
@@ -79,16 +84,34 @@ def data_check(
         test=test,
         sample=sample,
         extension=extension and f".{extension.removeprefix('.')}",
+        exclude=exclude,
         nested=nested,
     )
     folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")
-    trouble = _check(root, layout, folder, image_size=image_size, fraction=fraction, seed=seed)
+    trouble = _check(
+        root,
+        layout,
+        folder,
+        image_size=image_size,
+        fraction=fraction,
+        seed=seed,
+        with_page=context.info_name == "report",
+    )
     if trouble:
         warn(f"carsearch: {trouble}")
         raise typer.Exit(ERROR)
 
 
-def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fraction: float | None, seed: int) -> str:
+def _check(
+    root: Path,
+    layout: "Layout",
+    folder: Path,
+    *,
+    image_size: int,
+    fraction: float | None,
+    seed: int,
+    with_page: bool,
+) -> str:
     """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
     from carcls.dataset.loading import load_dataset
     from carcls.errors import DataError
@@ -116,8 +139,34 @@ def _check(root: Path, layout: "Layout", folder: Path, *, image_size: int, fract
 
     write_lists(found, folder)
     write_contact_sheet(sheet_rows(dataset, found, seed=seed), root, folder / "contact_sheet.png")
+    if with_page:
+        from search.report.data_page import write_data_page
+
+        write_data_page(folder / "report.html", dataset, found, seed=seed, threads=len(os.sched_getaffinity(0)))
+        say(f"report: {folder / 'report.html'}")
     say(f"lists and contact sheet: {folder}")
     return f"{root}: nothing can be trained: {found.trouble}" if found.trouble else found.sample_problem
+
+
+@data_app.command("audit")
+def data_audit(
+    study: Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for audit.csv and audit.html; default: the study's folder.")
+    ] = None,
+) -> None:
+    """List photos that look mislabelled, by a study's predictions of photos that its models did not train on.
+
+    `data.exclude: audit.csv` leaves the listed photos out of a new study.
+    """
+    from search.cli.actions import open_study
+    from search.report.audit import write_audit
+
+    folder, experiment = open_study(study)
+    target = folder.root if output is None else output
+    count, said = write_audit(folder, experiment, target)
+    say(f"{count:,} of {len(said.paths):,} photos look mislabelled, by {said.of}")
+    say(f"list and photos: {target / 'audit.csv'}, {target / 'audit.html'}")
 
 
 @data_app.command("unpack")

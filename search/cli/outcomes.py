@@ -58,15 +58,22 @@ def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study"
     say_closing(folder, experiment)
 
 
-def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows."""
+def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool = False) -> None:
+    """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows.
+
+    nodes: also one line for each node of a cluster.
+    """
     from search.driver.callbacks import spent
+    from search.policy.time_plan import plan_lines
     from search.progress.closing_lines import expectations
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
     from search.study.journal import is_held
+    from search.study.node_notes import node_lines, node_notes
     from search.study.study import Study
+    from search.study.whole_run import WholeRun
+    from search.terminal.formatting import one_line
 
     study = Study.open(folder.root, read_only=True)
     for problem in problems(study, folder):
@@ -77,7 +84,12 @@ def show_status(folder: "StudyFolder", experiment: "Experiment") -> None:
     print_status(console(), folder.name, records, used)
     for line in expectations(folder, experiment, study):
         say(line)
+    for line in node_lines(node_notes(study)) or ("no nodes: this study has never used a cluster",) if nodes else ():
+        say(one_line(line))
     for change in study.changes:
         say(f"changed {change.time}: {change}")
+    whole = WholeRun.of(study)
+    for line in plan_lines(whole.plan(records, searched_s=study.elapsed_s)) if whole else ():
+        say(line)
     if not alive and not study.is_finished:
         say(f"no driver is running: resume with 'carsearch resume {folder.root}'")

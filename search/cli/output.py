@@ -61,7 +61,7 @@ def utc_now() -> str:
 
 
 def _message(line: str) -> None:
-    from search.progress.events import Event
     from search.progress.json_lines import json_text
+    from search.progress.search_events import Event
 
     write_line(json_text(Event("message", "", utc_now(), text=line)))

@@ -96,6 +96,9 @@ class Dispatcher(ABC, Generic[SegmentT]):
         for listener in self._listeners:
             listener.reported(number, report)
 
+    def placed(self, number: int, node_id: str, name: str) -> None:
+        """Record the node of a cluster that a segment runs on."""
+
     def fell_back(self, number: int, epoch: int) -> None:
         """Record that a worker lost checkpoints and continues after an earlier epoch; 0 if it starts again."""
         lost = self._trials.record(number).reports[epoch:]
@@ -147,6 +150,8 @@ class Dispatcher(ABC, Generic[SegmentT]):
                 self._trials.reach_stage(number)
             case "killed" if may_restart(record, self._max_restarts):
                 self._trials.interrupt(number, cause)
+            case "preempted":
+                self._trials.interrupt(number, cause, died=False)
             case "out_of_time":
                 self._trials.interrupt(number, OUT_OF_TIME, died=False)
             case _:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from search.driver.executor import Executor
 from search.driver.interrupts import Interrupts
+from search.driver.node_roster import NodeRoster
 from search.driver.study_dispatch import WorkerSettings
 
 
@@ -15,6 +16,8 @@ class Place:
 
     executor: Executor
     worker: WorkerSettings
+    roster: NodeRoster = field(default_factory=NodeRoster)
+    """The nodes, if it is a cluster; empty for this machine."""
 
 
 OpenPlace = Callable[[Interrupts], AbstractContextManager[Place]]

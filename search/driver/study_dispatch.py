@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
+from search.driver.node_book import NodeBook
+from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
 from search.experiment.experiment import Experiment
@@ -48,6 +50,8 @@ class WorkerSettings:
     store: dict[str, Any]
     """The experiment's store settings, as JSON."""
     deterministic: bool
+    requires: dict[str, str] = field(default_factory=dict)
+    """What a cluster's node must have, see `search.worker.node_check`; empty on a single machine."""
     needs_best: bool = False
     """Whether a trial continues from a checkpoint only if the best weights that it names are intact too."""
 
@@ -72,8 +76,10 @@ class StudyDispatcher(Dispatcher[Segment]):
         room: DiskRoom | None = None,
         failures: Failures | None = None,
         outage: Outage | None = None,
+        roster: NodeRoster | None = None,
     ) -> None:
-        """failures: defaults to `FailureStreak`, as in a search."""
+        """failures: defaults to `FailureStreak`, as in a search. roster: the cluster's nodes, or None for one
+        machine."""
         super().__init__(study, policy=policy, max_restarts=experiment.search.max_restarts, listeners=listeners)
         self._experiment = experiment
         self._study = study
@@ -91,10 +97,15 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
+        self._nodes = NodeBook(study, roster or NodeRoster())
 
     def is_out_of_time(self, number: int) -> bool:
         """See `BudgetUse.is_out_of_time`."""
         return self._budget_use.is_out_of_time(number)
+
+    def placed(self, number: int, node_id: str, name: str) -> None:
+        """Record the node that a segment runs on."""
+        self._nodes.placed(number, node_id, name)
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -116,6 +127,7 @@ class StudyDispatcher(Dispatcher[Segment]):
     def _before_report(self, number: int, report: EpochReport) -> EpochReport:
         self._room.wrote(number, report)
         self._outage.segment_progressed(number)
+        self._nodes.progressed(number)
         if report.evidence is None or report.epoch <= self._study.record(number).fidelity:
             return report
         # Written before the record, so that every recorded epoch has its evidence. A kill in between is harmless: the
@@ -141,6 +153,9 @@ class StudyDispatcher(Dispatcher[Segment]):
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
         number, cause = record.number, outcome.cause
+        if self._nodes.takes_blame(record, outcome):  # another node may train it
+            self._study.interrupt(number, f"{record.node or 'its node'}: {cause or outcome.kind}", died=False)
+            return
         match outcome.kind:
             case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
@@ -150,7 +165,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "disk_full":
                 self._study.interrupt(number, cause or "no room left on a disk", died=False)
                 self._room.refused(number, cause)
-            case "unavailable":
+            case "unavailable" | "unfit":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
             case "doubtful":
@@ -176,22 +191,24 @@ class StudyDispatcher(Dispatcher[Segment]):
         return name if (self._folder.root / name).is_file() else None
 
     def _add(self, new: Proposal) -> int:
-        config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
-        return self._study.add_trial(
-            new.params, config, space=self._experiment.space, is_baseline=new.is_baseline, fold=new.fold
-        )
+        own = self._experiment.bind(new.params) if new.config is None else new.config
+        space = self._experiment.space if new.config is None else None
+        config = _with_other_seed(own, new.repetition)
+        return self._study.add_trial(new.params, config, space=space, is_baseline=new.is_baseline, fold=new.fold)
 
     def _add_repeat(self, job: Repeat) -> int:
         """Uses the finalist's own configuration, even if the experiment has changed since, with the repetition's
         seed."""
         config = _with_other_seed(self._study.config(job.number), job.repetition)
-        params = self._study.record(job.number).params
-        return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
+        record = self._study.record(job.number)
+        space = None if record.is_of_portfolio else self._experiment.space
+        return self._study.add_trial(record.params, config, space=space, repeats=job.number)
 
     def _before_segment(self, number: int) -> None:
         with self._outage.caught():  # files not deleted now are deleted after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._outage.segment_started(number)
+        self._nodes.handed_out(number)
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
@@ -215,6 +232,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             fold=record.fold,
             needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,
+            requires=self._worker.requires,
             averages=self._study.is_recording and self._experiment.record.averages,
         )
 

@@ -44,6 +44,11 @@ class ResourceSettings(Section):
     cpus_per_trial: Annotated[int, Field(ge=1)] | None = None
     """TensorFlow's threads; null: the GPU's share of its node's cores, or up to 4 without a GPU."""
 
+    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """Type of GPU that each trial needs, as Ray names it, such as A100 or H100; null: any."""
+    wait_minutes: Annotated[float, Field(ge=0.0)] = 15.0
+    """How long a search on a cluster waits for the first node with room for a trial."""
+
     @field_validator("gpus_per_trial")
     @classmethod
     def _share_or_whole_gpus(cls, gpus: float | None) -> float | None:
@@ -51,6 +56,17 @@ class ResourceSettings(Section):
         if gpus is not None and not is_share and (gpus < 0 or gpus != int(gpus)):
             raise ValueError(f"expected 0, a share from 0.25 to 1, or a whole number of GPUs, found {gpus:g}")
         return gpus
+
+
+class NodeSettings(Section):
+    """The nodes of a Ray cluster, which may join, leave or be broken."""
+
+    exclude_after: Annotated[int, Field(ge=1)] = 2
+    """A node gets no more trials in this run after so many faults of its own (photos missing, weights unreadable, GPU
+    unusable, disk full) without an epoch between them, as long as another node works."""
+    lost_after_seconds: Annotated[float, Field(ge=5.0)] = 20.0
+    """How long the cluster's control store (GCS) may be silent before the search ends, to be resumed. Raise it if the
+    store restarts by itself (Redis fault tolerance)."""
 
 
 class DeadlineSettings(Section):
@@ -103,14 +119,19 @@ class SearchSettings(Section):
     resources: ResourceSettings = ResourceSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials that run at once; null: as many as fit."""
+    """Trials that run at once; null: as many as fit. On a cluster, so many are asked for even if there is no room yet,
+    and an autoscaler then starts nodes."""
     max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
     """How many times a trial's process or node may die without a new epoch in between before the trial fails. A Python
     error fails at once."""
     deadline: DeadlineSettings = DeadlineSettings()
+    nodes: NodeSettings = NodeSettings()
     deterministic: bool = False
     """True: deterministic kernels, so that a search with one trial at a time is reproducible. Slower; on GPUs
     TensorFlow lacks some deterministic kernels (gradient of depthwise convolution) and then raises an error."""
+    portfolio: Literal["builtin"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """Recipes to try first, after the baseline: `builtin`, or a list of experiment files without domains, in order.
+    Those that do not fit the photos, the GPU, the weights at hand or half of `trials` are left out. null: none."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, as a tree like `train` with stages by name. Other domains use their
     default."""

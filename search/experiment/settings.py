@@ -52,6 +52,9 @@ class DataSettings(Section):
     """Sample submission; null: `sample-submission.csv` in `root`, in any spelling, if there is one and no `test`."""
     extension: str | None = None
     """File extension, such as .jpg, of photos that CSV files name without it; null: the one that matches."""
+    exclude: Path | None = None
+    """CSV file with a column `path`, such as the one that `carsearch data audit` writes: labelled photos to leave out,
+    relative to `root`. null: none."""
     nested: bool = False
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
     validation: ValidationSettings = ValidationSettings()
@@ -93,6 +96,7 @@ class DataSettings(Section):
             test=self.test,
             sample=self.sample,
             extension=self.extension,
+            exclude=self.exclude,
             nested=self.nested,
         )
 

@@ -13,7 +13,10 @@ from carcls.inference.ensemble import Member
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
 from carcls.input.training_data import TrainingData
-from carcls.scoring.expectation import Expectation, of_average, wilson
+from carcls.scoring import metrics
+from carcls.scoring.averages import of_average
+from carcls.scoring.expectation import Expectation, wilson
+from carcls.scoring.gains import FEWEST_UNITS
 from search.experiment.experiment import Experiment
 from search.study.expected import expected_winner
 from search.study.final_scores import Expected
@@ -40,25 +43,26 @@ def of_one(accuracy: float, photos: int, *, luck: float) -> Expected:
 
 
 def of_folds(
-    hits: NDArray[np.bool_],
+    said: NDArray[np.float32],
+    labels: NDArray[np.int64],
     unseen: NDArray[np.float32] | None,
     *,
     accuracy: float,
     luck: float,
     search_share: float,
-    seed: int,
 ) -> Expected:
     """The expectation of the average of K trainings.
 
-    hits: (n,), whether the one model that had not seen a photo was right, by the views in use. unseen: (K, m, classes)
-    probabilities of photos that no model has seen, or None. accuracy: of the hits, with the views cross-fitted. luck:
-    see `luck_of_choice`. search_share: the share of the photos that the search validated on.
+    said: (n, classes) probabilities by the views in use, of each photo by the one model that had not seen it. labels:
+    (n,). unseen: (K, m, classes) probabilities of photos that no model has seen, or None. accuracy: of what is said,
+    with the views cross-fitted. luck: see `luck_of_choice`. search_share: the share of the photos that the search
+    validated on.
     """
-    correction = accuracy - float(hits.mean()) - search_share * luck
-    if unseen is None:
+    if unseen is None or unseen.shape[1] < FEWEST_UNITS:
         single = min(1.0, max(0.0, accuracy - search_share * luck))
-        return Expected(single, *wilson(single, len(hits)), of="one of its models")
-    found: Expectation = of_average(hits, unseen, seed=seed, correction=correction)
+        return Expected(single, *wilson(single, len(labels)), of="one of its models")
+    correction = accuracy - metrics.accuracy(said, labels) - search_share * luck
+    found: Expectation = of_average(said, labels, unseen, correction=correction)
     return Expected(found.accuracy, found.low, found.high, of="the model")
 
 

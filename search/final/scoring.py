@@ -194,12 +194,12 @@ def _expected(
     if not is_refitted:
         unseen = unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size)
     found = of_folds(
-        average(by_view, choice.views).argmax(axis=1) == labels,
+        average(by_view, choice.views),
+        labels,
         unseen,
         accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),
-        seed=experiment.search.seed,
     )
     return replace(found, of="the folds' models, each trained on fewer photos") if is_refitted else found
 

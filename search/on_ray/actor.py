@@ -9,12 +9,15 @@ A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor
 """
 
 import contextlib
+import platform
 from typing import Any
 
+import ray
 from ray import tune
 
 from search.worker.entry import child_main
-from search.worker.segment import Segment, to_wire
+from search.worker.node_check import node_fault
+from search.worker.segment import Placed, Segment, to_wire
 from search.worker.supervisor import worker_messages
 
 
@@ -23,6 +26,12 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    with contextlib.closing(worker_messages(Segment(**config["segment"]), child_main)) as messages:
+    segment = Segment(**config["segment"])
+    if segment.requires:
+        tune.report(to_wire(Placed(ray.get_runtime_context().get_node_id(), platform.node())))
+        if fault := node_fault(segment):
+            tune.report(to_wire(fault))
+            return
+    with contextlib.closing(worker_messages(segment, child_main)) as messages:
         for message in messages:
             tune.report(to_wire(message))

@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,9 +13,10 @@ from carcls.system.home import home_folder
 from carcls.system.module_path import without_current_folder
 from search.errors import ClusterError
 from search.on_ray.auth import new_token, restrict_default_file, using_token
-from search.on_ray.nodes import Node
+from search.on_ray.nodes import Node, alive_nodes
 from search.on_ray.private_folder import private_folder
 from search.on_ray.ray_private import InstalledCodeJob, clear_auth_cache, loopback_only, temp_folder
+from search.on_ray.usage import turn_off
 from search.worker.fork_server import SOCKET_FOLDER_ENV
 
 _DRIVER_ENV = {
@@ -45,8 +47,9 @@ def connected(address: str | None) -> Iterator[list[Node]]:
     cluster denies access.
     """
     os.environ.update({key: value for key, value in _DRIVER_ENV.items() if key not in os.environ})
+    turn_off(os.environ, Path.home())
     with _started_here() if address is None else _joined(address):
-        yield _alive_nodes(ray.nodes())
+        yield alive_nodes(ray.nodes())
 
 
 @contextlib.contextmanager
@@ -107,16 +110,3 @@ def _init(
     except Exception as error:  # Ray raises many types here, even plain Exception
         _leave()
         raise ClusterError(f"{what} failed: {error}") from error
-
-
-def _alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
-    return [
-        Node(
-            node_id=row["NodeID"],
-            name=row.get("NodeManagerHostname") or row["NodeID"][:8],
-            cpus=row["Resources"].get("CPU", 0.0),
-            gpus=row["Resources"].get("GPU", 0.0),
-        )
-        for row in rows
-        if row["Alive"]
-    ]

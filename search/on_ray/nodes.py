@@ -1,11 +1,10 @@
 """Shares the nodes' resources among trials, and checks that every node can run the search."""
 
 import contextlib
-import csv
-import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.errors import ClusterError
 from search.terminal.logs import get_logger
+from search.worker.node_check import PHOTOS, VERSION, data_fingerprint
 
 _log = get_logger(__name__)
 
@@ -22,6 +22,7 @@ _CPU_TRIAL_MAX_CPUS = 4
 """Without GPUs, more threads than this speed up small-batch training little; two trials at once do better."""
 
 _PROBE_TIMEOUT_S = 300
+_ACCELERATOR = "accelerator_type:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Node:
     name: str
     cpus: float
     gpus: float
+    accelerators: tuple[str, ...] = ()
+    """Types of its GPUs, as Ray names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +44,70 @@ class ResourcePlan:
     cpus: int
     gpus: float
     concurrent: int
+    accelerator: str | None = None
+    """Type of GPU that each trial needs, as Ray names it, or None for any."""
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What Ray is asked for."""
+        wanted = {"CPU": float(self.cpus), "GPU": self.gpus}
+        return wanted if self.accelerator is None else wanted | {accelerator_resource(self.accelerator): 0.001}
+
+
+def accelerator_resource(name: str) -> str:
+    """Ray's resource of the nodes that have this type of GPU; a trial asks for a thousandth of it."""
+    return f"{_ACCELERATOR}{name}"
+
+
+def alive_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
+    """The alive nodes among Ray's rows. Nodes with the same host name are named by their address too."""
+    alive = [row for row in rows if row["Alive"]]
+    hosts = Counter(row.get("NodeManagerHostname") for row in alive)
+    return [
+        Node(
+            node_id=row["NodeID"],
+            name=_name(row, is_unique=hosts[row.get("NodeManagerHostname")] == 1),
+            cpus=row["Resources"].get("CPU", 0.0),
+            gpus=row["Resources"].get("GPU", 0.0),
+            accelerators=tuple(
+                key.removeprefix(_ACCELERATOR) for key in row["Resources"] if key.startswith(_ACCELERATOR)
+            ),
+        )
+        for row in alive
+    ]
+
+
+def _name(row: Mapping[str, Any], *, is_unique: bool) -> str:
+    host = row.get("NodeManagerHostname") or row["NodeID"][:8]
+    return host if is_unique else f"{host} ({row.get('NodeManagerAddress') or row['NodeID'][:8]})"
 
 
 def plan_resources(
-    nodes: Sequence[Node], *, gpus_per_trial: float | None, cpus_per_trial: int | None, max_concurrent: int | None
+    nodes: Sequence[Node],
+    *,
+    gpus_per_trial: float | None,
+    cpus_per_trial: int | None,
+    max_concurrent: int | None,
+    accelerator: str | None = None,
 ) -> ResourcePlan:
     """Divides the nodes among trials.
 
     By default a trial gets one GPU, if there is any, and its share of the node's cores; without GPUs, up to four cores.
     Raises ClusterError if no node has room for one trial.
     """
-    has_gpus = any(node.gpus >= 1 for node in nodes)
+    has_gpus = accelerator is not None or any(node.gpus >= 1 for node in nodes)
     gpus = float(has_gpus) if gpus_per_trial is None else gpus_per_trial
     cpus = cpus_per_trial or _default_cpus(nodes, gpus)
-    slots = sum(_slots(node, cpus, gpus) for node in nodes)
-    if slots == 0:
+    plan = ResourcePlan(cpus=cpus, gpus=gpus, concurrent=1, accelerator=accelerator)
+    room = sum(slots(node, plan) for node in nodes)
+    if room == 0:
         found = "; ".join(f"{node.name}: {node.cpus:g} CPUs, {node.gpus:g} GPUs" for node in nodes) or "no node"
+        kind = f" of type {accelerator}" if accelerator else ""
         raise ClusterError(
-            f"no node has room for one trial of {cpus} CPUs and {gpus:g} GPUs (found {found}):"
+            f"no node has room for one trial of {cpus} CPUs and {gpus:g} GPUs{kind} (found {found}):"
             " lower search.resources.cpus_per_trial or gpus_per_trial"
         )
-    return ResourcePlan(cpus=cpus, gpus=gpus, concurrent=min(slots, max_concurrent or slots))
+    return replace(plan, concurrent=min(room, max_concurrent or room))
 
 
 def _default_cpus(nodes: Sequence[Node], gpus: float) -> int:
@@ -71,8 +117,11 @@ def _default_cpus(nodes: Sequence[Node], gpus: float) -> int:
     return max(1, min(_CPU_TRIAL_MAX_CPUS, *(int(node.cpus) for node in nodes)) if nodes else 1)
 
 
-def _slots(node: Node, cpus: int, gpus: float) -> int:
-    by_cpu = int(node.cpus // cpus)
+def slots(node: Node, plan: ResourcePlan) -> int:
+    """How many trials a node has room for. Pure."""
+    if plan.accelerator is not None and plan.accelerator not in node.accelerators:
+        return 0
+    by_cpu, gpus = int(node.cpus // plan.cpus), plan.gpus
     if gpus == 0:
         return by_cpu
     if gpus > 1:
@@ -81,11 +130,13 @@ def _slots(node: Node, cpus: int, gpus: float) -> int:
     return min(by_cpu, int(node.gpus) * per_gpu)
 
 
-def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fingerprint: str) -> list[Node]:
+def probe_nodes(
+    nodes: Sequence[Node], *, study: Path, data_root: Path, requires: Mapping[str, str]
+) -> tuple[list[Node], dict[Node, list[str]]]:
     """Checks each node of a cluster before the first trial: same version, same photos, shared results folder.
 
-    Returns the nodes that can run the search, leaving out those lost meanwhile, which a cluster notices late. Raises
-    ClusterError naming every unsuitable node.
+    Returns the nodes that can run the search, and the problems of those that cannot. Leaves out nodes lost meanwhile,
+    which a cluster notices late.
     """
     remote = ray.remote(num_cpus=0)(_probe)
     pending = []
@@ -93,24 +144,31 @@ def probe_nodes(nodes: Sequence[Node], *, study: Path, data_root: Path, data_fin
         marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
         answer = pinned_to(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
         pending.append((node, marker, nonce, answer))
-    problems, able = [], []
+    able: list[Node] = []
+    unfit: dict[Node, list[str]] = {}
     for node, marker, nonce, answer in pending:
         found, problem = task_result(node, answer, timeout_s=_PROBE_TIMEOUT_S)
         if found is None and _is_lost(node):
             _log.warning("%s was lost before the first trial: left out", node.name)
             continue
         if found is None:
-            problems.append(problem)
+            unfit[node] = [problem.removeprefix(f"{node.name}: ")]
             continue
-        able.append(node)
-        problems += [f"{node.name}: {wrong}" for wrong in node_problems(found, data_fingerprint=data_fingerprint)]
+        problems = node_problems(found, requires)
         if not _reads_back(marker, nonce):
-            problems.append(f"{node.name}: its files in {study} do not appear here: results must be shared storage")
+            problems.append(f"its files in {study} do not appear here: results must be shared storage")
+        if problems:
+            unfit[node] = problems
+        else:
+            able.append(node)
     for _, marker, _, _ in pending:
         marker.unlink(missing_ok=True)
-    if problems:
-        raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problems))
-    return able
+    return able, unfit
+
+
+def problem_lines(unfit: Mapping[Node, Sequence[str]]) -> list[str]:
+    """One line for each problem, with its node's name."""
+    return [f"{node.name}: {problem}" for node, problems in unfit.items() for problem in problems]
 
 
 def _is_lost(node: Node) -> bool:
@@ -136,15 +194,14 @@ def _reads_back(marker: Path, nonce: str) -> bool:
     return False
 
 
-def node_problems(found: Mapping[str, str | None], *, data_fingerprint: str) -> list[str]:
+def node_problems(found: Mapping[str, str | None], requires: Mapping[str, str]) -> list[str]:
     """Why a node with these probe results cannot run the search; empty if it can. Pure."""
     problems = []
-    ours = version("carsearch")
-    if found["version"] != ours:
-        problems.append(f"has carsearch {found['version']}, the driver {ours}: install the same version")
+    if found["version"] != requires[VERSION]:
+        problems.append(f"has carsearch {found['version']}, the driver {requires[VERSION]}: install the same version")
     if found["error"]:
         problems.append(found["error"])
-    elif found["fingerprint"] != data_fingerprint:
+    elif found["fingerprint"] != requires[PHOTOS]:
         problems.append("its photos differ from the driver's (sizes or names): data.root must hold the same files")
     return problems
 
@@ -158,13 +215,3 @@ def _probe(split: str, data_root: str, marker: str, nonce: str) -> dict[str, str
     except OSError as error:
         found["error"] = f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
     return found
-
-
-def data_fingerprint(split: Path, data_root: Path) -> str:
-    """Hash of the names and sizes of all photos of the split: cheap, and different if a node has other files."""
-    digest = hashlib.blake2b(digest_size=16)
-    with split.open(newline="", encoding="utf-8") as rows:
-        for row in csv.DictReader(rows):
-            size = (data_root / row["path"]).stat().st_size
-            digest.update(f"{row['path']}\0{size}\n".encode())
-    return digest.hexdigest()

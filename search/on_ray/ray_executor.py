@@ -5,7 +5,8 @@ See `search.driver.executor` for the contract.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -19,6 +20,7 @@ from search.errors import ClusterError, StudyError
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.actor import run_segment
 from search.on_ray.nodes import ResourcePlan
+from search.on_ray.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
@@ -35,9 +37,14 @@ class RayExecutor:
         deadline: DeadlineSettings,
         interrupts: Interrupts,
         how: str,
+        concurrent: Callable[[], int] | None = None,
+        places: Places = ANY_PLACE,
         trainable: Callable[[dict[str, Any]], None] = run_segment,
     ) -> None:
-        """how: how the user continues after an error, for messages. trainable: same signature as `run_segment`."""
+        """how: how the user continues after an error, for messages. concurrent: how many segments may run now, or None
+        for the plan's number. places: the cluster's nodes. trainable: same signature as `run_segment`."""
+        self._concurrent = concurrent or (lambda: resources.concurrent)
+        self._places = places
         self._folder = folder
         self._resources = resources
         self._deadline = deadline
@@ -69,15 +76,20 @@ class RayExecutor:
         finally:
             shutil.rmtree(self._folder.root / ".ray", ignore_errors=True)
 
+    def _between_steps(self) -> None:
+        self._interrupts.raise_if_due()
+        self._places.take_over()
+
     def _tuner(self, dispatcher: Dispatcher[Segment]) -> tune.Tuner:
         searcher, scheduler = tune_adapters(
             dispatcher,
-            concurrent=self._resources.concurrent,
+            concurrent=self._concurrent,
             deadline=self._deadline,
-            raise_if_due=self._interrupts.raise_if_due,
+            raise_if_due=self._between_steps,
+            places=self._places,
         )
         return tune.Tuner(
-            tune.with_resources(self._trainable, {"cpu": self._resources.cpus, "gpu": self._resources.gpus}),
+            tune.with_resources(self._trainable, partial(_requested, self._resources.bundle)),
             tune_config=tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=".ray",
@@ -86,3 +98,13 @@ class RayExecutor:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
+
+
+def _requested(bundle: dict[str, float], config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What Ray must find for one segment. Tune pickles this.
+
+    Tune reuses an actor only for an equal request, hence none on a node that is avoided now.
+    """
+    avoided = config.get(AVOID) or []
+    labels = {"bundle_label_selector": [{NODE_ID_LABEL: f"!in({','.join(avoided)})"}]} if avoided else {}
+    return tune.PlacementGroupFactory([bundle], **labels)

@@ -3,21 +3,27 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from carcls.config import TrainConfig
 from search.driver.guard import Guard, guarded
 from search.driver.interrupts import Interrupts
+from search.driver.node_roster import NodeRoster
 from search.driver.place import Place
 from search.driver.study_dispatch import WorkerSettings
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
-from search.on_ray.nodes import Node, ResourcePlan, data_fingerprint, plan_resources, probe_nodes
+from search.on_ray.live_cluster import LiveCluster
+from search.on_ray.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
+from search.on_ray.places import ClusterPlaces
 from search.on_ray.ray_executor import RayExecutor
-from search.on_ray.warmup import distinct_weights, start_check
-from search.on_ray.watchdog import ClusterWatch, set_health_checks
+from search.on_ray.room import await_room
+from search.on_ray.warmup import Check, distinct_weights, start_check
+from search.on_ray.watchdog import ClusterWatch, keep_trying, set_health_checks
 from search.study.folder import StudyFolder
 from search.terminal.console import print_emergency
+from search.worker.node_check import requirements
 
 _EXIT_CODE_LOST = 2
 """The same as for any error reported in one line."""
@@ -40,22 +46,70 @@ def ray_place(
     ends the run through `interrupts`, or this process if that does not help.
     """
     killed = f"carsearch: the run was killed, or lost its Ray: {how}"
+    settings = experiment.search.nodes
     set_health_checks(os.environ)
+    keep_trying(os.environ, settings.lost_after_seconds)
+    roster = NodeRoster(settings.exclude_after)
+    cluster = LiveCluster(roster)
     with (
         guarded(killed) as guard,
-        _watch(guard, interrupts, how) as cluster,
+        _watch(guard, interrupts, how, cluster, settings.lost_after_seconds) as watch,
         start_check(distinct_weights(configs), here=address is None) as check_start,
         connected(address) as joined,
-        cluster.watching(f"the Ray cluster at {address or 'this machine'}"),
+        watch.watching(f"the Ray cluster at {address or 'this machine'}"),
     ):
-        nodes = joined if address is None else _probe(folder, experiment, joined)
-        resources = plan(experiment, nodes)
-        check_start(nodes)
-        deadline = experiment.search.deadline
-        executor = RayExecutor(folder, resources, deadline=deadline, interrupts=interrupts, how=how)
-        yield Place(executor, worker_settings(experiment, resources))
+        if address is None:
+            check_start(joined)
+            yield _this_machine(folder, experiment, joined, interrupts=interrupts, how=how)
+        else:
+            yield _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
         if interrupts.now:
             guard.kill_on_close()
+
+
+def _this_machine(
+    folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node], *, interrupts: Interrupts, how: str
+) -> Place:
+    resources = plan(experiment, nodes)
+    deadline = experiment.search.deadline
+    executor = RayExecutor(folder, resources, deadline=deadline, interrupts=interrupts, how=how)
+    return Place(executor, worker_settings(experiment, resources))
+
+
+def _on_cluster(
+    folder: StudyFolder,
+    experiment: Experiment,
+    check_start: Check,
+    cluster: LiveCluster,
+    roster: NodeRoster,
+    *,
+    interrupts: Interrupts,
+    how: str,
+) -> Place:
+    """Waits for room and leaves out nodes that cannot run the search. Raises ClusterError if none can."""
+    await_room(cluster, experiment.search, raise_if_due=interrupts.raise_if_due)
+    cluster.take_over()
+    requires = requirements(folder.split, experiment.data.root)
+    able, unfit = probe_nodes(cluster.nodes, study=folder.root, data_root=experiment.data.root, requires=requires)
+    if not able:
+        raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problem_lines(unfit)))
+    for node, problems in (unfit | check_start(able)).items():
+        roster.condemn(node.node_id, node.name, "; ".join(problems))
+    excluded = roster.excluded_ids()
+    resources = plan(experiment, [node for node in able if node.node_id not in excluded])
+    max_concurrent = experiment.search.max_concurrent
+    if max_concurrent is not None:
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max_concurrent)  # else Tune asks for one node at a time
+    executor = RayExecutor(
+        folder,
+        resources,
+        deadline=experiment.search.deadline,
+        interrupts=interrupts,
+        how=how,
+        concurrent=lambda: cluster.concurrent(resources, max_concurrent),
+        places=ClusterPlaces(cluster, roster),
+    )
+    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster)
 
 
 def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
@@ -66,6 +120,7 @@ def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:
         gpus_per_trial=wishes.gpus_per_trial,
         cpus_per_trial=wishes.cpus_per_trial,
         max_concurrent=experiment.search.max_concurrent,
+        accelerator=wishes.accelerator,
     )
 
 
@@ -79,7 +134,7 @@ def worker_settings(experiment: Experiment, resources: ResourcePlan) -> WorkerSe
     )
 
 
-def _watch(guard: Guard, interrupts: Interrupts, how: str) -> ClusterWatch:
+def _watch(guard: Guard, interrupts: Interrupts, how: str, cluster: LiveCluster, lost_after_s: float) -> ClusterWatch:
     """A watch that interrupts the driver if the cluster is lost, or ends the process if that does not help."""
 
     def lost(why: str) -> str:
@@ -93,9 +148,10 @@ def _watch(guard: Guard, interrupts: Interrupts, how: str) -> ClusterWatch:
         print_emergency(f"carsearch: {lost(why)}")
         os._exit(_EXIT_CODE_LOST)
 
-    return ClusterWatch(on_lost=on_lost, give_up=give_up, unstick=guard.end_descendants)
-
-
-def _probe(folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node]) -> list[Node]:
-    fingerprint = data_fingerprint(folder.split, experiment.data.root)
-    return probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, data_fingerprint=fingerprint)
+    return ClusterWatch(
+        on_lost=on_lost,
+        give_up=give_up,
+        unstick=guard.end_descendants,
+        on_nodes=cluster.look,
+        lost_after_s=lost_after_s,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from ray._private import ray_constants
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray._private.services import canonicalize_bootstrap_address
+from ray._private.state import state
 from ray._private.utils import get_num_cpus
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled: mypy sees no names
 from ray.job_config import JobConfig
@@ -75,6 +76,17 @@ def gcs_channel(address: str) -> Any:  # noqa: ANN401 - grpc has no types
 def actor_of(trial: Trial) -> Any:  # noqa: ANN401 - Ray's actor handles have no public type
     """The actor that runs a Tune trial, or None."""
     return trial.temporary_state.ray_actor
+
+
+def node_of(actor: Any) -> str | None:  # noqa: ANN401 - Ray's actor handles have no public type
+    """Id of the node of a started actor, also of a dead one, or None. `ray.util.state` would need the dashboard."""
+    table = state.actor_table(actor._actor_id.hex())
+    return table.get("Address", {}).get("NodeID") or None
+
+
+def leaving_nodes() -> frozenset[str]:
+    """Ids of the alive nodes that were told to drain."""
+    return frozenset(state.get_draining_nodes())
 
 
 def usable_gpus() -> int:

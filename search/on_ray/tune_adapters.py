@@ -17,6 +17,8 @@ from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.experiment.search_settings import DeadlineSettings
+from search.on_ray.places import ANY_PLACE, AVOID, Places
+from search.on_ray.ray_errors import lost_outcome
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s
 from search.worker.segment import LOST, Message, Outcome, Segment, from_wire
@@ -39,6 +41,8 @@ class RunningSegments:
     numbers: dict[str, int] = field(default_factory=dict)
     """Number of the study's trial."""
     trials: dict[str, Trial] = field(default_factory=dict)
+    actors: dict[str, Any] = field(default_factory=dict)
+    """The latest known actor of each."""
     deadlines: dict[str, Deadline] = field(default_factory=dict)
     """Of segments that have started."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -57,6 +61,7 @@ class RunningSegments:
     def remove(self, trial_id: str) -> Outcome:
         """Removes a segment that has ended, and returns the outcome to use if the worker reported none."""
         self.trials.pop(trial_id, None)
+        self.actors.pop(trial_id, None)
         self.deadlines.pop(trial_id, None)
         return self.outcomes.pop(trial_id, LOST)
 
@@ -64,15 +69,20 @@ class RunningSegments:
 def tune_adapters(
     dispatcher: Dispatcher[Segment],
     *,
-    concurrent: int,
+    concurrent: Callable[[], int],
     deadline: DeadlineSettings,
     raise_if_due: Callable[[], None] = lambda: None,
+    places: Places = ANY_PLACE,
 ) -> "tuple[SegmentSearcher, RecordingScheduler]":
-    """Searcher and scheduler for one `Tuner`. raise_if_due: called between its steps; may raise to end the run."""
+    """Searcher and scheduler for one `Tuner`.
+
+    concurrent: how many segments may be handed out now. raise_if_due: called between its steps; may raise to end the
+    run. places: what the cluster says of the segments' nodes.
+    """
     segments = RunningSegments()
     return (
-        SegmentSearcher(dispatcher, segments, concurrent, raise_if_due),
-        RecordingScheduler(dispatcher, segments, deadline, raise_if_due),
+        SegmentSearcher(dispatcher, segments, concurrent, raise_if_due, places),
+        RecordingScheduler(dispatcher, segments, deadline, raise_if_due, places),
     )
 
 
@@ -86,21 +96,23 @@ class SegmentSearcher(_NotSaved, Searcher):
         self,
         dispatcher: Dispatcher[Segment],
         segments: RunningSegments,
-        concurrent: int,
+        concurrent: Callable[[], int],
         raise_if_due: Callable[[], None],
+        places: Places,
     ) -> None:
         super().__init__()  # without a metric, which Tune would expect in every message
         self._dispatcher = dispatcher
         self._segments = segments
         self._concurrent = concurrent
         self._raise_if_due = raise_if_due
+        self._places = places
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next segment; None while it depends on running segments; FINISHED at the search's end."""
         self._raise_if_due()
         self._find_lost()
         self._segments.raise_if_failed()
-        if len(self._segments.numbers) >= self._concurrent and not self._dispatcher.stopping:
+        if len(self._segments.numbers) >= self._concurrent() and not self._dispatcher.stopping:
             return None
         job = self._dispatcher.next_segment()
         if job == "wait":
@@ -108,7 +120,7 @@ class SegmentSearcher(_NotSaved, Searcher):
         if job == "finished":
             return str(Searcher.FINISHED)
         self._segments.numbers[trial_id] = job.number
-        return {"segment": job.to_json()}
+        return {"segment": job.to_json(), AVOID: list(self._places.avoided())}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Passes the outcome to the dispatcher. Without one in the last result, the worker was lost."""
@@ -147,8 +159,10 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         segments: RunningSegments,
         deadline: DeadlineSettings,
         raise_if_due: Callable[[], None],
+        places: Places,
     ) -> None:
         super().__init__()
+        self._places = places
         self._dispatcher = dispatcher
         self._segments = segments
         self._settings = deadline
@@ -165,6 +179,7 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._segments.raise_if_failed()
         for trial_id, trial in self._segments.trials.items():
             if trial.status == Trial.RUNNING:
+                self._segments.actors[trial_id] = actor_of(trial)
                 self._kill_if_stuck(trial_id, trial)
         return super().choose_trial_to_run(tune_controller)
 
@@ -179,8 +194,10 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Keeps Ray's error for the searcher, which Tune calls next, but without the error."""
         error = trial.get_error()
-        if error is not None:
-            self._segments.outcomes.setdefault(trial.trial_id, Outcome("killed", str(error).strip().splitlines()[-1]))
+        if error is None or trial.trial_id in self._segments.outcomes:
+            return
+        number, actor = trial.config["segment"]["number"], self._segments.actors.get(trial.trial_id)
+        self._segments.outcomes[trial.trial_id] = self._places.lost(number, actor, lost_outcome(error))
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records a message. A segment ends by itself at its rung; it is stopped earlier only if the search stops or
@@ -189,11 +206,16 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._reset_deadline(trial, message)
         if message is None or isinstance(message, Outcome):
             return str(TrialScheduler.CONTINUE)
-        answer = self._inbox.take(trial.config["segment"]["number"], message)
+        number = trial.config["segment"]["number"]
+        answer = self._inbox.take(number, message)
         if answer == "stop":
             self._segments.stopped.add(trial.trial_id)
         if answer == "out of time":
             self._segments.outcomes[trial.trial_id] = Outcome("out_of_time")
+        leaves = self._places.why_leave(number) if answer == "go on" and isinstance(message, EpochReport) else None
+        if leaves:
+            self._segments.outcomes[trial.trial_id] = Outcome("preempted", leaves)
+            return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
 
     def _reset_deadline(self, trial: Trial, message: Message | None) -> None:

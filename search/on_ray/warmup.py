@@ -28,8 +28,9 @@ _WEIGHTS_SAMPLES = 256
 """These miss one of twenty equally likely backbones with a probability of 2e-6; its first trial would then check it."""
 _HIDDEN_GPUS = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "NO_ALBUMENTATIONS_UPDATE": "1"}
 
-Check = Callable[[Sequence[Node]], None]
-"""Returns once the weights are known to be usable on those nodes. Raises ClusterError with every problem, by node."""
+Check = Callable[[Sequence[Node]], dict[Node, list[str]]]
+"""Waits until the weights were tried on those nodes. Returns the problems of each node that cannot use them. Raises
+ClusterError with every problem, by node, if no node can."""
 
 
 def sample_configs(experiment: Experiment) -> Iterator[TrainConfig]:
@@ -57,13 +58,24 @@ def start_check(configs: Sequence[TrainConfig], *, here: bool) -> Iterator[Check
     """
     plain = [config.model_dump(mode="json") for config in configs]
     if not here:
-        yield lambda nodes: _raise_for(_found_on(nodes, plain))
+        yield lambda nodes: _unfit(_found_on(nodes, plain))
         return
     with _begin(plain) as process:
         try:
-            yield lambda nodes: _raise_for([_found_here(process, nodes[0])])
+            yield lambda nodes: _unfit([_found_here(process, nodes[0])])
         finally:
             process.kill()
+
+
+def _unfit(answers: Sequence[tuple[Node, StartProblems]]) -> dict[Node, list[str]]:
+    unfit = {
+        node: [found.framework] if found.framework else list(found.weights)
+        for node, found in answers
+        if found.framework or found.weights
+    }
+    if len(unfit) == len(answers):
+        _raise_for(answers)
+    return unfit
 
 
 def _raise_for(answers: Sequence[tuple[Node, StartProblems]]) -> None:

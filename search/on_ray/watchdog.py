@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import ray
 
+from search.on_ray.ray_private import leaving_nodes
+
 HEALTH_CHECKS = {
     # The control store reads these when it starts: on this machine, or where `ray start --head` ran.
     "RAY_health_check_period_ms": "3000",
@@ -23,6 +25,8 @@ HEALTH_CHECKS = {
 """A hanging node counts as lost after (3 + 10) x 3 s at most; with Ray's own threshold of 5 it would be 65 s."""
 
 LOST_AFTER_S = 20.0
+_RAYS_PATIENCE_S = 60.0
+"""How long Ray itself waits for a control store that does not answer."""
 _POLL_S = 2.0
 _SHUTDOWN_S = 30.0
 """For Ray to shut down, which takes two or three."""
@@ -36,9 +40,20 @@ def set_health_checks(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(key, value)
 
 
-def why_lost(*, reachable: bool, nodes: Sequence[Mapping[str, Any]], silent_s: float) -> str | None:
+def keep_trying(environment: MutableMapping[str, str], lost_after_s: float) -> None:
+    """Makes Ray's own patience longer than ours, except where the user has set it. Call it before Ray starts.
+
+    After a minute without the control store, Ray would end the driver's process.
+    """
+    if lost_after_s > LOST_AFTER_S:
+        environment.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(int(lost_after_s + _RAYS_PATIENCE_S)))
+
+
+def why_lost(
+    *, reachable: bool, nodes: Sequence[Mapping[str, Any]], silent_s: float, lost_after_s: float = LOST_AFTER_S
+) -> str | None:
     """Why a cluster that has not answered for `silent_s` counts as lost, or None if it does not yet. Pure."""
-    if silent_s < LOST_AFTER_S:
+    if silent_s < lost_after_s:
         return None
     if not reachable:
         return f"its control store has not answered for {silent_s:.0f} s"
@@ -54,8 +69,18 @@ class ClusterWatch:
     """
 
     def __init__(
-        self, *, on_lost: Callable[[str], None], give_up: Callable[[str], None], unstick: Callable[[], None]
+        self,
+        *,
+        on_lost: Callable[[str], None],
+        give_up: Callable[[str], None],
+        unstick: Callable[[], None],
+        on_nodes: Callable[[Sequence[Mapping[str, Any]], frozenset[str]], None] = lambda _rows, _leaving: None,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
+        """on_nodes: called on the watch's thread with Ray's rows of all nodes, and the ids of those told to drain.
+        lost_after_s: how long the control store may be silent."""
+        self._on_nodes = on_nodes
+        self._lost_after_s = lost_after_s
         self._on_lost = on_lost
         self._give_up = give_up
         self._unstick = unstick
@@ -90,7 +115,14 @@ class ClusterWatch:
             reachable = nodes is not None
             if _any_alive(nodes or []):
                 alive_at_s = time.monotonic()
-            why = why_lost(reachable=reachable, nodes=nodes or [], silent_s=time.monotonic() - alive_at_s)
+            if nodes is not None:
+                self._on_nodes(nodes, query.leaving)
+            why = why_lost(
+                reachable=reachable,
+                nodes=nodes or [],
+                silent_s=time.monotonic() - alive_at_s,
+                lost_after_s=self._lost_after_s,
+            )
             if why:
                 text = f"{place} is lost: {why}"
                 self._on_lost(text)
@@ -105,6 +137,8 @@ class _NodeQuery:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._nodes: Sequence[Mapping[str, Any]] | None = None
+        self.leaving: frozenset[str] = frozenset()
+        """Ids of nodes that were told to drain, at the latest answer."""
 
     def run(self) -> Sequence[Mapping[str, Any]] | None:
         """Ray's nodes, or None if it does not answer in time."""
@@ -118,6 +152,7 @@ class _NodeQuery:
     def _query(self) -> None:
         # Ray may raise anything while it shuts down or its store dies; each error counts as no answer.
         with contextlib.suppress(Exception):
+            self.leaving = leaving_nodes()
             self._nodes = ray.nodes()
 
 

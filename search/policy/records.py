@@ -30,6 +30,9 @@ class TrialState(StrEnum):
 OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted because of the time limit. It waits until the search gets more hours."""
 
+PORTFOLIO = "portfolio"
+"""The only parameter of a trial that repeats a recipe of the portfolio: the recipe's name."""
+
 _REPORT = "report:"
 _STATUS = {
     "state": "state",
@@ -41,6 +44,7 @@ _STATUS = {
     "deaths": "deaths",
     "traceback": "traceback",
     "fallbacks": "fallbacks",
+    "nodes": "nodes",
 }
 """Names in the study's journal, mapped to those in `TrialRecord`."""
 
@@ -82,6 +86,9 @@ class TrialRecord:
     """Number of the fold that validates, EVERY_PHOTO if every photo trains; None for the study's own split."""
     fallbacks: tuple[int, ...] = ()
     """For each loss of checkpoints, the epoch after which the trial continued; 0 if it started again."""
+    nodes: tuple[str, ...] = ()
+    """On a cluster, the name of each attempt's node, or an empty text if it got none; may end before the last
+    attempt."""
 
     @classmethod
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
@@ -104,12 +111,13 @@ class TrialRecord:
                 "state": TrialState(status["state"]),
                 "deaths": tuple(status["deaths"]),
                 "fallbacks": fallbacks,
+                "nodes": tuple(status.get("nodes", ())),
             },
         )
 
     def status(self) -> dict[str, Any]:
         """All that changes besides the reports, as JSON. It is a single attribute, so that a change is atomic."""
-        return {key: getattr(self, name) for key, name in _STATUS.items()}
+        return {key: getattr(self, name) for key, name in _STATUS.items() if key != "nodes" or self.nodes}
 
     @property
     def fidelity(self) -> int:
@@ -117,9 +125,19 @@ class TrialRecord:
         return len(self.reports)
 
     @property
+    def is_of_portfolio(self) -> bool:
+        """True for a recipe of the portfolio, whose values are not of the search space."""
+        return PORTFOLIO in self.params
+
+    @property
     def is_run_to_end(self) -> bool:
         """True once the trial was sent to its last stage as the best one left paused."""
         return self.run_to_end_at is not None
+
+    @property
+    def node(self) -> str:
+        """Name of the latest attempt's node; empty if it has none yet, or if the search runs on one machine."""
+        return self.nodes[-1] if len(self.nodes) == self.attempts and self.nodes else ""
 
     @property
     def is_cut_off(self) -> bool:

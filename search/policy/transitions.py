@@ -61,6 +61,13 @@ def started(record: TrialRecord, stop_after_stage: int, *, run_to_end_at: int | 
     )
 
 
+def placed(record: TrialRecord, node: str) -> TrialRecord:
+    """A RUNNING trial whose latest attempt runs on this node of a cluster."""
+    _expect(record, TrialState.RUNNING)
+    known = (*record.nodes, *[""] * record.attempts)[: record.attempts - 1]
+    return replace(record, nodes=(*known, node))
+
+
 def reported(record: TrialRecord, report: EpochReport) -> TrialRecord:
     """A RUNNING trial with one more epoch. If the epoch is recorded already, its first report stays, and the record is
     returned as it is.

@@ -43,6 +43,10 @@ class TrialBook:
         self._change(transitions.started(record, stop_after_stage, run_to_end_at=at))
         return record.attempts
 
+    def place(self, number: int, node: str) -> None:
+        """Record the node of a RUNNING trial's latest attempt."""
+        self._change(transitions.placed(self._to_change(number), node))
+
     def report(self, number: int, report: EpochReport) -> bool:
         """Record one epoch of a RUNNING trial. Returns False if that epoch is recorded already."""
         before = self._to_change(number)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from search.policy.records import TrialRecord
-from search.progress.events import Event, events, search_event
+from search.progress.search_events import Event, events, search_event
 from search.progress.summary import Spent
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 
 from search.policy.records import TrialRecord
-from search.progress.events import changes, event_lines
+from search.progress.search_events import changes, event_lines
 from search.progress.status_view import StatusView
 from search.progress.summary import (
     Spent,

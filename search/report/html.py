@@ -37,7 +37,7 @@ def render(data: ReportData) -> str:
     charts = page_charts(data)
     shown = charts["charts"]
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             data=data,
@@ -47,7 +47,7 @@ def render(data: ReportData) -> str:
             slices=sliced(data),
             backbones=len({point.backbone for point in data.costs}),
             matrix_most=_most_mistakes(data),
-            **_assets(charts),
+            **page_assets(charts),
         )
     )
 
@@ -59,26 +59,27 @@ def render_comparison(found: Comparison) -> str:
                for one in found.studies]  # fmt: skip
     names = dict.fromkeys(name for values in winners for name in values)
     return (
-        _environment()
+        environment()
         .get_template("comparison.html")
         .render(
             found=found,
             shown=charts["charts"],
             winners=[(name, [values.get(name) for values in winners]) for name in names],
-            **_assets(charts),
+            **page_assets(charts),
         )
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates with escaping on, and our filters."""
+    found = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "score": _score,
         "short_score": _short_score,
         "short_interval": _short_interval,
@@ -99,10 +100,10 @@ def _environment() -> Environment:
         "thousands": _thousands,
         "count": _count,
     }
-    return environment
+    return found
 
 
-def _assets(charts: Mapping[str, Any]) -> dict[str, object]:
+def page_assets(charts: Mapping[str, Any]) -> dict[str, object]:
     """What the page's frame embeds: our own files, and the charts' data as JSON that cannot end its element."""
     # S704: the texts are this package's own files, and the JSON has no character that HTML reads.
     scripts = [Script(Markup((_ASSETS / name).read_text(encoding="utf-8"))) for name in _SCRIPTS]  # noqa: S704

@@ -8,17 +8,18 @@ from search.final.final_study import final_reports
 from search.progress.event_files import epoch_times
 from search.progress.summary import as_interrupted, leading_trial
 from search.report import report_data, write_report
-from search.report.events import write_summary_events
 from search.report.leaderboard import write_leaderboard, write_mistakes
 from search.report.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
 from search.report.next_steps import commands, ended_text
 from search.report.page_data import ReportData
 from search.report.photos import photo_urls
+from search.report.summary_events import write_summary_events
 from search.study.checked_files import check_files
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.journal import is_held
+from search.study.node_notes import node_notes
 from search.study.predictions import Predictions, final_predictions, read_predictions
 from search.study.study import Study
 
@@ -66,6 +67,7 @@ def study_report_data(
         finalists=experiment.search.finalists,
         finals_exhausted=study.finals_exhausted if study else False,
         expected=_expected(folder, experiment, study) if study else None,
+        nodes=node_notes(study) if study else (),
         space=experiment.space if study else None,
         mistakes=_mistakes(said),
         epoch_times=_epoch_times(folder, study),

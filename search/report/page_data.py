@@ -36,6 +36,7 @@ from search.report.split_batches import PartsRow, parts_rows
 from search.report.stage_table import StageRow, stage_rows
 from search.report.trade_offs import CostPoint, cost_points
 from search.study.expected import WinnerExpectation
+from search.study.node_notes import NodeNote
 
 NO_TIMES: Mapping[int, Mapping[int, float]] = {}
 """Without event files there is no timeline."""
@@ -141,6 +142,8 @@ class ReportData:
     agreements: tuple[Agreement, ...]
     spans: tuple[Span, ...]
     progress: tuple[Progress, ...]
+    nodes: tuple[NodeNote, ...] = ()
+    """Nodes of the cluster; empty for searches on one machine."""
 
 
 def report_data(
@@ -165,6 +168,7 @@ def report_data(
     epoch_times: Mapping[int, Mapping[int, float]] = NO_TIMES,
     ended: str = "",
     commands: Sequence[Command] = (),
+    nodes: tuple[NodeNote, ...] = (),
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -175,8 +179,7 @@ def report_data(
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
     `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
     commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
-    interval.
-    Raises KeyError if `retrain` lacks a score.
+    interval. nodes: of a cluster. Raises KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -213,6 +216,7 @@ def report_data(
         agreements=agreements(records),
         spans=spans(records, epoch_times),
         progress=best_so_far(records, epoch_times),
+        nodes=nodes,
     )
 
 

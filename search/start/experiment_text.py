@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from search.start.findings import Findings
 from search.start.plan import Chosen, Plan
+from search.start.survey import Findings
 from search.terminal.formatting import count_text, duration_text
 
 _RULE = """\

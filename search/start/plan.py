@@ -10,7 +10,7 @@ from carcls.inspection.folder_check import suggested_fraction
 from carcls.inspection.weights_at_hand import WeightsAtHand
 from search.errors import StartError
 from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
-from search.start.findings import Findings
+from search.start.survey import Findings
 
 Preset = Literal["quick", "medium", "best"]
 Name = tuple[str, float]

@@ -9,8 +9,8 @@ from carcls.system import atomic
 from search.errors import StartError
 from search.experiment.experiment import Experiment, load
 from search.start.experiment_text import experiment_text
-from search.start.findings import Findings, look
 from search.start.plan import Plan, Preset, make_plan
+from search.start.survey import Findings, look
 from search.terminal.formatting import count_text, duration_text
 
 _SERVER = ("storage.googleapis.com", 443)

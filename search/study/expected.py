@@ -37,9 +37,9 @@ class WinnerExpectation:
 
 def expected_winner(folder: StudyFolder, study: Study, data_root: Path, *, seed: int) -> WinnerExpectation | None:
     """None before a trial has had all its stages, and where trials keep no probabilities, as in older studies, or where
-    accuracy ranked them."""
+    accuracy ranked them, or where folds validated them, as in recordings: trials then saw different photos."""
     trials = [trial for trial in searched(study.records()) if trial.state is TrialState.COMPLETE and trial.best_rank]
-    if not trials or study.rank_by != "log_loss":
+    if not trials or study.rank_by != "log_loss" or any(trial.fold is not None for trial in trials):
         return None
     best = sorted(trials, key=lambda trial: (trial.best_rank, -trial.number), reverse=True)[:_MOST_TRIALS]
     with contextlib.suppress(DataError, EvidenceError):  # a damaged file is named by the commands that need it

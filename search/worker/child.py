@@ -22,6 +22,7 @@ from carcls.errors import (
     CheckpointError,
     DamagedStoreError,
     DataError,
+    DeviceError,
     MisfitError,
     OutOfMemoryError,
     TrainingError,
@@ -60,8 +61,15 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
         lifeline,
         threads=segment.threads,
         output=study.root / study.output_name(segment.number, segment.attempt),
-        outcome_of=outcome_of,
+        outcome_of=_outcome_on_cluster if segment.requires else outcome_of,
     )
+
+
+def _outcome_on_cluster(error: Exception) -> Outcome:
+    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
+    if isinstance(error, DeviceError):
+        return Outcome("unfit", str(error).splitlines()[0], user_message=str(error))
+    return outcome_of(error)
 
 
 def run_in_child(
@@ -84,8 +92,8 @@ def run_in_child(
     gc.freeze()
     # Before anything else: to fork, this process must have one thread, and must not have run TensorFlow.
     batch_server = BatchWorkerServer.forked(serve) if threads > 1 else None
-    threading.Thread(target=_exit_with_supervisor, args=(lifeline,), daemon=True).start()
     outbox = Outbox(messages)
+    threading.Thread(target=_follow_supervisor, args=(lifeline, outbox), daemon=True).start()
     send_notices(outbox)
     try:
         _redirect_output(output)
@@ -99,10 +107,12 @@ def run_in_child(
     outbox.close()
 
 
-def _exit_with_supervisor(lifeline: Connection) -> None:
-    """Ends this process at once when the supervisor is gone. Checkpoints are atomic, so nothing is damaged."""
+def _follow_supervisor(lifeline: Connection, outbox: Outbox) -> None:
+    """Passes on acknowledgements, and ends this process at once when the supervisor is gone. Checkpoints are atomic, so
+    nothing is damaged."""
     with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
+        while lifeline.recv_bytes():
+            outbox.acknowledge()
     os._exit(1)
 
 
@@ -138,7 +148,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
             batch_server=batch_server,
             shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
         ),
-        outbox.send,
+        outbox.report,
         folder=study.trial(segment.number),
         attempt=segment.attempt,
         resume=_resumable(segment, study, outbox),

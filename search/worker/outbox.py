@@ -6,6 +6,7 @@ import threading
 from multiprocessing.connection import Connection
 
 import carcls.store
+from carcls.events import EpochReport
 from search.worker.segment import Message, Notice
 
 
@@ -15,6 +16,19 @@ class Outbox:
     def __init__(self, messages: Connection) -> None:
         self._messages = messages
         self._lock = threading.Lock()
+        self._acknowledged = threading.Semaphore(0)
+
+    def report(self, report: EpochReport) -> None:
+        """Sends an epoch and waits until the driver has recorded it: no training runs ahead of the driver.
+
+        Raises OSError if the supervisor is gone.
+        """
+        self.send(report)
+        self._acknowledged.acquire()
+
+    def acknowledge(self) -> None:
+        """The driver has recorded one epoch. Any thread."""
+        self._acknowledged.release()
 
     def send(self, message: Message) -> None:
         """Sends one message. Raises OSError if the supervisor is gone."""

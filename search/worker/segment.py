@@ -55,6 +55,8 @@ class Segment:
     rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch is also scored with averages of its stage's weights."""
+    requires: dict[str, str] = field(default_factory=dict)
+    """On a cluster, what its node must have, see `search.worker.node_check`; empty on a single machine."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -76,13 +78,16 @@ class Outcome:
         "out_of_time",
         "unable",
         "doubtful",
+        "unfit",
+        "preempted",
     ]
     """ended: it reached its rung. infeasible: the configuration cannot be trained (NaN). failed: a Python error.
     killed: the process died. disk_full: a checkpoint found no room. unavailable: a file that every trial needs (split,
     photos, weights, the study's folder) could not be read or written. out_of_memory: a batch did not fit.
     out_of_time: stopped after its epoch because the search's hours are used up. unable: the training code could not be
     imported. doubtful: a CUDA library failed, perhaps because another process held the memory for a moment, which a new
-    process shows."""
+    process shows. unfit: this node cannot run the search (another version, other photos, no usable GPU). preempted: its
+    node is leaving the cluster."""
     cause: str | None = None
     """One line for the study and the report, or None if it ended well."""
     stage: int | None = None
@@ -122,6 +127,14 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Sent first on a cluster: the node that the segment runs on."""
+
+    node_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A log line for the driver's terminal, sent while a segment runs."""
 
@@ -138,11 +151,12 @@ class Result:
     """JSON."""
 
 
-Message = EpochReport | Fallback | Notice | Result | Outcome
+Message = EpochReport | Placed | Fallback | Notice | Result | Outcome
 """A worker's message to the driver. An outcome is the last message of its segment."""
 
 _KIND, _CONTENT, _EVIDENCE = "message", "content", "evidence"
-_KINDS: dict[str, type[Fallback | Notice | Result | Outcome]] = {
+_KINDS: dict[str, type[Placed | Fallback | Notice | Result | Outcome]] = {
+    "placed": Placed,
     "fallback": Fallback,
     "notice": Notice,
     "result": Result,

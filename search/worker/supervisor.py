@@ -23,6 +23,8 @@ from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory,
 from search.worker.segment import Message, Outcome, Segment
 
 _KILL_GRACE_S = 5.0
+_RECORDED = b"."
+"""Sent to the child once the driver has recorded its epoch."""
 _POLL_S = 0.5
 """Interval at which a silent child's supervisor calls `raise_if_due`."""
 
@@ -61,6 +63,8 @@ def segment_messages(
 ) -> Generator[Message, None, None]:
     """Runs one segment in a child and yields its messages, the outcome last. Close the generator to end the child.
 
+    The child begins no further epoch before the caller asks for the message after its last one.
+
     main: the child's main function, importable by name. whose: names the child in the cause of its death.
     raise_if_due: called while the child is silent; an exception from it ends the child and propagates.
     """
@@ -78,12 +82,19 @@ def segment_messages(
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         for message in _messages(messages, child, deadline, whose=whose, raise_if_due=raise_if_due):
             yield detector.annotate(message, child.exitcode)
+            if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
+                _acknowledge(lifeline)
     finally:
         lifeline.close()
         _end(child)
         with _starting:
             if _count_children(-1) == 0:  # stopping a server waits for its children
                 stop_if_grown()
+
+
+def _acknowledge(lifeline: Connection) -> None:
+    with contextlib.suppress(OSError):  # the child is gone, which `_messages` will notice
+        lifeline.send_bytes(_RECORDED)
 
 
 def _count_children(change: int) -> int:

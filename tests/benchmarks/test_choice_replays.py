@@ -10,10 +10,14 @@ from benchmarks.choice_rules import RULES, SHIPPED, TODAY
 from benchmarks.choice_shrinkage import _predicted_without, features, shrunk
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
+from benchmarks.kept_promises import by_configuration, holdout_answers, kept_of, out_of_fold, prior_of
 from benchmarks.truth import rows
-from benchmarks.truth_replay import SEED, Told, _trained, by_cell, replay, replays
-from carcls.scoring.choices import Kept, kept_epoch
+from benchmarks.truth_replay import SEED, Told, _trained, by_cell, kept_promises, priors_without, replay, replays
+from carcls.scoring.averages import KEPT, promised
+from carcls.scoring.choices import Kept, kept_epoch, scaled
 from carcls.scoring.expectation import of_winner
+from carcls.scoring.gains import Normal
+from carcls.scoring.metrics import accuracy
 from search.simulator.curves import Curve, CurvePoint
 
 CLASSES, VALIDATION, HOLDOUT = 3, 60, 90
@@ -82,7 +86,7 @@ def test_gains_are_differences_of_cells() -> None:
     assert not found.is_clear
 
 
-def test_the_simplest_rule_within_an_error_of_the_best_is_chosen_without_the_set_left_out() -> None:
+def test_the_simplest_rule_near_the_best_is_chosen_without_the_left_out_set() -> None:
     def cells(gains: dict[str, float]):
         return {SINGLE: {(photos, str(fold)): (0.5, 1.0 - value) for photos, value in gains.items() for fold in (0, 1)}}
 
@@ -133,10 +137,10 @@ def test_parameters_become_columns() -> None:
 def test_replayed_searches_tell_of_one_model_and_of_the_average() -> None:
     cells = replays(by_cell(TRAININGS))
     told = list(replay(cells, ("a", "short", 0), 4, searches=3))
-    assert len(told) == 12
+    assert len(told) == 18
     assert {one.cell for one in told} == {("a", "short", 0)}
     ways = list(dict.fromkeys(one.way for one in told))
-    assert [way.partition(":")[0] for way in ways] == ["one model"] * 2 + ["three folds averaged"] * 2
+    assert [way.partition(":")[0] for way in ways] == ["one model"] * 2 + ["three folds averaged"] * 4
     raw = [one.expected for one in told if "raw" in one.way]
     corrected = [one.expected for one in told if one.way == "one model: expectation"]
     assert np.mean(corrected) < np.mean(raw)
@@ -152,7 +156,8 @@ def test_a_replayed_search_is_told_what_a_real_one_is() -> None:
 
 def test_bias_is_over_splits_and_coverage_over_searches() -> None:
     def one(cell: int, expected: float, low: float, high: float, *, photos: str = "a", kind: str = "short") -> Told:
-        return Told("w", (photos, kind, cell), expected, low, high, holdout=0.5, holdout_photos=10**9)
+        said = ("w", (photos, kind, cell), expected, low, high)
+        return Told(*said, holdout=0.5, holdout_variance=0.0, variance=0.03**2)
 
     some = [
         one(0, 0.6, 0.4, 0.8),
@@ -160,11 +165,42 @@ def test_bias_is_over_splits_and_coverage_over_searches() -> None:
         one(1, 0.48, 0.45, 0.55),
         one(1, 0.52, 0.51, 0.53),
     ]
-    [(way, count, bias, splits, sets, size, covered)] = rows(some)
+    [(way, count, bias, splits, sets, by_photos, size, covered)] = rows(some)
     assert (way, count, bias, size, covered) == ("w", 4, "+5.00", "6.00", "75.0")
-    assert (splits, sets) == ("5.00", "nan")
-    [(*_, splits, sets, _, _)] = rows([*some, one(0, 0.59, 0.4, 0.8, photos="b")])
-    assert (splits, sets) == ("3.18", "2.00")
+    assert (splits, sets, by_photos) == ("5.00", "nan", "3.00"), "more searches of the same photos make nothing surer"
+    [(_, _, bias, splits, sets, by_photos, _, _)] = rows([*some, one(0, 0.59, 0.4, 0.8, photos="b")])
+    assert (bias, splits, sets, by_photos) == ("+7.00", "3.18", "2.00", "2.12"), "each data set counts once"
+
+
+def test_what_is_kept_brings_the_promises_of_a_data_set_to_their_mean_gain() -> None:
+    some = [one for one in TRAININGS if one.photos == "a"]
+    found = kept_of(some)
+    told, gained = [], []
+    for members in by_configuration(some).values():
+        factor, answers = scaled(*out_of_fold(members)).factor, holdout_answers(members)
+        for folds in ([0, 1], [0, 2], [1, 2], [0, 1, 2]):
+            together = answers[folds]
+            single = float((together.argmax(axis=2) == HOLDOUT_LABELS).mean())
+            reached = accuracy(together.mean(axis=0), HOLDOUT_LABELS)
+            told.append(found.mean * promised(together, factor).mean)
+            gained.append(np.log(reached / (1 - reached)) - np.log(single / (1 - single)))
+    assert np.mean(told) == pytest.approx(np.mean(gained))
+    assert found.sd > 0
+
+
+def test_a_prior_comes_from_other_data_sets_and_is_never_surer_than_they() -> None:
+    prior = prior_of([Normal(1.2, 0.3), Normal(1.8, 0.3)])
+    assert (prior.mean, prior.sd) == (pytest.approx(1.5), pytest.approx((0.18 * 1.5) ** 0.5))
+    assert prior_of([Normal(1.5, 0.3), Normal(1.5, 0.3)]).sd == pytest.approx((0.09 * 1.5) ** 0.5)
+    measured = {"a": Normal(1.2, 0.1), "b": Normal(1.8, 0.1)}
+    assert priors_without(measured)["a"].mean == 1.8
+    assert priors_without({"a": Normal(9.0, 0.1)})["a"] == KEPT
+
+
+def test_the_shipped_prior_is_that_of_the_committed_tables() -> None:
+    measured = prior_of(list(kept_promises(load_trainings(Path(TABLES))).values()))
+    assert KEPT.mean == pytest.approx(measured.mean, abs=0.05)
+    assert KEPT.sd == pytest.approx(measured.sd, abs=0.05)
 
 
 def test_the_committed_tables_are_read() -> None:

@@ -20,7 +20,18 @@ from benchmarks.policy_cells import (
     shown_not_worse,
     worse,
 )
-from benchmarks.policy_runs import EXPERIMENT, RECORDED, STEP, arena_of, costs, half_of, holdout_accuracies
+from benchmarks.policy_runs import (
+    CURVES,
+    EXPERIMENT,
+    RECORDED,
+    STEP,
+    ArenaKey,
+    arena,
+    arena_of,
+    costs,
+    half_of,
+    holdout_accuracies,
+)
 from search.experiment.experiment import load
 from search.policy.policy import Proposal, search_policy
 from search.policy.sampler import sobol_point
@@ -218,3 +229,12 @@ def test_methods_are_plain_values():
     """They cross to other processes, and name what was played."""
     assert StockSettings() == StockSettings(sampler="tpe", stopping=True, grace_epochs=1, reduction_factor=4.0)
     assert len({*peers(11)}) == 13
+
+
+def test_an_arena_ranks_recorded_trainings_as_asked():
+    by_accuracy = arena(ArenaKey(RECORDED, "held_out", CURVES, EXPERIMENT))
+    by_log_loss = arena(ArenaKey(RECORDED, "held_out", CURVES, EXPERIMENT, "log_loss"))
+    points = [[point for curve in one.blackbox.curves for point in curve.points] for one in (by_accuracy, by_log_loss)]
+    assert {point.val_scaled_log_loss for point in points[0]} == {None}
+    assert [point.val_scaled_log_loss for point in points[1]] == [point.val_log_loss for point in points[0]]
+    assert by_log_loss.full_training_s == by_accuracy.full_training_s

@@ -53,7 +53,7 @@ KILLED = [
 ]
 
 
-def test_an_epoch_counts_as_repeated_once_the_driver_had_been_told_of_it():
+def test_an_epoch_counts_as_repeated_once_the_driver_had_recorded_it():
     assert heard_and_trained_again(KILLED) == 2, "epoch 3 of b, epoch 1 of a; nobody was told of epoch 4"
     assert trained_again(KILLED) == 3
     assert ended_and_begun_again(KILLED) == 1
@@ -104,7 +104,7 @@ def test_what_is_known_is_compared_across_each_death():
     assert knowledge_lost(notes[:2], "in_rungs") == []
 
 
-def test_notes_are_read_as_they_were_written_and_a_line_under_way_is_left_out(tmp_path):
+def test_notes_round_trip_without_an_unfinished_line(tmp_path):
     file = tmp_path / "notes"
     assert read_notes(file) == []
     keys = [key_of({"x": 1.5, "b": 2}), key_of({"b": 3, "x": 1.5})]

@@ -2,7 +2,12 @@
 
 import pytest
 
+from carcls.dataset.loading import load_dataset
+from carcls.inspection.folder_check import examine
+from search.report.comparison_page import write_comparison
+from search.report.data_page import write_data_page
 from search.report.page import write_study_report
+from search.study.frozen import open_experiment
 from tests.helpers.browser import SCHEMES, WIDTHS_PX, Visit, chromium
 from tests.helpers.search.made_up_study import made_up_study
 
@@ -111,3 +116,27 @@ def test_it_prints(browser, folder, tmp_path):
     content = page.pdf(path=tmp_path / "report.pdf", format="A4", print_background=True)
     assert content.startswith(b"%PDF")
     assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") >= 5 or len(content) > 100_000
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width_px", WIDTHS_PX)
+def test_the_report_of_photos_is_whole_quiet_and_fits(browser, folder, tmp_path, width_px, scheme):
+    dataset = load_dataset(folder.root.parents[1] / "data", processes=1)
+    write_data_page(tmp_path / "report.html", dataset, examine(dataset, seed=0), seed=0, threads=1)
+    visit = Visit(browser, (tmp_path / "report.html").as_uri(), width_px=width_px, scheme=scheme)
+    assert visit.blank_canvases() == []
+    assert visit.page.locator("img").count() >= 5 * 12 + 4
+    assert [url for url in visit.requests if not url.startswith(("file:", "data:"))] == []
+    assert (visit.overflow_px(), visit.faults(), visit.messages) == (0, [], [])
+    visit.keep(f"data-report-{width_px}-{scheme}")
+
+
+def test_a_comparison_of_studies_is_whole_quiet_and_fits(browser, folder, tmp_path):
+    other, experiment = made_up_study(tmp_path, trials=5, per_class=8)
+    page = tmp_path / "comparison.html"
+    write_comparison([(folder, open_experiment(folder)), (other, experiment)], page)
+    for width_px in WIDTHS_PX:
+        visit = Visit(browser, page.as_uri(), width_px=width_px, scheme="dark")
+        assert visit.blank_canvases() == []
+        assert (visit.overflow_px(), visit.faults(), visit.messages) == (0, [], [])
+        visit.keep(f"comparison-{width_px}-dark")

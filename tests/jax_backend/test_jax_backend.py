@@ -284,7 +284,7 @@ def test_prediction_tta_export_and_submission(trained, data, tmp_path):
     assert len((tmp_path / "submission.csv").read_text().splitlines()) == len(table) + 1
 
 
-def test_an_averaged_model_is_the_mean_of_members_of_two_sizes_before_and_after_export(trained, data, tmp_path):
+def test_an_average_of_two_sizes_is_the_members_mean_also_when_exported(trained, data, tmp_path):
     folder, reports = trained
     large, size_px = load_best(CONFIG, folder, reports[-1], class_count=len(KINDS))
     small = build_classifier(CONFIG, size_px=SIZE, class_count=len(KINDS), weights=None)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from search.driver.node_roster import NodeRoster
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy
@@ -41,7 +42,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = StudyFolder(tmp_path / "study")
     opened: list[Study] = []
 
-    def desk(*overrides: str, worker: WorkerSettings = CPU) -> Desk:
+    def desk(*overrides: str, worker: WorkerSettings = CPU, roster: NodeRoster | None = None) -> Desk:
         experiment = load(Path("tiny.yaml"), overrides)
         for study in opened:
             study.close()
@@ -59,6 +60,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             worker=worker,
             listeners=(listening,),
             clock_s=clock,
+            roster=roster,
         )
         return Desk(experiment, study, folder, listening, clock, dispatcher)
 

@@ -302,7 +302,7 @@ def test_every_transform_of_albumentations_is_accepted_or_refused_for_a_reason(t
 
 
 @pytest.mark.parametrize("name", ["RGBShift", "MedianBlur", "RandomRotate90", "HorizontalFlip", "ToSepia"])
-def test_arguments_that_a_transform_does_not_know_are_refused_with_or_without_its_own_constructor(tmp_path, name):
+def test_unknown_arguments_of_a_transform_are_rejected(tmp_path, name):
     with pytest.raises(ConfigError, match=rf"\({name}\): .*nonsense"):
         load_policy(written(tmp_path / "mine.yaml", {name: {"p": 0.5, "nonsense": 1}}))
 
@@ -315,7 +315,7 @@ def test_a_saved_transform_keeps_its_arguments(tmp_path):
     assert (out[..., 1] == 100).all()
 
 
-def test_a_view_of_another_size_is_refused_even_where_noise_did_not_show_it(tmp_path):
+def test_a_view_of_another_size_is_rejected_even_if_noise_did_not_show_it(tmp_path):
     """A scale so close to 1 that a small photo keeps its size."""
     policy = written(tmp_path / "mine.yaml", {"RandomScale": {"p": 1.0, "scale_limit": [0.002, 0.003]}})
     assert view(policy, photo(32), seed=0, view=0, index=0).shape == (32, 32, 3)

@@ -96,7 +96,7 @@ AMBIGUOUS = [
 
 @pytest.mark.parametrize("error", AMBIGUOUS, ids=lambda error: str(error)[:30])
 @pytest.mark.parametrize(("free", "expected"), [("100 MiB", True), ("9000 MiB", False), ("[N/A]", False)])
-def test_a_failed_cuda_library_means_too_little_memory_only_if_hardly_any_is_free(monkeypatch, error, free, expected):
+def test_a_failed_cuda_library_is_out_of_memory_only_with_little_free(monkeypatch, error, free, expected):
     monkeypatch.setattr(memory_errors, "gpu_rows", lambda fields, gpu=None: [free])
     assert is_ambiguous(error)
     assert is_out_of_memory(error) is expected

@@ -138,7 +138,7 @@ def test_train_may_be_a_link_to_anywhere_but_a_class_in_it_may_not(tmp_path, wri
     ]
 
 
-def test_names_that_are_no_text_are_used_for_photos_and_refused_for_classes(tmp_path, write_photo):
+def test_names_that_are_not_text_work_for_photos_but_not_for_classes(tmp_path, write_photo):
     write_photo(tmp_path / "photo.jpg", 0)
     for place in (b"a/\xff.jpg", b"b/1.jpg", b"\xfe/1.jpg"):
         path = Path(os.fsdecode(os.fsencode(tmp_path / "root") + b"/" + place))

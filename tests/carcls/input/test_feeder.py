@@ -137,7 +137,7 @@ def test_processes_make_the_same_bytes_as_threads(feeder, tmp_path, changed):
     assert_equal_batches(fed(feeder, wanted), by_hand(wanted))
 
 
-def test_plans_may_change_from_epoch_to_epoch_and_batches_be_asked_for_in_any_order(feeder, tmp_path):
+def test_plans_may_change_and_batches_may_come_in_any_order(feeder, tmp_path):
     plans = [plan(tmp_path, policy=policy, views=np.full(41, view)) for policy, view in (("light", 0), ("medium", 1))]
     asked = [(0, 3), (1, 3), (0, 10), (0, 0), (1, 0), (1, 9), (0, 3)]
     found = [feeder.plan(plans[which]).batch(number) for which, number in asked]

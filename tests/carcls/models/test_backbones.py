@@ -50,7 +50,7 @@ def test_pixels_match_the_familys_own_preprocess_input(name):
     "name",
     ["MobileNetV3Small", "ConvNeXtTiny", "EfficientNetV2B0", pytest.param("EfficientNetV2S", marks=pytest.mark.slow)],
 )
-def test_backbones_that_want_raw_pixels_rescale_them_inside_whatever_they_are_called(name):
+def test_backbones_for_raw_pixels_rescale_inside_under_any_name(name):
     """Their preprocess_input does nothing, and EfficientNetV2 selects its rescaling by the model's name."""
     backbone = build_backbone(name, 1.0, 32)
     assert backbone.name == "backbone"

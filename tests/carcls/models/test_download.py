@@ -204,7 +204,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_a_line_for_each_quarter_in_a_log_and_one_changing_line_in_a_terminal():
+def test_progress_is_four_lines_in_a_log_and_one_in_a_terminal():
     log, terminal = io.StringIO(), _Terminal()
     for stream in (log, terminal):
         with Progress("w.h5", 8_000_000, stream) as progress:

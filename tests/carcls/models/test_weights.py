@@ -74,7 +74,7 @@ def small_ones() -> dict[tuple[str, float], keras.Model]:
 
 
 @pytest.mark.parametrize("file", ["w.npz", "w.weights.h5", "w.h5"])
-def test_every_pair_is_refused_and_told_by_the_files_own_backbone(tmp_path, file, small_ones):
+def test_every_pair_is_rejected_and_named_by_the_files_backbone(tmp_path, file, small_ones):
     for (name, alpha), source in small_ones.items():
         write(tmp_path / file, source)
         for key, target in small_ones.items():

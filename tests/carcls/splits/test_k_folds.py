@@ -83,7 +83,7 @@ def test_classes_are_distributed_evenly():
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_class_with_fewer_photos_than_folds_is_missing_in_some_of_them_only_in_validation():
+def test_a_class_with_fewer_photos_than_folds_is_missing_only_in_validation():
     folds = make_folds(split_of([0] * 8, [1, 1]), count=4, seed=0)
     validating = [set(folds.split(number).validation.labels.tolist()) for number in range(4)]
     assert sum(1 in labels for labels in validating) == 2
@@ -130,7 +130,7 @@ def numbers_by_path(folds: Folds) -> dict[str, int]:
     return dict(zip(folds.photos.paths, folds.numbers.tolist(), strict=True))
 
 
-def test_exact_copies_stay_together_in_splits_from_before_groups_were_written():
+def test_exact_copies_stay_together_in_splits_without_stored_groups():
     split = split_of([0] * 6, [0] * 2)
     same = split.train.digests[0]
     copies = ImageTable(

@@ -58,7 +58,7 @@ def test_groups_and_copies_are_on_one_side_and_no_class_leaves_training(data, fr
 
 @given(grouped(), st.integers(2, 4), st.integers(0, 3))
 @settings(max_examples=80, deadline=None)
-def test_no_photo_of_a_folds_validation_nor_its_group_nor_a_copy_is_in_its_training(data, count, seed):
+def test_a_folds_training_has_no_photo_group_or_copy_of_its_validation(data, count, seed):
     try:
         folds = make_folds(make_split(data, fraction=0.3, seed=seed), count=count, seed=seed)
     except DataError:

@@ -77,7 +77,7 @@ def test_the_store_changes_no_number_in_any_stage(weights, fresh, tmp_path, chan
     assert not (tmp_path / "unused").exists()
 
 
-def test_a_backbone_sees_each_view_once_whatever_the_number_of_epochs_and_trials(weights, fresh, tmp_path):
+def test_a_backbone_sees_each_view_once_over_all_epochs_and_trials(weights, fresh, tmp_path):
     train(config(weights, HEAD), fresh, tmp_path / "first")
     assert kinds(fresh.store) == {"pixels": 2, "features": 3}, "two views and the plain validation photos"
     train(config(weights, HEAD, batch_size=6, seed=3), fresh, tmp_path / "second")
@@ -145,7 +145,7 @@ def test_a_fold_trains_to_the_same_numbers_on_shared_photos(weights, fresh, tmp_
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": {"policy": "light", "views": 2, "cache_views": True}}])
-def test_each_long_build_tells_that_it_goes_on_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
+def test_each_long_build_reports_progress_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
     """A training that is silent for ten times its epochs counts as stuck, so a build must log progress."""
     monkeypatch.setattr("carcls.store.build_progress._EVERY_S", 0.0)
     monkeypatch.setattr("carcls.training.features._PIXELS_AT_ONCE", 8 * 32 * 32)

@@ -24,7 +24,7 @@ def config(**changes) -> TrainConfig:
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=12).filter(any))
-def test_all_classes_with_photos_weigh_alike_in_sum_and_photos_weigh_one_on_average(counts):
+def test_classes_weigh_the_same_and_photos_one_on_average(counts):
     counts = np.array(counts)
     weights = class_weights(counts)
     assert weights.dtype == np.float32

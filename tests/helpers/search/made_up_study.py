@@ -67,11 +67,13 @@ class Clock:
 
 
 class MadeUpSearch:
-    """Adds trials to a study: every third one runs all stages, trial 4 fails, the others are paused."""
+    """Adds trials to a study: some run all stages, trial 4 fails, the others are paused."""
 
-    def __init__(self, study: Study, folder: StudyFolder, experiment: Experiment, *, seed: int = 0) -> None:
+    def __init__(self, study: Study, folder: StudyFolder, experiment: Experiment, *, every: int = 3) -> None:
+        """every: each so-many-th trial runs all stages."""
+        self._every = every
         self._study, self._folder, self._experiment = study, folder, experiment
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(0)
         split = read_study_split(folder, experiment.data.root, split_digest(study))
         self._labels, self._classes = split.validation.labels, len(split.class_names)
 
@@ -81,7 +83,7 @@ class MadeUpSearch:
         params = dict(self._experiment.baseline) if number == 0 else space.sample(self._rng)
         self._study.add_trial(params, self._experiment.bind(params), space=space, is_baseline=number == 0)
         skill = 1.2 + 2.0 * self._rng.random() + 0.4 * np.log10(params["train.stages.head.learning_rate"])
-        last = 2 if number % 3 == 0 else int(self._rng.integers(2))
+        last = 2 if number % self._every == 0 else int(self._rng.integers(2))
         for stage in range(last + 1):
             self._study.start_segment(number, stage)
             for at in range(STAGES[stage][1]):
@@ -115,7 +117,7 @@ class MadeUpSearch:
         return odds / odds.sum(axis=1, keepdims=True)
 
 
-def made_up_study(folder: Path, *, trials: int, per_class: int = 16) -> tuple[StudyFolder, Experiment]:
+def made_up_study(folder: Path, *, trials: int, per_class: int = 16, every: int = 3) -> tuple[StudyFolder, Experiment]:
     """A finished search in `folder`/results/made_up on drawn cars of five models, with its event files."""
     write_sample(folder / "data", classes=CLASSES, train_per_class=per_class, test_per_class=1)
     text = EXPERIMENT.replace("TRIALS", str(trials)).replace("RESULTS", str(folder / "results"))
@@ -126,7 +128,7 @@ def made_up_study(folder: Path, *, trials: int, per_class: int = 16) -> tuple[St
     clock = Clock()
     writer = TensorBoardWriter(study_folder.root, clock_s=clock)
     with Study.open(study_folder.root) as study:
-        made_up = MadeUpSearch(study, study_folder, experiment)
+        made_up = MadeUpSearch(study, study_folder, experiment, every=every)
         for number in range(trials):
             clock.write_events(writer, made_up.add(number))
         study.set_elapsed_s(30.0 * trials)

@@ -39,9 +39,9 @@ VALIDATION_PHOTOS = 9
 STAGES = 2
 
 
-def write_tiny(folder: Path, text: str = EXPERIMENT) -> Path:
+def write_tiny(folder: Path, text: str = EXPERIMENT, *, test_per_class: int = TEST_PER_CLASS) -> Path:
     """Writes photos to `folder`/data and the experiment file beside them; returns the file's path."""
-    write_sample(folder / "data", classes=CLASSES, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
+    write_sample(folder / "data", classes=CLASSES, train_per_class=TRAIN_PER_CLASS, test_per_class=test_per_class)
     file = folder / "tiny.yaml"
     file.write_text(text, encoding="utf-8")
     return file

@@ -152,7 +152,7 @@ def test_submit_needs_a_final_model(finished: Ran, tmp_path: Path) -> None:
     refused(run_cli("submit", str(copy), cwd=tmp_path), f"carsearch retrain {copy}")
 
 
-def test_submit_answers_in_the_samples_order_and_names_what_it_could_not_read(retrained: Ran) -> None:
+def test_submit_follows_the_samples_order_and_names_unreadable_photos(retrained: Ran) -> None:
     data = retrained.cwd / "data"
     with (data / "sample-submission.csv").open(encoding="utf-8") as rows:
         ids = [row["Id"] for row in csv.DictReader(rows)]

@@ -70,6 +70,18 @@ def test_check_reports_and_writes_nothing_into_the_data_folder(carsearch, tmp_pa
     assert listing(tmp_path / "data-check-cars") == written
 
 
+def test_the_report_is_a_page_with_photos_of_every_class(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=6, test_per_class=1, classes=2)
+    code, out, _ = carsearch("data", "report", "cars", "--output", "out")
+    assert code == 0
+    assert out.splitlines()[-2:] == ["report: out/report.html", "lists and contact sheet: out"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('<img src="data:image/jpeg;base64,') >= 12
+    assert page.count('<img src="data:image/png;base64,') == 4, "one picture for each policy but none"
+    assert "0: 6 photos" in page
+    assert "script-src &#39;sha256-" in page or "script-src 'sha256-" in page
+
+
 def test_long_lists_are_cut_with_a_count_and_whole_in_the_file(carsearch, tmp_path):
     write_sample(tmp_path / "cars", train_per_class=15, test_per_class=1, classes=2)
     for photo in list((tmp_path / "cars" / "train" / "0").iterdir())[:13]:

@@ -65,12 +65,12 @@ def keras_json(place: Path, content: object) -> str:
         ("[1, 2]", ["AttributeError"]),
     ],
 )
-def test_a_keras_json_that_cannot_be_followed_is_one_line_before_any_training(place: Path, content, words) -> None:
+def test_an_unusable_keras_json_is_one_line_before_training(place: Path, content, words) -> None:
     done = called("train", "fixed.yaml", cwd=place, KERAS_HOME=keras_json(place, content))
     one_line(done, *words, str(place / "kerashome" / "keras.json"), "KERAS_BACKEND")
 
 
-def test_a_broken_framework_ends_a_search_before_its_first_trial_and_run_begins_again(place: Path) -> None:
+def test_a_broken_framework_ends_a_search_that_run_can_then_start_again(place: Path) -> None:
     """Not a death, which each trial would retry and the command would ignore."""
     broken = place / "broken"
     broken.mkdir()

@@ -31,7 +31,7 @@ def test_what_run_would_find(place: Path) -> None:
     assert not (place / "results").exists(), "it changes nothing"
 
 
-def test_every_reason_to_refuse_is_told_at_once(place: Path) -> None:
+def test_every_problem_is_reported_at_once(place: Path) -> None:
     """`run` would stop at the first of them."""
     (place / "results").write_text("no folder")
     (place / "torn.h5").write_bytes(b"torn")

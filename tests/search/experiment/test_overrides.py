@@ -76,7 +76,7 @@ def test_any_text_is_applied_or_refused(override):
         assert f"--set {override}" in {position.text for position in source.positions.values()}
 
 
-def test_an_override_inside_what_a_later_one_replaces_is_an_error_and_no_crash(tmp_path):
+def test_an_override_inside_a_section_replaced_later_is_an_error(tmp_path):
     file = tmp_path / "f.yaml"
     file.write_text(DEMO.read_text(encoding="utf-8"), encoding="utf-8")
     for overrides in (["train.backbone=", "train="], ["train.stages.0.epochs=2", "train.stages=[]"]):

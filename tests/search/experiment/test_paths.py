@@ -29,7 +29,7 @@ def file(tmp_path, monkeypatch) -> Path:
     return path
 
 
-def test_the_layout_is_told_with_absolute_paths(file, tmp_path):
+def test_the_layout_has_absolute_paths(file, tmp_path):
     data = load(file).data
     assert data.layout == Layout(tmp_path / "tables" / "cars.csv", "where", "make", tmp_path / "new")
     assert load(file, ["data.labels=null", "data.path_column=null", "data.label_column=null"]).data.layout == Layout(

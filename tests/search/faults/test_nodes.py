@@ -78,17 +78,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_trials_of_a_killed_node_resume_on_another(place: Place) -> None:
     place.nodes.start(place.private("first"))
-    hidden = place.private("hidden")
-    (place.cwd / "of-hidden" / "results").mkdir()
-    alone = place.nodes.start({**hidden, place.results: place.cwd / "of-hidden" / "results"})
-    refused = run_cli("run", "tiny.yaml", "--address", place.nodes.address, cwd=place.cwd)
-    assert refused.returncode == 2, refused.stdout + refused.stderr
-    assert "these nodes cannot run the search" in refused.stderr
-    assert str(place.folder.root) in refused.stderr, "the folder that is not shared is named"
-    assert place.records() == (), "nothing was started"
-    alone.kill()
-    shutil.rmtree(place.folder.root)
-
     second = place.nodes.start(place.private("second"))
     driver = place.drive()
     try:

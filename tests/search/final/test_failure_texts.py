@@ -60,7 +60,7 @@ def test_trees_are_equal_without_patience_where_nothing_else_differs(rest, searc
     assert without_runtime_settings({**rest, "search": changed}) != without_runtime_settings(plain)
 
 
-def test_a_recipe_goes_on_with_another_patience_and_with_nothing_else_changed(
+def test_a_recipe_continues_only_if_nothing_but_patience_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -149,7 +149,7 @@ def study(tmp_path: Path) -> Iterator[Study]:
         yield made
 
 
-def test_what_had_no_room_is_known_to_the_next_call_and_the_fewest_are_tried_again(study: Study) -> None:
+def test_the_next_call_knows_oom_records_and_retries_the_smallest_micro_batch(study: Study) -> None:
     half, fewest = no_room(16), no_room(1, tries=2)
     memory = OomRecords(study)
     assert memory.add(CONFIG, half)

@@ -111,7 +111,7 @@ def test_what_a_creation_left_that_was_cut_off_goes(loaded) -> None:
     assert list(folder.retrain_study.trials.iterdir()) == []
 
 
-def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_shown(loaded) -> None:
+def test_an_unfinished_one_of_an_older_version_is_rejected_and_shown(loaded) -> None:
     experiment = loaded()
     folder = folder_of(experiment)
     folder.retrain.mkdir()
@@ -129,9 +129,7 @@ def test_an_unfinished_one_of_an_older_carsearch_is_refused_and_its_epochs_are_s
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
 
 
-def test_while_its_search_runs_it_trains_and_knows_what_the_search_found_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_trains_during_the_search_and_knows_its_oom_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path, EXPERIMENT), ["retrain={}"])
     folder = create_study(experiment)

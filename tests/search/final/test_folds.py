@@ -30,10 +30,12 @@ from tests.helpers.search.processes import (
     wait_until,
 )
 from tests.helpers.search.ran import timeless
-from tests.helpers.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, write_tiny
+from tests.helpers.search.tiny import CLASSES, FIXED, write_tiny
 
 FOLDS = 3
 LABELLED = 36
+TEST_PER_CLASS = 4
+"""Enough to tell how far the models disagree."""
 FOLDED = FIXED.replace("retrain:\n", f"retrain:\n  folds: {FOLDS}\n")
 ROOT = Path(__file__).parents[3]
 WITHOUT_FRAMEWORKS = """\
@@ -50,7 +52,7 @@ main()
 def folded(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, str]:
     """A training without interruptions, by a process that cannot import a framework, and its output."""
     cwd = tmp_path_factory.mktemp("folded")
-    write_tiny(cwd, FOLDED)
+    write_tiny(cwd, FOLDED, test_per_class=TEST_PER_CLASS)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_FRAMEWORKS, "train", "tiny.yaml"],
         cwd=cwd,
@@ -84,7 +86,7 @@ def test_each_fold_is_trained_and_told(folded: tuple[StudyFolder, str]) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_every_labelled_photo_has_one_prediction_by_a_model_that_did_not_train_on_it(
+def test_each_labelled_photo_is_predicted_by_a_model_that_did_not_train_on_it(
     folded: tuple[StudyFolder, str],
 ) -> None:
     folder, _ = folded
@@ -162,7 +164,7 @@ def test_submit_and_a_second_call_take_it_like_any_other(folded: tuple[StudyFold
 @pytest.mark.fault
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", ["child", "command"])
-def test_killed_in_the_middle_of_fold_2_and_called_again_the_result_is_the_undisturbed_one(
+def test_a_kill_in_fold_2_and_another_call_give_the_undisturbed_result(
     folded: tuple[StudyFolder, str], tmp_path: Path, victim: str
 ) -> None:
     whole, _ = folded

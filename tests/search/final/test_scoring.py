@@ -32,7 +32,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Score
     root = tmp_path_factory.mktemp("scored")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        experiment = load(write_tiny(root, FIXED))
+        experiment = load(write_tiny(root, FIXED, test_per_class=4))  # enough to tell how far models disagree
     folder = StudyFolder(root / "results" / "tiny")
     folder.retrain.mkdir(parents=True)
     split = make_split(load_dataset(experiment.data.root, processes=1), fraction=0.25, seed=0)

@@ -1,6 +1,5 @@
 """The resources of each trial, and the results of probing nodes."""
 
-import csv
 from importlib.metadata import version
 
 import pytest
@@ -8,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ClusterError
-from search.on_ray.nodes import Node, data_fingerprint, node_problems, plan_resources
+from search.on_ray.nodes import Node, alive_nodes, node_problems, plan_resources, slots
+from search.worker.node_check import PHOTOS, VERSION
 
 
 def node(cpus: float, gpus: float = 0.0, name: str = "a") -> Node:
@@ -76,29 +76,44 @@ def test_what_runs_at_once_fits_into_the_nodes(sizes, gpus, cpus):
     assert found.concurrent * found.gpus <= sum(n.gpus for n in nodes) + 1e-9 or found.gpus == 0
 
 
+REQUIRES = {VERSION: version("carsearch"), PHOTOS: "f"}
+
+
 def test_a_node_with_everything_equal_passes():
-    assert (
-        node_problems({"version": version("carsearch"), "fingerprint": "f", "error": None}, data_fingerprint="f") == []
-    )
+    assert node_problems({"version": version("carsearch"), "fingerprint": "f", "error": None}, REQUIRES) == []
 
 
-def test_a_node_is_told_what_differs():
-    problems = node_problems({"version": "0.0.0", "fingerprint": "g", "error": None}, data_fingerprint="f")
+def test_what_differs_on_a_node_is_reported():
+    problems = node_problems({"version": "0.0.0", "fingerprint": "g", "error": None}, REQUIRES)
     assert len(problems) == 2
     assert "has carsearch 0.0.0" in problems[0]
     assert "photos differ" in problems[1]
-    assert node_problems(
-        {"version": version("carsearch"), "fingerprint": None, "error": "No such file"}, data_fingerprint="f"
-    ) == ["No such file"]
+    lost = {"version": version("carsearch"), "fingerprint": None, "error": "No such file"}
+    assert node_problems(lost, REQUIRES) == ["No such file"]
 
 
-def test_the_fingerprint_sees_names_and_sizes(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"12")
-    split = tmp_path / "split.csv"
-    with split.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([["Id", "path", "Category", "digest", "fold"], ["a.jpg", "a.jpg", "0", "00", "train"]])
-    before = data_fingerprint(split, tmp_path)
-    assert before == data_fingerprint(split, tmp_path)
-    (tmp_path / "a.jpg").write_bytes(b"123")
-    assert data_fingerprint(split, tmp_path) != before
+def test_a_type_of_gpu_is_asked_for_and_only_its_nodes_count():
+    old, new = node(8, 2, "old"), Node("new", "new", cpus=16, gpus=2, accelerators=("A100",))
+    found = plan_resources([old, new], gpus_per_trial=None, cpus_per_trial=4, max_concurrent=None, accelerator="A100")
+    assert found.bundle == {"CPU": 4.0, "GPU": 1.0, "accelerator_type:A100": 0.001}
+    assert (found.concurrent, slots(old, found), slots(new, found)) == (2, 0, 2)
+    with pytest.raises(ClusterError, match="1 GPUs of type A100"):
+        plan_resources([old], gpus_per_trial=None, cpus_per_trial=4, max_concurrent=None, accelerator="A100")
+
+
+def row(node_id: str, host: str, address: str, *, alive: bool = True, **resources: float) -> dict:
+    return {
+        "NodeID": node_id,
+        "Alive": alive,
+        "NodeManagerHostname": host,
+        "NodeManagerAddress": address,
+        "Resources": resources,
+    }
+
+
+def test_nodes_are_named_by_host_and_by_address_where_hosts_are_equal():
+    rows = [row("1", "a", "10.0.0.1", CPU=2.0), row("2", "b", "10.0.0.2"), row("3", "b", "10.0.0.3")]
+    rows += [row("4", "a", "10.0.0.4", alive=False)]
+    assert [one.name for one in alive_nodes(rows)] == ["a", "b (10.0.0.2)", "b (10.0.0.3)"]
+    (found,) = alive_nodes([row("1", "a", "10.0.0.1", CPU=2.0, GPU=1.0, **{"accelerator_type:H100": 1.0})])
+    assert found == Node("1", "a", cpus=2.0, gpus=1.0, accelerators=("H100",))

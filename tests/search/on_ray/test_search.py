@@ -111,7 +111,7 @@ def test_two_trials_at_once_keep_to_the_ladder_and_nan_is_infeasible(tmp_path: P
     assert most == 2
 
 
-def test_a_lost_photo_stops_the_search_with_its_cause_and_put_back_nothing_is_lost(
+def test_a_lost_photo_stops_the_search_which_resumes_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.tune_adapters import tune_adapters
-from search.worker.segment import Fallback, Notice, Outcome, Segment, to_wire
+from search.worker.segment import Fallback, Notice, Outcome, Placed, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report
 
 SEGMENT = Segment("/study", 0, 0, {}, None, 0, "/data", 0, {}, 1, None, True)
@@ -29,6 +29,7 @@ class Heard:
     ended: list[tuple[int, Outcome]] = field(default_factory=list)
     reported: list[tuple[int, int]] = field(default_factory=list)
     fallbacks: list[tuple[int, int]] = field(default_factory=list)
+    places: list[tuple[int, str, str]] = field(default_factory=list)
 
     def next_segment(self) -> Segment | str:
         if self.stopping:
@@ -38,6 +39,9 @@ class Heard:
 
     def report(self, number: int, report: EpochReport) -> None:
         self.reported.append((number, report.epoch))
+
+    def placed(self, number: int, node_id: str, name: str) -> None:
+        self.places.append((number, node_id, name))
 
     def fell_back(self, number: int, epoch: int) -> None:
         self.fallbacks.append((number, epoch))
@@ -51,12 +55,36 @@ class Heard:
         self.ended.append((number, outcome))
 
 
+@dataclass
+class Told:
+    """A cluster whose answers a test sets."""
+
+    avoid: tuple[str, ...] = ()
+    leaving: frozenset[int] = frozenset()
+    on_purpose: bool = False
+
+    def take_over(self) -> None:
+        pass
+
+    def avoided(self) -> tuple[str, ...]:
+        return self.avoid
+
+    def why_leave(self, number: int) -> str | None:
+        return "its node is leaving" if number in self.leaving else None
+
+    def lost(self, number: int, actor: object, outcome: Outcome) -> Outcome:
+        return Outcome("preempted", outcome.cause) if self.on_purpose else outcome
+
+
 class Tune:
     """Searcher and scheduler, called as Tune's controller does it."""
 
     def __init__(self, *, concurrent: int = 2) -> None:
         self.heard = Heard()
-        self.searcher, self.scheduler = tune_adapters(self.heard, concurrent=concurrent, deadline=DeadlineSettings())
+        self.places = Told()
+        self.searcher, self.scheduler = tune_adapters(
+            self.heard, concurrent=lambda: concurrent, deadline=DeadlineSettings(), places=self.places
+        )
         self.controller = SimpleNamespace(get_trials=list)
 
     def start(self, trial_id: str) -> SimpleNamespace:
@@ -98,21 +126,21 @@ def test_no_more_segments_than_places_and_each_ends_once() -> None:
     assert tune.heard.ended == [(0, Outcome("ended"))]
 
 
-def test_a_fallback_is_told_before_the_epochs_that_follow_it() -> None:
+def test_a_fallback_is_reported_before_later_epochs() -> None:
     tune = Tune()
     trial = tune.start("a")
     assert tune.result(trial, to_wire(Fallback(epoch=1, stage=0))) == TrialScheduler.CONTINUE
     assert (tune.heard.fallbacks, tune.heard.reported) == ([(0, 1)], [])
 
 
-def test_a_lost_worker_is_told_in_rays_words() -> None:
+def test_a_lost_worker_is_reported_in_rays_words() -> None:
     tune = Tune()
     tune.error(tune.start("a"), RuntimeError("a long story\nThe actor died."))
     assert tune.heard.ended == [(0, Outcome("killed", "The actor died."))]
 
 
 @pytest.mark.parametrize("status", [Trial.ERROR, Trial.TERMINATED])
-def test_a_trial_that_tune_has_ended_without_a_word_is_found_and_its_place_is_free(status: str) -> None:
+def test_a_trial_that_tune_ended_silently_frees_its_slot(status: str) -> None:
     tune = Tune(concurrent=1)
     lost = tune.start("a")
     assert tune.searcher.suggest("b") is None
@@ -123,7 +151,7 @@ def test_a_trial_that_tune_has_ended_without_a_word_is_found_and_its_place_is_fr
     assert len(tune.heard.ended) == 1, "told later after all, it is not counted again"
 
 
-def test_once_the_search_stops_each_trial_ends_with_its_epoch_and_nothing_is_said_of_it() -> None:
+def test_when_the_search_stops_trials_end_with_their_epoch_silently() -> None:
     tune = Tune(concurrent=2)
     trial, other = tune.start("a"), tune.start("b")
     tune.heard.stopping = "interrupted"
@@ -160,6 +188,45 @@ def test_whose_time_is_up_ends_with_its_epoch_and_the_others_go_on() -> None:
     assert tune.heard.reported == [(0, 2), (1, 3)], "recorded before it is stopped"
     assert tune.heard.ended == [(1, Outcome("out_of_time"))]
     tune.start("c")
+
+
+def test_a_trial_on_a_leaving_node_moves_on_after_its_epoch() -> None:
+    tune = Tune(concurrent=2)
+    trial = tune.start("a")
+    tune.places.leaving = frozenset({0})
+    assert tune.result(trial, to_wire(Notice(20, "built"))) == TrialScheduler.CONTINUE, "no epoch has ended"
+    assert tune.result(trial, to_wire(epoch_report(3))) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("a", to_wire(epoch_report(3)))
+    assert tune.heard.reported == [(0, 3)], "recorded before it is stopped"
+    assert tune.heard.ended == [(0, Outcome("preempted", "its node is leaving"))]
+
+
+def test_a_worker_lost_with_a_node_that_was_told_to_leave_has_not_died() -> None:
+    tune = Tune()
+    tune.places.on_purpose = True
+    tune.error(tune.start("a"), RuntimeError("The actor died."))
+    assert tune.heard.ended == [(0, Outcome("preempted", "The actor died."))]
+
+
+def test_each_segment_carries_the_nodes_to_avoid_at_its_time() -> None:
+    tune = Tune(concurrent=3)
+    assert tune.start("a").config["avoid"] == []
+    tune.places.avoid = ("b",)
+    assert tune.start("b").config["avoid"] == ["b"]
+
+
+def test_a_node_without_carsearch_is_told_from_a_death() -> None:
+    tune = Tune()
+    tune.error(
+        tune.start("a"), RuntimeError("the actor failed to import:\nModuleNotFoundError: No module named 'search'")
+    )
+    assert tune.heard.ended == [(0, Outcome("unable", "ModuleNotFoundError: No module named 'search'"))]
+
+
+def test_a_placed_segment_is_recorded() -> None:
+    tune = Tune()
+    assert tune.result(tune.start("a"), to_wire(Placed("id", "node-a"))) == TrialScheduler.CONTINUE
+    assert tune.heard.places == [(0, "id", "node-a")]
 
 
 def test_a_worker_that_is_stuck_with_its_child_is_killed_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_without_files_the_framework_is_checked_all_the_same(monkeypatch: pytest
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_every_problem_is_told_by_node(tmp_path) -> None:
+def test_every_problem_is_reported_by_node(tmp_path) -> None:
     """The check runs in its own process, which starts early."""
     (tmp_path / "torn.h5").write_bytes(b"torn")
     configs = [config("MobileNet", str(tmp_path / name)) for name in ("missing.h5", "torn.h5")]

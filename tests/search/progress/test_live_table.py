@@ -10,8 +10,8 @@ from rich.console import Console
 
 from carcls.events import StoreUse
 from search.policy.records import TrialRecord, TrialState
-from search.progress.events import event_lines
 from search.progress.live_table import LiveProgress, PlainProgress, open_progress, print_status
+from search.progress.search_events import event_lines
 from search.progress.summary import Spent, best_trial, seconds_left, store_text
 from search.terminal.formatting import duration_text, one_line, params_text, short_duration_text
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
@@ -143,7 +143,7 @@ def test_short_durations_have_a_tenth():
     ]
 
 
-def test_time_left_is_told_only_where_it_was_measured():
+def test_time_left_is_shown_only_if_measured():
     four = tuple(replace(BASELINE, number=number) for number in range(4))
     assert seconds_left(four, Spent(trials_limit=16)) is None
     assert seconds_left(four[:2], Spent(elapsed_s=100.0, trials_limit=16)) is None

@@ -214,7 +214,7 @@ def test_what_a_killed_driver_came_not_to_write_is_written_once(tmp_path):
     assert {path: path.stat().st_size for path in folder.iterdir()} == sizes
 
 
-def test_catching_up_leaves_a_waiting_trial_alone_and_enters_one_that_was_never_told(tmp_path):
+def test_catching_up_skips_waiting_trials_and_adds_missing_ones(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     writer.catch_up(replace(trial(0, TrialState.WAITING), attempts=0))
     assert not (tmp_path / "trials/0000").exists()

@@ -14,8 +14,8 @@ from search.errors import StudyError
 from search.experiment.search_settings import FinalistSettings
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialRecord, TrialState
-from search.progress.events import event_lines
 from search.progress.live_table import PlainProgress, print_status
+from search.progress.search_events import event_lines
 from search.progress.summary import (
     Spent,
     best_trial,
@@ -108,7 +108,7 @@ def test_repeats_are_no_trials_in_any_count():
     assert seconds_left(ALL, Spent(elapsed_s=60.0, trials_limit=8)) == 60.0
 
 
-def test_a_running_repeat_is_told_as_one():
+def test_a_running_repeat_is_shown_as_one():
     running = replace(trial(4, TrialState.RUNNING), repeats=2)
     assert event_lines(SEARCHED, (*SEARCHED, running)) == ("trial 0004 started (repeats trial 0002): batch_size=16",)
     one_epoch = replace(running, reports=(epoch_report(1, accuracy=0.5),))
@@ -138,7 +138,7 @@ def test_the_report_shows_both_scores_of_each_finalist():
         assert shown in page
 
 
-def test_repeats_are_in_the_finals_alone_and_their_time_in_all_that_was_spent():
+def test_repeats_appear_only_in_the_finals_and_count_as_time():
     report, without = data(), data(SEARCHED, NO_FINALS)
     assert [row.number for row in report.leaderboard] == [row.number for row in without.leaderboard]
     assert [curve.number for curve in report.curves] == [0, 1, 2, 3]
@@ -173,7 +173,7 @@ def test_the_verdict_is_that_of_the_repeats():
     assert data((*SEARCHED, *FIRST[1:])).winner.verdict.startswith("The baseline was not repeated")
 
 
-def test_a_winner_whose_repeats_are_worse_than_the_baselines_is_said_to_be_just_that():
+def test_a_winner_with_worse_repeats_than_the_baseline_is_reported():
     records = (whole(0, 0.5), whole(1, 1.0), *(whole(n, 0.75, repeats=0) for n in (2, 4)),
                *(whole(n, 0.5625, repeats=1) for n in (3, 5)))  # fmt: skip
     assert data(records).winner.verdict == (

@@ -79,7 +79,7 @@ def test_before_any_trial_is_complete_the_best_so_far_is_shown_as_that():
     assert "best so far" in render(unfinished)
 
 
-def test_what_photos_that_chose_nothing_say_of_the_winner_is_shown_where_there_are_some():
+def test_the_winners_holdout_score_is_shown_if_there_is_a_holdout():
     def scored(record, accuracies):
         reports = zip(record.reports, accuracies, strict=True)
         return replace(record, reports=tuple(replace(one, holdout_accuracy=value) for one, value in reports))

@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from search.policy.records import TrialState
 from search.progress.event_files import EventLog
-from search.report.events import pictured_trials, search_points
 from search.report.page import write_study_report
+from search.report.summary_events import pictured_trials, search_points
 from tests.helpers.search.made_up_study import made_up_study
 from tests.helpers.search.trial_builders import climb, trial
 
@@ -34,7 +34,7 @@ def test_a_report_leaves_a_few_runs_and_a_second_one_replaces_them(tmp_path):
         "predictions/confusion", "predictions/reliability", "predictions/mistakes", "augmented",
     }  # fmt: skip
     picture = shown.Images("augmented")[0]
-    assert (picture.width, picture.height) == (6 * 134 + 6, 4 * 146 + 6)
+    assert (picture.width, picture.height) == (6 * 102 + 6, 4 * 114 + 6)
     curves = read(folder.summary / "search")
     assert curves.Scalars("trials_that_ended/1_head")[-1].value == 6.0, "one of seven trials failed before"
     assert max(one.value for one in curves.Scalars("search/trainings_at_once")) == 2.0

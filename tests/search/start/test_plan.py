@@ -10,8 +10,8 @@ from search.errors import StartError
 from search.experiment.experiment import load
 from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
 from search.start.experiment_text import experiment_text
-from search.start.findings import Findings
 from search.start.plan import make_plan
+from search.start.survey import Findings
 
 FOUND = Findings(
     root=Path("photos: of 'cars'"),

@@ -11,8 +11,8 @@ import pytest
 from carcls.demo.sample import write_sample
 from carcls.errors import DataError
 from search.errors import StartError
-from search.start.findings import look
 from search.start.sources import is_data, source_of, study_name, unpack_source
+from search.start.survey import look
 from search.start.templates import TEMPLATES, template_path
 from search.start.write import write_experiment
 

@@ -143,7 +143,7 @@ def test_the_terminal_shows_scores_then_costs() -> None:
     assert score_lines(replace(SCORES, tta_views=("plain",)))[3] == "views in use: no TTA: it does not help here"
 
 
-def test_the_evidence_for_views_is_told_and_read_back(tmp_path) -> None:
+def test_the_evidence_for_views_is_shown_and_read_back(tmp_path) -> None:
     evidence = ViewEvidence.of(("plain", "flip"), Normal(0.01, 0.02), Normal(0.03, 0.02), models=8, data_sets=2)
     told = replace(SCORES, tta_evidence=evidence)
     path = tmp_path / "scores.json"

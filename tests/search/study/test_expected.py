@@ -53,8 +53,8 @@ def folder(tmp_path: Path) -> StudyFolder:
     return made
 
 
-def train(study: Study, folder: StudyFolder, seed: int, *, with_evidence: bool = True) -> None:
-    number = study.add_trial({}, CONFIG)
+def train(study: Study, folder: StudyFolder, seed: int, *, with_evidence: bool = True, fold: int | None = None) -> None:
+    number = study.add_trial({}, CONFIG, fold=fold)
     folder.trial(number).mkdir()
     study.start_segment(number, 2)
     for report in climb([0.5], [0.5], [0.5]):
@@ -88,6 +88,12 @@ def test_what_tells_nothing_is_passed_over(folder: StudyFolder) -> None:
         assert expected_winner(folder, study, Path("r"), seed=0) is None, "as in studies that kept no probabilities"
 
 
+def test_trials_validated_on_folds_give_no_expectation(folder: StudyFolder) -> None:
+    with Study.create(folder.root, "study") as study:
+        train(study, folder, 0, fold=1)
+        assert expected_winner(folder, study, Path("r"), seed=0) is None
+
+
 def test_a_study_that_ranks_by_accuracy_tells_none(folder: StudyFolder) -> None:
     with Study.create(folder.root, "study", rank_by="accuracy") as study:
         train(study, folder, 0)
@@ -102,11 +108,17 @@ def test_one_training_has_the_luck_of_its_choice_taken_off() -> None:
 
 
 def test_of_folds_luck_counts_by_the_share_of_photos_that_chose() -> None:
-    hits = np.arange(200) % 10 != 0
-    alone = of_folds(hits, None, accuracy=0.9, luck=0.1, search_share=0.2, seed=0)
+    labels = np.arange(200) % 4
+    answers = np.where(np.arange(200) % 10 != 0, labels, (labels + 1) % 4)
+    said = (0.6 * np.eye(4)[answers] + 0.1).astype(np.float32)
+    alone = of_folds(said, labels, None, accuracy=0.9, luck=0.1, search_share=0.2)
     assert (alone.accuracy, alone.of) == (pytest.approx(0.88), "one of its models")
     rng = np.random.default_rng(0)
     unseen = rng.dirichlet(np.full(4, 0.4), size=(3, 300)).astype(np.float32)
-    together = of_folds(hits, unseen, accuracy=0.9, luck=0.1, search_share=0.2, seed=0)
+    together = of_folds(said, labels, unseen, accuracy=0.9, luck=0.1, search_share=0.2)
     assert together.of == "the model"
     assert together.accuracy > alone.accuracy, "members that disagree gain by being averaged"
+    lucky = of_folds(said, labels, unseen, accuracy=0.9, luck=0.2, search_share=0.2)
+    assert 0.0 < together.accuracy - lucky.accuracy < 0.02, "fewer photos are left wrong than one model leaves"
+    few = of_folds(said, labels, unseen[:, :9], accuracy=0.9, luck=0.1, search_share=0.2)
+    assert few == alone, "too few photos to tell how far the members disagree"

@@ -175,7 +175,7 @@ def test_a_trial_makes_no_study_where_there_is_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trial_promoted_after_its_checkpoints_went_by_quota_says_that_it_starts_again(place) -> None:
+def test_a_trial_whose_checkpoints_were_evicted_reports_a_fresh_start(place) -> None:
     study, segment, outbox, driver = place
     ended = climb([0.25, 0.5])
     trials = [replace(trial(number, TrialState.PAUSED, climb([0.5, 0.75])), is_baseline=False) for number in range(3)]

@@ -45,7 +45,7 @@ def test_how_long_a_worker_may_say_nothing_and_by_which_setting(
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), max_size=6))
-def test_the_driver_waits_longer_than_the_worker_which_waits_longer_than_any_epoch(seconds: list[float]) -> None:
+def test_the_driver_outwaits_the_worker_which_outwaits_any_epoch(seconds: list[float]) -> None:
     reports = [epoch(number, length) for number, length in enumerate(seconds, start=1)]
     worker = timeout_s(reports, MINUTES)
     assert driver_timeout_s(reports, MINUTES) > 2 * worker
@@ -103,7 +103,7 @@ def _stuck(messages, lifeline) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def test_a_stuck_child_is_killed_and_its_end_is_told() -> None:
+def test_a_stuck_child_is_killed_and_its_end_is_reported() -> None:
     from search.worker.supervisor import _end, _messages
 
     context = multiprocessing.get_context("spawn")

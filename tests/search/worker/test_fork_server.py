@@ -57,7 +57,7 @@ def test_memory_is_a_processs_own(server: ForkServer) -> None:
     assert 0 < private_bytes(server._forkserver_pid) < 2**30
 
 
-def test_the_socket_of_a_killed_actors_server_lies_where_the_search_clears_up(tmp_path: Path) -> None:
+def test_the_socket_of_a_killed_actors_server_is_deleted_with_the_search(tmp_path: Path) -> None:
     temporary, private = tmp_path / "tmp", tmp_path / "own"
     temporary.mkdir()
     private.mkdir()

@@ -80,7 +80,7 @@ def test_without_a_group_the_machine_counts(machine) -> None:
     assert oom_kills(proc, sys) == 40
 
 
-def test_where_nothing_is_told_nothing_is_known(machine) -> None:
+def test_without_sources_nothing_is_known(machine) -> None:
     proc, sys = machine("")
     assert oom_kills(proc, sys) is None
     (proc / "meminfo").unlink()

@@ -86,7 +86,7 @@ def told(memory: OutOfMemoryDetector, outcome: Outcome, exit_code: int | None = 
     return said
 
 
-def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
+def test_an_oom_record_names_key_and_photos(segment: Segment) -> None:
     memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
     outcome = told(memory, Outcome("out_of_memory", "no room", stage=1))
     assert outcome == Outcome(
@@ -96,7 +96,7 @@ def test_what_had_no_room_is_told_by_place_and_photos(segment: Segment) -> None:
     assert whole.oom_record == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
 
 
-def test_it_is_told_with_the_tries_that_were_known_when_it_began(segment: Segment) -> None:
+def test_an_oom_record_counts_the_tries_known_at_the_start(segment: Segment) -> None:
     once = OomRecord(OomKey.of(CONFIG, 1, HERE), 1)
     memory = OutOfMemoryDetector(with_micro_batches(replace(segment, oom_records=[once.to_json()])), kills_before=0)
     assert told(memory, Outcome("out_of_memory", stage=1)).oom_record == replace(once, tries=2).to_json()

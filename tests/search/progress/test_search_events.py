@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 
 from search.policy.records import TrialState
-from search.progress.events import Event, events
 from search.progress.json_lines import EventProgress, json_text
+from search.progress.search_events import Event, events
 from search.progress.summary import Spent
 from tests.helpers import ROOT
 from tests.helpers.search.final_script import records

@@ -26,7 +26,7 @@ _MOST_POINTS = 400
 """Points of each curve of the search; longer ones are thinned out evenly."""
 _MOST_TRIALS = 5
 """Trials with pictures: the winner, the other finalists, the baseline."""
-_MOST_MISTAKES = 24
+_MOST_MISTAKES = 18
 _AUGMENTED_PHOTOS, _VIEWS = 4, 5
 
 Times = Mapping[int, Mapping[int, float]]

@@ -1,0 +1,61 @@
+"""Checks before a process's first segment that its node can run the search: its version and its photos.
+
+Nodes may join a cluster at any time, so the check runs where the segment runs, before its child starts.
+"""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from search.worker.segment import Outcome, Segment
+
+VERSION, PHOTOS = "version", "photos"
+"""Names in `Segment.requires`."""
+
+_passed: set[str] = set()
+"""Studies whose check this process has passed."""
+
+
+def requirements(split: Path, data_root: Path) -> dict[str, str]:
+    """What each node must have, as the driver has it. Raises OSError if a photo cannot be found."""
+    return {VERSION: version("carsearch"), PHOTOS: data_fingerprint(split, data_root)}
+
+
+def node_fault(segment: Segment) -> Outcome | None:
+    """Why this node cannot run the segment, or None if it can. Checked once per process and study.
+
+    Weights, framework and GPU are not checked here: the segment's child reports them as it starts.
+    """
+    if not segment.requires or segment.study in _passed:
+        return None
+    problem = unmet(segment.requires, Path(segment.study) / "split.csv", Path(segment.data_root))
+    if problem:
+        return Outcome("unfit", problem)
+    _passed.add(segment.study)
+    return None
+
+
+def unmet(requires: Mapping[str, str], split: Path, data_root: Path) -> str | None:
+    """What this node lacks, as a clause, or None."""
+    ours = version("carsearch")
+    if requires[VERSION] != ours:
+        return f"has carsearch {ours}, the driver {requires[VERSION]}: install the same version"
+    try:
+        found = data_fingerprint(split, data_root)
+    except OSError as error:
+        return f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
+    if found != requires[PHOTOS]:
+        return "its photos differ from the driver's (sizes or names): data.root must hold the same files"
+    return None
+
+
+def data_fingerprint(split: Path, data_root: Path) -> str:
+    """Hash of the names and sizes of all photos of the split: cheap, and different if a node has other files."""
+    digest = hashlib.blake2b(digest_size=16)
+    with split.open(newline="", encoding="utf-8") as rows:
+        for row in csv.DictReader(rows):
+            size = (data_root / row["path"]).stat().st_size
+            digest.update(f"{row['path']}\0{size}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""What a process checks of its node before its first segment."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from search.worker import node_check
+from search.worker.node_check import PHOTOS, VERSION, data_fingerprint, node_fault, requirements
+from search.worker.segment import Segment
+
+
+@pytest.fixture
+def segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    monkeypatch.setattr(node_check, "_passed", set())
+    study, data = tmp_path / "study", tmp_path / "data"
+    for folder in (study, data):
+        folder.mkdir()
+    (data / "a.jpg").write_bytes(b"12")
+    (study / "split.csv").write_text("Id,path,Category,digest,fold\na.jpg,a.jpg,0,00,train\n", encoding="utf-8")
+    requires = requirements(study / "split.csv", data)
+    return Segment(str(study), 0, 0, {}, None, 0, str(data), 0, {}, 1, None, True, requires=requires)
+
+
+def test_a_node_with_the_same_files_passes_and_is_not_asked_again(segment: Segment) -> None:
+    assert node_fault(segment) is None
+    Path(segment.data_root, "a.jpg").unlink()
+    assert node_fault(segment) is None, "from now on, its trainings report missing photos"
+
+
+def test_missing_photos_are_named(segment: Segment) -> None:
+    Path(segment.data_root, "a.jpg").unlink()
+    fault = node_fault(segment)
+    assert fault is not None
+    assert fault.kind == "unfit"
+    assert str(Path(segment.data_root, "a.jpg")) in str(fault.cause)
+
+
+def test_a_photo_of_another_size_is_noticed(segment: Segment) -> None:
+    before = data_fingerprint(Path(segment.study, "split.csv"), Path(segment.data_root))
+    Path(segment.data_root, "a.jpg").write_bytes(b"123")
+    assert data_fingerprint(Path(segment.study, "split.csv"), Path(segment.data_root)) != before
+    assert "photos differ" in str(node_fault(segment).cause)  # type: ignore[union-attr]
+
+
+def test_another_version_is_told_with_both(segment: Segment) -> None:
+    segment.requires[VERSION] = "0.0.0"
+    assert str(node_fault(segment).cause) == (  # type: ignore[union-attr]
+        f"has carsearch {version('carsearch')}, the driver 0.0.0: install the same version"
+    )
+
+
+def test_on_a_single_machine_nothing_is_checked(segment: Segment) -> None:
+    segment.requires.clear()
+    Path(segment.data_root, "a.jpg").unlink()
+    assert node_fault(segment) is None
+    assert PHOTOS not in segment.requires
