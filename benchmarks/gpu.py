@@ -289,10 +289,11 @@ def overflow(sizes: Sizes) -> Iterator[Result]:
     before = [np.array(keras.ops.convert_to_numpy(one.value)) for one in model.trainable_variables[:3]]
     scale = float(model.optimizer.dynamic_scale)
     model.train_on_batch(x, y * np.inf)
+    halved = float(model.optimizer.dynamic_scale)
     after = [np.array(keras.ops.convert_to_numpy(one.value)) for one in model.trainable_variables[:3]]
     losses = [float(model.train_on_batch(x, y)) for _ in range(sizes.steps)]
     yield {
-        "scale_before_and_after": [scale, float(model.optimizer.dynamic_scale)],
+        "scale_before_and_after": [scale, halved],
         "weights_unchanged": all(np.array_equal(one, other) for one, other in zip(before, after, strict=True)),
         "later_losses_finite": bool(np.isfinite(losses).all()),
     }

@@ -2,7 +2,7 @@
 
 terminal.svg     the live table of a search under way, with scripted values for the space of experiments/demo.yaml
 report.png       the report of STUDY, such as results/demo after `make demo`, in Chromium: what it gets wrong
-report_dark.png  the same, on dark paper: what mattered
+report_dark.png  the same, on dark paper: how it went
 
 Show drawn cars only, never real photos.
 """
@@ -102,7 +102,7 @@ def report_pictures(study: Path, folder: Path) -> None:
     """Screenshots of a study's report: the answer with its photos, and the charts, each on light and dark paper."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, scheme, section in (("report", "light", "#mistakes"), ("report_dark", "dark", "#mattered")):
+        for name, scheme, section in (("report", "light", "#mistakes"), ("report_dark", "dark", "#course")):
             page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
             page.goto((study / "report.html").resolve().as_uri())
             page.locator(section).scroll_into_view_if_needed()

@@ -26,18 +26,21 @@ class Member:
     """Of its training photos and of its model's inputs."""
 
 
-def averaged(members: Sequence[Member]) -> keras.Model:
+def averaged(members: Sequence[Member], weights: Sequence[float] | None = None) -> keras.Model:
     """A model from pixels 0..255 (b, H, W, 3) to float32 softmax (b, classes): the mean of the members' outputs.
+
+    weights: of each member in the mean, above 0, in any unit; None for equal ones.
 
     H and W are those of `largest_size`; pixels for the others are resized inside the graph, see `_resized`. A trunk
     (backbone and pooling) that is bit-equal in several members, as in frozen trainings, is computed once. For a single
     member, returns its own model. The model shares the members' variables and is not compiled. It consists only of
     Keras layers, with the same names in every process, so plain Keras can load it.
 
-    Raises ValueError if there are no members, if they differ in the number of classes or in how photos fit, or if a
-    model's input does not have its member's size.
+    Raises ValueError if there are no members, if weights are not one positive number each, if the members differ in
+    the number of classes or in how photos fit, or if a model's input does not have its member's size.
     """
     _check(members)
+    shares = _shares(members, weights)
     if len(members) == 1:
         return members[0].classifier.model
     size_px = largest_size(members)
@@ -56,8 +59,23 @@ def averaged(members: Sequence[Member]) -> keras.Model:
                 features[identity] = trunk(at_size[member.size_px])
             head = keras.Model(pooled, model.output, name=f"head_{number}")
             outputs.append(head(features[identity]))
-        mean = keras.layers.Average(dtype="float32", name="mean")(outputs)
+        if len(set(shares)) == 1:
+            mean = keras.layers.Average(dtype="float32", name="mean")(outputs)
+        else:
+            weighted = [
+                keras.layers.Rescaling(share, dtype="float32", name=f"share_{number}")(output)
+                for number, (share, output) in enumerate(zip(shares, outputs, strict=True))
+            ]
+            mean = keras.layers.Add(dtype="float32", name="mean")(weighted)
         return keras.Model(pixels, mean, name="averaged")
+
+
+def _shares(members: Sequence[Member], weights: Sequence[float] | None) -> list[float]:
+    """Weights that sum to 1."""
+    weights = [1.0] * len(members) if weights is None else list(weights)
+    if len(weights) != len(members) or not all(0 < weight < float("inf") for weight in weights):
+        raise ValueError(f"weights: expected {len(members)} numbers above 0, found {weights}")
+    return [weight / sum(weights) for weight in weights]
 
 
 def largest_size(members: Sequence[Member]) -> Size:

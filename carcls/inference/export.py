@@ -23,6 +23,7 @@ from carcls.inference.model_file import CARD, ModelFile
 from carcls.inference.tta import VIEWS, average, check_views, predict_view
 from carcls.input.pixels import decode, pixels_bytes, resize
 from carcls.models.classifier import Classifier
+from carcls.scoring.ensembles import rescaled
 from carcls.system.atomic import published
 
 BATCH_SIZE = 32
@@ -58,6 +59,9 @@ class Card(BaseModel):
     scores: dict[str, float]
     members: Annotated[int, Field(ge=1)] = 1
     """Number of trainings whose probabilities the model averages."""
+    sharpness: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """Multiplies the log-probabilities of the views' average, fitted to validation photos; 1 leaves them. The most
+    probable class stays the same."""
     carsearch: str
     """Version that wrote the file."""
 
@@ -128,7 +132,7 @@ class ExportedModel:
             return [Prediction(path, None, None, errors[row]) for row, path in enumerate(paths)]
         views = self.card.tta_views
         by_view = {view: predict_view(self.model, photos, view, batch_size=batch_size) for view in views}
-        averaged = average(by_view, views)
+        averaged = rescaled(average(by_view, views), self.card.sharpness)
         return [self._prediction(path, averaged[row], errors.get(row)) for row, path in enumerate(paths)]
 
     def _prediction(self, path: Path, probabilities: NDArray[np.float32], error: str | None) -> Prediction:
@@ -155,12 +159,13 @@ def export_model(
     tta_views: Sequence[str],
     scores: Mapping[str, float] | None = None,
     members: int = 1,
+    sharpness: float = 1.0,
 ) -> None:
     """Writes model and card to `path` (*.keras) atomically.
 
     members: number of trainings that the model averages, see `ensemble.averaged`; `config` is then what they have in
-    common. A compiled model is saved with its optimizer, at three times the size. Raises CheckpointError for a wrong
-    suffix or if model and card do not match, ConfigError for an unknown view, and OSError.
+    common. sharpness: see `Card`. A compiled model is saved with its optimizer, at three times the size. Raises
+    CheckpointError for a wrong suffix or if model and card do not match, ConfigError for an unknown view, and OSError.
     """
     _check_suffix(path)
     check_views(tta_views)
@@ -174,6 +179,7 @@ def export_model(
         config=config.model_dump(mode="json"),
         scores=dict(scores or {}),
         members=members,
+        sharpness=sharpness,
         carsearch=_version(),
     )
     model = classifier.model if isinstance(classifier, Classifier) else classifier
@@ -182,7 +188,7 @@ def export_model(
         keras.saving.save_model(model, temporary)
         # Keras ignores members that it does not know.
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(CARD, card.model_dump_json(indent=2))
+            archive.writestr(CARD, card.model_dump_json(indent=2, exclude={"sharpness"} if sharpness == 1.0 else None))
 
 
 def load_model(path: Path) -> ExportedModel:

@@ -143,8 +143,25 @@ def run_retrain(
     say(next_after_training(folder, experiment))
 
 
-def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """Writes submission.csv, with warnings about unreadable photos."""
+def run_ensemble(
+    folder: "StudyFolder", experiment: "Experiment", *, most: int, max_ms: float | None, or_single: bool = False
+) -> None:
+    """Selects an ensemble, prints what it is worth, and exports it if it helps. or_single: else the best training."""
+    from search.terminal.logs import redirect_native_stderr
+
+    redirect_native_stderr(Path(os.devnull))
+    from search.ensemble.build import build_ensemble
+
+    scores = build_ensemble(folder, experiment, most=most, max_ms=max_ms, say=say, or_single=or_single)
+    for line in scores.lines():
+        say(line)
+    if folder.ensemble_model.exists():
+        say(f"model: {folder.ensemble_model}")
+        say(f"next: carsearch submit {folder.root} --model {folder.ensemble_model}")
+
+
+def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path | None = None) -> None:
+    """Writes submission.csv, with warnings about unreadable photos. model: None for the final one."""
     from search.terminal.logs import redirect_native_stderr
 
     redirect_native_stderr(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
@@ -152,12 +169,12 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment") -> None:
     from search.progress.closing_lines import submit_closing
     from search.study.final_scores import read_scores
 
-    end = write(folder, experiment, say=say)
+    end = write(folder, experiment, say=say, model=model)
     for photo_id in end.fallback_ids[:_SHOWN]:
         warn(f"warning: {photo_id} cannot be read: it got the most frequent class")
     if len(end.fallback_ids) > _SHOWN:
         warn(f"warning: and {len(end.fallback_ids) - _SHOWN:,} more photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
-    scores = read_scores(folder.scores) if folder.scores.exists() else None
-    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids)):
+    scores = read_scores(folder.scores) if folder.scores.exists() and model is None else None
+    for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids), model=model):
         say(line)

@@ -12,6 +12,7 @@ from search.cli.actions import (
     check_cluster_access,
     open_study,
     resume_search,
+    run_ensemble,
     run_retrain,
     run_search,
     run_submit,
@@ -31,6 +32,7 @@ from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app
+from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
 from search.terminal.console import warn as _warn
@@ -92,6 +94,10 @@ def run(
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Resume the study if it exists; otherwise create it. Always for DATA.")
     ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Hours from photos to submission: search, final trainings, ensemble, scoring."),
+    ] = None,
     preset: PresetOption = "quick",
     weights: WeightsOption = None,
     quiet: Quiet = False,
@@ -101,7 +107,8 @@ def run(
 
     With photos instead of an experiment file: write one as `init` does, search, retrain, and write submission.csv if
     there are photos to predict. --preset and --weights are for that file. The same command continues after an
-    interruption.
+    interruption. With --hours, the same steps follow for an experiment file too, by a plan of their times that is
+    printed and revised; continue with --or-resume.
     """
     from search.driver.create import create_study, study_of
     from search.experiment.experiment import load
@@ -120,11 +127,15 @@ def run(
             overrides=overrides or [],
             address=address,
             replace=replace,
+            hours=hours,
             output=output,
         )
         return
     experiment = load(file, overrides or [])
     logs.setup()
+    if hours is not None:
+        run_within(experiment, hours, address=address, replace_study=replace, or_resume=or_resume, output=output)
+        return
     there = study_of(experiment) if or_resume else None
     if there is not None:
         from search.study.frozen import changes_asked
@@ -253,9 +264,27 @@ def retrain(
 
 
 @app.command()
-def submit(study: StudyArgument) -> None:
+def ensemble(
+    study: StudyArgument,
+    most: Annotated[int, typer.Option("--max", min=1, max=20, help="Different members at most.")] = 5,
+    max_ms: Annotated[
+        float | None, typer.Option("--max-ms", min=0.0, help="Largest time of one photo, in milliseconds.")
+    ] = None,
+) -> None:
+    """Average the trainings of a study that help each other, and export one model if that is sure to help."""
+    folder, experiment = open_study(study)
+    run_ensemble(folder, experiment, most=most, max_ms=max_ms)
+
+
+@app.command()
+def submit(
+    study: StudyArgument,
+    model: Annotated[
+        Path | None, typer.Option(help="Another exported model, such as STUDY/ensemble/model.keras.")
+    ] = None,
+) -> None:
     """Write submission.csv: the final model's predictions for the test photos, checked against the contest's sample."""
-    run_submit(*open_study(study))
+    run_submit(*open_study(study), model=model)
 
 
 @app.command()

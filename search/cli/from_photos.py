@@ -14,6 +14,7 @@ from search.cli.actions import (
 )
 from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
 from search.cli.output import Output
+from search.cli.whole_run import run_within
 from search.terminal.console import say
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def run_photos(
     address: str | None,
     replace: bool,
     output: Output,
+    hours: float | None = None,
 ) -> None:
     """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
 
@@ -54,6 +56,9 @@ def run_photos(
             f"{file} is for the photos in {experiment.data.root}, not {source.photos}: move it away, or write another"
             f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
         )
+    if hours is not None:
+        run_within(experiment, hours, address=address, replace_study=replace, or_resume=not replace, output=output)
+        return
     there = None if replace else study_of(experiment)
     if there is None:
         check_cluster_access(address)

@@ -64,6 +64,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     nodes: also one line for each node of a cluster.
     """
     from search.driver.callbacks import spent
+    from search.policy.time_plan import plan_lines
     from search.progress.closing_lines import expectations
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
@@ -71,6 +72,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     from search.study.journal import is_held
     from search.study.node_notes import node_lines, node_notes
     from search.study.study import Study
+    from search.study.whole_run import WholeRun
     from search.terminal.formatting import one_line
 
     study = Study.open(folder.root, read_only=True)
@@ -86,5 +88,8 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
         say(one_line(line))
     for change in study.changes:
         say(f"changed {change.time}: {change}")
+    whole = WholeRun.of(study)
+    for line in plan_lines(whole.plan(records, searched_s=study.elapsed_s)) if whole else ():
+        say(line)
     if not alive and not study.is_finished:
         say(f"no driver is running: resume with 'carsearch resume {folder.root}'")

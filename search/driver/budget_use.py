@@ -9,7 +9,9 @@ from search.policy.budget import is_used_up
 from search.policy.finals import due_s
 from search.policy.records import searched, trained_s
 from search.policy.scheduler import BudgetState
+from search.policy.time_plan import SEARCH
 from search.study.study import Study
+from search.study.whole_run import WholeRun
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -32,6 +34,7 @@ class BudgetUse:
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
         self._logged = False
+        self._whole = WholeRun.of(study)
         study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._study.trained_s))
 
     def elapsed_s(self) -> float:
@@ -52,11 +55,18 @@ class BudgetUse:
         finals_exhausted = study.finals_exhausted or self._hours_are_over(0.0) or self._gpu_hours_are_over(0.0)
         reserve = self._reserve()
         over = self._hours_are_over(reserve) or self._gpu_hours_are_over(reserve)
+        left, finals_left = self._left_s(reserve), self._left_s(0.0)
         exhausted = finals_exhausted or study.budget_exhausted or over
         if (exhausted, finals_exhausted) != (study.budget_exhausted, study.finals_exhausted):
             study.set_budget_exhausted(finals=finals_exhausted)
         trials_left = max(0, self._settings.trials - len(searched(records)))
-        return BudgetState(trials_left, exhausted=exhausted, finals_exhausted=finals_exhausted)
+        return BudgetState(
+            trials_left,
+            exhausted=exhausted,
+            finals_exhausted=finals_exhausted,
+            left_s=left,
+            finals_left_s=finals_left,
+        )
 
     def is_out_of_time(self, number: int) -> bool:
         """True if a running trial should stop after the epoch it has just reported, because `hours` are used up.
@@ -67,7 +77,7 @@ class BudgetUse:
         trials continue to their rung.
         """
         record = self._study.record(number)
-        if self._settings.budget.hours is None:
+        if self._settings.budget.hours is None and self._whole is None:
             return False
         if record.is_baseline or record.is_run_to_end or record.has_ended(record.stop_after_stage or 0):
             return False
@@ -76,10 +86,7 @@ class BudgetUse:
         self.budget()
         if not self._logged:
             self._logged = True
-            _log.info(
-                "search.budget.hours (%g) are used up: running trials stop after their current epoch",
-                self._settings.budget.hours,
-            )
+            _log.info("%s: running trials stop after their current epoch", self._why_over())
         return True
 
     def _reserve(self) -> float:
@@ -87,7 +94,25 @@ class BudgetUse:
         trained_s = self._study.trained_s
         return due_s(self._study.records(), self._settings.finalists) / trained_s if trained_s else 0.0
 
+    def _why_over(self) -> str:
+        if self._whole is not None and not is_used_up(
+            self.elapsed_s() / _S_PER_HOUR, self._settings.budget.hours, self._reserve()
+        ):
+            return f"the search's part of --hours {self._whole.hours:g} is used up"
+        return f"search.budget.hours ({self._settings.budget.hours:g}) are used up"
+
+    def _left_s(self, reserve: float) -> float | None:
+        """Seconds that the search has left of a whole run's hours; None without them."""
+        if self._whole is None:
+            return None
+        elapsed = self.elapsed_s()
+        plan = self._whole.plan(self._study.records(), searched_s=elapsed)
+        return plan.seconds(SEARCH) - min(reserve * elapsed, 0.5 * plan.seconds(SEARCH))
+
     def _hours_are_over(self, reserve: float) -> bool:
+        left = self._left_s(reserve)
+        if left is not None and left <= 0.0:
+            return True
         return is_used_up(self.elapsed_s() / _S_PER_HOUR, self._settings.budget.hours, reserve)
 
     def _gpu_hours_are_over(self, reserve: float) -> bool:

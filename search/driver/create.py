@@ -15,6 +15,7 @@ from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
 from search.driver.guard import guarded
+from search.driver.portfolio import keep_portfolio
 from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
@@ -116,9 +117,11 @@ def _create(
     try:
         # The lock is held until the folder has its final name, so that no other process deletes the draft.
         with _owner(draft, experiment, searched=searched, recording=recording) as study:
-            _fill(draft, experiment)
+            photos = _fill(draft, experiment)
             if study:
                 keep_files(study, draft)
+                if not recording:
+                    keep_portfolio(study, experiment, photos=photos)
             _freeze(draft, experiment, published=folder)
             draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
             sync_all(draft.root)
@@ -141,13 +144,15 @@ def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, record
         yield study
 
 
-def _fill(folder: StudyFolder, experiment: Experiment) -> None:
+def _fill(folder: StudyFolder, experiment: Experiment) -> int:
+    """Write the files about the photos; returns the number of labelled ones."""
     dataset, split = scan_and_split(experiment)
     write_split(split, folder.split)
     if experiment.record.folds is not None:
         seed = experiment.data.validation.seed
         write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
     write_quarantine(folder.quarantine, dataset.quarantined)
+    return len(dataset.train)
 
 
 def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:

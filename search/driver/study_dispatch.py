@@ -191,17 +191,18 @@ class StudyDispatcher(Dispatcher[Segment]):
         return name if (self._folder.root / name).is_file() else None
 
     def _add(self, new: Proposal) -> int:
-        config = _with_other_seed(self._experiment.bind(new.params), new.repetition)
-        return self._study.add_trial(
-            new.params, config, space=self._experiment.space, is_baseline=new.is_baseline, fold=new.fold
-        )
+        own = self._experiment.bind(new.params) if new.config is None else new.config
+        space = self._experiment.space if new.config is None else None
+        config = _with_other_seed(own, new.repetition)
+        return self._study.add_trial(new.params, config, space=space, is_baseline=new.is_baseline, fold=new.fold)
 
     def _add_repeat(self, job: Repeat) -> int:
         """Uses the finalist's own configuration, even if the experiment has changed since, with the repetition's
         seed."""
         config = _with_other_seed(self._study.config(job.number), job.repetition)
-        params = self._study.record(job.number).params
-        return self._study.add_trial(params, config, space=self._experiment.space, repeats=job.number)
+        record = self._study.record(job.number)
+        space = None if record.is_of_portfolio else self._experiment.space
+        return self._study.add_trial(record.params, config, space=space, repeats=job.number)
 
     def _before_segment(self, number: int) -> None:
         with self._outage.caught():  # files not deleted now are deleted after a later epoch

@@ -42,6 +42,7 @@ FIXED: Mapping[str, str] = {
     "search.sampler": "it proposed the finished trials",
     "search.scheduler": "its rungs decided which trials continued",
     "search.baseline": "trial 0 was trained with it",
+    "search.portfolio": "its recipes are the first trials",
     "search.deterministic": "it chose the kernels of the finished trials",
     "retrain": "it belongs to the final training: give it to 'carsearch retrain'",
     "tta": "it belongs to the final training: give it to 'carsearch retrain'",

@@ -129,6 +129,9 @@ class SearchSettings(Section):
     deterministic: bool = False
     """True: deterministic kernels, so that a search with one trial at a time is reproducible. Slower; on GPUs
     TensorFlow lacks some deterministic kernels (gradient of depthwise convolution) and then raises an error."""
+    portfolio: Literal["builtin"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """Recipes to try first, after the baseline: `builtin`, or a list of experiment files without domains, in order.
+    Those that do not fit the photos, the GPU, the weights at hand or half of `trials` are left out. null: none."""
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, as a tree like `train` with stages by name. Other domains use their
     default."""

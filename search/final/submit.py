@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from carcls.inference.export import Card, load_model
 from carcls.inference.submission import write_answers, write_submission
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
+from carcls.scoring.ensembles import rescaled
 from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
 from search.errors import StudyError
@@ -38,20 +40,24 @@ class SubmissionResult:
     """Rows that got the most frequent class because their photos are unreadable or missing."""
 
 
-def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None]) -> SubmissionResult:
+def submit(
+    folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], None], model: Path | None = None
+) -> SubmissionResult:
     """Predicts the photos with the views that retraining chose, and writes `submission.csv`.
+
+    model: an exported model, such as that of `carsearch ensemble`; None for the final one.
 
     Rows follow the sample submission if there is one; else every photo has a row, in natural order. Raises StudyError
     without a final model or a readable photo, SubmissionError if sample and model do not match.
     """
-    if not folder.model.exists():
+    if model is None and not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
     processes = len(os.sched_getaffinity(0))
     found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
     if not len(found.photos):
         raise StudyError(_nothing_to_predict(folder, experiment, found))
     devices.configure_for_prediction()
-    exported = load_model(folder.model)
+    exported = load_model(folder.model if model is None else model)
     views = ", ".join(exported.card.tta_views)
     say(f"{len(found.photos)} test photos at {size_name(exported.card.size)} px, views {views}")
     store = open_store(experiment.store)
@@ -60,7 +66,7 @@ def submit(folder: StudyFolder, experiment: Experiment, *, say: Callable[[str], 
         view: predict_view(exported.model, test_pixels, view, batch_size=_BATCH_SIZE)
         for view in exported.card.tta_views
     }
-    probabilities = average(by_view, exported.card.tta_views)
+    probabilities = rescaled(average(by_view, exported.card.tta_views), exported.card.sharpness)
     split = _split(folder, experiment)
     frequent, _ = Counter(split.train.labels.tolist()).most_common(1)[0]
     fallback_ids = _write(folder, exported.card, found, probabilities, fallback=split.class_names[frequent])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from search.driver.callbacks import Progress, ProgressListener
 from search.driver.interrupts import Interrupts
+from search.driver.portfolio import kept_portfolio
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import Experiment
 from search.on_ray.ray_place import ray_place
@@ -49,7 +50,8 @@ def search(
         check_files(study, folder)
         study.retry_files(experiment.search.checkpoints.full_disk_minutes, interrupts.raise_if_due)
         study.interrupt_running()
-        configs = tuple(sample_configs(experiment))
+        portfolio = kept_portfolio(study)
+        configs = (*sample_configs(experiment), *(recipe.config for recipe in portfolio))
         with (
             ray_place(folder, experiment, configs, address=address, interrupts=interrupts, how=how) as place,
             progress as shown,
@@ -59,7 +61,7 @@ def search(
                 experiment,
                 study,
                 folder,
-                policy=policy or search_policy(experiment),
+                policy=policy or search_policy(experiment, portfolio),
                 worker=place.worker,
                 listeners=(watch,),
                 roster=place.roster,

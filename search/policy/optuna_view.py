@@ -70,7 +70,8 @@ class OptunaView:
     def trials(self, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
         """The records as Optuna trials, in order of number; see `as_optuna_trials`."""
         ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
-        shown = (self._shown(trial, ordinary) for trial in searched(trials))
+        own = (trial for trial in searched(trials) if not trial.is_of_portfolio)
+        shown = (self._shown(trial, ordinary) for trial in own)
         return most_telling([trial for trial in shown if trial is not None], self._most)
 
     def _shown(self, trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> FrozenTrial | None:
@@ -104,7 +105,8 @@ def as_optuna_trials(space: Space, trials: Sequence[TrialRecord]) -> list[Frozen
       early;
     - a trial without an epoch is RUNNING;
     - an infeasible trial violates a constraint;
-    - repeats, trials that failed for another reason and those with a value outside of its domain are left out.
+    - repeats, recipes of the portfolio, trials that failed for another reason and those with a value outside of its
+      domain are left out.
     - of more than `MOST_SEEN` trials, those that say most are shown, see `most_telling`.
     """
     return OptunaView(space).trials(trials)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from carcls.config import TrainConfig
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.portfolio import Recipe
 from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
 from search.policy.optuna_view import OptunaView
-from search.policy.records import TrialRecord, searched
+from search.policy.records import PORTFOLIO, TrialRecord, searched
 from search.policy.sampler import ask
 from search.policy.scheduler import BudgetState, Job, Ladder, next_job
 
@@ -29,6 +31,8 @@ class Proposal:
     """Added to the configuration's seed: a repetition has another initialisation and order of photos."""
     fold: int | None = None
     """Number of the fold that validates; None for the study's own split."""
+    config: TrainConfig | None = None
+    """The configuration itself, if it is not a point of the space; `params` then only names it."""
 
 
 class Policy(Protocol):
@@ -59,16 +63,21 @@ class SearchPolicy:
     """Name of the sampler, see `ask`."""
     seed: int
     finalists: FinalistSettings = NO_FINALS
+    portfolio: tuple[Recipe, ...] = ()
+    """Proposed after the baseline, in order."""
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
         """See `scheduler.next_job`."""
         return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first. Repeats have no influence on the proposals."""
+        """The baseline first, then the portfolio. Repeats have no influence on the proposals."""
         number = len(searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
+        if number <= len(self.portfolio):
+            recipe = self.portfolio[number - 1]
+            return Proposal({PORTFOLIO: recipe.name}, config=recipe.config)
         view = self._view
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler, view=view))
 
@@ -81,8 +90,8 @@ class SearchPolicy:
         return self.ladder.as_of(trials).first_stop(stage_count)
 
 
-def search_policy(experiment: Experiment) -> SearchPolicy:
-    """The policy of an experiment file."""
+def search_policy(experiment: Experiment, portfolio: tuple[Recipe, ...] = ()) -> SearchPolicy:
+    """The policy of an experiment file. portfolio: the recipes that the study keeps."""
     settings = experiment.search
     return SearchPolicy(
         space=experiment.space,
@@ -96,4 +105,5 @@ def search_policy(experiment: Experiment) -> SearchPolicy:
         sampler=settings.sampler,
         seed=settings.seed,
         finalists=settings.finalists,
+        portfolio=portfolio,
     )

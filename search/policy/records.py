@@ -30,6 +30,9 @@ class TrialState(StrEnum):
 OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted because of the time limit. It waits until the search gets more hours."""
 
+PORTFOLIO = "portfolio"
+"""The only parameter of a trial that repeats a recipe of the portfolio: the recipe's name."""
+
 _REPORT = "report:"
 _STATUS = {
     "state": "state",
@@ -120,6 +123,11 @@ class TrialRecord:
     def fidelity(self) -> int:
         """Number of epochs trained."""
         return len(self.reports)
+
+    @property
+    def is_of_portfolio(self) -> bool:
+        """True for a recipe of the portfolio, whose values are not of the search space."""
+        return PORTFOLIO in self.params
 
     @property
     def is_run_to_end(self) -> bool:

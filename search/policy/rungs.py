@@ -83,13 +83,17 @@ def _paused_at(stage: int, ranked: Sequence[TrialRecord]) -> list[TrialRecord]:
 def ordinary_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that earned each of their rungs.
 
-    These are all but the baseline, a trial that was run to its end, trials with fewer stages than others, and repeats.
+    These are all but the baseline, recipes of the portfolio, a trial that was run to its end, trials with fewer stages
+    than others, and repeats.
     """
-    longest = max((trial.stage_count for trial in trials), default=0)
+    longest = max((trial.stage_count for trial in trials if not trial.is_of_portfolio), default=0)
     return [
         trial
         for trial in searched(trials)
-        if not trial.is_baseline and not trial.is_run_to_end and trial.stage_count == longest
+        if not trial.is_of_portfolio
+        and not trial.is_baseline
+        and not trial.is_run_to_end
+        and trial.stage_count == longest
     ]
 
 

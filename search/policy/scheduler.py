@@ -4,11 +4,12 @@ Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.experiment.search_settings import FinalistSettings
+from search.policy.durations import remaining_s, stage_seconds
 from search.policy.finals import NO_FINALS, due_repeats
-from search.policy.records import TrialRecord, TrialState, searched
+from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.rungs import Ladder, promotable, released
 
 __all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
@@ -23,6 +24,11 @@ class BudgetState:
     """True once the search's hours are used up: no new trials, no promotions."""
     finals_exhausted: bool = False
     """True once the hours reserved for the finals are used up too: no repeats."""
+    left_s: float | None = None
+    """Seconds that the search has left of a whole run's hours, without the finals' part; None without such a limit.
+    Trainings that cannot end in this time are not started."""
+    finals_left_s: float | None = None
+    """The same with the finals' part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,10 @@ def next_job(
     An exhausted budget ends promotions and new trials, but never the baseline, so that a search is never worse than no
     search. Trials that it cut off in the middle of a stage wait for a larger budget.
 
+    With `left_s`, a new trial must have time for all its stages, and a paused one for the rest of them, by the time
+    that others took. Once new trials have not, paused ones go on instead, those with the fewest stages left first: many
+    workers with little time would otherwise begin much and end nothing.
+
     An adaptive ladder promotes no trial from an unreliable rung. Once all trials have been proposed, trials paused at
     an unreliable rung continue, best first, since nothing shows that they are worse than others.
     """
@@ -104,15 +114,50 @@ def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:
 
 def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
     job = _baseline(trials, ladder)
+    fitting = _fitting(trials, budget)
     if job is None and not budget.exhausted:
-        job = _promote(trials, ladder)
-    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials):
+        job = _promote(fitting, ladder)
+    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials) and _new_fits(trials, budget):
         job = NewTrial()
     if job is None and not budget.exhausted:
-        job = _release(trials, ladder)
+        job = _release(fitting, ladder)
+    if job is None and not budget.exhausted and budget.left_s is not None and budget.trials_left > 0:
+        job = _nearest_to_end(fitting, ladder)
     if job is None and _any_running(trials):
         job = Wait()
-    return job or _run_best_to_end(trials)
+    return job or _run_best_to_end(fitting if _has_winner(trials) else trials)
+
+
+def _fitting(trials: Sequence[TrialRecord], budget: BudgetState) -> Sequence[TrialRecord]:
+    """The trials as the scheduler may promote them: those paused without the time to end are not. Rungs count them."""
+    if budget.left_s is None:
+        return trials
+    left_s, typical = budget.left_s, stage_seconds(trials)
+    return [
+        replace(trial, state=TrialState.PRUNED)
+        if (trial.state is TrialState.PAUSED or trial.is_cut_off)
+        and remaining_s(typical, trial, stage_count=trial.stage_count) > left_s
+        else trial
+        for trial in trials
+    ]
+
+
+def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState) -> bool:
+    if budget.left_s is None or not trials:
+        return True
+    longest = max(trial.stage_count for trial in trials)
+    return remaining_s(stage_seconds(trials), None, stage_count=longest) <= budget.left_s
+
+
+def _nearest_to_end(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
+    """The best of the paused trials with the fewest stages left."""
+    paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank and trial.next_stage]
+    best = max(paused, key=lambda trial: (trial.rung, trial.best_rank, -trial.number), default=None)
+    return _go_on(best, ladder)
+
+
+def _has_winner(trials: Sequence[TrialRecord]) -> bool:
+    return any(trial.state is TrialState.COMPLETE for trial in trials)
 
 
 def _any_running(trials: Sequence[TrialRecord]) -> bool:
@@ -159,6 +204,8 @@ def _repeat(trials: Sequence[TrialRecord], finalists: FinalistSettings, budget: 
     if budget.finals_exhausted:
         return None
     due = due_repeats(trials, finalists)
+    if budget.finals_left_s is not None:
+        due = [one for one in due if trained_s(one.trial.reports) <= budget.finals_left_s]
     return Repeat(due[0].trial.number, due[0].repetition) if due else None
 
 

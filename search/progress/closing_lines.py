@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
@@ -14,6 +15,7 @@ from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.whole_run import WholeRun
 from search.terminal.console import printable
 from search.terminal.formatting import count_text, value_text
 
@@ -51,7 +53,8 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
         gpu_hours=_gpu_hours(study.gpu_meter, trained),
         exhausted=study.budget_exhausted,
     )
-    why = " and ".join(clause for _, clause in limits) or "nothing left to try"
+    clauses = [*(clause for _, clause in limits), *whole_run_clause(study)]
+    why = " and ".join(clauses) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
     return (
         f"ended: {why}",
@@ -62,6 +65,12 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
         if _complete(records)
         else f"next: carsearch resume {folder.root}{more}, because no trial has finished all its stages",
     )
+
+
+def whole_run_clause(study: Study) -> tuple[str, ...]:
+    """Why the search ended, if its part of a whole run's hours did it; empty otherwise."""
+    whole = WholeRun.of(study)
+    return (f"the search's part of --hours {whole.hours:g} is used up",) if whole and study.budget_exhausted else ()
 
 
 def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
@@ -138,16 +147,19 @@ def next_after_training(folder: StudyFolder, experiment: Experiment) -> str:
     return f"next: carsearch predict {folder.model} PHOTO_OR_FOLDER..."
 
 
-def submit_closing(folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int) -> tuple[str, ...]:
+def submit_closing(
+    folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int, model: Path | None = None
+) -> tuple[str, ...]:
     """After a submission: its rows, its model, and the next step.
 
-    scores: None if the final training was killed after it wrote its model.
+    scores: None for another model than the final one, and if the final training was killed after it wrote its model.
+    model: None for the final one.
     """
     left = f", {unread:,} of them the most frequent class" if unread else ""
     return (
         f"ended: all {rows:,} rows have a prediction{left}",
         *([_by(scores)] if scores else []),
-        f"next: hand in {folder.submission}, or classify other photos: carsearch predict {folder.model}"
+        f"next: hand in {folder.submission}, or classify other photos: carsearch predict {model or folder.model}"
         " PHOTO_OR_FOLDER...",
     )
 

@@ -46,7 +46,8 @@ def importances(records: Sequence[TrialRecord], space: Space) -> Importances | N
     Watanabe, Bansal and Hutter 2023, 'PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
     Subspaces': the density of the best trials along one parameter against that of all trials.
     """
-    trials = [trial for trial in searched(records) if trial.state is not TrialState.FAIL and trial.rung is not None]
+    own = (trial for trial in searched(records) if not trial.is_of_portfolio)
+    trials = [trial for trial in own if trial.state is not TrialState.FAIL and trial.rung is not None]
     stage = _compared_stage(trials)
     if stage is None:
         return None

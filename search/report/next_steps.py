@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from search.experiment.experiment import Experiment
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
-from search.progress.closing_lines import next_after_training, reached_limits
+from search.policy.time_plan import plan_lines
+from search.progress.closing_lines import next_after_training, reached_limits, whole_run_clause
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.whole_run import WholeRun
 
 _LARGER = 2
 """Factor of a limit in the command that extends a search."""
@@ -26,8 +28,18 @@ def ended_text(study: Study, experiment: Experiment) -> str:
     """Why the search ended, as a sentence; that it has not, if so."""
     if study.is_recording or not study.is_finished:
         return "" if study.is_recording else "The search has not ended."
-    clauses = [clause for _, clause in _limits(study, experiment)]
-    return f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
+    clauses = [*(clause for _, clause in _limits(study, experiment)), *whole_run_clause(study)]
+    ended = f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
+    return f"{ended}{_plan_text(study)}"
+
+
+def _plan_text(study: Study) -> str:
+    """The plan of a whole run's hours, as a sentence; empty without one."""
+    whole = WholeRun.of(study)
+    if whole is None:
+        return ""
+    first, *steps = plan_lines(whole.plan(study.records(), searched_s=study.elapsed_s))
+    return f" {first[:1].upper()}{first[1:]}; {'; '.join(step.strip() for step in steps)}."
 
 
 def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -> tuple[Command, ...]:

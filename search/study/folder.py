@@ -103,6 +103,21 @@ class StudyFolder:
         return self.retrain / "model.keras"
 
     @property
+    def ensemble(self) -> Path:
+        """The ensemble of what the study has trained."""
+        return self.root / "ensemble"
+
+    @property
+    def ensemble_model(self) -> Path:
+        """The ensemble in one file; absent if it does not help."""
+        return self.ensemble / "model.keras"
+
+    @property
+    def ensemble_scores(self) -> Path:
+        """What the ensemble is worth, and what it consists of."""
+        return self.ensemble / "scores.json"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.root / "report.html"

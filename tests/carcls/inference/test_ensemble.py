@@ -302,3 +302,20 @@ def test_an_average_of_every_family_passes_the_check_of_foreign_models(backbone)
     ]
     written = keras.saving.serialize_keras_object(averaged(members))
     assert checked_config(json.dumps(written).encode())["config"]["name"] == "averaged"
+
+
+def test_weights_are_shares_of_the_mean_and_survive_the_file(tmp_path):
+    rng = np.random.default_rng(4)
+    members = [tiny_member(1, 1, 6), tiny_member(2, 2, 6)]
+    photos = _photos(rng, 4, 6)
+    model = averaged(members, [3.0, 1.0])
+    expected = 0.75 * _member_outputs(members[0], photos) + 0.25 * _member_outputs(members[1], photos)
+    assert np.allclose(_outputs(model, photos), expected, atol=1e-6)
+    assert np.array_equal(_outputs(averaged(members, [2.0, 2.0]), photos), _outputs(averaged(members), photos))
+    path = tmp_path / "model.keras"
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        checked_config(archive.read("config.json"))
+    for weights in ([1.0], [1.0, 0.0], [1.0, float("nan")]):
+        with pytest.raises(ValueError, match="weights: expected 2 numbers above 0"):
+            averaged(members, weights)

@@ -1,0 +1,1 @@
+"""An ensemble of what a study has trained: its candidates, its selection, and one exported model."""

@@ -1,0 +1,241 @@
+"""What an ensemble may be selected from: each training of a study that keeps weights and validation probabilities."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carcls.config import TrainConfig
+from carcls.errors import EvidenceError
+from carcls.events import EpochReport, best_report
+from carcls.scoring.evidence import Evidence, evidence_labels, sampled_rows
+from carcls.splits.k_folds import EVERY_PHOTO
+from carcls.splits.look_alikes import look_alikes
+from carcls.splits.split import Split
+from carcls.training.retention import trial_file
+from search.errors import StudyError
+from search.policy.records import TrialRecord, TrialState
+from search.study.folder import StudyFolder
+from search.study.study import Study
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The kept weights of one training."""
+
+    folder: Path
+    """Of its trial."""
+    config: TrainConfig
+    last: EpochReport
+    """Its last epoch, which names the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model that an ensemble may use."""
+
+    name: str
+    """Such as `trial 0003`."""
+    weights: tuple[Weights, ...]
+    """Of one training, of each fold, or of the trainings whose mean a soup takes."""
+    probabilities: NDArray[np.float64]
+    """(n, classes) of the photos of `Photos`; for folds each photo's by the model that did not train on it."""
+    ms: float
+    """Estimated milliseconds a photo by its epochs' validation; NaN if none tells."""
+    head: NDArray[np.float16] | None = None
+    """The probabilities at the end of its first stage: equal ones mean equal weights. None if unknown."""
+    by_view: dict[str, NDArray[np.float32]] | None = None
+    """For folds: probabilities (n, classes) by view, as stored."""
+    is_soup: bool = False
+
+    @property
+    def is_folds(self) -> bool:
+        """True for the average of a final training's folds."""
+        return self.by_view is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """The validation photos whose probabilities trainings keep."""
+
+    split: Split
+    rows: NDArray[np.int64]
+    """Positions in the validation table, ascending."""
+
+    @classmethod
+    def of(cls, split: Split) -> "Photos":
+        """All validation photos, or the sample of them that trainings keep probabilities of."""
+        rows = sampled_rows(split.validation.labels, len(split.class_names))
+        return cls(split, np.arange(len(split.validation)) if rows is None else rows)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,)"""
+        return evidence_labels(self.split.validation.labels, len(self.split.class_names))
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """(n,) copies and photos of one group share a number."""
+        return look_alikes([self.split])[self.rows]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the photos, in order."""
+        return tuple(self.split.validation.ids[row] for row in self.rows)
+
+
+def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """All candidates of a study, its trials first, and one line for each training that lacks what it takes.
+
+    Raises StudyError if there is none.
+    """
+    found: list[Candidate] = []
+    missing: list[str] = []
+    for name, one in (*_trials(folder, photos), *_final(folder, photos)):
+        if isinstance(one, str):
+            missing.append(f"{name}: {one}")
+        else:
+            found.append(one)
+    if not found:
+        reasons = f" ({'; '.join(missing[:3])})" if missing else ""
+        raise StudyError(f"{folder.root}: no training keeps both weights and validation probabilities{reasons}")
+    return tuple(found), tuple(missing)
+
+
+Found = tuple[str, Candidate | str]
+"""A name, and the candidate or why it is none."""
+
+
+def _trials(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
+    study = Study.open(folder.root, read_only=True)
+    for record in study.records():
+        if record.state is not TrialState.FAIL and record.fold is None and record.best is not None:
+            name = f"trial {record.number:04d}"
+            if record.repeats is not None:
+                name += f" (repeats {record.repeats:04d})"
+            yield name, _single(name, folder, study, record, photos)
+
+
+def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
+    own = folder.retrain_study
+    if not own.log.exists() or not folder.scores.exists():
+        return
+    study = Study.open(own.root, read_only=True)
+    folds = [record for record in study.records() if record.fold not in (None, EVERY_PHOTO)]
+    if folds:
+        name = f"{len(folds)} folds of the final training"
+        yield name, _folds(name, folder, study, folds, photos)
+    for record in study.records():
+        if record.fold is None and record.best is not None:
+            yield "the final training", _single("the final training", own, study, record, photos)
+
+
+def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, photos: Photos) -> Candidate | str:
+    """A training that validated on the study's own split."""
+    best = best_report(record.reports)
+    if best is None:
+        return "no finite epoch"
+    weights = Weights(folder.trial(record.number), study.config(record.number), record.reports[-1])
+    if not trial_file(weights.folder, weights.last.best_weights).is_file():
+        return "its weights are gone"
+    try:
+        said = Evidence.read(folder.probabilities(record.number, best.epoch)).validation
+    except EvidenceError as error:
+        return str(error)
+    if said.shape != (len(photos.rows), len(photos.split.class_names)):
+        return f"its probabilities are of {said.shape[0]} photos, expected {len(photos.rows)}"
+    head = _head(folder, record)
+    ms = _ms(weights.config, record.reports, best, len(photos.split.validation))
+    return Candidate(name, (weights,), said.astype(np.float64), ms, head)
+
+
+def _folds(
+    name: str, folder: StudyFolder, study: Study, records: Sequence[TrialRecord], photos: Photos
+) -> Candidate | str:
+    weights = tuple(
+        Weights(folder.retrain_study.trial(record.number), study.config(record.number), record.reports[-1])
+        for record in records
+    )
+    if not all(trial_file(one.folder, one.last.best_weights).is_file() for one in weights):
+        return "weights are gone"
+    try:
+        with np.load(folder.out_of_fold, allow_pickle=False) as arrays:
+            row_of = {id_: row for row, id_ in enumerate(arrays["ids"].tolist())}
+            absent = [id_ for id_ in photos.ids if id_ not in row_of]
+            if absent:
+                return f"{len(absent)} validation photos have no out-of-fold prediction"
+            rows = [row_of[id_] for id_ in photos.ids]
+            by_view = {
+                key.removeprefix("view/"): np.asarray(arrays[key][rows], np.float32)
+                for key in arrays.files
+                if key.startswith("view/")
+            }
+    except (OSError, ValueError, KeyError) as error:
+        return f"{folder.out_of_fold}: cannot be read ({error})"
+    ms = 0.0
+    for one, record in zip(weights, records, strict=True):
+        best = best_report(record.reports) or record.reports[-1]
+        labelled = len(photos.split.train) + len(photos.split.validation)
+        ms += _ms(one.config, record.reports, best, labelled // len(records))
+    return Candidate(name, weights, by_view["plain"].astype(np.float64), ms, by_view=by_view)
+
+
+def _head(folder: StudyFolder, record: TrialRecord) -> NDArray[np.float16] | None:
+    end = next((report for report in record.reports if report.stage == 0 and report.stage_ended), None)
+    if end is None or len({report.stage for report in record.reports}) == 1:
+        return None
+    try:
+        return Evidence.read(folder.probabilities(record.number, end.epoch)).validation
+    except EvidenceError:
+        return None
+
+
+def _ms(config: TrainConfig, reports: Sequence[EpochReport], kept: EpochReport, photos: int) -> float:
+    """Milliseconds a photo: the fastest validation of the whole model at the image size of the weights kept.
+
+    Stages that train only the head validate on stored features, which tells nothing. NaN if no other stage ran.
+    """
+    whole = [
+        report.seconds.validate / photos * 1000
+        for report in reports
+        if config.stages[report.stage].unfreeze > 0 and report.image_size == kept.image_size
+    ]
+    return min(whole, default=float("nan"))
+
+
+def photo_shape(one: Candidate) -> tuple[object, ...]:
+    """Equal for candidates that one exported model can feed with the same decoded photo. Pure.
+
+    Stretched photos may be stretched again, to any size; padded or cropped ones must have one size.
+    """
+    config = one.weights[0].config
+    return (config.fit,) if config.fit == "stretch" else (config.fit, config.image_size)
+
+
+def soup_groups(found: Sequence[Candidate]) -> list[tuple[Candidate, ...]]:
+    """Single trainings that share the weights of their head stage, two or more a group. Pure.
+
+    They have one architecture, and bit-equal probabilities at the end of their first stage.
+    """
+    groups: dict[tuple[object, ...], list[Candidate]] = {}
+    for one in found:
+        if one.head is not None and len(one.weights) == 1:
+            config = one.weights[0].config
+            architecture = (config.backbone, config.alpha, config.weights, config.head.model_dump_json())
+            groups.setdefault((*architecture, one.head.shape, one.head.tobytes()), []).append(one)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def as_soup(group: Sequence[Candidate], probabilities: NDArray[np.floating]) -> Candidate:
+    """The candidate whose weights are the mean of a group's. probabilities: what that model says."""
+    names = ", ".join(one.name.removeprefix("trial ") for one in group)
+    return replace(
+        group[0],
+        name=f"soup of trials {names}",
+        weights=tuple(one.weights[0] for one in group),
+        probabilities=np.asarray(probabilities, np.float64),
+        head=None,
+        is_soup=True,
+    )

@@ -1,0 +1,35 @@
+"""How long segments take, by what trials have taken so far. Pure functions of plain records."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from search.policy.records import TrialRecord, trained_s
+
+
+def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
+    """Median seconds of each stage, over the trials that have ended it."""
+    found: dict[int, list[float]] = {}
+    for trial in trials:
+        for stage in range(0 if trial.rung is None else trial.rung + 1):
+            found.setdefault(stage, []).append(_spent_in(trial, stage))
+    return {stage: median(seconds) for stage, seconds in found.items()}
+
+
+def remaining_s(typical: Mapping[int, float], trial: TrialRecord | None, *, stage_count: int) -> float:
+    """Seconds that a trial still needs to the end of its last stage; None for a new one.
+
+    typical: `stage_seconds`.
+    A trial is as much slower or faster than others as in the stages that it has ended. Stages that no trial has ended
+    count as 0: the first trial to reach them shows what they take.
+    """
+    if trial is None:
+        return sum(typical.get(stage, 0.0) for stage in range(stage_count))
+    ended = range(0 if trial.rung is None else trial.rung + 1)
+    usual = sum(typical[stage] for stage in ended)
+    own = sum(_spent_in(trial, stage) for stage in ended)
+    pace = own / usual if usual else 1.0
+    return pace * sum(typical.get(stage, 0.0) for stage in range(len(ended), trial.stage_count))
+
+
+def _spent_in(trial: TrialRecord, stage: int) -> float:
+    return trained_s([report for report in trial.reports if report.stage == stage])

@@ -1,0 +1,140 @@
+"""How a run shares its hours among search, final trainings, ensemble and scoring. Pure functions of plain values."""
+
+from dataclasses import dataclass
+from math import ceil
+
+MARGIN = 1.25
+"""Multiplies estimated durations of final trainings: more photos, other load, and what is not counted as training."""
+_FINAL_SHARE = 0.3
+"""Of the hours, for the final trainings, until a whole training has been measured."""
+_MOST_FINAL_SHARE = 0.5
+"""While the search runs, folds are dropped beyond this share."""
+_SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
+_ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
+_MOST_OTHER_SHARE = 0.3
+"""Of the hours, for ensemble and scoring together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What follows the search."""
+
+    folds: int = 1
+    """As the file asks."""
+    most_folds: int = 5
+    """As many as are worth their time, if there is time left after the search."""
+    is_refitted: bool = False
+    """Whether one more training takes all photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known so far."""
+
+    training_s: float | None = None
+    """Seconds of one final training; None before a trial has had all its stages."""
+    at_once: int = 1
+    """Final trainings that run at once."""
+    scoring_s: float | None = None
+    """Seconds of scoring and submission, where they were measured before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One step of a run."""
+
+    name: str
+    seconds: float
+    """Planned from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePlan:
+    """The steps that are left, in order. They never sum to more than what is left of the hours."""
+
+    total_s: float
+    spent_s: float
+    phases: tuple[Phase, ...]
+    folds: int
+    """Final trainings that validate; 0 if not even one fits."""
+
+    @property
+    def left_s(self) -> float:
+        """Of the hours."""
+        return max(0.0, self.total_s - self.spent_s)
+
+    def seconds(self, name: str) -> float:
+        """Planned for a step; 0 if it is not in the plan."""
+        return next((phase.seconds for phase in self.phases if phase.name == name), 0.0)
+
+
+SEARCH, FINAL, ENSEMBLE, SCORING, DONE = "search", "final training", "ensemble", "scoring and submission", "done"
+STEPS = (SEARCH, FINAL, ENSEMBLE, SCORING, DONE)
+"""In order; `DONE` takes no time."""
+
+
+def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured, *, is_searching: bool) -> TimePlan:
+    """The plan for what is left of `total_s`.
+
+    While the search runs, it gets all that the other steps do not need. Once it is over, the final training has as many
+    folds as fit: more than the file asks for if there is time, down to none. Averages of folds gain most of what is
+    measured in docs/policy.md.
+    """
+    left = max(0.0, total_s - spent_s)
+    ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
+    scoring = max(_SCORING_SHARE * total_s, _FEWEST_SCORING_S) if measured.scoring_s is None else measured.scoring_s
+    most = min(left, _MOST_OTHER_SHARE * total_s)
+    if ensemble + scoring > most:  # a short run: the submission is needed more than the ensemble
+        scoring = min(scoring, most)
+        ensemble = most - scoring
+    room = left - ensemble - scoring
+    if is_searching:
+        folds = _folds_beside_search(total_s - ensemble - scoring, room, wishes, measured)
+    else:
+        folds = next((count for count in range(_most(wishes), 0, -1) if final_s(count, wishes, measured) <= room), 0)
+    if measured.training_s is None and is_searching:
+        final = min(_FINAL_SHARE * total_s, room)
+    else:
+        final = final_s(folds, wishes, measured) if folds else 0.0
+    search = [Phase(SEARCH, room - final)] if is_searching else []
+    phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
+    return TimePlan(total_s, spent_s, phases, folds)
+
+
+def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
+    """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
+    rounds = ceil(folds / measured.at_once) + wishes.is_refitted
+    return MARGIN * rounds * (measured.training_s or 0.0)
+
+
+def _most(wishes: Wishes) -> int:
+    return max(wishes.folds, wishes.most_folds)
+
+
+def _folds_beside_search(total: float, room: float, wishes: Wishes, measured: Measured) -> int:
+    """The folds asked for, or as many as leave the search its share; one if that fits at all."""
+    for count in range(wishes.folds, 0, -1):
+        needed = final_s(count, wishes, measured)
+        if needed <= room and (needed <= _MOST_FINAL_SHARE * total or count == 1):
+            return count
+    return 0
+
+
+def plan_lines(plan: TimePlan) -> tuple[str, ...]:
+    """The plan in words: one line of what is left, and one for each step."""
+    return (
+        f"plan: {_minutes(plan.left_s)} of {_minutes(plan.total_s)} left",
+        *(f"  {_name(phase, plan)}: {_minutes(phase.seconds)}" for phase in plan.phases),
+    )
+
+
+def _name(phase: Phase, plan: TimePlan) -> str:
+    if phase.name != FINAL:
+        return phase.name
+    if not plan.folds:
+        return "no final training fits: the best trial is submitted"
+    return f"final training of {plan.folds} folds" if plan.folds > 1 else FINAL
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

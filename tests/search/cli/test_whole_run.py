@@ -1,0 +1,98 @@
+"""`carsearch run --hours`: the steps after a search, their plan, and what a later call makes of them."""
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.policy.records import TrialState
+from search.policy.time_plan import DONE, FINAL, SEARCH
+from search.study.folder import StudyFolder
+from search.study.study import Study
+from search.study.whole_run import WholeRun
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.tiny import CLASSES, TEST_PER_CLASS
+from tests.helpers.search.trained_study import trained_study
+from tests.helpers.search.trial_builders import climb, trial
+
+WHOLE = WholeRun(hours=1.0, outside_s=60.0, folds=2, is_refitted=False, final_ratio=2.0, at_once=1)
+
+
+def test_time_of_all_steps_and_calls_counts() -> None:
+    record = trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7]))
+    plan = WHOLE.plan([record], searched_s=600.0)
+    assert (plan.total_s, plan.spent_s) == (3600.0, 660.0)
+    assert plan.seconds(FINAL) == pytest.approx(2 * 1.25 * 2.0 * 3 * 3.75), "two folds of twice the trial's epochs"
+    later = WHOLE.after(40.0, FINAL)
+    assert later.plan([record], searched_s=600.0).spent_s == 700.0
+    assert later.plan([record], searched_s=600.0).seconds(SEARCH) == 0.0
+
+
+def test_the_study_keeps_it(tmp_path: Path) -> None:
+    with Study.create(tmp_path, "x") as study:
+        assert WholeRun.of(study) is None
+        WHOLE.keep(study)
+    assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    return trained_study(tmp_path_factory.mktemp("whole"))
+
+
+def rows_of(folder: StudyFolder) -> int:
+    with folder.submission.open(encoding="utf-8", newline="") as rows:
+        return sum(1 for _ in csv.reader(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_hours(searched: StudyFolder) -> None:
+    cwd = searched.root.parents[1]
+    where = ("--set", f"results={cwd / 'results'}", "--set", f"data.root={cwd / 'data'}")
+    done = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd, within_s=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    plans = [number for number, line in enumerate(lines) if line.startswith("plan: ")]
+    assert len(plans) == 2, "printed before it starts, and revised once the search is over"
+    assert lines[plans[0] + 1].startswith("  search: ")
+    assert lines[plans[1] + 1].startswith("  final training of 5 folds: "), "there is time for as many as are worth it"
+    assert any(line.startswith("cross-fitted: ") for line in lines)
+    assert rows_of(searched) == 1 + CLASSES * TEST_PER_CLASS
+    whole = WholeRun.of(Study.open(searched.root, read_only=True))
+    assert whole is not None
+    assert whole.stage == DONE
+    assert 0.0 < whole.outside_s < 3600.0
+    assert lines[-1].startswith("ended: ")
+    assert lines[-1].endswith(" of 60.0 min")
+    status = run_cli("status", str(searched.root), cwd=cwd)
+    lines = status.stdout.splitlines()
+    assert next(line for line in lines if line.startswith("plan: ")).endswith(" of 60.0 min left")
+    assert not any(line.startswith("  ensemble: ") for line in lines), "it is over"
+
+    again = run_cli("run", "tiny.yaml", *where, "--hours", "1", "--or-resume", cwd=cwd, within_s=800)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == f"{searched.root} is finished; '--replace' starts over"
+    later = WholeRun.of(Study.open(searched.root, read_only=True))
+    assert later is not None
+    assert later.outside_s > whole.outside_s, "time is never given back"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_without_time_for_a_final_training_the_best_trial_is_submitted(searched: StudyFolder, tmp_path: Path) -> None:
+    cwd = searched.root.parents[1]
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    shutil.copytree(searched.root, folder.root, ignore=shutil.ignore_patterns("retrain", "ensemble", "submission.csv"))
+    shutil.copy(cwd / "tiny.yaml", tmp_path)
+    with Study.open(folder.root) as study:
+        replace(WHOLE, hours=0.01, outside_s=0.0).keep(study)
+    where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={cwd / 'data'}")
+    done = run_cli("run", "tiny.yaml", *where, "--hours", "0.0001", "--or-resume", cwd=tmp_path, within_s=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no final training fits: the best trial is submitted" in done.stdout
+    assert not folder.retrain.exists()
+    assert folder.ensemble_model.exists()
+    assert rows_of(folder) == 1 + CLASSES * TEST_PER_CLASS

@@ -1,0 +1,42 @@
+"""The dispatcher of a study with a portfolio, and of one whose hours are planned as a whole."""
+
+from search.driver.study_dispatch import StudyDispatcher
+from search.experiment.portfolio import builtin_recipes
+from search.policy.policy import search_policy
+from search.policy.records import TrialState
+from search.study.whole_run import WholeRun
+from tests.helpers.search.dispatch_desk import CPU
+
+RECIPE = builtin_recipes()[0]
+
+
+def test_a_recipe_is_handed_out_as_it_is(open_desk) -> None:
+    desk = open_desk("search.trials=2")
+    desk.dispatcher = StudyDispatcher(
+        desk.experiment,
+        desk.study,
+        desk.folder,
+        policy=search_policy(desk.experiment, (RECIPE,)),
+        worker=CPU,
+        clock_s=desk.clock,
+    )
+    first, second = desk.take(), desk.take()
+    assert desk.study.record(first.number).is_baseline
+    assert second.config == RECIPE.config.model_dump(mode="json")
+    assert desk.study.record(second.number).params == {"portfolio": RECIPE.name}
+    assert desk.study.record(second.number).stage_count == len(RECIPE.config.stages)
+
+
+def test_a_whole_run_leaves_time_for_what_follows_the_search(open_desk) -> None:
+    desk = open_desk("search.trials=50")
+    WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(desk.study)
+    desk.dispatcher = StudyDispatcher(
+        desk.experiment, desk.study, desk.folder, policy=search_policy(desk.experiment), worker=CPU, clock_s=desk.clock
+    )
+    baseline = desk.take()
+    desk.clock.now_s += 2231.0
+    assert not desk.dispatcher._budget().exhausted, "62 % of an hour are the search's until a training is measured"
+    desk.clock.now_s += 2.0
+    assert desk.dispatcher._budget().exhausted
+    assert not desk.dispatcher.is_out_of_time(baseline.number), "the baseline ends"
+    assert desk.state(baseline.number) is TrialState.RUNNING

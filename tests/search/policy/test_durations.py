@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import pytest
+
+from carcls.events import PhaseSeconds
+from search.experiment.search_settings import FinalistSettings
+from search.policy.durations import remaining_s, stage_seconds
+from search.policy.records import TrialState
+from search.policy.rungs import Ladder
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait, next_job
+from tests.helpers.search.trial_builders import climb, trial
+
+COMPLETE, PAUSED, RUNNING = TrialState.COMPLETE, TrialState.PAUSED, TrialState.RUNNING
+LADDER = Ladder(3)
+
+
+def timed(number, state, *seconds, accuracy=0.5, **more):
+    """A trial of three stages, one epoch each, that took so many seconds."""
+    reports = climb(*[[accuracy] for _ in seconds])
+    reports = tuple(
+        replace(report, seconds=PhaseSeconds(train=second, validate=0.0))
+        for report, second in zip(reports, seconds, strict=True)
+    )
+    return trial(number, state, reports, **more)
+
+
+def budget(left_s, *, trials_left=9, exhausted=False, finals_left_s=None):
+    return BudgetState(trials_left, exhausted=exhausted, left_s=left_s, finals_left_s=finals_left_s)
+
+
+def test_stages_take_the_median_of_the_trials_that_ended_them():
+    trials = [timed(0, COMPLETE, 10, 20, 40), timed(1, PAUSED, 20), timed(2, PAUSED, 30, 60)]
+    typical = stage_seconds(trials)
+    assert typical == {0: 20.0, 1: 40.0, 2: 40.0}
+    assert remaining_s(typical, None, stage_count=3) == 100.0
+    assert remaining_s(typical, trials[1], stage_count=3) == 80.0
+    assert remaining_s(typical, trials[2], stage_count=3) == pytest.approx(40.0 * 90 / 60)
+    assert remaining_s({}, None, stage_count=3) == 0.0
+
+
+def test_a_new_trial_starts_only_if_it_can_end():
+    trials = [timed(0, COMPLETE, 10, 20, 40)]
+    assert next_job(trials, LADDER, budget(71.0)) == NewTrial()
+    assert next_job(trials, LADDER, budget(69.0)) == Finished()
+    assert next_job(trials, LADDER, budget(None)) == NewTrial(), "without hours for the whole run nothing changes"
+
+
+def test_nothing_is_idle_while_a_paused_trial_can_end():
+    trials = [
+        timed(0, COMPLETE, 10, 20, 40),
+        timed(1, PAUSED, 10, accuracy=0.3),
+        timed(2, PAUSED, 10, accuracy=0.4),
+        timed(3, PAUSED, 10, 20, accuracy=0.2),
+        timed(4, RUNNING),
+    ]
+    assert next_job(trials, LADDER, budget(65.0)) == Continue(3, 2), "it has the fewest stages left"
+    rest = [replace(one, state=RUNNING) if one.number == 3 else one for one in trials]
+    assert next_job(rest, LADDER, budget(65.0)) == Continue(2, 1), "then the best of the others"
+    assert next_job(rest, LADDER, budget(50.0)) == Wait(), "none of them could end"
+
+
+def test_a_promotion_that_cannot_end_is_left_for_one_that_can():
+    slow = timed(1, PAUSED, 40, accuracy=0.9)
+    quick = timed(2, PAUSED, 5, accuracy=0.8)
+    more = [timed(number, TrialState.PRUNED, 10, accuracy=0.1) for number in range(3, 9)]
+    trials = [timed(0, COMPLETE, 10, 20, 40), slow, quick, *more]
+    assert next_job(trials, LADDER, budget(300.0)) == Continue(1, 1)
+    assert next_job(trials, LADDER, budget(65.0)) == Continue(2, 1)
+
+
+def test_the_best_left_is_run_to_its_end_beyond_the_time_only_without_any_winner():
+    paused = timed(1, PAUSED, 10)
+    alone = next_job([paused], LADDER, budget(-5.0, exhausted=True))
+    assert alone == Continue(1, 2, run_to_end=True)
+    winner = timed(0, COMPLETE, 10, 20, 40)
+    assert next_job([winner, paused], LADDER, budget(-5.0, exhausted=True)) == Finished()
+
+
+def test_repeats_that_cannot_end_are_left_out():
+    trials = [timed(0, COMPLETE, 10, 20, 40)]
+    finals = FinalistSettings(count=1, seeds=1)
+    there = budget(0.0, exhausted=True, finals_left_s=80.0)
+    assert next_job(trials, LADDER, there, finals) == Repeat(0, 1)
+    assert next_job(trials, LADDER, replace(there, finals_left_s=60.0), finals) == Finished()

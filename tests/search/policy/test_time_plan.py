@@ -1,0 +1,85 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.policy.time_plan import ENSEMBLE, FINAL, SCORING, SEARCH, Measured, Wishes, final_s, plan_lines, time_plan
+
+TOTALS = st.floats(60.0, 200_000.0)
+WISHES = st.builds(Wishes, folds=st.integers(1, 8), most_folds=st.integers(1, 6), is_refitted=st.booleans())
+MEASURED = st.builds(
+    Measured,
+    training_s=st.none() | st.floats(1.0, 50_000.0),
+    at_once=st.integers(1, 4),
+    scoring_s=st.none() | st.floats(1.0, 2_000.0),
+)
+
+
+@given(TOTALS, st.floats(0.0, 1.5), WISHES, MEASURED, st.booleans())
+def test_a_plan_never_exceeds_what_is_left_and_uses_it_all_while_searching(total, used, wishes, measured, searching):
+    plan = time_plan(total, used * total, wishes, measured, is_searching=searching)
+    assert all(phase.seconds >= 0.0 for phase in plan.phases)
+    planned = sum(phase.seconds for phase in plan.phases)
+    assert planned <= plan.left_s + 1e-6
+    if searching:
+        assert planned == pytest.approx(plan.left_s, abs=1e-6), "the search is given whatever others do not need"
+    assert [phase.name for phase in plan.phases] == [*([SEARCH] if searching else []), FINAL, ENSEMBLE, SCORING]
+
+
+@given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
+def test_after_the_search_one_more_fold_would_not_fit(total, used, wishes, measured):
+    plan = time_plan(total, used * total, wishes, measured, is_searching=False)
+    room = plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING)
+    assert plan.folds <= max(wishes.folds, wishes.most_folds)
+    assert plan.seconds(FINAL) <= room + 1e-6
+    if plan.folds < max(wishes.folds, wishes.most_folds):
+        assert final_s(plan.folds + 1, wishes, measured) > room
+
+
+@given(TOTALS, WISHES, MEASURED)
+def test_a_search_leaves_the_final_training_its_time_and_no_more_than_half(total, wishes, measured):
+    plan = time_plan(total, 0.0, wishes, measured, is_searching=True)
+    if measured.training_s is not None and plan.folds > 1:
+        assert plan.seconds(FINAL) == pytest.approx(final_s(plan.folds, wishes, measured))
+        assert plan.seconds(FINAL) <= 0.5 * total
+        assert plan.folds <= wishes.folds
+
+
+@given(TOTALS, st.lists(st.floats(0.0, 0.2), min_size=1, max_size=8), WISHES, MEASURED)
+def test_time_spent_is_never_planned_again(total, steps, wishes, measured):
+    spent = 0.0
+    for step in steps:
+        before = time_plan(total, spent, wishes, measured, is_searching=True)
+        spent += step * total
+        after = time_plan(total, spent, wishes, measured, is_searching=True)
+        assert after.left_s <= before.left_s
+        assert after.seconds(SEARCH) <= before.left_s
+
+
+def test_an_hour_before_and_after_a_training_was_measured():
+    unknown = time_plan(3600.0, 0.0, Wishes(), Measured(), is_searching=True)
+    assert [(phase.name, round(phase.seconds)) for phase in unknown.phases] == [
+        (SEARCH, 2232),
+        (FINAL, 1080),
+        (ENSEMBLE, 108),
+        (SCORING, 180),
+    ]
+    wishes = Wishes(folds=3)
+    known = time_plan(3600.0, 600.0, wishes, Measured(300.0), is_searching=True)
+    assert (known.folds, known.seconds(FINAL)) == (3, 3 * 375.0)
+    slow = time_plan(3600.0, 600.0, wishes, Measured(1000.0), is_searching=True)
+    assert slow.folds == 1, "two would take more than half of the hours"
+    late = time_plan(3600.0, 3300.0, wishes, Measured(1000.0), is_searching=True)
+    assert (late.folds, late.seconds(FINAL)) == (0, 0.0)
+    over = time_plan(3600.0, 1800.0, Wishes(), Measured(200.0), is_searching=False)
+    assert over.folds == 5, "folds are added, as long as there is time"
+    assert plan_lines(over) == (
+        "plan: 30.0 min of 60.0 min left",
+        "  final training of 5 folds: 20.8 min",
+        "  ensemble: 1.8 min",
+        "  scoring and submission: 3.0 min",
+    )
+    assert plan_lines(late)[2] == "  no final training fits: the best trial is submitted: 0.0 min"
+
+
+def test_trainings_at_once_take_one_rounds_time():
+    assert final_s(4, Wishes(is_refitted=True), Measured(100.0, at_once=2)) == pytest.approx(1.25 * 300.0)
