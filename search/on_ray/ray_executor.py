@@ -21,6 +21,7 @@ from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.actor import run_segment
 from search.on_ray.nodes import ResourcePlan
 from search.on_ray.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
+from search.on_ray.ray_log import rays_lines_in
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
@@ -57,7 +58,10 @@ class RayExecutor:
         tuner = self._tuner(dispatcher)
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `Interrupts` handles SIGINT
         try:
-            with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
+            with (
+                rays_lines_in(self._folder.root / "ray.log"),
+                self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)),
+            ):
                 tuner.fit()
         except KeyboardInterrupt:
             dispatcher.stop(INTERRUPTED)
