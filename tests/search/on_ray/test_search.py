@@ -40,14 +40,18 @@ def test_a_search_ends_with_every_trial_where_the_ladder_leaves_it(finished: Ran
 
 def test_a_finished_study_holds_what_the_architecture_promises(finished: Ran) -> None:
     folder = finished.folder
-    names = {path.name for path in folder.root.iterdir()} - {"retrain", "submission.csv"}
+    names = {path.name for path in folder.root.iterdir()} - {"retrain", "submission.csv", "ray.log"}
     assert names == {
         "driver.lock",
         "experiment.yaml",
+        "leaderboard.csv",
+        "leaderboard.json",
+        "mistakes.csv",
         "quarantine.csv",
         "report.html",
         "split.csv",
         "study.log",
+        "summary",
         "trials",
     }
     assert not list(finished.cwd.joinpath("results").glob(".*")), "no draft is left behind"
