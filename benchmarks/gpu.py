@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # carcls, if it is not installed
+# carcls, if it is not installed, instead of this folder, whose modules may have names of the standard library's.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 Result = dict[str, Any]
 MODELS = (("EfficientNetB0", 224), ("EfficientNetB3", 300), ("Xception", 299), ("ResNet50", 224))
