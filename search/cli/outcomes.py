@@ -71,8 +71,8 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     from search.study.checked_files import problems
     from search.study.journal import is_held
     from search.study.node_notes import node_lines, node_notes
+    from search.study.run_hours import WholeRun
     from search.study.study import Study
-    from search.study.whole_run import WholeRun
     from search.terminal.formatting import one_line
 
     study = Study.open(folder.root, read_only=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
     from search.policy.time_plan import TimePlan
     from search.study.folder import StudyFolder
-    from search.study.whole_run import WholeRun
+    from search.study.run_hours import WholeRun
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
@@ -57,8 +57,8 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
     """What the study stores of the run, or a new entry, with these hours and the time since `started`."""
     from search.driver.slots import slots_for
     from search.on_ray.ray_private import usable_cpus, usable_gpus
+    from search.study.run_hours import WholeRun
     from search.study.study import Study
-    from search.study.whole_run import WholeRun
 
     with Study.open(folder.root) as study:
         whole = WholeRun.of(study)
@@ -161,8 +161,8 @@ def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None)
 
 def _stored(folder: "StudyFolder") -> "WholeRun":
     from search.errors import StudyError
+    from search.study.run_hours import WholeRun
     from search.study.study import Study
-    from search.study.whole_run import WholeRun
 
     whole = WholeRun.of(Study.open(folder.root, read_only=True))
     if whole is None:

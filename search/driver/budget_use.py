@@ -10,8 +10,8 @@ from search.policy.finals import due_s
 from search.policy.records import searched, trained_s
 from search.policy.scheduler import BudgetState
 from search.policy.time_plan import SEARCH
+from search.study.run_hours import WholeRun
 from search.study.study import Study
-from search.study.whole_run import WholeRun
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)

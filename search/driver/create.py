@@ -14,8 +14,8 @@ from carcls.dataset.table import Dataset
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
+from search.driver.fitting_recipes import keep_portfolio
 from search.driver.guard import guarded
-from search.driver.portfolio import keep_portfolio
 from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load

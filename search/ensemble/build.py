@@ -25,8 +25,8 @@ from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
-from search.ensemble.candidates import Candidate, Photos, Weights, as_soup, candidates, photo_shape, soup_groups
 from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
+from search.ensemble.selectable import Candidate, Photos, Weights, as_soup, candidates, photo_shape, soup_groups
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store

@@ -16,7 +16,7 @@ from search.on_ray.auth import new_token, restrict_default_file, using_token
 from search.on_ray.nodes import Node, alive_nodes
 from search.on_ray.private_folder import private_folder
 from search.on_ray.ray_private import InstalledCodeJob, clear_auth_cache, loopback_only, temp_folder
-from search.on_ray.usage import turn_off
+from search.on_ray.usage_statistics import turn_off
 from search.worker.fork_server import SOCKET_FOLDER_ENV
 
 _DRIVER_ENV = {

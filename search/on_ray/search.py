@@ -4,8 +4,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from search.driver.callbacks import Progress, ProgressListener
+from search.driver.fitting_recipes import kept_portfolio
 from search.driver.interrupts import Interrupts
-from search.driver.portfolio import kept_portfolio
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import Experiment
 from search.on_ray.ray_place import ray_place

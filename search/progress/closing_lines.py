@@ -14,8 +14,8 @@ from search.progress.summary import best_text, leading_trial, winner_line
 from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
-from search.study.whole_run import WholeRun
 from search.terminal.console import printable
 from search.terminal.formatting import count_text, value_text
 

@@ -9,8 +9,8 @@ from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.time_plan import plan_lines
 from search.progress.closing_lines import next_after_training, reached_limits, whole_run_clause
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
-from search.study.whole_run import WholeRun
 
 _LARGER = 2
 """Factor of a limit in the command that extends a search."""

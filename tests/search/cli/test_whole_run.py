@@ -10,8 +10,8 @@ import pytest
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, FINAL, SEARCH
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
-from search.study.whole_run import WholeRun
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.tiny import CLASSES, TEST_PER_CLASS
 from tests.helpers.search.trained_study import trained_study

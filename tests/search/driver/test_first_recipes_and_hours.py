@@ -4,7 +4,7 @@ from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.portfolio import builtin_recipes
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
-from search.study.whole_run import WholeRun
+from search.study.run_hours import WholeRun
 from tests.helpers.search.dispatch_desk import CPU
 
 RECIPE = builtin_recipes()[0]

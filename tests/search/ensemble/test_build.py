@@ -14,8 +14,8 @@ from carcls.scoring.evidence import Evidence
 from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
-from search.ensemble.candidates import Candidate, Photos, as_soup, candidates, photo_shape, soup_groups
 from search.ensemble.ensemble_scores import EnsembleScores
+from search.ensemble.selectable import Candidate, Photos, as_soup, candidates, photo_shape, soup_groups
 from search.errors import StudyError
 from search.final.submit import submit
 from search.study.folder import StudyFolder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.on_ray.usage import turn_off
+from search.on_ray.usage_statistics import turn_off
 
 NAME = "RAY_USAGE_STATS_ENABLED"
 
