@@ -34,9 +34,9 @@ def naming_out_of_memory(config: TrainConfig, stage: int, micro_batch: int | Non
         photos = f"batches of {config.stage_batch_size(stage)} photos"
         if micro_batch is not None:
             photos = f"{micro_batch} of a batch's {config.stage_batch_size(stage)} photos at once"
-        error = OutOfMemoryError(
+        named = OutOfMemoryError(
             f"stage {config.stages[stage].name!r}: not enough memory for {photos} at"
             f" {config.stage_image_size(stage)} px with {config.backbone}; lower batch_size or the image size"
         )
-        error.stage = stage
-        raise error from error
+        named.stage = stage
+        raise named from error
