@@ -129,6 +129,8 @@ def two_gpus(monkeypatch):
     import tensorflow as tf
 
     told: dict = {"limits": []}
+    # The devices are not there, and a process keeps its replicas for all later tests.
+    monkeypatch.setattr(devices, "use_replicas", lambda count: told.update(replicas=count))
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: told.update({kind: gpus}))
     monkeypatch.setattr(
@@ -145,9 +147,14 @@ def two_gpus(monkeypatch):
 @pytest.mark.parametrize(
     ("gpus", "first", "visible", "told"),
     [
-        (0.5, None, "4,7", {"GPU": ["first"], "limits": [("first", [6_950])]}),
-        (1.0, 1, "7", {"GPU": ["first"], "limits": [("first", [14_950])]}),
-        (2.0, None, "4,7", {"GPU": ["first", "second"], "limits": [("first", [14_950]), ("second", [78_200])]}),
+        (0.5, None, "4,7", {"GPU": ["first"], "limits": [("first", [6_950])], "replicas": 1}),
+        (1.0, 1, "7", {"GPU": ["first"], "limits": [("first", [14_950])], "replicas": 1}),
+        (
+            2.0,
+            None,
+            "4,7",
+            {"GPU": ["first", "second"], "limits": [("first", [14_950]), ("second", [78_200])], "replicas": 2},
+        ),
     ],
 )
 def test_tensorflow_is_limited_to_its_share_of_the_gpus_it_was_given(two_gpus, gpus, first, visible, told):
