@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from carcls.errors import DiskFullError
 from search.errors import ExperimentError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store
 from search.study.folder import StudyFolder
+from search.terminal.logs import get_logger
 
 if TYPE_CHECKING:
     from carcls.config import TrainConfig
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from search.on_ray.search import SearchResult
     from search.policy.policy import Policy
     from search.study.final_scores import Scores
+
+_log = get_logger(__name__)
 
 
 def search_study(
@@ -35,11 +39,10 @@ def search_study(
         raise ExperimentError(missing)
     open_store(experiment.store)
     from search.on_ray.search import search  # noqa: PLC0415 - Ray takes seconds to import
-    from search.report.page import write_study_report  # noqa: PLC0415 - matplotlib
 
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
-        write_study_report(folder, experiment)
+        _write_report(folder, experiment)
     return end
 
 
@@ -54,15 +57,24 @@ def retrain_study(
 ) -> "Scores":
     """Runs the final training of a configuration, scores it, and writes the report. Raises the errors of `retrain`."""
     from search.final.retrain import retrain  # noqa: PLC0415 - only for this step
-    from search.report.page import write_study_report  # noqa: PLC0415
     from search.study.checked_files import check_folder  # noqa: PLC0415
 
     check_folder(folder)
     open_store(experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
-    write_study_report(folder, experiment)
+    _write_report(folder, experiment)
     return scores
+
+
+def _write_report(folder: StudyFolder, experiment: Experiment) -> None:
+    """Writes the report. A full disk is logged, since the search or training itself is safe."""
+    from search.report.page import write_study_report  # noqa: PLC0415 - matplotlib
+
+    try:
+        write_study_report(folder, experiment)
+    except DiskFullError as error:
+        _log.warning("%s: without a report; 'carsearch report %s' writes it", error, folder.root)
 
 
 def _cluster(folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str) -> "OpenPlace":
