@@ -129,7 +129,8 @@ def two_gpus(monkeypatch):
     import tensorflow as tf
 
     told: dict = {"limits": []}
-    # The devices are not there, and a process keeps its replicas for all later tests.
+    # A process keeps these for all later tests, whose numbers would change.
+    monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", lambda options: None)
     monkeypatch.setattr(devices, "use_replicas", lambda count: told.update(replicas=count))
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: told.update({kind: gpus}))

@@ -29,7 +29,7 @@ GOLDEN = Path(__file__).parent / "screens"
 def test_the_last_screen(tmp_path, columns, rows):
     terminal = Terminal([sys.executable, str(SCRIPT)], cwd=tmp_path, columns=columns, rows=rows)
     try:
-        terminal.read_until(lambda: terminal.read(0.05) and "after the view" in terminal.screen.text, "the end")
+        terminal.read_until(lambda: "after the view" in terminal.screen.text, "the end")
         assert terminal.end() == 0
     finally:
         terminal.close()
