@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JAX_VENV := .venv-jax
+JAX_TESTS := tests/jax_backend tests/benchmarks/test_gpu_benchmark.py tests/carcls/training/test_replicas.py \
+	tests/carcls/training/test_constant_batches.py
 JAX_STAMP := $(JAX_VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check docs faults kills slow release-check fuzz jax benchmarks wheelhouse clean
+.PHONY: install demo test check docs faults kills slow release-check fuzz jax jax-release benchmarks wheelhouse clean
 
 install: $(STAMP)
 
@@ -45,7 +47,7 @@ slow: $(STAMP)
 	nice -n 19 $(BIN)/python -m pytest -m "(fault or slow) and not release" tests/carcls
 
 # What CI runs and what it has no time for; before an issue is closed.
-release-check: check test faults jax
+release-check: check test faults jax jax-release
 	$(BIN)/python -m pytest -m release
 
 # About six minutes: damaged files of every kind, and what becomes of them (docs/reliability.md has the figures).
@@ -60,11 +62,13 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	$(JAX_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-# A whole search on JAX without TensorFlow, one training on several logical devices, and one GPU's benchmark, small.
+# A whole search on JAX without TensorFlow.
 jax: $(JAX_STAMP)
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest tests/jax_backend tests/benchmarks/test_gpu_benchmark.py \
-		tests/carcls/training/test_replicas.py tests/carcls/training/test_constant_batches.py \
-		-k "not bfloat16 and not backbone"
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest -m "not release" $(JAX_TESTS) -k "not bfloat16 and not backbone"
+
+# One training on several logical devices, and one GPU's benchmark in its small form: minutes.
+jax-release: $(JAX_STAMP)
+	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest -m release $(JAX_TESTS) -k "not bfloat16 and not backbone"
 
 # Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)

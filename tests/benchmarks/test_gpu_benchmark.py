@@ -32,6 +32,7 @@ def test_versions_come_first_and_a_step_that_fails_does_not_end_the_run():
     assert lines[-1].keys() == {"step", "took_s"}
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_every_step_measures_something():
     status, lines = measured("versions,rates,batches,shapes,cache,clock,pipeline,share,out_of_memory,overflow")

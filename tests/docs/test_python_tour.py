@@ -25,6 +25,7 @@ def test_it_names_everything_that_search_offers():
     assert set(search.__all__) <= set(dir(search))
 
 
+@pytest.mark.release
 @pytest.mark.slow  # a search of three trials and a final training: under a minute on two idle cores
 @pytest.mark.timeout(1200)
 def test_the_tour_runs(tmp_path):

@@ -70,6 +70,7 @@ def train(folder: Path, devices_used: int, precision: str, *, first: Path | None
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "rtol"), [("float32", 1e-4), ("bfloat16", 2e-2)])
 def test_two_and_four_devices_train_as_one_does(tmp_path, precision, rtol):
@@ -83,6 +84,7 @@ def test_two_and_four_devices_train_as_one_does(tmp_path, precision, rtol):
         np.testing.assert_allclose(several["seen"], one["seen"], rtol=10 * rtol, atol=rtol)
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_a_checkpoint_of_two_devices_is_resumed_on_one(tmp_path):
     whole = train(tmp_path / "whole", 1, "float32")

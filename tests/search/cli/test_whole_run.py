@@ -1,7 +1,6 @@
 """`carsearch run --hours`: the steps after a search, their plan, and what a later call makes of them."""
 
 import csv
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +46,7 @@ def rows_of(folder: StudyFolder) -> int:
         return sum(1 for _ in csv.reader(rows))
 
 
+@pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_hours(searched: StudyFolder) -> None:
@@ -80,16 +80,14 @@ def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_h
     assert later.outside_s > whole.outside_s, "time is never given back"
 
 
+@pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_without_time_for_a_final_training_the_best_trial_is_submitted(searched: StudyFolder, tmp_path: Path) -> None:
-    cwd = searched.root.parents[1]
-    folder = StudyFolder(tmp_path / "results" / "tiny")
-    shutil.copytree(searched.root, folder.root, ignore=shutil.ignore_patterns("retrain", "ensemble", "submission.csv"))
-    shutil.copy(cwd / "tiny.yaml", tmp_path)
+def test_without_time_for_a_final_training_the_best_trial_is_submitted(tmp_path: Path) -> None:
+    folder = trained_study(tmp_path)
     with Study.open(folder.root) as study:
         replace(WHOLE, hours=0.01, outside_s=0.0).keep(study)
-    where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={cwd / 'data'}")
+    where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={tmp_path / 'data'}")
     done = run_cli("run", "tiny.yaml", *where, "--hours", "0.0001", "--or-resume", cwd=tmp_path, within_s=800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no final training fits: the best trial is submitted" in done.stdout
