@@ -55,6 +55,7 @@ def test_a_file_for_other_photos_is_not_used(tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.release
 @pytest.mark.slow  # a search and a final training: under a minute on two idle cores
 def test_photos_become_a_submission_in_one_command(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

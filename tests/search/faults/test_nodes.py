@@ -97,6 +97,7 @@ def test_trials_of_a_killed_node_resume_on_another(place: Place) -> None:
     _assert_whole(records)
 
 
+@pytest.mark.release  # over three minutes, most of them until Ray misses a stopped node
 def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver(place: Place) -> None:
     head = place.nodes.start(place.private("first"))
     second = place.nodes.start(place.private("second"))
