@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from carcls.inference.recorded_views import RecordedViews
 from carcls.inference.tta import PLAIN, ByView, average
 from carcls.inference.view_priors import Priors, Views
+from carcls.scoring.bootstrap import mean_interval, unit_parts
 from carcls.scoring.gains import ViewEvidence
 from carcls.scoring.metrics import SMALLEST_PROBABILITY, accuracy, log_loss
 
 CROSS_FIT_PARTS = 5
-RESAMPLES = 2000
-_RESAMPLES_AT_ONCE = 100  # 12 MB of indices for 15,561 photos
 
 Labels = NDArray[np.integer]
 Units = NDArray[np.integer]
@@ -73,13 +72,13 @@ def choose_views(
     _check(by_view, labels, units, confidence)
     recorded = RecordedViews.of(by_view, labels, units, priors or {})
     extra = sorted(set(by_view) - {PLAIN}.union(*recorded.views))
-    parts = _parts(units, np.random.default_rng(seed))
+    parts = unit_parts(units, CROSS_FIT_PARTS, np.random.default_rng(seed))
     by_prior = _cross_fitted(by_view, labels, recorded, (), parts)
     extended = _cross_fitted(by_view, labels, recorded, extra, parts) if extra else by_prior
 
     def saved(before: NDArray[np.floating], after: NDArray[np.floating]) -> tuple[float, float]:
         differences = _log_losses(before, labels) - _log_losses(after, labels)
-        return _bootstrap_interval(differences, confidence, np.random.default_rng((seed, 1)), units)
+        return mean_interval(differences, confidence, np.random.default_rng((seed, 1)), units)
 
     everything = np.arange(len(labels))
     views = recorded.best(everything)
@@ -154,13 +153,6 @@ def _forward(by_view: ByView, start: Views, extra: Sequence[str], labels: Labels
     return tuple(chosen)
 
 
-def _parts(units: Units, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Photos in `CROSS_FIT_PARTS` parts, or in fewer where there are fewer units; a unit is in one part."""
-    numbers, places = np.unique(units, return_inverse=True)
-    shares = np.array_split(rng.permutation(len(numbers)), min(CROSS_FIT_PARTS, len(numbers)))
-    return [np.flatnonzero(np.isin(places, share)) for share in shares]
-
-
 def _cross_fitted(
     by_view: ByView,
     labels: Labels,
@@ -177,21 +169,3 @@ def _cross_fitted(
             views = _forward({view: by_view[view][others] for view in by_view}, views, extra, labels[others])
         held_out[part] = average({view: by_view[view][part] for view in views}, views)
     return held_out
-
-
-def _bootstrap_interval(
-    differences: NDArray[np.float64],
-    confidence: float,
-    rng: np.random.Generator,
-    units: Units | None = None,
-) -> tuple[float, float]:
-    """Central percentile interval of the mean; resampling whole units keeps pairs and copies together."""
-    places = np.arange(len(differences)) if units is None else np.unique(units, return_inverse=True)[1]
-    sums, counts = np.bincount(places, weights=differences), np.bincount(places)
-    size = (_RESAMPLES_AT_ONCE, len(sums))
-    means = []
-    for _ in range(RESAMPLES // size[0]):
-        drawn = rng.integers(len(sums), size=size)
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1.0 - confidence) / 2, (1.0 + confidence) / 2])
-    return float(low), float(high)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carcls.inference.tta import PLAIN, average
-from carcls.inference.view_choice import _bootstrap_interval, _forward, choose_views
+from carcls.inference.view_choice import _forward, choose_views
 from carcls.inference.view_priors import ViewPrior
 from carcls.scoring.gains import Normal
 
@@ -102,15 +102,6 @@ def test_a_sure_mistake_has_a_finite_cost():
     choice = choose_views({PLAIN: probabilities}, np.array([0, 1] * 5), confidence=0.9, seed=0)
     assert choice.plain_log_loss == pytest.approx(-np.log(1e-7) / 2)
     assert choice.plain_accuracy == 0.5
-
-
-def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(100):
-        low, high = _bootstrap_interval(rng.normal(0.3, 1.0, 60), 0.8, rng)
-        covered += low < 0.3 < high
-    assert 70 <= covered <= 90
 
 
 @pytest.mark.parametrize(
