@@ -1,5 +1,6 @@
 """Finds weights files of known backbones in folders, without loading Keras."""
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from carcls.catalog import backbones_with
 from carcls.system.hdf5 import plain_hdf5
 from carcls.system.home import home_folder
 from carcls.system.zip_files import npy_entry, opened_zip
+
+_log = logging.getLogger(__name__)
 
 _SUFFIXES = (".h5", ".npz")
 
@@ -27,7 +30,7 @@ def weights_in(places: Iterable[Path]) -> tuple[WeightsAtHand, ...]:
     """The files, and the files in the folders, that hold the weights of a known backbone; the first of two copies.
 
     They are recognised by their number of weights. Whether the shapes fit is checked when they are loaded for training.
-    Unreadable files are passed over.
+    Unreadable files are passed over with a warning.
     """
     found: dict[tuple[str, float], WeightsAtHand] = {}
     for path in _files(places):
@@ -44,7 +47,7 @@ def keras_models_folder() -> Path:
 
 
 def weight_count(path: Path) -> int | None:
-    """Number of weights in a .h5 or .npz file, or None if it cannot be read. Reads no array."""
+    """Number of weights in a .h5 or .npz file, or None if it cannot be read, which is logged. Reads no array."""
     try:
         if path.suffix == ".npz":
             with opened_zip(path) as (archive, entries):
@@ -52,7 +55,8 @@ def weight_count(path: Path) -> int | None:
         else:
             with plain_hdf5(path) as (_, arrays):
                 shapes = [array.shape for array in arrays.values()]
-    except Exception:  # noqa: BLE001 - a damaged file may raise nearly anything, and is merely not used
+    except Exception as error:  # noqa: BLE001 - a damaged file may raise nearly anything, and is merely not used
+        _log.warning("%s is not used as weights: it cannot be read (%s: %s)", path, type(error).__name__, error)
         return None
     return sum(math.prod(shape) for shape in shapes)
 
