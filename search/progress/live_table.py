@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 
 from search.policy.records import TrialRecord
-from search.progress.search_events import changes, event_lines
+from search.progress.search_events import change_lines, changes, event_lines
 from search.progress.status_view import StatusView
 from search.progress.summary import (
     Spent,
@@ -87,7 +87,7 @@ class PlainProgress:
         """Prints what happened since the last call."""
         before, self._records = self._records, tuple(records)
         changed = changes(before, self._records)
-        for line in event_lines(before, self._records):
+        for line in change_lines(changed):
             self._print(line)
         if ended_count([new for _, new in changed]) > ended_count([old for old, _ in changed if old]):
             self._print(budget_line(self._records, spent))

@@ -118,9 +118,14 @@ def changes(
 
 def event_lines(before: Sequence[TrialRecord], after: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The same as lines, without single epochs. Pure."""
+    return change_lines(changes(before, after))
+
+
+def change_lines(changed: Sequence[tuple[TrialRecord | None, TrialRecord]]) -> tuple[str, ...]:
+    """As `event_lines`, for changes that are known already. Pure."""
     return tuple(
         f"trial {new.number:04d} {event_text(event, new)}"
-        for old, new in changes(before, after)
+        for old, new in changed
         for event in (Event(study="", time="", trial=new.number, **values) for values in _trial(old, new))
         if event.kind != "epoch"
     )
