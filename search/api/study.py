@@ -1,13 +1,14 @@
 """A study for Python: run it, look at it, retrain, submit."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.api import data_frames, figures
+from search.api.event_stream import OnEvent, streamed
 from search.api.notebook import study_html
 from search.api.steps import retrain_study, search_study
 from search.driver.callbacks import spent
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from search.study.final_scores import Scores
-
-OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +136,13 @@ class Study:
             raise StudyError(f"{end.why}: fix that, then call resume() again")
         return self
 
+    def stream(self, *, address: str | None = None, **changes: Any) -> Iterator[Event]:  # noqa: ANN401
+        """Continues the search as `resume` does, and yields each event: `for event in study.stream(): ...`.
+
+        Leaving the loop ends the search at its next event; it can be resumed. Raises the errors of `resume`.
+        """
+        return streamed(lambda on_event: self.resume(on_event=on_event, address=address, **changes))
+
     def stop(self, trial: int) -> None:
         """Ends a trial after its running epoch, also while another process searches. Raises StudyError."""
         ask(self.folder, self.experiment, Stop(trial))
@@ -212,6 +218,14 @@ def run(
         keep_changes(there, open_experiment(there, list(asked), changeable=RESUMABLE))
         study = Study(there.root)
     return study.resume(on_event=on_event, address=address)
+
+
+def stream(experiment: Experiment, *, address: str | None = None, replace: bool = False) -> Iterator[Event]:
+    """Searches as `run` does, and yields each event: `for event in search.stream(experiment): ...`.
+
+    The search starts with the loop and ends with it, see `Study.stream`. Raises the errors of `run`.
+    """
+    return streamed(lambda on_event: run(experiment, on_event=on_event, address=address, replace=replace))
 
 
 def _utc_now() -> str:
