@@ -9,16 +9,22 @@ A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor
 """
 
 import contextlib
+import os
 import platform
-from typing import Any
+import time
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
 
 from search.worker.entry import child_main
+from search.worker.gpu_names import avoided_gpus, granted_gpus
 from search.worker.node_check import node_fault
-from search.worker.segment import Placed, Segment, to_wire
+from search.worker.segment import Parked, Placed, Segment, to_wire
 from search.worker.supervisor import worker_messages
+
+_PARKED_S = 2.0
+"""A parked worker asks so often whether the search is over."""
 
 
 def run_segment(config: dict[str, Any]) -> None:
@@ -27,6 +33,9 @@ def run_segment(config: dict[str, Any]) -> None:
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
     segment = Segment(**config["segment"])
+    own = granted_gpus(os.environ, gpu_share=segment.gpu_share, gpu=segment.gpu, node=platform.node())
+    if own is not None and avoided_gpus(own, segment.avoid_gpus):
+        _park(own)
     if segment.requires:
         tune.report(to_wire(Placed(ray.get_runtime_context().get_node_id(), platform.node())))
         if fault := node_fault(segment):
@@ -35,3 +44,10 @@ def run_segment(config: dict[str, Any]) -> None:
     with contextlib.closing(worker_messages(segment, child_main)) as messages:
         for message in messages:
             tune.report(to_wire(message))
+
+
+def _park(gpus: str) -> NoReturn:
+    """Keeps a GPU that is left out from the next segments: Ray would grant it again. Ends when Tune stops the trial."""
+    while True:
+        tune.report(to_wire(Parked(gpus)))
+        time.sleep(_PARKED_S)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 _JAX_EVENT = "/jax/core/compile/backend_compile_duration"
-_TRAINING, _PREDICTION = ("train_step", "one_step_on_data"), ("predict_step", "multi_step_on_data")
+_TRAINING, _PREDICTION = ("train_step", "one_step_on_data"), ("predict_step", "one_step_on_data_distributed")
 """Names of Keras's functions: JAX's, and TensorFlow's outermost ones without XLA."""
 
 
