@@ -21,7 +21,7 @@ from carcls.events import EpochReport
 from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
 from search.study.folder import StudyFolder
-from search.worker.segment import Notice, Outcome, Segment, to_wire
+from search.worker.segment import Granted, Notice, Outcome, Segment, to_wire
 from search.worker.supervisor import worker_messages
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -32,7 +32,7 @@ EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
 
 Script = Mapping[str, Sequence[str]]
 """By `number/attempt`, what a segment's child does before it reports up to its rung: `epoch`, `notice`, `die`, `hang`,
-`fail`, `no room`."""
+`fail`, `no room`, `break gpu 1`."""
 
 
 def write_script(root: Path, script: Script) -> None:
@@ -83,6 +83,12 @@ class _Child:
             case "fail":
                 self._messages.send(Outcome("failed", "KeyError: 'x'"))
                 return False
+            case "break gpu 1":
+                gpu = f"GPU {self._segment.gpu} of here"
+                self._messages.send(Granted(gpu))
+                if gpu == "GPU 1 of here":
+                    self._messages.send(Outcome("killed", "GPU has fallen off the bus", gpu_fault=True))
+                    return False
             case "no room":
                 self._messages.send(Outcome("out_of_memory", "no room", stage=STAGES[self._epoch]))
                 return False
