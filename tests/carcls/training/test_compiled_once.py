@@ -5,7 +5,6 @@ is short.
 """
 
 import numpy as np
-import pytest
 
 from carcls.config import TrainConfig
 from carcls.inference.export import export_model, load_model
@@ -78,10 +77,9 @@ def test_a_final_training_compiles_each_stage_once(data, weights, tmp_path):
     np.testing.assert_allclose([one.probability for one in said], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("unfreeze", [(1.0, 0.5)])
-def test_stages_of_one_size_share_their_prediction(data, weights, tmp_path, unfreeze):
+def test_stages_of_one_size_share_their_prediction(data, weights, tmp_path):
     """Which layers train is not part of a prediction, although JAX's programs have its variables as arguments."""
-    stages = [{"name": str(share), "unfreeze": share, "epochs": 1, "learning_rate": 1e-3} for share in unfreeze]
+    stages = [{"name": str(n), "unfreeze": n, "epochs": 1, "learning_rate": 1e-3} for n in (0.1, 0.2)]
     with counted_compilations() as found:
         fine_tune(recipe(weights, stages=stages), data, lambda _: None, folder=tmp_path)
     assert (found.training, found.prediction) == (2, 1)
