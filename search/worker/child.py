@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from carcls.backend import devices
 from carcls.backend.compile_cache import CompileCache
 from carcls.backend.device_errors import is_device_error
+from carcls.backend.gpu_access import VISIBLE
 from carcls.backend.memory_errors import is_ambiguous, is_out_of_memory
 from carcls.backend.replicas import can_accumulate
 from carcls.errors import (
@@ -30,11 +32,13 @@ from carcls.errors import (
     TrainingError,
     WeightsError,
 )
+from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
+from carcls.system.nvml import GpuMeter, load_nvml
 from carcls.training.epoch_files import newest_intact, position_of
 from carcls.training.fine_tuning import fine_tune
 from carcls.training.position import Position
@@ -144,26 +148,32 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     )
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
-    fine_tune(
-        config_of(segment),
-        TrainingData(
-            split=split,
-            store=store,
-            view_seed=segment.view_seed,
-            processes=segment.threads,
-            batch_server=batch_server,
-            shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
-        ),
-        outbox.report,
-        folder=study.trial(segment.number),
-        attempt=segment.attempt,
-        resume=_resumable(segment, study, outbox),
-        stop_after_stage=segment.stop_after_stage,
-        micro_batch=segment.micro_batch or None,
-        rank_by=segment.rank_by,
-        averages=segment.averages,
-        without_validation=segment.fold == EVERY_PHOTO,
-    )
+    with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
+        fine_tune(
+            config_of(segment),
+            TrainingData(
+                split=split,
+                store=store,
+                view_seed=segment.view_seed,
+                processes=segment.threads,
+                batch_server=batch_server,
+                shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+            ),
+            partial(_report, outbox, meter),
+            folder=study.trial(segment.number),
+            attempt=segment.attempt,
+            resume=_resumable(segment, study, outbox),
+            stop_after_stage=segment.stop_after_stage,
+            micro_batch=segment.micro_batch or None,
+            rank_by=segment.rank_by,
+            averages=segment.averages,
+            without_validation=segment.fold == EVERY_PHOTO,
+        )
+
+
+def _report(outbox: Outbox, meter: GpuMeter, report: EpochReport) -> None:
+    """Sends an epoch with what the GPUs did since the one before."""
+    outbox.report(replace(report, gpus=meter.take()))
 
 
 def _usable_gpus(segment: Segment, outbox: Outbox) -> float | None:
