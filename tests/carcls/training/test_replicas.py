@@ -73,6 +73,8 @@ print(json.dumps(shown))
 HEAD = [{"name": "head", "unfreeze": 0.0, "epochs": 4, "learning_rate": 0.01}]
 TOP = [{"name": "top", "unfreeze": 0.5, "epochs": 4, "learning_rate": 0.001}]
 ALL = [{"name": "all", "unfreeze": 1.0, "epochs": 4, "learning_rate": 0.001}]
+SLOW = [{"name": "all", "unfreeze": 1.0, "epochs": 4, "learning_rate": 0.0002}]
+"""For random weights, which magnify rounding."""
 
 
 def recipe(weights: Path | None, stages, **changes) -> dict:
@@ -134,7 +136,7 @@ def by_count(weights, tmp_path_factory) -> dict[int, dict[str, dict]]:
         "head in bfloat16": recipe(None, HEAD, precision="bfloat16"),
         "two stages, frozen BatchNorm": recipe(weights, [*TOP, *ALL]),
         "averaged weights": recipe(weights, ALL, ema=0.8, **sgd),
-        "BatchNorm that trains": recipe(None, ALL, **sgd),
+        "BatchNorm that trains": recipe(None, SLOW, **sgd),
         "bfloat16": recipe(weights, TOP, precision="bfloat16", **sgd),
         "float16": recipe(weights, TOP, precision="float16", **sgd),
     }
