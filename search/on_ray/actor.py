@@ -12,6 +12,8 @@ import contextlib
 import os
 import platform
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import ray
@@ -32,7 +34,11 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    segment = Segment(**config["segment"])
+    run_in_actor(Segment(**config["segment"]), child_main)
+
+
+def run_in_actor(segment: Segment, main: Callable[[Segment, Connection, Connection], None]) -> None:
+    """`run_segment` with any main function of a child. It must be importable by name."""
     own = granted_gpus(os.environ, gpu_share=segment.gpu_share, gpu=segment.gpu, node=platform.node())
     if own is not None and avoided_gpus(own, segment.avoid_gpus):
         _park(own)
@@ -41,7 +47,7 @@ def run_segment(config: dict[str, Any]) -> None:
         if fault := node_fault(segment):
             tune.report(to_wire(fault))
             return
-    with contextlib.closing(worker_messages(segment, child_main)) as messages:
+    with contextlib.closing(worker_messages(segment, main)) as messages:
         for message in messages:
             tune.report(to_wire(message))
 

@@ -6,6 +6,7 @@ and faults that say the same."""
 import errno
 import json
 import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -289,7 +290,7 @@ def test_a_gpu_that_fails_twice_gets_no_more_segments_of_this_machine(open_desk)
     write_script(desk.folder.root, {f"{number}/{n}": ["break gpu 1"] for number in range(4) for n in range(4)})
     LocalExecutor(Slots(threads=1, gpus=(0, 1)), interrupts=Interrupts(), main=scripted_child).run(desk.dispatcher)
     assert desk.dispatcher.finished
-    assert desk.dispatcher.excluded_gpus() == ("GPU 1 of here",)
+    assert desk.dispatcher.excluded_gpus() == (f"GPU 1 of {platform.node()}",)
     records = desk.study.records()
     assert [(record.state, record.deaths) for record in records] == [(TrialState.COMPLETE, ())] * 4
     gpus = [json.loads(path.read_text())["gpu"] for path in sorted(desk.folder.root.glob("pid-*"))]
