@@ -79,7 +79,7 @@ def test_a_final_training_compiles_each_stage_once(data, weights, tmp_path):
 
 def test_stages_of_one_size_share_their_prediction(data, weights, tmp_path):
     """Which layers train is not part of a prediction, although JAX's programs have its variables as arguments."""
-    stages = [{"name": str(n), "unfreeze": n, "epochs": 1, "learning_rate": 1e-3} for n in (0.1, 0.2)]
+    stages = [{"name": f"top{n}", "unfreeze": n / 10, "epochs": 1, "learning_rate": 1e-3} for n in (1, 2)]
     with counted_compilations() as found:
         fine_tune(recipe(weights, stages=stages), data, lambda _: None, folder=tmp_path)
     assert (found.training, found.prediction) == (2, 1)
