@@ -181,7 +181,7 @@ def test_a_checkpoint_of_two_devices_is_resumed_on_one(tmp_path, weights, stage)
     train(tmp_path / "two", 2, recipes, stop=2)
     resumed = train(tmp_path / "one", 1, recipes, first=tmp_path / "two" / stage / "after-2.npz")[stage]
     np.testing.assert_allclose(resumed["loss"], whole["loss"][2:], rtol=1e-3)
-    np.testing.assert_allclose(resumed["seen"], whole["seen"], rtol=1e-2)
+    np.testing.assert_allclose(resumed["seen"], whole["seen"], rtol=1e-2, atol=2e-3)
 
 
 OVERFLOW = """
@@ -209,7 +209,7 @@ def step(first, second):
 
 for gradients in [(4.0, np.inf), (2.0**14, 2.0**14)]:
     step(*(tf.constant([one], tf.float32) for one in gradients))
-    print(float(keras.ops.convert_to_numpy(variable)[0]), float(optimizer.dynamic_scale))
+    print(float(variable.value.numpy()[0]), float(optimizer.dynamic_scale.value.numpy()))
 """
 
 
