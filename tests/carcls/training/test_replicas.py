@@ -213,6 +213,7 @@ for gradients in [(4.0, np.inf), (2.0**14, 2.0**14)]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX's gradients are sums already")
 def test_an_overflow_on_the_second_device_skips_the_step_of_both():
     done = subprocess.run(
