@@ -86,8 +86,11 @@ class _Holder:
         return True
 
 
-def test_photos_are_decoded_and_nodes_are_checked_while_every_gpu_is_busy(nodes, busy_gpus, tmp_path) -> None:
+def test_photos_are_decoded_and_nodes_are_checked_while_every_gpu_is_busy(
+    nodes, busy_gpus, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del busy_gpus
+    monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path), [f"store.root={tmp_path / 'store'}", "train.image_size=[32, 48]"])
     folder = StudyFolder(tmp_path / "study")
     folder.root.mkdir()
@@ -109,7 +112,8 @@ def test_photos_are_decoded_and_nodes_are_checked_while_every_gpu_is_busy(nodes,
     assert (use.built, use.reused) == (0, 2), "the first trial decodes nothing"
 
 
-def test_without_a_store_nothing_is_decoded_beforehand(nodes, tmp_path) -> None:
+def test_without_a_store_nothing_is_decoded_beforehand(nodes, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path), ["store.enabled=false"])
     folder, config = StudyFolder(tmp_path / "study"), experiment.bind(experiment.baseline)
     prebuild(nodes, folder, experiment, config, raise_if_due=lambda: pytest.fail("it waited"))
