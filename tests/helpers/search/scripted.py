@@ -25,6 +25,7 @@ from search.study.folder import StudyFolder
 from search.worker.gpu_names import granted_gpus
 from search.worker.segment import Granted, Notice, Outcome, Segment, to_wire
 from search.worker.supervisor import worker_messages
+from tests.helpers.search.processes import wait_until
 from tests.helpers.search.trial_builders import epoch_report
 
 SCRIPT = "script.json"
@@ -102,13 +103,18 @@ class _Child:
         return True
 
     def _keeps_its_gpu(self) -> bool:
-        """GPU 1 of this machine fails."""
+        """GPU 1 of this machine fails once another one is in use, which waits until that has happened twice."""
         segment = self._segment
         gpus = granted_gpus(os.environ, gpu_share=segment.gpu_share or 1.0, gpu=segment.gpu, node=platform.node())
         self._messages.send(Granted(gpus or ""))
+        root = Path(segment.study)
         if gpus == f"GPU 1 of {platform.node()}":
+            wait_until(lambda: (root / "in-use").exists(), "another GPU in use")
+            (root / f"broken-{os.getpid()}").touch()
             self._messages.send(Outcome("killed", "GPU has fallen off the bus", gpu_fault=True))
             return False
+        (root / "in-use").touch()
+        wait_until(lambda: len(list(root.glob("broken-*"))) > 1, "two faults", within_s=200)
         return True
 
     def train_to_the_rung(self) -> None:
