@@ -109,7 +109,7 @@ class _Child:
         self._messages.send(Granted(gpus or ""))
         root = Path(segment.study)
         if gpus == f"GPU 1 of {platform.node()}":
-            wait_until(lambda: (root / "in-use").exists(), "another GPU in use")
+            wait_until((root / "in-use").exists, "another GPU in use")
             (root / f"broken-{os.getpid()}").touch()
             self._messages.send(Outcome("killed", "GPU has fallen off the bus", gpu_fault=True))
             return False
