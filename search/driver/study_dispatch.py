@@ -14,6 +14,7 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
+from search.driver.gpu_book import GpuBook
 from search.driver.node_book import NodeBook
 from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
@@ -99,6 +100,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
         self._nodes = NodeBook(study, roster or NodeRoster())
+        self._gpus = GpuBook(study)
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
         """See `Dispatcher`. What the user asked for since comes first."""
@@ -121,6 +123,14 @@ class StudyDispatcher(Dispatcher[Segment]):
         """Record the node that a segment runs on."""
         self._nodes.placed(number, node_id, name)
 
+    def granted(self, number: int, gpus: str) -> None:
+        """Note the GPUs that a segment has."""
+        self._gpus.granted(number, gpus)
+
+    def excluded_gpus(self) -> tuple[str, ...]:
+        """See `GpuBook.excluded`."""
+        return self._gpus.excluded()
+
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
         return self._budget_use.elapsed_s()
@@ -142,6 +152,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._room.wrote(number, report)
         self._outage.segment_progressed(number)
         self._nodes.progressed(number)
+        self._gpus.progressed(number)
         if report.evidence is None or report.epoch <= self._study.record(number).fidelity:
             return report
         # Written before the record, so that every recorded epoch has its evidence. A kill in between is harmless: the
@@ -167,6 +178,9 @@ class StudyDispatcher(Dispatcher[Segment]):
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
         number, cause = record.number, outcome.cause
+        if self._gpus.takes_blame(number, outcome):  # another GPU may train it
+            self._study.interrupt(number, f"{self._gpus.name(number)}: {cause or outcome.kind}", died=False)
+            return
         if self._nodes.takes_blame(record, outcome):  # another node may train it
             self._study.interrupt(number, f"{record.node or 'its node'}: {cause or outcome.kind}", died=False)
             return
@@ -225,6 +239,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._outage.segment_started(number)
         self._nodes.handed_out(number)
+        self._gpus.handed_out(number)
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
@@ -248,6 +263,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             fold=record.fold,
             needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,
+            avoid_gpus=list(self._gpus.excluded()),
             requires=self._worker.requires,
             averages=self._study.is_recording and self._experiment.record.averages,
         )

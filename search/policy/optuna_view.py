@@ -42,7 +42,8 @@ class SharedTrial(FrozenTrial):
         return copy.copy(self)
 
 
-def _shared(trial: FrozenTrial) -> SharedTrial:
+def shared(trial: FrozenTrial) -> SharedTrial:
+    """The trial, to be added to in-memory studies without a deep copy."""
     return SharedTrial(
         number=trial.number,
         trial_id=-1,  # given by the study
@@ -81,7 +82,7 @@ class OptunaView:
         if known is not None and known[0] is trial:
             return known[1]
         shown = _as_optuna_trial(trial, ordinary, distributions(self._space, trial.params))
-        self._converted[trial.number] = (trial, _shared(shown) if shown else None)
+        self._converted[trial.number] = (trial, shared(shown) if shown else None)
         return self._converted[trial.number][1]
 
 

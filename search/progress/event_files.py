@@ -21,6 +21,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from carcls.events import EpochReport
 from carcls.frames import named_area
 from search.progress.event_protos import hparams_summary, scalar_summary, set_hparam
+from search.progress.gpu_lines import gpu_scalars
 
 BEST_ACCURACY = "best/validation_accuracy"
 """HParams metric: accuracy of the trial's best epoch. `validation/accuracy` is that of its last epoch."""
@@ -212,4 +213,5 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "time/store_s": report.seconds.store,
         "time/data_wait_s": report.seconds.data_wait,
         "store/reused": report.store.reused,
+        **gpu_scalars(report),
     }

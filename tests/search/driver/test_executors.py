@@ -6,6 +6,7 @@ and faults that say the same."""
 import errno
 import json
 import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -298,3 +299,16 @@ def assert_no_child_is_left(desk: Desk) -> None:
     pids = [int(path.name.partition("-")[2]) for path in Path(desk.folder.root).glob("pid-*")]
     assert pids
     wait_until(lambda: not any(map(is_alive, pids)), "an end to all children", within_s=10)
+
+
+def test_a_gpu_that_fails_twice_gets_no_more_segments_of_this_machine(open_desk) -> None:
+    """Two slots with a GPU each: the trials of the second one continue on the first."""
+    desk = open_desk(*TO_THE_END, "search.trials=4", "search.max_restarts=0")
+    write_script(desk.folder.root, {f"{number}/{n}": ["break gpu 1"] for number in range(4) for n in range(4)})
+    LocalExecutor(Slots(threads=1, gpus=(0, 1)), interrupts=Interrupts(), main=scripted_child).run(desk.dispatcher)
+    assert desk.dispatcher.finished
+    assert desk.dispatcher.excluded_gpus() == (f"GPU 1 of {platform.node()}",)
+    records = desk.study.records()
+    assert [(record.state, record.deaths) for record in records] == [(TrialState.COMPLETE, ())] * 4
+    gpus = [json.loads(path.read_text())["gpu"] for path in sorted(desk.folder.root.glob("pid-*"))]
+    assert (gpus.count(1), gpus.count(0)) == (2, 4)
