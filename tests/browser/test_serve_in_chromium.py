@@ -11,6 +11,7 @@ from tests.helpers.browser import SCHEMES, WIDTHS_PX, Visit, chromium
 from tests.helpers.colour_model import write_colour_model
 from tests.helpers.search.processes import start_cli, wait_until
 
+pytestmark = pytest.mark.slow  # the command imports TensorFlow
 DROP = """async ([bytes, name]) => {
     const data = new DataTransfer();
     data.items.add(new File([new Uint8Array(bytes)], name, {type: "image/png"}));
