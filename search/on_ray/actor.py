@@ -5,7 +5,7 @@
            └─ child: one segment; its GPU memory is freed when it exits
                 └─ batch workers, forked before TensorFlow runs; see carcls.input.batch_worker_server
 
-A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor.
+A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor and search.on_ray.driver_line.
 """
 
 import contextlib
@@ -15,10 +15,14 @@ from typing import Any
 import ray
 from ray import tune
 
+from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.node_check import node_fault
 from search.worker.segment import Placed, Segment, to_wire
 from search.worker.supervisor import worker_messages
+
+DRIVER = "driver"
+"""Key of a Tune trial's configuration: arguments of `follow_driver`."""
 
 
 def run_segment(config: dict[str, Any]) -> None:
@@ -26,6 +30,8 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
+    if DRIVER in config:
+        follow_driver(**config[DRIVER])
     segment = Segment(**config["segment"])
     if segment.requires:
         tune.report(to_wire(Placed(ray.get_runtime_context().get_node_id(), platform.node())))
