@@ -79,6 +79,16 @@ class NodeRoster:
         """A new segment of this trial was handed out; its node is not known yet."""
         self._homes.pop(number, None)
 
+    def learned(self, node_id: str, device: str) -> None:
+        """A node has told the name of its memory."""
+        if node_id in self._nodes:
+            self._nodes[node_id] = replace(self._nodes[node_id], device=device)
+
+    def devices(self) -> dict[str, str]:
+        """Names of the memory of the nodes that get segments now, by node; empty texts for unknown ones."""
+        excluded = self.excluded_ids()
+        return {node.node_id: node.device for node in self.nodes if node.is_alive and node.node_id not in excluded}
+
     def progressed(self, number: int) -> bool:
         """A trial has trained an epoch on its node. Returns whether that changed the node's health."""
         self._struck.pop(number, None)

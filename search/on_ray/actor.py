@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from search.on_ray.drain_watch import is_leaving
 from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.node_check import node_fault
@@ -38,6 +39,7 @@ def run_segment(config: dict[str, Any]) -> None:
         if fault := node_fault(segment):
             tune.report(to_wire(fault))
             return
-    with contextlib.closing(worker_messages(segment, child_main)) as messages:
+    leaves = is_leaving if segment.requires else lambda: False
+    with contextlib.closing(worker_messages(segment, child_main, is_leaving=leaves)) as messages:
         for message in messages:
             tune.report(to_wire(message))

@@ -16,6 +16,7 @@ from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
 from search.on_ray.driver_line import LEAST_SILENT_S
 from search.on_ray.live_cluster import LiveCluster
+from search.on_ray.node_memory import NodeMemory
 from search.on_ray.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
 from search.on_ray.places import ClusterPlaces
 from search.on_ray.ray_executor import RayExecutor
@@ -110,7 +111,7 @@ def _on_cluster(
         interrupts=interrupts,
         how=how,
         concurrent=lambda: cluster.concurrent(resources, max_concurrent),
-        places=ClusterPlaces(cluster, roster),
+        places=ClusterPlaces(cluster, roster, NodeMemory(resources)),
         silent_s=max(LEAST_SILENT_S, experiment.search.nodes.lost_after_seconds),
     )
     return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster)

@@ -33,6 +33,7 @@ class _NotSaved:
 
 
 NOTHING_MORE: Mapping[str, Any] = {}
+STRANDED = Outcome("preempted", "the nodes that it waited for have left")
 _OVER = (Trial.ERROR, Trial.TERMINATED)
 
 
@@ -148,7 +149,7 @@ class SegmentSearcher(_NotSaved, Searcher):
         if job == "finished":
             return str(Searcher.FINISHED)
         self._segments.numbers[trial_id] = job.number
-        return {"segment": job.to_json(), AVOID: list(self._places.avoided()), **self._more}
+        return {"segment": job.to_json(), AVOID: list(self._places.avoided(job)), **self._more}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Passes the outcome to the dispatcher. Without one in the last result, the worker was lost.
@@ -220,6 +221,9 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._raise_if_due()
         self._segments.raise_if_failed()
         for trial_id, trial in self._segments.trials.items():
+            if trial.status == Trial.PENDING and self._places.is_stranded(trial.config[AVOID]):
+                self._segments.outcomes.setdefault(trial_id, STRANDED)
+                tune_controller.request_stop_trial(trial)
             if trial.status == Trial.RUNNING:
                 self._segments.actors[trial_id] = actor_of(trial)
                 self._kill_if_stuck(trial_id, trial)

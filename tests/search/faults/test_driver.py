@@ -162,6 +162,25 @@ def test_trials_of_a_killed_worker_and_actor_are_handed_out_again(start, finishe
     assert "was interrupted and waits to resume" in driver.output
 
 
+def test_a_trial_killed_within_an_epoch_resumes_there(start, finished: Ran) -> None:
+    driver = start(_with("checkpoints: {checkpoint_minutes: 0.00001}"))  # after each batch
+
+    def is_saved() -> bool:
+        return driver.process.poll() is not None or any(driver.folder.trials.rglob("part-*.npz"))
+
+    resumes = "resumes within epoch"
+    while resumes not in driver.output and driver.process.poll() is None:
+        wait_until(is_saved, "the state within an epoch")
+        kill(driver.children())
+        wait_until(lambda: driver.process.poll() is not None or bool(driver.children()), "its next process")
+    assert resumes in driver.output, "no kill was within an epoch"
+    assert driver.wait() == 0, driver.output
+
+    records = read_records(driver.folder)
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+    assert not list(driver.folder.trials.rglob("part-*.npz")), "none is left of a finished search"
+
+
 def test_a_stuck_trial_is_killed_and_resumes(start, finished: Ran) -> None:
     driver = start(_with("deadline: {first_epoch_minutes: %g}" % (FIRST_EPOCH_S / 60)))
     driver.await_epochs(1)

@@ -66,8 +66,11 @@ class Told:
     def take_over(self) -> None:
         pass
 
-    def avoided(self) -> tuple[str, ...]:
+    def avoided(self, segment: Segment) -> tuple[str, ...]:
         return self.avoid
+
+    def is_stranded(self, avoided: list[str]) -> bool:
+        return set(avoided) >= {"only"}
 
     def why_leave(self, number: int) -> str | None:
         return "its node is leaving" if number in self.leaving else None
@@ -162,6 +165,23 @@ def test_a_loss_waits_for_its_reason_without_holding_up_reports(*, on_purpose: b
     assert tune.heard.ended == [(0, Outcome(kind, "The actor died."))]
     tune.start("c")
     assert len(tune.heard.ended) == 1
+
+
+def test_a_segment_whose_nodes_have_left_before_it_began_is_handed_out_again() -> None:
+    tune, stopped = Tune(concurrent=1), []
+    tune.controller.request_stop_trial = stopped.append
+    tune.places.avoid = ("only",)
+    trial = tune.start("a")
+    trial.status = Trial.PENDING
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == [trial]
+    tune.searcher.on_trial_complete("a")  # as Tune does for a trial that it stops
+    assert [(number, outcome.kind) for number, outcome in tune.heard.ended] == [(0, "preempted")]
+    tune.places.avoid = ()
+    other = tune.start("b")
+    other.status = Trial.PENDING
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == [trial]
 
 
 @pytest.mark.parametrize("status", [Trial.ERROR, Trial.TERMINATED])
