@@ -59,7 +59,7 @@ class NodeRoster:
                 before or NodeHealth(node_id, one.name), name=one.name, is_alive=True, is_leaving=one.is_leaving
             )
             if one.is_leaving and not (before and before.is_leaving):
-                _log.info("%s is leaving the cluster: its trials move on after their epoch", one.name)
+                _log.info("%s is leaving the cluster: its trials move on", one.name)
         for node_id, node in self._nodes.items():
             if node.is_alive and node_id not in present:
                 _log.info("%s has left the cluster", node.name)
