@@ -9,6 +9,11 @@ from search.on_ray.nodes import Node, ResourcePlan, pinned_to, slots
 from search.worker.machine_memory import memory_device
 
 
+def _device(gpu_share: float | None) -> str:
+    """Runs on the node."""
+    return memory_device(gpu_share)
+
+
 class NodeMemory:
     """Sends one small task to each node that has room for a trial. Not thread-safe: the driver's thread."""
 
@@ -23,7 +28,7 @@ class NodeMemory:
         for node in nodes:
             if node.node_id not in self._asked and slots(node, self._plan):
                 self._asked.add(node.node_id)
-                task = pinned_to(ray.remote(num_cpus=0)(memory_device), node)
+                task = pinned_to(ray.remote(num_cpus=0)(_device), node)
                 self._pending[task.remote(self._plan.gpus or None)] = node.node_id
 
     def answers(self) -> Iterator[tuple[str, str]]:
