@@ -103,15 +103,18 @@ class PauseCallback(keras.callbacks.Callback):
         first: int,
         ends: NDArray[np.bool_],
         is_due: Callable[[], bool],
+        *,
+        running: Sequence[keras.Variable],
         metrics: Sequence[NDArray[Any]],
     ) -> None:
         """first: number of the first step within the epoch. ends: for each step of the epoch, whether it completes a
-        batch. metrics: values for the running metrics at the start; empty to begin at zero."""
+        batch. running: variables of the running metrics. metrics: their values at the start; empty to begin at zero."""
         super().__init__()
         self._trained = trained
         self._first = first
         self._ends = ends
         self._is_due = is_due
+        self._running = running
         self._metrics = metrics
         self.steps = len(ends)
         """Steps of the epoch that are done after the call."""
@@ -119,7 +122,7 @@ class PauseCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ANN401 - Keras's own
         """Called by Keras once it has set the metrics to zero."""
         if self._metrics:
-            restore_metrics(self._trained, self._metrics)
+            restore_metrics(self._running, self._metrics)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401 - Keras's own
         """Called by Keras before each step, in the training's own thread. Keras looks at the flag after the step."""
@@ -149,15 +152,23 @@ def steps_before(ends: NDArray[np.bool_], batches: int) -> int:
     return int(places[batches - 1]) + 1
 
 
-def metric_values(trained: keras.Model) -> tuple[NDArray[Any], ...]:
-    """Values of a compiled model's running metrics, in a fixed order."""
-    return tuple(np.array(keras.ops.convert_to_numpy(variable.value)) for variable in trained.metrics_variables)
+def running_metrics(trained: keras.Model, compiled: keras.metrics.Metric) -> list[keras.Variable]:
+    """All variables of a model's running metrics, right after `compile`. compiled: the metric that it was given, whose
+    variables Keras counts as the model's only after the first step."""
+    return [*trained.metrics_variables, *compiled.variables]
 
 
-def restore_metrics(trained: keras.Model, values: Sequence[NDArray[Any]]) -> None:
+def metric_values(variables: Sequence[keras.Variable]) -> tuple[NDArray[Any], ...]:
+    """Values of running metrics."""
+    return tuple(np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables)
+
+
+def restore_metrics(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
     """Inverse of `metric_values`. Raises CheckpointError if the model has other metrics."""
-    variables = trained.metrics_variables
     if [tuple(one.shape) for one in variables] != [value.shape for value in values]:
-        raise CheckpointError(f"{len(values)} values of running metrics do not fit the model's {len(variables)}")
+        raise CheckpointError(
+            f"a part of an epoch has {len(values)} values of running metrics, expected {len(variables)}: delete the"
+            " trial's files part-*.npz to start that epoch again"
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

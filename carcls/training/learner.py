@@ -29,6 +29,7 @@ from carcls.training.epoch_parts import (
     RestOfEpoch,
     batches_done,
     metric_values,
+    running_metrics,
     step_ends,
     steps_before,
 )
@@ -81,6 +82,8 @@ class Learner:
     """Size to which batches, or their parts, are filled; None if all have the same size."""
     _trained: StageModel
     """Trains the classifier's model, or only its head."""
+    _running: list[keras.Variable]
+    """Of the metrics that `fit` keeps while it trains."""
     averages: WeightAverages | None
     """Averages of the current stage's weights, if requested for a recording."""
     _moving: list[keras.Variable]
@@ -144,14 +147,16 @@ class Learner:
             replicas.clip_whole_gradients(optimizer)
         if cut is not None:
             optimizer = accumulate_gradients(optimizer, cut, self._trained.dtype_policy.name)
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self._trained.compile(
             optimizer=optimizer,
             loss=training_loss(self._config, self._class_counts),
             # An object, not a name: Keras would create the metric's variables in the first traced step and retrace it.
-            weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            weighted_metrics=[accuracy],
             jit_compile="auto",
             auto_scale_loss=cut is None,  # otherwise `accumulate_gradients` does it
         )
+        self._running = running_metrics(self._trained, accuracy)
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)
@@ -225,7 +230,10 @@ class Learner:
         if first:
             shown = RestOfEpoch(shown, first)
             begin_at(self._trained.optimizer, first)
-        clock, pause = StepClock(), PauseCallback(self._trained, first, ends, is_due, begun.metrics)
+        clock, pause = (
+            StepClock(),
+            PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics),
+        )
         callbacks = [clock, pause, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
             devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
@@ -241,7 +249,7 @@ class Learner:
             clock,
             {step - first: at_s for step, at_s in ready_s.items()},
             batches_done(ends, pause.steps),
-            metric_values(self._trained),
+            metric_values(self._running),
         )
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
