@@ -230,10 +230,8 @@ class Learner:
         if first:
             shown = RestOfEpoch(shown, first)
             begin_at(self._trained.optimizer, first)
-        clock, pause = (
-            StepClock(),
-            PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics),
-        )
+        clock = StepClock()
+        pause = PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics)
         callbacks = [clock, pause, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
             devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
