@@ -61,6 +61,8 @@ class LargerNodes:
     def held_back(self, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
         """The records as the policy should see them: trials that wait for a larger node look as if they ran."""
         held = {number for number, until_s in self._until_s.items() if self._clock_s() < until_s}
+        if not held:  # as always on one machine
+            return tuple(records)
         waits = {
             one.number
             for one in records
