@@ -55,7 +55,7 @@ def test_a_channel_takes_options() -> None:
 
 def test_a_process_can_be_asked_for_its_address() -> None:
     assert callable(CoreWorker.get_owner_address)
-    assert {"ip_address", "port"} <= Address.DESCRIPTOR.fields_by_name.keys()
+    assert {"ip_address", "port"} <= set(Address.DESCRIPTOR.fields_by_name)
 
 
 def test_a_trial_knows_its_actor() -> None:
