@@ -15,14 +15,13 @@ from typing import Any
 
 from carcls.config import ScheduleConfig, StageConfig, TrainConfig
 from search.bench.plan import Wishes, next_measurement
-from search.bench.results import Feeding, Measured, State, Training
+from search.bench.results import Feeding, Measured, Training
 from search.bench.task import FeedTask, Gate, StepTask, measure_main
 from search.experiment.settings import StoreSettings
 from search.worker.fork_server import fork_server
 from search.worker.segment import Outcome, Result, Segment
 from search.worker.supervisor import segment_messages
 
-_STATES: dict[str, State] = {"ended": "measured", "out_of_memory": "out_of_memory"}
 _INPUT_MODEL, _INPUT_BATCH = "MobileNetV2", 32
 """Of a configuration that is only fed. The backbone does not matter."""
 
@@ -81,7 +80,7 @@ class Bencher:
                     if isinstance(message, Result):
                         values = json.loads(message.content)
                     elif isinstance(message, Outcome):
-                        return _measured(what, message, values)
+                        return _measured(what, message, values, is_limited=_is_limited(task))
         except _OutOfTimeError:
             return Measured(what, "out_of_time", "the time was over")
         return Measured(what, "failed", "the process ended without an outcome")
@@ -132,11 +131,17 @@ def config_of(what: Training | Feeding) -> TrainConfig:
     )
 
 
-def _measured(what: Training | Feeding, outcome: Outcome, values: dict[str, Any]) -> Measured:
-    state = _STATES.get(outcome.kind, "failed")
-    if state == "measured" and values:
-        return Measured(what, state, **values)
-    return Measured(what, state if state != "measured" else "failed", outcome.cause or outcome.kind)
+def _is_limited(task: StepTask | FeedTask) -> bool:
+    return isinstance(task, StepTask) and task.memory_bytes is not None
+
+
+def _measured(what: Training | Feeding, outcome: Outcome, values: dict[str, Any], *, is_limited: bool) -> Measured:
+    if outcome.kind == "ended" and values:
+        return Measured(what, "measured", **values)
+    cause = outcome.cause or outcome.kind
+    # TensorFlow's convolutions on CPUs crash if an allocation fails.
+    is_memory = outcome.kind == "out_of_memory" or (outcome.kind == "killed" and is_limited)
+    return Measured(what, "out_of_memory" if is_memory else "failed", cause)
 
 
 def _joined(what: Training | Feeding, parts: list[Measured]) -> Measured:

@@ -37,14 +37,6 @@ def test_a_small_bench_measures_and_keeps_what_it_measured(tmp_path: Path) -> No
     assert fed.images_per_s > fed.decoded_per_s > 0
 
 
-def test_too_little_memory_is_a_result(tmp_path: Path) -> None:
-    [trained, fed] = _bench(
-        tmp_path, "--at-once", "1", "--memory-gb", "0.3", "--batches", "4096", "--minutes", "2"
-    ).found[:2]
-    assert trained.state == "out_of_memory", trained
-    assert fed.state == "measured"
-
-
 def test_options_are_wishes() -> None:
     found = chosen(
         backbones="MobileNetV2:0.35, Xception",
