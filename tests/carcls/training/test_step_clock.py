@@ -74,8 +74,10 @@ class WaitedFor(Noted):
     async_safe = False
 
 
-@pytest.mark.parametrize(("kind", "waits"), [(Noted, False), (WaitedFor, True)])
-def test_the_training_does_not_fetch_the_results_of_each_step(kind, waits):
+@pytest.mark.parametrize("kind", [Noted, WaitedFor])
+def test_on_jax_the_training_does_not_fetch_the_results_of_each_step(kind):
+    """On TensorFlow Keras fetches them before it starts the next step, with or without callbacks."""
+    waits = kind is WaitedFor or keras.backend.backend() == "tensorflow"
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse")
     clock = kind()
