@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
@@ -19,9 +19,10 @@ from search.driver.node_book import NodeBook
 from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
+from search.driver.steering import end_stopped, take_requests
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Repeat
 from search.study.checked_files import split_digest
 from search.study.folder import StudyFolder
@@ -101,9 +102,22 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._nodes = NodeBook(study, roster or NodeRoster())
         self._gpus = GpuBook(study)
 
+    def next_segment(self) -> Segment | Literal["wait", "finished"]:
+        """See `Dispatcher`. What the user asked for since comes first."""
+        self._take_requests()
+        return super().next_segment()
+
     def is_out_of_time(self, number: int) -> bool:
-        """See `BudgetUse.is_out_of_time`."""
-        return self._budget_use.is_out_of_time(number)
+        """See `BudgetUse.is_out_of_time`. True too if the user asked to stop the trial."""
+        self._take_requests()
+        return self._study.record(number).stop_asked or self._budget_use.is_out_of_time(number)
+
+    def _take_requests(self) -> None:
+        changed = (*take_requests(self._study, self._folder, self._experiment), *end_stopped(self._study))
+        for number in dict.fromkeys(changed):
+            if self._study.record(number).stop_asked and self._study.record(number).state is TrialState.PRUNED:
+                for listener in self._listeners:
+                    listener.ended(number)
 
     def placed(self, number: int, node_id: str, name: str) -> None:
         """Record the node that a segment runs on."""
@@ -171,6 +185,8 @@ class StudyDispatcher(Dispatcher[Segment]):
             self._study.interrupt(number, f"{record.node or 'its node'}: {cause or outcome.kind}", died=False)
             return
         match outcome.kind:
+            case "out_of_time" if record.stop_asked and record.next_stage is not None:
+                self._study.end_stopped(number)
             case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
             case "unable":  # no other trial can be trained either

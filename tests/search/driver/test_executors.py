@@ -22,11 +22,12 @@ from search.driver.local_executor import LocalExecutor
 from search.driver.slots import Slots
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.nodes import ResourcePlan
-from search.policy.records import TrialState
+from search.policy.records import STOPPED, TrialState
 from search.simulator.curves import Curve, CurvePoint
 from search.simulator.faults import FaultEvent
 from search.simulator.virtual_clock import VirtualClock
 from search.simulator.virtual_executor import VirtualExecutor
+from search.study.requests import Stop, write_request
 from search.worker.segment import Segment
 from tests.helpers.search.dispatch_desk import Desk
 from tests.helpers.search.processes import is_alive, wait_until
@@ -184,6 +185,22 @@ def test_an_error_of_the_dispatcher_ends_the_run(run_any) -> None:
 
     with pytest.raises((OSError, DiskFullError), match="No space left on device"):
         run_any({}, on_epoch=refuse)
+
+
+def test_a_trial_that_the_user_stops_ends_after_its_epoch(run_any) -> None:
+    desks: list[Desk] = []
+
+    def stop_the_second() -> None:
+        study = desks[0].study
+        if len(study.records()) == 2 and study.record(1).fidelity == 1:
+            write_request(desks[0].folder, Stop(1))
+
+    desk: Desk = run_any({}, opened=desks, on_epoch=stop_the_second)
+    first, second = desk.study.records()
+    assert (first.state, first.fidelity) == (TrialState.COMPLETE, 3)
+    assert (second.state, second.cause, second.stop_asked) == (TrialState.PRUNED, STOPPED, True)
+    assert second.fidelity in (1, 2), "it ends after the epoch that runs when the request is read"
+    assert desk.dispatcher.finished
 
 
 def test_probabilities_are_stored_and_no_child_is_left(run) -> None:
