@@ -19,6 +19,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.backbones import backbones
+from search.cli.bench import bench
 from search.cli.check import File, Overrides, check
 from search.cli.data import data_app
 from search.cli.doctor import doctor
@@ -53,6 +54,7 @@ app.command()(init)
 app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
+app.command()(bench)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
