@@ -106,5 +106,7 @@ def test_what_the_small_node_refuses_runs_on_the_large_one(
         ]
         for one in records
     ]
-    assert sorted(places) == [["large"], ["small", "large"]], "refused once, and never placed there again"
+    refused = ["small", "large"]
+    assert refused in places, "one trial was on the small node"
+    assert all(one in (["large"], refused) for one in places), "and none was placed there again"
     assert all(record.deaths == () for record in records)
