@@ -24,7 +24,7 @@ from tests.helpers.search.dispatch_desk import CPU
 from tests.helpers.search.trial_builders import epoch_report
 from tests.search.on_ray.test_places import KnownMemory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.release]
 
 SMALL, LARGE = "Tesla T4, 15360 MiB, share 1", "NVIDIA A100, 81920 MiB, share 1"
 CARD = "card"
