@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO
+from carcls.training.part_names import part_name
 from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
@@ -204,10 +205,17 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "unavailable" | "unfit":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
+            case "killed" if self._has_saved_a_part(record):  # so it has made progress, as with an epoch
+                self._study.interrupt(number, cause or outcome.kind, died=False)
             case "doubtful":
                 super()._settle(record, replace(outcome, kind="failed" if record.restarts else "killed"))
             case _:
                 super()._settle(record, outcome)
+
+    def _has_saved_a_part(self, record: TrialRecord) -> bool:
+        """True if the latest attempt has saved the state within an epoch that is not recorded."""
+        name = part_name(record.attempts - 1, record.fidelity + 1)
+        return (self._folder.trial(record.number) / name).is_file()
 
     def _after_end(self, number: int, outcome: Outcome) -> None:
         self._outage.segment_ended(number)
