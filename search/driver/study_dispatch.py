@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO
-from carcls.training.part_names import part_name
 from carcls.training.retention import prune_checkpoints, prune_retrained, remove_unrecorded
 from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
@@ -21,6 +20,7 @@ from search.driver.node_book import NodeBook
 from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
+from search.driver.saved_parts import without_saved_death
 from search.driver.steering import end_stopped, take_requests
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -182,6 +182,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
+        outcome = without_saved_death(outcome, record, self._folder.trial(record.number))
         number, cause = record.number, outcome.cause
         if self._gpus.takes_blame(number, outcome):  # another GPU may train it
             self._study.interrupt(number, f"{self._gpus.name(number)}: {cause or outcome.kind}", died=False)
@@ -205,17 +206,10 @@ class StudyDispatcher(Dispatcher[Segment]):
             case "unavailable" | "unfit":
                 self._study.interrupt(number, cause or "files that every trial needs are missing", died=False)
                 self._outage.record_fault(cause or outcome.kind, number)
-            case "killed" if self._has_saved_a_part(record):  # so it has made progress, as with an epoch
-                self._study.interrupt(number, cause or outcome.kind, died=False)
             case "doubtful":
                 super()._settle(record, replace(outcome, kind="failed" if record.restarts else "killed"))
             case _:
                 super()._settle(record, outcome)
-
-    def _has_saved_a_part(self, record: TrialRecord) -> bool:
-        """True if the latest attempt has saved the state within an epoch that is not recorded."""
-        name = part_name(record.attempts - 1, record.fidelity + 1)
-        return (self._folder.trial(record.number) / name).is_file()
 
     def _after_end(self, number: int, outcome: Outcome) -> None:
         self._outage.segment_ended(number)
