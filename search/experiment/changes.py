@@ -48,6 +48,7 @@ FIXED: Mapping[str, str] = {
     "tta": "it belongs to the final training: give it to 'carsearch retrain'",
     "record": "it numbers the points of a recording",
     "results": "the study is stored there: move the folder itself",
+    "storage": "the study's record is there; if the server has moved, change its address in study.log",
 }
 """Why each other key is fixed: a new value would change the meaning of finished trials, or belongs elsewhere."""
 
