@@ -15,10 +15,10 @@ from search.report.page_data import ReportData
 from search.report.photos import photo_urls
 from search.report.summary_events import write_summary_events
 from search.study.checked_files import check_files
+from search.study.driver_life import has_driver
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
-from search.study.driver_life import has_driver
 from search.study.node_notes import node_notes
 from search.study.predictions import Predictions, final_predictions, read_predictions
 from search.study.study import Study

@@ -59,7 +59,7 @@ def connect(url: str, *, name: str = "carsearch") -> Connection:
     Password, certificates and defaults are libpq's: ~/.pgpass, PGPASSWORD, PGSERVICE and so on.
     """
     settings = {**_DEFAULTS, **conninfo_to_dict(url), "application_name": name}
-    connection = psycopg.connect(make_conninfo(**settings), autocommit=True)
+    connection = psycopg.connect(make_conninfo("", **settings), autocommit=True)
     try:
         connection.execute(_SESSION)
     except BaseException:

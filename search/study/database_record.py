@@ -1,7 +1,7 @@
 """Creates and opens the record of a study in a PostgreSQL database, for `StudyStorage`."""
 
-from contextlib import ExitStack, contextmanager
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 

@@ -83,7 +83,9 @@ class DriverSession:
         """Free the lock. May be called twice."""
         if self._connection is not None:
             with contextlib.suppress(OSError, StudyError), named_errors(self.pointer.storage):
-                self._connection.execute("UPDATE carsearch_studies SET driver = NULL WHERE id = %s", [self.pointer.study])
+                self._connection.execute(
+                    "UPDATE carsearch_studies SET driver = NULL WHERE id = %s", [self.pointer.study]
+                )
             self._drop()
 
     def _open_connection(self) -> Connection:

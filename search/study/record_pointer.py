@@ -29,15 +29,19 @@ class RecordPointer:
     def read(cls, log: Path) -> Self | None:
         """The pointer in `study.log`, or None for a journal. Raises OSError, and StudyError if it cannot be used."""
         with log.open("rb") as file:
-            if not file.read(len(_BEGIN)) == _BEGIN:
+            if file.read(len(_BEGIN)) != _BEGIN:
                 return None
             file.seek(0)
             text = file.read()
         try:
             entry = json.loads(text)
-            return cls(checked_url(entry["storage"]), UUID(entry["study"]))
+            storage, study = str(entry["storage"]), UUID(entry["study"])
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StudyError(f"{log}: damaged: expected the address of a database, and a study's key there") from error
+        try:
+            return cls(checked_url(storage), study)
+        except ValueError as error:
+            raise StudyError(f"{log}: storage: {error}") from error
 
     def write(self, log: Path) -> None:
         """Write the pointer durably. Raises OSError."""

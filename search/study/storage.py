@@ -215,8 +215,7 @@ def _databases() -> ModuleType:
         from search.study import database_record  # noqa: PLC0415 - only where a record is in a database
     except ImportError as error:
         raise StudyError(
-            f"the study's record is in PostgreSQL, but {error.name or 'psycopg'} cannot be imported ({error}):"
-            " install carsearch[postgres]"
+            f"the study's record is in PostgreSQL, for which psycopg is missing ({error}): install carsearch[postgres]"
         ) from error
     return database_record
 

@@ -104,7 +104,12 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._programs / program, *arguments], capture_output=True, text=True, check=False, cwd="/", **_as(self._user)
+            [self._programs / program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            **_as(self._user),
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -40,7 +40,7 @@ def reopened(study: Study, folder: Path) -> Study:
     return Study.open(folder)
 
 
-def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+def optuna_trials(folder: Path, name: str = "cars") -> list[optuna.trial.FrozenTrial]:
     """Reads the journal with Optuna alone; one in a database after it was written to a file."""
     log = folder / "study.log"
     pointer = pointer_of(log)
@@ -50,4 +50,4 @@ def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
         log.write_bytes(b"".join(read_lines(pointer)))
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
-    return optuna.load_study(study_name="cars", storage=storage).trials
+    return optuna.load_study(study_name=name, storage=storage).trials

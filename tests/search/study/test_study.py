@@ -295,7 +295,9 @@ def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path, database: st
         (lambda study: study.config(-1), "no trial -1"),
     ],
 )
-def test_impossible_changes_are_refused(folder: Path, database: str | None, act: Callable[[Study], object], message: str):
+def test_impossible_changes_are_refused(
+    folder: Path, database: str | None, act: Callable[[Study], object], message: str
+):
     with Study.create(folder, "cars", database=database) as study:
         study.report(started(study), epoch_report(1))
         before = study.records()
