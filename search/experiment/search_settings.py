@@ -87,8 +87,8 @@ class CheckpointSettings(Section):
     quota_gb: Annotated[float, Field(gt=0.0)] | None = None
     """Limit for all checkpoints of the study, in 10^9 bytes; beyond it the least useful are deleted. null: no limit."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for space on a full disk, or for files that every trial needs, before it stops. It can
-    then be resumed."""
+    """How long a search waits for space on a full disk, for files that every trial needs, or for the database with its
+    record, before it stops. It can then be resumed."""
 
 
 class FinalistSettings(Section):

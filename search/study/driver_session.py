@@ -10,13 +10,15 @@ from typing import Self, TypeVar
 from uuid import uuid4
 
 from search.errors import StudyError
-from search.study.database import Connection, connect, migrate, named_errors
+from search.study.database import Connection, answered_within, connect, migrate, named_errors
 from search.study.database_lock import holders, try_lock
 from search.study.record_pointer import RecordPointer
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
 
+ANSWER_TIMEOUT_S = 60.0
+"""For the server's answer to one change. Then the connection counts as lost."""
 _LOCK_TIMEOUT_S = 0.5
 """How long to wait for the lock of another process on this machine."""
 _OTHER_HOST_TIMEOUT_S = 45.0
@@ -74,7 +76,9 @@ class DriverSession:
             with named_errors(self.pointer.storage):
                 if self._connection is None:
                     self._take_back()
-                return action(self._open_connection())
+                connection = self._open_connection()
+                with answered_within(connection, ANSWER_TIMEOUT_S):
+                    return action(connection)
         except BaseException:  # Ctrl-C too: nothing is known about the action then
             self._drop()
             raise

@@ -84,9 +84,17 @@ class PostgresServer:
             self._process = None
 
     def suspend(self) -> None:
-        """Stops the server's processes, which then no longer answer, until `kill`."""
-        for pid in (self._process.pid, *descendants(self._process.pid)) if self._process else ():
-            os.kill(pid, signal.SIGSTOP)
+        """Stops the server's processes, which then do not answer, until `resume` or `kill`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets the server's processes run again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        for pid in (self._process.pid, *descendants(self._process.pid)):
+            os.kill(pid, number)
 
     def remove(self) -> None:
         """Ends the server, and deletes its data."""

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from search.errors import StudyError
+from search.study import driver_session
 from search.study.database import MIGRATIONS, migrate
 from search.study.database_journal import read_lines
 from search.study.deletion import delete_study
@@ -114,6 +115,23 @@ def test_without_a_wait_the_error_names_the_server(study: Study, folder: Path, p
         postgres.start()
     study.set_value("n", 3)
     assert Study.open(folder, read_only=True).get_value("n") == 3
+
+
+def test_a_server_that_hangs_counts_as_lost(
+    study: Study, folder: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = count(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver_session, "ANSWER_TIMEOUT_S", 0.2)
+        postgres.suspend()
+        with pytest.raises(OSError, match=r"clos|terminat|eof|EOF") as raised:
+            study.set_value("n", 2)
+        postgres.resume()
+    assert raised.value.filename == postgres.url()
+    study.retry_files(5, lambda: None)
+    study.set_value("n", 2)
+    assert count(folder) == before + 1, "the change that hung was committed when the server went on, or never"
+    assert Study.open(folder, read_only=True).get_value("n") == 2
 
 
 def test_a_change_whose_answer_was_lost_is_recorded_once(
