@@ -14,7 +14,7 @@ from search.study.database import Connection, check_schema, connect, named_error
 from search.study.driver_session import DriverSession
 from search.study.journal_file import FileRetry
 from search.study.journal_lines import ChecksumChain, ends_intact
-from search.study.journal_replay import Lines
+from search.study.journal_opening import Lines
 from search.study.record_pointer import RecordPointer
 
 REMEDY = "restore the database from a backup, or start a new study"

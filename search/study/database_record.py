@@ -11,7 +11,7 @@ from search.errors import StudyError
 from search.study.database_journal import REMEDY, DatabaseLines
 from search.study.driver_session import DriverSession
 from search.study.journal_file import FileRetry
-from search.study.journal_replay import replayed
+from search.study.journal_opening import replayed
 from search.study.record_pointer import RecordPointer
 
 

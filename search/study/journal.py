@@ -13,7 +13,7 @@ from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
 from search.study.journal_file import FileRetry, WholeLines
 from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
-from search.study.journal_replay import replayed
+from search.study.journal_opening import replayed
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)

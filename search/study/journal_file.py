@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
 from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
-from search.study.journal_replay import REMEDY, Lines
+from search.study.journal_opening import REMEDY, Lines
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
