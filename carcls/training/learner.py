@@ -27,8 +27,9 @@ from carcls.training.initial_weights import NOTHING_OMITTED, InitialWeights, Omi
 from carcls.training.losses import training_loss
 from carcls.training.micro_batches import Accumulation, MicroBatches
 from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
+from carcls.training.predictors import Predictors
 from carcls.training.schedules import plateau_factor, rates
-from carcls.training.stage_model import StageModel, ignore_empty_rows
+from carcls.training.stage_model import StageModel, use_whole_batches
 from carcls.training.step_clock import StepClock
 from carcls.training.weight_averages import WeightAverages, Weights
 
@@ -65,15 +66,11 @@ class Learner:
     """Size to which batches, or their parts, are filled; None if all have the same size."""
     _trained: StageModel
     """Trains the classifier's model, or only its head."""
-    _predicted_rows: int
-    """Photos at once in predictions of this stage; 0 before the first one, which decides."""
     averages: WeightAverages | None
     """Averages of the current stage's weights, if requested for a recording."""
     _moving: list[keras.Variable]
     """The optimizer's moving averages of the trainable variables; empty without EMA."""
-    _predictors: dict[bool, keras.Model]
-    """Whole model (False) and head (True) for prediction. Never compiled, since compile discards traced functions: each
-    is traced only once per image size."""
+    _predictors: Predictors
 
     def __init__(self, config: TrainConfig, *, class_counts: NDArray[np.int64], weights: Path | None) -> None:
         """class_counts: (classes,) number of training photos per class."""
@@ -107,9 +104,10 @@ class Learner:
         self._initial.note_trainable(self._classifier.backbone)
         self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
         self._rates = rates(stage, steps_per_epoch)
-        self._cut, self._fill, self._predicted_rows = cut, fill, 0
-        if fill is not None:
-            ignore_empty_rows([*self._classifier.model.layers, *self._classifier.backbone.layers])
+        self._cut, self._fill = cut, fill
+        self._predictors.enter_stage(self._batch_size if cut is None else cut.micro_batch)
+        layers = [*self._classifier.model.layers, *self._classifier.backbone.layers]
+        use_whole_batches(layers, has_empty_rows=fill is not None)
         with replicas.on_replicas():
             self._compile(cut)
         self.averages = WeightAverages(self._changing_weights) if averages else None
@@ -117,7 +115,7 @@ class Learner:
     def _compile(self, cut: Accumulation | None) -> None:
         """Makes the stage's model and its optimizer."""
         stage, inner = self._stage, self._parts.head if self.is_frozen else self._classifier.model
-        self._trained = StageModel(inner, has_empty_rows=self._fill is not None, replicas=replicas.loss_parts())
+        self._trained = StageModel(inner, has_empty_rows=self._fill is not None)
         fixed = stage.schedule.kind == "plateau"
         optimizer = make_optimizer(
             self._config.optimizer,
@@ -139,6 +137,7 @@ class Learner:
             jit_compile="auto",
             auto_scale_loss=cut is None,  # otherwise `accumulate_gradients` does it
         )
+        replicas.check_whole_gradients(self._trained.optimizer)
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)
@@ -211,14 +210,11 @@ class Learner:
 
         inputs: pixels uint8 (n, height, width, 3), or features (n, d) if the stage is frozen.
         """
-        if not self._predicted_rows:
-            at_once = self._batch_size if self._cut is None else self._cut.micro_batch
-            self._predicted_rows = replicas.whole(min(at_once, len(inputs)))
-        return _predict(self._predictors[self.is_frozen], inputs, self._predicted_rows)
+        return self._predictors.probabilities(inputs, from_features=self.is_frozen)
 
     def features(self, pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.float32]:
         """Pooled outputs (n, d) of the backbone in inference mode for pixels (n, height, width, 3), n > 0."""
-        return _predict(self._parts.trunk, pixels, replicas.whole(at_once))
+        return self._predictors.features(pixels, at_once)
 
     @property
     def feature_count(self) -> int:
@@ -284,10 +280,7 @@ class Learner:
             )
         # Not on the replicas, so that predictions run on one device and not on each.
         model, self._parts = self._classifier.model, split(self._classifier)
-        self._predictors = {
-            False: keras.Model(model.inputs, model.outputs, name="predictor"),
-            True: keras.Model(self._parts.head.inputs, self._parts.head.outputs, name="head_predictor"),
-        }
+        self._predictors = Predictors(model, self._parts)
         if carried is None:
             self._initial = InitialWeights(self._classifier)
         else:
@@ -299,14 +292,3 @@ class Learner:
         """Call after each external change of the backbone's variables, before anything is traced."""
         if self._is_folded:
             fold_batch_norm(self._classifier.backbone)
-
-
-def _predict(model: keras.Model, inputs: NDArray[Any] | Pixels, at_once: int) -> NDArray[np.float32]:
-    """Outputs of all inputs, in batches of `at_once`."""
-    parts = []
-    for start in range(0, len(inputs), at_once):
-        batch = inputs[start : start + at_once]
-        # Pads the last batch with zeros, since each shape would be traced separately.
-        filled = np.concatenate([batch, np.zeros((at_once - len(batch), *batch.shape[1:]), batch.dtype)])
-        parts.append(np.asarray(model.predict_on_batch(filled))[: len(batch)])
-    return np.concatenate(parts)

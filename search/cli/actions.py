@@ -78,9 +78,11 @@ def run_search(
     another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.api.steps import search_study
+    from search.driver.steering import take_requests
     from search.study.study import Study
 
     with Study.open(folder.root) as study:
+        take_requests(study, folder, experiment)  # a request for one more trial continues a finished search
         known = study.records()
         if study.is_finished:
             say_finished(folder, experiment, study)

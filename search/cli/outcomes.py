@@ -70,6 +70,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
     from search.study.driver_life import has_driver
+    from search.study.gpu_notes import failing_gpu_lines, failing_gpus
     from search.study.node_notes import node_lines, node_notes
     from search.study.run_hours import WholeRun
     from search.study.study import Study
@@ -85,6 +86,8 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     for line in expectations(folder, experiment, study):
         say(line)
     for line in node_lines(node_notes(study)) or ("no nodes: this study has never used a cluster",) if nodes else ():
+        say(one_line(line))
+    for line in failing_gpu_lines(failing_gpus(study)):
         say(one_line(line))
     for change in study.changes:
         say(f"changed {change.time}: {change}")

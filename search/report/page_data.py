@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from carcls.events import EpochReport
-from carcls.scoring.expectation import Expectation
 from search.experiment.domains import Value
 from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
+from search.policy.node_health import NodeHealth
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import counts_line, leading_trial, state_name
 from search.report.advice import Advice, advice
-from search.report.confidence import Score, overlap, trial_score
+from search.report.confidence import Score, trial_score
 from search.report.course import (
     Agreement,
     LadderRow,
@@ -27,6 +27,7 @@ from search.report.course import (
 )
 from search.report.final_training import FinalTraining, final_training
 from search.report.finals_table import Finals, finals_view
+from search.report.gpu_panel import GpuPanel, gpu_panel
 from search.report.importance import Importances, importances
 from search.report.mistakes import Mistakes
 from search.report.next_steps import Command
@@ -35,35 +36,12 @@ from search.report.phases import TimeSpent, time_spent
 from search.report.split_batches import PartsRow, parts_rows
 from search.report.stage_table import StageRow, stage_rows
 from search.report.trade_offs import CostPoint, cost_points
+from search.report.winner import Winner, winner
 from search.study.expected import WinnerExpectation
 from search.study.node_notes import NodeNote
 
 NO_TIMES: Mapping[int, Mapping[int, float]] = {}
 """Without event files there is no timeline."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterRow:
-    """One parameter's value in the winner and in the baseline; None if it is not active."""
-
-    name: str
-    value: Value
-    baseline: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Winner:
-    """The best trial, and whether its lead is more than noise."""
-
-    number: int
-    provisional: bool
-    """True until a trial has finished all its stages."""
-    score: Score
-    baseline: Score | None
-    verdict: str
-    parameters: tuple[ParameterRow, ...]
-    expected: Expectation | None = None
-    """Expected accuracy on new photos, or None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +122,7 @@ class ReportData:
     progress: tuple[Progress, ...]
     nodes: tuple[NodeNote, ...] = ()
     """Nodes of the cluster; empty for searches on one machine."""
+    gpus: GpuPanel | None = None
 
 
 def report_data(
@@ -169,6 +148,7 @@ def report_data(
     ended: str = "",
     commands: Sequence[Command] = (),
     nodes: tuple[NodeNote, ...] = (),
+    failing_gpus: tuple[NodeHealth, ...] = (),
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -179,7 +159,8 @@ def report_data(
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
     `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
     commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
-    interval. nodes: of a cluster. Raises KeyError if `retrain` lacks a score.
+    interval. nodes: of a cluster. failing_gpus: see `search.study.gpu_notes`. Raises KeyError if `retrain` lacks a
+    score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -193,7 +174,7 @@ def report_data(
         trained_s=sum(record.trained_s for record in records),
         gpus_per_trial=gpus_per_trial,
         interruptions=sum(len(record.deaths) for record in records),
-        winner=_winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
+        winner=winner(best, trials, (validation_photos, holdout_photos), finals, expected) if best else None,
         finals=finals,
         leaderboard=_leaderboard(trials, best, validation_photos),
         curves=tuple(_curve(record, best) for record in trials if record.reports),
@@ -217,46 +198,8 @@ def report_data(
         spans=spans(records, epoch_times),
         progress=best_so_far(records, epoch_times),
         nodes=nodes,
+        gpus=gpu_panel(records, retrain_reports, failing_gpus),
     )
-
-
-def _winner(
-    best: TrialRecord,
-    records: Sequence[TrialRecord],
-    photos: tuple[int | None, int | None],
-    finals: Finals | None,
-    expected: WinnerExpectation | None,
-) -> Winner | None:
-    score = trial_score(best, *photos)
-    if score is None:
-        return None
-    baseline = next((record for record in records if record.is_baseline), None)
-    baseline_score = trial_score(baseline, *photos) if baseline else None
-    names = dict.fromkeys([*best.params, *(baseline.params if baseline else ())])
-    return Winner(
-        number=best.number,
-        provisional=best.state is not TrialState.COMPLETE,
-        score=score,
-        baseline=baseline_score,
-        verdict=(finals and finals.verdict) or _verdict(score, baseline_score, is_baseline=best.is_baseline),
-        parameters=tuple(
-            ParameterRow(name, best.params.get(name), baseline.params.get(name) if baseline else None) for name in names
-        ),
-        expected=expected.expected if expected is not None and expected.number == best.number else None,
-    )
-
-
-def _verdict(winner: Score, baseline: Score | None, *, is_baseline: bool) -> str:
-    if is_baseline:
-        return "No trial was better than the default recipe, the baseline."
-    if baseline is None:
-        return "The baseline has no score yet, so there is nothing to compare with."
-    gain = f"{100 * (winner.accuracy - baseline.accuracy):+.2f} points over the baseline"
-    if winner.interval is None or baseline.interval is None:
-        return f"{gain}; the number of photos is unknown, and so is its noise."
-    if overlap(winner.interval, baseline.interval):
-        return f"{gain}, which is within noise: the 95 % intervals overlap."
-    return f"{gain}, which is more than noise: the 95 % intervals do not overlap."
 
 
 def _leaderboard(records: Sequence[TrialRecord], best: TrialRecord | None, photos: int | None) -> tuple[TrialRow, ...]:

@@ -18,6 +18,7 @@ from carcls.system.module_path import without_current_folder
 from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
+from search.worker.gpu_faults import with_gpu_fault
 from search.worker.machine_memory import oom_kills
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from search.worker.segment import Message, Outcome, Segment
@@ -81,7 +82,7 @@ def segment_messages(
         detector = OutOfMemoryDetector(segment, kills_before)
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         for message in _messages(messages, child, deadline, whose=whose, raise_if_due=raise_if_due):
-            yield detector.annotate(message, child.exitcode)
+            yield with_gpu_fault(detector.annotate(message, child.exitcode), segment)
             if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
                 _acknowledge(lifeline)
     finally:

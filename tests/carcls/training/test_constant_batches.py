@@ -126,7 +126,7 @@ def test_parts_of_several_sizes_are_filled_too(monkeypatch):
 def test_validation_and_holdout_of_a_stage_have_one_shape():
     learner = train(recipe(stages=HEAD), 18, fills=True)[2]
     seen = []
-    predictor = learner._predictors[True]
+    predictor = learner._predictors._head
     predicts = predictor.predict_on_batch
     predictor.predict_on_batch = lambda batch: (seen.append(batch.shape), predicts(batch))[1]
     features = np.random.default_rng(0).normal(size=(12, learner.feature_count)).astype(np.float16)

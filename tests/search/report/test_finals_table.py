@@ -29,8 +29,8 @@ from search.progress.summary import (
 from search.report import report_data
 from search.report.confidence import repeated_gain
 from search.report.html import render
+from tests.helpers.search.report_page import Page
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
-from tests.search.report.test_report import Page
 
 TWO_TWICE = FinalistSettings(count=2, seeds=2)
 

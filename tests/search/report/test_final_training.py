@@ -1,0 +1,55 @@
+"""The final training's part of the page."""
+
+import pytest
+
+from search.report.html import render
+from tests.helpers.search.report_page import EFFICIENCY, SCORES, Page, data
+
+
+def test_the_final_training_is_on_the_page():
+    page = "\n".join(Page(render(data(retrain=SCORES, submission="results/cars/submission.csv"))).texts)
+    for text in (
+        "0.9500",
+        "0.8882 – 0.9785",
+        "0.9600",
+        "plain, flip",
+        "0.0040 – 0.0310",
+        "results/cars/submission.csv",
+    ):
+        assert text in page
+    assert "Repeats trial 0001" in page
+    assert "Efficiency" not in page, "scores of an older carsearch do not tell it"
+
+
+def test_what_the_final_training_took_is_on_the_page():
+    page = "\n".join(Page(render(data(retrain=SCORES | {"efficiency": EFFICIENCY}))).texts)
+    for text in (
+        "20\u202f881\u202f970 parameters, model file 83.9 MB, peak main memory 2.1 GB.",
+        "Prediction: 12.4 ms a photo plain, 25.6 ms with 2 views, in batches of 16.",
+        "head\n448\n5\n20\u202f490\n2 h 03 min\n119",
+    ):
+        assert text in page
+
+
+def test_a_fixed_recipe_has_no_winner_and_no_leaderboard():
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"trial": None, "tta_note": "too few"}))).texts)
+    assert "A fixed recipe" in page
+    assert "Views in use: plain, flip (too few)." in page
+    assert "Winner" not in page
+    assert "Leaderboard" not in page
+    assert "chose the best epoch and the views" in page
+
+
+def test_the_evidence_for_views_stands_beside_them():
+    evidence = {
+        "views": ["plain", "flip"], "measured": 0.03, "measured_error": None, "prior": 0.01, "prior_sd": 0.02,
+        "models": 4, "data_sets": 1, "posterior": 0.01, "posterior_sd": 0.02,
+    }  # fmt: skip
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"tta_evidence": evidence}))).texts)
+    assert "Views in use: plain, flip. plain, flip: save +0.0300 nats a photo here, +0.0100 ± 0.0200 by 4" in page
+    assert "recorded models of 1 data set, +0.0100" in page
+
+
+def test_a_score_that_is_missing_is_named():
+    with pytest.raises(KeyError, match="tta_views"):
+        data(retrain={name: value for name, value in SCORES.items() if name != "tta_views"})
