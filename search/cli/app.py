@@ -19,6 +19,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.backbones import backbones
+from search.cli.bench import bench
 from search.cli.check import File, Overrides, check
 from search.cli.data import data_app
 from search.cli.doctor import doctor
@@ -30,6 +31,7 @@ from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
+from search.cli.serve import serve
 from search.cli.simulate import simulate
 from search.cli.store import store_app
 from search.cli.trial import trial_app
@@ -52,8 +54,10 @@ app.command()(init)
 app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
+app.command()(bench)
 app.command()(predict)
 app.command()(export)
+app.command()(serve)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]

@@ -118,12 +118,12 @@ def train(
 
 TOLERANCES = {
     "head": 1e-4,
-    "head in bfloat16": 2e-2,
+    "head in bf16": 2e-2,
     "two stages, frozen BatchNorm": 1e-3,
     "averaged weights": 1e-3,
     "BatchNorm that trains": 5e-3,
-    "bfloat16": 2e-2,
-    "float16": 2e-2,
+    "bf16": 2e-2,
+    "f16": 2e-2,
 }
 
 
@@ -133,12 +133,12 @@ def by_count(weights, tmp_path_factory) -> dict[int, dict[str, dict]]:
     sgd = {"optimizer": {"kind": "sgd", "clip_norm": 0.5}}
     recipes = {
         "head": recipe(None, HEAD),
-        "head in bfloat16": recipe(None, HEAD, precision="bfloat16"),
+        "head in bf16": recipe(None, HEAD, precision="bfloat16"),
         "two stages, frozen BatchNorm": recipe(weights, [*TOP, *ALL]),
         "averaged weights": recipe(weights, ALL, ema=0.8, **sgd),
         "BatchNorm that trains": recipe(None, SLOW, **sgd),
-        "bfloat16": recipe(weights, TOP, precision="bfloat16", **sgd),
-        "float16": recipe(weights, TOP, precision="float16", **sgd),
+        "bf16": recipe(weights, TOP, precision="bfloat16", **sgd),
+        "f16": recipe(weights, TOP, precision="float16", **sgd),
     }
     assert recipes.keys() == TOLERANCES.keys()
     folder = tmp_path_factory.mktemp("replicas")
