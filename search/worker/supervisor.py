@@ -20,7 +20,7 @@ from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.machine_memory import oom_kills
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
-from search.worker.segment import Message, Outcome, Segment
+from search.worker.segment import Fitted, Message, Outcome, Segment
 
 _KILL_GRACE_S = 5.0
 _RECORDED = b"."
@@ -81,6 +81,9 @@ def segment_messages(
         detector = OutOfMemoryDetector(segment, kills_before)
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         for message in _messages(messages, child, deadline, whose=whose, raise_if_due=raise_if_due):
+            if isinstance(message, Fitted):
+                detector.fitted(message)
+                continue
             yield detector.annotate(message, child.exitcode)
             if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
                 _acknowledge(lifeline)
@@ -136,7 +139,7 @@ def _messages(
     *,
     whose: str = "the trial",
     raise_if_due: Callable[[], None] = _keep_waiting,
-) -> Iterator[Message]:
+) -> Iterator[Message | Fitted]:
     """The child's messages in order, ending with an outcome even if the child dies without one or is stuck."""
     while True:
         if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _POLL_S)):
@@ -148,7 +151,7 @@ def _messages(
             return
         if pipe.poll():
             try:
-                message: Message = pipe.recv()
+                message: Message | Fitted = pipe.recv()
             except EOFError:
                 break
             yield message
