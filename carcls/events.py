@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from carcls.scoring.evidence import Evidence
+from carcls.system.nvml import GpuUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,15 @@ class EpochReport:
     micro_batch: int | None = None
     """Photos per forward pass where the device had no memory for whole batches. None for whole batches and in reports
     older than this field."""
+    gpus: tuple[GpuUse, ...] = field(default=())
+    """What its GPUs did since the report before; empty on CPUs, without NVML, and in reports older than this field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values without the evidence; `from_json` reads them back to an equal report."""
         values = asdict(replace(self, evidence=None))
         del values["evidence"]
+        if not self.gpus:  # most reports; a large study has 100,000
+            del values["gpus"]
         return values
 
     @classmethod
@@ -116,6 +121,7 @@ class EpochReport:
         values["seconds"] = PhaseSeconds(**_with_new_names(values["seconds"]))
         values["notes"] = tuple(values.get("notes", ()))
         values["store"] = StoreUse(**values.get("store", {}))
+        values["gpus"] = tuple(GpuUse(**use) for use in values.get("gpus", ()))
         return cls(**values)
 
     @property

@@ -19,7 +19,8 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|(\\))")
 
 def readable_cell(text: str) -> str:
     """The text for human readers: control characters escaped, formulas disarmed. Not reversible."""
-    shown = "".join(_escaped(sign) if _is_control(sign) else sign for sign in text)
+    plain = text.isascii() and text.isprintable()  # spares almost all cells of a large table a look at each character
+    shown = text if plain else "".join(_escaped(sign) if _is_control(sign) else sign for sign in text)
     return f"'{shown}" if _is_formula(shown) else shown
 
 

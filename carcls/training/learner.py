@@ -29,7 +29,7 @@ from carcls.training.micro_batches import Accumulation, MicroBatches
 from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
 from carcls.training.predictors import Predictors
 from carcls.training.schedules import plateau_factor, rates
-from carcls.training.stage_model import StageModel, ignore_empty_rows
+from carcls.training.stage_model import StageModel, use_whole_batches
 from carcls.training.step_clock import StepClock
 from carcls.training.weight_averages import WeightAverages, Weights
 
@@ -106,8 +106,8 @@ class Learner:
         self._rates = rates(stage, steps_per_epoch)
         self._cut, self._fill = cut, fill
         self._predictors.enter_stage(self._batch_size if cut is None else cut.micro_batch)
-        if fill is not None:
-            ignore_empty_rows([*self._classifier.model.layers, *self._classifier.backbone.layers])
+        layers = [*self._classifier.model.layers, *self._classifier.backbone.layers]
+        use_whole_batches(layers, has_empty_rows=fill is not None)
         with replicas.on_replicas():
             self._compile(cut)
         self.averages = WeightAverages(self._changing_weights) if averages else None
@@ -115,7 +115,7 @@ class Learner:
     def _compile(self, cut: Accumulation | None) -> None:
         """Makes the stage's model and its optimizer."""
         stage, inner = self._stage, self._parts.head if self.is_frozen else self._classifier.model
-        self._trained = StageModel(inner, has_empty_rows=self._fill is not None, replicas=replicas.loss_parts())
+        self._trained = StageModel(inner, has_empty_rows=self._fill is not None)
         fixed = stage.schedule.kind == "plateau"
         optimizer = make_optimizer(
             self._config.optimizer,
@@ -137,6 +137,7 @@ class Learner:
             jit_compile="auto",
             auto_scale_loss=cut is None,  # otherwise `accumulate_gradients` does it
         )
+        replicas.check_whole_gradients(self._trained.optimizer)
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
         self._trained.optimizer.build(self._trained.trainable_variables)

@@ -134,7 +134,9 @@ def _resource_lines(advice: Advice) -> list[str]:
     known = ", ".join(f"{name}: {value:g}" for name, value in wishes.items() if value is not None)
     lines = [f"recommended: search.resources={{{known}}}"] if known else []
     if advice.share is not None:
-        times = f"{advice.share.gain:.2f} times as fast as one alone" if advice.share.at_once > 1 else "no more"
+        times = (
+            f"{advice.share.gain:.2f} times as fast as one alone" if advice.share.at_once > 1 else "no slower than more"
+        )
         place = "on one GPU" if advice.gpus else f"on {advice.cores} cores"
         lines.append(f"{_trials(advice.share.at_once)} at once {place}: {times}")
     if advice.workers is not None:

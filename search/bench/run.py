@@ -14,9 +14,10 @@ from statistics import fmean
 from typing import Any
 
 from carcls.config import ScheduleConfig, StageConfig, TrainConfig
+from search.bench.entry import measure_main
 from search.bench.plan import Wishes, next_measurement
 from search.bench.results import Feeding, Measured, Training
-from search.bench.task import FeedTask, Gate, StepTask, measure_main
+from search.bench.task import FeedTask, Gate, StepTask
 from search.experiment.settings import StoreSettings
 from search.worker.fork_server import fork_server
 from search.worker.segment import Outcome, Result, Segment

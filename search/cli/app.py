@@ -33,6 +33,7 @@ from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
 from search.cli.simulate import simulate
 from search.cli.store import store_app
+from search.cli.trial import trial_app
 from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+app.add_typer(trial_app, name="trial")
 app.command()(init)
 app.command()(check)
 app.command()(backbones)

@@ -99,6 +99,13 @@ class Dispatcher(ABC, Generic[SegmentT]):
     def placed(self, number: int, node_id: str, name: str) -> None:
         """Record the node of a cluster that a segment runs on."""
 
+    def granted(self, number: int, gpus: str) -> None:
+        """Note the GPUs that a segment has, as `search.worker.gpu_names` names them."""
+
+    def excluded_gpus(self) -> tuple[str, ...]:
+        """Names of the GPUs that must not train any more."""
+        return ()
+
     def fell_back(self, number: int, epoch: int) -> None:
         """Record that a worker lost checkpoints and continues after an earlier epoch; 0 if it starts again."""
         lost = self._trials.record(number).reports[epoch:]

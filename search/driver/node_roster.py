@@ -29,9 +29,11 @@ class NodeRoster:
     Empty on a single machine, where no fault is a node's own.
     """
 
-    def __init__(self, exclude_after: int = 2) -> None:
-        """exclude_after: a node is left out after so many faults without an epoch between them."""
+    def __init__(self, exclude_after: int = 2, *, what: str = "node") -> None:
+        """exclude_after: a node is left out after so many faults without an epoch between them. what: its kind, for the
+        log; `search.driver.gpu_book` counts the faults of GPUs in the same way."""
         self._exclude_after = exclude_after
+        self._what = what
         self._nodes: dict[str, NodeHealth] = {}
         self._homes: dict[int, str] = {}
         self._struck: dict[int, set[str]] = {}
@@ -103,7 +105,7 @@ class NodeRoster:
         after = self._nodes[node.node_id] = node_health.faulted(node, cause)
         others = node_health.has_other(self.nodes, node.node_id, self._exclude_after)
         if others:
-            _log.warning("%s: %s; trial %d continues on another node", node.name, cause, number)
+            _log.warning("%s: %s; trial %d continues on another %s", node.name, cause, number, self._what)
         self._tell_excluded()
         return after if others else None
 

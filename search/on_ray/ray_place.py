@@ -17,6 +17,7 @@ from search.on_ray.connection import connected
 from search.on_ray.live_cluster import LiveCluster
 from search.on_ray.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
 from search.on_ray.places import ClusterPlaces
+from search.on_ray.prebuild import prebuild
 from search.on_ray.ray_executor import RayExecutor
 from search.on_ray.room import await_room
 from search.on_ray.warmup import Check, distinct_weights, start_check
@@ -38,10 +39,12 @@ def ray_place(
     address: str | None,
     interrupts: Interrupts,
     how: str,
+    first: TrainConfig | None = None,
 ) -> Iterator[Place]:
     """Ray for one run of the study in `folder`: started on this machine, or the cluster at `address`.
 
-    configs: every backbone and weights file that the run may train. how: how the user continues after an early end,
+    configs: every backbone and weights file that the run may train. first: whose photos are decoded before the first
+    trial gets a GPU, or None for none. how: how the user continues after an early end,
     such as "resume with 'carsearch resume results/cars'". Raises ClusterError if Ray cannot be used; a lost cluster
     ends the run through `interrupts`, or this process if that does not help.
     """
@@ -60,20 +63,23 @@ def ray_place(
     ):
         if address is None:
             check_start(joined)
-            yield _this_machine(folder, experiment, joined, interrupts=interrupts, how=how)
+            place, nodes = _this_machine(folder, experiment, joined, interrupts=interrupts, how=how)
         else:
-            yield _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
+            place, nodes = _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
+        if first is not None and place.worker.gpu_share:
+            prebuild(nodes, folder, experiment, first, raise_if_due=interrupts.raise_if_due)
+        yield place
         if interrupts.now:
             guard.kill_on_close()
 
 
 def _this_machine(
     folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node], *, interrupts: Interrupts, how: str
-) -> Place:
+) -> tuple[Place, Sequence[Node]]:
     resources = plan(experiment, nodes)
     deadline = experiment.search.deadline
     executor = RayExecutor(folder, resources, deadline=deadline, interrupts=interrupts, how=how)
-    return Place(executor, worker_settings(experiment, resources))
+    return Place(executor, worker_settings(experiment, resources)), nodes
 
 
 def _on_cluster(
@@ -85,7 +91,7 @@ def _on_cluster(
     *,
     interrupts: Interrupts,
     how: str,
-) -> Place:
+) -> tuple[Place, Sequence[Node]]:
     """Waits for room and leaves out nodes that cannot run the search. Raises ClusterError if none can."""
     await_room(cluster, experiment.search, raise_if_due=interrupts.raise_if_due)
     cluster.take_over()
@@ -96,7 +102,8 @@ def _on_cluster(
     for node, problems in (unfit | check_start(able)).items():
         roster.condemn(node.node_id, node.name, "; ".join(problems))
     excluded = roster.excluded_ids()
-    resources = plan(experiment, [node for node in able if node.node_id not in excluded])
+    used = [node for node in able if node.node_id not in excluded]
+    resources = plan(experiment, used)
     max_concurrent = experiment.search.max_concurrent
     if max_concurrent is not None:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max_concurrent)  # else Tune asks for one node at a time
@@ -109,7 +116,7 @@ def _on_cluster(
         concurrent=lambda: cluster.concurrent(resources, max_concurrent),
         places=ClusterPlaces(cluster, roster),
     )
-    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster)
+    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster), used
 
 
 def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:

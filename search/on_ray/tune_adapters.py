@@ -21,7 +21,7 @@ from search.on_ray.places import ANY_PLACE, AVOID, Places
 from search.on_ray.ray_errors import lost_outcome
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s
-from search.worker.segment import LOST, Message, Outcome, Segment, from_wire
+from search.worker.segment import LOST, Message, Outcome, Parked, Segment, from_wire
 
 
 class _NotSaved:
@@ -49,6 +49,10 @@ class RunningSegments:
     """Outcomes not reported by the worker: lost (from Ray), stuck, or out of time."""
     stopped: set[str] = field(default_factory=set)
     """Segments stopped after an epoch because the run stops. They have no outcome, and resume in a later run."""
+    parked: set[str] = field(default_factory=set)
+    """Tune trials without a segment, which occupy GPUs that are left out until the run is over."""
+    is_over: bool = False
+    """True once no further segment is handed out."""
 
     error: Exception | None = None
     """Why an outcome could not be recorded, which must end the search."""
@@ -112,12 +116,14 @@ class SegmentSearcher(_NotSaved, Searcher):
         self._raise_if_due()
         self._find_lost()
         self._segments.raise_if_failed()
-        if len(self._segments.numbers) >= self._concurrent() and not self._dispatcher.stopping:
+        room = self._concurrent() - len(self._segments.parked)
+        if len(self._segments.numbers) >= room and not self._dispatcher.stopping:
             return None
         job = self._dispatcher.next_segment()
         if job == "wait":
             return None
         if job == "finished":
+            self._segments.is_over = True
             return str(Searcher.FINISHED)
         self._segments.numbers[trial_id] = job.number
         return {"segment": job.to_json(), AVOID: list(self._places.avoided())}
@@ -204,6 +210,8 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         its hours are used up."""
         message = from_wire(result)
         self._reset_deadline(trial, message)
+        if isinstance(message, Parked):
+            return self._park(trial.trial_id, message)
         if message is None or isinstance(message, Outcome):
             return str(TrialScheduler.CONTINUE)
         number = trial.config["segment"]["number"]
@@ -217,6 +225,15 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
             self._segments.outcomes[trial.trial_id] = Outcome("preempted", leaves)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE if answer == "go on" else TrialScheduler.STOP)
+
+    def _park(self, trial_id: str, message: Parked) -> str:
+        """The first time, gives the trial's segment back; its Tune trial stays where it is until the run is over."""
+        number = self._segments.numbers.pop(trial_id, None)
+        if number is not None:
+            self._segments.remove(trial_id)
+            self._segments.parked.add(trial_id)
+            self._dispatcher.segment_ended(number, Outcome("preempted", f"{message.gpus} gets no more trials"))
+        return str(TrialScheduler.STOP if self._segments.is_over else TrialScheduler.CONTINUE)
 
     def _reset_deadline(self, trial: Trial, message: Message | None) -> None:
         deadline = self._segments.deadlines.get(trial.trial_id)

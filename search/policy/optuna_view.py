@@ -42,7 +42,8 @@ class SharedTrial(FrozenTrial):
         return copy.copy(self)
 
 
-def _shared(trial: FrozenTrial) -> SharedTrial:
+def shared(trial: FrozenTrial) -> SharedTrial:
+    """The trial, to be added to in-memory studies without a deep copy."""
     return SharedTrial(
         number=trial.number,
         trial_id=-1,  # given by the study
@@ -81,7 +82,7 @@ class OptunaView:
         if known is not None and known[0] is trial:
             return known[1]
         shown = _as_optuna_trial(trial, ordinary, distributions(self._space, trial.params))
-        self._converted[trial.number] = (trial, _shared(shown) if shown else None)
+        self._converted[trial.number] = (trial, shared(shown) if shown else None)
         return self._converted[trial.number][1]
 
 
@@ -146,7 +147,7 @@ def _as_optuna_trial(
         return None
     if trial.infeasible:
         return create_trial(state=optuna.trial.TrialState.PRUNED, constraints={"infeasible": 1.0}, **known)
-    if trial.state is TrialState.FAIL:
+    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and not trial.reports):  # told nothing
         return None
     if not trial.reports:
         return create_trial(state=optuna.trial.TrialState.RUNNING, **known)

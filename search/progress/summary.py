@@ -1,13 +1,14 @@
 """Texts about a study that progress, status and report share. Pure functions of the records."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from carcls.events import StoreUse
+from carcls.events import EpochReport, StoreUse
 from search.errors import StudyError
 from search.policy.finals import Finalist, final_standing
 from search.policy.records import TrialRecord, TrialState, searched
+from search.progress.gpu_lines import gpu_lines
 from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -35,7 +36,7 @@ class Spent:
 
 def status_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tuple[str, ...]:
     """The state of a study as plain lines: counts, best trial, budget, store, and each running or interrupted trial."""
-    store = store_text(sum((report.store for record in records for report in record.reports), StoreUse()))
+    store = store_text(store_use(report for record in records for report in record.reports))
     busy = (
         f"trial {record.number:04d}{_repeat_text(record)}:{' interrupted in' if is_interrupted(record) else ''}"
         f" {stage_position(record)}, epoch {record.fidelity}, {best_text(record)}"
@@ -53,6 +54,7 @@ def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tu
         best_line(records),
         *([winner] if winner else []),
         budget_line(records, spent),
+        *gpu_lines(records),
     )
 
 
@@ -188,6 +190,17 @@ def state_name(record: TrialRecord) -> str:
     if is_interrupted(record):
         return "interrupted"
     return record.state.name.lower()
+
+
+def store_use(reports: Iterable[EpochReport]) -> StoreUse:
+    """What all these epochs together built and reused."""
+    uses = [report.store for report in reports]
+    return StoreUse(
+        built=sum(use.built for use in uses),
+        reused=sum(use.reused for use in uses),
+        built_s=sum(use.built_s for use in uses),
+        saved_s=sum(use.saved_s for use in uses),
+    )
 
 
 def store_text(use: StoreUse) -> str | None:

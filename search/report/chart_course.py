@@ -1,22 +1,30 @@
 """Charts about costs, time and calibration as plain JSON values; see `search.report.chart_data`. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from search.report.chart_values import ACCURACY, FATES, Json, log_range, rounded
+from search.report.chart_values import ACCURACY, FATES, Json, cloud, log_range, rounded
 from search.report.course import Progress, Span
 from search.report.mistakes import Mistakes
+from search.report.thinning import XY
 from search.report.trade_offs import CostPoint
 from search.terminal.formatting import one_line
 
+Clouds = Mapping[str, Sequence[XY]]
+"""Points without a trial, by backbone."""
 
-def cost_chart(points: Sequence[CostPoint]) -> Json:
+_NO_CLOUDS: Clouds = MappingProxyType({})
+
+
+def cost_chart(points: Sequence[CostPoint], others: Clouds = _NO_CLOUDS) -> Json:
     """Accuracy against training time, with the Pareto front of each backbone."""
     if len(points) < 2:
         return {}
     groups: list[Json] = []
-    for at, backbone in enumerate(sorted({point.backbone for point in points})):
+    for at, backbone in enumerate(sorted({*(point.backbone for point in points), *others})):
         own = [point for point in points if point.backbone == backbone]
         colour, name = f"set{at % 8}", backbone or "trials"
+        groups += cloud(others.get(backbone, ()), name=name, colour=colour)
         front = sorted((point.seconds, point.accuracy) for point in own if point.pareto)
         if len(front) > 1:
             steps = [[rounded(seconds), rounded(accuracy)] for seconds, accuracy in front]
@@ -25,35 +33,43 @@ def cost_chart(points: Sequence[CostPoint]) -> Json:
         groups.append({"name": name, "colour": colour, "kind": "dots", "items": items})
     return {
         "label": "Best validation accuracy against training time; lines are the Pareto fronts",
-        "x": {"label": "training time", "unit": "s", "scale": "log", **log_range([one.seconds for one in points])},
+        "x": {"label": "training time", "unit": "s", "scale": "log",
+              **log_range([*(one.seconds for one in points), *_all_x(others)])},
         "y": ACCURACY,
         "groups": groups,
-    }
+    }  # fmt: skip
 
 
-def speed_chart(points: Sequence[CostPoint]) -> Json:
+def _all_x(clouds: Clouds) -> list[float]:
+    return [x for points in clouds.values() for x, _ in points]
+
+
+def speed_chart(points: Sequence[CostPoint], others: Clouds = _NO_CLOUDS) -> Json:
     """Accuracy against the time to validate one photo."""
     timed = [(point, point.ms_per_photo) for point in points if point.ms_per_photo]
     if len(timed) < 2:
         return {}
     groups: list[Json] = []
-    for at, backbone in enumerate(sorted({point.backbone for point in points})):
+    for at, backbone in enumerate(sorted({*(point.backbone for point in points), *others})):
+        colour, name = f"set{at % 8}", backbone or "trials"
+        groups += cloud(others.get(backbone, ()), name=name, colour=colour)
         items = [
             {"t": point.number, "p": [[rounded(ms or 0.0), rounded(point.accuracy)]]}
             for point, ms in timed
             if point.backbone == backbone
         ]
-        groups.append({"name": backbone or "trials", "colour": f"set{at % 8}", "kind": "dots", "items": items})
+        groups.append({"name": name, "colour": colour, "kind": "dots", "items": items})
     front = sorted((ms or 0.0, point.accuracy) for point, ms in timed if point.pareto_ms)
     if len(front) > 1:
         steps = [[rounded(ms), rounded(accuracy)] for ms, accuracy in front]
         groups.insert(0, {"name": "Pareto front", "colour": "ink", "kind": "step", "items": [{"p": steps}]})
     return {
         "label": "Best validation accuracy against validation time per photo",
-        "x": {"label": "ms per photo", "unit": "ms", "scale": "log", **log_range([ms or 0.0 for _, ms in timed])},
+        "x": {"label": "ms per photo", "unit": "ms", "scale": "log",
+              **log_range([*(ms or 0.0 for _, ms in timed), *_all_x(others)])},
         "y": ACCURACY,
         "groups": groups,
-    }
+    }  # fmt: skip
 
 
 def timeline_chart(spans: Sequence[Span]) -> Json:
@@ -63,11 +79,12 @@ def timeline_chart(spans: Sequence[Span]) -> Json:
     lanes = max(span.lane for span in spans) + 1
     groups: dict[str, list[Json]] = {}
     for span in spans:
-        item = {
-            "t": span.number,
+        item: Json = {
             "b": [rounded(span.start_s), rounded(span.end_s), span.lane],
             "x": one_line(span.stages),
         }
+        if span.number is not None:
+            item = {"t": span.number, **item}
         groups.setdefault(span.fate, []).append(item)
     return {
         "label": "When each trial trained",

@@ -9,27 +9,30 @@ from math import log
 from typing import Any
 
 from search.report.chart_course import cost_chart, progress_chart, reliability_chart, speed_chart, timeline_chart
-from search.report.chart_values import ACCURACY, FATES, Json, rounded
+from search.report.chart_values import ACCURACY, FATES, Json, cloud, rounded
 from search.report.importance import Importances
 from search.report.page_data import Curve, ReportData, TrialRow
+from search.report.page_limits import PageView
 from search.report.parameters import ParameterView
+from search.report.thinning import XY
 from search.terminal.formatting import one_line, value_text
 
 _MOST_PANELS = 24
 _MOST_PARALLEL = 12
 
 
-def page_charts(data: ReportData) -> Json:
+def page_charts(view: PageView) -> Json:
     """`trials`: what a tooltip says of each trial; `charts`: each chart by name, without those that would be empty."""
+    data, of = view.data, view.shown if view.is_limited else "every trial"
     charts = {
-        "curves": curves_chart(data.curves),
-        "parallel": parallel_chart(data.parameters, data.importances),
-        "cost": cost_chart(data.costs),
-        "speed": speed_chart(data.costs),
+        "curves": curves_chart(data.curves, of=of),
+        "parallel": parallel_chart(data.parameters, data.importances, of=of),
+        "cost": cost_chart(data.costs, view.other_costs),
+        "speed": speed_chart(data.costs, view.other_times),
         "timeline": timeline_chart(data.spans),
         "progress": progress_chart(data.progress),
         "reliability": reliability_chart(data.mistakes),
-        **{f"slice{at}": slice_chart(view) for at, view in enumerate(sliced(data))},
+        **{f"slice{at}": slice_chart(one, view.other_points.get(one.name, ())) for at, one in enumerate(sliced(data))},
     }
     return {
         "trials": {str(row.number): _trial_text(row) for row in data.leaderboard},
@@ -53,8 +56,8 @@ def short_name(name: str) -> str:
     return one_line(name.removeprefix("train.").removeprefix("stages."))
 
 
-def curves_chart(curves: Sequence[Curve]) -> Json:
-    """Accuracy by epoch, grouped by fate; the winner and the baseline on top."""
+def curves_chart(curves: Sequence[Curve], *, of: str = "every trial") -> Json:
+    """Accuracy by epoch, grouped by fate; the winner and the baseline on top. of: names the trials."""
     if not curves:
         return {}
     groups: dict[str, list[Json]] = {}
@@ -69,7 +72,7 @@ def curves_chart(curves: Sequence[Curve]) -> Json:
     names = {**FATES, "baseline": "baseline", "winner": "winner"}
     longest = max(curve.points[-1][0] for curve in curves)
     return {
-        "label": "Validation accuracy of every trial by epoch",
+        "label": f"Validation accuracy of {of} by epoch",
         "x": {"label": "epoch", "unit": "int", "range": [0.5, longest + 0.5]},
         "y": ACCURACY,
         "groups": [
@@ -84,9 +87,9 @@ def curves_chart(curves: Sequence[Curve]) -> Json:
     }
 
 
-def slice_chart(view: ParameterView) -> Json:
-    """One parameter against accuracy, on an axis of its domain's scale."""
-    low, high = _ends(view)
+def slice_chart(view: ParameterView, others: Sequence[XY] = ()) -> Json:
+    """One parameter against accuracy, on an axis of its domain's scale. others: points without a trial, beneath."""
+    low, high = _ends(view, others)
     return {
         "label": f"Best validation accuracy by {short_name(view.name)}",
         "x": {
@@ -98,7 +101,7 @@ def slice_chart(view: ParameterView) -> Json:
         },
         "y": ACCURACY,
         "small": True,
-        "groups": _point_groups(view),
+        "groups": [*cloud(others), *_point_groups(view)],
     }
 
 
@@ -120,11 +123,11 @@ def _point_groups(view: ParameterView) -> list[Json]:
     return found
 
 
-def _ends(view: ParameterView) -> tuple[float, float]:
+def _ends(view: ParameterView, others: Sequence[XY] = ()) -> tuple[float, float]:
     """The axis: the domain's ends, or those of values outside of it, with a small margin."""
     if view.categories:
         return -0.6, len(view.categories) - 0.4
-    values = [point.x for point in view.points] + list(view.domain or ())
+    values = [*(point.x for point in view.points), *(x for x, _ in others), *(view.domain or ())]
     low, high = min(values), max(values)
     if view.scale == "log":
         margin = (high / low) ** 0.04
@@ -133,7 +136,7 @@ def _ends(view: ParameterView) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def parallel_chart(views: Sequence[ParameterView], importances: Importances | None) -> Json:
+def parallel_chart(views: Sequence[ParameterView], importances: Importances | None, *, of: str = "every trial") -> Json:
     """Each trial as a line over the axes of its parameters, from the least to the most important one."""
     if len(views) < 2:
         return {}
@@ -142,8 +145,9 @@ def parallel_chart(views: Sequence[ParameterView], importances: Importances | No
     places: dict[int, list[list[float]]] = {}
     accuracies: dict[int, tuple[float, str]] = {}
     for at, view in enumerate(shown):
+        ends = _ends(view)
         for point in view.points:
-            places.setdefault(point.number, []).append([at, rounded(_unit(view, point.x))])
+            places.setdefault(point.number, []).append([at, rounded(_unit(view, point.x, ends))])
             accuracies[point.number] = (point.accuracy, point.role)
     ranked = sorted(accuracies, key=lambda number: accuracies[number][0])
     axis = len(shown)
@@ -159,17 +163,18 @@ def parallel_chart(views: Sequence[ParameterView], importances: Importances | No
     axes = [{"name": short_name(view.name), "ticks": _ticks(view)} for view in shown]
     axes.append({"name": "accuracy", "ticks": [[0, f"{low:.3f}"], [1, f"{high:.3f}"]]})
     return {
-        "label": "Parameters of every trial as lines over parallel axes, coloured by accuracy",
+        "label": f"Parameters of {of} as lines over parallel axes, coloured by accuracy",
         "kind": "parallel",
         "axes": axes,
         "groups": [{"name": "trials", "colour": "rank", "kind": "line", "items": items}],
     }
 
 
-def _unit(view: ParameterView, x: float) -> float:
+def _unit(view: ParameterView, x: float, ends: tuple[float, float]) -> float:
+    """Place on an axis from 0 to 1. ends: of the axis, see `_ends`."""
     if view.categories:
         return (x + 0.5) / len(view.categories)
-    low, high = _ends(view)
+    low, high = ends
     if view.scale == "log":
         return log(x / low) / log(high / low)
     return (x - low) / (high - low)
@@ -179,4 +184,5 @@ def _ticks(view: ParameterView) -> list[list[Any]]:
     if view.categories:
         return [[(at + 0.5) / len(view.categories), label] for at, label in enumerate(view.categories)]
     ends = view.domain or (min(point.x for point in view.points), max(point.x for point in view.points))
-    return [[rounded(_unit(view, end)), f"{end:.3g}"] for end in ends]
+    axis = _ends(view)
+    return [[rounded(_unit(view, end, axis)), f"{end:.3g}"] for end in ends]

@@ -12,6 +12,12 @@ ACCURACY: Json = {"label": "validation accuracy", "unit": "share"}
 """The vertical axis of most charts."""
 
 
+def cloud(points: Sequence[tuple[float, float]], *, name: str = "other trials", colour: str = "soft") -> list[Json]:
+    """A group of small dots that have no trial to tell; empty without points."""
+    places = [[rounded(x), rounded(y)] for x, y in points]
+    return [{"name": name, "colour": colour, "kind": "cloud", "items": [{"p": places}]}] if places else []
+
+
 def log_range(values: Sequence[float]) -> Json:
     """A logarithmic axis over all positive values, with a margin."""
     positive = [value for value in values if value > 0]

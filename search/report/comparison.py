@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.report.chart_values import ACCURACY, Json, log_range, rounded
+from search.report.chart_values import ACCURACY, Json, cloud, log_range, rounded
 from search.report.page_data import ReportData
+from search.report.page_limits import page_view
 from search.terminal.formatting import one_line
 
 _COLOURS = 8
@@ -43,7 +44,7 @@ def comparison_charts(found: Comparison) -> Json:
             "p": [],
         }
         for at, one in enumerate(found.studies)
-        for row in one.data.leaderboard
+        for row in page_view(one.data).data.leaderboard
     }
     charts = {"progress": _progress(found.studies), "cost": _costs(found.studies)}
     return {"trials": trials, "charts": {name: chart for name, chart in charts.items() if chart}}
@@ -74,19 +75,17 @@ def _costs(studies: Sequence[Compared]) -> Json:
     seconds = [point.seconds for one in studies for point in one.data.costs]
     if len(seconds) < 2:
         return {}
-    groups = [
-        {
-            "name": one_line(one.name),
-            "colour": f"set{at % _COLOURS}",
-            "kind": "dots",
-            "items": [
-                {"t": f"{at}/{point.number}", "p": [[rounded(point.seconds), rounded(point.accuracy)]]}
-                for point in one.data.costs
-            ],
-        }
-        for at, one in enumerate(studies)
-        if one.data.costs
-    ]
+    groups: list[Json] = []
+    for at, one in enumerate(studies):
+        view, name, colour = page_view(one.data), one_line(one.name), f"set{at % _COLOURS}"
+        for others in view.other_costs.values():
+            groups += cloud(others, name=name, colour=colour)
+        items = [
+            {"t": f"{at}/{point.number}", "p": [[rounded(point.seconds), rounded(point.accuracy)]]}
+            for point in view.data.costs
+        ]
+        if items:
+            groups.append({"name": name, "colour": colour, "kind": "dots", "items": items})
     return {
         "label": "Best validation accuracy of every trial against its training time",
         "x": {"label": "training time", "unit": "s", "scale": "log", **log_range(seconds)},

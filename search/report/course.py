@@ -38,9 +38,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An uninterrupted stretch of training of one trial."""
+    """An uninterrupted stretch of training of one trial, or several that are drawn as one."""
 
-    number: int
+    number: int | None
+    """The trial; None for several."""
     lane: int
     """Place among the trainings that ran at the same time, from 0."""
     start_s: float
@@ -48,6 +49,7 @@ class Span:
     """Seconds since the first training began."""
     fate: str
     stages: str
+    """Names of the stages; for several trials, how many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,11 @@ def best_so_far(records: Sequence[TrialRecord], ended_at: Mapping[int, Mapping[i
 
 def fate_of(record: TrialRecord) -> str:
     """How a trial ended, as the page colours it: complete, stopped, running or failed."""
-    name = state_name(record)
+    return fate_of_state(state_name(record))
+
+
+def fate_of_state(name: str) -> str:
+    """The fate for the name of a state, see `state_name`."""
     if name in ("failed", "infeasible"):
         return "failed"
     if name in ("paused", "pruned"):

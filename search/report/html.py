@@ -15,6 +15,7 @@ from carcls.system import atomic
 from search.report.chart_data import page_charts, short_name, sliced
 from search.report.comparison import Comparison, comparison_charts
 from search.report.page_data import ReportData
+from search.report.page_limits import page_view
 from search.study.efficiency import ms_text, rate_text
 from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text, size_text, value_text
 
@@ -33,14 +34,16 @@ def write_report(path: Path, data: ReportData) -> None:
 
 
 def render(data: ReportData) -> str:
-    """The page's HTML."""
-    charts = page_charts(data)
+    """The page's HTML. Of a large study it shows some trials, see `search.report.page_limits`."""
+    view = page_view(data)
+    charts, data = page_charts(view), view.data
     shown = charts["charts"]
     return (
         environment()
         .get_template("report.html")
         .render(
             data=data,
+            view=view,
             searched=bool(data.leaderboard or not data.retrain),
             rows=_LEADERBOARD_ROWS,
             shown=shown,

@@ -24,7 +24,9 @@ def write_leaderboard(folder: Path, rows: Sequence[TrialRow]) -> None:
     fixed = [name for name in leaderboard_entry_names() if name != "params"]
     lines = [[*(entry[name] for name in fixed), *(entry["params"].get(name) for name in params)] for entry in entries]
     write_csv(folder / "leaderboard.csv", [*fixed, *params], lines)
-    atomic.write_text(folder / "leaderboard.json", json.dumps(entries, indent=1, allow_nan=False) + "\n")
+    # A line for each trial: with indent=, Python encodes without its C code, ten times as slowly.
+    texts = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
+    atomic.write_text(folder / "leaderboard.json", f"[\n{texts}\n]\n")
 
 
 def leaderboard_entry(row: TrialRow) -> dict[str, Any]:

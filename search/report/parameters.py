@@ -68,7 +68,8 @@ def _view(name: str, records: Sequence[TrialRecord], best: TrialRecord | None, d
     values = [record.params[name] for record in records]
     scale = _scale(values, domain)
     labels = _labels(values, domain) if scale == "category" else ()
-    places = [labels.index(_label(value)) if labels else float(value or 0) for value in values]
+    indices = {label: at for at, label in enumerate(labels)}
+    places = [indices[_label(value)] if labels else float(value or 0) for value in values]
     points = tuple(
         ParameterPoint(
             x, record.best.val_accuracy, role_of(record, best), record.state is TrialState.COMPLETE, record.number

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from carcls.events import EpochReport, StoreUse
+from carcls.events import EpochReport
 from search.policy.records import TrialRecord, trained_s
-from search.progress.summary import store_text
+from search.progress.summary import store_text, store_use
 
 _PHASES = {
     "train": "Training steps",
@@ -56,20 +57,23 @@ def time_spent(
     """
     trials = [report for record in records for report in record.reports]
     named = {"All trials": trials, "Winner": best.reports if best else (), "Final training": final}
-    columns = {name: reports for name, reports in named.items() if trained_s(reports)}
-    if not columns:
+    totals_s = {name: total_s for name, reports in named.items() if (total_s := trained_s(reports))}
+    if not totals_s:
         return None
-    rows = (PhaseRow(label, tuple(_spent(phase, own) for own in columns.values())) for phase, label in _PHASES.items())
+    rows = (
+        PhaseRow(label, tuple(_spent(phase, named[name], total_s) for name, total_s in totals_s.items()))
+        for phase, label in _PHASES.items()
+    )
     uses = {"Store, all trials": trials, "Store, final training": final}
-    texts = {name: store_text(sum((report.store for report in own), StoreUse())) for name, own in uses.items()}
+    texts = {name: store_text(store_use(own)) for name, own in uses.items()}
     return TimeSpent(
-        columns=tuple(columns),
-        totals_s=tuple(trained_s(reports) for reports in columns.values()),
+        columns=tuple(totals_s),
+        totals_s=tuple(totals_s.values()),
         phases=tuple(row for row in rows if any(cell.seconds for cell in row.cells)),
         store_lines=tuple(f"{name}: {text}." for name, text in texts.items() if text),
     )
 
 
-def _spent(phase: str, reports: Sequence[EpochReport]) -> PhaseTime:
-    seconds = sum(getattr(report.seconds, phase) for report in reports)
-    return PhaseTime(seconds, seconds / trained_s(reports))
+def _spent(phase: str, reports: Sequence[EpochReport], total_s: float) -> PhaseTime:
+    seconds = sum(map(attrgetter(f"seconds.{phase}"), reports))
+    return PhaseTime(seconds, seconds / total_s)

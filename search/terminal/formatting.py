@@ -18,7 +18,7 @@ def value_text(value: object) -> str:
 
 def one_line(text: str) -> str:
     """Text on one printable line of limited length, with newlines and control characters replaced by spaces."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
+    printable = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return printable if len(printable) <= _LONGEST_TEXT else printable[: _LONGEST_TEXT - 1] + "…"
 
 

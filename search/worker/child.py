@@ -4,17 +4,21 @@ import contextlib
 import gc
 import logging
 import os
+import platform
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from carcls.backend import devices
 from carcls.backend.compile_cache import CompileCache
+from carcls.backend.device_errors import is_device_error
+from carcls.backend.gpu_access import VISIBLE
 from carcls.backend.memory_errors import is_ambiguous, is_out_of_memory
 from carcls.backend.replicas import can_accumulate
 from carcls.errors import (
@@ -28,11 +32,13 @@ from carcls.errors import (
     TrainingError,
     WeightsError,
 )
+from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
+from carcls.system.nvml import GpuMeter, load_nvml
 from carcls.training.epoch_files import newest_intact, position_of
 from carcls.training.fine_tuning import fine_tune
 from carcls.training.position import Position
@@ -41,10 +47,11 @@ from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
+from search.worker.gpu_names import granted_gpus
 from search.worker.machine_memory import peak_memory_bytes
 from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
-from search.worker.segment import Fallback, Notice, Outcome, Segment
+from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
 
 _PIECE_BYTES = 1 << 20
@@ -69,7 +76,7 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
 def _outcome_on_cluster(error: Exception) -> Outcome:
     """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
     if isinstance(error, DeviceError):
-        return Outcome("unfit", str(error).splitlines()[0], user_message=str(error))
+        return Outcome("unfit", str(error).splitlines()[0], user_message=str(error), gpu_fault=True)
     return outcome_of(error)
 
 
@@ -130,6 +137,9 @@ def _redirect_output(path: Path) -> None:
 
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None) -> None:
+    gpus = granted_gpus(os.environ, gpu_share=segment.gpu_share, gpu=segment.gpu, node=platform.node())
+    if gpus is not None:
+        outbox.send(Granted(gpus))
     devices.configure(
         threads=segment.threads,
         deterministic=segment.deterministic,
@@ -140,26 +150,32 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     micro_batch = fitted_micro_batch(segment, outbox)
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
-    fine_tune(
-        config_of(segment),
-        TrainingData(
-            split=split,
-            store=store,
-            view_seed=segment.view_seed,
-            processes=segment.threads,
-            batch_server=batch_server,
-            shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
-        ),
-        outbox.report,
-        folder=study.trial(segment.number),
-        attempt=segment.attempt,
-        resume=_resumable(segment, study, outbox),
-        stop_after_stage=segment.stop_after_stage,
-        micro_batch=micro_batch or None,
-        rank_by=segment.rank_by,
-        averages=segment.averages,
-        without_validation=segment.fold == EVERY_PHOTO,
-    )
+    with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
+        fine_tune(
+            config_of(segment),
+            TrainingData(
+                split=split,
+                store=store,
+                view_seed=segment.view_seed,
+                processes=segment.threads,
+                batch_server=batch_server,
+                shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+            ),
+            partial(_report, outbox, meter),
+            folder=study.trial(segment.number),
+            attempt=segment.attempt,
+            resume=_resumable(segment, study, outbox),
+            stop_after_stage=segment.stop_after_stage,
+            micro_batch=micro_batch or None,
+            rank_by=segment.rank_by,
+            averages=segment.averages,
+            without_validation=segment.fold == EVERY_PHOTO,
+        )
+
+
+def _report(outbox: Outbox, meter: GpuMeter, report: EpochReport) -> None:
+    """Sends an epoch with what the GPUs did since the one before."""
+    outbox.report(replace(report, gpus=meter.take()))
 
 
 def _usable_gpus(segment: Segment, outbox: Outbox) -> float | None:
@@ -200,22 +216,32 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Classifies an error: full disk, out of memory, a CUDA library that a new process may start, a damaged store that
-    a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or a failure of the
-    program or, by a DeviceError, of its machine."""
+    """Classifies an error: full disk, out of memory, a broken GPU, a CUDA library that a new process may start, a
+    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or
+    a failure of the program or, by a DeviceError, of its machine."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
         return Outcome("disk_full", cause, user_message=user_message)
     if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), user_message=user_message)
-    if is_ambiguous(error):
-        return Outcome("doubtful", cause, user_message=user_message)
+    gpu_fault = isinstance(error, DeviceError) or is_device_error(error)
+    return Outcome(_kind_of(error, gpu_fault=gpu_fault), cause, user_message=user_message, gpu_fault=gpu_fault)
+
+
+def _kind_of(
+    error: Exception, *, gpu_fault: bool
+) -> Literal["killed", "doubtful", "infeasible", "unavailable", "failed"]:
+    """What is left after disk and memory."""
     if isinstance(error, DamagedStoreError):  # the damaged artefact was removed, so a new process rebuilds it
-        return Outcome("killed", cause, user_message=user_message)
+        return "killed"
     if isinstance(error, TrainingError):
-        return Outcome("infeasible", cause, user_message=user_message)
-    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, user_message=user_message)
+        return "infeasible"
+    if gpu_fault and not isinstance(error, DeviceError):  # a new process may be able to use the GPU again
+        return "killed"
+    if is_ambiguous(error):
+        return "doubtful"
+    return "unavailable" if _concerns_all(error) else "failed"
 
 
 def _concerns_all(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from carcls.system.module_path import without_current_folder
 from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
+from search.worker.gpu_faults import with_gpu_fault
 from search.worker.machine_memory import oom_kills
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
 from search.worker.segment import Fitted, Message, Outcome, Segment
@@ -84,7 +85,7 @@ def segment_messages(
             if isinstance(message, Fitted):
                 detector.fitted(message)
                 continue
-            yield detector.annotate(message, child.exitcode)
+            yield with_gpu_fault(detector.annotate(message, child.exitcode), segment)
             if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
                 _acknowledge(lifeline)
     finally:

@@ -1,15 +1,19 @@
 """The report as a reader meets it: in Chromium, from disk, at two sizes, light and dark."""
 
+import numpy as np
 import pytest
 
 from carcls.dataset.loading import load_dataset
 from carcls.inspection.folder_check import examine
+from search.policy.records import TrialState
+from search.report import report_data, write_report
 from search.report.comparison_page import write_comparison
 from search.report.data_page import write_data_page
 from search.report.page import write_study_report
 from search.study.frozen import open_experiment
 from tests.helpers.browser import SCHEMES, WIDTHS_PX, Visit, chromium
 from tests.helpers.search.made_up_study import made_up_study
+from tests.helpers.search.trial_builders import climb, trial
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,46 @@ def test_without_scripts_the_tables_and_photos_are_there(browser, folder):
     assert page.locator("table.board[data-rows] tbody tr:visible").count() == 30
     assert page.locator("img").count() > 20
     context.close()
+
+
+def test_a_large_study_shows_some_trials_and_small_points_for_the_others(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    records = [
+        trial(
+            number,
+            TrialState.COMPLETE if number % 9 == 0 else TrialState.PRUNED,
+            climb(*rng.uniform(0.3, 0.9, (3 if number % 9 == 0 else 1, 2)).tolist()),
+            params={"train.rate": float(rng.uniform()), "train.backbone": f"net{number % 2}"},
+        )
+        for number in range(5000)
+    ]
+    times = {one.number: {r.epoch: 1e6 + 4.0 * (one.number // 8 + r.epoch) for r in one.reports} for one in records}
+    page = tmp_path / "report.html"
+    write_report(
+        page,
+        report_data(name="large", experiment_text="", records=records, validation_photos=100, epoch_times=times),
+    )
+    assert page.stat().st_size < 2_000_000
+    visit = Visit(browser, page.as_uri())
+    assert visit.page.locator("table.board[data-rows] tbody tr").count() == 500
+    assert visit.blank_canvases() == []
+    assert visit.overflow_px() == 0
+    assert visit.faults() == []
+    tip = visit.page.locator(".tip")
+    chart = visit.page.locator('[data-chart="timeline"] .canvas')
+    chart.focus()
+    told = ""
+    for _ in range(60):
+        visit.page.keyboard.press("ArrowRight")
+        told += tip.inner_text()
+    assert "Trial 00" in told
+    assert "trainings (" in told
+    chart = visit.page.locator('[data-chart="slice0"] .canvas')
+    chart.focus()
+    visit.page.keyboard.press("ArrowRight")
+    assert "Trial " in tip.inner_text(), "small points have nothing to tell"
+    visit.keep("large-report")
+    assert visit.messages == []
 
 
 def test_it_prints(browser, folder, tmp_path):

@@ -222,7 +222,7 @@
         if (group.colour === "failed") this.cross(ctx, points.at(-1), 4 * ratio);
         return;
       }
-      const size = (loud ? 6 : strong ? 5 : 3.4) * ratio;
+      const size = (loud ? 6 : strong ? 5 : group.kind === "cloud" ? 1.6 : 3.4) * ratio;
       for (const point of points) this.dot(ctx, point, size, group.kind === "ring");
     }
 
@@ -313,7 +313,7 @@
       if (trial) {
         const head = element("b", "", trial.n);
         tip.append(head, ` ${trial.s}${trial.r === "other" ? "" : `, ${trial.r}`}`);
-      }
+      } else if (Number.isInteger(hit.item.t)) tip.append(element("b", "", `Trial ${String(hit.item.t).padStart(4, "0")}`)); // not in the leaderboard
       tip.append(element("div", "", hit.item.x && !hit.item.b ? hit.item.x : this.valueText(hit)));
       if (trial && trial.p.length) tip.append(element("div", "params", trial.p.slice(0, 8).join(" · ")));
       tip.hidden = false;

@@ -92,7 +92,7 @@ def test_what_bench_measured_here_gives_time_and_cost(place: Path) -> None:
         "time: about 3 min to 4 min by what 'carsearch bench' measured here"
         " (search 1 min to 2 min, final training 1 min to 2 min)"
     )
-    assert cost == "cost: about 1.51 to 2.20 at 36 an hour"
+    assert cost == "cost: about 1.50 to 2.20 at 36 an hour"
 
 
 def test_a_backbone_of_which_nothing_is_known(place: Path) -> None:

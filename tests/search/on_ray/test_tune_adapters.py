@@ -12,7 +12,7 @@ from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.tune_adapters import tune_adapters
-from search.worker.segment import Fallback, Notice, Outcome, Placed, Segment, to_wire
+from search.worker.segment import Fallback, Granted, Notice, Outcome, Parked, Placed, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report
 
 SEGMENT = Segment("/study", 0, 0, {}, None, 0, "/data", 0, {}, 1, None, True)
@@ -30,6 +30,7 @@ class Heard:
     reported: list[tuple[int, int]] = field(default_factory=list)
     fallbacks: list[tuple[int, int]] = field(default_factory=list)
     places: list[tuple[int, str, str]] = field(default_factory=list)
+    grants: list[tuple[int, str]] = field(default_factory=list)
 
     def next_segment(self) -> Segment | str:
         if self.stopping:
@@ -42,6 +43,9 @@ class Heard:
 
     def placed(self, number: int, node_id: str, name: str) -> None:
         self.places.append((number, node_id, name))
+
+    def granted(self, number: int, gpus: str) -> None:
+        self.grants.append((number, gpus))
 
     def fell_back(self, number: int, epoch: int) -> None:
         self.fallbacks.append((number, epoch))
@@ -259,3 +263,21 @@ def _deadline(now: list[float]):
     from search.worker.deadlines import Deadline, driver_timeout_s
 
     return Deadline(DeadlineSettings(), timeout_s=driver_timeout_s, clock_s=lambda: now[0])
+
+
+def test_a_parked_worker_gives_its_segment_back_and_keeps_its_gpu_until_the_run_is_over() -> None:
+    tune = Tune(concurrent=2)
+    parked, other = tune.start("a"), tune.start("b")
+    assert tune.result(other, to_wire(Granted("GPU 0 of here"))) == TrialScheduler.CONTINUE
+    assert tune.heard.grants == [(1, "GPU 0 of here")]
+    for _ in range(2):
+        assert tune.result(parked, to_wire(Parked("GPU 1 of here"))) == TrialScheduler.CONTINUE
+    assert tune.heard.ended == [(0, Outcome("preempted", "GPU 1 of here gets no more trials"))], "once"
+    assert tune.searcher.suggest("c") is None, "its place is taken"
+    tune.end(other, to_wire(Outcome("ended")))
+    tune.start("c")
+    tune.heard.stopping = "the user interrupted it"
+    assert tune.searcher.suggest("d") == Searcher.FINISHED
+    assert tune.result(parked, to_wire(Parked("GPU 1 of here"))) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("a", to_wire(Parked("GPU 1 of here")))
+    assert len(tune.heard.ended) == 2, "a parked worker has no outcome"

@@ -13,6 +13,7 @@ from search.report import write_report
 from search.report.chart_data import page_charts
 from search.report.confidence import wilson
 from search.report.html import render
+from search.report.page_limits import page_view
 from tests.helpers.search.report_page import BASELINE, BEST, EFFICIENCY, EVIL, LOST, PRUNED, SCORES, Page, data
 from tests.helpers.search.trial_builders import climb, trial
 
@@ -186,7 +187,7 @@ def test_many_trials_make_a_page_of_reasonable_size():
 
 def test_an_empty_study_has_a_page():
     assert "No epoch has finished yet." in render(data([]))
-    assert page_charts(data([])) == {"trials": {}, "charts": {}}
+    assert page_charts(page_view(data([]))) == {"trials": {}, "charts": {}}
 
 
 def test_a_page_is_the_same_every_time():

@@ -14,6 +14,7 @@ from search.policy.records import TrialState
 from search.report.advice import advice
 from search.report.comparison_page import write_comparison
 from search.report.course import agreements, best_so_far, ladder, spans
+from search.report.html import render
 from search.report.importance import importances
 from search.report.leaderboard import write_leaderboard, write_mistakes
 from search.report.mistakes import mistake_rows, mistakes_view, shown_paths, with_photos
@@ -146,6 +147,23 @@ def test_importances_compare_trials_at_the_last_stage_that_many_ended():
     ]
     found = importances([*early, *few], space_of({"train.rate": DOMAINS["train.rate"]}))
     assert (found.stage_name, found.trials) == ("head", 45)
+
+
+def test_importances_of_many_trials_compare_a_sample_that_is_even_in_rank():
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(1500):
+        params = {"train.rate": 10 ** rng.uniform(-4, -1), "train.dropout": rng.uniform(0, 0.5)}
+        accuracy = 0.5 - 0.1 * abs(np.log10(params["train.rate"]) + 2) + 0.02 * rng.random()
+        records.append(trial(number, TrialState.PRUNED, climb([accuracy]), params=params))
+    space = space_of({name: DOMAINS[name] for name in ("train.rate", "train.dropout")})
+    sampled, whole = importances(records, space), importances(records[:1000], space)
+    assert (sampled.trials, sampled.of, whole.trials, whole.of) == (1000, 1500, 1000, 1000)
+    assert [row.name for row in sampled.rows] == ["train.rate", "train.dropout"]
+    assert sampled.rows[0].value == pytest.approx(whole.rows[0].value, abs=0.03)
+    assert sampled.rows[0].value > 0.8
+    page = render(report_data(name="x", experiment_text="", records=records, validation_photos=10, space=space))
+    assert "PED-ANOVA over 1000 of 1\u202f500 trials, evenly spaced by rank, compared" in page
 
 
 def test_axes_have_the_domains_scale_and_ends():
