@@ -150,7 +150,7 @@ def _step_bytes(layers: Sequence[LayerShape], photos: int, device: Device) -> in
         flowing += _kernel_gradient_bytes(layer, device)
         peak = max(peak, alive + gradients + (0 if layer.is_alias else flowing))
         alive -= inner[number]
-        alive -= sum(size[name] for name, first in first_use.items() if first == number and name in size)
+        alive -= sum(size[one.name] for one in layers if first_use.get(one.name) == number and not one.is_alias)
     return peak
 
 

@@ -37,8 +37,8 @@ def test_the_bytes_of_a_small_network() -> None:
     assert need.weights == 4 * 108
     assert need.slots == 4 * 2 * 100
     assert need.photos == 4 * 300 * 10
-    # When the gradient passes `top`: three kept tensors, both gradients of activations, the gradient of its kernel.
-    assert need.step == 4 * (10 * (300 + 1000 + 1000) + 10 * (500 + 1000) + 70)
+    # When the gradient passes `top`: two kept tensors, two gradients of activations, the gradient of its kernel.
+    assert need.step == 4 * (10 * (1000 + 1000) + 10 * (500 + 1000) + 70)
     assert need.total == need.weights + need.slots + need.photos + need.step
 
 
