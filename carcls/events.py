@@ -27,6 +27,9 @@ class PhaseSeconds:
     holdout: float = 0.0
     """Reading and scoring holdout photos. Without a holdout the epoch would take `total` minus this."""
 
+    def __add__(self, other: "PhaseSeconds") -> "PhaseSeconds":
+        return PhaseSeconds(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
     @property
     def total(self) -> float:
         """All phases together."""

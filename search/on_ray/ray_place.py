@@ -14,11 +14,14 @@ from search.driver.study_dispatch import WorkerSettings
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
+from search.on_ray.driver_line import LEAST_SILENT_S
 from search.on_ray.live_cluster import LiveCluster
+from search.on_ray.node_memory import NodeMemory
 from search.on_ray.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
 from search.on_ray.places import ClusterPlaces
 from search.on_ray.prebuild import prebuild
 from search.on_ray.ray_executor import RayExecutor
+from search.on_ray.ray_log import rays_lines_in
 from search.on_ray.room import await_room
 from search.on_ray.warmup import Check, distinct_weights, start_check
 from search.on_ray.watchdog import ClusterWatch, keep_trying, set_health_checks
@@ -59,6 +62,7 @@ def ray_place(
         _watch(guard, interrupts, how, cluster, settings.lost_after_seconds) as watch,
         start_check(distinct_weights(configs), here=address is None) as check_start,
         connected(address) as joined,
+        rays_lines_in(folder.root / "ray.log"),
         watch.watching(f"the Ray cluster at {address or 'this machine'}"),
     ):
         if address is None:
@@ -114,7 +118,8 @@ def _on_cluster(
         interrupts=interrupts,
         how=how,
         concurrent=lambda: cluster.concurrent(resources, max_concurrent),
-        places=ClusterPlaces(cluster, roster),
+        places=ClusterPlaces(cluster, roster, NodeMemory(resources)),
+        silent_s=max(LEAST_SILENT_S, experiment.search.nodes.lost_after_seconds),
     )
     return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster), used
 
