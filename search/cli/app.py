@@ -31,6 +31,7 @@ from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
+from search.cli.serve import serve
 from search.cli.simulate import simulate
 from search.cli.store import store_app
 from search.cli.trial import trial_app
@@ -56,6 +57,7 @@ app.command()(doctor)
 app.command()(bench)
 app.command()(predict)
 app.command()(export)
+app.command()(serve)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
