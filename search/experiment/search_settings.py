@@ -93,8 +93,8 @@ class CheckpointSettings(Section):
     """How often a trial's state is saved within an epoch, for epochs of many minutes: after an interruption it resumes
     there, with the same results. null: only when its node is about to leave the cluster."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for space on a full disk, or for files that every trial needs, before it stops. It can
-    then be resumed."""
+    """How long a search waits for space on a full disk, for files that every trial needs, or for the database with its
+    record, before it stops. It can then be resumed."""
 
 
 class FinalistSettings(Section):
@@ -128,8 +128,8 @@ class SearchSettings(Section):
     """Trials that run at once; null: as many as fit. On a cluster, so many are asked for even if there is no room yet,
     and an autoscaler then starts nodes."""
     max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many times a trial's process or node may die without a new epoch in between before the trial fails. A Python
-    error fails at once."""
+    """How many times a trial's process or node may die without a new epoch or part of one in between before the trial
+    fails. A Python error fails at once."""
     deadline: DeadlineSettings = DeadlineSettings()
     nodes: NodeSettings = NodeSettings()
     deterministic: bool = False

@@ -11,8 +11,9 @@ from optuna.storages import JournalStorage
 
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
-from search.study.journal_file import REMEDY, FileRetry, WholeLines
+from search.study.journal_file import FileRetry, WholeLines
 from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
+from search.study.journal_opening import replayed
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -34,18 +35,11 @@ def open_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
     OSError if the disk is full.
     """
     try:
-        lines = WholeLines(path, retry)
-        return JournalStorage(lines)
+        return replayed(WholeLines(path, retry), f"{path}, line")
     except OSError as error:
         if is_full_disk(error):
             raise
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # Raised by Optuna for intact lines that it cannot apply: a damaged journal without checksums, or a later version's.
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise StudyError(
-            f"{path}, line {lines.read_count}: damaged, or written by another version"
-            f" ({type(error).__name__}: {error}): {REMEDY}"
-        ) from error
 
 
 def create_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
