@@ -12,7 +12,8 @@ from optuna.storages import JournalStorage
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
 from search.study.journal_file import REMEDY, FileRetry, WholeLines
-from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
+from search.study.journal_lines import ChecksumChain, hash_of_intact, is_unfinished
+from search.study.journal_replay import QuickJournalStorage
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -35,7 +36,7 @@ def open_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
     """
     try:
         lines = WholeLines(path, retry)
-        return JournalStorage(lines)
+        return QuickJournalStorage(lines)
     except OSError as error:
         if is_full_disk(error):
             raise
@@ -61,7 +62,7 @@ def cut_torn_line(path: Path) -> int:
     This removes text after the last newline, to which the next append would be added. It also removes a damaged last
     line, with a warning, since a power cut may leave an append with parts that were never written.
     """
-    if ends_intact(path.read_bytes()):  # spares a large journal being read line by line twice
+    if hash_of_intact(path.read_bytes()):  # spares a large journal being read line by line twice
         return 0
     chain, torn = ChecksumChain(), b""
     with path.open("rb") as file:

@@ -20,6 +20,7 @@ _KEYS = {"op_code", "worker_id"}
 """Every entry of Optuna names an operation and its author."""
 
 Entry = dict[str, Any]
+Hash = hashlib.blake2b
 
 
 class ChecksumChain:
@@ -46,19 +47,16 @@ class ChecksumChain:
         text = json.dumps(entry, separators=(",", ":")).encode()[:-1]
         return text + _FIELD + self._check(text) + _END
 
-    def read(self, line: bytes, *, is_verified: bool = False) -> Entry | None:
+    def read(self, line: bytes) -> Entry | None:
         """Read the next line and return its entry without the checksum. For a damaged line, return None and stay at the
-        same position.
-
-        is_verified: True if the checksum of a later line was found correct already, see `ends_intact`.
-        """
+        same position."""
         entry = _parsed(line)
         if entry is None:
             return None
         check = _check_of(line)
         if check is None and "check" in entry:  # not in our format: edited by hand, or damaged
             return None
-        if check is not None and not is_verified and check != self._check(line[:-_SEAL_LENGTH]):
+        if check is not None and check != self._check(line[:-_SEAL_LENGTH]):
             return None
         self._hash.update(line)
         self.lines += 1
@@ -67,6 +65,24 @@ class ChecksumChain:
             self.checked = self.lines
             del entry["check"]
         return entry
+
+    def read_verified(self, line: bytes) -> Entry | None:
+        """Like `read`, but without a look at the checksum, since that of a later line was found correct already.
+
+        The line is not hashed either: call `catch_up` after the last one.
+        """
+        entry = _parsed(line)
+        if entry is None:
+            return None
+        self.lines += 1
+        self.end += len(line)
+        if entry.pop("check", None) is not None:
+            self.checked = self.lines
+        return entry
+
+    def catch_up(self, read: Hash) -> None:
+        """Set the hash of all lines read so far, see `hash_of_intact`."""
+        self._hash = read
 
     def blames(self, line: bytes) -> range:
         """Numbers, from 1, of the lines that may be damaged if `line` could not be read next."""
@@ -92,16 +108,25 @@ def is_unfinished(line: bytes) -> bool:
         return line.startswith(b"{") and b"\0" not in line
 
 
-def ends_intact(content: bytes) -> bool:
-    """True if the last line has a correct checksum, which covers all bytes before it. False if only reading every line
-    can tell."""
+def hash_of_intact(content: bytes) -> Hash | None:
+    """The hash of a whole journal if its last line has a correct checksum, which covers all bytes before it.
+
+    None if only reading every line can tell.
+    """
     begin = content.rfind(b"\n", 0, -1) + 1
     check = _check_of(content[begin:])
-    return check is not None and check == _digest(content[:-_SEAL_LENGTH])
+    if check is None:
+        return None
+    found = hash_of(memoryview(content)[:-_SEAL_LENGTH])
+    if check != found.hexdigest().encode():
+        return None
+    found.update(content[-_SEAL_LENGTH:])
+    return found
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_CHECK_BYTES).hexdigest().encode()
+def hash_of(content: bytes | memoryview) -> Hash:
+    """The running hash after these bytes."""
+    return hashlib.blake2b(content, digest_size=_CHECK_BYTES)
 
 
 def _check_of(line: bytes) -> bytes | None:
