@@ -141,8 +141,9 @@ class Study(StudyValues, TrialBook):
 
     def _tell_optuna(self, *numbers: int) -> None:
         """Tell Optuna of the final ends of these trials, or of all."""
+        finished = self.is_finished  # looks at the journal's file
         for record in [self._records[number] for number in numbers] or self._records:
-            if self._is_final(record):
+            if finished or not may_be_retried(record):
                 self._storage.tell_optuna(record)
 
     def _is_final(self, record: TrialRecord) -> bool:
