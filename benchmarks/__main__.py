@@ -22,6 +22,7 @@ OWN_PAGES = dict.fromkeys(("reliability", "bit_flips", "fuzz"), ROOT / "docs" / 
 TITLES = {
     "input": "augmented batches against a tf.data pipeline and against albumentations alone",
     "startup": "from the decision to the first training step",
+    "jax_backend": "JAX beside TensorFlow: compiling, and steps that are not waited for",
     "search_cost": "24 trainings by us and by the stock way",
     "head_stage": "32 head trials with and without the store",
     "full_size": "the contest's 15,561 photos",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from carcls.scoring.evidence import Evidence
+from carcls.system.nvml import GpuUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class PhaseSeconds:
     """Training steps waiting for their batch."""
     holdout: float = 0.0
     """Reading and scoring holdout photos. Without a holdout the epoch would take `total` minus this."""
+
+    def __add__(self, other: "PhaseSeconds") -> "PhaseSeconds":
+        return PhaseSeconds(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
     @property
     def total(self) -> float:
@@ -102,11 +106,15 @@ class EpochReport:
     micro_batch: int | None = None
     """Photos per forward pass where the device had no memory for whole batches. None for whole batches and in reports
     older than this field."""
+    gpus: tuple[GpuUse, ...] = field(default=())
+    """What its GPUs did since the report before; empty on CPUs, without NVML, and in reports older than this field."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values without the evidence; `from_json` reads them back to an equal report."""
         values = asdict(replace(self, evidence=None))
         del values["evidence"]
+        if not self.gpus:  # most reports; a large study has 100,000
+            del values["gpus"]
         return values
 
     @classmethod
@@ -117,6 +125,7 @@ class EpochReport:
         values["seconds"] = PhaseSeconds(**_with_new_names(values["seconds"]))
         values["notes"] = tuple(values.get("notes", ()))
         values["store"] = StoreUse(**use) if use else StoreUse()
+        values["gpus"] = tuple(GpuUse(**one) for one in values.get("gpus", ()))
         return cls(**values)
 
     @property

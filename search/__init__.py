@@ -5,6 +5,7 @@ The Python interface, imported when first used:
 load, build, for_photos      an experiment from a file, a dictionary, or a folder of photos
 choice, uniform, loguniform  what may stand in place of a value
 run                          searches, and returns a Study
+stream                       searches, and yields its events
 Study                        trials, curves and plots; resume, retrain, submit, report
 predict                      classifies photos with a model file
 """
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from search.api.domains import choice, loguniform, uniform
     from search.api.experiments import build, for_photos, load
     from search.api.prediction import predict
-    from search.api.study import Study, run
+    from search.api.study import Study, run, stream
 
-__all__ = ["Study", "build", "choice", "for_photos", "load", "loguniform", "predict", "run", "uniform"]
+__all__ = ["Study", "build", "choice", "for_photos", "load", "loguniform", "predict", "run", "stream", "uniform"]
 
 _HOMES = {
     "Study": "study",
@@ -30,6 +31,7 @@ _HOMES = {
     "loguniform": "domains",
     "predict": "prediction",
     "run": "study",
+    "stream": "study",
     "uniform": "domains",
 }
 """The module in `search.api` of each name. Importing them here would make every command wait for all of them."""

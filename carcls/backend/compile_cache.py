@@ -45,6 +45,8 @@ class CompileCache:
 
                 # Not by its variable, which JAX reads when it is imported: the fork server has done that.
                 jax.config.update("jax_compilation_cache_dir", str(folder))
+                # By default programs that compile in under a second are not kept: a model's dozens of initialisers.
+                jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
             elif _TF_FOLDER_FLAG not in environment.get(_TF_FLAGS, ""):
                 environment[_TF_FLAGS] = f"{environment.get(_TF_FLAGS, '')} {_TF_FOLDER_FLAG}{folder}".strip()
 

@@ -39,7 +39,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     An ambiguous error, see `is_ambiguous`, counts if the GPU has hardly any free memory now.
     """
-    if any(_says_out_of_memory(link) for link in _chain(error)):
+    if any(_says_out_of_memory(link) for link in error_chain(error)):
         return True
     return is_ambiguous(error) and _is_low(free_mib(os.environ.get(VISIBLE)))
 
@@ -49,7 +49,7 @@ def is_ambiguous(error: BaseException) -> bool:
     tell, since memory that another one held for a moment is free then."""
     return any(
         _is_runtime_error(link) and any(words in str(link).lower() for words in _AMBIGUOUS_TEXTS)
-        for link in _chain(error)
+        for link in error_chain(error)
     )
 
 
@@ -64,7 +64,7 @@ def _is_low(free: int | None) -> bool:
     return free is not None and free < _LOW_FREE_MIB
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def error_chain(error: BaseException) -> Iterator[BaseException]:
     """The error, its cause, the cause's cause, and so on."""
     seen: set[int] = set()
     link: BaseException | None = error

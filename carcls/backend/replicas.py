@@ -1,7 +1,7 @@
 """Several devices for one training: each batch is spread over them, and its gradient is that of the whole batch.
 
 On JAX, Keras's DataParallel splits every batch, and all else is as on one device. On TensorFlow, MirroredStrategy runs
-the step on each device with its part of the batch: a BatchNorm that trains then normalises each part by itself, and
+the step on each device with its part of the batch; what depends on the whole batch is summed over the devices here. Its
 predictions run on the first device.
 """
 
@@ -68,6 +68,30 @@ def clip_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
         return [None if one is None else one / replica_count() for one in clip(sums)]
 
     optimizer._clip_gradients = clip_sum
+
+
+def check_whole_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Lets TensorFlow skip a step if the gradient of any device overflows. Keras's loss scaling looks at the first
+    device alone, because it takes the gradients for sums already."""
+    if _strategy is None or not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return
+    check = optimizer.check_finite
+
+    def check_sum(grads: list[Any]) -> Any:  # noqa: ANN401 (a tensor)
+        overflows = keras.ops.cast(keras.ops.logical_not(check(grads)), "float32")
+        return keras.ops.equal(sum_of_devices(overflows), 0.0)
+
+    optimizer.check_finite = check_sum
+
+
+def sum_of_devices(value: Any) -> Any:  # noqa: ANN401 (a tensor of any backend)
+    """The sum of a value over TensorFlow's devices, within a step; the value itself on one device and on JAX."""
+    if _strategy is None:
+        return value
+    import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
+
+    context = tf.distribute.get_replica_context()
+    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 @contextmanager

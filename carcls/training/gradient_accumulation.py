@@ -40,6 +40,10 @@ class GradientAccumulator(keras.optimizers.Optimizer):
         """The inner optimizer's first."""
         return [*self.inner_optimizer.variables, *self._variables]
 
+    def begin_at(self, step: int) -> None:
+        """The next part is number `step` of the epoch."""
+        self._step.assign(step)
+
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         """Applies one part's gradients: one per variable, or None."""
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
@@ -110,6 +114,12 @@ class GradientAccumulator(keras.optimizers.Optimizer):
 def wrapped_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer to save in a checkpoint: the inner one if gradients are accumulated."""
     return optimizer.inner_optimizer if isinstance(optimizer, GradientAccumulator) else optimizer
+
+
+def begin_at(optimizer: keras.optimizers.Optimizer, step: int) -> None:
+    """Tells an optimizer that accumulates gradients which step of its epoch is next: the first part of a batch."""
+    if isinstance(optimizer, GradientAccumulator):
+        optimizer.begin_at(step)
 
 
 def accumulate_gradients(

@@ -11,14 +11,32 @@ from carcls.input.pixels import Pixels
 from carcls.models.trunk_and_head import Parts
 
 
+class FixedModel(keras.Model):
+    """Made from inputs and outputs, as a functional model. All its variables count as fixed.
+
+    On JAX trainable and other variables are separate arguments of a compiled prediction: a stage that trains other
+    layers would compile it again, and on several devices Keras would refuse the new arguments.
+    """
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Empty: predictions train nothing."""
+        return []
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        """All variables."""
+        return list(self.variables)
+
+
 class Predictors:
     """Never compiled, since compile discards traced functions: each model is traced only once per image size."""
 
     def __init__(self, model: keras.Model, parts: Parts) -> None:
         """Call outside of the replicas, so that predictions run on one device and not on each."""
         self._trunk = parts.trunk
-        self._whole = keras.Model(model.inputs, model.outputs, name="predictor")
-        self._head = keras.Model(parts.head.inputs, parts.head.outputs, name="head_predictor")
+        self._whole = FixedModel(model.inputs, model.outputs, name="predictor")
+        self._head = FixedModel(parts.head.inputs, parts.head.outputs, name="head_predictor")
         self._most_rows, self._rows = 0, 0
 
     def enter_stage(self, most_rows: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from carcls.backend import replicas
+
 _traced = threading.local()
 """`rows` is the (b,) tensor of the batch that this thread traces: 1 for real rows. Absent without empty rows."""
 
@@ -19,12 +21,10 @@ class StageModel(keras.Model):
     `carcls.training.constant_batches`. Empty rows do not count in the loss.
     """
 
-    def __init__(self, inner: keras.Model, *, has_empty_rows: bool, replicas: int = 1) -> None:
-        """replicas: number of devices on which TensorFlow runs it, each with its part of a batch."""
+    def __init__(self, inner: keras.Model, *, has_empty_rows: bool) -> None:
         super().__init__(name="stage", dtype=inner.dtype_policy, autocast=False)
         self.inner = inner
         self.built = True
-        self._replicas = replicas
         # Keras's own mean of the loss would give a batch with empty rows too much weight.
         self.example_loss = keras.metrics.Mean(name="example_loss") if has_empty_rows else None
 
@@ -51,7 +51,7 @@ class StageModel(keras.Model):
         # Keras divides by all rows, so the real ones weigh more. On several devices each divides by its own rows.
         loss = super().compute_loss(x, y, y_pred, sample_weight / share, training=training)
         # TensorFlow has divided the loss by the number of devices, whose gradients it adds.
-        self.example_loss.update_state(loss * self._replicas, sample_weight=share)
+        self.example_loss.update_state(loss * replicas.loss_parts(), sample_weight=share)
         return loss
 
 
@@ -84,8 +84,30 @@ def _broadcast(rows: Any, inputs: Any) -> Any:  # noqa: ANN401 (as above)
     return ops.reshape(rows, (-1, *(1 for _ in sides))) * ops.ones((1, *sides), rows.dtype) if sides else rows
 
 
-def ignore_empty_rows(layers: Iterable[keras.layers.Layer]) -> None:
-    """Lets those BatchNorm layers that train ignore empty rows. Call it before anything is traced."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _OfAllDevices:
+    """Replaces the `_moments` of a BatchNormalization that trains on several of TensorFlow's devices: statistics of the
+    whole batch, as on one device. Keras's own `synchronized` leaves out batches with a mask."""
+
+    def __call__(self, inputs: Any, mask: Any) -> tuple[Any, Any]:  # noqa: ANN401 (as above)
+        """inputs: (b, ..., channels) of this device; mask: (b, ...) or None. Returns mean and variance (channels,)."""
+        ops, axes = keras.ops, tuple(range(len(inputs.shape) - 1))
+        weights = ops.ones_like(inputs)
+        if mask is not None:
+            weights = weights * ops.expand_dims(ops.cast(mask, inputs.dtype), -1)
+        count = replicas.sum_of_devices(ops.sum(weights, axes))
+        mean = replicas.sum_of_devices(ops.sum(weights * inputs, axes)) / count
+        return mean, replicas.sum_of_devices(ops.sum(weights * ops.square(inputs - mean), axes)) / count
+
+
+def use_whole_batches(layers: Iterable[keras.layers.Layer], *, has_empty_rows: bool) -> None:
+    """Gives those BatchNorm layers that train the statistics of a batch's real rows on all devices.
+
+    Call it before anything is traced.
+    """
     for layer in layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
-            layer.call = _RealRowsOnly(layer)
+            if has_empty_rows:
+                layer.call = _RealRowsOnly(layer)
+            if replicas.loss_parts() > 1:
+                layer._moments = _OfAllDevices()  # private, but nothing else lies between statistics and their use

@@ -17,7 +17,7 @@ class StepClock(keras.callbacks.Callback):
     """Begin and end of each training step, in seconds of `time.perf_counter`.
 
     Keras calls it in a thread once a step's results have arrived from the device. The training does not wait for that,
-    so it can start further steps meanwhile.
+    so it can start further steps meanwhile. On TensorFlow Keras itself waits for the results of each step.
     """
 
     async_safe = True

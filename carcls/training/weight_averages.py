@@ -31,6 +31,9 @@ class WeightAverages(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Called by Keras after each step."""
+        if hasattr(self.model, "jax_state_sync"):
+            # Between steps JAX's variables have no values: Keras writes them back at the end of the epoch only.
+            self.model.jax_state_sync()
         now = self._now()
         if not self._moving:
             self._moving = {decay: [one.copy() for one in now] for decay in EMA_DECAYS}

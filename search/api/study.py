@@ -1,17 +1,19 @@
 """A study for Python: run it, look at it, retrain, submit."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.api import data_frames, figures
+from search.api.event_stream import OnEvent, streamed
 from search.api.notebook import study_html
 from search.api.steps import retrain_study, search_study
 from search.driver.callbacks import spent
 from search.driver.create import create_study, study_of
+from search.driver.steering import ask, new_trial, promotion, take_requests
 from search.errors import StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.domains import Value
@@ -23,6 +25,7 @@ from search.progress.search_events import Event
 from search.progress.summary import leading_trial, summary_lines, winner
 from search.study.folder import StudyFolder
 from search.study.frozen import changes_asked, keep_changes, open_experiment
+from search.study.requests import Stop, waiting_requests
 from search.study.study import Study as StudyRecords
 from search.terminal.console import console, say
 
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from search.study.final_scores import Scores
-
-OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,9 @@ class Study:
         from search.api.experiments import override_texts  # noqa: PLC0415 - a sibling, needed here only
 
         experiment = open_experiment(self.folder, override_texts(changes), changeable=RESUMABLE)
+        if any(waiting_requests(self.folder)):
+            with StudyRecords.open(self.folder.root) as study:
+                take_requests(study, self.folder, experiment)
         if not changes and self.is_finished:
             return self
         keep_changes(self.folder, experiment)
@@ -131,6 +135,29 @@ class Study:
         if not end.finished:
             raise StudyError(f"{end.why}: fix that, then call resume() again")
         return self
+
+    def stream(self, *, address: str | None = None, **changes: Any) -> Iterator[Event]:  # noqa: ANN401
+        """Continues the search as `resume` does, and yields each event: `for event in study.stream(): ...`.
+
+        Leaving the loop ends the search at its next event; it can be resumed. Raises the errors of `resume`.
+        """
+        return streamed(lambda on_event: self.resume(on_event=on_event, address=address, **changes))
+
+    def stop(self, trial: int) -> None:
+        """Ends a trial after its running epoch, also while another process searches. Raises StudyError."""
+        ask(self.folder, self.experiment, Stop(trial))
+
+    def promote(self, trial: int) -> None:
+        """Sends a trial one rung further than it goes by itself. Raises StudyError."""
+        ask(self.folder, self.experiment, promotion(self._study().record(trial)))
+
+    def add(self, params: Mapping[str, Value], *, like: int | None = None) -> None:
+        """Adds a trial: the baseline, or trial `like`, with these parameters, such as `{"head.dropout": 0.3}`.
+
+        Raises StudyError, and ExperimentError for a parameter that the study does not search or a value out of range.
+        """
+        base = self.experiment.baseline if like is None else self._study().record(like).params
+        ask(self.folder, self.experiment, new_trial(self.experiment, base, params))
 
     def retrain(self, trial: int | None = None, *, say: Callable[[str], None] = say, **changes: Any) -> "Scores":  # noqa: ANN401
         """Trains the winner, or another trial, through all stages and writes `model`. Continues an interrupted call.
@@ -191,6 +218,14 @@ def run(
         keep_changes(there, open_experiment(there, list(asked), changeable=RESUMABLE))
         study = Study(there.root)
     return study.resume(on_event=on_event, address=address)
+
+
+def stream(experiment: Experiment, *, address: str | None = None, replace: bool = False) -> Iterator[Event]:
+    """Searches as `run` does, and yields each event: `for event in search.stream(experiment): ...`.
+
+    The search starts with the loop and ends with it, see `Study.stream`. Raises the errors of `run`.
+    """
+    return streamed(lambda on_event: run(experiment, on_event=on_event, address=address, replace=replace))
 
 
 def _utc_now() -> str:

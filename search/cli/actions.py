@@ -59,9 +59,14 @@ def check_cluster_access(address: str | None) -> None:
 
 
 def resume_search(
-    study: Path, overrides: list[str] | None, address: str | None, output: Output = Output.PEOPLE
+    study: Path,
+    overrides: list[str] | None,
+    address: str | None,
+    output: Output = Output.PEOPLE,
+    *,
+    goes_on: bool = False,
 ) -> None:
-    """Resumes a search or a recording, with changes from overrides. Raises the same errors as `run_search`."""
+    """Resumes a search or a recording, with changes from overrides. goes_on: see `run_search`, also for errors."""
     from search.experiment.changes import RESUMABLE
     from search.simulator.record import recording_policy
     from search.study.frozen import keep_changes
@@ -73,7 +78,8 @@ def resume_search(
     for change in keep_changes(folder, experiment):
         say(f"changed {change}")
     recording = Study.open(folder.root, read_only=True).is_recording
-    run_search(folder, experiment, address, recording_policy(experiment) if recording else None, output=output)
+    policy = recording_policy(experiment) if recording else None
+    run_search(folder, experiment, address, policy, output=output, goes_on=goes_on)
 
 
 def run_search(
@@ -83,27 +89,30 @@ def run_search(
     policy: "Policy | None" = None,
     *,
     output: Output = Output.PEOPLE,
+    goes_on: bool = False,
 ) -> None:
     """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
-    without importing Ray.
+    without importing Ray. goes_on: the command takes the next steps by itself, so none is named.
 
     Exits with 130 if the search was interrupted, with 2 if it stopped early and can be resumed. Raises StudyError if
     another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.api.steps import search_study
+    from search.driver.steering import take_requests
     from search.study.study import Study
 
     with Study.open(folder.root) as study:
+        take_requests(study, folder, experiment)  # a request for one more trial continues a finished search
         known = study.records()
         if study.is_finished:
-            say_finished(folder, experiment, study)
+            say_finished(folder, experiment, study, goes_on=goes_on)
             return
     progress = progress_for(output, folder.name, known)
     end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
         say(f"report: {folder.report}")
     if end.finished and end.trained:
-        say_closing(folder, experiment)
+        say_closing(folder, experiment, goes_on=goes_on)
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
         warn(f"{why}: resume with 'carsearch resume {folder.root}'")
@@ -128,9 +137,10 @@ def run_retrain(
     trial: int | None,
     replace: bool = False,
     address: str | None = None,
+    goes_on: bool = False,
 ) -> None:
     """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
-    report."""
+    report. goes_on: see `run_search`."""
     from search.study.final_lock import clear_retrain
     from search.terminal.logs import redirect_native_stderr
 
@@ -153,13 +163,21 @@ def run_retrain(
         say(line)
     say(f"model: {folder.model}")
     say(f"report: {folder.report}")
-    say(next_after_training(folder, experiment))
+    if not goes_on:
+        say(next_after_training(folder, experiment))
 
 
 def run_ensemble(
-    folder: "StudyFolder", experiment: "Experiment", *, most: int, max_ms: float | None, or_single: bool = False
+    folder: "StudyFolder",
+    experiment: "Experiment",
+    *,
+    most: int,
+    max_ms: float | None,
+    or_single: bool = False,
+    goes_on: bool = False,
 ) -> None:
-    """Selects an ensemble, prints what it is worth, and exports it if it helps. or_single: else the best training."""
+    """Selects an ensemble, prints what it is worth, and exports it if it helps. or_single: else the best training.
+    goes_on: see `run_search`."""
     from search.terminal.logs import redirect_native_stderr
 
     redirect_native_stderr(Path(os.devnull))
@@ -170,7 +188,8 @@ def run_ensemble(
         say(line)
     if folder.ensemble_model.exists():
         say(f"model: {folder.ensemble_model}")
-        say(f"next: carsearch submit {folder.root} --model {folder.ensemble_model}")
+        if not goes_on:
+            say(f"next: carsearch submit {folder.root} --model {folder.ensemble_model}")
 
 
 def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path | None = None) -> None:

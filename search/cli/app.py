@@ -20,6 +20,7 @@ from search.cli.actions import (
     winner_of,
 )
 from search.cli.backbones import backbones
+from search.cli.bench import bench
 from search.cli.check import File, Overrides, check
 from search.cli.data import data_app
 from search.cli.doctor import doctor
@@ -31,8 +32,10 @@ from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
 from search.cli.predict import predict
+from search.cli.serve import serve
 from search.cli.simulate import simulate
 from search.cli.store import store_app
+from search.cli.trial import trial_app
 from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
@@ -47,12 +50,15 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+app.add_typer(trial_app, name="trial")
 app.command()(init)
 app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
+app.command()(bench)
 app.command()(predict)
 app.command()(export)
+app.command()(serve)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]

@@ -20,10 +20,15 @@ def check(
     here: Annotated[
         bool, typer.Option("--here", help="Also check photos, weights and hardware; exit 2 if `run` would refuse.")
     ] = False,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0.0, help="With --here: price of this machine per hour, to estimate the cost.")
+    ] = None,
 ) -> None:
     """Check an experiment file: print every problem with its line, or what the search would do."""
     from search.experiment.experiment import load
 
+    if price_per_hour is not None and not here:
+        raise typer.BadParameter("--price-per-hour: the cost is estimated for this machine: add --here")
     experiment = load(file, overrides or [])
     missing = ", ".join(dict.fromkeys(f"{one.key} ({one.message})" for one in experiment.missing_files()))
     say(f"{file}: ok, but not here: {missing}" if missing else f"{file}: ok")
@@ -33,7 +38,7 @@ def check(
         return
     from search.cli.machine_check import check_machine
 
-    found = check_machine(experiment)
+    found = check_machine(experiment, price_per_hour=price_per_hour)
     for line in found.lines:
         say(f"  {line}")
     for refusal in found.refusals:

@@ -63,11 +63,11 @@ def run_photos(
     if there is None:
         check_cluster_access(address)
         folder, frozen = open_study(create_study(experiment, replace=replace).root)
-        run_search(folder, frozen, address, output=output)
+        run_search(folder, frozen, address, output=output, goes_on=True)
     else:
         from search.study.frozen import changes_asked
 
-        resume_search(there.root, list(changes_asked(there, experiment)), address, output)
+        resume_search(there.root, list(changes_asked(there, experiment)), address, output, goes_on=True)
         folder, frozen = open_study(there.root)
     retrain_and_submit(folder, frozen, address)
 
@@ -76,6 +76,7 @@ def retrain_and_submit(folder: "StudyFolder", experiment: "Experiment", address:
     """The steps after a finished search: the final training, then the submission if there are photos to predict."""
     from carcls.dataset.layouts import find_test_folder
 
-    run_retrain(folder, experiment, trial=winner_of(folder, None), address=address)
-    if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
+    has_tests = find_test_folder(experiment.data.root, experiment.data.layout) is not None
+    run_retrain(folder, experiment, trial=winner_of(folder, None), address=address, goes_on=has_tests)
+    if has_tests:
         run_submit(folder, experiment)

@@ -14,6 +14,9 @@ from carcls.dataset.table import Dataset
 from carcls.errors import CarclsError
 from carcls.splits.split import Split
 from carcls.system.home import home_folder
+from search.bench.estimate import Photos
+from search.bench.results import kept_bench
+from search.cli.time_estimate import estimate_lines
 from search.driver.create import scan_and_split, study_of
 from search.driver.study_draft import exists_already
 from search.errors import SearchError
@@ -46,9 +49,14 @@ def _noting(refusals: list[str]) -> Iterator[None]:
         refusals.append(str(error))
 
 
-def check_machine(experiment: Experiment) -> MachineReport:
-    """Reads every photo, loads framework and weights, and counts cores and GPUs. Changes nothing; starts no Ray."""
+def check_machine(experiment: Experiment, *, price_per_hour: float | None = None) -> MachineReport:
+    """Reads every photo, loads framework and weights, and counts cores and GPUs. Changes nothing; starts no Ray.
+
+    price_per_hour: of this machine, for the estimated cost.
+    """
     report = MachineReport()
+    photos: Photos | None = None
+    planned: ResourcePlan | None = None
     missing = experiment.missing_files()
     report.refusals += [str(problem) for problem in missing]
     configs = [config for config in distinct_weights(sample_configs(experiment)) if _is_here(config)]
@@ -67,15 +75,22 @@ def check_machine(experiment: Experiment) -> MachineReport:
             report.refusals.append(str(exists_already(there)))
         if not any(problem.key.startswith("data.") for problem in missing):
             with _noting(report.refusals):
-                report.lines += photo_lines(*scan_and_split(experiment))
+                dataset, split = scan_and_split(experiment)
+                report.lines += photo_lines(dataset, split)
+                photos = Photos(len(split.train), len(split.validation), len(split.holdout or ()))
         node = _this_node()
         with _noting(report.refusals):
-            report.lines.append(_hardware_line(node, _planned(experiment, node)))
+            planned = _planned(experiment, node)
+            report.lines.append(_hardware_line(node, planned))
         with _noting(report.refusals):
             check_start([node])
             weights = f", and {count_text(len(configs), 'weights file')}" if configs else ""
             report.lines.append(f"framework{weights}: loaded")
-    report.lines.append(_time_line(experiment))
+    bench = kept_bench()
+    if bench is None or photos is None or planned is None:
+        report.lines.append(_time_line(experiment))
+    else:
+        report.lines += estimate_lines(experiment, photos, planned, bench, price_per_hour=price_per_hour)
     return report
 
 
@@ -129,7 +144,7 @@ def _hardware_line(node: Node, planned: ResourcePlan) -> str:
 
 
 def _time_line(experiment: Experiment) -> str:
-    """The limit, if there is one. Only trials can show how fast this machine trains."""
+    """The limit, if there is one. Nothing shows yet how fast this machine trains."""
     hours = experiment.search.budget.hours
-    estimate = "'carsearch status' shows an estimate once trials have ended"
+    estimate = "run 'carsearch bench' once for an estimate here; 'carsearch status' has one once trials have ended"
     return f"time: about {hours:g} h at most (search.budget.hours); {estimate}" if hours else f"time: {estimate}"

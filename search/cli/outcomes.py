@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from search.study.study import Study
 
 
-def say_closing(folder: "StudyFolder", experiment: "Experiment") -> None:
-    """Prints the outcome of a finished search and the next commands."""
+def say_closing(folder: "StudyFolder", experiment: "Experiment", *, goes_on: bool = False) -> None:
+    """Prints the outcome of a finished search, and the next commands unless this one `goes_on` by itself."""
     from search.progress.closing_lines import search_closing
     from search.study.study import Study
 
-    for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True)):
+    for line in search_closing(folder, experiment, Study.open(folder.root, read_only=True), goes_on=goes_on):
         say(line)
 
 
@@ -36,7 +36,7 @@ def warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> N
     )
 
 
-def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study") -> None:
+def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study", *, goes_on: bool = False) -> None:
     """Says that the study is finished. Writes the report if the driver was killed before it could."""
     from search.progress.summary import counts_line
     from search.progress.tensorboard import TensorBoardWriter
@@ -55,7 +55,7 @@ def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study"
     say(f"{folder.root} is finished: {counts_line(records)}")
     if folder.report.exists():
         say(f"report: {folder.report}")
-    say_closing(folder, experiment)
+    say_closing(folder, experiment, goes_on=goes_on)
 
 
 def show_status(
@@ -71,6 +71,7 @@ def show_status(
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
+    from search.study.gpu_notes import failing_gpu_lines, failing_gpus
     from search.study.journal import is_held
     from search.study.node_notes import node_lines, node_notes
     from search.study.run_hours import WholeRun
@@ -87,6 +88,8 @@ def show_status(
     for line in expectations(folder, experiment, study):
         say(line)
     for line in node_lines(node_notes(study)) or ("no nodes: this study has never used a cluster",) if nodes else ():
+        say(one_line(line))
+    for line in failing_gpu_lines(failing_gpus(study)):
         say(one_line(line))
     for change in study.changes:
         say(f"changed {change.time}: {change}")

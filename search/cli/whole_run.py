@@ -47,7 +47,7 @@ def run_within(
     _show(_plan(folder, whole))
     if whole.stage == SEARCH:
         began, before_s = time.monotonic(), _searched_s(folder)
-        resume_search(folder.root, changes, address, output)
+        resume_search(folder.root, changes, address, output, goes_on=True)
         # What the search does not count itself: joining the cluster, checking weights, writing the report.
         _enter(folder, time.monotonic() - began - (_searched_s(folder) - before_s), SEARCH)
     _finish(folder, open_study(folder.root)[1], address)
@@ -118,9 +118,8 @@ def _retrain(folder: "StudyFolder", experiment: "Experiment", address: str | Non
     if folds:
         is_alone = experiment.photos == "all" and folds == 1
         photos = "train" if is_alone and experiment.retrain else experiment.photos
-        run_retrain(
-            folder, replace(experiment, folds=folds, photos=photos), trial=winner_of(folder, None), address=address
-        )
+        final = replace(experiment, folds=folds, photos=photos)
+        run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
 
 
 def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
@@ -137,7 +136,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
 
     started = time.monotonic()
     try:
-        run_ensemble(folder, experiment, most=5, max_ms=None, or_single=not has_final)
+        run_ensemble(folder, experiment, most=5, max_ms=None, or_single=not has_final, goes_on=True)
     except StudyError as error:
         if not has_final:
             raise
@@ -157,6 +156,7 @@ def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None)
         run_submit(folder, experiment, model=model)
     else:
         say(f"model: {model or folder.model}")
+        say(f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER...")
 
 
 def _stored(folder: "StudyFolder") -> "WholeRun":

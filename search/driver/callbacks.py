@@ -91,13 +91,13 @@ class ProgressListener:
         self._show()
 
     def ended(self, number: int) -> None:
-        """A segment ended. A trial that is complete or infeasible gets its metrics in TensorBoard's table.
+        """A segment ended. A trial that is complete, stopped or infeasible gets its metrics in TensorBoard's table.
 
         TensorBoard keeps the first result of a trial, so a failure that may still be retried is written only when the
         search ends.
         """
         record = self._study.record(number)
-        is_over = record.state in {TrialState.COMPLETE, TrialState.FAIL}
+        is_over = record.state in {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
         if is_over and not may_be_retried(record):
             with _ignoring_disk_faults():
                 self._events.trial_ended(record)

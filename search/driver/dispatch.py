@@ -78,7 +78,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         if self._stopping:
             return "finished"
         records = self._trials.records()
-        job = self._policy.next_job(records, self._budget())
+        job = self._policy.next_job(self._offered(records), self._budget())
         if isinstance(job, Finished):
             self.finished = True
             return "finished"
@@ -98,6 +98,13 @@ class Dispatcher(ABC, Generic[SegmentT]):
 
     def placed(self, number: int, node_id: str, name: str) -> None:
         """Record the node of a cluster that a segment runs on."""
+
+    def granted(self, number: int, gpus: str) -> None:
+        """Note the GPUs that a segment has, as `search.worker.gpu_names` names them."""
+
+    def excluded_gpus(self) -> tuple[str, ...]:
+        """Names of the GPUs that must not train any more."""
+        return ()
 
     def fell_back(self, number: int, epoch: int) -> None:
         """Record that a worker lost checkpoints and continues after an earlier epoch; 0 if it starts again."""
@@ -182,6 +189,10 @@ class Dispatcher(ABC, Generic[SegmentT]):
         """Path of the traceback of a failure, relative to the study's folder, or None."""
         del record
         return None
+
+    def _offered(self, records: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
+        """The records as the policy should see them, without trials that cannot be handed out now."""
+        return records
 
     def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
         """True if no segment may start now. May also stop the run."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.terminal.logs import get_logger
-from search.worker.segment import Fallback, Message, Notice, Placed
+from search.worker.segment import Fallback, Granted, Message, Notice, Placed
 
 _log = get_logger(__name__)
 
@@ -31,6 +31,8 @@ class Inbox:
                 return self._epoch(number, message)
             case Placed():
                 self._dispatcher.placed(number, message.node_id, message.name)
+            case Granted():
+                self._dispatcher.granted(number, message.gpus)
             case Fallback():
                 self._dispatcher.fell_back(number, message.epoch)
             case Notice() if message not in self._noticed:  # All trials of a node may send the same notice.

@@ -18,7 +18,8 @@ from search.driver.inbox import Inbox
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.driver.slots import Slots
 from search.worker.entry import child_main
-from search.worker.segment import LOST, Message, Outcome, Segment
+from search.worker.gpu_names import avoided_gpus
+from search.worker.segment import LOST, Granted, Message, Outcome, Segment
 from search.worker.supervisor import worker_messages
 
 _POLL_S = 0.2
@@ -74,6 +75,8 @@ class _Worker(threading.Thread):
         self.segment = segment
         self.outcome: Outcome | None = None
         """The segment's outcome as far as it is known, or None."""
+        self.gpus: str | None = None
+        """Its GPUs, or None if unknown."""
         self.is_stopped = False
         """True if the worker was asked to stop after its epoch; the segment then has no outcome."""
         self._main = main
@@ -169,6 +172,8 @@ class _Loop:
             worker.outcome = message
             worker.answer(goes_on=True)
             return
+        if isinstance(message, Granted):
+            worker.gpus = message.gpus
         answer = self._inbox.take(worker.segment.number, message)
         worker.is_stopped = answer == "stop"
         if answer == "out of time":
@@ -178,6 +183,7 @@ class _Loop:
     def _handle_exit(self, worker: _Worker) -> None:
         worker.join()
         self._workers.remove(worker)
-        self._free.insert(0, worker.segment.gpu)
         if not worker.is_stopped:
             self._dispatcher.segment_ended(worker.segment.number, worker.outcome or LOST)
+        if not avoided_gpus(worker.gpus, self._dispatcher.excluded_gpus()):
+            self._free.insert(0, worker.segment.gpu)

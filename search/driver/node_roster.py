@@ -29,9 +29,11 @@ class NodeRoster:
     Empty on a single machine, where no fault is a node's own.
     """
 
-    def __init__(self, exclude_after: int = 2) -> None:
-        """exclude_after: a node is left out after so many faults without an epoch between them."""
+    def __init__(self, exclude_after: int = 2, *, what: str = "node") -> None:
+        """exclude_after: a node is left out after so many faults without an epoch between them. what: its kind, for the
+        log; `search.driver.gpu_book` counts the faults of GPUs in the same way."""
         self._exclude_after = exclude_after
+        self._what = what
         self._nodes: dict[str, NodeHealth] = {}
         self._homes: dict[int, str] = {}
         self._struck: dict[int, set[str]] = {}
@@ -59,7 +61,7 @@ class NodeRoster:
                 before or NodeHealth(node_id, one.name), name=one.name, is_alive=True, is_leaving=one.is_leaving
             )
             if one.is_leaving and not (before and before.is_leaving):
-                _log.info("%s is leaving the cluster: its trials move on after their epoch", one.name)
+                _log.info("%s is leaving the cluster: its trials move on", one.name)
         for node_id, node in self._nodes.items():
             if node.is_alive and node_id not in present:
                 _log.info("%s has left the cluster", node.name)
@@ -78,6 +80,16 @@ class NodeRoster:
     def forget_home(self, number: int) -> None:
         """A new segment of this trial was handed out; its node is not known yet."""
         self._homes.pop(number, None)
+
+    def learned(self, node_id: str, device: str) -> None:
+        """A node has told the name of its memory."""
+        if node_id in self._nodes:
+            self._nodes[node_id] = replace(self._nodes[node_id], device=device)
+
+    def devices(self) -> dict[str, str]:
+        """Names of the memory of the nodes that get segments now, by node; empty texts for unknown ones."""
+        excluded = self.excluded_ids()
+        return {node.node_id: node.device for node in self.nodes if node.is_alive and node.node_id not in excluded}
 
     def progressed(self, number: int) -> bool:
         """A trial has trained an epoch on its node. Returns whether that changed the node's health."""
@@ -103,7 +115,7 @@ class NodeRoster:
         after = self._nodes[node.node_id] = node_health.faulted(node, cause)
         others = node_health.has_other(self.nodes, node.node_id, self._exclude_after)
         if others:
-            _log.warning("%s: %s; trial %d continues on another node", node.name, cause, number)
+            _log.warning("%s: %s; trial %d continues on another %s", node.name, cause, number, self._what)
         self._tell_excluded()
         return after if others else None
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
@@ -14,13 +14,16 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
+from search.driver.gpu_book import GpuBook
+from search.driver.larger_nodes import LargerNodes
 from search.driver.node_book import NodeBook
 from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
+from search.driver.steering import end_stopped, take_requests
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Repeat
 from search.study.checked_files import split_digest
 from search.study.folder import StudyFolder
@@ -97,15 +100,40 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
-        self._nodes = NodeBook(study, roster or NodeRoster())
+        roster = roster or NodeRoster()
+        self._nodes = NodeBook(study, roster)
+        wait_s = 60 * experiment.search.resources.larger_node_minutes
+        self._larger = LargerNodes(study, roster, self._oom_memory, wait_s=wait_s, clock_s=clock_s)
+        self._gpus = GpuBook(study)
+
+    def next_segment(self) -> Segment | Literal["wait", "finished"]:
+        """See `Dispatcher`. What the user asked for since comes first."""
+        self._take_requests()
+        return super().next_segment()
 
     def is_out_of_time(self, number: int) -> bool:
-        """See `BudgetUse.is_out_of_time`."""
-        return self._budget_use.is_out_of_time(number)
+        """See `BudgetUse.is_out_of_time`. True too if the user asked to stop the trial."""
+        self._take_requests()
+        return self._study.record(number).stop_asked or self._budget_use.is_out_of_time(number)
+
+    def _take_requests(self) -> None:
+        changed = (*take_requests(self._study, self._folder, self._experiment), *end_stopped(self._study))
+        for number in dict.fromkeys(changed):
+            if self._study.record(number).stop_asked and self._study.record(number).state is TrialState.PRUNED:
+                for listener in self._listeners:
+                    listener.ended(number)
 
     def placed(self, number: int, node_id: str, name: str) -> None:
         """Record the node that a segment runs on."""
         self._nodes.placed(number, node_id, name)
+
+    def granted(self, number: int, gpus: str) -> None:
+        """Note the GPUs that a segment has."""
+        self._gpus.granted(number, gpus)
+
+    def excluded_gpus(self) -> tuple[str, ...]:
+        """See `GpuBook.excluded`."""
+        return self._gpus.excluded()
 
     def elapsed_s(self) -> float:
         """Wall-clock seconds of this study over all its runs."""
@@ -128,6 +156,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._room.wrote(number, report)
         self._outage.segment_progressed(number)
         self._nodes.progressed(number)
+        self._gpus.progressed(number)
         if report.evidence is None or report.epoch <= self._study.record(number).fidelity:
             return report
         # Written before the record, so that every recorded epoch has its evidence. A kill in between is harmless: the
@@ -153,12 +182,19 @@ class StudyDispatcher(Dispatcher[Segment]):
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
         number, cause = record.number, outcome.cause
+        if self._gpus.takes_blame(number, outcome):  # another GPU may train it
+            self._study.interrupt(number, f"{self._gpus.name(number)}: {cause or outcome.kind}", died=False)
+            return
         if self._nodes.takes_blame(record, outcome):  # another node may train it
             self._study.interrupt(number, f"{record.node or 'its node'}: {cause or outcome.kind}", died=False)
             return
         match outcome.kind:
+            case "out_of_time" if record.stop_asked and record.next_stage is not None:
+                self._study.end_stopped(number)
             case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
+            case "out_of_memory" if self._larger.take(record, outcome):
+                self._study.interrupt(number, f"{record.node}: {cause or 'out of memory'}", died=False)
             case "unable":  # no other trial can be trained either
                 self._study.interrupt(number, cause or "its process cannot start", died=False)
                 self.stop(f"no trial can be trained here: {cause}")
@@ -178,7 +214,9 @@ class StudyDispatcher(Dispatcher[Segment]):
         if why := self._failures.ended(number, outcome):
             self.stop(why)
         with self._outage.caught():  # files not deleted now are deleted after a later epoch
-            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+            record = self._study.record(number)
+            continues = record.state is TrialState.WAITING
+            remove_unrecorded(self._folder.trial(number), record.reports, continues=continues)
             self._room.keep_quota(self._study.records())
         self._budget_use.save()
 
@@ -204,11 +242,15 @@ class StudyDispatcher(Dispatcher[Segment]):
         space = None if record.is_of_portfolio else self._experiment.space
         return self._study.add_trial(record.params, config, space=space, repeats=job.number)
 
+    def _offered(self, records: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
+        return self._larger.held_back(records)
+
     def _before_segment(self, number: int) -> None:
         with self._outage.caught():  # files not deleted now are deleted after a later epoch
             remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
         self._outage.segment_started(number)
         self._nodes.handed_out(number)
+        self._gpus.handed_out(number)
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
@@ -232,7 +274,9 @@ class StudyDispatcher(Dispatcher[Segment]):
             fold=record.fold,
             needs_best=self._worker.needs_best,
             rank_by=self._study.rank_by,
+            avoid_gpus=list(self._gpus.excluded()),
             requires=self._worker.requires,
+            checkpoint_minutes=self._experiment.search.checkpoints.checkpoint_minutes,
             averages=self._study.is_recording and self._experiment.record.averages,
         )
 

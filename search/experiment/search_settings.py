@@ -48,6 +48,9 @@ class ResourceSettings(Section):
     """Type of GPU that each trial needs, as Ray names it, such as A100 or H100; null: any."""
     wait_minutes: Annotated[float, Field(ge=0.0)] = 15.0
     """How long a search on a cluster waits for the first node with room for a trial."""
+    larger_node_minutes: Annotated[float, Field(ge=0.0)] = 0.0
+    """How long a trial that has too little memory on every node of a cluster waits for a larger one to join, before it
+    counts as infeasible. One that is there is used in any case."""
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -86,6 +89,9 @@ class CheckpointSettings(Section):
 
     quota_gb: Annotated[float, Field(gt=0.0)] | None = None
     """Limit for all checkpoints of the study, in 10^9 bytes; beyond it the least useful are deleted. null: no limit."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0)] | None = None
+    """How often a trial's state is saved within an epoch, for epochs of many minutes: after an interruption it resumes
+    there, with the same results. null: only when its node is about to leave the cluster."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
     """How long a search waits for space on a full disk, or for files that every trial needs, before it stops. It can
     then be resumed."""

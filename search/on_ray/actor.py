@@ -5,20 +5,32 @@
            └─ child: one segment; its GPU memory is freed when it exits
                 └─ batch workers, forked before TensorFlow runs; see carcls.input.batch_worker_server
 
-A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor.
+A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor and search.on_ray.driver_line.
 """
 
 import contextlib
+import os
 import platform
-from typing import Any
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
 
+from search.on_ray.drain_watch import is_leaving
+from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
+from search.worker.gpu_names import avoided_gpus, granted_gpus
 from search.worker.node_check import node_fault
-from search.worker.segment import Placed, Segment, to_wire
+from search.worker.segment import Parked, Placed, Segment, to_wire
 from search.worker.supervisor import worker_messages
+
+DRIVER = "driver"
+"""Key of a Tune trial's configuration: arguments of `follow_driver`."""
+_PARKED_S = 2.0
+"""A parked worker asks so often whether the search is over."""
 
 
 def run_segment(config: dict[str, Any]) -> None:
@@ -26,12 +38,29 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
-    segment = Segment(**config["segment"])
+    if DRIVER in config:
+        follow_driver(**config[DRIVER])
+    run_in_actor(Segment(**config["segment"]), child_main)
+
+
+def run_in_actor(segment: Segment, main: Callable[[Segment, Connection, Connection], None]) -> None:
+    """`run_segment` with any main function of a child. It must be importable by name."""
+    own = granted_gpus(os.environ, gpu_share=segment.gpu_share, gpu=segment.gpu, node=platform.node())
+    if own is not None and avoided_gpus(own, segment.avoid_gpus):
+        _park(own)
     if segment.requires:
         tune.report(to_wire(Placed(ray.get_runtime_context().get_node_id(), platform.node())))
         if fault := node_fault(segment):
             tune.report(to_wire(fault))
             return
-    with contextlib.closing(worker_messages(segment, child_main)) as messages:
+    leaves = is_leaving if segment.requires else lambda: False
+    with contextlib.closing(worker_messages(segment, main, is_leaving=leaves)) as messages:
         for message in messages:
             tune.report(to_wire(message))
+
+
+def _park(gpus: str) -> NoReturn:
+    """Keeps a GPU that is left out from the next segments: Ray would grant it again. Ends when Tune stops the trial."""
+    while True:
+        tune.report(to_wire(Parked(gpus)))
+        time.sleep(_PARKED_S)

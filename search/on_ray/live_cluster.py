@@ -1,20 +1,14 @@
 """The cluster as it is now: the watch's thread writes what it sees, the driver's thread reads it."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
-
-import ray
 
 from search.driver.node_roster import NodeRoster, SeenNode
 from search.on_ray.nodes import Node, ResourcePlan, alive_nodes, slots
-from search.on_ray.ray_private import leaving_nodes
 
 _ON_PURPOSE = (1, 3, 4)
 """Ray's reasons of a node's death that were announced: expected termination, and drained for preemption or idleness."""
-_NEWS_WITHIN_S = 3.0
-"""How long a node's death may become known after that of its workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +19,8 @@ class View:
     """Alive ones."""
     leaving: frozenset[str] = frozenset()
     """Ids of alive nodes that were told to drain."""
+    dead: Mapping[str, int] = field(default_factory=dict)
+    """Ids of dead nodes, with Ray's reason of their death."""
 
 
 class LiveCluster:
@@ -42,7 +38,8 @@ class LiveCluster:
 
     def look(self, rows: Sequence[Mapping[str, Any]], leaving: frozenset[str] = frozenset()) -> None:
         """Keep what Ray says of its nodes. Any thread."""
-        self._view = View(tuple(alive_nodes(rows)), leaving)
+        dead = {row["NodeID"]: row.get("DeathReason", 0) for row in rows if not row["Alive"]}
+        self._view = View(tuple(alive_nodes(rows)), leaving, dead)
 
     def take_over(self) -> None:
         """Tell the roster of nodes that have joined, leave or are gone. Driver's thread. Cheap without news."""
@@ -60,15 +57,10 @@ class LiveCluster:
         avoided = self._roster.excluded_ids()
         return sum(slots(node, plan) for node in self.nodes if node.node_id not in avoided)
 
-    def left_on_purpose(self, node_id: str, *, clock_s: Callable[[], float] = time.monotonic) -> bool:
-        """True if a node whose worker was lost had been told to leave. Waits up to 3 s for the news of its death."""
-        end_s = clock_s() + _NEWS_WITHIN_S
-        while True:
-            row = next((row for row in ray.nodes() if row["NodeID"] == node_id), None)
-            if row is None or node_id in self._view.leaving or node_id in leaving_nodes():
-                return row is not None
-            if not row["Alive"]:
-                return row.get("DeathReason") in _ON_PURPOSE
-            if clock_s() >= end_s:
-                return False
-            time.sleep(0.2)
+    def left_on_purpose(self, node_id: str) -> bool | None:
+        """True if a node has left the cluster, or is about to, because it was told to; None as long as it is alive."""
+        view = self._view
+        if node_id in view.leaving:
+            return True
+        reason = view.dead.get(node_id)
+        return None if reason is None else reason in _ON_PURPOSE

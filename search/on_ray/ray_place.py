@@ -14,10 +14,14 @@ from search.driver.study_dispatch import WorkerSettings
 from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.connection import connected
+from search.on_ray.driver_line import LEAST_SILENT_S
 from search.on_ray.live_cluster import LiveCluster
+from search.on_ray.node_memory import NodeMemory
 from search.on_ray.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
 from search.on_ray.places import ClusterPlaces
+from search.on_ray.prebuild import prebuild
 from search.on_ray.ray_executor import RayExecutor
+from search.on_ray.ray_log import rays_lines_in
 from search.on_ray.room import await_room
 from search.on_ray.warmup import Check, distinct_weights, start_check
 from search.on_ray.watchdog import ClusterWatch, keep_trying, set_health_checks
@@ -38,10 +42,12 @@ def ray_place(
     address: str | None,
     interrupts: Interrupts,
     how: str,
+    first: TrainConfig | None = None,
 ) -> Iterator[Place]:
     """Ray for one run of the study in `folder`: started on this machine, or the cluster at `address`.
 
-    configs: every backbone and weights file that the run may train. how: how the user continues after an early end,
+    configs: every backbone and weights file that the run may train. first: whose photos are decoded before the first
+    trial gets a GPU, or None for none. how: how the user continues after an early end,
     such as "resume with 'carsearch resume results/cars'". Raises ClusterError if Ray cannot be used; a lost cluster
     ends the run through `interrupts`, or this process if that does not help.
     """
@@ -56,24 +62,28 @@ def ray_place(
         _watch(guard, interrupts, how, cluster, settings.lost_after_seconds) as watch,
         start_check(distinct_weights(configs), here=address is None) as check_start,
         connected(address) as joined,
+        rays_lines_in(folder.root / "ray.log"),
         watch.watching(f"the Ray cluster at {address or 'this machine'}"),
     ):
         if address is None:
             check_start(joined)
-            yield _this_machine(folder, experiment, joined, interrupts=interrupts, how=how)
+            place, nodes = _this_machine(folder, experiment, joined, interrupts=interrupts, how=how)
         else:
-            yield _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
+            place, nodes = _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
+        if first is not None and place.worker.gpu_share:
+            prebuild(nodes, folder, experiment, first, raise_if_due=interrupts.raise_if_due)
+        yield place
         if interrupts.now:
             guard.kill_on_close()
 
 
 def _this_machine(
     folder: StudyFolder, experiment: Experiment, nodes: Sequence[Node], *, interrupts: Interrupts, how: str
-) -> Place:
+) -> tuple[Place, Sequence[Node]]:
     resources = plan(experiment, nodes)
     deadline = experiment.search.deadline
     executor = RayExecutor(folder, resources, deadline=deadline, interrupts=interrupts, how=how)
-    return Place(executor, worker_settings(experiment, resources))
+    return Place(executor, worker_settings(experiment, resources)), nodes
 
 
 def _on_cluster(
@@ -85,7 +95,7 @@ def _on_cluster(
     *,
     interrupts: Interrupts,
     how: str,
-) -> Place:
+) -> tuple[Place, Sequence[Node]]:
     """Waits for room and leaves out nodes that cannot run the search. Raises ClusterError if none can."""
     await_room(cluster, experiment.search, raise_if_due=interrupts.raise_if_due)
     cluster.take_over()
@@ -96,7 +106,8 @@ def _on_cluster(
     for node, problems in (unfit | check_start(able)).items():
         roster.condemn(node.node_id, node.name, "; ".join(problems))
     excluded = roster.excluded_ids()
-    resources = plan(experiment, [node for node in able if node.node_id not in excluded])
+    used = [node for node in able if node.node_id not in excluded]
+    resources = plan(experiment, used)
     max_concurrent = experiment.search.max_concurrent
     if max_concurrent is not None:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max_concurrent)  # else Tune asks for one node at a time
@@ -107,9 +118,10 @@ def _on_cluster(
         interrupts=interrupts,
         how=how,
         concurrent=lambda: cluster.concurrent(resources, max_concurrent),
-        places=ClusterPlaces(cluster, roster),
+        places=ClusterPlaces(cluster, roster, NodeMemory(resources)),
+        silent_s=max(LEAST_SILENT_S, experiment.search.nodes.lost_after_seconds),
     )
-    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster)
+    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster), used
 
 
 def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:

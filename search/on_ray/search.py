@@ -52,8 +52,11 @@ def search(
         study.interrupt_running()
         portfolio = kept_portfolio(study)
         configs = (*sample_configs(experiment), *(recipe.config for recipe in portfolio))
+        first = None if any(record.reports for record in study.records()) else experiment.bind(experiment.baseline)
         with (
-            ray_place(folder, experiment, configs, address=address, interrupts=interrupts, how=how) as place,
+            ray_place(
+                folder, experiment, configs, address=address, interrupts=interrupts, how=how, first=first
+            ) as place,
             progress as shown,
         ):
             watch = ProgressListener(experiment, study, TensorBoardWriter(folder.root), shown)

@@ -147,7 +147,7 @@ def _as_optuna_trial(
         return None
     if trial.infeasible:
         return create_trial(state=optuna.trial.TrialState.PRUNED, constraints={"infeasible": 1.0}, **known)
-    if trial.state is TrialState.FAIL:
+    if trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and not trial.reports):  # told nothing
         return None
     if not trial.reports:
         return create_trial(state=optuna.trial.TrialState.RUNNING, **known)

@@ -71,8 +71,9 @@ class SearchPolicy:
         return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first, then the portfolio. Repeats have no influence on the proposals."""
-        number = len(searched(trials))
+        """The baseline first, then the portfolio. Repeats have no influence on the proposals; trials that the user
+        added take no place in their order."""
+        number = sum(trial.request is None for trial in searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
         if number <= len(self.portfolio):

@@ -27,6 +27,9 @@ class TrialState(StrEnum):
     FAIL = "FAIL"
 
 
+STOPPED = "stopped by the user"
+"""Cause of a trial that `carsearch trial stop` ended."""
+
 OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted because of the time limit. It waits until the search gets more hours."""
 
@@ -45,8 +48,12 @@ _STATUS = {
     "traceback": "traceback",
     "fallbacks": "fallbacks",
     "nodes": "nodes",
+    "stop_asked": "stop_asked",
+    "promoted_to": "promoted_to",
 }
 """Names in the study's journal, mapped to those in `TrialRecord`."""
+_ONLY_IF_SET = ("nodes", "stop_asked", "promoted_to")
+"""Names that the journal holds only for trials to which they apply."""
 
 
 def report_attribute(epoch: int, fallbacks: int = 0) -> str:
@@ -89,12 +96,18 @@ class TrialRecord:
     nodes: tuple[str, ...] = ()
     """On a cluster, the name of each attempt's node, or an empty text if it got none; may end before the last
     attempt."""
+    stop_asked: bool = False
+    """True once the user has asked to stop it: it ends after its running epoch."""
+    promoted_to: int | None = None
+    """Number of the stage to whose end the user has sent it, whatever the rungs say; or None."""
+    request: str | None = None
+    """Id of the request by which the user added it; None if the search proposed it."""
 
     @classmethod
     def from_attributes(cls, number: int, attributes: Mapping[str, Any]) -> Self:
         """Build a record from stored attributes: `params`, `stage_count`, `is_baseline`, `status`, `report:<epoch>`.
 
-        `repeats`, `fold` and `fallbacks` may be missing, as in older studies.
+        `repeats`, `fold`, `request` and `fallbacks` may be missing, as in older studies.
         """
         status = attributes["status"]
         fallbacks = tuple(status.get("fallbacks", ()))
@@ -105,6 +118,7 @@ class TrialRecord:
             is_baseline=attributes["is_baseline"],
             repeats=attributes.get("repeats"),
             fold=attributes.get("fold"),
+            request=attributes.get("request"),
             reports=tuple(EpochReport.from_json(attributes[key]) for key in _standing(attributes, fallbacks)),
             **{
                 **{name: status[key] for key, name in _STATUS.items() if key in status},
@@ -117,7 +131,8 @@ class TrialRecord:
 
     def status(self) -> dict[str, Any]:
         """All that changes besides the reports, as JSON. It is a single attribute, so that a change is atomic."""
-        return {key: getattr(self, name) for key, name in _STATUS.items() if key != "nodes" or self.nodes}
+        values = {key: getattr(self, name) for key, name in _STATUS.items()}
+        return {key: value for key, value in values.items() if value or key not in _ONLY_IF_SET}
 
     @property
     def fidelity(self) -> int:

@@ -74,9 +74,10 @@ def next_job(
 ) -> Job:
     """Decide from the records alone. The caller records the start before the next call.
 
-    The order is: interrupted trials, the baseline to its end, promotions from the top rung down, new trials. If none of
-    these can start and no trial is running, the best trial that is paused or was cut off is run to its end, once. The
-    finals come last. After them, a search that is given more trials continues. The number of jobs is finite.
+    The order is: interrupted trials, promotions that the user asked for, the baseline to its end, promotions from the
+    top rung down, new trials. If none of these can start and no trial is running, the best trial that is paused or was
+    cut off is run to its end, once. The finals come last. After them, a search that is given more trials continues. The
+    number of jobs is finite.
 
     An exhausted budget ends promotions and new trials, but never the baseline, so that a search is never worse than no
     search. Trials that it cut off in the middle of a stage wait for a larger budget.
@@ -91,6 +92,7 @@ def next_job(
     ladder = ladder.as_of(trials)
     return (
         _resume(trials, ladder, budget)
+        or _asked(trials, budget)
         or _search(searched(trials), ladder, budget)
         or _repeat(trials, finalists, budget)
         or (Wait() if _any_running(trials) else Finished())
@@ -106,6 +108,16 @@ def _resume(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) 
         return Continue(waiting.number, waiting.stop_after_stage)
     first_stop = ladder.first_stop(waiting.stage_count) if waiting.repeats is None else waiting.stage_count - 1
     return Continue(waiting.number, first_stop)
+
+
+def _asked(trials: Sequence[TrialRecord], budget: BudgetState) -> Job | None:
+    if budget.exhausted:
+        return None
+    for trial in trials:
+        stage, asked = trial.next_stage, trial.promoted_to
+        if trial.state is TrialState.PAUSED and stage is not None and asked is not None and stage <= asked:
+            return Continue(trial.number, asked)
+    return None
 
 
 def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:

@@ -15,7 +15,7 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.policy.failures import may_be_retried
-from search.policy.records import TrialRecord, TrialState
+from search.policy.records import STOPPED, TrialRecord, TrialState
 
 NEVER_STARTED = "not started before the search was finished"
 NO_FINITE_SCORE = "no epoch with a finite validation score"
@@ -29,6 +29,7 @@ def new_trial(
     is_baseline: bool = False,
     repeats: int | None = None,
     fold: int | None = None,
+    request: str | None = None,
 ) -> TrialRecord:
     """A new trial, WAITING for its first segment."""
     return TrialRecord(
@@ -43,6 +44,7 @@ def new_trial(
         is_baseline=is_baseline,
         repeats=repeats,
         fold=fold,
+        request=request,
     )
 
 
@@ -163,6 +165,34 @@ def pruned(record: TrialRecord) -> TrialRecord:
     return replace(record, state=TrialState.PRUNED)
 
 
+def stop_asked(record: TrialRecord) -> TrialRecord:
+    """The trial after the user asked to stop it: PRUNED, unless it is RUNNING, which ends after its epoch.
+
+    The baseline and repeats cannot be stopped: every search is judged by them.
+    """
+    if record.is_baseline or record.repeats is not None:
+        what = "the baseline, which every search trains to its end" if record.is_baseline else "a repeat of the finals"
+        raise StudyError(f"trial {record.number} is {what}: it cannot be stopped")
+    _expect_not_over(record)
+    asked = replace(record, stop_asked=True, promoted_to=None)
+    return asked if record.state is TrialState.RUNNING else stopped(asked)
+
+
+def stopped(record: TrialRecord) -> TrialRecord:
+    """The end of a trial that the user asked to stop."""
+    return replace(pruned(record), cause=STOPPED)
+
+
+def promotion_asked(record: TrialRecord, stage: int) -> TrialRecord:
+    """The trial after the user sent it to the end of `stage`, whatever the rungs on its way say."""
+    _expect_not_over(record)
+    if record.stop_asked:
+        raise StudyError(f"trial {record.number} is being stopped: it cannot be promoted")
+    if not 0 <= stage < record.stage_count:
+        raise StudyError(f"trial {record.number} has no stage {stage}: expected 0 to {record.stage_count - 1}")
+    return replace(record, promoted_to=max(stage, record.promoted_to or 0))
+
+
 def finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that change when the search is over: PAUSED and WAITING -> PRUNED, or FAIL without an epoch.
 
@@ -179,6 +209,11 @@ def finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         elif trial.state in (TrialState.PAUSED, TrialState.WAITING) and not trial.is_cut_off:
             changed.append(pruned(trial))
     return changed
+
+
+def _expect_not_over(record: TrialRecord) -> None:
+    if record.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+        raise StudyError(f"trial {record.number} has ended already: it is {record.state.lower()}")
 
 
 def _expect(record: TrialRecord, *states: TrialState) -> None:

@@ -83,6 +83,22 @@ class TrialBook:
             self._change(transitions.requeued(record))
         return tuple(record.number for record in running if self.record(record.number).state is TrialState.WAITING)
 
+    def ask_stop(self, number: int) -> None:
+        """Stop a trial for the user, see `transitions.stop_asked`. Asking again changes nothing."""
+        before = self._to_change(number)
+        if not before.stop_asked:
+            self._change(transitions.stop_asked(before))
+
+    def ask_promotion(self, number: int, stage: int) -> None:
+        """Send a trial to the end of a stage for the user. Asking again changes nothing."""
+        before = self._to_change(number)
+        if (before.promoted_to or 0) < stage:
+            self._change(transitions.promotion_asked(before, stage))
+
+    def end_stopped(self, number: int) -> None:
+        """RUNNING, WAITING or PAUSED -> PRUNED for a trial that the user asked to stop."""
+        self._change(transitions.stopped(self._to_change(number)))
+
     def finish(self) -> None:
         """End the search: PAUSED and WAITING -> PRUNED, or FAIL without an epoch; see `transitions.finished`."""
         self._check_writable()

@@ -40,8 +40,13 @@ def reached_limits(
     return tuple(limits)
 
 
-def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
-    """After a finished search: why it ended, its winner, how to extend it, and the next step."""
+def search_closing(
+    folder: StudyFolder, experiment: Experiment, study: Study, *, goes_on: bool = False
+) -> tuple[str, ...]:
+    """After a finished search: why it ended, its winner, how to extend it, and the next step.
+
+    goes_on: the command goes on with the final training by itself, so no other command is named.
+    """
     records = study.records()
     if study.is_recording:
         return (f"ended: {count_text(_complete(records), 'training')} recorded",)
@@ -56,10 +61,11 @@ def search_closing(folder: StudyFolder, experiment: Experiment, study: Study) ->
     clauses = [*(clause for _, clause in limits), *whole_run_clause(study)]
     why = " and ".join(clauses) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
+    outcome = (f"ended: {why}", *_winner_lines(records), *winner_expected_lines(folder, experiment, study))
+    if goes_on and _complete(records):
+        return outcome
     return (
-        f"ended: {why}",
-        *_winner_lines(records),
-        *winner_expected_lines(folder, experiment, study),
+        *outcome,
         *([f"to extend it: carsearch resume {folder.root}{more}"] if more else []),
         f"next: carsearch retrain {folder.root}"
         if _complete(records)

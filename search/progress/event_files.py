@@ -5,7 +5,6 @@ file, appends its records and closes it, so paused trials hold no descriptors an
 returns.
 """
 
-import json
 import math
 import os
 import socket
@@ -21,6 +20,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from carcls.events import EpochReport
 from carcls.frames import named_area
+from search.progress.event_protos import hparams_summary, scalar_summary, set_hparam
+from search.progress.gpu_lines import gpu_scalars
 
 BEST_ACCURACY = "best/validation_accuracy"
 """HParams metric: accuracy of the trial's best epoch. `validation/accuracy` is that of its last epoch."""
@@ -30,6 +31,8 @@ BEST_LOG_LOSS = "best/validation_log_loss"
 
 _ACCURACY = "validation/accuracy"
 _FILES = "events.out.tfevents."
+_NOTHING_EXPIRES = 2**40
+"""Step of a restart that drops nothing."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -51,7 +54,7 @@ def read_events(folder: Path) -> WrittenEvents:
     epochs: set[int] = set()
     fallbacks = 0
     for event in _events(folder):
-        if event.session_log.status == event_pb2.SessionLog.START:
+        if event.session_log.status == event_pb2.SessionLog.START and event.step != _NOTHING_EXPIRES:
             fallbacks += 1
             epochs = {epoch for epoch in epochs if epoch < event.step}
         tags = {value.tag for value in event.summary.value}
@@ -109,28 +112,28 @@ class EventLog:
         self._folder = folder
         self._clock_s = clock_s
         self._path: Path | None = None
+        self._described: set[str] = set()
+        """Tags of the current file whose metadata it holds."""
 
     def start(self, name: str, params: Mapping[str, object]) -> None:
         """Adds the run to the HParams table as `name`; a second call in the same folder has no effect there."""
         info = plugin_data_pb2.SessionStartInfo(group_name=name, start_time_secs=self._clock_s())
         for key, value in params.items():
-            _set_hparam(info.hparams[key], value)
-        self._append_summary(_hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
+            set_hparam(info.hparams[key], value)
+        self._append_summary(hparams_summary(metadata.SESSION_START_INFO_TAG, session_start_info=info))
 
     def epoch(self, report: EpochReport) -> None:
         """Adds one point to each curve, at global step `report.epoch`."""
-        self._append_summary(_scalar_summary(epoch_scalars(report)), step=report.epoch)
+        self.scalars(epoch_scalars(report), step=report.epoch)
 
     def best(self, report: EpochReport) -> None:
         """Writes the best epoch's metrics for the HParams table; a later call replaces them."""
-        self._append_summary(
-            _scalar_summary({BEST_ACCURACY: report.val_accuracy, BEST_LOG_LOSS: report.val_log_loss}),
-            step=report.epoch,
-        )
+        self.scalars({BEST_ACCURACY: report.val_accuracy, BEST_LOG_LOSS: report.val_log_loss}, step=report.epoch)
 
     def scalars(self, values: Mapping[str, float], *, step: int, time_s: float | None = None) -> None:
         """Adds one point to each curve. time_s: Unix time in seconds instead of now."""
-        self._append_summary(_scalar_summary(values), step=step, time_s=time_s)
+        self._append_summary(scalar_summary(values, described=self._described), step=step, time_s=time_s)
+        self._described |= values.keys()  # after the append, which may have failed
 
     def image(self, tag: str, png: bytes, *, step: int = 0) -> None:
         """Adds a picture. Raises ValueError if `png` is no PNG file."""
@@ -144,10 +147,12 @@ class EventLog:
         """Hides all epochs after `epoch`; 0 hides them all.
 
         Writes the event that makes TensorBoard drop this and later steps, as after a restart from an earlier
-        checkpoint. The row of the HParams table, at step 0, stays.
+        checkpoint. The row of the HParams table, at step 0, stays. TensorBoard takes a run's first such event for its
+        start, so one that drops nothing comes before.
         """
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._append(event_pb2.Event(step=epoch + 1, session_log=start))
+        for step in (_NOTHING_EXPIRES, epoch + 1):
+            self._append(event_pb2.Event(step=step, session_log=start))
 
     def end(self, best: EpochReport | None, *, failed: bool) -> None:
         """Writes the metrics of the best epoch, if any, and how the run ended."""
@@ -155,7 +160,7 @@ class EventLog:
             self.best(best)
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=self._clock_s())
-        self._append_summary(_hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
+        self._append_summary(hparams_summary(metadata.SESSION_END_INFO_TAG, session_end_info=info))
 
     def _append_summary(self, summary: summary_pb2.Summary, step: int = 0, time_s: float | None = None) -> None:
         self._append(event_pb2.Event(step=step, summary=summary), time_s)
@@ -208,38 +213,5 @@ def epoch_scalars(report: EpochReport) -> dict[str, float]:
         "time/store_s": report.seconds.store,
         "time/data_wait_s": report.seconds.data_wait,
         "store/reused": report.store.reused,
+        **gpu_scalars(report),
     }
-
-
-def _scalar_summary(scalars: Mapping[str, float]) -> summary_pb2.Summary:
-    return summary_pb2.Summary(
-        value=[summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-    )
-
-
-def _hparams_summary(tag: str, **content: object) -> summary_pb2.Summary:
-    """The HParams plugin only reads the metadata; the required value is the plugin's own null tensor.
-
-    No experiment summary is written, because it would have to list every parameter beforehand. Without one the plugin
-    collects the columns from all trials, including conditional parameters.
-    """
-    data = plugin_data_pb2.HParamsPluginData(**content)
-    value = summary_pb2.Summary.Value(
-        tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
-    )
-    return summary_pb2.Summary(value=[value])
-
-
-def _set_hparam(target: object, value: object) -> None:
-    """Sets the protobuf `Value`: bool before number, because True is an int; other types as JSON text."""
-    plain: bool | float | str
-    match value:
-        case bool():
-            field, plain = "bool_value", value
-        case int() | float():
-            field, plain = "number_value", value
-        case str():
-            field, plain = "string_value", value
-        case _:
-            field, plain = "string_value", json.dumps(value, default=str)
-    setattr(target, field, plain)

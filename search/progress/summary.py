@@ -8,6 +8,7 @@ from carcls.events import EpochReport, StoreUse
 from search.errors import StudyError
 from search.policy.finals import Finalist, final_standing
 from search.policy.records import TrialRecord, TrialState, searched
+from search.progress.gpu_lines import gpu_lines
 from search.terminal.formatting import count_text, duration_text, one_line, short_duration_text
 
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -53,6 +54,7 @@ def summary_lines(name: str, records: Sequence[TrialRecord], spent: Spent) -> tu
         best_line(records),
         *([winner] if winner else []),
         budget_line(records, spent),
+        *gpu_lines(records),
     )
 
 

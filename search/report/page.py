@@ -18,6 +18,7 @@ from search.study.checked_files import check_files
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
+from search.study.gpu_notes import failing_gpus
 from search.study.journal import is_held
 from search.study.node_notes import node_notes
 from search.study.predictions import Predictions, final_predictions, read_predictions
@@ -73,6 +74,7 @@ def study_report_data(
         finals_exhausted=study.finals_exhausted if study else False,
         expected=_expected(folder, experiment, study) if study else None,
         nodes=node_notes(study) if study else (),
+        failing_gpus=failing_gpus(study) if study else (),
         space=experiment.space if study else None,
         mistakes=_mistakes(said),
         epoch_times=_epoch_times(folder, study) if times is None else times,

@@ -9,6 +9,7 @@ from search.experiment.domains import Value
 from search.experiment.search_settings import FinalistSettings
 from search.experiment.space import Space
 from search.policy.finals import NO_FINALS
+from search.policy.node_health import NodeHealth
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import counts_line, leading_trial, state_name
 from search.report.advice import Advice, advice
@@ -26,6 +27,7 @@ from search.report.course import (
 )
 from search.report.final_training import FinalTraining, final_training
 from search.report.finals_table import Finals, finals_view
+from search.report.gpu_panel import GpuPanel, gpu_panel
 from search.report.importance import Importances, importances
 from search.report.mistakes import Mistakes
 from search.report.next_steps import Command
@@ -120,6 +122,7 @@ class ReportData:
     progress: tuple[Progress, ...]
     nodes: tuple[NodeNote, ...] = ()
     """Nodes of the cluster; empty for searches on one machine."""
+    gpus: GpuPanel | None = None
 
 
 def report_data(
@@ -145,6 +148,7 @@ def report_data(
     ended: str = "",
     commands: Sequence[Command] = (),
     nodes: tuple[NodeNote, ...] = (),
+    failing_gpus: tuple[NodeHealth, ...] = (),
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -155,7 +159,8 @@ def report_data(
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
     `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
     commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
-    interval. nodes: of a cluster. Raises KeyError if `retrain` lacks a score.
+    interval. nodes: of a cluster. failing_gpus: see `search.study.gpu_notes`. Raises KeyError if `retrain` lacks a
+    score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -193,6 +198,7 @@ def report_data(
         spans=spans(records, epoch_times),
         progress=best_so_far(records, epoch_times),
         nodes=nodes,
+        gpus=gpu_panel(records, retrain_reports, failing_gpus),
     )
 
 

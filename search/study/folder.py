@@ -63,6 +63,11 @@ class StudyFolder:
         return f"{self.trials.name}/{number:04d}/attempt-{attempt}/output.log"
 
     @property
+    def requests(self) -> Path:
+        """Requests of `carsearch trial` that the running search has not taken yet; absent without any."""
+        return self.root / "requests"
+
+    @property
     def retrain(self) -> Path:
         """The final training."""
         return self.root / "retrain"

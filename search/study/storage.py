@@ -154,6 +154,7 @@ class StudyStorage:
                 "is_baseline": new.is_baseline,
                 "repeats": new.repeats,
                 "fold": new.fold,
+                **({"request": new.request} if new.request else {}),
                 "status": new.status(),
             },
         )

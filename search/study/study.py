@@ -82,13 +82,14 @@ class Study(StudyValues, TrialBook):
         is_baseline: bool = False,
         repeats: int | None = None,
         fold: int | None = None,
+        request: str | None = None,
     ) -> int:
         """Record a new trial, WAITING. Returns its number, counted from 0.
 
         space: if given, Optuna gets the parameters too, each with its domain. A value outside of its domain, as the
         baseline may have, is only in our record, since Optuna cannot store it. repeats: number of the trial that this
-        one repeats. fold: number of the fold that validates instead of the study's own split. Raises StudyError if
-        `repeats` is no trial or is a repeat itself.
+        one repeats. fold: number of the fold that validates instead of the study's own split. request: id of the
+        user's request for it. Raises StudyError if `repeats` is no trial or is a repeat itself.
         """
         self._check_writable()
         if self.is_finished:
@@ -102,6 +103,7 @@ class Study(StudyValues, TrialBook):
             is_baseline=is_baseline,
             repeats=repeats,
             fold=fold,
+            request=request,
         )
         domains = distributions(space, params) if space else {}
         self._put(self._storage.add(new, config.model_dump(mode="json"), domains))

@@ -4,17 +4,21 @@ import contextlib
 import gc
 import logging
 import os
+import platform
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from carcls.backend import devices
 from carcls.backend.compile_cache import CompileCache
+from carcls.backend.device_errors import is_device_error
+from carcls.backend.gpu_access import VISIBLE
 from carcls.backend.memory_errors import is_ambiguous, is_out_of_memory
 from carcls.backend.replicas import can_accumulate
 from carcls.errors import (
@@ -23,27 +27,35 @@ from carcls.errors import (
     DamagedStoreError,
     DataError,
     DeviceError,
+    HandedOverError,
     MisfitError,
     OutOfMemoryError,
     TrainingError,
     WeightsError,
 )
+from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
+from carcls.system.nvml import GpuMeter, load_nvml
 from carcls.training.epoch_files import newest_intact, position_of
+from carcls.training.epoch_parts import Pauses
 from carcls.training.fine_tuning import fine_tune
+from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
+from carcls.training.retention import epoch_of
 from search.errors import SearchError
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
+from search.worker.gpu_names import granted_gpus
+from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
 from search.worker.outbox import Outbox, send_notices
-from search.worker.segment import Fallback, Notice, Outcome, Segment
+from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
 
 _PIECE_BYTES = 1 << 20
@@ -66,9 +78,12 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
 
 
 def _outcome_on_cluster(error: Exception) -> Outcome:
-    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
+    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have, and a trial
+    may move on within an epoch."""
+    if isinstance(error, HandedOverError):
+        return Outcome("preempted", str(error))
     if isinstance(error, DeviceError):
-        return Outcome("unfit", str(error).splitlines()[0], user_message=str(error))
+        return Outcome("unfit", str(error).splitlines()[0], user_message=str(error), gpu_fault=True)
     return outcome_of(error)
 
 
@@ -108,11 +123,14 @@ def run_in_child(
 
 
 def _follow_supervisor(lifeline: Connection, outbox: Outbox) -> None:
-    """Passes on acknowledgements, and ends this process at once when the supervisor is gone. Checkpoints are atomic, so
-    nothing is damaged."""
+    """Passes on acknowledgements and the wish to hand over, and ends this process at once when the supervisor is gone.
+    Checkpoints are atomic, so nothing is damaged."""
     with contextlib.suppress(EOFError, OSError):
-        while lifeline.recv_bytes():
-            outbox.acknowledge()
+        while received := lifeline.recv_bytes():
+            if received == HAND_OVER:
+                outbox.hand_over.set()
+            else:
+                outbox.acknowledge()
     os._exit(1)
 
 
@@ -129,6 +147,9 @@ def _redirect_output(path: Path) -> None:
 
 
 def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: BatchWorkerServer | None) -> None:
+    gpus = granted_gpus(os.environ, gpu_share=segment.gpu_share, gpu=segment.gpu, node=platform.node())
+    if gpus is not None:
+        outbox.send(Granted(gpus))
     devices.configure(
         threads=segment.threads,
         deterministic=segment.deterministic,
@@ -138,26 +159,36 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     )
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
-    fine_tune(
-        config_of(segment),
-        TrainingData(
-            split=split,
-            store=store,
-            view_seed=segment.view_seed,
-            processes=segment.threads,
-            batch_server=batch_server,
-            shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
-        ),
-        outbox.report,
-        folder=study.trial(segment.number),
-        attempt=segment.attempt,
-        resume=_resumable(segment, study, outbox),
-        stop_after_stage=segment.stop_after_stage,
-        micro_batch=segment.micro_batch or None,
-        rank_by=segment.rank_by,
-        averages=segment.averages,
-        without_validation=segment.fold == EVERY_PHOTO,
-    )
+    resume = _resumable(segment, study, outbox)
+    every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
+    with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
+        fine_tune(
+            config_of(segment),
+            TrainingData(
+                split=split,
+                store=store,
+                view_seed=segment.view_seed,
+                processes=segment.threads,
+                batch_server=batch_server,
+                shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+            ),
+            partial(_report, outbox, meter),
+            folder=study.trial(segment.number),
+            attempt=segment.attempt,
+            resume=resume,
+            part=_part(segment, study, outbox, resume),
+            pauses=Pauses(every_s, outbox.hand_over.is_set),
+            stop_after_stage=segment.stop_after_stage,
+            micro_batch=segment.micro_batch or None,
+            rank_by=segment.rank_by,
+            averages=segment.averages,
+            without_validation=segment.fold == EVERY_PHOTO,
+        )
+
+
+def _report(outbox: Outbox, meter: GpuMeter, report: EpochReport) -> None:
+    """Sends an epoch with what the GPUs did since the one before."""
+    outbox.report(replace(report, gpus=meter.take()))
 
 
 def _usable_gpus(segment: Segment, outbox: Outbox) -> float | None:
@@ -197,23 +228,44 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     return name
 
 
+def _part(segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | None) -> str | None:
+    """The saved part of the epoch after `resume`, or None. Tells the driver what is used and what is damaged."""
+    folder = study.trial(segment.number)
+    name, damaged = part_after(folder, resume, (epoch_of(resume) if resume else 0) + 1)
+    for line in damaged:
+        outbox.send(Notice(logging.WARNING, f"trial {segment.number}: {line}: that epoch starts again"))
+    if name:
+        outbox.send(Notice(logging.INFO, f"trial {segment.number} {part_line(folder, name)}"))
+    return name
+
+
 def outcome_of(error: Exception) -> Outcome:
-    """Classifies an error: full disk, out of memory, a CUDA library that a new process may start, a damaged store that
-    a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or a failure of the
-    program or, by a DeviceError, of its machine."""
+    """Classifies an error: full disk, out of memory, a broken GPU, a CUDA library that a new process may start, a
+    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or
+    a failure of the program or, by a DeviceError, of its machine."""
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
         return Outcome("disk_full", cause, user_message=user_message)
     if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
         return Outcome("out_of_memory", cause, stage=getattr(error, "stage", None), user_message=user_message)
-    if is_ambiguous(error):
-        return Outcome("doubtful", cause, user_message=user_message)
+    gpu_fault = isinstance(error, DeviceError) or is_device_error(error)
+    return Outcome(_kind_of(error, gpu_fault=gpu_fault), cause, user_message=user_message, gpu_fault=gpu_fault)
+
+
+def _kind_of(
+    error: Exception, *, gpu_fault: bool
+) -> Literal["killed", "doubtful", "infeasible", "unavailable", "failed"]:
+    """What is left after disk and memory."""
     if isinstance(error, DamagedStoreError):  # the damaged artefact was removed, so a new process rebuilds it
-        return Outcome("killed", cause, user_message=user_message)
+        return "killed"
     if isinstance(error, TrainingError):
-        return Outcome("infeasible", cause, user_message=user_message)
-    return Outcome("unavailable" if _concerns_all(error) else "failed", cause, user_message=user_message)
+        return "infeasible"
+    if gpu_fault and not isinstance(error, DeviceError):  # a new process may be able to use the GPU again
+        return "killed"
+    if is_ambiguous(error):
+        return "doubtful"
+    return "unavailable" if _concerns_all(error) else "failed"
 
 
 def _concerns_all(error: Exception) -> bool:

@@ -17,6 +17,8 @@ class Outbox:
         self._messages = messages
         self._lock = threading.Lock()
         self._acknowledged = threading.Semaphore(0)
+        self.hand_over = threading.Event()
+        """Set once the driver wants the training to be saved and to end, even within an epoch."""
 
     def report(self, report: EpochReport) -> None:
         """Sends an epoch and waits until the driver has recorded it: no training runs ahead of the driver.

@@ -55,6 +55,10 @@ class Segment:
     rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch is also scored with averages of its stage's weights."""
+    checkpoint_minutes: float | None = None
+    """How often the state within an epoch is saved, or None for never."""
+    avoid_gpus: list[str] = field(default_factory=list)
+    """GPUs that must not train, see `search.worker.gpu_names`."""
     requires: dict[str, str] = field(default_factory=dict)
     """On a cluster, what its node must have, see `search.worker.node_check`; empty on a single machine."""
 
@@ -99,6 +103,8 @@ class Outcome:
     user_message: str | None = field(default=None, compare=False)
     """All lines of an error meant for the user, or None for other errors. Text only, so it is not compared."""
 
+    gpu_fault: bool = False
+    """Whether its GPU failed, so that another one may train the trial. `kind` is what it means if there is no other."""
     peak_memory_bytes: int | None = field(default=None, compare=False)
     """Ended: peak main memory of the process, or None if unknown."""
 
@@ -135,6 +141,21 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """Sent first by a child with GPUs, before it touches them."""
+
+    gpus: str
+    """Its GPUs, as `search.worker.gpu_names` names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Sent from time to time in place of training on a GPU that is left out: the worker keeps that GPU occupied."""
+
+    gpus: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A log line for the driver's terminal, sent while a segment runs."""
 
@@ -151,12 +172,14 @@ class Result:
     """JSON."""
 
 
-Message = EpochReport | Placed | Fallback | Notice | Result | Outcome
+Message = EpochReport | Placed | Granted | Parked | Fallback | Notice | Result | Outcome
 """A worker's message to the driver. An outcome is the last message of its segment."""
 
 _KIND, _CONTENT, _EVIDENCE = "message", "content", "evidence"
-_KINDS: dict[str, type[Placed | Fallback | Notice | Result | Outcome]] = {
+_KINDS: dict[str, type[Placed | Granted | Parked | Fallback | Notice | Result | Outcome]] = {
     "placed": Placed,
+    "granted": Granted,
+    "parked": Parked,
     "fallback": Fallback,
     "notice": Notice,
     "result": Result,

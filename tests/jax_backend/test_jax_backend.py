@@ -5,6 +5,7 @@ The folder is not called `jax`: pytest puts `tests` on the path, where Keras wou
 
 import math
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -109,6 +110,32 @@ def test_two_stages_train(trained):
     assert all(math.isfinite(report.train_loss) and math.isfinite(report.val_log_loss) for report in reports)
     assert reports[1].train_loss < reports[0].train_loss
     assert reports[2].trainable_parameters > 100 * reports[0].trainable_parameters
+
+
+PROGRAM = """
+import collections, os, sys
+from pathlib import Path
+import jax
+from carcls.backend.compile_cache import CompileCache
+CompileCache(Path(sys.argv[1]), 10**9).use(os.environ)
+seen = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **rest: seen.update([event.rpartition("/")[2]]))
+from carcls.models.backbones import build_backbone
+build_backbone("MobileNet", 0.25, 32)
+print(seen["cache_hits"], seen["cache_misses"])
+"""
+
+
+def test_a_later_process_compiles_nothing_again(tmp_path):
+    counts = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, timeout=300, check=True
+        )
+        counts.append(tuple(map(int, done.stdout.split())))
+    (_, compiled), (reused, compiled_again) = counts
+    assert compiled > 10
+    assert (reused, compiled_again) == (compiled, 0)
 
 
 def test_each_stage_compiles_its_step_once(data, tmp_path):

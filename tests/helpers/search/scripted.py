@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,10 @@ from carcls.events import EpochReport
 from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
 from search.study.folder import StudyFolder
-from search.worker.segment import Notice, Outcome, Segment, to_wire
+from search.worker.gpu_names import granted_gpus
+from search.worker.segment import Granted, Notice, Outcome, Segment, to_wire
 from search.worker.supervisor import worker_messages
+from tests.helpers.search.processes import wait_until
 from tests.helpers.search.trial_builders import epoch_report
 
 SCRIPT = "script.json"
@@ -32,7 +35,7 @@ EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
 
 Script = Mapping[str, Sequence[str]]
 """By `number/attempt`, what a segment's child does before it reports up to its rung: `epoch`, `notice`, `die`, `hang`,
-`fail`, `no room`."""
+`fail`, `no room`, `break gpu 1`."""
 
 
 def write_script(root: Path, script: Script) -> None:
@@ -47,6 +50,13 @@ def scripted_segment(config: dict[str, Any]) -> None:
     with contextlib.closing(worker_messages(Segment(**config["segment"]), scripted_child)) as messages:
         for message in messages:
             tune.report(to_wire(message))
+
+
+def scripted_segment_in_actor(config: dict[str, Any]) -> None:
+    """`run_segment` itself, with a scripted child."""
+    from search.on_ray.actor import run_in_actor
+
+    run_in_actor(Segment(**config["segment"]), scripted_child)
 
 
 def scripted_child(segment: Segment, messages: Connection, lifeline: Connection) -> None:
@@ -83,11 +93,28 @@ class _Child:
             case "fail":
                 self._messages.send(Outcome("failed", "KeyError: 'x'"))
                 return False
+            case "break gpu 1":
+                return self._keeps_its_gpu()
             case "no room":
                 self._messages.send(Outcome("out_of_memory", "no room", stage=STAGES[self._epoch]))
                 return False
             case _:
                 raise ValueError(step)
+        return True
+
+    def _keeps_its_gpu(self) -> bool:
+        """GPU 1 of this machine fails once another one is in use, which waits until that has happened twice."""
+        segment = self._segment
+        gpus = granted_gpus(os.environ, gpu_share=segment.gpu_share or 1.0, gpu=segment.gpu, node=platform.node())
+        self._messages.send(Granted(gpus or ""))
+        root = Path(segment.study)
+        if gpus == f"GPU 1 of {platform.node()}":
+            wait_until((root / "in-use").exists, "another GPU in use")
+            (root / f"broken-{os.getpid()}").touch()
+            self._messages.send(Outcome("killed", "GPU has fallen off the bus", gpu_fault=True))
+            return False
+        (root / "in-use").touch()
+        wait_until(lambda: len(list(root.glob("broken-*"))) > 1, "two faults", within_s=200)
         return True
 
     def train_to_the_rung(self) -> None:

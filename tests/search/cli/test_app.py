@@ -12,6 +12,8 @@ import pytest
 from carcls.splits.split_files import read_split
 from search.cli.app import main
 from search.experiment.experiment import load
+from search.progress.closing_lines import search_closing
+from search.study.study import Study
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran
 from tests.helpers.search.tiny import CLASSES, EXPERIMENT, FIXED, STAGES, TEST_PER_CLASS, write_tiny
@@ -125,6 +127,13 @@ def test_run_told_what_happened_and_where_the_report_is(finished: Ran) -> None:
     assert closing[5] == f"next: carsearch retrain {root}"
     assert "Traceback" not in finished.output
     assert "A new study created" not in finished.output, "Optuna's own lines are silenced"
+
+
+def test_a_command_that_goes_on_by_itself_names_no_next_one(finished: Ran) -> None:
+    experiment, study = load(finished.file), Study.open(finished.folder.root, read_only=True)
+    told = search_closing(finished.folder, experiment, study)
+    assert search_closing(finished.folder, experiment, study, goes_on=True) == told[:-2]
+    assert [line.split(":")[0] for line in told[-2:]] == ["to extend it", "next"]
 
 
 def test_status_counts_the_trials_of_a_finished_study(finished: Ran) -> None:

@@ -60,6 +60,8 @@ def test_after_the_search_folds_an_ensemble_and_a_submission_follow_within_the_h
     assert lines[plans[0] + 1].startswith("  search: ")
     assert lines[plans[1] + 1].startswith("  final training of 5 folds: "), "there is time for as many as are worth it"
     assert any(line.startswith("cross-fitted: ") for line in lines)
+    named = [line for line in lines if line.startswith(("next: ", "to extend it: "))]
+    assert [line.split(",")[0] for line in named] == [f"next: hand in {searched.submission}"], "the rest follows anyway"
     assert rows_of(searched) == 1 + CLASSES * TEST_PER_CLASS
     whole = WholeRun.of(Study.open(searched.root, read_only=True))
     assert whole is not None

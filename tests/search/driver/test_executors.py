@@ -6,6 +6,7 @@ and faults that say the same."""
 import errno
 import json
 import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from search.driver.local_executor import LocalExecutor
 from search.driver.slots import Slots
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.nodes import ResourcePlan
-from search.policy.records import TrialState
+from search.policy.records import STOPPED, TrialState
 from search.simulator.curves import Curve, CurvePoint
 from search.simulator.faults import FaultEvent
 from search.simulator.virtual_clock import VirtualClock
 from search.simulator.virtual_executor import VirtualExecutor
+from search.study.requests import Stop, write_request
 from search.worker.segment import Segment
 from tests.helpers.search.dispatch_desk import Desk
 from tests.helpers.search.processes import is_alive, wait_until
@@ -185,6 +187,22 @@ def test_an_error_of_the_dispatcher_ends_the_run(run_any) -> None:
         run_any({}, on_epoch=refuse)
 
 
+def test_a_trial_that_the_user_stops_ends_after_its_epoch(run_any) -> None:
+    desks: list[Desk] = []
+
+    def stop_the_second() -> None:
+        study = desks[0].study
+        if len(study.records()) == 2 and study.record(1).fidelity == 1:
+            write_request(desks[0].folder, Stop(1))
+
+    desk: Desk = run_any({}, opened=desks, on_epoch=stop_the_second)
+    first, second = desk.study.records()
+    assert (first.state, first.fidelity) == (TrialState.COMPLETE, 3)
+    assert (second.state, second.cause, second.stop_asked) == (TrialState.PRUNED, STOPPED, True)
+    assert second.fidelity in (1, 2), "it ends after the epoch that runs when the request is read"
+    assert desk.dispatcher.finished
+
+
 def test_probabilities_are_stored_and_no_child_is_left(run) -> None:
     desk: Desk = run({})
     for record in desk.study.records():
@@ -281,3 +299,16 @@ def assert_no_child_is_left(desk: Desk) -> None:
     pids = [int(path.name.partition("-")[2]) for path in Path(desk.folder.root).glob("pid-*")]
     assert pids
     wait_until(lambda: not any(map(is_alive, pids)), "an end to all children", within_s=10)
+
+
+def test_a_gpu_that_fails_twice_gets_no_more_segments_of_this_machine(open_desk) -> None:
+    """Two slots with a GPU each: the trials of the second one continue on the first."""
+    desk = open_desk(*TO_THE_END, "search.trials=4", "search.max_restarts=0")
+    write_script(desk.folder.root, {f"{number}/{n}": ["break gpu 1"] for number in range(4) for n in range(4)})
+    LocalExecutor(Slots(threads=1, gpus=(0, 1)), interrupts=Interrupts(), main=scripted_child).run(desk.dispatcher)
+    assert desk.dispatcher.finished
+    assert desk.dispatcher.excluded_gpus() == (f"GPU 1 of {platform.node()}",)
+    records = desk.study.records()
+    assert [(record.state, record.deaths) for record in records] == [(TrialState.COMPLETE, ())] * 4
+    gpus = [json.loads(path.read_text())["gpu"] for path in sorted(desk.folder.root.glob("pid-*"))]
+    assert (gpus.count(1), gpus.count(0)) == (2, 4)

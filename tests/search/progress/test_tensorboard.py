@@ -1,29 +1,22 @@
 """Event files as a real TensorBoard serves them over HTTP."""
 
-import json
-import queue
-import re
 import resource
 import subprocess
 import sys
-import threading
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
 from carcls.events import PhaseSeconds, StoreUse
 from search.policy.records import TrialRecord, TrialState
 from search.progress.event_files import EventLog, WrittenEvents, epoch_scalars, read_events
 from search.progress.tensorboard import TensorBoardWriter
+from tests.helpers.search.processes import wait_until
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
+from tests.helpers.tensorboard_server import TensorBoard
 
-DEADLINE_S = 120
 BASELINE_PARAMS = {"train.backbone": "MobileNet", "train.head.dropout": 0.25, "train.head.batch_norm": True}
 OTHER_PARAMS = {"train.backbone": "Xception", "train.image_size": 224, "train.stages": [1, None]}
 
@@ -66,74 +59,26 @@ def test_times_and_the_stores_use_are_plotted():
     }
 
 
-class Server:
-    """A `tensorboard` process for one folder, queried over HTTP."""
-
-    def __init__(self, logdir: Path) -> None:
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1"]
-        self.process = subprocess.Popen(
-            [*command, "--port", "0", "--reload_interval", "1"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._drain, daemon=True).start()
-        self.url = self._find_url()
-
-    def _drain(self) -> None:
-        for line in self.process.stderr:
-            self.lines.put(line)
-
-    def _find_url(self) -> str:
-        deadline, seen = time.monotonic() + DEADLINE_S, []
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                seen.append(self.lines.get(timeout=1))
-            except queue.Empty:
-                continue
-            if found := re.search(r"http://127\.0\.0\.1:\d+", seen[-1]):
-                return found.group()
-        raise TimeoutError("no address from tensorboard:\n" + "".join(seen))
-
-    def ask(self, path: str, body: object = None) -> object:
-        data = None if body is None else json.dumps(body).encode()
-        # S310: the address is this process's own server, on 127.0.0.1.
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:  # noqa: S310
-            return json.load(answer)
-
-    def runs_loaded(self, expected: set[str]) -> dict[str, dict]:
-        """Tags by run, once the server has loaded all of them in the background."""
-        deadline, tags = time.monotonic() + DEADLINE_S, {}
-        while time.monotonic() < deadline:
-            tags = self.ask("/data/plugin/scalars/tags")
-            if expected <= set(tags) and len(self.scalars("trials/0000", "validation/accuracy")) == 3:
-                return tags
-            time.sleep(0.05)
-        raise TimeoutError(f"tensorboard never showed {expected}; it shows {tags}")
-
-    def scalars(self, run: str, tag: str) -> list[list[float]]:
-        """(step, value) pairs; empty while the run or tag is unknown."""
-        query = urllib.parse.urlencode({"run": run, "tag": tag})
-        try:
-            return [[step, value] for _, step, value in self.ask(f"/data/plugin/scalars/scalars?{query}")]
-        except urllib.error.HTTPError:
-            return []
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     write_study(folder)
-    server = Server(folder)
+    server = TensorBoard(folder)
     try:
-        server.tags = server.runs_loaded({"trials/0000", "retrain"})
+        server.tags = loaded(server)
         yield server
     finally:
-        server.process.terminate()
-        server.process.wait(timeout=DEADLINE_S)
+        server.end()
 
 
-def session_groups(server: Server) -> dict[str, dict]:
+def loaded(server: TensorBoard) -> dict[str, dict]:
+    """Tags by run, once all are there."""
+    tags = server.runs_loaded({"trials/0000", "retrain"})
+    wait_until(lambda: len(server.scalars("trials/0000", "validation/accuracy")) == 3, "the trial's curve")
+    return tags
+
+
+def session_groups(server: TensorBoard) -> dict[str, dict]:
     metrics = [{"name": {"group": "", "tag": tag}} for tag in ("best/validation_accuracy", "validation/accuracy")]
     states = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
     query = {"allowedStatuses": states, "colParams": [{"metric": m["name"]} for m in metrics], "startIndex": 0}
@@ -224,9 +169,8 @@ def test_catching_up_skips_waiting_trials_and_adds_missing_ones(tmp_path):
 
 def curve(folder: Path, tag: str = "validation/accuracy") -> list[tuple[int, float]]:
     """(step, value) pairs from TensorBoard's own reader."""
-    reader = EventAccumulator(str(folder))
-    reader.Reload()
-    return [(event.step, event.value) for event in reader.Scalars(tag)]
+    reader = EventMultiplexer().AddRun(str(folder), "run").Reload()
+    return [(event.step, event.tensor_proto.float_val[0]) for event in reader.Tensors("run", tag)]
 
 
 FIRST, AGAIN = climb([0.5, 0.75, 0.625, 0.875]), climb([0.5, 0.25, 0.375])

@@ -53,6 +53,8 @@ class XlaRuntimeError(RuntimeError):
     """Has the name of JAX's error."""
 
 
+BROKEN_GPU = Outcome("killed", "XlaRuntimeError: CUDA_ERROR_LAUNCH_FAILED", gpu_fault=True)
+BROKEN_DNN = replace(BROKEN_GPU, cause="XlaRuntimeError: DNN library initialization failed: CUDA_ERROR_LAUNCH_FAILED")
 DOUBTFUL = Outcome("doubtful", "XlaRuntimeError: DNN library initialization failed")
 
 
@@ -69,7 +71,9 @@ def caused(error: Exception, by: Exception) -> Exception:
         (DivergedError("NaN\nand more"), Outcome("infeasible", "DivergedError: NaN")),
         (ValueError("odd"), Outcome("failed", "ValueError: odd")),
         (XlaRuntimeError("DNN library initialization failed"), DOUBTFUL),
-        (DeviceError("a GPU was granted"), Outcome("failed", "DeviceError: a GPU was granted")),
+        (DeviceError("a GPU was granted"), Outcome("failed", "DeviceError: a GPU was granted", gpu_fault=True)),
+        (XlaRuntimeError("CUDA_ERROR_LAUNCH_FAILED"), BROKEN_GPU),
+        (XlaRuntimeError("DNN library initialization failed: CUDA_ERROR_LAUNCH_FAILED"), BROKEN_DNN),
         (MisfitError("of another backbone"), Outcome("failed", "MisfitError: of another backbone")),
         # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
         (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),
