@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from carcls.catalog import AUGMENT_POLICIES, BACKBONES, nearest_name
-from carcls.config import Precision
 from carcls.errors import ConfigError
 from search.terminal.console import say, warn
 from search.terminal.formatting import short_duration_text, size_text
@@ -103,6 +102,7 @@ def chosen(
     gpus: int,
 ) -> "Wishes":
     """The options as wishes. Raises ConfigError, typer.BadParameter for what is no number."""
+    from carcls.config import Precision
     from search.bench.plan import Wishes
 
     if policy not in AUGMENT_POLICIES:

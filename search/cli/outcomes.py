@@ -71,8 +71,8 @@ def show_status(
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
+    from search.study.driver_life import has_driver
     from search.study.gpu_notes import failing_gpu_lines, failing_gpus
-    from search.study.journal import is_held
     from search.study.node_notes import node_lines, node_notes
     from search.study.run_hours import WholeRun
     from search.study.study import Study
@@ -81,7 +81,7 @@ def show_status(
     study = study or Study.open(folder.root, read_only=True)
     for problem in problems(study, folder):
         warn(f"warning: {problem}")
-    alive = is_held(folder.root)
+    alive = has_driver(folder)
     records = study.records() if alive else as_interrupted(study.records())
     used = spent(experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)

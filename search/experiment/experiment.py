@@ -44,6 +44,8 @@ class Experiment:
     record: RecordSettings
     results: Path
     """The folder of all studies; this study's folder is `results / name`."""
+    storage: str | None = field(compare=False)
+    """Address of the database that holds the study's record; None: a file in the study's folder."""
     space: Space
     baseline: Mapping[str, Value]
     """A value for every parameter active in the default recipe."""
@@ -182,6 +184,7 @@ def _build(source: Source, path: Path) -> Experiment:
         store=sections.store,
         record=sections.record,
         results=sections.results,
+        storage=sections.storage,
         space=space,
         baseline=baseline,
         retrain=sections.retrain.changes,

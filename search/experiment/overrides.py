@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from carcls.catalog import nearest_name
 from search.errors import ExperimentError
+from search.experiment.database_url import without_passwords
 from search.experiment.yaml_source import (
     MAX_BYTES,
     KeyPath,
@@ -30,7 +31,7 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> tuple[KeyPath, 
     value or to a missing list item, or if a value is not YAML.
     """
     return tuple(
-        _override(source, override, Position(_AFTER_THE_FILE + number, f"--set {override}"))
+        _override(source, override, Position(_AFTER_THE_FILE + number, f"--set {without_passwords(override)}"))
         for number, override in enumerate(overrides)
     )
 

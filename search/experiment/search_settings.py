@@ -93,8 +93,8 @@ class CheckpointSettings(Section):
     """How often a trial's state is saved within an epoch, for epochs of many minutes: after an interruption it resumes
     there, with the same results. null: only when its node is about to leave the cluster."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for space on a full disk, or for files that every trial needs, before it stops. It can
-    then be resumed."""
+    """How long a search waits for space on a full disk, for files that every trial needs, or for the database with its
+    record, before it stops. It can then be resumed."""
 
 
 class FinalistSettings(Section):

@@ -17,6 +17,7 @@ _PAUSE_S = 1.0
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 _KEEPALIVE_S = 20.0
 """Silence after which the kernel gives up an open connection, by the numbers above."""
+_CONNECT_S = 5.0
 _PIECE_BYTES = 4096
 
 _followed: set[str] = set()
@@ -38,7 +39,7 @@ def _follow(address: str, silent_s: float, end: Callable[[], None]) -> None:
     heard_s, was_open = time.monotonic(), False
     while True:
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=_KEEPALIVE_S) as line:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S) as line:
                 was_open = True
                 quiet_s = _listen(line)
             heard_s = time.monotonic() - quiet_s

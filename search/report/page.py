@@ -15,11 +15,11 @@ from search.report.page_data import ReportData
 from search.report.photos import photo_urls
 from search.report.summary_events import Times, write_summary_events
 from search.study.checked_files import check_files
+from search.study.driver_life import has_driver
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.gpu_notes import failing_gpus
-from search.study.journal import is_held
 from search.study.node_notes import node_notes
 from search.study.predictions import Predictions, final_predictions, read_predictions
 from search.study.study import Study
@@ -60,7 +60,7 @@ def study_report_data(
     return report_data(
         name=folder.name,
         experiment_text=changes + experiment.resolved_yaml(),
-        records=records if is_held(folder.root) else as_interrupted(records),
+        records=records if has_driver(folder) else as_interrupted(records),
         validation_photos=_photos(folder, "validation"),
         holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),

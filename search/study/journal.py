@@ -11,9 +11,9 @@ from optuna.storages import JournalStorage
 
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
-from search.study.journal_file import REMEDY, FileRetry, WholeLines
-from search.study.journal_lines import ChecksumChain, hash_of_intact, is_unfinished
-from search.study.journal_replay import QuickJournalStorage
+from search.study.journal_file import FileRetry, WholeLines
+from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
+from search.study.journal_opening import replayed
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -35,18 +35,11 @@ def open_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
     OSError if the disk is full.
     """
     try:
-        lines = WholeLines(path, retry)
-        return QuickJournalStorage(lines)
+        return replayed(WholeLines(path, retry), f"{path}, line")
     except OSError as error:
         if is_full_disk(error):
             raise
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # Raised by Optuna for intact lines that it cannot apply: a damaged journal without checksums, or a later version's.
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise StudyError(
-            f"{path}, line {lines.read_count}: damaged, or written by another version"
-            f" ({type(error).__name__}: {error}): {REMEDY}"
-        ) from error
 
 
 def create_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
@@ -62,7 +55,7 @@ def cut_torn_line(path: Path) -> int:
     This removes text after the last newline, to which the next append would be added. It also removes a damaged last
     line, with a warning, since a power cut may leave an append with parts that were never written.
     """
-    if hash_of_intact(path.read_bytes()):  # spares a large journal being read line by line twice
+    if ends_intact(path.read_bytes()):  # spares a large journal being read line by line twice
         return 0
     chain, torn = ChecksumChain(), b""
     with path.open("rb") as file:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +13,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
 from search.study.journal_lines import ChecksumChain, hash_of, hash_of_intact, is_unfinished
+from search.study.journal_opening import REMEDY, Lines
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
 
-REMEDY = "put back a copy of this file, or start a new study"
-_RETRY_S = 1.0
-"""Pause between two tries while a file system is unavailable."""
+_PAUSES_S = (1.0,)
+"""Pauses between tries while a file system is unavailable; the last one is repeated."""
 
 _reported: set[tuple[Path, bytes]] = set()
 """Damaged last lines that this process has logged, since a command opens its study several times."""
@@ -28,19 +28,23 @@ _Result = TypeVar("_Result")
 
 
 class FileRetry:
-    """Retries actions while a file system is unavailable. It does not wait unless `minutes` is set."""
+    """Retries actions while a file system or database is unavailable. It does not wait unless `minutes` is set."""
 
     def __init__(self) -> None:
         self.minutes = 0.0
         self.raise_if_due: Callable[[], None] = lambda: None
         """Called while waiting. An error that it raises ends the wait."""
 
-    def call(self, action: Callable[[], _Result], path: Path) -> _Result:
+    def call(
+        self, action: Callable[[], _Result], path: Path | str, *, pauses_s: Sequence[float] = _PAUSES_S
+    ) -> _Result:
         """Call `action` and return its result, retrying while `path` is unavailable. Logs the outage and its end.
 
-        Raises OSError for other errors, and for an outage longer than `minutes`.
+        path: a file, or the address of a database. pauses_s: between tries; the last one is repeated. Raises OSError
+        for other errors, and for an outage longer than `minutes`.
         """
         began_s: float | None = None
+        pauses = iter(pauses_s)
         while True:
             try:
                 result = action()
@@ -58,14 +62,14 @@ class FileRetry:
                 elif time.monotonic() - began_s >= 60 * self.minutes:
                     raise
                 self.raise_if_due()
-                time.sleep(_RETRY_S)
+                time.sleep(next(pauses, pauses_s[-1]))
             else:
                 if began_s is not None:
                     _log.info("%s is back, the search continues", path)
                 return result
 
 
-class WholeLines(JournalFileBackend):
+class WholeLines(JournalFileBackend, Lines):
     """Optuna's journal file with a checksum on each line. Incomplete lines are ignored.
 
     A failed append leaves nothing behind. Otherwise, half a line written to a full disk would join with the next line

@@ -47,16 +47,19 @@ class ChecksumChain:
         text = json.dumps(entry, separators=(",", ":")).encode()[:-1]
         return text + _FIELD + self._check(text) + _END
 
-    def read(self, line: bytes) -> Entry | None:
+    def read(self, line: bytes, *, is_verified: bool = False) -> Entry | None:
         """Read the next line and return its entry without the checksum. For a damaged line, return None and stay at the
-        same position."""
+        same position.
+
+        is_verified: True if the checksum of a later line was found correct already, see `ends_intact`.
+        """
         entry = _parsed(line)
         if entry is None:
             return None
         check = _check_of(line)
         if check is None and "check" in entry:  # not in our format: edited by hand, or damaged
             return None
-        if check is not None and check != self._check(line[:-_SEAL_LENGTH]):
+        if check is not None and not is_verified and check != self._check(line[:-_SEAL_LENGTH]):
             return None
         self._hash.update(line)
         self.lines += 1
@@ -67,10 +70,7 @@ class ChecksumChain:
         return entry
 
     def read_verified(self, line: bytes) -> Entry | None:
-        """Like `read`, but without a look at the checksum, since that of a later line was found correct already.
-
-        The line is not hashed either: call `catch_up` after the last one.
-        """
+        """Like `read` of a verified line, but without hashing it: call `catch_up` after the last one."""
         entry = _parsed(line)
         if entry is None:
             return None
@@ -122,6 +122,11 @@ def hash_of_intact(content: bytes) -> Hash | None:
         return None
     found.update(content[-_SEAL_LENGTH:])
     return found
+
+
+def ends_intact(content: bytes) -> bool:
+    """True if the last line has a correct checksum, see `hash_of_intact`."""
+    return hash_of_intact(content) is not None
 
 
 def hash_of(content: bytes | memoryview) -> Hash:

@@ -5,9 +5,11 @@ It does not check which changes are allowed; the study does.
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import optuna
@@ -22,6 +24,7 @@ from search.policy.records import TrialRecord, TrialState, report_attribute
 from search.study.folder import StudyFolder
 from search.study.journal import WriterLock, create_journal, cut_torn_line, free_stale_lock, open_journal
 from search.study.journal_file import FileRetry
+from search.study.record_pointer import RecordPointer, pointer_of
 
 INFEASIBLE = "infeasible"
 """Name of the Optuna constraint that infeasible trials violate."""
@@ -36,7 +39,8 @@ _FINISHED = {
 
 
 class StudyStorage:
-    """The one study of a journal file. Every change is on disk when the call returns. Not thread-safe.
+    """The one study of a journal, a file or in a database. Every change is on disk when the call returns. Not
+    thread-safe.
 
     For Optuna, a trial is RUNNING until it is over. Then it is COMPLETE with its best validation accuracy, FAIL, or
     PRUNED. PRUNED trials were paused when the search finished, or are infeasible; the latter violate the constraint
@@ -44,33 +48,38 @@ class StudyStorage:
     """
 
     def __init__(
-        self, storage: BaseStorage, study: optuna.Study, lock: WriterLock | None, retry: FileRetry | None = None
+        self, storage: BaseStorage, study: optuna.Study, locks: ExitStack | None, retry: FileRetry | None = None
     ) -> None:
+        """locks: those of the writer, or None for a reader."""
         self.retry = retry or FileRetry()
-        """Retries while the file system is unavailable."""
+        """Retries while the file system or the database is unavailable."""
         self._storage = storage
         self._study = study
-        self._lock = lock
+        self._locks = locks
         self._ids: list[int] = []
 
     @classmethod
-    def create(cls, folder: Path, name: str) -> Self:
-        """A new, empty study in an existing folder, open for writing. Raises StudyError if there is one already."""
+    def create(cls, folder: Path, name: str, database: str | None = None) -> Self:
+        """A new, empty study in an existing folder, open for writing. database: its address, if the record is there.
+
+        Raises StudyError if there is a study already.
+        """
         log = _log(folder)
         if log.exists():
             raise StudyError(f"{log} exists already: open it, or choose another name for the study")
-        lock, retry = WriterLock.acquire(folder), FileRetry()
-        try:
-            storage = create_journal(log, retry)
+        with ExitStack() as locks:
+            locks.callback(WriterLock.acquire(folder).release)
+            retry = FileRetry()
+            if database is None:
+                storage = create_journal(log, retry)
+            else:
+                storage = _databases().create_record(log, database, name, retry, locks)
             study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", sampler=optuna.samplers.RandomSampler()
             )
             study.set_user_attr("version", version("carsearch"))
             study.set_user_attr("created", datetime.now(UTC).isoformat(timespec="seconds"))
-        except BaseException:
-            lock.release()
-            raise
-        return cls(storage, study, lock, retry)
+            return cls(storage, study, locks.pop_all(), retry)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool) -> Self:
@@ -81,28 +90,28 @@ class StudyStorage:
         log = _log(folder)
         if not log.is_file():
             raise StudyError(f"no study in {folder}: expected {log.name} there, as 'carsearch run' creates it")
-        lock = None if read_only else WriterLock.acquire(folder)
-        try:
-            if lock:
-                free_stale_lock(log)
-                cut_torn_line(log)
+        with ExitStack() as locks:
+            if not read_only:
+                locks.callback(WriterLock.acquire(folder).release)
             retry = FileRetry()
-            return cls(*_load(log, retry), lock, retry)
-        except BaseException:
-            if lock:
-                lock.release()
-            raise
+            pointer = pointer_of(log)
+            if pointer is None:
+                storage = _journal(log, retry, read_only=read_only)
+            else:
+                storage = _databases().open_record(pointer, log, retry, locks, read_only=read_only)
+            study = _only_study(storage, log, pointer)
+            return cls(storage, study, None if read_only else locks.pop_all(), retry)
 
     @property
     def writable(self) -> bool:
         """False if it was opened read-only or is closed."""
-        return self._lock is not None
+        return self._locks is not None
 
     def close(self) -> None:
-        """Release the writer lock. All changes are on disk already. May be called twice."""
-        if self._lock:
-            self._lock.release()
-            self._lock = None
+        """Release the writer's locks. All changes are on disk already. May be called twice."""
+        if self._locks:
+            self._locks.close()
+            self._locks = None
 
     @property
     def name(self) -> str:
@@ -203,12 +212,30 @@ class StudyStorage:
         return self._storage.get_trial(self._ids[number])
 
 
-def _load(log: Path, retry: FileRetry) -> tuple[BaseStorage, optuna.Study]:
-    storage = open_journal(log, retry)
+def _databases() -> ModuleType:
+    """The module of records in databases, which needs an extra. Raises StudyError without it."""
+    try:
+        from search.study import database_record  # noqa: PLC0415 - only where a record is in a database
+    except ImportError as error:
+        raise StudyError(
+            f"the study's record is in PostgreSQL, for which psycopg is missing ({error}): install carsearch[postgres]"
+        ) from error
+    return database_record
+
+
+def _journal(log: Path, retry: FileRetry, *, read_only: bool) -> BaseStorage:
+    if not read_only:
+        free_stale_lock(log)
+        cut_torn_line(log)
+    return open_journal(log, retry)
+
+
+def _only_study(storage: BaseStorage, log: Path, pointer: RecordPointer | None) -> optuna.Study:
     names = optuna.get_all_study_names(storage)
     if not names:
-        raise StudyError(f"{log} holds no study: its creation was interrupted; delete the folder and start again")
-    return storage, optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
+        where = log if pointer is None else f"study {pointer.study} in {pointer.storage}"
+        raise StudyError(f"{where} holds no study: its creation was interrupted; delete the folder and start again")
+    return optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler())
 
 
 def _log(folder: Path) -> Path:

@@ -32,9 +32,20 @@ class Study(StudyValues, TrialBook):
         TrialBook.__init__(self, storage.load())
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, is_recording: bool = False, rank_by: RankBy = "log_loss") -> Self:
-        """A new, empty study in an existing folder. Raises StudyError if there is one already."""
-        study = cls(StudyStorage.create(folder, name))
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        *,
+        is_recording: bool = False,
+        rank_by: RankBy = "log_loss",
+        database: str | None = None,
+    ) -> Self:
+        """A new, empty study in an existing folder. Raises StudyError if there is one already.
+
+        database: address of the PostgreSQL database for its record; None: a file in the folder.
+        """
+        study = cls(StudyStorage.create(folder, name, database))
         study.set_rank_by(rank_by)
         if is_recording:
             study.set_recording()

@@ -54,6 +54,7 @@ from search.study.stored_split import read_study_split, shared_tables
 from search.worker.gpu_names import granted_gpus
 from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
+from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
@@ -157,6 +158,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         gpu=segment.gpu,
         compiled=compile_cache(segment.store),
     )
+    micro_batch = fitted_micro_batch(segment, outbox)
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
     resume = _resumable(segment, study, outbox)
@@ -179,7 +181,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
             part=_part(segment, study, outbox, resume),
             pauses=Pauses(every_s, outbox.hand_over.is_set),
             stop_after_stage=segment.stop_after_stage,
-            micro_batch=segment.micro_batch or None,
+            micro_batch=micro_batch or None,
             rank_by=segment.rank_by,
             averages=segment.averages,
             without_validation=segment.fold == EVERY_PHOTO,

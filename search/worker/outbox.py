@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import carcls.store
 from carcls.events import EpochReport
-from search.worker.segment import Message, Notice
+from search.worker.segment import Fitted, Message, Notice
 
 
 class Outbox:
@@ -32,7 +32,7 @@ class Outbox:
         """The driver has recorded one epoch. Any thread."""
         self._acknowledged.release()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Fitted) -> None:
         """Sends one message. Raises OSError if the supervisor is gone."""
         with self._lock:
             self._messages.send(message)

@@ -165,6 +165,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """Sent by a child to its supervisor only, before it trains: the photos at once that it starts with."""
+
+    micro_batch: list[int | None]
+    """As in `Segment`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The result of a process that does not train, sent once, before its outcome."""
 

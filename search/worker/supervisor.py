@@ -22,7 +22,7 @@ from search.worker.gpu_faults import with_gpu_fault
 from search.worker.lifeline import HAND_OVER, RECORDED
 from search.worker.machine_memory import oom_kills
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
-from search.worker.segment import Message, Outcome, Segment
+from search.worker.segment import Fitted, Message, Outcome, Segment
 
 _KILL_GRACE_S = 5.0
 _POLL_S = 0.5
@@ -90,6 +90,9 @@ def segment_messages(
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
         due = _HandOver(lifeline, is_leaving, raise_if_due)
         for message in _messages(messages, child, deadline, whose=whose, raise_if_due=due):
+            if isinstance(message, Fitted):
+                detector.fitted(message)
+                continue
             yield with_gpu_fault(detector.annotate(message, child.exitcode), segment)
             if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
                 _tell(lifeline, RECORDED)
@@ -161,7 +164,7 @@ def _messages(
     *,
     whose: str = "the trial",
     raise_if_due: Callable[[], None] = _keep_waiting,
-) -> Iterator[Message]:
+) -> Iterator[Message | Fitted]:
     """The child's messages in order, ending with an outcome even if the child dies without one or is stuck."""
     while True:
         if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _POLL_S)):
@@ -173,7 +176,7 @@ def _messages(
             return
         if pipe.poll():
             try:
-                message: Message = pipe.recv()
+                message: Message | Fitted = pipe.recv()
             except EOFError:
                 break
             yield message

@@ -1,5 +1,7 @@
 """Measurements in processes of their own."""
 
+import pytest
+
 from search.bench.plan import Wishes
 from search.bench.results import Training
 from search.bench.run import Bencher, config_of
@@ -8,6 +10,7 @@ SMALL = Training("MobileNet", 0.25, 32, "float32", 4096)
 LIMIT_BYTES = 300_000_000
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_a_result() -> None:
     found = Bencher(gpus=0, steps=1, minutes=5.0, memory_bytes=LIMIT_BYTES).measure(SMALL)
     assert (found.what, found.state, found.images_per_s) == (SMALL, "out_of_memory", 0.0), found

@@ -162,6 +162,7 @@ def test_trials_of_a_killed_worker_and_actor_are_handed_out_again(start, finishe
     assert "was interrupted and waits to resume" in driver.output
 
 
+@pytest.mark.release
 def test_a_trial_killed_within_an_epoch_resumes_there(start, finished: Ran) -> None:
     driver = start(_with("checkpoints: {checkpoint_minutes: 0.00001}"))  # after each batch
 

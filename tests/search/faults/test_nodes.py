@@ -96,6 +96,9 @@ def test_trials_of_a_killed_node_resume_on_another(place: Place) -> None:
     assert attempts[: struck.deaths[0]] == ["attempt-0"] * struck.deaths[0], "epochs trained there are kept"
     assert attempts[struck.deaths[0]] == "attempt-1", "and none of them is trained again"
     _assert_whole(records)
+    assert "ERROR" not in place.output()
+    assert "marked dead" not in place.output(), "Ray's line goes to a file"
+    assert "marked dead" in (place.folder.root / "ray.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.release  # over three minutes, most of them until Ray misses a stopped node
