@@ -121,11 +121,11 @@ class EpochReport:
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
         """Inverse of `to_json`; also reads older reports. Raises TypeError for a missing or unknown field."""
         values = dict(_with_new_names(values))
-        use = values.get("store")
+        use, gpus = values.get("store"), values.get("gpus")  # often absent or empty; a large study has 100,000 reports
         values["seconds"] = PhaseSeconds(**_with_new_names(values["seconds"]))
         values["notes"] = tuple(values.get("notes", ()))
         values["store"] = StoreUse(**use) if use else StoreUse()
-        values["gpus"] = tuple(GpuUse(**one) for one in values.get("gpus", ()))
+        values["gpus"] = tuple(GpuUse(**one) for one in gpus) if gpus else ()
         return cls(**values)
 
     @property
