@@ -20,6 +20,7 @@ from search.driver.node_book import NodeBook
 from search.driver.node_roster import NodeRoster
 from search.driver.oom_records import OomRecords
 from search.driver.outage import Outage, missing
+from search.driver.saved_parts import without_saved_death
 from search.driver.steering import end_stopped, take_requests
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -181,6 +182,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
+        outcome = without_saved_death(outcome, record, self._folder.trial(record.number))
         number, cause = record.number, outcome.cause
         if self._gpus.takes_blame(number, outcome):  # another GPU may train it
             self._study.interrupt(number, f"{self._gpus.name(number)}: {cause or outcome.kind}", died=False)

@@ -128,8 +128,8 @@ class SearchSettings(Section):
     """Trials that run at once; null: as many as fit. On a cluster, so many are asked for even if there is no room yet,
     and an autoscaler then starts nodes."""
     max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many times a trial's process or node may die without a new epoch in between before the trial fails. A Python
-    error fails at once."""
+    """How many times a trial's process or node may die without a new epoch or part of one in between before the trial
+    fails. A Python error fails at once."""
     deadline: DeadlineSettings = DeadlineSettings()
     nodes: NodeSettings = NodeSettings()
     deterministic: bool = False

@@ -53,13 +53,6 @@ class Place:
             (host.own / name).mkdir()
         if photos:
             shutil.copytree(self.cwd / "data", host.own / "photos", dirs_exist_ok=True)
-        return self._started(host, *options, cpus=cpus, env=env)
-
-    def restart(self, host: Host) -> Host:
-        """A host whose power was cut."""
-        return self._started(self.hosts.restart(host), cpus=1)
-
-    def _started(self, host: Host, *options: str, cpus: int, env: Mapping[str, str] | None = None) -> Host:
         host.bind(host.own / "store", self.cwd / "store")
         host.bind(host.own / "photos", self.cwd / "data")
         host.start_ray(self.hosts.head, *options, cpus=cpus, env=env)

@@ -67,7 +67,7 @@ class Host:
         assert self.holder.stdout.readline() == b"up\n", "no namespaces"
         self.init = next(iter(descendants(self.holder.pid))) if own_processes else self.holder.pid
         self.sh(f"hostname {self.name}")
-        (own / "ray").mkdir(parents=True, exist_ok=True)
+        (own / "ray").mkdir(parents=True)
         _RAY_TEMP.mkdir(exist_ok=True)
         self.bind(own / "ray", _RAY_TEMP)
 
@@ -130,12 +130,22 @@ class Host:
         kill({self.init})
         self.holder.wait()
 
+    def kill_all(self) -> None:
+        """Kills all of its processes, as a container's runtime does; its network and files stay. Only with its own
+        processes."""
+        assert self._pids
+        self.sh("kill -9 -1")
+        assert self.process is not None
+        self.process.wait()
+
     def processes(self) -> list[str]:
         """Command lines of all that run here, in a host of its own processes."""
         assert self._pids
-        done = subprocess.run([*self.inside, "ps", "-eo", "stat,args"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*self.inside, "ps", "-ww", "-eo", "stat,args"], capture_output=True, text=True, check=True
+        )
         rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
-        own = ("sh -c", "sleep 1000", "ps -eo")
+        own = ("sh -c", "sleep 1000", "ps -ww")
         return [command for state, command in rows if state[0] != "Z" and not command.startswith(own)]
 
     def terminate(self) -> None:
@@ -190,22 +200,8 @@ class Hosts:
     def add(self, *, own_processes: bool = False) -> Host:
         """A host with its cable in the switch; Ray does not run there yet."""
         number = len(self.all)
-        self.all.append(Host(number, self._own / f"host{number}", own_processes=own_processes))
-        return self._connected(number)
-
-    def restart(self, host: Host) -> Host:
-        """The same host after `cut_power`: its name, address and files, but none of its mounts and processes."""
-        number = self.all.index(host)
-        wait_until(lambda: not self._has_cable(number), "an end to the old network", within_s=10)
-        self.all[number] = Host(number, host.own, own_processes=True)
-        return self._connected(number)
-
-    def _has_cable(self, number: int) -> bool:
-        links = ["nsenter", "-t", str(self._switch.pid), "-n", "ip", "-br", "link"]
-        return f"cable{number}@" in subprocess.run(links, capture_output=True, text=True, check=True).stdout
-
-    def _connected(self, number: int) -> Host:
-        host, cable = self.all[number], f"cable{number}"
+        host, cable = Host(number, self._own / f"host{number}", own_processes=own_processes), f"cable{number}"
+        self.all.append(host)
         self._on_switch(f"link add {cable} type veth peer name eth0 netns {host.init}")
         self._on_switch(f"link set {cable} master bridge0", f"link set {cable} up")
         host.sh(

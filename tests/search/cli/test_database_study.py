@@ -84,7 +84,8 @@ def test_a_whole_search_outlives_its_server_and_its_driver(
     )
     own = pointer_of(folder.retrain_study.log)
     assert own is not None
-    assert rows(postgres, folder.retrain_study, '"report:') == 3
+    epochs = sum(record.fidelity for record in read_records(folder.retrain_study))
+    assert rows(postgres, folder.retrain_study, '"report:') == epochs == 4, "two in each stage, as `retrain` says"
     assert folder.submission.is_file()
     assert PASSWORD not in said + output(tmp_path) + again.stdout + again.stderr
     assert_secret(tmp_path)
