@@ -232,8 +232,8 @@ def report(
     from search.report.page import write_study_report
 
     if len(studies) == 1 and output is None:
-        folder, experiment, opened = open_whole_study(studies[0])
-        write_study_report(folder, experiment, opened)
+        folder, experiment, there = open_whole_study(studies[0])
+        write_study_report(folder, experiment, there)
         _say(f"report: {folder.report}")
         return
     from search.report.comparison_page import write_comparison
