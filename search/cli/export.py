@@ -17,8 +17,11 @@ def export(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them, to compare both models on.")],
     *,
     form: Annotated[
-        Literal["savedmodel", "litert"],
-        typer.Option("--format", help="TensorFlow's SavedModel (a folder), or LiteRT (a .tflite file)."),
+        Literal["savedmodel", "litert", "onnx"],
+        typer.Option(
+            "--format",
+            help="TensorFlow's SavedModel (a folder), LiteRT (a .tflite file), or ONNX.",
+        ),
     ] = "savedmodel",
     output: Annotated[Path | None, typer.Option(help="What to write; default: beside the model.")] = None,
 ) -> None:
