@@ -11,6 +11,7 @@ from carcls.system.module_path import remove_current_folder
 from search.cli.actions import (
     check_cluster_access,
     open_study,
+    open_whole_study,
     resume_search,
     run_ensemble,
     run_retrain,
@@ -206,12 +207,13 @@ def status(
     ] = False,
 ) -> None:
     """Show the state of a study, also while it runs."""
-    folder, experiment = open_study(study)
+    folder, experiment, opened = open_whole_study(study)
     if watch:
         from search.cli.watch import watch as watch_study
 
         watch_study(folder, experiment)
-    show_status(folder, experiment, nodes=nodes)
+        opened = None  # it has changed since
+    show_status(folder, experiment, opened, nodes=nodes)
 
 
 @app.command()
@@ -230,8 +232,8 @@ def report(
     from search.report.page import write_study_report
 
     if len(studies) == 1 and output is None:
-        folder, experiment = open_study(studies[0])
-        write_study_report(folder, experiment)
+        folder, experiment, there = open_whole_study(studies[0])
+        write_study_report(folder, experiment, there)
         _say(f"report: {folder.report}")
         return
     from search.report.comparison_page import write_comparison

@@ -58,10 +58,12 @@ def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study"
     say_closing(folder, experiment, goes_on=goes_on)
 
 
-def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool = False) -> None:
+def show_status(
+    folder: "StudyFolder", experiment: "Experiment", study: "Study | None" = None, *, nodes: bool = False
+) -> None:
     """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows.
 
-    nodes: also one line for each node of a cluster.
+    study: if it was just opened. nodes: also one line for each node of a cluster.
     """
     from search.driver.callbacks import spent
     from search.policy.time_plan import plan_lines
@@ -76,7 +78,7 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     from search.study.study import Study
     from search.terminal.formatting import one_line
 
-    study = Study.open(folder.root, read_only=True)
+    study = study or Study.open(folder.root, read_only=True)
     for problem in problems(study, folder):
         warn(f"warning: {problem}")
     alive = has_driver(folder)

@@ -21,18 +21,18 @@ def estimate_lines(
     experiment: Experiment, photos: Photos, planned: ResourcePlan, bench: Bench, *, price_per_hour: float | None
 ) -> list[str]:
     """The estimate, or why there is none. price_per_hour: of this machine, or None."""
-    rates = rates_of(planned, bench)
-    configs = list(_sample(experiment))
+    configs, rates = list(_sample(experiment)), rates_of(planned, bench)
+    final = experiment.retrain_config(configs[0])
     costs: list[TrialCost] = []
-    for config in [*configs, experiment.retrain_config(configs[0])]:
-        cost = trial_cost(config, photos, rates)
+    for config in [*configs, final]:
+        cost = trial_cost(config, photos, final_rates(experiment.folds, planned, bench) if config is final else rates)
         if cost is None:
             return [
                 f"time: nothing is known of {config.backbone} {config.alpha:g}: measure it with 'carsearch bench"
                 f" --backbones {config.backbone}:{config.alpha:g}'"
             ]
         costs.append(cost)
-    found = _estimate(experiment, costs[:-1], costs[-1], planned)
+    found = _estimate(experiment, costs[:-1], costs[-1], planned, places=_places(experiment.folds, planned, bench))
     low, high = found.total_s
     parts = f"final training {_range(*found.final_s)}"
     if not experiment.is_fixed:
@@ -51,13 +51,27 @@ def rates_of(planned: ResourcePlan, bench: Bench) -> Rates:
     return Rates(Machine(planned.cpus, gpu=False), at_once=planned.concurrent, bench=bench)
 
 
-def _estimate(experiment: Experiment, trials: list[TrialCost], final: TrialCost, planned: ResourcePlan) -> Estimate:
+def final_rates(trainings: int, planned: ResourcePlan, bench: Bench) -> Rates:
+    """Rates of one of the final trainings, which divide the whole machine, see `search.driver.slots`."""
+    places = _places(trainings, planned, bench)
+    at_once = 1 if planned.gpus else places
+    return Rates(Machine(max(1, bench.cores // places), gpu=planned.gpus > 0), at_once=at_once, bench=bench)
+
+
+def _places(trainings: int, planned: ResourcePlan, bench: Bench) -> int:
+    """Final trainings at once: one on each GPU, or as many as the cores have room for."""
+    return max(1, min(trainings, bench.gpus if planned.gpus else planned.concurrent))
+
+
+def _estimate(
+    experiment: Experiment, trials: list[TrialCost], final: TrialCost, planned: ResourcePlan, *, places: int
+) -> Estimate:
     settings = experiment.search
     final_s = estimate_final(
         final,
         trainings=experiment.folds,
         refit=experiment.photos == "all",
-        at_once=min(experiment.folds, planned.concurrent),
+        at_once=places,
     )
     if experiment.is_fixed:
         return Estimate((0.0, 0.0), final_s)

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from carcls.system.atomic import naming_full_disk, unreachable_cause
 from search.errors import StudyError
-from search.study.journal_lines import ChecksumChain, ends_intact, is_unfinished
+from search.study.journal_lines import ChecksumChain, hash_of, hash_of_intact, is_unfinished
 from search.study.journal_opening import REMEDY, Lines
 from search.terminal.logs import get_logger
 
@@ -96,14 +96,19 @@ class WholeLines(JournalFileBackend, Lines):
             self._read = ChecksumChain()
         unread = self._retry.call(self._unread, self._path)
         end = self._read.end + len(unread)
-        is_verified = self._read.end == 0 and ends_intact(unread)  # one checksum for the whole file instead of each
+        verified = hash_of_intact(unread) if self._read.end == 0 else None  # one checksum instead of each
+        read = self._read.read if verified is None else self._read.read_verified
         for line in io.BytesIO(unread):
-            entry = self._read.read(line, is_verified=is_verified)
+            entry = read(line)
             if entry is None:
+                if verified is not None:
+                    self._read.catch_up(hash_of(unread[: self._read.end]))
                 self._meet_damage(line, is_last=self._read.end + len(line) == end)
                 return
             if self._read.lines > log_number_from:
                 yield entry
+        if verified is not None:
+            self._read.catch_up(verified)
 
     @property
     def read_count(self) -> int:

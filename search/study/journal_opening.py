@@ -6,6 +6,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from search.errors import StudyError
+from search.study.journal_replay import QuickJournalStorage
 
 REMEDY = "put back a copy of this file, or start a new study"
 
@@ -26,7 +27,7 @@ def replayed(lines: Lines, where: str, *, remedy: str = REMEDY) -> JournalStorag
     reading raises.
     """
     try:
-        return JournalStorage(lines)
+        return QuickJournalStorage(lines)
     # Raised by Optuna for intact lines that it cannot apply: a damaged journal without checksums, or a later version's.
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StudyError(

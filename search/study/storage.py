@@ -193,8 +193,10 @@ class StudyStorage:
 
     def tell_optuna(self, record: TrialRecord) -> None:
         """Tell Optuna of the trial's end if it is over. Does nothing if Optuna knows already."""
+        if record.state not in _FINISHED:
+            return
         known = self._trial(record.number)
-        if record.state not in _FINISHED or known.state.is_finished():
+        if known.state.is_finished():
             return
         trial_id, state = self._ids[record.number], _FINISHED[record.state]
         if record.infeasible:

@@ -89,10 +89,10 @@ def test_what_bench_measured_here_gives_time_and_cost(place: Path) -> None:
     found = check_machine(load(place / "tiny.yaml"), price_per_hour=36.0)
     time, cost = found.lines[-2:]
     assert time == (
-        "time: about 3 min to 4 min by what 'carsearch bench' measured here"
-        " (search 1 min to 2 min, final training 1 min to 2 min)"
+        "time: about 2 min to 3 min by what 'carsearch bench' measured here"
+        " (search 1 min to 2 min, final training 55 s to 1 min)"
     )
-    assert cost == "cost: about 1.50 to 2.20 at 36 an hour"
+    assert cost == "cost: about 1.39 to 2.00 at 36 an hour"
 
 
 def test_a_backbone_of_which_nothing_is_known(place: Path) -> None:
