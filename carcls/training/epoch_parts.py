@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from carcls.errors import CheckpointError
 from carcls.events import PhaseSeconds
-from carcls.training.micro_batches import Accumulation
+from carcls.training.steps.micro_batches import Accumulation
 
 _NO_SECONDS = PhaseSeconds(0.0, 0.0)
 

@@ -21,19 +21,19 @@ from carcls.models.weights import resolve_weights
 from carcls.scoring.choices import Scaled
 from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
-from carcls.training.constant_batches import stage_fill
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
 from carcls.training.epoch_parts import NOT_BEGUN, BegunEpoch, Parts, Pauses
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
-from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
 from carcls.training.part_files import PartWriter, load_part
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
 from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
+from carcls.training.steps.constant_batches import stage_fill
+from carcls.training.steps.micro_batches import MicroBatch, accumulation, memory_notes
 
 
 def fine_tune(

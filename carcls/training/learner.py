@@ -21,7 +21,6 @@ from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import depths_below_head, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
-from carcls.training.constant_batches import ConstantBatches
 from carcls.training.epoch_parts import (
     NOT_BEGUN,
     BegunEpoch,
@@ -33,16 +32,17 @@ from carcls.training.epoch_parts import (
     step_ends,
     steps_before,
 )
-from carcls.training.gradient_accumulation import accumulate_gradients, begin_at, wrapped_optimizer
 from carcls.training.initial_weights import NOTHING_OMITTED, InitialWeights, Omitted
-from carcls.training.losses import training_loss
-from carcls.training.micro_batches import Accumulation, MicroBatches
-from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
-from carcls.training.predictors import Predictors
-from carcls.training.schedules import plateau_factor, rates
-from carcls.training.stage_model import StageModel, use_whole_batches
-from carcls.training.step_clock import StepClock
-from carcls.training.weight_averages import WeightAverages, Weights
+from carcls.training.steps.constant_batches import ConstantBatches
+from carcls.training.steps.gradient_accumulation import accumulate_gradients, begin_at, wrapped_optimizer
+from carcls.training.steps.losses import training_loss
+from carcls.training.steps.micro_batches import Accumulation, MicroBatches
+from carcls.training.steps.optimizers import RateTable, assign, average_weights, holding, make_optimizer
+from carcls.training.steps.predictors import Predictors
+from carcls.training.steps.schedules import plateau_factor, rates
+from carcls.training.steps.stage_model import StageModel, use_whole_batches
+from carcls.training.steps.step_clock import StepClock
+from carcls.training.steps.weight_averages import WeightAverages, Weights
 
 
 @dataclass(frozen=True, slots=True)

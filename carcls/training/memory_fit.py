@@ -12,7 +12,7 @@ from carcls.models.classifier import build_classifier
 from carcls.models.freezing import set_trainable
 from carcls.models.layer_shapes import layer_shapes
 from carcls.models.memory_need import Optimizer, largest_fitting, memory_need
-from carcls.training.min_micro_batch import min_micro_batch
+from carcls.training.steps.min_micro_batch import min_micro_batch
 
 _ANY_CLASSES = 200
 """A head of more classes takes hardly more memory."""

@@ -13,9 +13,9 @@ from carcls.config import TrainConfig
 from carcls.frames import frame_of
 from carcls.input.epoch_plan import Batch, one_hot
 from carcls.input.prefetch import EpochBatches
-from carcls.training.constant_batches import filled_size
 from carcls.training.epoch import traced_s
 from carcls.training.learner import Learner
+from carcls.training.steps.constant_batches import filled_size
 
 _TARGET_S = 3.0
 """Aim for the timed steps together."""

@@ -19,23 +19,23 @@ from search.cli.actions import (
     run_submit,
     winner_of,
 )
-from search.cli.backbones import backbones
-from search.cli.bench import bench
-from search.cli.check import File, Overrides, check
-from search.cli.data import data_app
-from search.cli.doctor import doctor
+from search.cli.commands.backbones import backbones
+from search.cli.commands.bench import bench
+from search.cli.commands.check import File, Overrides, check
+from search.cli.commands.data import data_app
+from search.cli.commands.doctor import doctor
+from search.cli.commands.export import export
+from search.cli.commands.init import PresetOption, WeightsOption, init
+from search.cli.commands.predict import predict
+from search.cli.commands.serve import serve
+from search.cli.commands.simulate import simulate
+from search.cli.commands.store import store_app
+from search.cli.commands.trial import trial_app
 from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
-from search.cli.export import export
 from search.cli.from_photos import run_photos
-from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
-from search.cli.predict import predict
-from search.cli.serve import serve
-from search.cli.simulate import simulate
-from search.cli.store import store_app
-from search.cli.trial import trial_app
 from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say

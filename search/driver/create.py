@@ -13,15 +13,15 @@ from carcls.dataset.table import Dataset
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
-from search.driver.fitting_recipes import keep_portfolio
 from search.driver.guard import guarded
+from search.driver.nodes.fitting_recipes import keep_portfolio
 from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
+from search.experiment.file.paths import policy_files
+from search.experiment.file.yaml_source import Plain
 from search.experiment.node_store import open_store
-from search.experiment.paths import policy_files
 from search.experiment.runtime_settings import without_runtime_settings
-from search.experiment.yaml_source import Plain
 from search.study.checked_files import keep_files
 from search.study.deletion import delete_study
 from search.study.folder import StudyFolder

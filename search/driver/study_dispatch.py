@@ -14,11 +14,11 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
-from search.driver.gpu_book import GpuBook
-from search.driver.larger_nodes import LargerNodes
-from search.driver.node_book import NodeBook
-from search.driver.node_roster import NodeRoster
-from search.driver.oom_records import OomRecords
+from search.driver.nodes.gpu_book import GpuBook
+from search.driver.nodes.larger_nodes import LargerNodes
+from search.driver.nodes.node_book import NodeBook
+from search.driver.nodes.node_roster import NodeRoster
+from search.driver.nodes.oom_records import OomRecords
 from search.driver.outage import Outage, missing
 from search.driver.saved_parts import without_saved_death
 from search.driver.steering import end_stopped, take_requests

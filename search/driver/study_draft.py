@@ -12,7 +12,7 @@ from search.experiment.experiment import Experiment
 from search.study.deletion import delete_study
 from search.study.final_lock import retraining
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME, WriterLock
+from search.study.record.journal import LOCK_NAME, WriterLock
 
 _RANDOM = "[a-z0-9_]{8}"
 """Suffix that mkdtemp adds to a name."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.experiment.database_url import without_passwords
-from search.experiment.yaml_source import Plain
+from search.experiment.file.yaml_source import Plain
 
 RESUMABLE = (
     "search.trials",

@@ -15,9 +15,9 @@ from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
 from carcls.splits.split_files import read_split, write_split
 from carcls.system import atomic
 from search.errors import StudyError
-from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.file.domain_syntax import plain_value
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
@@ -25,8 +25,8 @@ from search.study.deletion import forget_records
 from search.study.final_lock import retraining
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME
-from search.study.record_pointer import pointer_of
+from search.study.record.journal import LOCK_NAME
+from search.study.record.record_pointer import pointer_of
 from search.study.study import Study
 
 _NAME_LENGTH = 57

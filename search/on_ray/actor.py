@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import ray
 from ray import tune
 
-from search.on_ray.drain_watch import is_leaving
+from search.on_ray.cluster.drain_watch import is_leaving
 from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.gpu_names import avoided_gpus, granted_gpus

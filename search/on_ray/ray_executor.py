@@ -19,9 +19,9 @@ from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.errors import ClusterError, StudyError
 from search.experiment.search_settings import DeadlineSettings
 from search.on_ray.actor import DRIVER, run_segment
+from search.on_ray.cluster.nodes import ResourcePlan
+from search.on_ray.cluster.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
 from search.on_ray.driver_line import LEAST_SILENT_S
-from search.on_ray.nodes import ResourcePlan
-from search.on_ray.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
 from search.on_ray.ray_private import own_address
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder

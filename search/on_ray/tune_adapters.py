@@ -18,7 +18,7 @@ from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.places import ANY_PLACE, AVOID, Places
+from search.on_ray.cluster.places import ANY_PLACE, AVOID, Places
 from search.on_ray.ray_errors import lost_outcome
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s

@@ -9,10 +9,10 @@ from search.progress.event_files import epoch_times
 from search.progress.summary import as_interrupted, leading_trial
 from search.report import report_data, write_report
 from search.report.leaderboard import write_leaderboard, write_mistakes
-from search.report.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
-from search.report.next_steps import commands, ended_text
 from search.report.page_data import ReportData
 from search.report.photos import photo_urls
+from search.report.sections.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
+from search.report.sections.next_steps import commands, ended_text
 from search.report.summary_events import Times, write_summary_events
 from search.study.checked_files import check_files
 from search.study.driver_life import has_driver

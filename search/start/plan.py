@@ -53,7 +53,7 @@ _FINAL_EPOCHS: dict[Preset, int] = {"quick": 8, "medium": 14, "best": 20}
 _STEPS = 20
 """Optimizer steps that an epoch should have at least, by smaller batches."""
 _CPU_TRIAL_CPUS = 4
-"""As `search.on_ray.nodes` gives a trial without a GPU."""
+"""As `search.on_ray.cluster.nodes` gives a trial without a GPU."""
 _STAGE_S = 3.0
 """Seconds to start a stage besides its trace."""
 _START_S = 25.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from search.errors import StudyError
 from search.study.folder import StudyFolder
-from search.study.record_pointer import pointer_of
+from search.study.record.record_pointer import pointer_of
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)
@@ -24,7 +24,7 @@ def forget_records(folder: StudyFolder) -> None:
         try:
             pointer = pointer_of(log)
             if pointer is not None:
-                from search.study.database_journal import forget_study  # noqa: PLC0415 - needs an extra
+                from search.study.record.database_journal import forget_study  # noqa: PLC0415 - needs an extra
 
                 forget_study(pointer)
         except (StudyError, OSError, ImportError) as error:

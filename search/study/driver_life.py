@@ -1,8 +1,8 @@
 """Whether a driver is at work on a study."""
 
 from search.study.folder import StudyFolder
-from search.study.journal import is_held
-from search.study.record_pointer import pointer_of
+from search.study.record.journal import is_held
+from search.study.record.record_pointer import pointer_of
 
 
 def has_driver(folder: StudyFolder) -> bool:
@@ -15,6 +15,6 @@ def has_driver(folder: StudyFolder) -> bool:
     pointer = pointer_of(folder.log)
     if pointer is None:
         return False
-    from search.study import database_lock  # noqa: PLC0415 - needs an extra
+    from search.study.record import database_lock  # noqa: PLC0415 - needs an extra
 
     return database_lock.has_driver(pointer)

@@ -10,9 +10,9 @@ from typing import Self, TypeVar
 from uuid import uuid4
 
 from search.errors import StudyError
-from search.study.database import Connection, answered_within, connect, migrate, named_errors
-from search.study.database_lock import holders, try_lock
-from search.study.record_pointer import RecordPointer
+from search.study.record.database import Connection, answered_within, connect, migrate, named_errors
+from search.study.record.database_lock import holders, try_lock
+from search.study.record.record_pointer import RecordPointer
 from search.terminal.logs import get_logger
 
 _log = get_logger(__name__)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from search.study.deletion import forget_records
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME, WriterLock
+from search.study.record.journal import LOCK_NAME, WriterLock
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from search.errors import ExperimentError, Problem, StudyError
 from search.experiment.changes import RESUMABLE, Change, differences, refusal
 from search.experiment.experiment import Experiment, load
-from search.experiment.paths import copy_name, policy_files, put, with_local_policies
-from search.experiment.problems import dotted
+from search.experiment.file.paths import copy_name, policy_files, put, with_local_policies
+from search.experiment.file.problems import dotted
 from search.study.folder import StudyFolder
 from search.study.study import Study
 

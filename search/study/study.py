@@ -16,7 +16,7 @@ from search.policy.failures import may_be_retried
 from search.policy.optuna_view import distributions
 from search.policy.records import TrialRecord, TrialState
 from search.policy.trial_book import TrialBook
-from search.study.storage import StudyStorage
+from search.study.record.storage import StudyStorage
 from search.study.values import StudyValues
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.node_roster import NodeRoster
+from search.driver.nodes.node_roster import NodeRoster
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy

@@ -14,7 +14,7 @@ from carcls.inference.tta import VIEWS, predict_view
 from carcls.input.epoch_plan import batch_count, batch_slice
 from carcls.store import Store
 from carcls.training.fine_tuning import fine_tune, load_best
-from carcls.training.micro_batches import accumulation
+from carcls.training.steps.micro_batches import accumulation
 from tests.helpers.compilations import counted_compilations
 
 STAGES = [

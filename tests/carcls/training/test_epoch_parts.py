@@ -14,8 +14,8 @@ from carcls.input.training_data import TrainingData
 from carcls.training.checkpoint import load_state
 from carcls.training.epoch_parts import Pauses, batches_done, step_ends, steps_before
 from carcls.training.fine_tuning import fine_tune
-from carcls.training.micro_batches import Accumulation, parts
 from carcls.training.part_files import load_part, part_after, part_line
+from carcls.training.steps.micro_batches import Accumulation, parts
 
 STAGES = (
     {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 0.01},

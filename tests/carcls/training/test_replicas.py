@@ -29,7 +29,7 @@ from carcls.config import TrainConfig
 from carcls.input.epoch_plan import ArrayPlan, batch_count
 from carcls.input.prefetch import EpochBatches
 from carcls.training.checkpoint import load_state, save_state
-from carcls.training.constant_batches import stage_fill
+from carcls.training.steps.constant_batches import stage_fill
 from carcls.training.learner import Learner
 
 PHOTOS = 22

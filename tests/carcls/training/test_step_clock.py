@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from carcls.training import step_clock
 from carcls.training.epoch import traced_s, waited_s
-from carcls.training.step_clock import StepClock
+from carcls.training.steps import step_clock
+from carcls.training.steps.step_clock import StepClock
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import optuna
 from carcls.config import StageConfig, TrainConfig
 from search.experiment.domains import LogUniform
 from search.experiment.space import Parameter, Space
-from search.study.record_pointer import pointer_of
+from search.study.record.record_pointer import pointer_of
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb
 
@@ -46,7 +46,7 @@ def optuna_trials(folder: Path, name: str = "cars") -> list[optuna.trial.FrozenT
     pointer = pointer_of(log)
     if pointer is not None:
         log = folder / "copy.log"
-        from search.study.database_journal import read_lines  # needs an extra
+        from search.study.record.database_journal import read_lines  # needs an extra
 
         log.write_bytes(b"".join(read_lines(pointer)))
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))

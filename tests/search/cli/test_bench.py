@@ -8,7 +8,7 @@ import pytest
 from carcls.config import Precision
 from carcls.errors import ConfigError
 from search.bench.results import Bench, Feeding, Training, bench_file, from_json, read_bench
-from search.cli.bench import chosen
+from search.cli.commands.bench import chosen
 from tests.helpers.search.processes import run_cli
 
 SMALL = ["--backbones", "MobileNet:0.25", "--sizes", "32", "--batches", "8", "--steps", "2", "--json"]

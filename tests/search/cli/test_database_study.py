@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from search.cli.app import app
 from search.study.final_lock import clear_retrain
 from search.study.folder import StudyFolder
-from search.study.record_pointer import pointer_of
+from search.study.record.record_pointer import pointer_of
 from tests.helpers.search.made_up_study import made_up_study
 from tests.helpers.search.postgres_server import PASSWORD, PostgresServer
 from tests.helpers.search.processes import run_cli, start_cli, wait_until

@@ -6,7 +6,7 @@ import pytest
 
 from carcls.dataset.loading import load_dataset
 from search.bench.results import bench_file, write_bench
-from search.cli.machine_check import check_machine
+from search.cli.commands.machine_check import check_machine
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran

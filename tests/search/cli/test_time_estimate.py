@@ -1,8 +1,8 @@
 """What share of the machine an estimate gives to trials and to final trainings."""
 
 from search.bench.reference import Machine
-from search.cli.time_estimate import final_rates, rates_of
-from search.on_ray.nodes import ResourcePlan
+from search.cli.commands.time_estimate import final_rates, rates_of
+from search.on_ray.cluster.nodes import ResourcePlan
 from tests.search.bench.helpers import bench, training
 
 KNOWN = bench(training(100.0), cores=8)

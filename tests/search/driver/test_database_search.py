@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.policy.records import TrialRecord
-from search.study.record_pointer import pointer_of
+from search.study.record.record_pointer import pointer_of
 from search.study.study import Study
 from search.worker.segment import Outcome
 from tests.helpers.search.dispatch_desk import ACCURACIES, FINALS, Desk, finish

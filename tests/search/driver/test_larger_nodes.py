@@ -3,7 +3,7 @@
 import pytest
 
 from carcls.config import TrainConfig
-from search.driver.node_roster import NodeRoster, SeenNode
+from search.driver.nodes.node_roster import NodeRoster, SeenNode
 from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.worker.segment import Outcome

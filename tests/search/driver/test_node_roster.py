@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.driver.node_roster import NodeRoster, SeenNode
+from search.driver.nodes.node_roster import NodeRoster, SeenNode
 
 ONE, TWO, THREE, FOUR = (SeenNode(letter, f"node-{letter}") for letter in "abcd")
 

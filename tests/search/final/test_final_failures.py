@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
-from search.driver.oom_records import OomRecords
+from search.driver.nodes.oom_records import OomRecords
 from search.errors import StudyError
 from search.final.final_failures import FinalFailures, retry_text
 from search.policy.oom import (
@@ -23,7 +23,7 @@ from search.policy.oom import (
     next_record,
     smallest_micro_batch,
 )
-from search.report.split_batches import parts_rows
+from search.report.sections.split_batches import parts_rows
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker import oom_detector

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from search.on_ray.nodes import alive_nodes, pinned_to
+from search.on_ray.cluster.nodes import alive_nodes, pinned_to
 from tests.helpers.search.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.release]
@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 
 def leaves_within(seconds: float, begun: Path) -> bool:
     """Runs on a node, in one worker from the beginning. Touches a file once it has begun."""
-    from search.on_ray.drain_watch import is_leaving
+    from search.on_ray.cluster.drain_watch import is_leaving
 
     begun.touch()
     end_s = time.monotonic() + seconds

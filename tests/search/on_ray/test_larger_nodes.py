@@ -12,10 +12,10 @@ from ray.cluster_utils import Cluster
 
 from carcls.config import TrainConfig
 from search.driver.interrupts import Interrupts
-from search.driver.node_roster import NodeRoster
-from search.on_ray.live_cluster import LiveCluster
-from search.on_ray.nodes import ResourcePlan, alive_nodes
-from search.on_ray.places import ClusterPlaces
+from search.driver.nodes.node_roster import NodeRoster
+from search.on_ray.cluster.live_cluster import LiveCluster
+from search.on_ray.cluster.nodes import ResourcePlan, alive_nodes
+from search.on_ray.cluster.places import ClusterPlaces
 from search.on_ray.ray_executor import RayExecutor
 from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from carcls.config import TrainConfig
-from search.driver.node_roster import NodeRoster
-from search.on_ray.live_cluster import LiveCluster
-from search.on_ray.nodes import Node
-from search.on_ray.places import ClusterPlaces
+from search.driver.nodes.node_roster import NodeRoster
+from search.on_ray.cluster.live_cluster import LiveCluster
+from search.on_ray.cluster.nodes import Node
+from search.on_ray.cluster.places import ClusterPlaces
 from search.policy.oom import OomKey, OomRecord
 from search.worker.segment import Segment
 

@@ -14,12 +14,12 @@ import pytest
 
 from search.errors import StudyError
 from search.study import driver_session
-from search.study.database import MIGRATIONS, migrate
-from search.study.database_journal import read_lines
 from search.study.deletion import delete_study
 from search.study.driver_life import has_driver
 from search.study.folder import StudyFolder
-from search.study.record_pointer import RecordPointer, pointer_of
+from search.study.record.database import MIGRATIONS, migrate
+from search.study.record.database_journal import read_lines
+from search.study.record.record_pointer import RecordPointer, pointer_of
 from search.study.study import Study
 from tests.helpers.network.cutting_proxy import CuttingProxy
 from tests.helpers.search.postgres_server import PASSWORD, USER, PostgresServer
@@ -92,10 +92,11 @@ def test_a_killed_server_is_waited_for(study: Study, folder: Path, postgres: Pos
     back = threading.Timer(0.5, postgres.start)
     back.start()
     study.retry_files(5, lambda: None)
-    with caplog.at_level(logging.INFO, "search.study.journal_file"):
+    with caplog.at_level(logging.INFO, "search.study.record.journal_file"):
         study.set_value("n", 2)
     back.join()
-    first, last = (record.getMessage() for record in caplog.records if record.name == "search.study.journal_file")
+    told = [record.getMessage() for record in caplog.records if record.name == "search.study.record.journal_file"]
+    first, last = told
     assert first.startswith(f"{postgres.url()}: ")
     assert first.endswith("the search waits for it; after 5 minutes it stops and can be resumed")
     assert last == f"{postgres.url()} is back, the search continues"
@@ -317,7 +318,7 @@ def test_without_the_extra_the_error_names_it(study: Study, folder: Path, monkey
     for name in list(sys.modules):
         if name.startswith(("psycopg", "search.study.database_", "search.study.driver_session")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("search.study.database_record")
+    monkeypatch.delattr("search.study.record.database_record")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StudyError, match=r"is missing .*: install carsearch\[postgres\]"):
         Study.open(folder, read_only=True)

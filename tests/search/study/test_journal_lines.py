@@ -4,7 +4,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.study.journal_lines import ChecksumChain, hash_of, hash_of_intact
+from search.study.record.journal_lines import ChecksumChain, hash_of, hash_of_intact
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

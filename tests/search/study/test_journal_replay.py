@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState, create_trial
 
-from search.study.journal import create_journal, cut_torn_line, open_journal
-from search.study.journal_file import WholeLines
+from search.study.record.journal import create_journal, cut_torn_line, open_journal
+from search.study.record.journal_file import WholeLines
 from search.study.study import Study
 from tests.helpers.search.written_study import reopened, started, train
 
