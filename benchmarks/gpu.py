@@ -180,7 +180,7 @@ def cache(sizes: Sizes) -> Iterator[Result]:
 
 def clock(sizes: Sizes) -> Iterator[Result]:
     """Images per second of `fit` with a clock that waits for each step, and with ours."""
-    from carcls.training.step_clock import StepClock
+    from carcls.training.steps.step_clock import StepClock
 
     class Waiting(StepClock):
         async_safe = False

@@ -68,7 +68,7 @@ def clock(size_px: int, batch: int, steps: int, prepare_s: float) -> list[dict[s
     import keras
     import numpy as np
 
-    from carcls.training.step_clock import StepClock
+    from carcls.training.steps.step_clock import StepClock
 
     class Ours(StepClock):
         def __init__(self) -> None:

@@ -20,10 +20,10 @@ from search.driver.interrupts import Interrupts
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import load
 from search.on_ray import actor as trial
+from search.on_ray.cluster.ray_place import plan, worker_settings
+from search.on_ray.cluster.warmup import distinct_weights, start_check
 from search.on_ray.connection import connected
 from search.on_ray.ray_executor import RayExecutor
-from search.on_ray.ray_place import plan, worker_settings
-from search.on_ray.warmup import distinct_weights, start_check
 from search.policy.policy import search_policy
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import NewTrial

@@ -1,8 +1,9 @@
-"""What 100, 1,000 and 10,000 trials cost: python -m benchmarks.scale, about 6 minutes on 2 cores.
+"""What 100, 1,000 and 10,000 trials cost: python -m benchmarks.scale, about 8 minutes on 2 cores.
 
 Ours: opening a study, one decision with its proposal, one report through dispatcher, TensorBoard and progress lines,
-`status` and the report page. Peers hold the same trials: Optuna's RDB (SQLite) and journal storages, opened and asked
-by the same TPE. Seconds are CPU seconds of one process, so that what else the machine does counts little.
+`status`, the report page, and all that the driver does with 256 workers at once. Peers hold the same trials: Optuna's
+RDB (SQLite) and journal storages, opened and asked by the same TPE, and Ray Tune's experiment state, which holds no
+epochs but the last. Seconds are CPU seconds of one process, so that what else the machine does counts little.
 """
 
 import argparse
@@ -26,10 +27,13 @@ import optuna  # noqa: E402 - after `quiet`
 from rich.console import Console  # noqa: E402 - after `quiet`
 
 from benchmarks.grown_study import grow  # noqa: E402 - after `quiet`
+from benchmarks.peers.tune_state import tune_state_costs  # noqa: E402 - after `quiet`
+from benchmarks.worker_crowd import WorkerCrowd  # noqa: E402 - after `quiet`
 from search.driver.callbacks import ProgressListener  # noqa: E402 - after `quiet`
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings  # noqa: E402 - after `quiet`
+from search.experiment.experiment import Experiment  # noqa: E402 - after `quiet`
 from search.policy.optuna_view import OptunaView  # noqa: E402 - after `quiet`
-from search.policy.policy import search_policy  # noqa: E402 - after `quiet`
+from search.policy.policy import Policy, search_policy  # noqa: E402 - after `quiet`
 from search.policy.records import TrialState  # noqa: E402 - after `quiet`
 from search.policy.scheduler import BudgetState  # noqa: E402 - after `quiet`
 from search.progress.live_table import open_progress, print_status  # noqa: E402 - after `quiet`
@@ -41,15 +45,20 @@ from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
 from search.study.study import Study  # noqa: E402 - after `quiet`
 
 SIZES = (100, 1000, 10000)
-TARGETS = {"open": 1.5, "decide": 0.1, "status": 2.0, "page": 10.0}
+TARGETS = {"open": 1.5, "decide": 0.1, "crowd_next": 0.1, "status": 2.0, "page": 10.0}
 """Seconds at 10,000 trials."""
 PAGE_TARGET_MB = 5.0
+WORKERS, HAND_OUTS = 256, 64
+"""Slots of the simulated executor, and the segments that it hands out while all of them are busy."""
 RUNNING = 16
 """Trials that train when the measurement begins."""
 _LABELS = {
     "open": "open the study, s",
     "decide": "decision and proposal, s",
     "report": "record one epoch, s",
+    "crowd_report": "256 workers: record one epoch, s",
+    "crowd_next": "256 workers: settle a segment, decide, hand out the next, s",
+    "crowd_next_worst": "the slowest of 64, s",
     "status": "status, s",
     "page": "report page, s",
     "page_mb": "report page, MB",
@@ -60,6 +69,9 @@ _LABELS = {
     "journal_ask": "Optuna journal: ask, s",
     "rdb_mb": "Optuna RDB, MB",
     "journal_mb": "Optuna journal, MB",
+    "tune_save": "Ray Tune: write the experiment's state, s",
+    "tune_open": "Ray Tune: restore it, s",
+    "tune_mb": "Ray Tune: experiment's state, MB",
 }
 
 
@@ -124,19 +136,23 @@ def _reading(folder: StudyFolder) -> dict[str, float]:
     }
 
 
+def _dispatcher(folder: StudyFolder, experiment: Experiment, study: Study, policy: Policy) -> StudyDispatcher:
+    progress = open_progress(Console(file=io.StringIO(), width=100), folder.name, study.records())
+    return StudyDispatcher(
+        experiment,
+        study,
+        folder,
+        policy=policy,
+        worker=WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=False),
+        listeners=(ProgressListener(experiment, study, TensorBoardWriter(folder.root), progress),),
+    )
+
+
 def _driving(folder: StudyFolder) -> dict[str, float]:
     experiment = open_experiment(folder)
     with Study.open(folder.root) as study:
         policy, budget = search_policy(experiment), BudgetState(1000, exhausted=False)
-        progress = open_progress(Console(file=io.StringIO(), width=100), folder.name, study.records())
-        dispatcher = StudyDispatcher(
-            experiment,
-            study,
-            folder,
-            policy=policy,
-            worker=WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=False),
-            listeners=(ProgressListener(experiment, study, TensorBoardWriter(folder.root), progress),),
-        )
+        dispatcher = _dispatcher(folder, experiment, study, policy)
         running = [record for record in study.records() if record.state is TrialState.RUNNING]
         reports = iter(
             (record.number, replace(record.reports[-1], epoch=record.fidelity + 1, stage_ended=True))
@@ -151,6 +167,22 @@ def _driving(folder: StudyFolder) -> dict[str, float]:
 
         decide()  # the first proposal converts all records
         return {"report": report_s, "decide": _cpu_s(decide, times=5)}
+
+
+def _crowd(folder: StudyFolder) -> dict[str, float]:
+    """Changes the study: the last part."""
+    experiment = open_experiment(folder)
+    with Study.open(folder.root) as study:
+        study.interrupt_running()
+        crowd = WorkerCrowd(WORKERS, handed_out=HAND_OUTS)
+        crowd.run(_dispatcher(folder, experiment, study, search_policy(experiment)))
+    return crowd.figures()
+
+
+def _tune(folder: StudyFolder) -> dict[str, float]:
+    records = Study.open(folder.root, read_only=True).records()
+    with tempfile.TemporaryDirectory() as base:
+        return tune_state_costs(records, Path(base), _cpu_s)
 
 
 def _optuna(folder: StudyFolder) -> dict[str, float]:
@@ -187,6 +219,8 @@ _PARTS: Mapping[str, Callable[[StudyFolder], Mapping[str, float]]] = {
     "reading": _reading,
     "driving": _driving,
     "optuna": _optuna,
+    "tune": _tune,
+    "crowd": _crowd,
 }
 
 

@@ -97,6 +97,10 @@ class DivergedError(TrainingError):
     """The loss is no longer finite."""
 
 
+class HandedOverError(CarclsError):
+    """A training run whose state was saved within an epoch because it was asked to go on elsewhere."""
+
+
 class OutOfMemoryError(TrainingError):
     """The device lacks memory for this configuration."""
 

@@ -27,6 +27,9 @@ class PhaseSeconds:
     holdout: float = 0.0
     """Reading and scoring holdout photos. Without a holdout the epoch would take `total` minus this."""
 
+    def __add__(self, other: "PhaseSeconds") -> "PhaseSeconds":
+        return PhaseSeconds(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
     @property
     def total(self) -> float:
         """All phases together."""
@@ -118,10 +121,11 @@ class EpochReport:
     def from_json(cls, values: dict[str, Any]) -> "EpochReport":
         """Inverse of `to_json`; also reads older reports. Raises TypeError for a missing or unknown field."""
         values = dict(_with_new_names(values))
+        use, gpus = values.get("store"), values.get("gpus")  # often absent or empty; a large study has 100,000 reports
         values["seconds"] = PhaseSeconds(**_with_new_names(values["seconds"]))
         values["notes"] = tuple(values.get("notes", ()))
-        values["store"] = StoreUse(**values.get("store", {}))
-        values["gpus"] = tuple(GpuUse(**use) for use in values.get("gpus", ()))
+        values["store"] = StoreUse(**use) if use else StoreUse()
+        values["gpus"] = tuple(GpuUse(**one) for one in gpus) if gpus else ()
         return cls(**values)
 
     @property
@@ -166,6 +170,6 @@ _OLD_NAMES = {"judge": "holdout", "judge_accuracy": "holdout_accuracy", "judge_l
 
 def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
     """Maps field names of older stored reports to the current names."""
-    if _OLD_NAMES.keys().isdisjoint(values):  # almost always; a large study has 100,000 reports
+    if values.keys().isdisjoint(_OLD_NAMES):  # almost always; a large study has 100,000 reports
         return values
     return {_OLD_NAMES.get(name, name): value for name, value in values.items()}

@@ -98,7 +98,7 @@ def fit_input(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401 (what the 
         return batches
     import tensorflow as tf  # noqa: PLC0415 (only where it is the backend)
 
-    # Its batches all have one size (`carcls.training.constant_batches`), so XLA compiles a step once.
+    # Its batches all have one size (`carcls.training.steps.constant_batches`), so XLA compiles a step once.
     signature = keras.tree.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), batches[0])
     # TensorFlow never releases a generator or anything that it refers to, so the generator holds a weak reference.
     count, held = len(batches), cast(keras.utils.PyDataset, weakref.proxy(batches))

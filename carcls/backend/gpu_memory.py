@@ -8,6 +8,7 @@ from carcls.system.nvidia_smi import gpu_rows, is_mig, mib
 
 _log = logging.getLogger(__name__)
 
+_MIB = 2**20
 _RESERVES_MIB = {7: 1050, 8: 1536, 9: 1800}
 """What TensorFlow leaves free for CUDA's context and libraries, by major compute capability (gpu_device.cc,
 MinSystemMemory). An explicit limit skips it, so we subtract it ourselves, once for each process."""
@@ -65,6 +66,17 @@ def cards_by_smi(visible: str | None) -> list[Card | None]:
         else:
             cards += [_card(row) for row in gpu_rows("memory.total,compute_cap", gpu=gpu)]
     return cards
+
+
+def granted_bytes(cards: Sequence[Card | None], count: int, share: float) -> int | None:
+    """What the framework's allocator may use on the smallest of the first `count` cards; None if that is unknown.
+
+    Raises ValueError as `memory_limit_mib`.
+    """
+    known = [card for card in cards[:count] if card is not None]
+    if len(known) < count:
+        return None
+    return min(memory_limit_mib(card, share) for card in known) * _MIB
 
 
 def _card(row: str) -> Card | None:

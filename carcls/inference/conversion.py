@@ -17,7 +17,7 @@ from carcls.input.pixels import decode
 
 MAX_DIFFERENCE = 1e-3
 """Of a probability; float32 in another order of operations stays far below."""
-_ENDINGS = {"savedmodel": "", "litert": ".tflite"}
+_ENDINGS = {"savedmodel": "", "litert": ".tflite", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def convert(model: Path, target: Path, form: Format, photos: Sequence[Path]) -> 
 
     The result has no test-time augmentation: pixels 0..255 in, probabilities of one view out. Raises CheckpointError if
     the model cannot be read, if `target` exists, or if probabilities differ by more than MAX_DIFFERENCE; DataError
-    without a readable photo; ConfigError on JAX.
+    without a readable photo; ConfigError on JAX, or without the packages for ONNX.
     """
     if target.exists():
         raise CheckpointError(f"{target} exists already: remove it, or choose another with --output")

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
+from carcls.errors import HandedOverError
 from carcls.events import PhaseSeconds, StoreUse
+from carcls.input.prefetch import EpochBatches
 from carcls.scoring import metrics
 from carcls.scoring.choices import Scaled, scaled
 from carcls.scoring.evidence import Evidence, as_evidence
 from carcls.splits.split import Split
 from carcls.store import take_use
+from carcls.training.epoch_parts import IN_ONE_PART, BegunEpoch, Parts
 from carcls.training.learner import Learner, Trained
 from carcls.training.position import Position, Scores
 from carcls.training.stage_errors import check_finite
@@ -50,19 +53,23 @@ def run_epoch(
     position: Position,
     *,
     build_s: float,
+    parts: Parts = IN_ONE_PART,
 ) -> Epoch:
     """Trains, validates and scores the epoch after `position`. `split` is the split of `photos`. Without validation
     photos their scores are NaN.
 
-    build_s: seconds that the learner took to enter the stage, or 0 after its first epoch. Raises DivergedError.
+    build_s: seconds that the learner took to enter the stage, or 0 after its first epoch. parts: what is done of the
+    epoch, and when it is saved in its middle. Raises DivergedError, and HandedOverError once it is saved because it was
+    asked for.
     """
     clock = _Laps()
     batches = photos.training(position.epoch)
     store_s = clock.lap()
-    with batches.own_errors():
-        trained = learner.train_epoch(batches, position.log_losses)
+    before = PhaseSeconds(0.0, 0.0, build=build_s, store=store_s)
+    trained, spent = _trained(learner, batches, position, parts.adding(before), is_first=bool(build_s))
     batches.close()
-    training_s = clock.lap()
+    store_s = 0.0
+    clock.lap()
     check_finite(trained.loss, "training loss", config, position)
     if len(split.validation):
         validation = photos.validation()
@@ -73,8 +80,6 @@ def run_epoch(
         check_finite(scores.log_loss, "validation log-loss", config, position)
     else:
         probabilities, scores = np.zeros((0, len(split.class_names)), np.float32), _NO_SCORES
-    wait_s = waited_s(trained.clock.started_s, trained.clock.steps, trained.ready_s)
-    trace_s = traced_s(trained.clock.steps, trained.ready_s) if build_s else 0.0
     compared = scaled(probabilities, split.validation.labels) if len(probabilities) else None
     validate_s = clock.lap()
     with learner.scored_weights():
@@ -83,16 +88,36 @@ def run_epoch(
         )
     if learner.averages is not None and _is_last(config, position):
         evidence = replace(evidence, averages=dict(_averaged(learner, photos, split)))
-    seconds = PhaseSeconds(
-        train=training_s - wait_s - trace_s,
-        validate=validate_s,
-        build=build_s,
-        trace=trace_s,
-        store=store_s,
-        data_wait=wait_s,
-        holdout=0.0 if held_out is None else clock.lap(),
-    )
+    seconds = spent + PhaseSeconds(0.0, validate_s, store=store_s, holdout=0.0 if held_out is None else clock.lap())
     return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters, evidence, compared)
+
+
+def _trained(
+    learner: Learner, batches: EpochBatches, position: Position, parts: Parts, *, is_first: bool
+) -> tuple[Trained, PhaseSeconds]:
+    """Trains on the batches, or on the rest of a begun epoch, and saves its state at each pause. Returns the seconds
+    of the whole epoch so far.
+
+    is_first: whether the first step traces the model. Raises HandedOverError after a pause that was asked for.
+    """
+    begun, pauses = parts.begun, parts.pauses
+    while True:
+        pauses.begin()
+        clock = _Laps()
+        with batches.own_errors():
+            trained = learner.train_epoch(batches, position.log_losses, begun, pauses.is_due)
+        steps = trained.clock.steps
+        wait_s = waited_s(trained.clock.started_s, steps, trained.ready_s)
+        trace_s = traced_s(steps, trained.ready_s) if is_first else 0.0
+        train_s = clock.lap() - wait_s - trace_s
+        spent = begun.spent + PhaseSeconds(train_s, 0.0, trace=trace_s, data_wait=wait_s)
+        begun, is_first = BegunEpoch(trained.batches, trained.metrics, spent), False
+        if trained.batches == len(batches):
+            return trained, spent
+        parts.save(begun, len(batches))
+        if pauses.asked():
+            done = f"{trained.batches} of {len(batches)} batches of epoch {position.epoch + 1}"
+            raise HandedOverError(f"saved after {done}, to go on elsewhere")
 
 
 def _scored_holdout(

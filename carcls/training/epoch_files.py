@@ -58,14 +58,19 @@ def load_progress(config: TrainConfig, folder: Path, resume: str) -> Progress:
     Raises CheckpointError if it is missing, damaged, or belongs to another configuration.
     """
     arrays, meta = load_state(trial_file(folder, resume))
+    check_config(config, meta, folder / resume)
+    position, (weights, left_out) = Position.from_json(meta.get("position", {})), read_omitted(meta)
+    return Progress(folder / resume, position, arrays, weights, left_out)
+
+
+def check_config(config: TrainConfig, meta: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError if the checkpoint at `path`, with these JSON values, belongs to another configuration."""
     changed = changed_keys(_with_defaults(meta.get("config", {})), config.model_dump(mode="json"))
     if changed:
         raise CheckpointError(
-            f"{folder / resume} belongs to another configuration: {', '.join(changed)} changed;"
+            f"{path} belongs to another configuration: {', '.join(changed)} changed;"
             " start a new training, or resume with the original configuration"
         )
-    position, (weights, left_out) = Position.from_json(meta.get("position", {})), read_omitted(meta)
-    return Progress(folder / resume, position, arrays, weights, left_out)
 
 
 def newest_intact(folder: Path, newest: str, *, with_best: bool) -> tuple[str | None, tuple[str, ...]]:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.backend.replicas import replica_count
+from carcls.backend.replicas import can_accumulate, replica_count
 from carcls.config import RankBy, TrainConfig
 from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.events import EpochReport
@@ -20,17 +21,19 @@ from carcls.models.weights import resolve_weights
 from carcls.scoring.choices import Scaled
 from carcls.store import take_use
 from carcls.training.checkpoint import load_state, model_variables
-from carcls.training.constant_batches import stage_fill
 from carcls.training.epoch import Epoch, run_epoch
 from carcls.training.epoch_files import Progress, load_progress, save_progress
+from carcls.training.epoch_parts import NOT_BEGUN, BegunEpoch, Parts, Pauses
 from carcls.training.features import FrozenBackbone, backbone_identity
 from carcls.training.initial_weights import InitialWeights, read_omitted
 from carcls.training.learner import Learner
-from carcls.training.micro_batches import MicroBatch, accumulation, memory_notes
+from carcls.training.part_files import PartWriter, load_part
 from carcls.training.position import Position, stopping_note
 from carcls.training.retention import best_name, checkpoint_name, trial_file
 from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
+from carcls.training.steps.constant_batches import stage_fill
+from carcls.training.steps.micro_batches import MicroBatch, accumulation, memory_notes
 
 
 def fine_tune(
@@ -46,6 +49,8 @@ def fine_tune(
     rank_by: RankBy = "log_loss",
     averages: bool = False,
     without_validation: bool = False,
+    part: str | None = None,
+    pauses: Pauses | None = None,
 ) -> None:
     """Trains a classifier through the stages of `config`. Calls `on_epoch` once an epoch's checkpoint is on disk.
 
@@ -69,12 +74,16 @@ def fine_tune(
     `without_validation`: the split has no validation photos, as every photo trains. All validation scores are then NaN,
     and the weights of the last epoch are kept.
 
+    `pauses`: when the state is saved within an epoch, in one file per epoch. If one was asked for, training ends with
+    HandedOverError. `part`: the file from which to continue, see `part_after`; on the same machine the epoch's results
+    are the same as without the interruption. On TensorFlow with several GPUs nothing is saved within epochs.
+
     Raises WeightsError, CheckpointError and DataError before any training, ConfigError if a stage needs validation that
-    there is not, ValueError for an invalid micro-batch,
-    DivergedError if a loss is no longer finite, and OutOfMemoryError, which names the stage, if the device lacks
-    memory. Exceptions of `on_epoch` pass through.
+    there is not, ValueError for an invalid micro-batch, DivergedError if a loss is no longer finite, HandedOverError
+    after a pause that was asked for, and OutOfMemoryError, which names the stage, if the device lacks memory.
+    Exceptions of `on_epoch` pass through.
     """
-    saved = None if resume is None else load_progress(config, folder, resume)
+    saved, begun = _saved(config, folder, resume, part)
     position = Position() if saved is None else saved.position
     weights, started_with = _starting_weights(config, saved)
     _check_parts(data, without_validation)
@@ -83,6 +92,8 @@ def fine_tune(
     learner = Learner(config, class_counts=_class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
     take_use()  # discards what this process did before the first epoch
+    pauses = pauses if pauses is not None and can_pause() else Pauses()
+    writer, after = PartWriter(config, folder, attempt, started_with), resume
 
     with Feeder(config, cores=data.processes, batch_server=data.batch_server) as feeder:
         for number in range(position.next_stage, last_stage + 1):
@@ -95,7 +106,7 @@ def fine_tune(
                 fill = stage_fill(config, number, cut, photos=photo_count, devices=replica_count())
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, fill=fill, averages=averages)
                 if saved is not None:
-                    with_optimizer = position.stage_epoch > 0
+                    with_optimizer = position.stage_epoch > 0 or begun.batches > 0
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
                     saved = None
                 backbone = started_with if learner.has_initial_backbone else None
@@ -105,19 +116,37 @@ def fine_tune(
                 build_s = time.perf_counter() - started
 
             while not position.stage_ended:
+                save_part = partial(writer.save, learner, position, after=after)
+                parts = Parts(pauses, save_part, begun)
                 with naming_out_of_memory(config, number, at_once):
-                    epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s)
+                    epoch = run_epoch(config, learner, photos, data.split, position, build_s=build_s, parts=parts)
+                begun = NOT_BEGUN
                 compared = epoch.scaled if rank_by == "log_loss" else None
                 scores = None if without_validation else epoch.scores
                 position = position.after_epoch(config, scores, compared, attempt=attempt)
                 if position.stage_ended:
                     learner.end_stage()
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
+                after = checkpoint_name(attempt, position.epoch)
                 notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
                 on_epoch(
                     _report(config, data, position, epoch, attempt, compared=compared, at_once=at_once, notes=notes)
                 )
                 build_s = 0.0
+
+
+def _saved(
+    config: TrainConfig, folder: Path, resume: str | None, part: str | None
+) -> tuple[Progress | None, BegunEpoch]:
+    """What the training continues from: a part of an epoch, or else a checkpoint, or nothing."""
+    if part is not None:
+        return load_part(config, folder, part)
+    return None if resume is None else load_progress(config, folder, resume), NOT_BEGUN
+
+
+def can_pause() -> bool:
+    """Whether the state within an epoch can be saved here. TensorFlow's running metrics on several GPUs cannot."""
+    return replica_count() == 1 or can_accumulate()
 
 
 def load_best(config: TrainConfig, folder: Path, report: EpochReport, *, class_count: int) -> tuple[Classifier, Size]:

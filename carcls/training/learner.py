@@ -1,7 +1,7 @@
 """The model of one training run: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,28 @@ from carcls.models.folding import fold_batch_norm
 from carcls.models.freezing import depths_below_head, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
-from carcls.training.constant_batches import ConstantBatches
-from carcls.training.gradient_accumulation import accumulate_gradients, wrapped_optimizer
+from carcls.training.epoch_parts import (
+    NOT_BEGUN,
+    BegunEpoch,
+    PauseCallback,
+    RestOfEpoch,
+    batches_done,
+    metric_values,
+    running_metrics,
+    step_ends,
+    steps_before,
+)
 from carcls.training.initial_weights import NOTHING_OMITTED, InitialWeights, Omitted
-from carcls.training.losses import training_loss
-from carcls.training.micro_batches import Accumulation, MicroBatches
-from carcls.training.optimizers import RateTable, assign, average_weights, holding, make_optimizer
-from carcls.training.predictors import Predictors
-from carcls.training.schedules import plateau_factor, rates
-from carcls.training.stage_model import StageModel, use_whole_batches
-from carcls.training.step_clock import StepClock
-from carcls.training.weight_averages import WeightAverages, Weights
+from carcls.training.steps.constant_batches import ConstantBatches
+from carcls.training.steps.gradient_accumulation import accumulate_gradients, begin_at, wrapped_optimizer
+from carcls.training.steps.losses import training_loss
+from carcls.training.steps.micro_batches import Accumulation, MicroBatches
+from carcls.training.steps.optimizers import RateTable, assign, average_weights, holding, make_optimizer
+from carcls.training.steps.predictors import Predictors
+from carcls.training.steps.schedules import plateau_factor, rates
+from carcls.training.steps.stage_model import StageModel, use_whole_batches
+from carcls.training.steps.step_clock import StepClock
+from carcls.training.steps.weight_averages import WeightAverages, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,11 @@ class Trained:
     clock: StepClock
     ready_s: Mapping[int, float]
     """Step number -> time at which its batch was prepared, on the clock's scale."""
+    batches: int
+    """Whole batches of the epoch that are done: fewer than all after a pause. `loss` and `accuracy` concern them all,
+    `clock` and `ready_s` those since the pause before."""
+    metrics: tuple[NDArray[Any], ...]
+    """Values of the running metrics."""
 
 
 class Learner:
@@ -66,6 +82,8 @@ class Learner:
     """Size to which batches, or their parts, are filled; None if all have the same size."""
     _trained: StageModel
     """Trains the classifier's model, or only its head."""
+    _running: list[keras.Variable]
+    """Of the metrics that `fit` keeps while it trains."""
     averages: WeightAverages | None
     """Averages of the current stage's weights, if requested for a recording."""
     _moving: list[keras.Variable]
@@ -129,14 +147,16 @@ class Learner:
             replicas.clip_whole_gradients(optimizer)
         if cut is not None:
             optimizer = accumulate_gradients(optimizer, cut, self._trained.dtype_policy.name)
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self._trained.compile(
             optimizer=optimizer,
             loss=training_loss(self._config, self._class_counts),
             # An object, not a name: Keras would create the metric's variables in the first traced step and retrace it.
-            weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            weighted_metrics=[accuracy],
             jit_compile="auto",
             auto_scale_loss=cut is None,  # otherwise `accumulate_gradients` does it
         )
+        self._running = running_metrics(self._trained, accuracy)
         replicas.check_whole_gradients(self._trained.optimizer)
         gc.collect()  # the previous stage's optimizer, which is part of reference cycles
         # Now and not in the first step, so that a checkpoint can be restored into the variables.
@@ -184,26 +204,52 @@ class Learner:
         weights = {id(variable) for variable in self._trained.weights}
         return any(id(variable) not in weights for variable in self._trained.variables)
 
-    def train_epoch(self, batches: EpochBatches, log_losses: Sequence[float]) -> Trained:
-        """Trains on one epoch's batches. log_losses: validation log-losses of the stage's epochs so far."""
+    def train_epoch(
+        self,
+        batches: EpochBatches,
+        log_losses: Sequence[float],
+        begun: BegunEpoch = NOT_BEGUN,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> Trained:
+        """Trains on one epoch's batches, or on the rest of a begun epoch. log_losses: validation log-losses of the
+        stage's epochs so far.
+
+        is_due: asked before each step; once True, training pauses at the end of that batch. Raises CheckpointError if
+        `begun` is no part of this epoch.
+        """
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
             self._trained.optimizer.learning_rate = peak
             last_rate = peak
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
-        clock, shown = StepClock(), batches if self._cut is None else MicroBatches(batches, self._cut)
+        shown = batches if self._cut is None else MicroBatches(batches, self._cut)
         if self._fill is not None:
             shown = ConstantBatches(shown, self._fill)
-        callbacks = [clock, *([self.averages] if self.averages else [])]
+        ends = step_ends(self._cut, len(batches))
+        first = steps_before(ends, begun.batches)
+        if first:
+            shown = RestOfEpoch(shown, first)
+            begin_at(self._trained.optimizer, first)
+        clock = StepClock()
+        pause = PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics)
+        callbacks = [clock, pause, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
             devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
         ).history
-        if self.averages:
+        if self.averages and pause.steps == len(ends):
             self.averages.end_epoch()
         ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)
         loss = history["loss" if self._fill is None else "example_loss"]
-        return Trained(float(loss[0]), float(history["accuracy"][0]), last_rate, clock, ready_s)
+        return Trained(
+            float(loss[0]),
+            float(history["accuracy"][0]),
+            last_rate,
+            clock,
+            {step - first: at_s for step, at_s in ready_s.items()},
+            batches_done(ends, pause.steps),
+            metric_values(self._running),
+        )
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
         """Softmax (n, classes) of unaugmented photos, n > 0, computed in batches.

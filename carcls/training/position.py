@@ -10,7 +10,7 @@ from carcls.config import StageConfig, TrainConfig
 from carcls.errors import CheckpointError
 from carcls.scoring.choices import Kept, Scaled, replaces
 from carcls.training.retention import best_name
-from carcls.training.schedules import stops_early
+from carcls.training.steps.schedules import stops_early
 
 
 @dataclass(frozen=True, slots=True)

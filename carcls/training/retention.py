@@ -7,6 +7,7 @@ from pathlib import Path
 
 from carcls.errors import CheckpointError
 from carcls.events import EpochReport
+from carcls.training.part_names import parts_of, remove_parts
 
 _OURS = re.compile(r"attempt-(?P<attempt>\d+)/(?P<kind>epoch|best)-(?P<epoch>\d{4,})\.npz")
 
@@ -86,22 +87,28 @@ def files_to_keep(reports: Sequence[EpochReport]) -> frozenset[str]:
 
 
 def prune_checkpoints(folder: Path, reports: Sequence[EpochReport]) -> None:
-    """Deletes files that a trial's reports refer to, except `files_to_keep`. Touches nothing else in the folder.
+    """Deletes files that a trial's reports refer to, except `files_to_keep`, and parts of reported epochs. Touches
+    nothing else in the folder.
 
     Reports are in order of epochs. Names that are not checkpoints are ignored, since reports are untrusted data.
     """
     for path in sorted(_named(reports) - files_to_keep(reports)):
         if _OURS.fullmatch(path):
             (folder / path).unlink(missing_ok=True)
+    remove_parts(folder, keep_epoch=len(reports) + 1, others=False)
 
 
-def remove_unrecorded(folder: Path, reports: Sequence[EpochReport]) -> None:
+def remove_unrecorded(folder: Path, reports: Sequence[EpochReport], *, continues: bool = True) -> None:
     """Deletes leftovers of dead attempts: checkpoints that no report refers to, and partly written files.
 
-    Keeps the newest checkpoints of epochs that a later attempt has retrained, since they replace lost ones. Only call
-    it for a trial that is not running: a running attempt's newest checkpoint is not recorded yet.
+    Keeps the newest checkpoints of epochs that a later attempt has retrained, since they replace lost ones, and, if the
+    trial `continues`, the latest part of its next epoch. Only call it for a trial that is not running: a running
+    attempt's newest checkpoint is not recorded yet.
     """
+    next_epoch = len(reports) + 1
+    remove_parts(folder, keep_epoch=next_epoch if continues else None)
     kept = _named(reports) | {file.name for file in _newest(_retrained(folder, reports))}
+    kept |= set(parts_of(folder, next_epoch))
     # The pattern also matches temporary files of interrupted writes, whose names begin with a dot.
     for path in folder.glob("attempt-*/*.npz"):
         if path.relative_to(folder).as_posix() not in kept and path.is_file():

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from search.experiment.experiment import Experiment, from_text
 from search.experiment.experiment import load as _load
-from search.experiment.yaml_source import dump
+from search.experiment.file.yaml_source import dump
 
 
 def load(file: str | Path, **changes: Any) -> Experiment:  # noqa: ANN401 - any plain value

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from carcls.config import TrainConfig
     from search.driver.callbacks import Progress
     from search.driver.interrupts import Interrupts
-    from search.driver.place import OpenPlace, Place
+    from search.driver.nodes.place import OpenPlace, Place
     from search.on_ray.search import SearchResult
     from search.policy.policy import Policy
     from search.study.final_scores import Scores
@@ -79,7 +79,7 @@ def _write_report(folder: StudyFolder, experiment: Experiment) -> None:
 
 def _cluster(folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str) -> "OpenPlace":
     """The cluster at `address` for a final training."""
-    from search.on_ray.ray_place import ray_place  # noqa: PLC0415 - Ray takes seconds to import
+    from search.on_ray.cluster.ray_place import ray_place  # noqa: PLC0415 - Ray takes seconds to import
 
     def open_place(interrupts: "Interrupts") -> "AbstractContextManager[Place]":
         how = "the same command resumes from the last epochs"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
     from search.policy.policy import Policy
     from search.study.folder import StudyFolder
+    from search.study.study import Study
 
 _SHOWN = 10
 """Photos that warnings name individually."""
@@ -29,6 +30,18 @@ def open_study(
 
     folder = StudyFolder(study.absolute())
     return folder, open_experiment(folder, overrides or [], changeable=changeable)
+
+
+def open_whole_study(study: Path) -> "tuple[StudyFolder, Experiment, Study | None]":
+    """The same with its trials, read once; without them for a fixed recipe, which has no study."""
+    from search.study.folder import StudyFolder
+    from search.study.frozen import open_experiment
+    from search.study.study import Study
+
+    folder = StudyFolder(study.absolute())
+    there = folder.experiment.is_file() and folder.log.is_file()
+    opened = Study.open(folder.root, read_only=True) if there else None
+    return folder, open_experiment(folder, study=opened), opened
 
 
 def check_cluster_access(address: str | None) -> None:

@@ -11,6 +11,7 @@ from carcls.system.module_path import remove_current_folder
 from search.cli.actions import (
     check_cluster_access,
     open_study,
+    open_whole_study,
     resume_search,
     run_ensemble,
     run_retrain,
@@ -18,21 +19,23 @@ from search.cli.actions import (
     run_submit,
     winner_of,
 )
-from search.cli.backbones import backbones
-from search.cli.check import File, Overrides, check
-from search.cli.data import data_app
-from search.cli.doctor import doctor
+from search.cli.commands.backbones import backbones
+from search.cli.commands.bench import bench
+from search.cli.commands.check import File, Overrides, check
+from search.cli.commands.data import data_app
+from search.cli.commands.doctor import doctor
+from search.cli.commands.export import export
+from search.cli.commands.init import PresetOption, WeightsOption, init
+from search.cli.commands.predict import predict
+from search.cli.commands.serve import serve
+from search.cli.commands.simulate import simulate
+from search.cli.commands.store import store_app
+from search.cli.commands.trial import trial_app
 from search.cli.error_messages import Commands, message_of
 from search.cli.exit_codes import ERROR
-from search.cli.export import export
 from search.cli.from_photos import run_photos
-from search.cli.init import PresetOption, WeightsOption, init
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
-from search.cli.predict import predict
-from search.cli.simulate import simulate
-from search.cli.store import store_app
-from search.cli.trial import trial_app
 from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
@@ -52,8 +55,10 @@ app.command()(init)
 app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
+app.command()(bench)
 app.command()(predict)
 app.command()(export)
+app.command()(serve)
 app.command()(simulate)
 
 StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
@@ -202,12 +207,13 @@ def status(
     ] = False,
 ) -> None:
     """Show the state of a study, also while it runs."""
-    folder, experiment = open_study(study)
+    folder, experiment, opened = open_whole_study(study)
     if watch:
         from search.cli.watch import watch as watch_study
 
         watch_study(folder, experiment)
-    show_status(folder, experiment, nodes=nodes)
+        opened = None  # it has changed since
+    show_status(folder, experiment, opened, nodes=nodes)
 
 
 @app.command()
@@ -226,8 +232,8 @@ def report(
     from search.report.page import write_study_report
 
     if len(studies) == 1 and output is None:
-        folder, experiment = open_study(studies[0])
-        write_study_report(folder, experiment)
+        folder, experiment, there = open_whole_study(studies[0])
+        write_study_report(folder, experiment, there)
         _say(f"report: {folder.report}")
         return
     from search.report.comparison_page import write_comparison

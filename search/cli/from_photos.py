@@ -12,7 +12,7 @@ from search.cli.actions import (
     run_submit,
     winner_of,
 )
-from search.cli.init import UNPACKED, Preset, unpack_with_bar, write
+from search.cli.commands.init import UNPACKED, Preset, unpack_with_bar, write
 from search.cli.output import Output
 from search.cli.whole_run import run_within
 from search.terminal.console import say

@@ -58,10 +58,12 @@ def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study"
     say_closing(folder, experiment, goes_on=goes_on)
 
 
-def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool = False) -> None:
+def show_status(
+    folder: "StudyFolder", experiment: "Experiment", study: "Study | None" = None, *, nodes: bool = False
+) -> None:
     """Prints the state of a study. Without a live driver, running trials count as interrupted, and a hint follows.
 
-    nodes: also one line for each node of a cluster.
+    study: if it was just opened. nodes: also one line for each node of a cluster.
     """
     from search.driver.callbacks import spent
     from search.policy.time_plan import plan_lines
@@ -69,17 +71,17 @@ def show_status(folder: "StudyFolder", experiment: "Experiment", *, nodes: bool 
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
     from search.study.checked_files import problems
+    from search.study.driver_life import has_driver
     from search.study.gpu_notes import failing_gpu_lines, failing_gpus
-    from search.study.journal import is_held
     from search.study.node_notes import node_lines, node_notes
     from search.study.run_hours import WholeRun
     from search.study.study import Study
     from search.terminal.formatting import one_line
 
-    study = Study.open(folder.root, read_only=True)
+    study = study or Study.open(folder.root, read_only=True)
     for problem in problems(study, folder):
         warn(f"warning: {problem}")
-    alive = is_held(folder.root)
+    alive = has_driver(folder)
     records = study.records() if alive else as_interrupted(study.records())
     used = spent(experiment, trained_s=study.trained_s, elapsed_s=study.elapsed_s, gpus=study.gpu_meter)
     print_status(console(), folder.name, records, used)

@@ -17,13 +17,13 @@ _LOOK_S = 2.0
 def watch(folder: "StudyFolder", experiment: "Experiment", *, pause_s: float = _LOOK_S) -> None:
     """Redraws the live view, or prints lines without a terminal, until no driver runs; Ctrl-C ends it as well."""
     from search.progress.live_table import open_progress
-    from search.study.journal import is_held
+    from search.study.driver_life import has_driver
 
     records, spent = _state(folder, experiment)
     with open_progress(console(), folder.name, records) as progress:
         progress.update(records, spent)
         seen = 0.0
-        while is_held(folder.root):
+        while has_driver(folder):
             try:
                 time.sleep(pause_s)
                 if (changed := folder.log.stat().st_mtime) != seen:

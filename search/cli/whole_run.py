@@ -55,7 +55,7 @@ def run_within(
 
 def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, started: float) -> "WholeRun":
     """What the study stores of the run, or a new entry, with these hours and the time since `started`."""
-    from search.driver.slots import slots_for
+    from search.driver.nodes.slots import slots_for
     from search.on_ray.ray_private import usable_cpus, usable_gpus
     from search.study.run_hours import WholeRun
     from search.study.study import Study

@@ -1,7 +1,6 @@
 """Creates studies: scans the photos, makes the split, freezes the experiment and publishes the folder atomically."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,16 +13,17 @@ from carcls.dataset.table import Dataset
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
-from search.driver.fitting_recipes import keep_portfolio
 from search.driver.guard import guarded
+from search.driver.nodes.fitting_recipes import keep_portfolio
 from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
+from search.experiment.file.paths import policy_files
+from search.experiment.file.yaml_source import Plain
 from search.experiment.node_store import open_store
-from search.experiment.paths import policy_files
 from search.experiment.runtime_settings import without_runtime_settings
-from search.experiment.yaml_source import Plain
 from search.study.checked_files import keep_files
+from search.study.deletion import delete_study
 from search.study.folder import StudyFolder
 from search.study.frozen import frozen_copy, open_experiment
 from search.study.study import Study
@@ -127,7 +127,8 @@ def _create(
             sync_all(draft.root)
             publish(draft, folder, replace=replace)
     finally:
-        shutil.rmtree(draft.root, ignore_errors=True)
+        if draft.root.exists():  # the creation failed
+            delete_study(draft.root)
     return folder
 
 
@@ -140,7 +141,8 @@ def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, record
         return
     draft.trials.mkdir()
     ranking = experiment.search.ranking
-    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking) as study:
+    where = experiment.storage
+    with Study.create(draft.root, experiment.name, is_recording=recording, rank_by=ranking, database=where) as study:
         yield study
 
 

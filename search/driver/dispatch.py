@@ -78,7 +78,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
         if self._stopping:
             return "finished"
         records = self._trials.records()
-        job = self._policy.next_job(records, self._budget())
+        job = self._policy.next_job(self._offered(records), self._budget())
         if isinstance(job, Finished):
             self.finished = True
             return "finished"
@@ -189,6 +189,10 @@ class Dispatcher(ABC, Generic[SegmentT]):
         """Path of the traceback of a failure, relative to the study's folder, or None."""
         del record
         return None
+
+    def _offered(self, records: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
+        """The records as the policy should see them, without trials that cannot be handed out now."""
+        return records
 
     def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
         """True if no segment may start now. May also stop the run."""

@@ -16,7 +16,7 @@ from typing import Any
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.driver.interrupts import INTERRUPTED, Interrupts
-from search.driver.slots import Slots
+from search.driver.nodes.slots import Slots
 from search.worker.entry import child_main
 from search.worker.gpu_names import avoided_gpus
 from search.worker.segment import LOST, Granted, Message, Outcome, Segment

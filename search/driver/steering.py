@@ -10,8 +10,8 @@ from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.policy import transitions
 from search.policy.records import TrialRecord, TrialState
+from search.study.driver_life import has_driver
 from search.study.folder import StudyFolder
-from search.study.journal import is_held
 from search.study.requests import Add, Promote, Request, Stop, new_id, read_request, waiting_requests, write_request
 from search.study.study import Study
 from search.terminal.logs import get_logger
@@ -27,7 +27,7 @@ def ask(folder: StudyFolder, experiment: Experiment, request: Request) -> int | 
     for a request that the study cannot follow as it is recorded now.
     """
     check(Study.open(folder.root, read_only=True), experiment, request)
-    if is_held(folder.root):
+    if has_driver(folder):
         write_request(folder, request)
         return None
     with Study.open(folder.root) as study:

@@ -14,11 +14,13 @@ from search.driver.budget_use import BudgetUse
 from search.driver.disk_room import DiskRoom
 from search.driver.dispatch import Dispatcher, Listener, Started
 from search.driver.failure_streak import FailureStreak
-from search.driver.gpu_book import GpuBook
-from search.driver.node_book import NodeBook
-from search.driver.node_roster import NodeRoster
-from search.driver.oom_records import OomRecords
+from search.driver.nodes.gpu_book import GpuBook
+from search.driver.nodes.larger_nodes import LargerNodes
+from search.driver.nodes.node_book import NodeBook
+from search.driver.nodes.node_roster import NodeRoster
+from search.driver.nodes.oom_records import OomRecords
 from search.driver.outage import Outage, missing
+from search.driver.saved_parts import without_saved_death
 from search.driver.steering import end_stopped, take_requests
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
@@ -99,7 +101,10 @@ class StudyDispatcher(Dispatcher[Segment]):
         self._budget_use = BudgetUse(study, experiment.search, gpu_share=worker.gpu_share or 0.0, clock_s=clock_s)
         self._oom_memory = OomRecords(study)
         self._failures = failures or FailureStreak(study, folder)
-        self._nodes = NodeBook(study, roster or NodeRoster())
+        roster = roster or NodeRoster()
+        self._nodes = NodeBook(study, roster)
+        wait_s = 60 * experiment.search.resources.larger_node_minutes
+        self._larger = LargerNodes(study, roster, self._oom_memory, wait_s=wait_s, clock_s=clock_s)
         self._gpus = GpuBook(study)
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
@@ -177,6 +182,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
+        outcome = without_saved_death(outcome, record, self._folder.trial(record.number))
         number, cause = record.number, outcome.cause
         if self._gpus.takes_blame(number, outcome):  # another GPU may train it
             self._study.interrupt(number, f"{self._gpus.name(number)}: {cause or outcome.kind}", died=False)
@@ -189,6 +195,8 @@ class StudyDispatcher(Dispatcher[Segment]):
                 self._study.end_stopped(number)
             case "out_of_memory" if self._oom_memory.add(self._study.config(number), outcome):
                 self._study.interrupt(number, cause or "out of memory", died=False)
+            case "out_of_memory" if self._larger.take(record, outcome):
+                self._study.interrupt(number, f"{record.node}: {cause or 'out of memory'}", died=False)
             case "unable":  # no other trial can be trained either
                 self._study.interrupt(number, cause or "its process cannot start", died=False)
                 self.stop(f"no trial can be trained here: {cause}")
@@ -208,7 +216,9 @@ class StudyDispatcher(Dispatcher[Segment]):
         if why := self._failures.ended(number, outcome):
             self.stop(why)
         with self._outage.caught():  # files not deleted now are deleted after a later epoch
-            remove_unrecorded(self._folder.trial(number), self._study.record(number).reports)
+            record = self._study.record(number)
+            continues = record.state is TrialState.WAITING
+            remove_unrecorded(self._folder.trial(number), record.reports, continues=continues)
             self._room.keep_quota(self._study.records())
         self._budget_use.save()
 
@@ -233,6 +243,9 @@ class StudyDispatcher(Dispatcher[Segment]):
         record = self._study.record(job.number)
         space = None if record.is_of_portfolio else self._experiment.space
         return self._study.add_trial(record.params, config, space=space, repeats=job.number)
+
+    def _offered(self, records: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
+        return self._larger.held_back(records)
 
     def _before_segment(self, number: int) -> None:
         with self._outage.caught():  # files not deleted now are deleted after a later epoch
@@ -265,6 +278,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             rank_by=self._study.rank_by,
             avoid_gpus=list(self._gpus.excluded()),
             requires=self._worker.requires,
+            checkpoint_minutes=self._experiment.search.checkpoints.checkpoint_minutes,
             averages=self._study.is_recording and self._experiment.record.averages,
         )
 

@@ -1,7 +1,6 @@
 """A study folder under construction: a locked draft, renamed into place once complete."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,9 +9,10 @@ from pathlib import Path
 from carcls.system.atomic import sync
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
+from search.study.deletion import delete_study
 from search.study.final_lock import retraining
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME, WriterLock
+from search.study.record.journal import LOCK_NAME, WriterLock
 
 _RANDOM = "[a-z0-9_]{8}"
 """Suffix that mkdtemp adds to a name."""
@@ -41,7 +41,7 @@ def study_place(experiment: Experiment) -> StudyFolder:
                 if is_old and not folder.root.exists():
                     _rename(path, folder.root)  # Killed between two renames: restore the old study.
                 else:
-                    shutil.rmtree(path, ignore_errors=True)
+                    delete_study(path)
     return folder
 
 
@@ -89,7 +89,7 @@ def publish(draft: StudyFolder, folder: StudyFolder, *, replace: bool) -> None:
         except OSError:
             _rename(old, folder.root)
             raise
-    shutil.rmtree(old, ignore_errors=True)
+    delete_study(old)
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from carcls.catalog import nearest_name
-from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import LogUniform, Uniform, Value
-from search.experiment.problems import Problems
+from search.experiment.file.domain_syntax import plain_value
+from search.experiment.file.problems import Problems
+from search.experiment.file.yaml_source import KeyPath, Plain, describe, walk
 from search.experiment.space import Parameter, Space
 from search.experiment.template import is_domain
-from search.experiment.yaml_source import KeyPath, Plain, describe, walk
 
 _SECTION: KeyPath = ("search", "baseline")
 

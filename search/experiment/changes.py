@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.experiment.yaml_source import Plain
+from search.experiment.database_url import without_passwords
+from search.experiment.file.yaml_source import Plain
 
 RESUMABLE = (
     "search.trials",
@@ -48,6 +49,7 @@ FIXED: Mapping[str, str] = {
     "tta": "it belongs to the final training: give it to 'carsearch retrain'",
     "record": "it numbers the points of a recording",
     "results": "the study is stored there: move the folder itself",
+    "storage": "the study's record is there; if the server has moved, change its address in study.log",
 }
 """Why each other key is fixed: a new value would change the meaning of finished trials, or belongs elsewhere."""
 
@@ -82,7 +84,8 @@ def refusal(override: str, changeable: Sequence[str]) -> str | None:
     if reason is None and _covered(key, RESUMABLE):
         reason = "it belongs to the search: give it to 'carsearch resume'"
     because = f": {reason}" if reason else ""
-    return f"--set {override}: {key} cannot change in an existing study{because}; what can: {', '.join(changeable)}"
+    set_to = f"--set {without_passwords(override)}"
+    return f"{set_to}: {key} cannot change in an existing study{because}; what can: {', '.join(changeable)}"
 
 
 def differences(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> list[Change]:

@@ -8,12 +8,12 @@ import numpy as np
 from carcls.catalog import nearest_name
 from carcls.config import TrainConfig
 from search.experiment.domains import Uniform, Value
-from search.experiment.overlay import overlay
-from search.experiment.paths import WEIGHT_SUFFIXES, WEIGHT_WORDS
-from search.experiment.problems import Problems
+from search.experiment.file.overlay import overlay
+from search.experiment.file.paths import WEIGHT_SUFFIXES, WEIGHT_WORDS
+from search.experiment.file.problems import Problems
+from search.experiment.file.yaml_source import KeyPath, Plain
 from search.experiment.schema import Violation, check
 from search.experiment.space import Parameter, Resolved, Space
-from search.experiment.yaml_source import KeyPath, Plain
 
 SAMPLES = 256
 """Random configurations that a check tries. Rarer mistakes are reported when a configuration is bound."""

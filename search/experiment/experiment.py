@@ -10,11 +10,12 @@ from search.errors import ExperimentError, Problem
 from search.experiment.baseline import drop_fixed_values, read_baseline
 from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
-from search.experiment.overlay import overlay
-from search.experiment.overrides import apply_overrides
-from search.experiment.paths import make_absolute, missing_files
-from search.experiment.problems import Problems, dotted
-from search.experiment.renamed import with_new_names
+from search.experiment.file.overlay import overlay
+from search.experiment.file.overrides import apply_overrides
+from search.experiment.file.paths import make_absolute, missing_files
+from search.experiment.file.problems import Problems, dotted
+from search.experiment.file.renamed import with_new_names
+from search.experiment.file.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
 from search.experiment.schema import Violation, check
 from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import (
@@ -27,7 +28,6 @@ from search.experiment.settings import (
 )
 from search.experiment.space import Space
 from search.experiment.template import read_space
-from search.experiment.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Experiment:
     record: RecordSettings
     results: Path
     """The folder of all studies; this study's folder is `results / name`."""
+    storage: str | None = field(compare=False)
+    """Address of the database that holds the study's record; None: a file in the study's folder."""
     space: Space
     baseline: Mapping[str, Value]
     """A value for every parameter active in the default recipe."""
@@ -182,6 +184,7 @@ def _build(source: Source, path: Path) -> Experiment:
         store=sections.store,
         record=sections.record,
         results=sections.results,
+        storage=sections.storage,
         space=space,
         baseline=baseline,
         retrain=sections.retrain.changes,

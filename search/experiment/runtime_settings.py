@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from search.experiment.experiment import Experiment
-from search.experiment.yaml_source import Plain
+from search.experiment.file.yaml_source import Plain
 
 _KEYS = ("max_restarts", "deadline")
 """In the section `search`."""

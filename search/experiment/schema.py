@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from carcls.catalog import nearest_name
-from search.experiment.domain_syntax import DOMAIN_KEYS
-from search.experiment.renamed import RENAMED
-from search.experiment.yaml_source import KeyPath, Plain, describe
+from search.experiment.file.domain_syntax import DOMAIN_KEYS
+from search.experiment.file.renamed import RENAMED
+from search.experiment.file.yaml_source import KeyPath, Plain, describe
 
 Model = TypeVar("Model", bound=BaseModel)
 

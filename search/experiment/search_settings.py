@@ -48,6 +48,9 @@ class ResourceSettings(Section):
     """Type of GPU that each trial needs, as Ray names it, such as A100 or H100; null: any."""
     wait_minutes: Annotated[float, Field(ge=0.0)] = 15.0
     """How long a search on a cluster waits for the first node with room for a trial."""
+    larger_node_minutes: Annotated[float, Field(ge=0.0)] = 0.0
+    """How long a trial that has too little memory on every node of a cluster waits for a larger one to join, before it
+    counts as infeasible. One that is there is used in any case."""
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -86,9 +89,12 @@ class CheckpointSettings(Section):
 
     quota_gb: Annotated[float, Field(gt=0.0)] | None = None
     """Limit for all checkpoints of the study, in 10^9 bytes; beyond it the least useful are deleted. null: no limit."""
+    checkpoint_minutes: Annotated[float, Field(gt=0.0)] | None = None
+    """How often a trial's state is saved within an epoch, for epochs of many minutes: after an interruption it resumes
+    there, with the same results. null: only when its node is about to leave the cluster."""
     full_disk_minutes: Annotated[float, Field(gt=0.0)] = 60.0
-    """How long a search waits for space on a full disk, or for files that every trial needs, before it stops. It can
-    then be resumed."""
+    """How long a search waits for space on a full disk, for files that every trial needs, or for the database with its
+    record, before it stops. It can then be resumed."""
 
 
 class FinalistSettings(Section):
@@ -122,8 +128,8 @@ class SearchSettings(Section):
     """Trials that run at once; null: as many as fit. On a cluster, so many are asked for even if there is no room yet,
     and an autoscaler then starts nodes."""
     max_restarts: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How many times a trial's process or node may die without a new epoch in between before the trial fails. A Python
-    error fails at once."""
+    """How many times a trial's process or node may die without a new epoch or part of one in between before the trial
+    fails. A Python error fails at once."""
     deadline: DeadlineSettings = DeadlineSettings()
     nodes: NodeSettings = NodeSettings()
     deterministic: bool = False

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from carcls.catalog import nearest_name
 from carcls.dataset.layouts import Layout
+from search.experiment.database_url import checked_url
 from search.experiment.search_settings import SearchSettings, Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -190,4 +191,12 @@ class ExperimentSections(Section):
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")
     """Folder of all studies."""
+    storage: str | None = None
+    """PostgreSQL database for the study's record, as `postgresql://USER@HOST/DATABASE` without a password; null: a file
+    in the study's folder."""
     store: StoreSettings = StoreSettings()
+
+    @field_validator("storage")
+    @classmethod
+    def _an_address(cls, storage: str | None) -> str | None:
+        return storage if storage is None else checked_url(storage)

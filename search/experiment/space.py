@@ -14,7 +14,7 @@ from typing import TypeAlias, Union
 import numpy as np
 
 from search.experiment.domains import Choice, Domain, TrialLike, Value
-from search.experiment.yaml_source import KeyPath, Plain
+from search.experiment.file.yaml_source import KeyPath, Plain
 
 Template: TypeAlias = Union[Value, list["Template"], dict[str, "Template"], "Parameter"]
 Choose: TypeAlias = Callable[["Parameter"], Value]

@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.experiment.domain_syntax import DOMAIN_KEYS, DomainError, read_domain
-from search.experiment.problems import Problems
+from search.experiment.file.domain_syntax import DOMAIN_KEYS, DomainError, read_domain
+from search.experiment.file.problems import Problems
+from search.experiment.file.yaml_source import KeyPath, Plain, Source
 from search.experiment.space import Parameter, Space, Template
-from search.experiment.yaml_source import KeyPath, Plain, Source
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 Under = tuple[tuple[str, str], ...]

@@ -52,6 +52,9 @@ class FinalFailures:
             self._study.set_value(peak_key(number), outcome.peak_memory_bytes)
         if record.state is TrialState.COMPLETE or self.error is not None or outcome.kind in _DISPATCHER_WAITS:
             return None
+        if outcome.gpu_fault and record.state is TrialState.WAITING and outcome.kind != "killed":
+            self._say(f"{record.cause}: resuming from the last checkpoint on another GPU")
+            return None
         if record.state is TrialState.FAIL and record.infeasible:
             self.error = StudyError(f"{self.what(record)}: {record.cause}; start over with '--replace'")
             return str(self.error)

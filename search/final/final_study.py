@@ -15,16 +15,18 @@ from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
 from carcls.splits.split_files import read_split, write_split
 from carcls.system import atomic
 from search.errors import StudyError
-from search.experiment.domain_syntax import plain_value
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.file.domain_syntax import plain_value
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
+from search.study.deletion import forget_records
 from search.study.final_lock import retraining
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME
+from search.study.record.journal import LOCK_NAME
+from search.study.record.record_pointer import pointer_of
 from search.study.study import Study
 
 _NAME_LENGTH = 57
@@ -134,6 +136,7 @@ def refit_of(study: Study) -> TrialRecord | None:
 
 def _clear(own: StudyFolder) -> None:
     """Deletes the study's files except its lock."""
+    forget_records(own)
     for path in (own.log, own.split, own.folds):
         path.unlink(missing_ok=True)
     for path in (own.trials, own.policies):
@@ -147,7 +150,9 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
     own = folder.retrain_study
     is_searched = folder.log.exists()
     rank_by = Study.open(folder.root, read_only=True).rank_by if is_searched else experiment.search.ranking
-    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by)
+    pointer = pointer_of(folder.log)  # with the server's present address
+    database = pointer.storage if pointer else None if is_searched else experiment.storage
+    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by, database=database)
     try:
         own.trials.mkdir()
         split = read_split(folder.split, experiment.data.root)

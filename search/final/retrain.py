@@ -23,9 +23,9 @@ from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
 from search.driver.interrupts import Interrupts
 from search.driver.local_executor import LocalExecutor, Main
-from search.driver.oom_records import OomRecords
-from search.driver.place import OpenPlace, Place
-from search.driver.slots import Slots, slots_for
+from search.driver.nodes.oom_records import OomRecords
+from search.driver.nodes.place import OpenPlace, Place
+from search.driver.nodes.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment

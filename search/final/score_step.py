@@ -7,8 +7,8 @@ from functools import partial
 from carcls.config import TrainConfig
 from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.interrupts import Interrupts
-from search.driver.oom_records import OomRecords
-from search.driver.slots import Slots
+from search.driver.nodes.oom_records import OomRecords
+from search.driver.nodes.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.final.failure_texts import retry_text

@@ -5,7 +5,7 @@
            └─ child: one segment; its GPU memory is freed when it exits
                 └─ batch workers, forked before TensorFlow runs; see carcls.input.batch_worker_server
 
-A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor.
+A killed actor, raylet or driver leaves no orphans: see search.worker.supervisor and search.on_ray.driver_line.
 """
 
 import contextlib
@@ -19,12 +19,16 @@ from typing import Any, NoReturn
 import ray
 from ray import tune
 
+from search.on_ray.cluster.drain_watch import is_leaving
+from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.gpu_names import avoided_gpus, granted_gpus
 from search.worker.node_check import node_fault
 from search.worker.segment import Parked, Placed, Segment, to_wire
 from search.worker.supervisor import worker_messages
 
+DRIVER = "driver"
+"""Key of a Tune trial's configuration: arguments of `follow_driver`."""
 _PARKED_S = 2.0
 """A parked worker asks so often whether the search is over."""
 
@@ -34,6 +38,8 @@ def run_segment(config: dict[str, Any]) -> None:
 
     `tune.report` blocks until the driver has recorded the message, and raises SystemExit when Tune stops the trial.
     """
+    if DRIVER in config:
+        follow_driver(**config[DRIVER])
     run_in_actor(Segment(**config["segment"]), child_main)
 
 
@@ -47,7 +53,8 @@ def run_in_actor(segment: Segment, main: Callable[[Segment, Connection, Connecti
         if fault := node_fault(segment):
             tune.report(to_wire(fault))
             return
-    with contextlib.closing(worker_messages(segment, main)) as messages:
+    leaves = is_leaving if segment.requires else lambda: False
+    with contextlib.closing(worker_messages(segment, main, is_leaving=leaves)) as messages:
         for message in messages:
             tune.report(to_wire(message))
 

@@ -13,7 +13,7 @@ from carcls.system.home import home_folder
 from carcls.system.module_path import without_current_folder
 from search.errors import ClusterError
 from search.on_ray.auth import new_token, restrict_default_file, using_token
-from search.on_ray.nodes import Node, alive_nodes
+from search.on_ray.cluster.nodes import Node, alive_nodes
 from search.on_ray.private_folder import private_folder
 from search.on_ray.ray_private import InstalledCodeJob, clear_auth_cache, loopback_only, temp_folder
 from search.on_ray.usage_statistics import turn_off

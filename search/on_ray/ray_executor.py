@@ -18,10 +18,11 @@ from search.driver.dispatch import Dispatcher
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.errors import ClusterError, StudyError
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.actor import run_segment
-from search.on_ray.nodes import ResourcePlan
-from search.on_ray.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
-from search.on_ray.ray_log import rays_lines_in
+from search.on_ray.actor import DRIVER, run_segment
+from search.on_ray.cluster.nodes import ResourcePlan
+from search.on_ray.cluster.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
+from search.on_ray.driver_line import LEAST_SILENT_S
+from search.on_ray.ray_private import own_address
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
@@ -40,10 +41,13 @@ class RayExecutor:
         how: str,
         concurrent: Callable[[], int] | None = None,
         places: Places = ANY_PLACE,
+        silent_s: float = LEAST_SILENT_S,
         trainable: Callable[[dict[str, Any]], None] = run_segment,
     ) -> None:
         """how: how the user continues after an error, for messages. concurrent: how many segments may run now, or None
-        for the plan's number. places: the cluster's nodes. trainable: same signature as `run_segment`."""
+        for the plan's number. places: the cluster's nodes. silent_s: a worker that does not reach this process for so
+        long ends. trainable: same signature as `run_segment`."""
+        self._silent_s = silent_s
         self._concurrent = concurrent or (lambda: resources.concurrent)
         self._places = places
         self._folder = folder
@@ -58,10 +62,7 @@ class RayExecutor:
         tuner = self._tuner(dispatcher)
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `Interrupts` handles SIGINT
         try:
-            with (
-                rays_lines_in(self._folder.root / "ray.log"),
-                self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)),
-            ):
+            with self._interrupts.listening(lambda: dispatcher.stop(INTERRUPTED)):
                 tuner.fit()
         except KeyboardInterrupt:
             dispatcher.stop(INTERRUPTED)
@@ -91,6 +92,7 @@ class RayExecutor:
             deadline=self._deadline,
             raise_if_due=self._between_steps,
             places=self._places,
+            more={DRIVER: {"address": own_address(), "silent_s": self._silent_s}},
         )
         return tune.Tuner(
             tune.with_resources(self._trainable, partial(_requested, self._resources.bundle)),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.on_ray.ray_private import raylet_lines_to
 from search.terminal.logs import PlainLines
 
 _RAY = "ray"
@@ -13,15 +14,16 @@ _RAY = "ray"
 
 @contextmanager
 def rays_lines_in(file: Path) -> Iterator[None]:
-    """Inside, what Ray's Python loggers say is appended to the file, which appears with the first line, and not
-    printed."""
+    """Inside, what Ray's Python loggers and its raylets say is appended to the file, which appears with the first line,
+    and not printed."""
     logger = logging.getLogger(_RAY)
     before, propagates = tuple(logger.handlers), logger.propagate
     handler = logging.FileHandler(file, encoding="utf-8", delay=True)
     handler.setFormatter(PlainLines())
     logger.handlers, logger.propagate = [handler], False
     try:
-        yield
+        with raylet_lines_to(logging.getLogger(f"{_RAY}.raylet").error):
+            yield
     finally:
         logger.handlers, logger.propagate = list(before), propagates
         handler.close()

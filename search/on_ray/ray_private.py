@@ -4,16 +4,18 @@
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants
+import ray
+from ray._private import ray_constants, worker
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray._private.services import canonicalize_bootstrap_address
 from ray._private.state import state
 from ray._private.utils import get_num_cpus
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled: mypy sees no names
+from ray.core.generated.common_pb2 import Address
 from ray.job_config import JobConfig
 from ray.tune.experiment import Trial
 
@@ -82,6 +84,32 @@ def node_of(actor: Any) -> str | None:  # noqa: ANN401 - Ray's actor handles hav
     """Id of the node of a started actor, also of a dead one, or None. `ray.util.state` would need the dashboard."""
     table = state.actor_table(actor._actor_id.hex())
     return table.get("Address", {}).get("NodeID") or None
+
+
+def own_address() -> str:
+    """HOST:PORT of this process's own server within the cluster. Call it when connected."""
+    address = Address()
+    address.ParseFromString(worker.global_worker.core_worker.get_owner_address(ray.put(None)))
+    return f"{address.ip_address}:{address.port}"
+
+
+@contextlib.contextmanager
+def raylet_lines_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, messages of the cluster, such as that of a lost node, go to `say`, line by line.
+
+    A thread of the driver's would print them, whatever `log_to_driver` says.
+    """
+    before = worker.print_to_stdstream
+
+    def told(data: Mapping[str, Any], **_: object) -> None:
+        for line in data["lines"]:
+            say(line)
+
+    worker.print_to_stdstream = told
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def leaving_nodes() -> frozenset[str]:

@@ -4,12 +4,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from search.driver.callbacks import Progress, ProgressListener
-from search.driver.fitting_recipes import kept_portfolio
 from search.driver.interrupts import Interrupts
+from search.driver.nodes.fitting_recipes import kept_portfolio
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import Experiment
-from search.on_ray.ray_place import ray_place
-from search.on_ray.warmup import sample_configs
+from search.on_ray.cluster.ray_place import ray_place
+from search.on_ray.cluster.warmup import sample_configs
 from search.policy.policy import Policy, search_policy
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files

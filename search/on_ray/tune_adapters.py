@@ -4,7 +4,8 @@ One Tune trial is one of our segments. The scheduler is first-in first-out and n
 retries are new segments from the searcher. Tune calls both from one thread, the scheduler first.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from carcls.events import EpochReport
 from search.driver.dispatch import Dispatcher
 from search.driver.inbox import Inbox
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.places import ANY_PLACE, AVOID, Places
+from search.on_ray.cluster.places import ANY_PLACE, AVOID, Places
 from search.on_ray.ray_errors import lost_outcome
 from search.on_ray.ray_private import actor_of
 from search.worker.deadlines import Deadline, driver_timeout_s
@@ -31,7 +32,20 @@ class _NotSaved:
         return {}
 
 
+NOTHING_MORE: Mapping[str, Any] = {}
+STRANDED = Outcome("preempted", "the nodes that it waited for have left")
 _OVER = (Trial.ERROR, Trial.TERMINATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A segment whose actor was lost, until it is known why."""
+
+    actor: Any
+    """The actor, or None if none had started."""
+    outcome: Outcome
+    """In Ray's own words."""
+    since_s: float
 
 
 @dataclass
@@ -46,7 +60,8 @@ class RunningSegments:
     deadlines: dict[str, Deadline] = field(default_factory=dict)
     """Of segments that have started."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    """Outcomes not reported by the worker: lost (from Ray), stuck, or out of time."""
+    """Outcomes not reported by the worker: stuck, moved or out of time."""
+    losses: dict[str, Loss] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
     """Segments stopped after an epoch because the run stops. They have no outcome, and resume in a later run."""
     parked: set[str] = field(default_factory=set)
@@ -66,6 +81,7 @@ class RunningSegments:
         """Removes a segment that has ended, and returns the outcome to use if the worker reported none."""
         self.trials.pop(trial_id, None)
         self.actors.pop(trial_id, None)
+        self.losses.pop(trial_id, None)
         self.deadlines.pop(trial_id, None)
         return self.outcomes.pop(trial_id, LOST)
 
@@ -77,17 +93,25 @@ def tune_adapters(
     deadline: DeadlineSettings,
     raise_if_due: Callable[[], None] = lambda: None,
     places: Places = ANY_PLACE,
+    more: Mapping[str, Any] = NOTHING_MORE,
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> "tuple[SegmentSearcher, RecordingScheduler]":
     """Searcher and scheduler for one `Tuner`.
 
     concurrent: how many segments may be handed out now. raise_if_due: called between its steps; may raise to end the
-    run. places: what the cluster says of the segments' nodes.
+    run. places: what the cluster says of the segments' nodes. more: entries of every Tune trial's configuration.
     """
     segments = RunningSegments()
-    return (
-        SegmentSearcher(dispatcher, segments, concurrent, raise_if_due, places),
-        RecordingScheduler(dispatcher, segments, deadline, raise_if_due, places),
+    seen: dict[str, Any] = {"places": places, "clock_s": clock_s}
+    searcher = SegmentSearcher(
+        dispatcher, segments, concurrent=concurrent, raise_if_due=raise_if_due, more=more, **seen
     )
+
+    def between_steps() -> None:
+        raise_if_due()
+        searcher.find_lost()
+
+    return searcher, RecordingScheduler(dispatcher, segments, deadline=deadline, raise_if_due=between_steps, **seen)
 
 
 class SegmentSearcher(_NotSaved, Searcher):
@@ -100,9 +124,12 @@ class SegmentSearcher(_NotSaved, Searcher):
         self,
         dispatcher: Dispatcher[Segment],
         segments: RunningSegments,
+        *,
         concurrent: Callable[[], int],
         raise_if_due: Callable[[], None],
         places: Places,
+        more: Mapping[str, Any],
+        clock_s: Callable[[], float],
     ) -> None:
         super().__init__()  # without a metric, which Tune would expect in every message
         self._dispatcher = dispatcher
@@ -110,11 +137,13 @@ class SegmentSearcher(_NotSaved, Searcher):
         self._concurrent = concurrent
         self._raise_if_due = raise_if_due
         self._places = places
+        self._more = more
+        self._clock_s = clock_s
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next segment; None while it depends on running segments; FINISHED at the search's end."""
         self._raise_if_due()
-        self._find_lost()
+        self.find_lost()
         self._segments.raise_if_failed()
         room = self._concurrent() - len(self._segments.parked)
         if len(self._segments.numbers) >= room and not self._dispatcher.stopping:
@@ -126,13 +155,23 @@ class SegmentSearcher(_NotSaved, Searcher):
             self._segments.is_over = True
             return str(Searcher.FINISHED)
         self._segments.numbers[trial_id] = job.number
-        return {"segment": job.to_json(), AVOID: list(self._places.avoided())}
+        return {"segment": job.to_json(), AVOID: list(self._places.avoided(job)), **self._more}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Passes the outcome to the dispatcher. Without one in the last result, the worker was lost."""
-        number = self._segments.numbers.pop(trial_id, None)
+        """Passes the outcome to the dispatcher. Without one in the last result, the worker was lost.
+
+        A loss whose reason is not known yet waits for a later call of `find_lost`, so that no report is delayed.
+        """
+        number = self._segments.numbers.get(trial_id)
         if number is None:
             return
+        loss = self._segments.losses.get(trial_id)
+        if loss is not None:
+            told = self._places.lost(number, loss.actor, loss.outcome, waited_s=self._clock_s() - loss.since_s)
+            if told is None:
+                return
+            self._segments.outcomes[trial_id] = told
+        del self._segments.numbers[trial_id]
         message = None if error else from_wire(result or {})
         known = self._segments.remove(trial_id)
         if trial_id in self._segments.stopped:
@@ -142,8 +181,9 @@ class SegmentSearcher(_NotSaved, Searcher):
         except Exception as failure:  # noqa: BLE001 - Tune would print it and continue, waiting for the trial forever
             self._segments.error = self._segments.error or failure
 
-    def _find_lost(self) -> None:
-        """Ends segments whose Tune trial ended without a callback, as when an actor could not be reused."""
+    def find_lost(self) -> None:
+        """Ends segments whose Tune trial ended without a callback, as when an actor could not be reused, or whose
+        actor was lost for a reason that is now known."""
         for trial_id in list(self._segments.numbers):
             trial = self._segments.trials.get(trial_id)
             if trial is not None and trial.status in _OVER:
@@ -163,11 +203,14 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self,
         dispatcher: Dispatcher[Segment],
         segments: RunningSegments,
+        *,
         deadline: DeadlineSettings,
         raise_if_due: Callable[[], None],
         places: Places,
+        clock_s: Callable[[], float],
     ) -> None:
         super().__init__()
+        self._clock_s = clock_s
         self._places = places
         self._dispatcher = dispatcher
         self._segments = segments
@@ -184,6 +227,9 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._raise_if_due()
         self._segments.raise_if_failed()
         for trial_id, trial in self._segments.trials.items():
+            if trial.status == Trial.PENDING and self._places.is_stranded(trial.config[AVOID]):
+                self._segments.outcomes.setdefault(trial_id, STRANDED)
+                tune_controller.request_stop_trial(trial)
             if trial.status == Trial.RUNNING:
                 self._segments.actors[trial_id] = actor_of(trial)
                 self._kill_if_stuck(trial_id, trial)
@@ -202,8 +248,8 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         error = trial.get_error()
         if error is None or trial.trial_id in self._segments.outcomes:
             return
-        number, actor = trial.config["segment"]["number"], self._segments.actors.get(trial.trial_id)
-        self._segments.outcomes[trial.trial_id] = self._places.lost(number, actor, lost_outcome(error))
+        actor = self._segments.actors.get(trial.trial_id)
+        self._segments.losses[trial.trial_id] = Loss(actor, lost_outcome(error), self._clock_s())
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Records a message. A segment ends by itself at its rung; it is stopped earlier only if the search stops or

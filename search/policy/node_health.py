@@ -21,6 +21,8 @@ class NodeHealth:
     """Faults since the last epoch that was trained there."""
     cause: str = ""
     """One line on the latest fault."""
+    device: str = ""
+    """Memory of a trial there, as `search.worker.machine_memory` names it; empty if unknown."""
     is_condemned: bool = False
     """Whether a probe found that it cannot run the search at all."""
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from carcls.config import TrainConfig
 from carcls.frames import named_area
-from carcls.training.min_micro_batch import min_micro_batch
+from carcls.training.steps.min_micro_batch import min_micro_batch
 
 SMALLEST_BATCH_TRIES = 2
 """After this many consecutive failures the smallest micro-batch counts as never fitting.

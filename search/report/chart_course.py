@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from search.report.chart_values import ACCURACY, FATES, Json, cloud, log_range, rounded
-from search.report.course import Progress, Span
-from search.report.mistakes import Mistakes
+from search.report.sections.course import Progress, Span
+from search.report.sections.mistakes import Mistakes
+from search.report.sections.trade_offs import CostPoint
 from search.report.thinning import XY
-from search.report.trade_offs import CostPoint
 from search.terminal.formatting import one_line
 
 Clouds = Mapping[str, Sequence[XY]]

@@ -10,10 +10,10 @@ from typing import Any
 
 from search.report.chart_course import cost_chart, progress_chart, reliability_chart, speed_chart, timeline_chart
 from search.report.chart_values import ACCURACY, FATES, Json, cloud, rounded
-from search.report.importance import Importances
 from search.report.page_data import Curve, ReportData, TrialRow
 from search.report.page_limits import PageView
-from search.report.parameters import ParameterView
+from search.report.sections.importance import Importances
+from search.report.sections.parameters import ParameterView
 from search.report.thinning import XY
 from search.terminal.formatting import one_line, value_text
 

@@ -6,7 +6,7 @@ from typing import Any
 Json = dict[str, Any]
 
 FATES = {"stopped": "stopped early", "complete": "all stages", "running": "unfinished", "failed": "failed"}
-"""Names in legends, see `search.report.course.fate_of`."""
+"""Names in legends, see `search.report.sections.course.fate_of`."""
 
 ACCURACY: Json = {"label": "validation accuracy", "unit": "share"}
 """The vertical axis of most charts."""

@@ -68,7 +68,7 @@ def leaderboard_entry_names() -> tuple[str, ...]:
 
 
 def write_mistakes(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Writes mistakes.csv from the rows of `search.report.mistakes.mistake_rows`. Raises OSError."""
+    """Writes mistakes.csv from the rows of `search.report.sections.mistakes.mistake_rows`. Raises OSError."""
     write_csv(path, _MISTAKES, rows)
 
 

@@ -9,53 +9,58 @@ from search.progress.event_files import epoch_times
 from search.progress.summary import as_interrupted, leading_trial
 from search.report import report_data, write_report
 from search.report.leaderboard import write_leaderboard, write_mistakes
-from search.report.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
-from search.report.next_steps import commands, ended_text
 from search.report.page_data import ReportData
 from search.report.photos import photo_urls
-from search.report.summary_events import write_summary_events
+from search.report.sections.mistakes import Mistakes, mistake_rows, mistakes_view, shown_paths, with_photos
+from search.report.sections.next_steps import commands, ended_text
+from search.report.summary_events import Times, write_summary_events
 from search.study.checked_files import check_files
+from search.study.driver_life import has_driver
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.gpu_notes import failing_gpus
-from search.study.journal import is_held
 from search.study.node_notes import node_notes
 from search.study.predictions import Predictions, final_predictions, read_predictions
 from search.study.study import Study
 
 
-def write_study_report(folder: StudyFolder, experiment: Experiment) -> None:
+def write_study_report(folder: StudyFolder, experiment: Experiment, study: Study | None = None) -> None:
     """Writes report.html for the folder: a study in any state, or the training of a fixed recipe. Beside it are
-    leaderboard.csv, leaderboard.json and mistakes.csv.
+    leaderboard.csv, leaderboard.json and mistakes.csv. study: if it was just opened.
 
     Raises StudyError if the study, or one of its files, cannot be read or was changed.
     """
-    study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
+    study = study or (Study.open(folder.root, read_only=True) if folder.log.exists() else None)
     if study:
         check_files(study, folder)
     said = read_predictions(folder, study, leading_trial(study.records()) if study else None, experiment.data.root)
-    data = study_report_data(folder, experiment, study, said)
+    times = _epoch_times(folder, study)
+    data = study_report_data(folder, experiment, study, said, times)
     write_report(folder.report, data)
     if data.leaderboard:
         write_leaderboard(folder.root, data.leaderboard)
     if said is not None:
         write_mistakes(folder.mistakes, mistake_rows(said))
     final = final_predictions(folder, experiment.data.root)
-    write_summary_events(folder, experiment, study, _epoch_times(folder, study), final)
+    write_summary_events(folder, experiment, study, times, final)
 
 
 def study_report_data(
-    folder: StudyFolder, experiment: Experiment, study: Study | None, said: Predictions | None
+    folder: StudyFolder,
+    experiment: Experiment,
+    study: Study | None,
+    said: Predictions | None,
+    times: Times | None = None,
 ) -> ReportData:
-    """Everything on the page of one study. Reads photos, but writes nothing."""
+    """Everything on the page of one study. Reads photos, but writes nothing. times: of epochs, if known already."""
     records = study.records() if study else ()
     trained = sum(record.trained_s for record in records)
     changes = "".join(f"# changed {change.time}: {change}\n" for change in study.changes) if study else ""
     return report_data(
         name=folder.name,
         experiment_text=changes + experiment.resolved_yaml(),
-        records=records if is_held(folder.root) else as_interrupted(records),
+        records=records if has_driver(folder) else as_interrupted(records),
         validation_photos=_photos(folder, "validation"),
         holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
@@ -72,7 +77,7 @@ def study_report_data(
         failing_gpus=failing_gpus(study) if study else (),
         space=experiment.space if study else None,
         mistakes=_mistakes(said),
-        epoch_times=_epoch_times(folder, study),
+        epoch_times=_epoch_times(folder, study) if times is None else times,
         ended=ended_text(study, experiment) if study else "",
         commands=commands(folder, experiment, study),
     )

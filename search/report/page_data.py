@@ -12,9 +12,9 @@ from search.policy.finals import NO_FINALS
 from search.policy.node_health import NodeHealth
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import counts_line, leading_trial, state_name
-from search.report.advice import Advice, advice
-from search.report.confidence import Score, trial_score
-from search.report.course import (
+from search.report.sections.advice import Advice, advice
+from search.report.sections.confidence import Score, trial_score
+from search.report.sections.course import (
     Agreement,
     LadderRow,
     Progress,
@@ -25,18 +25,18 @@ from search.report.course import (
     ladder,
     spans,
 )
-from search.report.final_training import FinalTraining, final_training
-from search.report.finals_table import Finals, finals_view
-from search.report.gpu_panel import GpuPanel, gpu_panel
-from search.report.importance import Importances, importances
-from search.report.mistakes import Mistakes
-from search.report.next_steps import Command
-from search.report.parameters import ParameterView, parameter_views, role_of
-from search.report.phases import TimeSpent, time_spent
-from search.report.split_batches import PartsRow, parts_rows
-from search.report.stage_table import StageRow, stage_rows
-from search.report.trade_offs import CostPoint, cost_points
-from search.report.winner import Winner, winner
+from search.report.sections.final_training import FinalTraining, final_training
+from search.report.sections.finals_table import Finals, finals_view
+from search.report.sections.gpu_panel import GpuPanel, gpu_panel
+from search.report.sections.importance import Importances, importances
+from search.report.sections.mistakes import Mistakes
+from search.report.sections.next_steps import Command
+from search.report.sections.parameters import ParameterView, parameter_views, role_of
+from search.report.sections.phases import TimeSpent, time_spent
+from search.report.sections.split_batches import PartsRow, parts_rows
+from search.report.sections.stage_table import StageRow, stage_rows
+from search.report.sections.trade_offs import CostPoint, cost_points
+from search.report.sections.winner import Winner, winner
 from search.study.expected import WinnerExpectation
 from search.study.node_notes import NodeNote
 
@@ -76,7 +76,7 @@ class Curve:
     number: int
     role: str
     fate: str
-    """See `search.report.course.fate_of`."""
+    """See `search.report.sections.course.fate_of`."""
     points: tuple[tuple[int, float], ...]
     borders: tuple[tuple[int, str], ...]
     """The last epoch and the name of each stage."""
@@ -157,8 +157,8 @@ def report_data(
     elapsed_s: wall-clock time over all runs. gpus_per_trial: 0 if trials ran on CPUs. device: one line about the
     machine. finals_exhausted: the budget does not allow more repeats of `finalists`. expected: see
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
-    `search.report.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
-    commands: see `search.report.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
+    `sections.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
+    commands: see `sections.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
     interval. nodes: of a cluster. failing_gpus: see `search.study.gpu_notes`. Raises KeyError if `retrain` lacks a
     score.
     """

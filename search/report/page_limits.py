@@ -6,9 +6,9 @@ A page of 10,000 trials would have 30 MB. Tables and fronts that sum up trials s
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from search.report.course import fate_of_state
 from search.report.page_data import Failure, ReportData, TrialRow
-from search.report.parameters import ParameterView
+from search.report.sections.course import fate_of_state
+from search.report.sections.parameters import ParameterView
 from search.report.thinning import XY, merged, thinned
 
 MOST_TRIALS = 500

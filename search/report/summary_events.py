@@ -17,7 +17,7 @@ from search.policy.finals import final_standing
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.event_files import EventLog, delete_events
 from search.progress.summary import leading_trial
-from search.report.course import Span, spans
+from search.report.sections.course import Span, spans
 from search.study.folder import StudyFolder
 from search.study.predictions import Predictions, trial_predictions
 from search.study.study import Study

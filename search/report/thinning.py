@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log
 
 from search.report.chart_values import FATES
-from search.report.course import Span
+from search.report.sections.course import Span
 from search.terminal.formatting import count_text
 
 XY = tuple[float, float]

@@ -8,8 +8,10 @@ from typing import Literal
 from carcls.catalog import BACKBONES
 from carcls.inspection.folder_check import suggested_fraction
 from carcls.inspection.weights_at_hand import WeightsAtHand
+from search.bench.rates import Rates
+from search.bench.reference import RATES, Machine
+from search.bench.results import Bench
 from search.errors import StartError
-from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
 from search.start.survey import Findings
 
 Preset = Literal["quick", "medium", "best"]
@@ -51,7 +53,7 @@ _FINAL_EPOCHS: dict[Preset, int] = {"quick": 8, "medium": 14, "best": 20}
 _STEPS = 20
 """Optimizer steps that an epoch should have at least, by smaller batches."""
 _CPU_TRIAL_CPUS = 4
-"""As `search.on_ray.nodes` gives a trial without a GPU."""
+"""As `search.on_ray.cluster.nodes` gives a trial without a GPU."""
 _STAGE_S = 3.0
 """Seconds to start a stage besides its trace."""
 _START_S = 25.0
@@ -97,6 +99,8 @@ class Plan:
     """Of the final training and the submission."""
     warning: str
     """What limits the result, or an empty text."""
+    is_measured: bool
+    """Whether the times follow from measurements of this machine."""
 
     @property
     def total_s(self) -> tuple[float, float]:
@@ -105,8 +109,11 @@ class Plan:
         return middle / math.sqrt(_SPREAD), middle * math.sqrt(_SPREAD)
 
 
-def make_plan(found: Findings, preset: Preset) -> Plan:
-    """The plan for these photos on this machine. Raises StartError if the weights given fit nothing known."""
+def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Plan:
+    """The plan for these photos on this machine. Raises StartError if the weights given fit nothing known.
+
+    bench: measurements of this machine, or None: times follow from the table of reference.
+    """
     chosen, warning = _choose(found, preset)
     machine = Machine(cpus=_trial_cpus(found), gpu=found.gpus > 0)
     search_px, final_px = _sizes(found, preset, chosen)
@@ -114,20 +121,19 @@ def make_plan(found: Findings, preset: Preset) -> Plan:
     train, validate = round(found.photos * (1 - fraction)), round(found.photos * fraction)
     head, half, full = _EPOCHS[preset]
     stages = ((0.0, head), (0.5, half), (1.0, full))
-    trial_s = max(_training_s(one, stages, search_px, (train, validate), machine) for one in chosen)
-    fewest, most = _TRIALS[preset]
     at_once = found.gpus or max(1, found.cpus // machine.cpus)
+    rates = Rates(machine, at_once=1 if found.gpus else at_once, bench=bench)
+    trial_s = max(_training_s(one, stages, search_px, (train, validate), rates) for one in chosen)
+    fewest, most = _TRIALS[preset]
     hours = _HOURS[preset]
     affordable = int(hours * 3600 * at_once / (trial_s * _RUNG_SHARE))
     trials = min(most, max(fewest, affordable))
     search_s = min(hours * 3600, trials * trial_s * _RUNG_SHARE / at_once) + _START_S
     folds = _FOLDS[preset] if found.photos < 20_000 else 1
     final_stages = ((0.0, head), (0.5, half), (1.0, _FINAL_EPOCHS[preset]))
-    one_s = max(_training_s(one, final_stages, final_px, (train, validate), machine) for one in chosen)
+    one_s = max(_training_s(one, final_stages, final_px, (train, validate), rates) for one in chosen)
     slowest = chosen[0]
-    predict_s = (
-        2 * found.to_predict / forward_images_per_s(slowest.backbone, slowest.alpha, px=final_px, machine=machine)
-    )
+    predict_s = 2 * found.to_predict / rates.forward_images_per_s(slowest.backbone, slowest.alpha, px=final_px)
     return Plan(
         preset=preset,
         backbones=chosen,
@@ -145,6 +151,7 @@ def make_plan(found: Findings, preset: Preset) -> Plan:
         search_s=search_s,
         final_s=one_s * math.ceil(folds / at_once) + predict_s + _START_S,
         warning=warning,
+        is_measured=rates.is_measured,
     )
 
 
@@ -199,14 +206,14 @@ def _trial_cpus(found: Findings) -> int:
 
 
 def _training_s(
-    one: Chosen, stages: Sequence[tuple[float, int]], px: int, photos: tuple[int, int], machine: Machine
+    one: Chosen, stages: Sequence[tuple[float, int]], px: int, photos: tuple[int, int], rates: Rates
 ) -> float:
     """Seconds of one training. stages: share of unfrozen blocks and epochs. photos: to train and to validate."""
     train, validate = photos
-    forward = forward_images_per_s(one.backbone, one.alpha, px=px, machine=machine)
+    forward = rates.forward_images_per_s(one.backbone, one.alpha, px=px)
     seconds = 0.0
     for unfreeze, epochs in stages:
-        rate = train_images_per_s(one.backbone, one.alpha, px=px, unfreeze=unfreeze, machine=machine)
+        rate = rates.train_images_per_s(one.backbone, one.alpha, px=px, unfreeze=unfreeze)
         seconds += epochs * (train / rate + validate / forward)
-        seconds += RATES[(one.backbone, one.alpha)].trace_s + _STAGE_S
+        seconds += rates.trace_s(one.backbone, one.alpha) + _STAGE_S
     return seconds

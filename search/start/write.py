@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carcls.system import atomic
+from search.bench.results import kept_bench
 from search.errors import StartError
 from search.experiment.experiment import Experiment, load
 from search.start.experiment_text import experiment_text
@@ -31,6 +32,7 @@ class Written:
         """What was found and chosen, for the terminal."""
         found, plan = self.found, self.plan
         low, high = plan.total_s
+        basis = "by what 'carsearch bench' measured here" if plan.is_measured else "an estimate"
         backbones = ", ".join(f"{one.backbone}{'' if one.alpha == 1 else f' {one.alpha:g}'}" for one in plan.backbones)
         return (
             f"photos: {found.photos:,} of {found.classes:,} classes ({found.layout}), {found.smallest_class:,} to"
@@ -38,7 +40,7 @@ class Written:
             f"machine: {count_text(found.cpus, 'CPU core')}, {count_text(found.gpus, 'GPU')}",
             f"plan: {count_text(plan.trials, 'trial')} of {backbones} at {plan.image_size_px} px, the best one again at"
             f" {plan.final_size_px} px{f' on {plan.folds} folds' if plan.folds > 1 else ''}",
-            f"time: about {duration_text(low)} to {duration_text(high)} (an estimate)",
+            f"time: about {duration_text(low)} to {duration_text(high)} ({basis})",
         )
 
 
@@ -60,7 +62,7 @@ def write_experiment(
     if file.exists() and not replace:
         raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
     found = look(root, weights=[place.absolute() for place in weights], reachable=reachable or weights_server_answers)
-    plan = make_plan(found, preset)
+    plan = make_plan(found, preset, kept_bench())
     atomic.write_text(file, experiment_text(found, plan, name=name, file=file))
     return Written(file, load(file), found, plan)
 

@@ -4,8 +4,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from search.study.deletion import forget_records
 from search.study.folder import StudyFolder
-from search.study.journal import LOCK_NAME, WriterLock
+from search.study.record.journal import LOCK_NAME, WriterLock
 
 
 @contextmanager
@@ -25,6 +26,7 @@ def retraining(folder: StudyFolder) -> Iterator[None]:
 def clear_retrain(folder: StudyFolder) -> None:
     """Delete the final training. Raises StudyError while another process works on it."""
     with retraining(folder):
+        forget_records(folder.retrain_study)
         for entry in folder.retrain.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

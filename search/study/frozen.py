@@ -8,8 +8,8 @@ from pathlib import Path
 from search.errors import ExperimentError, Problem, StudyError
 from search.experiment.changes import RESUMABLE, Change, differences, refusal
 from search.experiment.experiment import Experiment, load
-from search.experiment.paths import copy_name, policy_files, put, with_local_policies
-from search.experiment.problems import dotted
+from search.experiment.file.paths import copy_name, policy_files, put, with_local_policies
+from search.experiment.file.problems import dotted
 from search.study.folder import StudyFolder
 from search.study.study import Study
 
@@ -61,9 +61,11 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
 
 
 def open_experiment(
-    folder: StudyFolder, overrides: Sequence[str] = (), *, changeable: Sequence[str] = ()
+    folder: StudyFolder, overrides: Sequence[str] = (), *, changeable: Sequence[str] = (), study: Study | None = None
 ) -> Experiment:
     """The study's own experiment: the frozen one, with the recorded changes and then the overrides applied.
+
+    study: if it is open already, which spares a large one a second reading.
 
     Raises StudyError if the folder holds no study, or if an override's key is not in `changeable`. The message names
     the key and the reason.
@@ -74,14 +76,16 @@ def open_experiment(
     if refused:
         raise StudyError("\n".join(refused))
     experiment = load(
-        folder.experiment, [*(change.override for change in recorded_changes(folder)), *overrides], stored=True
+        folder.experiment, [*(change.override for change in recorded_changes(folder, study)), *overrides], stored=True
     )
     # Only the tree: space and baseline keep the values that finished trials were recorded with.
     return replace(experiment, tree=with_local_policies(experiment.tree, folder.policies))
 
 
-def recorded_changes(folder: StudyFolder) -> tuple[Change, ...]:
-    """Changes since the study was created; empty for a fixed recipe, which has no study."""
+def recorded_changes(folder: StudyFolder, study: Study | None = None) -> tuple[Change, ...]:
+    """Changes since the study was created; empty for a fixed recipe, which has no study. study: if it is open."""
+    if study is not None:
+        return study.changes
     return Study.open(folder.root, read_only=True).changes if folder.log.is_file() else ()
 
 

@@ -16,7 +16,7 @@ from search.policy.failures import may_be_retried
 from search.policy.optuna_view import distributions
 from search.policy.records import TrialRecord, TrialState
 from search.policy.trial_book import TrialBook
-from search.study.storage import StudyStorage
+from search.study.record.storage import StudyStorage
 from search.study.values import StudyValues
 
 
@@ -32,9 +32,20 @@ class Study(StudyValues, TrialBook):
         TrialBook.__init__(self, storage.load())
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, is_recording: bool = False, rank_by: RankBy = "log_loss") -> Self:
-        """A new, empty study in an existing folder. Raises StudyError if there is one already."""
-        study = cls(StudyStorage.create(folder, name))
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        *,
+        is_recording: bool = False,
+        rank_by: RankBy = "log_loss",
+        database: str | None = None,
+    ) -> Self:
+        """A new, empty study in an existing folder. Raises StudyError if there is one already.
+
+        database: address of the PostgreSQL database for its record; None: a file in the folder.
+        """
+        study = cls(StudyStorage.create(folder, name, database))
         study.set_rank_by(rank_by)
         if is_recording:
             study.set_recording()
@@ -143,8 +154,9 @@ class Study(StudyValues, TrialBook):
 
     def _tell_optuna(self, *numbers: int) -> None:
         """Tell Optuna of the final ends of these trials, or of all."""
+        finished = self.is_finished  # looks at the journal's file
         for record in [self._records[number] for number in numbers] or self._records:
-            if self._is_final(record):
+            if finished or not may_be_retried(record):
                 self._storage.tell_optuna(record)
 
     def _is_final(self, record: TrialRecord) -> bool:
@@ -153,11 +165,17 @@ class Study(StudyValues, TrialBook):
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Suspends the search for reference cycles, which doubles the time to load 10,000 trials. They have none."""
+    """Suspends the search for reference cycles, which doubles the time to load 10,000 trials. They have none.
+
+    What was loaded then counts as old, so that the next search does not look at all of it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

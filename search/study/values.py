@@ -11,7 +11,7 @@ from search.errors import StudyError
 from search.experiment.changes import Change
 from search.experiment.domains import Value
 from search.policy.budget import GpuMeter
-from search.study.storage import StudyStorage
+from search.study.record.storage import StudyStorage
 
 _IS_RECORDING = "is_recording"
 _RANK_BY = "rank_by"

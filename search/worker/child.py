@@ -27,6 +27,7 @@ from carcls.errors import (
     DamagedStoreError,
     DataError,
     DeviceError,
+    HandedOverError,
     MisfitError,
     OutOfMemoryError,
     TrainingError,
@@ -40,15 +41,20 @@ from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.system.nvml import GpuMeter, load_nvml
 from carcls.training.epoch_files import newest_intact, position_of
+from carcls.training.epoch_parts import Pauses
 from carcls.training.fine_tuning import fine_tune
+from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
+from carcls.training.retention import epoch_of
 from search.errors import SearchError
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
 from search.worker.gpu_names import granted_gpus
+from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
+from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
@@ -73,7 +79,10 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
 
 
 def _outcome_on_cluster(error: Exception) -> Outcome:
-    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
+    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have, and a trial
+    may move on within an epoch."""
+    if isinstance(error, HandedOverError):
+        return Outcome("preempted", str(error))
     if isinstance(error, DeviceError):
         return Outcome("unfit", str(error).splitlines()[0], user_message=str(error), gpu_fault=True)
     return outcome_of(error)
@@ -115,11 +124,14 @@ def run_in_child(
 
 
 def _follow_supervisor(lifeline: Connection, outbox: Outbox) -> None:
-    """Passes on acknowledgements, and ends this process at once when the supervisor is gone. Checkpoints are atomic, so
-    nothing is damaged."""
+    """Passes on acknowledgements and the wish to hand over, and ends this process at once when the supervisor is gone.
+    Checkpoints are atomic, so nothing is damaged."""
     with contextlib.suppress(EOFError, OSError):
-        while lifeline.recv_bytes():
-            outbox.acknowledge()
+        while received := lifeline.recv_bytes():
+            if received == HAND_OVER:
+                outbox.hand_over.set()
+            else:
+                outbox.acknowledge()
     os._exit(1)
 
 
@@ -146,8 +158,11 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         gpu=segment.gpu,
         compiled=compile_cache(segment.store),
     )
+    micro_batch = fitted_micro_batch(segment, outbox)
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     store = open_store(StoreSettings.model_validate(segment.store))
+    resume = _resumable(segment, study, outbox)
+    every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
         fine_tune(
             config_of(segment),
@@ -162,9 +177,11 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
             partial(_report, outbox, meter),
             folder=study.trial(segment.number),
             attempt=segment.attempt,
-            resume=_resumable(segment, study, outbox),
+            resume=resume,
+            part=_part(segment, study, outbox, resume),
+            pauses=Pauses(every_s, outbox.hand_over.is_set),
             stop_after_stage=segment.stop_after_stage,
-            micro_batch=segment.micro_batch or None,
+            micro_batch=micro_batch or None,
             rank_by=segment.rank_by,
             averages=segment.averages,
             without_validation=segment.fold == EVERY_PHOTO,
@@ -210,6 +227,17 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
         outbox.send(Notice(logging.WARNING, text))
         stands = position_of(study.trial(segment.number), name) if name else Position()
         outbox.send(Fallback(stands.epoch, stands.next_stage))
+    return name
+
+
+def _part(segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | None) -> str | None:
+    """The saved part of the epoch after `resume`, or None. Tells the driver what is used and what is damaged."""
+    folder = study.trial(segment.number)
+    name, damaged = part_after(folder, resume, (epoch_of(resume) if resume else 0) + 1)
+    for line in damaged:
+        outbox.send(Notice(logging.WARNING, f"trial {segment.number}: {line}: that epoch starts again"))
+    if name:
+        outbox.send(Notice(logging.INFO, f"trial {segment.number} {part_line(folder, name)}"))
     return name
 
 

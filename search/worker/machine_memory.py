@@ -4,6 +4,7 @@ Read from /proc and /sys, because the calling process has no framework loaded.
 """
 
 import os
+import resource
 import signal
 from functools import cache
 from pathlib import Path
@@ -136,3 +137,12 @@ def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int | None:
         return None
     found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     return 1024 * int(found[0]) if found else None
+
+
+def limit_own_memory(more_bytes: int) -> None:
+    """From now on this process may allocate so much more private memory (RLIMIT_DATA); beyond it, allocations fail."""
+    lines = _lines(_PROC / "self" / "status")
+    held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = held + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

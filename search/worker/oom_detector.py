@@ -6,7 +6,7 @@ from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from search.policy.oom import OomKey, OomRecord, micro_batches, never_fits, next_record
 from search.worker.machine_memory import memory_device, oom_kills, was_killed_for_memory
-from search.worker.segment import Fallback, Message, Outcome, Segment
+from search.worker.segment import Fallback, Fitted, Message, Outcome, Segment
 
 
 def with_micro_batches(segment: Segment) -> Segment:
@@ -57,6 +57,10 @@ class OutOfMemoryDetector:
         self._kills_before = kills_before
         self._stage = segment.first_stage
         self._last_stage = len(segment.config["stages"]) - 1
+
+    def fitted(self, message: Fitted) -> None:
+        """The child starts with fewer photos at once than the segment says."""
+        self._segment = replace(self._segment, micro_batch=message.micro_batch)
 
     def annotate(self, message: Message, exit_code: int | None) -> Message:
         """The message itself or, after the child ran out of memory, an outcome that says what did not fit.

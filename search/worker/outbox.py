@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import carcls.store
 from carcls.events import EpochReport
-from search.worker.segment import Message, Notice
+from search.worker.segment import Fitted, Message, Notice
 
 
 class Outbox:
@@ -17,6 +17,8 @@ class Outbox:
         self._messages = messages
         self._lock = threading.Lock()
         self._acknowledged = threading.Semaphore(0)
+        self.hand_over = threading.Event()
+        """Set once the driver wants the training to be saved and to end, even within an epoch."""
 
     def report(self, report: EpochReport) -> None:
         """Sends an epoch and waits until the driver has recorded it: no training runs ahead of the driver.
@@ -30,7 +32,7 @@ class Outbox:
         """The driver has recorded one epoch. Any thread."""
         self._acknowledged.release()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Fitted) -> None:
         """Sends one message. Raises OSError if the supervisor is gone."""
         with self._lock:
             self._messages.send(message)

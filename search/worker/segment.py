@@ -55,6 +55,8 @@ class Segment:
     rank_by: RankBy = "accuracy"
     averages: bool = False
     """Whether the last epoch is also scored with averages of its stage's weights."""
+    checkpoint_minutes: float | None = None
+    """How often the state within an epoch is saved, or None for never."""
     avoid_gpus: list[str] = field(default_factory=list)
     """GPUs that must not train, see `search.worker.gpu_names`."""
     requires: dict[str, str] = field(default_factory=dict)
@@ -160,6 +162,14 @@ class Notice:
     level: int
     """As in `logging`."""
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Sent by a child to its supervisor only, before it trains: the photos at once that it starts with."""
+
+    micro_batch: list[int | None]
+    """As in `Segment`."""
 
 
 @dataclass(frozen=True, slots=True)

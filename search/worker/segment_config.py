@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from carcls.config import TrainConfig
-from search.experiment.paths import with_local_policies
+from search.experiment.file.paths import with_local_policies
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
 

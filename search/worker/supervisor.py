@@ -19,13 +19,12 @@ from search.experiment.search_settings import DeadlineSettings
 from search.worker.deadlines import Deadline
 from search.worker.fork_server import fork_server, stop_if_grown
 from search.worker.gpu_faults import with_gpu_fault
+from search.worker.lifeline import HAND_OVER, RECORDED
 from search.worker.machine_memory import oom_kills
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
-from search.worker.segment import Message, Outcome, Segment
+from search.worker.segment import Fitted, Message, Outcome, Segment
 
 _KILL_GRACE_S = 5.0
-_RECORDED = b"."
-"""Sent to the child once the driver has recorded its epoch."""
 _POLL_S = 0.5
 """Interval at which a silent child's supervisor calls `raise_if_due`."""
 
@@ -39,18 +38,24 @@ def _keep_waiting() -> None:
     """The default of `raise_if_due`: only the child and its deadline end the wait."""
 
 
+def _stays() -> bool:
+    """The default of `is_leaving`."""
+    return False
+
+
 def worker_messages(
     segment: Segment,
     main: Callable[[Segment, Connection, Connection], None],
     *,
     whose: str = "the trial",
     raise_if_due: Callable[[], None] = _keep_waiting,
+    is_leaving: Callable[[], bool] = _stays,
 ) -> Generator[Message, None, None]:
     """The messages of `segment_messages`, or only an outcome, without starting a child, if earlier segments showed that
     the smallest micro-batch does not fit here."""
     known_end = known_out_of_memory(with_micro_batches(segment))
     if known_end is None:
-        yield from segment_messages(segment, main, whose=whose, raise_if_due=raise_if_due)
+        yield from segment_messages(segment, main, whose=whose, raise_if_due=raise_if_due, is_leaving=is_leaving)
     else:
         yield known_end
 
@@ -61,13 +66,15 @@ def segment_messages(
     *,
     whose: str = "the trial",
     raise_if_due: Callable[[], None] = _keep_waiting,
+    is_leaving: Callable[[], bool] = _stays,
 ) -> Generator[Message, None, None]:
     """Runs one segment in a child and yields its messages, the outcome last. Close the generator to end the child.
 
     The child begins no further epoch before the caller asks for the message after its last one.
 
     main: the child's main function, importable by name. whose: names the child in the cause of its death.
-    raise_if_due: called while the child is silent; an exception from it ends the child and propagates.
+    raise_if_due: called while the child is silent; an exception from it ends the child and propagates. is_leaving:
+    asked as often; once True, the child saves its state and ends, even within an epoch.
     """
     segment, context, kills_before = with_micro_batches(segment), fork_server(), oom_kills()
     messages, child_messages = context.Pipe(duplex=False)
@@ -81,10 +88,14 @@ def segment_messages(
     try:
         detector = OutOfMemoryDetector(segment, kills_before)
         deadline = Deadline(DeadlineSettings.model_validate(segment.deadline))
-        for message in _messages(messages, child, deadline, whose=whose, raise_if_due=raise_if_due):
+        due = _HandOver(lifeline, is_leaving, raise_if_due)
+        for message in _messages(messages, child, deadline, whose=whose, raise_if_due=due):
+            if isinstance(message, Fitted):
+                detector.fitted(message)
+                continue
             yield with_gpu_fault(detector.annotate(message, child.exitcode), segment)
             if isinstance(message, EpochReport):  # the caller has come back, so the driver has recorded it
-                _acknowledge(lifeline)
+                _tell(lifeline, RECORDED)
     finally:
         lifeline.close()
         _end(child)
@@ -93,9 +104,25 @@ def segment_messages(
                 stop_if_grown()
 
 
-def _acknowledge(lifeline: Connection) -> None:
+def _tell(lifeline: Connection, what: bytes) -> None:
     with contextlib.suppress(OSError):  # the child is gone, which `_messages` will notice
-        lifeline.send_bytes(_RECORDED)
+        lifeline.send_bytes(what)
+
+
+class _HandOver:
+    """Tells the child once that its machine is leaving. Called while the child is silent."""
+
+    def __init__(self, lifeline: Connection, is_leaving: Callable[[], bool], raise_if_due: Callable[[], None]) -> None:
+        self._lifeline = lifeline
+        self._is_leaving = is_leaving
+        self._raise_if_due = raise_if_due
+        self._is_told = False
+
+    def __call__(self) -> None:
+        self._raise_if_due()
+        if not self._is_told and self._is_leaving():
+            self._is_told = True
+            _tell(self._lifeline, HAND_OVER)
 
 
 def _count_children(change: int) -> int:
@@ -137,7 +164,7 @@ def _messages(
     *,
     whose: str = "the trial",
     raise_if_due: Callable[[], None] = _keep_waiting,
-) -> Iterator[Message]:
+) -> Iterator[Message | Fitted]:
     """The child's messages in order, ending with an outcome even if the child dies without one or is stuck."""
     while True:
         if not wait([pipe, child.sentinel], timeout=min(deadline.left_s, _POLL_S)):
@@ -149,7 +176,7 @@ def _messages(
             return
         if pipe.poll():
             try:
-                message: Message = pipe.recv()
+                message: Message | Fitted = pipe.recv()
             except EOFError:
                 break
             yield message

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.place import Place
+from search.study.folder import StudyFolder
+from tests.cluster.place import SAME_AT_ONCE, Place, Values, recorded, values
 from tests.helpers.network.hosts import Hosts, why_no_hosts
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _hosts_are_possible: 
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with Hosts(tmp_path) as hosts:
         yield Place(tmp_path, hosts)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Values:
+    """What SAME_AT_ONCE ends with on one machine where nothing happens."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    write_tiny(cwd, SAME_AT_ONCE)
+    done = run_cli("run", "tiny.yaml", cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return values(recorded(StudyFolder(cwd / "results" / "tiny")))
+
+
+@pytest.fixture
+def same_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _hosts_are_possible: None) -> Iterator[Place]:
+    """A place for that search."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with Hosts(tmp_path) as hosts:
+        yield Place(tmp_path, hosts, SAME_AT_ONCE)

@@ -5,12 +5,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 from tests.helpers.network.hosts import Host, Hosts
 from tests.helpers.search.processes import wait_until
 from tests.helpers.search.ran import read_records
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+
+Values = list[tuple[Mapping[str, object], list[float]]]
 
 HEAD_EPOCHS = 25
 """Enough for a new node's first process to start meanwhile: Tune gives a waiting segment to the first free process."""
@@ -19,6 +21,12 @@ TEXT = (
     .replace("trials: 4", "trials: 6")
     .replace("epochs: 2,", f"epochs: {HEAD_EPOCHS},")
 )
+SAME_AT_ONCE = (
+    TEXT.replace("trials: 6", "trials: 4\n  sampler: random")
+    .replace("asha, reduction_factor: 3", "none")
+    .replace(f"epochs: {HEAD_EPOCHS},", "epochs: 16,")
+)
+"""An experiment whose study is the same in whichever order its trials end."""
 
 
 class Place:
@@ -31,16 +39,23 @@ class Place:
         for seen in (cwd / "results", cwd / "store"):
             seen.mkdir()
 
-    def add(self, *options: str, photos: bool = True, cpus: int = 1) -> Host:
+    def add(
+        self,
+        *options: str,
+        photos: bool = True,
+        cpus: int = 1,
+        own_processes: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> Host:
         """A host with its own store, and with its own photos or an empty folder; Ray is started there."""
-        host = self.hosts.add()
+        host = self.hosts.add(own_processes=own_processes)
         for name in ("store", "photos"):
             (host.own / name).mkdir()
         if photos:
             shutil.copytree(self.cwd / "data", host.own / "photos", dirs_exist_ok=True)
         host.bind(host.own / "store", self.cwd / "store")
         host.bind(host.own / "photos", self.cwd / "data")
-        host.start_ray(self.hosts.head, *options, cpus=cpus)
+        host.start_ray(self.hosts.head, *options, cpus=cpus, env=env)
         return host
 
     def run(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -51,7 +66,22 @@ class Place:
         return (self.cwd / "output.txt").read_text(encoding="utf-8")
 
     def records(self) -> tuple[TrialRecord, ...]:
-        return read_records(self.folder) if self.folder.log.exists() else ()
+        return recorded(self.folder)
+
+    def await_trial_on(self, host: Host, *, before: int = 8) -> int:
+        """Number of a trial in the middle of its first stage on that host, with fewer epochs than `before`."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found.extend(
+                record.number
+                for record in self.records()
+                if record.node == host.name and record.state is TrialState.RUNNING and 1 <= record.fidelity < before
+            )
+            return bool(found)
+
+        wait_until(is_there, f"a trial in its middle on {host.name}", within_s=150)
+        return found[0]
 
     def await_epochs(self, driver: "subprocess.Popen[str]", count: int) -> None:
         """Waits until so many epochs of all trials are recorded."""
@@ -63,6 +93,11 @@ class Place:
         wait_until(are_there, f"{count} recorded epochs")
 
 
-def values(records: tuple[TrialRecord, ...]) -> list[tuple[Mapping[str, object], list[float]]]:
+def recorded(folder: StudyFolder) -> tuple[TrialRecord, ...]:
+    """Empty if there is no study yet."""
+    return read_records(folder) if folder.log.exists() else ()
+
+
+def values(records: tuple[TrialRecord, ...]) -> Values:
     """Parameters and log-loss of each epoch, by trial: equal for equal searches."""
     return [(record.params, [report.val_log_loss for report in record.reports]) for record in records]

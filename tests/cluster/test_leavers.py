@@ -27,31 +27,13 @@ def node_id(place: Place, host: Host) -> str:
     return done.stdout.split()[-1]
 
 
-def await_trial_on(place: Place, host: Host) -> int:
-    """Number of a trial in the middle of its first stage on that host."""
-    found: list[int] = []
-
-    def is_there() -> bool:
-        found.extend(
-            record.number
-            for record in place.records()
-            if record.node == host.name
-            and record.state is TrialState.RUNNING
-            and 1 <= record.fidelity < HEAD_EPOCHS // 2
-        )
-        return bool(found)
-
-    wait_until(is_there, f"a trial in its middle on {host.name}", within_s=150)
-    return found[0]
-
-
 @pytest.mark.parametrize("how", ["drained", "killed"])
 def test_trials_of_a_leaving_host_continue_and_only_a_kill_is_a_death(place: Place, how: str) -> None:
     place.add()
     leaver = place.add()
     driver = place.run("--set", "search.trials=4")
     try:
-        number = await_trial_on(place, leaver)
+        number = place.await_trial_on(leaver, before=HEAD_EPOCHS // 2)
         if how == "drained":
             ray = str(Path(sys.executable).with_name("ray"))
             drain = [ray, "drain-node", "--address", place.hosts.address, "--node-id", node_id(place, leaver)]

@@ -40,10 +40,10 @@ from carcls.splits.split import make_split
 from carcls.store import Store
 from carcls.training.checkpoint import load_state
 from carcls.training.fine_tuning import fine_tune, load_best
-from carcls.training.gradient_accumulation import accumulate_gradients
-from carcls.training.losses import WeightedCrossentropy, class_weights
-from carcls.training.micro_batches import Accumulation
-from carcls.training.micro_batches import parts as cut_into
+from carcls.training.steps.gradient_accumulation import accumulate_gradients
+from carcls.training.steps.losses import WeightedCrossentropy, class_weights
+from carcls.training.steps.micro_batches import Accumulation
+from carcls.training.steps.micro_batches import parts as cut_into
 
 SIZE = 32
 KINDS = {"0": ((120, 20, 20), 0), "1": ((20, 120, 20), 1), "2": ((20, 20, 120), None)}

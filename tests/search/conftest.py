@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.node_roster import NodeRoster
+from search.driver.nodes.node_roster import NodeRoster
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import load
 from search.policy.policy import search_policy
@@ -35,6 +35,33 @@ def retrained(finished: Ran) -> Ran:
     return replace(finished, output=done.stdout)
 
 
+@pytest.fixture(scope="session")
+def _postgres_server():
+    from tests.helpers.search.postgres_server import PostgresServer, server_programs
+
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server here: its program `postgres` is neither in PATH nor in /usr/lib/postgresql")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres(_postgres_server, monkeypatch: pytest.MonkeyPatch):
+    """A running PostgreSQL server, whose password is in the environment."""
+    from tests.helpers.search.postgres_server import PASSWORD
+
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    return _postgres_server
+
+
+@pytest.fixture(params=["file", "postgres"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """Where a study's record is: None for a file, else the address of a database."""
+    return None if request.param == "file" else request.getfixturevalue("postgres").url()
+
+
 @pytest.fixture
 def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
@@ -42,7 +69,9 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = StudyFolder(tmp_path / "study")
     opened: list[Study] = []
 
-    def desk(*overrides: str, worker: WorkerSettings = CPU, roster: NodeRoster | None = None) -> Desk:
+    def desk(
+        *overrides: str, worker: WorkerSettings = CPU, roster: NodeRoster | None = None, database: str | None = None
+    ) -> Desk:
         experiment = load(Path("tiny.yaml"), overrides)
         for study in opened:
             study.close()
@@ -50,7 +79,7 @@ def open_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             opened.append(Study.open(folder.root))
         else:
             folder.trials.mkdir(parents=True)
-            opened.append(Study.create(folder.root, "tiny"))
+            opened.append(Study.create(folder.root, "tiny", database=database))
         listening, clock, study = Listening(), Clock(), opened[-1]
         dispatcher = StudyDispatcher(
             experiment,

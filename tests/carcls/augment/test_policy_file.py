@@ -16,7 +16,7 @@ from carcls.augment.views import load_policy, policy_fingerprint, view, view_and
 from carcls.catalog import AUGMENT_POLICIES
 from carcls.config import AugmentConfig
 from carcls.errors import ConfigError
-from search.experiment.yaml_source import parse_source
+from search.experiment.file.yaml_source import parse_source
 
 NESTED = A.Compose(
     [

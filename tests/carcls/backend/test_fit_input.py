@@ -10,7 +10,7 @@ from carcls.backend import devices
 from carcls.errors import DataError
 from carcls.input.epoch_plan import ArrayPlan, Batch
 from carcls.input.prefetch import EpochBatches
-from carcls.training.constant_batches import ConstantBatches
+from carcls.training.steps.constant_batches import ConstantBatches
 
 
 def epoch(count: int, batch_size: int) -> EpochBatches:

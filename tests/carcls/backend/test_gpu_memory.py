@@ -5,7 +5,14 @@ import logging
 import pytest
 
 from carcls.backend import gpu_memory
-from carcls.backend.gpu_memory import cards_by_smi, cards_seen, limits_mib, memory_fraction, memory_limit_mib
+from carcls.backend.gpu_memory import (
+    cards_by_smi,
+    cards_seen,
+    granted_bytes,
+    limits_mib,
+    memory_fraction,
+    memory_limit_mib,
+)
 from carcls.system.cuda_driver import Card
 
 CARDS = {
@@ -104,3 +111,12 @@ def test_the_driver_is_asked_first_and_nvidia_smi_only_without_its_answer(monkey
     for silent in (None, FakeDriver(cards, error=100)):
         monkeypatch.setattr(gpu_memory, "load_driver", lambda silent=silent: silent)
         assert cards_seen("0") == [Card(14_660, (7, 5))]
+
+
+def test_a_training_has_what_its_smallest_card_gives():
+    large, small = Card(40_000, (8, 0)), Card(16_000, (7, 5))
+    assert granted_bytes([large, small], 1, 0.5) == (20_000 - 1_536) * 2**20
+    assert granted_bytes([large, small], 2, 1.0) == (16_000 - 1_050) * 2**20
+    assert granted_bytes([large, None], 2, 1.0) is None
+    assert granted_bytes([large], 2, 1.0) is None
+    assert granted_bytes([], 1, 1.0) is None

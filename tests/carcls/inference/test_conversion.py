@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from carcls.backend import portable
 from carcls.backend.portable import run_portable
 from carcls.config import StageConfig, TrainConfig
-from carcls.errors import CheckpointError, DataError
+from carcls.errors import CheckpointError, ConfigError, DataError
 from carcls.inference import conversion
 from carcls.inference.conversion import convert, target_path
 from carcls.inference.export import export_model
@@ -47,8 +48,11 @@ def photos(tmp_path_factory):
 
 
 @pytest.mark.slow  # the converters take seconds
-@pytest.mark.parametrize("form", ["savedmodel", "litert"])
+@pytest.mark.parametrize("form", ["savedmodel", "litert", "onnx"])
 def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
+    if form == "onnx":
+        for name in ("tf2onnx", "onnx", "onnxruntime"):
+            pytest.importorskip(name, reason=f"{name} is not installed: pip install 'carsearch[onnx]'")
     target = tmp_path / target_path(model, form).name
     done = convert(model, target, form, [*photos, tmp_path / "absent.jpg"])
     assert (done.path, done.photos) == (target, 3)
@@ -68,10 +72,28 @@ def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
 
 
 @pytest.mark.slow
+def test_the_constants_of_an_efficientnet_reach_onnx(photos, tmp_path):
+    for name in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'carsearch[onnx]'")
+    config = CONFIG.model_copy(update={"backbone": "EfficientNetB0", "alpha": 1.0})
+    classifier = build_classifier(config, size_px=SIZE, class_count=3, weights=None)
+    model = tmp_path / "model.keras"
+    export_model(model, classifier, class_names=("a", "b", "c"), config=config, size_px=SIZE, tta_views=("plain",))
+    assert convert(model, tmp_path / "model.onnx", "onnx", photos).max_difference < 1e-5
+
+
+@pytest.mark.slow
 def test_a_model_that_answers_differently_is_not_written(model, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(CheckpointError, match="nothing was written"):
         convert(model, tmp_path / "model.tflite", "litert", photos)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_packages_onnx_is_refused_before_anything_is_written(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "_FOR_ONNX", ("tf2onnx_of_no_one",))
+    with pytest.raises(ConfigError, match=r"needs tf2onnx_of_no_one: pip install 'carsearch\[onnx\]'"):
+        convert(model, tmp_path / "model.onnx", "onnx", photos)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,9 +10,9 @@ from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.input.epoch_plan import ArrayPlan, batch_count
 from carcls.input.prefetch import EpochBatches
-from carcls.training.constant_batches import filled, filled_size, stage_fill
 from carcls.training.learner import Learner
-from carcls.training.micro_batches import accumulation
+from carcls.training.steps.constant_batches import filled, filled_size, stage_fill
+from carcls.training.steps.micro_batches import accumulation
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carcls.training.gradient_accumulation import GradientAccumulator, accumulate_gradients, wrapped_optimizer
-from carcls.training.micro_batches import Accumulation, parts
-from carcls.training.optimizers import RateTable
+from carcls.training.steps.gradient_accumulation import GradientAccumulator, accumulate_gradients, wrapped_optimizer
+from carcls.training.steps.micro_batches import Accumulation, parts
+from carcls.training.steps.optimizers import RateTable
 
 RATES = np.array([0.5, 0.25, 0.125, 0.0625], np.float32)
 FEATURES = 3

@@ -7,8 +7,8 @@ from carcls.errors import CheckpointError
 from carcls.training.checkpoint import save_state
 from carcls.training.epoch_files import changed_keys, load_progress
 from carcls.training.learner import Learner
-from carcls.training.optimizers import RateTable
 from carcls.training.position import Position
+from carcls.training.steps.optimizers import RateTable
 
 CONFIG = TrainConfig(
     backbone="MobileNet",

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from carcls.config import TrainConfig
 from carcls.models.classifier import build_classifier
 from carcls.training.fine_tuning import fine_tune
-from carcls.training.losses import WeightedCrossentropy, class_weights, training_loss
+from carcls.training.steps.losses import WeightedCrossentropy, class_weights, training_loss
 
 STAGE = {"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-9}
 COUNTS = np.array([1, 5, 6])

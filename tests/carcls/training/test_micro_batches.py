@@ -15,7 +15,7 @@ from carcls.input.prefetch import EpochBatches
 from carcls.training.checkpoint import load_state
 from carcls.training.fine_tuning import fine_tune
 from carcls.training.learner import Learner
-from carcls.training.micro_batches import MicroBatches, accumulation, memory_notes, parts
+from carcls.training.steps.micro_batches import MicroBatches, accumulation, memory_notes, parts
 
 BATCH = 5
 """18 photos make four batches of 4, 5, 4 and 5, so batch sizes differ."""

@@ -7,7 +7,7 @@ from keras.src.applications.convnext import LayerScale
 from numpy.typing import NDArray
 
 from carcls.config import OptimizerConfig
-from carcls.training.optimizers import RateTable, average_weights, is_decayed, make_optimizer
+from carcls.training.steps.optimizers import RateTable, average_weights, is_decayed, make_optimizer
 
 RATES = np.array([0.1, 0.05, 0.2], np.float32)
 KERNEL = np.array([[1.0, -2.0], [0.5, 4.0]])

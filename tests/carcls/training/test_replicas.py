@@ -29,7 +29,7 @@ from carcls.config import TrainConfig
 from carcls.input.epoch_plan import ArrayPlan, batch_count
 from carcls.input.prefetch import EpochBatches
 from carcls.training.checkpoint import load_state, save_state
-from carcls.training.constant_batches import stage_fill
+from carcls.training.steps.constant_batches import stage_fill
 from carcls.training.learner import Learner
 
 PHOTOS = 22
@@ -118,12 +118,12 @@ def train(
 
 TOLERANCES = {
     "head": 1e-4,
-    "head in bfloat16": 2e-2,
+    "head in bf16": 2e-2,
     "two stages, frozen BatchNorm": 1e-3,
     "averaged weights": 1e-3,
     "BatchNorm that trains": 5e-3,
-    "bfloat16": 2e-2,
-    "float16": 2e-2,
+    "bf16": 2e-2,
+    "f16": 2e-2,
 }
 
 
@@ -133,12 +133,12 @@ def by_count(weights, tmp_path_factory) -> dict[int, dict[str, dict]]:
     sgd = {"optimizer": {"kind": "sgd", "clip_norm": 0.5}}
     recipes = {
         "head": recipe(None, HEAD),
-        "head in bfloat16": recipe(None, HEAD, precision="bfloat16"),
+        "head in bf16": recipe(None, HEAD, precision="bfloat16"),
         "two stages, frozen BatchNorm": recipe(weights, [*TOP, *ALL]),
         "averaged weights": recipe(weights, ALL, ema=0.8, **sgd),
         "BatchNorm that trains": recipe(None, SLOW, **sgd),
-        "bfloat16": recipe(weights, TOP, precision="bfloat16", **sgd),
-        "float16": recipe(weights, TOP, precision="float16", **sgd),
+        "bf16": recipe(weights, TOP, precision="bfloat16", **sgd),
+        "f16": recipe(weights, TOP, precision="float16", **sgd),
     }
     assert recipes.keys() == TOLERANCES.keys()
     folder = tmp_path_factory.mktemp("replicas")

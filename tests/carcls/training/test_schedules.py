@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from carcls.config import EarlyStoppingConfig, ScheduleConfig, StageConfig
-from carcls.training.schedules import plateau_factor, rates, stops_early
+from carcls.training.steps.schedules import plateau_factor, rates, stops_early
 
 falling = (
     st.builds(

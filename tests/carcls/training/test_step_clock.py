@@ -2,11 +2,13 @@
 
 import threading
 
+import keras
+import numpy as np
 import pytest
 
-from carcls.training import step_clock
 from carcls.training.epoch import traced_s, waited_s
-from carcls.training.step_clock import StepClock
+from carcls.training.steps import step_clock
+from carcls.training.steps.step_clock import StepClock
 
 
 @pytest.fixture
@@ -54,5 +56,31 @@ def test_a_few_steps_may_start_before_the_first_has_ended(clock, monkeypatch):
     clock.on_train_batch_begin(4)  # a step that failed never ends, and its error comes with the next one
 
 
-def test_keras_does_not_wait_for_it():
-    assert StepClock.async_safe
+class Noted(StepClock):
+    """Notes the threads that fetch the results of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[threading.Thread] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.threads.append(threading.current_thread())
+        super().on_train_batch_end(batch, logs)
+
+
+class WaitedFor(Noted):
+    """As callbacks of Keras are, unless they say otherwise."""
+
+    async_safe = False
+
+
+@pytest.mark.parametrize("kind", [Noted, WaitedFor])
+def test_on_jax_the_training_does_not_fetch_the_results_of_each_step(kind):
+    """On TensorFlow Keras fetches them before it starts the next step, with or without callbacks."""
+    waits = kind is WaitedFor or keras.backend.backend() == "tensorflow"
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    clock = kind()
+    model.fit(np.ones((6, 2)), np.ones((6, 1)), batch_size=1, verbose=0, callbacks=[clock])
+    assert len(clock.steps) == 6
+    assert [one is threading.main_thread() for one in clock.threads] == [waits] * 6

@@ -7,8 +7,8 @@ from carcls.config import TrainConfig
 from carcls.input.epoch_plan import ArrayPlan
 from carcls.input.prefetch import EpochBatches
 from carcls.training.learner import Learner
-from carcls.training.schedules import rates
-from carcls.training.weight_averages import EMA_DECAYS, LAST_EPOCHS, WeightAverages
+from carcls.training.steps.schedules import rates
+from carcls.training.steps.weight_averages import EMA_DECAYS, LAST_EPOCHS, WeightAverages
 
 HEAD_ALONE = TrainConfig.model_validate(
     {

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +30,8 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # by default Ray is nice to all other processes, and starves on a busy machine
 }
+_HOLD = "echo up; exec sleep infinity"
+_INIT = "echo up; while :; do sleep 1000 & wait $!; done"  # reaps orphans
 _RAY_TEMP = Path("/tmp/ray")  # noqa: S108 - where Ray keeps its sockets; each host has its own there
 
 
@@ -45,17 +48,24 @@ def why_no_hosts() -> str | None:
 class Host:
     """One host; Ray runs there between `start_ray` and `kill` or `stop`."""
 
-    def __init__(self, number: int, own: Path) -> None:
+    def __init__(self, number: int, own: Path, *, own_processes: bool = False) -> None:
+        """own_processes: its processes see no others, and `cut_power` ends them all."""
         self.name = f"host{number}"
         self.ip = f"{_NET}{number + 1}"
         self.own = own
         self.log = own / "ray.txt"
         self.process: subprocess.Popen[bytes] | None = None
+        self._pids = ["-p"] if own_processes else []
         self.holder = subprocess.Popen(
-            ["unshare", "--net", "--uts", "--mount", "--propagation", "private", "sleep", "infinity"],
+            ["unshare", "--net", "--uts", "--mount", "--propagation", "private"]
+            + (["--pid", "--fork", "--kill-child", "--mount-proc"] if own_processes else [])
+            + ["sh", "-c", _INIT if own_processes else _HOLD],
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(lambda: _has_own_network(self.holder.pid), "a network namespace", within_s=10)
+        assert self.holder.stdout is not None
+        assert self.holder.stdout.readline() == b"up\n", "no namespaces"
+        self.init = next(iter(descendants(self.holder.pid))) if own_processes else self.holder.pid
         self.sh(f"hostname {self.name}")
         (own / "ray").mkdir(parents=True)
         _RAY_TEMP.mkdir(exist_ok=True)
@@ -64,7 +74,7 @@ class Host:
     @property
     def inside(self) -> list[str]:
         """Prefix of commands that run on this host."""
-        return ["nsenter", "-t", str(self.holder.pid), "-n", "-u", "-m"]
+        return ["nsenter", "-t", str(self.init), "-n", "-u", "-m", *self._pids]
 
     def sh(self, script: str) -> None:
         subprocess.run([*self.inside, "sh", "-c", script], check=True, capture_output=True)
@@ -73,13 +83,13 @@ class Host:
         """Shows this host `folder` at the path `seen`."""
         self.sh(shlex.join(["mount", "--bind", str(folder), str(seen)]))
 
-    def start_ray(self, head: "Host", *options: str, cpus: int = 1) -> None:
+    def start_ray(self, head: "Host", *options: str, cpus: int = 1, env: Mapping[str, str] | None = None) -> None:
         where = ["--head", f"--port={_PORT}", "--include-dashboard=false"] if self is head else []
         where = where or [f"--address={head.ip}:{_PORT}"]
         ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--num-cpus={cpus}"]
         self.process = subprocess.Popen(
             [*self.inside, *ray, f"--node-ip-address={self.ip}", *where, *options],
-            env={**os.environ, **HEALTH_CHECKS, **_SETTINGS},
+            env={**os.environ, **HEALTH_CHECKS, **_SETTINGS, **(env or {})},
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -113,6 +123,30 @@ class Host:
         kill({pid for pid in (self.process.pid, *below) if is_alive(pid)})
         self.process.wait()
         self.process = None
+
+    def cut_power(self) -> None:
+        """Ends all of the host's processes at once. Only with its own processes; the host does not come back."""
+        assert self._pids
+        kill({self.init})
+        self.holder.wait()
+
+    def kill_all(self) -> None:
+        """Kills all of its processes, as a container's runtime does; its network and files stay. Only with its own
+        processes."""
+        assert self._pids
+        self.sh("kill -9 -1")
+        assert self.process is not None
+        self.process.wait()
+
+    def processes(self) -> list[str]:
+        """Command lines of all that run here, in a host of its own processes."""
+        assert self._pids
+        done = subprocess.run(
+            [*self.inside, "ps", "-ww", "-eo", "stat,args"], capture_output=True, text=True, check=True
+        )
+        rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
+        own = ("sh -c", "sleep 1000", "ps -ww")
+        return [command for state, command in rows if state[0] != "Z" and not command.startswith(own)]
 
     def terminate(self) -> None:
         """Sends `ray start` SIGTERM, as Kubernetes does before it ends a pod."""
@@ -163,13 +197,12 @@ class Hosts:
     def address(self) -> str:
         return f"{self.head.ip}:{_PORT}"
 
-    def add(self) -> Host:
+    def add(self, *, own_processes: bool = False) -> Host:
         """A host with its cable in the switch; Ray does not run there yet."""
         number = len(self.all)
-        host = Host(number, self._own / f"host{number}")
+        host, cable = Host(number, self._own / f"host{number}", own_processes=own_processes), f"cable{number}"
         self.all.append(host)
-        cable = f"cable{number}"
-        self._on_switch(f"link add {cable} type veth peer name eth0 netns {host.holder.pid}")
+        self._on_switch(f"link add {cable} type veth peer name eth0 netns {host.init}")
         self._on_switch(f"link set {cable} master bridge0", f"link set {cable} up")
         host.sh(
             "ip link set lo up && ip link set eth0 up"

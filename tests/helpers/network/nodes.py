@@ -53,6 +53,11 @@ class Node:
         """Processes of trials on this node."""
         return children_below(self.process.pid)
 
+    def trainers(self) -> frozenset[int]:
+        """Actors of trials on this node and all processes below them."""
+        actors = [pid for pid, name in descendants(self.process.pid).items() if name.startswith("ray::ImplicitFunc")]
+        return frozenset(pid for actor in actors for pid in (actor, *descendants(actor)))
+
     def find(self, program: str) -> int:
         """Process id of one of Ray's own programs, such as `raylet/raylet`."""
         return next(pid for pid, name in descendants(self.process.pid).items() if program in name.split(" ", 1)[0])

@@ -13,7 +13,7 @@ from typing import Any
 
 from search.policy.policy import SearchPolicy
 from search.policy.records import TrialRecord, TrialState
-from search.study.journal_file import WholeLines
+from search.study.record.journal_file import WholeLines
 from search.study.study import Study
 
 Call = Callable[..., Any]

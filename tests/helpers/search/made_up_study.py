@@ -1,5 +1,6 @@
 """A study on disk with made-up curves and predictions, for pages that show one: drawn photos, but no training."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,13 +118,15 @@ class MadeUpSearch:
         return odds / odds.sum(axis=1, keepdims=True)
 
 
-def made_up_study(folder: Path, *, trials: int, per_class: int = 16, every: int = 3) -> tuple[StudyFolder, Experiment]:
+def made_up_study(
+    folder: Path, *, trials: int, per_class: int = 16, every: int = 3, overrides: Sequence[str] = ()
+) -> tuple[StudyFolder, Experiment]:
     """A finished search in `folder`/results/made_up on drawn cars of five models, with its event files."""
     write_sample(folder / "data", classes=CLASSES, train_per_class=per_class, test_per_class=1)
     text = EXPERIMENT.replace("TRIALS", str(trials)).replace("RESULTS", str(folder / "results"))
     file = folder / "made_up.yaml"
     file.write_text(text.replace("ROOT", str(folder / "data")), encoding="utf-8")
-    experiment = load(file)
+    experiment = load(file, overrides)
     study_folder = create_study(experiment)
     clock = Clock()
     writer = TensorBoardWriter(study_folder.root, clock_s=clock)

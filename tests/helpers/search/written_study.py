@@ -7,6 +7,7 @@ import optuna
 from carcls.config import StageConfig, TrainConfig
 from search.experiment.domains import LogUniform
 from search.experiment.space import Parameter, Space
+from search.study.record.record_pointer import pointer_of
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb
 
@@ -39,7 +40,14 @@ def reopened(study: Study, folder: Path) -> Study:
     return Study.open(folder)
 
 
-def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    """Reads the file with Optuna alone."""
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
-    return optuna.load_study(study_name="cars", storage=storage).trials
+def optuna_trials(folder: Path, name: str = "cars") -> list[optuna.trial.FrozenTrial]:
+    """Reads the journal with Optuna alone; one in a database after it was written to a file."""
+    log = folder / "study.log"
+    pointer = pointer_of(log)
+    if pointer is not None:
+        log = folder / "copy.log"
+        from search.study.record.database_journal import read_lines  # needs an extra
+
+        log.write_bytes(b"".join(read_lines(pointer)))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
+    return optuna.load_study(study_name=name, storage=storage).trials

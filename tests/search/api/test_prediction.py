@@ -1,37 +1,16 @@
 """`search.predict` on files, folders and arrays, with a model that tells red, green and blue apart."""
 
 import cv2
-import keras
 import numpy as np
 import pytest
 
 import search
-from carcls.config import StageConfig, TrainConfig
-from carcls.inference.export import export_model
-from carcls.models.classifier import Classifier
-
-SIZE = 32
-CONFIG = TrainConfig(
-    backbone="MobileNet",
-    alpha=0.25,
-    weights="none",
-    image_size=SIZE,
-    batch_size=4,
-    stages=(StageConfig(name="head", unfreeze=0.0, epochs=1, learning_rate=1e-3),),
-)
+from tests.helpers.colour_model import write_colour_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    pixels = keras.Input((SIZE, SIZE, 3))
-    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 25)(pixels))
-    network = keras.Model(pixels, keras.layers.Softmax()(means))
-    path = tmp_path_factory.mktemp("model") / "model.keras"
-    classifier = Classifier(network, network, "MobileNet")
-    export_model(
-        path, classifier, class_names=("red", "green", "blue"), config=CONFIG, size_px=SIZE, tta_views=("plain",)
-    )
-    return path
+    return write_colour_model(tmp_path_factory.mktemp("model"))
 
 
 def _image(*rgb: int) -> np.ndarray:

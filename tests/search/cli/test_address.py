@@ -11,7 +11,7 @@ from search.experiment.experiment import load
 from search.on_ray.auth import AUTH_ENV, AUTH_PATH_ENV
 from search.study.folder import StudyFolder
 from search.study.frozen import recorded_changes
-from search.study.journal import LOCK_NAME
+from search.study.record.journal import LOCK_NAME
 from search.study.study import Study
 from tests.helpers.network.fake_gcs import fake_gcs
 from tests.helpers.search.tiny import write_tiny

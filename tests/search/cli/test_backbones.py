@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from carcls.catalog import BACKBONES
-from search.cli.backbones import backbone_lines
+from search.cli.commands.backbones import backbone_lines
 
 DOCS = Path(__file__).parents[3] / "docs" / "backbones.md"
 
@@ -23,7 +23,7 @@ def test_one_line_tells_everything_of_a_backbone():
 
 def test_the_command_prints_it_without_loading_a_framework():
     program = (
-        "import sys; from search.cli.backbones import backbones; backbones();"
+        "import sys; from search.cli.commands.backbones import backbones; backbones();"
         " print(sorted({'keras', 'tensorflow', 'numpy', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 
 from carcls.dataset.loading import load_dataset
-from search.cli.machine_check import check_machine
+from search.bench.results import bench_file, write_bench
+from search.cli.commands.machine_check import check_machine
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran
 from tests.helpers.search.tiny import write_tiny
+from tests.search.bench.helpers import bench, feeding, training
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CARSEARCH_BENCH", str(tmp_path / "bench"))
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -78,3 +81,27 @@ def test_a_study_that_run_would_not_replace(finished: Ran) -> None:
     done = run_cli("check", finished.file.name, "--here", cwd=finished.cwd)
     assert done.returncode == 2
     assert f"{finished.folder.root} exists already" in done.stderr
+
+
+def test_what_bench_measured_here_gives_time_and_cost(place: Path) -> None:
+    small = training(1.0, backbone="MobileNet", alpha=0.25, image_size=32, batch_size=8, threads=1)
+    write_bench(bench_file(), bench(small, feeding(1000.0, processes=1)))
+    found = check_machine(load(place / "tiny.yaml"), price_per_hour=36.0)
+    time, cost = found.lines[-2:]
+    assert time == (
+        "time: about 2 min to 3 min by what 'carsearch bench' measured here"
+        " (search 1 min to 2 min, final training 55 s to 1 min)"
+    )
+    assert cost == "cost: about 1.39 to 2.00 at 36 an hour"
+
+
+def test_a_backbone_of_which_nothing_is_known(place: Path) -> None:
+    write_bench(bench_file(), bench(training(1.0), feeding(1000.0)))
+    found = check_machine(load(place / "tiny.yaml", ["train.backbone=VGG16", "train.alpha=1.0"]))
+    assert found.lines[-1] == "time: nothing is known of VGG16 1: measure it with 'carsearch bench --backbones VGG16:1'"
+
+
+def test_a_price_without_a_machine_is_refused(place: Path) -> None:
+    done = run_cli("check", "tiny.yaml", "--price-per-hour", "2", cwd=place)
+    assert done.returncode == 2
+    assert "add --here" in done.stderr

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from carcls.demo.sample import write_sample
-from search.cli.doctor import findings, gpu_finding, packages_finding, python_finding
+from search.cli.commands.doctor import findings, gpu_finding, packages_finding, python_finding
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran

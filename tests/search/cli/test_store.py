@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from carcls.store import Store, damage
 from search.cli.app import app
-from search.cli.store_table import age_text
+from search.cli.commands.store_table import age_text
 from search.experiment.node_store import open_store
 from search.experiment.settings import StoreSettings
 

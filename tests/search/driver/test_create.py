@@ -10,7 +10,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
-from search.study.journal import WriterLock
+from search.study.record.journal import WriterLock
 from search.study.study import Study
 from tests.helpers.search.tiny import write_tiny
 

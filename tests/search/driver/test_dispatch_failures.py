@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from carcls.training.part_names import part_name
 from search.policy.failures import FAILURES_IN_A_ROW, FIRST_FAILURES
 from search.policy.records import TrialState
 from search.worker.segment import Outcome, Segment
@@ -218,3 +219,19 @@ def test_a_framework_that_does_not_load_stops_the_search(open_desk) -> None:
     assert desk.dispatcher.stopping == "no trial can be trained here: Keras cannot be loaded"
     assert desk.dispatcher.next_segment() == "finished"
     assert not desk.dispatcher.finished, "it continues on resume"
+
+
+def test_a_death_after_a_saved_part_of_an_epoch_uses_up_no_restart(open_desk) -> None:
+    desk = open_desk("search.trials=1", "search.max_restarts=0")
+    for attempt in (0, 1):
+        segment = desk.take()
+        part = desk.folder.trial(0) / part_name(attempt, 1)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"state")
+        desk.dispatcher.segment_ended(segment.number, Outcome("killed", "gone"))
+        assert (desk.state(0), desk.study.record(0).deaths) == (TrialState.WAITING, ())
+        assert part.is_file(), "the next attempt continues from it"
+    desk.take()  # it saves nothing before it dies
+    desk.dispatcher.segment_ended(0, Outcome("killed", "gone"))
+    assert desk.state(0) is TrialState.FAIL
+    assert not list(desk.folder.trial(0).rglob("part-*.npz"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.driver.node_roster import NodeRoster, SeenNode
+from search.driver.nodes.node_roster import NodeRoster, SeenNode
 from search.policy.records import TrialState
 from search.study.node_notes import NodeNote, node_lines, node_notes
 from search.study.study import Study

@@ -19,9 +19,9 @@ from carcls.scoring.evidence import Evidence
 from search.driver.executor import Executor
 from search.driver.interrupts import INTERRUPTED, Interrupts
 from search.driver.local_executor import LocalExecutor
-from search.driver.slots import Slots
+from search.driver.nodes.slots import Slots
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.nodes import ResourcePlan
+from search.on_ray.cluster.nodes import ResourcePlan
 from search.policy.records import STOPPED, TrialState
 from search.simulator.curves import Curve, CurvePoint
 from search.simulator.faults import FaultEvent

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.driver.node_roster import NodeRoster, SeenNode
+from search.driver.nodes.node_roster import NodeRoster, SeenNode
 
 ONE, TWO, THREE, FOUR = (SeenNode(letter, f"node-{letter}") for letter in "abcd")
 
@@ -62,7 +62,7 @@ def test_leaving_nodes_get_no_segments_and_gone_ones_need_no_mention(caplog: pyt
     nodes.saw([ONE, THREE])
     assert nodes.excluded_ids() == ()
     assert [line for line in caplog.messages if "cluster" in line] == [
-        "node-b is leaving the cluster: its trials move on after their epoch",
+        "node-b is leaving the cluster: its trials move on",
         "node-c has joined the cluster",
         "node-b has left the cluster",
     ]

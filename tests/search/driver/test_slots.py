@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.driver.slots import Slots, slots_for
+from search.driver.nodes.slots import Slots, slots_for
 
 
 def test_a_single_training_has_all_cores() -> None:

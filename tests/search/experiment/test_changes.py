@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search.experiment.changes import FIXED, RESUMABLE, RETRAINABLE, Change, differences, refusal
-from search.experiment.overrides import apply_overrides
+from search.experiment.file.overrides import apply_overrides
+from search.experiment.file.yaml_source import Plain, Source
 from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import ExperimentSections
-from search.experiment.yaml_source import Plain, Source
 
 names = st.sampled_from(["trials", "budget", "hours", "root", "on"])
 values = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.experiment.domain_syntax import DomainError, read_domain
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform
+from search.experiment.file.domain_syntax import DomainError, read_domain
 
 BOUNDS = st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)).filter(lambda b: b[1] - b[0] > 1e-3)
 

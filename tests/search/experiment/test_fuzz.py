@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from carcls.config import TrainConfig
 from search.errors import ExperimentError
 from search.experiment.experiment import load
-from search.experiment.yaml_source import dump, parse_source, walk
+from search.experiment.file.yaml_source import dump, parse_source, walk
 from tests.helpers.mutations import mutated
 
 EXPERIMENTS = sorted((Path(__file__).parents[3] / "experiments").glob("*.yaml"))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from search.errors import ExperimentError
 from search.experiment.experiment import load
-from search.experiment.overrides import apply_overrides
-from search.experiment.yaml_source import parse_source
+from search.experiment.file.overrides import apply_overrides
+from search.experiment.file.yaml_source import parse_source
 
 DEMO = Path(__file__).parents[3] / "experiments" / "demo.yaml"
 TEXT = """\

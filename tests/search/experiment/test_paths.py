@@ -5,7 +5,7 @@ import pytest
 from carcls.dataset.layouts import Layout
 from search.errors import ExperimentError
 from search.experiment.experiment import load
-from search.experiment.paths import make_absolute, missing_files
+from search.experiment.file.paths import make_absolute, missing_files
 
 HERE = Path("/here")
 

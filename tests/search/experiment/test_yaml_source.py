@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ExperimentError
-from search.experiment.yaml_source import MAX_BYTES, dump, parse_source, read_source, walk
+from search.experiment.file.yaml_source import MAX_BYTES, dump, parse_source, read_source, walk
 
 
 def problem(text):

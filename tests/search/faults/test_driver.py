@@ -162,6 +162,29 @@ def test_trials_of_a_killed_worker_and_actor_are_handed_out_again(start, finishe
     assert "was interrupted and waits to resume" in driver.output
 
 
+@pytest.mark.release
+def test_a_trial_killed_within_an_epoch_resumes_there(start, finished: Ran) -> None:
+    driver = start(_with("checkpoints: {checkpoint_minutes: 0.00001}"))  # after each batch
+
+    seen: set[Path] = set()
+
+    def has_new_part() -> bool:
+        assert driver.process.poll() is None, f"no kill was within an epoch:\n{driver.output}"
+        new = set(driver.folder.trials.rglob("part-*.npz")) - seen
+        seen.update(new)
+        return bool(new) or resumes in driver.output
+
+    resumes = "resumes within epoch"
+    while resumes not in driver.output:
+        wait_until(has_new_part, "the state within an epoch")
+        kill(driver.children())
+    assert driver.wait() == 0, driver.output
+
+    records = read_records(driver.folder)
+    assert timeless(records, uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+    assert not list(driver.folder.trials.rglob("part-*.npz")), "none is left of a finished search"
+
+
 def test_a_stuck_trial_is_killed_and_resumes(start, finished: Ran) -> None:
     driver = start(_with("deadline: {first_epoch_minutes: %g}" % (FIRST_EPOCH_S / 60)))
     driver.await_epochs(1)

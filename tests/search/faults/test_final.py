@@ -138,7 +138,7 @@ def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
 
 def refused_in(folder: StudyFolder) -> list[tuple[float, int]]:
     """(unfrozen share, photos) of each stored out-of-memory record."""
-    from search.driver.oom_records import OomRecords
+    from search.driver.nodes.oom_records import OomRecords
     from search.study.study import Study
 
     known = OomRecords(Study.open(folder.retrain, read_only=True)).all()

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.skipif(not can_unshare(), reason="n
 HEAD_EPOCHS = 40
 """Epochs of a stage, enough to kill it in its middle."""
 TEXT = EXPERIMENT.replace("epochs: 2,", f"epochs: {HEAD_EPOCHS},").replace("max_concurrent: 1", "max_concurrent: 2")
+GONE_AFTER_S = 10.0
 STOPPED_NODE_S = 90.0
 """Seconds within which a hanging node counts as lost; with these settings it takes 39 s."""
 
@@ -44,8 +45,8 @@ class Place:
         (own / "store").mkdir()
         return {self.cwd / "data": own / "data", self.cwd / "store": own / "store"}
 
-    def drive(self) -> "subprocess.Popen[str]":
-        return start_cli("run", "tiny.yaml", "--address", self.nodes.address, cwd=self.cwd)
+    def drive(self, *command: str) -> "subprocess.Popen[str]":
+        return start_cli(*(command or ("run", "tiny.yaml")), "--address", self.nodes.address, cwd=self.cwd)
 
     def output(self) -> str:
         return (self.cwd / "output.txt").read_text(encoding="utf-8")
@@ -95,6 +96,9 @@ def test_trials_of_a_killed_node_resume_on_another(place: Place) -> None:
     assert attempts[: struck.deaths[0]] == ["attempt-0"] * struck.deaths[0], "epochs trained there are kept"
     assert attempts[struck.deaths[0]] == "attempt-1", "and none of them is trained again"
     _assert_whole(records)
+    assert "ERROR" not in place.output()
+    assert "marked dead" not in place.output(), "Ray's line goes to a file"
+    assert "marked dead" in (place.folder.root / "ray.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.release  # over three minutes, most of them until Ray misses a stopped node
@@ -128,6 +132,26 @@ def test_a_stopped_node_is_left_and_a_lost_cluster_ends_the_driver(place: Place)
     for old in before:
         assert place.records()[old.number].reports[: old.fidelity] == old.reports
     _assert_whole(place.records())
+
+
+def test_nothing_trains_on_after_the_driver_or_with_it_the_head_is_gone(place: Place) -> None:
+    head = place.nodes.start(place.private("first"))
+    second = place.nodes.start(place.private("second"))
+    for loses_head in (False, True):
+        driver = place.drive("resume", str(place.folder.root)) if loses_head else place.drive()
+        try:
+            place.await_trial_in_its_middle(driver, second)
+            ours = {pid for node in (head, second) for pid in node.trainers()}
+            assert len(ours) >= 3, "an actor, its fork server and its child"
+            if loses_head:
+                head.kill()
+            kill({driver.pid})
+            what = "an end to its processes on all nodes"
+            wait_until(lambda pids=ours: not any(map(is_alive, pids)), what, within_s=GONE_AFTER_S)
+            driver.wait()
+        finally:
+            kill({driver.pid})
+    assert is_alive(second.find("raylet/raylet")), "the node waits for its cluster"
 
 
 def _assert_whole(records: tuple[TrialRecord, ...]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carcls.config import TrainConfig
 from carcls.errors import DataError, DiskFullError, DivergedError, OutOfMemoryError
-from search.driver.oom_records import OomRecords
+from search.driver.nodes.oom_records import OomRecords
 from search.errors import StudyError
 from search.final.final_failures import FinalFailures, retry_text
 from search.policy.oom import (
@@ -23,7 +23,7 @@ from search.policy.oom import (
     next_record,
     smallest_micro_batch,
 )
-from search.report.split_batches import parts_rows
+from search.report.sections.split_batches import parts_rows
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker import oom_detector
@@ -242,3 +242,15 @@ def test_a_kill_after_the_last_epoch_is_the_last_stages(monkeypatch: pytest.Monk
     outcome = told.annotate(Outcome("killed", "died"), -9)
     assert outcome is not None
     assert outcome.oom_record == OomRecord(OomKey.of(CONFIG, 1, HERE), 8).to_json()
+
+
+def test_a_gpu_that_cannot_be_used_ends_no_training_that_another_gpu_continues(
+    study: Study, failures: FinalFailures, said: list[str]
+) -> None:
+    gone = Outcome("failed", "DeviceError: a GPU was granted but tensorflow sees none", gpu_fault=True)
+    study.interrupt(0, f"GPU 1 of here: {gone.cause}", died=False)
+    assert failures.ended(0, gone) is None
+    assert said == [f"GPU 1 of here: {gone.cause}: resuming from the last checkpoint on another GPU"]
+    study.start_segment(0, 1)
+    study.fail(0, gone.cause or "", infeasible=False)
+    assert failures.ended(0, gone) == gone.cause, "without another GPU"

@@ -13,7 +13,7 @@ from carcls.splits.k_folds import read_folds
 from carcls.splits.split_files import read_split
 from search.driver.create import create_recipe_folder, create_study
 from search.driver.interrupts import Interrupts
-from search.driver.oom_records import OomRecords
+from search.driver.nodes.oom_records import OomRecords
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import FixedPolicy, final_reports, open_final_study

@@ -19,7 +19,7 @@ from carcls.store import Store
 from carcls.training.fine_tuning import fine_tune
 from search.experiment.experiment import load
 from search.final.scoring import score
-from search.report.final_training import final_training
+from search.report.sections.final_training import final_training
 from search.study.final_scores import Scores, score_lines, scores_from_json
 from search.study.folder import StudyFolder
 from tests.helpers.search.tiny import CLASSES, FIXED, TRAIN_PER_CLASS, write_tiny

@@ -15,11 +15,11 @@ from search.driver.study_dispatch import WorkerSettings
 from search.experiment.experiment import load
 from search.experiment.node_store import open_store
 from search.experiment.search_settings import DeadlineSettings
+from search.on_ray.cluster.nodes import Node, ResourcePlan, probe_nodes
+from search.on_ray.cluster.prebuild import prebuild
+from search.on_ray.cluster.warmup import start_check
 from search.on_ray.connection import connected
-from search.on_ray.nodes import Node, ResourcePlan, probe_nodes
-from search.on_ray.prebuild import prebuild
 from search.on_ray.ray_executor import RayExecutor
-from search.on_ray.warmup import start_check
 from search.policy.records import TrialState
 from search.study.folder import StudyFolder
 from search.worker.node_check import requirements

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ClusterError
-from search.on_ray.nodes import Node, alive_nodes, node_problems, plan_resources, slots
+from search.on_ray.cluster.nodes import Node, alive_nodes, node_problems, plan_resources, slots
 from search.worker.node_check import PHOTOS, VERSION
 
 

@@ -8,7 +8,8 @@ import pytest
 import ray
 from ray._private import ray_constants
 from ray._private.grpc_utils import init_grpc_channel
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config, CoreWorker
+from ray.core.generated.common_pb2 import Address
 from ray.job_config import JobConfig
 from ray.tune.experiment import Trial
 
@@ -50,6 +51,11 @@ def test_init_accepts_the_temporary_folder(tmp_path: Path) -> None:
 def test_a_channel_takes_options() -> None:
     assert "options" in inspect.signature(init_grpc_channel).parameters
     ray_private.gcs_channel("127.0.0.1:1").close()
+
+
+def test_a_process_can_be_asked_for_its_address() -> None:
+    assert callable(CoreWorker.get_owner_address)
+    assert {"ip_address", "port"} <= set(Address.DESCRIPTOR.fields_by_name)
 
 
 def test_a_trial_knows_its_actor() -> None:

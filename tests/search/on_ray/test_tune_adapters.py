@@ -65,18 +65,23 @@ class Told:
 
     avoid: tuple[str, ...] = ()
     leaving: frozenset[int] = frozenset()
-    on_purpose: bool = False
+    on_purpose: bool | None = False
 
     def take_over(self) -> None:
         pass
 
-    def avoided(self) -> tuple[str, ...]:
+    def avoided(self, segment: Segment) -> tuple[str, ...]:
         return self.avoid
+
+    def is_stranded(self, avoided: list[str]) -> bool:
+        return set(avoided) >= {"only"}
 
     def why_leave(self, number: int) -> str | None:
         return "its node is leaving" if number in self.leaving else None
 
-    def lost(self, number: int, actor: object, outcome: Outcome) -> Outcome:
+    def lost(self, number: int, actor: object, outcome: Outcome, *, waited_s: float) -> Outcome | None:
+        if self.on_purpose is None and waited_s < 5.0:
+            return None
         return Outcome("preempted", outcome.cause) if self.on_purpose else outcome
 
 
@@ -86,8 +91,13 @@ class Tune:
     def __init__(self, *, concurrent: int = 2) -> None:
         self.heard = Heard()
         self.places = Told()
+        self.now_s = 100.0
         self.searcher, self.scheduler = tune_adapters(
-            self.heard, concurrent=lambda: concurrent, deadline=DeadlineSettings(), places=self.places
+            self.heard,
+            concurrent=lambda: concurrent,
+            deadline=DeadlineSettings(),
+            places=self.places,
+            clock_s=lambda: self.now_s,
         )
         self.controller = SimpleNamespace(get_trials=list)
 
@@ -141,6 +151,41 @@ def test_a_lost_worker_is_reported_in_rays_words() -> None:
     tune = Tune()
     tune.error(tune.start("a"), RuntimeError("a long story\nThe actor died."))
     assert tune.heard.ended == [(0, Outcome("killed", "The actor died."))]
+
+
+@pytest.mark.parametrize(("on_purpose", "kind"), [(True, "preempted"), (False, "killed"), (None, "killed")])
+def test_a_loss_waits_for_its_reason_without_holding_up_reports(*, on_purpose: bool | None, kind: str) -> None:
+    tune = Tune(concurrent=2)
+    lost, other = tune.start("a"), tune.start("b")
+    tune.places.on_purpose = None
+    tune.error(lost, RuntimeError("The actor died."))
+    assert tune.result(other, to_wire(epoch_report(1))) == TrialScheduler.CONTINUE
+    assert tune.heard.ended == []
+    assert tune.searcher.suggest("c") is None, "its slot is taken as long as it may not be handed out"
+
+    tune.places.on_purpose = on_purpose
+    tune.now_s += 6.0 if on_purpose is None else 0.1
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert tune.heard.ended == [(0, Outcome(kind, "The actor died."))]
+    tune.start("c")
+    assert len(tune.heard.ended) == 1
+
+
+def test_a_segment_whose_nodes_have_left_before_it_began_is_handed_out_again() -> None:
+    tune, stopped = Tune(concurrent=1), []
+    tune.controller.request_stop_trial = stopped.append
+    tune.places.avoid = ("only",)
+    trial = tune.start("a")
+    trial.status = Trial.PENDING
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == [trial]
+    tune.searcher.on_trial_complete("a")  # as Tune does for a trial that it stops
+    assert [(number, outcome.kind) for number, outcome in tune.heard.ended] == [(0, "preempted")]
+    tune.places.avoid = ()
+    other = tune.start("b")
+    other.status = Trial.PENDING
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == [trial]
 
 
 @pytest.mark.parametrize("status", [Trial.ERROR, Trial.TERMINATED])

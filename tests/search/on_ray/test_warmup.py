@@ -5,8 +5,8 @@ import pytest
 from carcls.config import TrainConfig
 from search.driver.guard import descendants
 from search.errors import ClusterError
-from search.on_ray.nodes import Node
-from search.on_ray.warmup import distinct_weights, start_check
+from search.on_ray.cluster.nodes import Node
+from search.on_ray.cluster.warmup import distinct_weights, start_check
 
 HERE = Node("0", "here", 1.0, 0.0)
 

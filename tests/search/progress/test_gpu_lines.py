@@ -13,7 +13,7 @@ from search.policy.records import TrialState
 from search.progress.event_files import epoch_scalars
 from search.progress.gpu_lines import gpu_lines, gpu_scalars, use_text
 from search.progress.summary import Spent, summary_lines
-from search.report.gpu_panel import GpuRow, gpu_panel
+from search.report.sections.gpu_panel import GpuRow, gpu_panel
 from search.worker.child import _report
 from search.worker.outbox import Outbox
 from search.worker.segment import from_wire, to_wire

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.report.confidence import overlap, wilson
+from search.report.sections.confidence import overlap, wilson
 
 
 def test_wilson_agrees_with_published_values():

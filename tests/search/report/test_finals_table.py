@@ -27,8 +27,8 @@ from search.progress.summary import (
     winner_line,
 )
 from search.report import report_data
-from search.report.confidence import repeated_gain
 from search.report.html import render
+from search.report.sections.confidence import repeated_gain
 from tests.helpers.search.report_page import Page
 from tests.helpers.search.trial_builders import climb, epoch_report, trial
 

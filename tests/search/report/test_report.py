@@ -11,9 +11,9 @@ import pytest
 from search.policy.records import TrialState
 from search.report import write_report
 from search.report.chart_data import page_charts
-from search.report.confidence import wilson
 from search.report.html import render
 from search.report.page_limits import page_view
+from search.report.sections.confidence import wilson
 from tests.helpers.search.report_page import BASELINE, BEST, EFFICIENCY, EVIL, LOST, PRUNED, SCORES, Page, data
 from tests.helpers.search.trial_builders import climb, trial
 

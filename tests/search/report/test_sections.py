@@ -11,17 +11,17 @@ from carcls.events import PhaseSeconds
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialState
-from search.report.advice import advice
 from search.report.comparison_page import write_comparison
-from search.report.course import agreements, best_so_far, ladder, spans
 from search.report.html import render
-from search.report.importance import importances
 from search.report.leaderboard import write_leaderboard, write_mistakes
-from search.report.mistakes import mistake_rows, mistakes_view, shown_paths, with_photos
 from search.report.page import write_study_report
 from search.report.page_data import report_data
-from search.report.parameters import parameter_views
-from search.report.trade_offs import cost_points, pareto
+from search.report.sections.advice import advice
+from search.report.sections.course import agreements, best_so_far, ladder, spans
+from search.report.sections.importance import importances
+from search.report.sections.mistakes import mistake_rows, mistakes_view, shown_paths, with_photos
+from search.report.sections.parameters import parameter_views
+from search.report.sections.trade_offs import cost_points, pareto
 from search.study.predictions import Predictions, read_predictions
 from search.study.study import Study
 from tests.helpers.search.made_up_study import made_up_study

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.report.course import Span
+from search.report.sections.course import Span
 from search.report.thinning import merged, thinned
 
 UNIT = st.floats(0.001, 1.0)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from carcls.inspection.weights_at_hand import WeightsAtHand
+from search.bench.reference import RATES, Machine, forward_images_per_s, train_images_per_s
 from search.errors import StartError
 from search.experiment.experiment import load
-from search.start.costs import RATES, Machine, forward_images_per_s, train_images_per_s
 from search.start.experiment_text import experiment_text
 from search.start.plan import make_plan
 from search.start.survey import Findings

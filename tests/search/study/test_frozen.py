@@ -69,6 +69,13 @@ def test_changes_are_recorded_with_their_time(folder):
     assert open_experiment(folder).search.trials == 6
 
 
+def test_a_study_that_is_open_already_gives_its_changes(folder):
+    keep_changes(folder, open_experiment(folder, ["search.trials=8"], changeable=RESUMABLE))
+    study = Study.open(folder.root, read_only=True)
+    assert open_experiment(folder, study=study) == open_experiment(folder)
+    assert open_experiment(folder, study=study).search.trials == 8
+
+
 def test_a_relative_path_is_resolved_when_given(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keep_changes(folder, open_experiment(folder, ["store.root=cache"], changeable=RESUMABLE))

@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.errors import StudyError
-from search.study.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
-from search.study.storage import StudyStorage
+from search.study.record.journal import LOCK_NAME, WriterLock, create_journal, cut_torn_line, is_held, open_journal
+from search.study.record.storage import StudyStorage
 from search.study.study import Study
 
 HERE = socket.gethostname()
@@ -163,7 +163,7 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.study.journal import WriterLock
+from search.study.record.journal import WriterLock
 lock = WriterLock.acquire(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)
@@ -209,7 +209,7 @@ def test_checking_the_lock_blocks_no_driver(tmp_path: Path) -> None:
 
 def test_an_unclean_exit_on_another_host_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / LOCK_NAME).write_text("process 7 on elsewhere\n", encoding="utf-8")
-    with caplog.at_level(logging.WARNING, "search.study.journal"):
+    with caplog.at_level(logging.WARNING, "search.study.record.journal"):
         WriterLock.acquire(tmp_path).release()
         WriterLock.acquire(tmp_path).release()
     assert [record.getMessage().partition(" did not")[0] for record in caplog.records] == [
@@ -311,7 +311,8 @@ def test_a_damaged_last_line_is_cut_with_a_warning(tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.WARNING):
         assert Study.open(tmp_path, read_only=True).get_value("n") == 2
         Study.open(tmp_path).close()
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("search.study.journal")] == [
+    own = [one for one in caplog.records if one.name.startswith("search.study.record.journal")]
+    assert [one.getMessage() for one in own] == [
         f"{log}, line {last}: the last line is damaged and ignored: the next 'carsearch resume' cuts it off",
         f"{log}, line {last}: the last line was damaged, as by a power cut or a failing disk, and is cut off: what it"
         " recorded will be done again",
@@ -320,5 +321,5 @@ def test_a_damaged_last_line_is_cut_with_a_warning(tmp_path: Path, caplog: pytes
     log.write_bytes(whole[:-20])
     assert Study.open(tmp_path, read_only=True).get_value("n") == 2
     Study.open(tmp_path).close()
-    assert not [record for record in caplog.records if record.name.startswith("search.study.journal")]
+    assert not [record for record in caplog.records if record.name.startswith("search.study.record.journal")]
     assert log.read_bytes() == whole[: whole.rstrip().rindex(b"\n") + 1]

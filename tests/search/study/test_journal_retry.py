@@ -31,9 +31,9 @@ def test_a_change_waits_for_the_folder(study: Study, tmp_path: Path, caplog) -> 
     before = lines(folder)
     elsewhere = folder.rename(tmp_path / "elsewhere")
     study.retry_files(5, lambda: elsewhere.exists() and elsewhere.rename(folder))
-    with caplog.at_level(logging.INFO, "search.study.journal_file"):
+    with caplog.at_level(logging.INFO, "search.study.record.journal_file"):
         study.set_value("n", 2)
-    assert [record.getMessage() for record in caplog.records if record.name == "search.study.journal_file"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "search.study.record.journal_file"] == [
         f"{folder / 'study.log'}: No such file or directory: the search waits for it; after 5 minutes it stops and"
         " can be resumed",
         f"{folder / 'study.log'} is back, the search continues",

@@ -1,3 +1,5 @@
+"""The study's contract, with its record in a file and in a database."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,8 +19,8 @@ from tests.helpers.search.trial_builders import climb, epoch_report
 from tests.helpers.search.written_study import CONFIG, RATE, SPACE, optuna_trials, reopened, started, train
 
 
-def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_a_trial_from_its_first_segment_to_its_end(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         number = study.add_trial({RATE: 1e-3}, CONFIG, space=SPACE, is_baseline=True)
         assert (number, study.record(0).state, study.record(0).attempts) == (0, TrialState.WAITING, 0)
         assert study.start_segment(0, 0) == 0
@@ -41,8 +43,8 @@ def test_a_trial_from_its_first_segment_to_its_end(folder: Path):
     assert record.params == {RATE: 1e-3}
 
 
-def test_the_next_process_reads_all_records(folder: Path):
-    study = Study.create(folder, "cars")
+def test_the_next_process_reads_all_records(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     train(study, started(study, is_baseline=True), [0.5, 0.625])
     study.reach_stage(0)
     study.fail(started(study, rate=1e-1), "out of memory", infeasible=True, traceback="trials/0001/traceback.txt")
@@ -66,8 +68,8 @@ def test_the_next_process_reads_all_records(folder: Path):
     study.close()
 
 
-def test_a_repeat_is_stored_as_one(folder: Path):
-    study = Study.create(folder, "cars")
+def test_a_repeat_is_stored_as_one(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     finalist = started(study, stop_after_stage=2)
     train(study, finalist, [0.5], [0.5], [0.75])
     study.reach_stage(finalist)
@@ -86,8 +88,8 @@ def test_a_repeat_is_stored_as_one(folder: Path):
     study.close()
 
 
-def test_run_to_end_counts_trials_without_repeats(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_run_to_end_counts_trials_without_repeats(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         number = started(study)
         study.add_trial({RATE: 1e-3}, CONFIG, repeats=number)
         train(study, number, [0.5])
@@ -96,8 +98,8 @@ def test_run_to_end_counts_trials_without_repeats(folder: Path):
         assert study.record(number).run_to_end_at == 1
 
 
-def test_a_larger_budget_undoes_both_steps_of_exhaustion(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_a_larger_budget_undoes_both_steps_of_exhaustion(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
         study.set_budget_exhausted()
         assert (study.budget_exhausted, study.finals_exhausted) == (True, False)
@@ -107,8 +109,8 @@ def test_a_larger_budget_undoes_both_steps_of_exhaustion(folder: Path):
         assert (study.budget_exhausted, study.finals_exhausted) == (False, False)
 
 
-def test_an_epoch_counts_once(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_an_epoch_counts_once(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         number = started(study)
         first = epoch_report(1, accuracy=0.5)
         assert study.report(number, first)
@@ -121,8 +123,8 @@ def test_an_epoch_counts_once(folder: Path):
     assert optuna_trials(folder)[0].intermediate_values == {1: 0.5, 2: 0.25}
 
 
-def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path):
-    study = Study.create(folder, "cars")
+def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     number = started(study)
     train(study, number, [0.5, 0.625, 0.75])
     study.reach_stage(number)
@@ -149,8 +151,8 @@ def test_lost_epochs_are_dropped_and_retrained_ones_count(folder: Path):
     study.close()
 
 
-def test_deaths_count_until_the_trial_makes_progress(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_deaths_count_until_the_trial_makes_progress(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         number = started(study)
         for _ in range(2):
             study.interrupt(number, "killed")
@@ -160,8 +162,8 @@ def test_deaths_count_until_the_trial_makes_progress(folder: Path):
         assert (study.record(number).restarts, study.record(number).deaths) == (0, (0, 0))
 
 
-def test_running_trials_are_resumed_unless_they_reached_their_rung(folder: Path):
-    study = Study.create(folder, "cars")
+def test_running_trials_are_resumed_unless_they_reached_their_rung(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     middle, rung, end, untouched = (started(study, stop_after_stage=stop) for stop in (0, 0, 2, 0))
     study.report(middle, epoch_report(1))
     train(study, rung, [0.5, 0.5])
@@ -173,8 +175,8 @@ def test_running_trials_are_resumed_unless_they_reached_their_rung(folder: Path)
     study.close()
 
 
-def test_states_as_seen_by_optuna(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_states_as_seen_by_optuna(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         complete, paused, infeasible, failed, waiting = (started(study, stop_after_stage=2) for _ in range(5))
         train(study, complete, [0.5], [0.75], [0.625])
         study.reach_stage(complete)
@@ -199,8 +201,8 @@ def test_states_as_seen_by_optuna(folder: Path):
     assert [trial.constraints for trial in seen[1:3]] == [{}, {"infeasible": 1.0}]
 
 
-def test_a_failure_can_be_retried_before_the_search_is_over(folder: Path):
-    study = Study.create(folder, "cars")
+def test_a_failure_can_be_retried_before_the_search_is_over(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     baseline, infeasible = started(study, is_baseline=True), started(study)
     study.interrupt(baseline, "killed")
     study.start_segment(baseline, 0)
@@ -223,8 +225,8 @@ def test_a_failure_can_be_retried_before_the_search_is_over(folder: Path):
     assert [trial.state for trial in optuna_trials(folder)] == [OptunaState.COMPLETE, OptunaState.PRUNED]
 
 
-def test_a_retried_trial_continues_after_its_last_epoch(folder: Path):
-    study = Study.create(folder, "cars")
+def test_a_retried_trial_continues_after_its_last_epoch(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     number = started(study)
     study.report(number, epoch_report(1, accuracy=0.5))
     study.interrupt(number, "killed")
@@ -242,8 +244,8 @@ def test_a_retried_trial_continues_after_its_last_epoch(folder: Path):
     study.close()
 
 
-def test_a_failure_is_final_once_the_search_is_over(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_a_failure_is_final_once_the_search_is_over(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         study.fail(started(study), "a bug", infeasible=False)
         study.finish()
         assert optuna_trials(folder)[0].state is OptunaState.FAIL
@@ -251,8 +253,8 @@ def test_a_failure_is_final_once_the_search_is_over(folder: Path):
         assert not study.retry(0), "Optuna cannot reopen trials"
 
 
-def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
-    study = Study.create(folder, "cars")
+def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path, database: str | None):
+    study = Study.create(folder, "cars", database=database)
     train(study, started(study), [0.5])
     study.reach_stage(0)
     study.finish()
@@ -263,18 +265,18 @@ def test_a_finished_study_takes_more_trials_but_reopens_none(folder: Path):
     study.close()
 
 
-def test_a_value_outside_its_domain_is_only_in_our_record(folder: Path):
+def test_a_value_outside_its_domain_is_only_in_our_record(folder: Path, database: str | None):
     space = Space(
         {"rate": Parameter(RATE, LogUniform(1e-5, 1e-1), ()), "size": Parameter("train.size", Choice((32, 64)), ())}
     )
-    with Study.create(folder, "cars") as study:
+    with Study.create(folder, "cars", database=database) as study:
         study.add_trial({RATE: 1.0, "train.size": 64}, CONFIG, space=space)
         assert study.record(0).params == {RATE: 1.0, "train.size": 64}
     assert optuna_trials(folder)[0].params == {"train.size": 64}
 
 
-def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path):
-    with Study.create(folder, "cars") as study:
+def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path, database: str | None):
+    with Study.create(folder, "cars", database=database) as study:
         number = started(study, stop_after_stage=2)
         for report in climb([0.5], [0.5], [0.5]):
             study.report(number, replace(report, val_log_loss=float("nan")))
@@ -293,8 +295,10 @@ def test_a_trial_without_a_finite_epoch_is_infeasible(folder: Path):
         (lambda study: study.config(-1), "no trial -1"),
     ],
 )
-def test_impossible_changes_are_refused(folder: Path, act: Callable[[Study], object], message: str):
-    with Study.create(folder, "cars") as study:
+def test_impossible_changes_are_refused(
+    folder: Path, database: str | None, act: Callable[[Study], object], message: str
+):
+    with Study.create(folder, "cars", database=database) as study:
         study.report(started(study), epoch_report(1))
         before = study.records()
         with pytest.raises(StudyError, match=message):

@@ -1,6 +1,7 @@
 """Memory of a segment on its worker: before it starts, and from its child's messages."""
 
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -8,7 +9,7 @@ from carcls.config import TrainConfig
 from search.policy.oom import OomKey, OomRecord
 from search.worker import oom_detector, supervisor
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
-from search.worker.segment import Fallback, Outcome, Segment, from_wire
+from search.worker.segment import Fallback, Fitted, Outcome, Segment, from_wire
 from tests.helpers.search.trial_builders import epoch_report
 
 STAGES = [
@@ -94,6 +95,30 @@ def test_an_oom_record_names_key_and_photos(segment: Segment) -> None:
     )
     whole = told(memory, Outcome("out_of_memory", "no room", stage=0))
     assert whole.oom_record == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
+
+
+def test_a_child_that_starts_with_fewer_photos_is_booked_under_these(segment: Segment) -> None:
+    memory = OutOfMemoryDetector(with_micro_batches(segment), kills_before=0)
+    memory.fitted(Fitted([None, 3]))
+    outcome = told(memory, Outcome("out_of_memory", "no room", stage=1))
+    assert outcome.oom_record == OomRecord(OomKey.of(CONFIG, 1, HERE), 3).to_json()
+
+
+def _starts_with_two(segment: Segment, messages: Connection, lifeline: Connection) -> None:
+    messages.send(Fitted([None, 2]))
+    messages.send(Outcome("out_of_memory", "no room", stage=1))
+
+
+def test_the_supervisor_keeps_what_only_it_needs(segment: Segment) -> None:
+    found = list(supervisor.segment_messages(segment, _starts_with_two))
+    assert found == [
+        Outcome(
+            "out_of_memory",
+            "no room",
+            stage=1,
+            oom_record=OomRecord(OomKey.of(CONFIG, 1, HERE), 2).to_json(),
+        )
+    ]
 
 
 def test_an_oom_record_counts_the_tries_known_at_the_start(segment: Segment) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.experiment.paths import copy_name
+from search.experiment.file.paths import copy_name
 from search.worker.segment import Segment
 from search.worker.segment_config import config_of
 

@@ -1,0 +1,1 @@
+"""What the driver knows of nodes and GPUs: places, slots, faults, refusals for lack of memory."""

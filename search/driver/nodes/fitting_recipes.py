@@ -1,0 +1,90 @@
+"""The portfolio of a new study: what fits this machine and these photos. The study keeps it."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from carcls.backend.gpu_memory import cards_seen
+from carcls.config import TrainConfig
+from carcls.errors import CarclsError
+from carcls.inspection.weights_at_hand import keras_models_folder, weights_in
+from search.experiment.experiment import Experiment
+from search.experiment.file.paths import WEIGHT_WORDS
+from search.experiment.portfolio import Recipe, fitting, from_text, recipes, to_text
+from search.study.study import Study
+from search.terminal.logs import get_logger
+
+_log = get_logger(__name__)
+_KEY = "portfolio"
+_SAMPLES = 64
+"""Configurations of the space that are asked for their weights files."""
+
+
+def keep_portfolio(study: Study, experiment: Experiment, *, photos: int) -> None:
+    """Store the recipes that a new study will try, and log those left out. photos: labelled ones.
+
+    The decision depends on this machine, so it is made once. Raises ExperimentError for a file that is no recipe.
+    """
+    found = recipes(experiment)
+    if not found:
+        return
+    at_hand = _weights_at_hand(experiment)
+    kept, left_out = fitting(
+        found,
+        photos=photos,
+        gpu_gb=_gpu_gb(),
+        trials=experiment.search.trials,
+        weights_of=lambda config: _weights_of(config, at_hand),
+    )
+    for line in left_out:
+        _log.info("%s", line)
+    for recipe in kept:
+        standing = "measured" if recipe.is_measured else "unmeasured"
+        _log.info("portfolio: %s (%s: %s)", recipe.name, standing, recipe.source)
+    study.set_value(_KEY, to_text(kept))
+
+
+def kept_portfolio(study: Study) -> tuple[Recipe, ...]:
+    """The recipes that a study tries; empty for studies without a portfolio."""
+    text = study.get_value(_KEY)
+    return from_text(str(text)) if text else ()
+
+
+def _weights_of(config: TrainConfig, at_hand: dict[tuple[str, float], str]) -> str | None:
+    """The recipe's own file or word, or for `imagenet` what this machine has of it; None without any."""
+    if config.weights != "imagenet":
+        return config.weights
+    return at_hand.get((config.backbone, config.alpha)) or at_hand.get(("", 0.0))
+
+
+def _weights_at_hand(experiment: Experiment) -> dict[tuple[str, float], str]:
+    """Weights by backbone and alpha: of the experiment's own files, then of Keras's cache.
+
+    The key ("", 0.0) stands for all others if the experiment downloads ImageNet weights itself.
+    """
+    found: dict[tuple[str, float], str] = {}
+    for config in _configs(experiment):
+        if config.weights == "imagenet":
+            found.setdefault(("", 0.0), "imagenet")
+        elif config.weights not in WEIGHT_WORDS:
+            found.setdefault((config.backbone, config.alpha), config.weights)
+    try:
+        for one in weights_in([keras_models_folder()]):
+            found.setdefault((one.backbone, one.alpha), "imagenet")
+    except CarclsError:  # no home folder, so no cache
+        pass
+    return found
+
+
+def _configs(experiment: Experiment) -> Iterator[TrainConfig]:
+    yield experiment.bind(experiment.baseline)
+    rng = np.random.default_rng(0)
+    for _ in range(_SAMPLES):
+        yield experiment.bind(experiment.space.sample(rng))
+
+
+def _gpu_gb() -> float | None:
+    """Memory of the smallest GPU that this process sees, in GiB; None without one."""
+    cards = [card for card in cards_seen(os.environ.get("CUDA_VISIBLE_DEVICES")) if card is not None]
+    return min((card.total_mib / 1024 for card in cards), default=None)

@@ -1,0 +1,94 @@
+"""Paths in an experiment file: made absolute, so that the frozen copy works from any folder and node."""
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from hashlib import blake2b
+from pathlib import Path
+
+from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.system.home import home_folder
+from search.experiment.file.domain_syntax import DOMAIN_KEYS
+from search.experiment.file.yaml_source import KeyPath, Plain, walk
+
+WEIGHT_WORDS = ("imagenet", "none", "sample")
+"""Values of `weights` that are no paths."""
+WEIGHT_SUFFIXES = (".h5", ".npz")
+
+_DIGEST_BYTES = 8
+_COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
+"""The names that `copy_name` makes."""
+
+_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
+_FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
+_PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
+
+
+def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
+    """Replaces every relative path in the tree, in place, by one below `folder`."""
+    for place, value in list(_paths(tree)):
+        put(tree, place, _absolute(value, folder))
+
+
+def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Key paths that name an augmentation policy file, each with the file's path."""
+    for place, value in _paths(tree):
+        if place not in _PATHS and value.endswith(POLICY_FILE_SUFFIXES):
+            yield place, value
+
+
+def copy_name(source: Path, content: bytes) -> str:
+    """Name of a study's copy of a user's file; it contains a hash of the content."""
+    return f"{source.stem}-{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}{source.suffix}"
+
+
+def with_local_policies(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:
+    """The tree with the paths of copied policies replaced by the copies in `policies`, if they exist there.
+
+    A study records its copies by absolute path. After the study was moved, their names still identify them. The
+    recorded tree stays unchanged.
+    """
+    found = deepcopy(dict(tree))
+    for place, path in list(policy_files(found)):
+        copy = policies / Path(path).name
+        if _COPY.fullmatch(copy.name) and copy.is_file():
+            put(found, place, str(copy))
+    return found
+
+
+def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
+    """Replaces the value at a key path of the tree, in place."""
+    parent: Plain = tree
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = value
+
+
+def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Key paths whose photos, labels, weights or policies are missing on this machine, each with a message."""
+    for place, value in _paths(tree):
+        if place in _FOLDERS_READ and not Path(value).is_dir():
+            yield place, f"no such folder: {value}"
+        if (place in _FILES_READ or _is_file_of_training(place, value)) and not Path(value).is_file():
+            yield place, f"no such file: {value}"
+
+
+def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    for place, value in walk(tree):
+        if isinstance(value, str) and value and (place in _PATHS or _is_file_of_training(place, value)):
+            yield place, value
+
+
+def _is_file_of_training(path: KeyPath, value: str) -> bool:
+    """True for weights and augmentation policies given as files, in any section that describes a training run."""
+    keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
+    if not keys or keys[0] not in {"train", "retrain", "search"}:
+        return False
+    if keys[-1] == "policy" and "augment" in keys:
+        return value.endswith(POLICY_FILE_SUFFIXES)
+    return keys[-1] == "weights" and value.endswith(WEIGHT_SUFFIXES)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    expanded = home_folder() / path[2:] if path.startswith("~/") else Path(path)
+    return str(folder / expanded)  # `..` is kept: removing it from the text would be wrong after a symbolic link

@@ -1,0 +1,1 @@
+"""What is known of a Ray cluster's nodes, and what is prepared on them."""

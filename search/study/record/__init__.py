@@ -1,0 +1,1 @@
+"""How a study's record is stored: a journal in its folder, or a database."""
