@@ -6,7 +6,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from search.errors import StudyError
-from search.study.journal_replay import QuickJournalStorage
+from search.study.record.journal_replay import QuickJournalStorage
 
 REMEDY = "put back a copy of this file, or start a new study"
 
