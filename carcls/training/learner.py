@@ -61,7 +61,7 @@ class Trained:
     """Whole batches of the epoch that are done: fewer than all after a pause. `loss` and `accuracy` concern them all,
     `clock` and `ready_s` those since the pause before."""
     metrics: tuple[NDArray[Any], ...]
-    """Values of the running metrics."""
+    """Values of the running metrics after a pause; empty after the whole epoch."""
 
 
 class Learner:
@@ -248,7 +248,8 @@ class Learner:
             clock,
             {step - first: at_s for step, at_s in ready_s.items()},
             batches_done(ends, pause.steps),
-            metric_values(self._running),
+            # On several devices TensorFlow has no single value of them, and no pause.
+            metric_values(self._running) if pause.steps < len(ends) else (),
         )
 
     def probabilities(self, inputs: NDArray[Any] | Pixels) -> NDArray[np.float32]:
