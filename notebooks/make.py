@@ -42,7 +42,7 @@ WEIGHTS = Path(os.environ.get("CARSEARCH_WEIGHTS", "/kaggle/input/keras-weights"
 EARLIER = Path(os.environ.get("CARSEARCH_EARLIER", "/kaggle/input/carsearch-results"))  # output of an earlier session
 WORK = Path(os.environ.get("CARSEARCH_WORK", "/kaggle/working"))
 PRESET = os.environ.get("CARSEARCH_PRESET", "medium")  # quick, medium or best
-HOURS = float(os.environ.get("CARSEARCH_HOURS", "6"))  # of search; a session has 12, and the final training follows
+HOURS = float(os.environ.get("CARSEARCH_HOURS", "11"))  # from photos to submission; a session has 12
 os.chdir(WORK)\
 """
 _COLAB_PLACES = """\
@@ -59,7 +59,7 @@ WHEELS = Path(os.environ.get("CARSEARCH_WHEELS", DRIVE / "wheelhouse"))
 WEIGHTS = Path(os.environ.get("CARSEARCH_WEIGHTS", DRIVE / "weights"))
 WORK = Path(os.environ.get("CARSEARCH_WORK", DRIVE))
 PRESET = os.environ.get("CARSEARCH_PRESET", "medium")  # quick, medium or best
-HOURS = float(os.environ.get("CARSEARCH_HOURS", "2"))  # of search; the final training follows
+HOURS = float(os.environ.get("CARSEARCH_HOURS", "3"))  # from photos to submission, over all sessions
 os.chdir(WORK)\
 """
 _INSTALL = """\
@@ -95,13 +95,9 @@ if not FILE.exists():
     !carsearch init "{PHOTOS}" --preset {PRESET} {weights}
 print(FILE.read_text())\
 """
-_SEARCH = """\
-# Creates the study or continues it. Without a terminal it prints a line for each event.
-!carsearch run {FILE} --or-resume --set search.budget.hours={HOURS}\
-"""
-_FINAL = """\
-!carsearch retrain results/{NAME} | grep -v '^epoch'
-!carsearch submit results/{NAME}\
+_RUN = """\
+# Search, final trainings, ensemble and submission share the hours. Run again, it continues with those that are left.
+!carsearch run {FILE} --or-resume --hours {HOURS} | grep --line-buffered -v '^epoch'\
 """
 _LOOK = """\
 import search
@@ -120,7 +116,7 @@ print("".join(Path("submission.csv").open().readlines()[:4]))\
 
 def notebooks() -> dict[str, nbformat.NotebookNode]:
     """Both notebooks without outputs, by name."""
-    rest = [_INIT, _SEARCH, _FINAL, _LOOK, _PLOT, _SUBMISSION]
+    rest = [_INIT, _RUN, _LOOK, _PLOT, _SUBMISSION]
     return {
         "kaggle": _notebook(_KAGGLE_INTRO, [_KAGGLE_PLACES, _INSTALL, _EARLIER, *rest]),
         "colab": _notebook(_COLAB_INTRO, [_COLAB_PLACES, _INSTALL, "import shutil", *rest]),
@@ -170,7 +166,11 @@ def main(*, execute: bool) -> None:
         if execute:
             with tempfile.TemporaryDirectory(prefix="carsearch-notebook-") as folder:
                 work = Path(folder)
-                settings = {"CARSEARCH_PHOTOS": str(sample(work)), "CARSEARCH_PRESET": "quick", "CARSEARCH_HOURS": "1"}
+                settings = {
+                    "CARSEARCH_PHOTOS": str(sample(work)),
+                    "CARSEARCH_PRESET": "quick",
+                    "CARSEARCH_HOURS": "0.1",
+                }
                 done = without_places(run(notebook, work, settings), work)
         nbformat.write(done, HERE / f"{name}.ipynb")
 

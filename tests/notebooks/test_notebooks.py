@@ -38,7 +38,7 @@ def test_it_runs_on_drawn_cars(name, tmp_path: Path):
     settings = {
         "CARSEARCH_PHOTOS": str(sample(tmp_path)),
         "CARSEARCH_PRESET": "quick",
-        "CARSEARCH_HOURS": "0.5",
+        "CARSEARCH_HOURS": "0.1",
         "KERAS_HOME": str(tmp_path / "keras"),
     }
     run(notebooks()[name], tmp_path, settings)
