@@ -19,6 +19,8 @@ _log = get_logger(__name__)
 
 ANSWER_TIMEOUT_S = 60.0
 """For the server's answer to one change. Then the connection counts as lost."""
+RELEASE_TIMEOUT_S = 5.0
+"""For the server's answer to the end of the session."""
 _LOCK_TIMEOUT_S = 0.5
 """How long to wait for the lock of another process on this machine."""
 _OTHER_HOST_TIMEOUT_S = 45.0
@@ -84,9 +86,14 @@ class DriverSession:
             raise
 
     def release(self) -> None:
-        """Free the lock. May be called twice."""
+        """Free the lock. May be called twice. Does not wait long for a server that hangs: it frees the lock of a
+        connection that ended."""
         if self._connection is not None:
-            with contextlib.suppress(OSError, StudyError), named_errors(self.pointer.storage):
+            with (
+                contextlib.suppress(OSError, StudyError),
+                named_errors(self.pointer.storage),
+                answered_within(self._connection, RELEASE_TIMEOUT_S),
+            ):
                 self._connection.execute(
                     "UPDATE carsearch_studies SET driver = NULL WHERE id = %s", [self.pointer.study]
                 )

@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests' own, on the loopback, which may be killed and started again."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -94,7 +95,8 @@ class PostgresServer:
     def _signal(self, number: int) -> None:
         assert self._process is not None
         for pid in (self._process.pid, *descendants(self._process.pid)):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # one of a connection that has just ended
+                os.kill(pid, number)
 
     def remove(self) -> None:
         """Ends the server, and deletes its data."""

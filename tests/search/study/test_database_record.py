@@ -137,6 +137,20 @@ def test_a_server_that_hangs_counts_as_lost(
     assert Study.open(folder, read_only=True).get_value("n") == 2
 
 
+def test_a_driver_ends_although_the_server_hangs(
+    postgres: PostgresServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_session, "RELEASE_TIMEOUT_S", 0.2)
+    study = Study.create(folder, "cars", database=postgres.url())
+    postgres.suspend()
+    try:
+        study.close()
+    finally:
+        postgres.resume()
+    with Study.open(folder) as again:
+        assert again.get_value("n") is None, "the lock is free"
+
+
 def test_a_change_whose_answer_was_lost_is_recorded_once(
     postgres: PostgresServer, proxy: CuttingProxy, folder: Path
 ) -> None:
@@ -316,7 +330,7 @@ def test_no_password_reaches_files_or_tables(study: Study, folder: Path, postgre
 def test_without_the_extra_the_error_names_it(study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study.close()
     for name in list(sys.modules):
-        if name.startswith(("psycopg", "search.study.database_", "search.study.driver_session")):
+        if name.startswith(("psycopg", "search.study.record.database", "search.study.driver_session")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("search.study.record.database_record")
     monkeypatch.setitem(sys.modules, "psycopg", None)
