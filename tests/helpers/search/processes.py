@@ -15,7 +15,8 @@ WAIT_S = 300.0
 def start_cli(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """Starts `carsearch ...` in its own session, with output to a file, so that no full pipe blocks it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "search.cli", *arguments],
+        # A shell's background jobs ignore SIGINT, and so would what they start.
+        ["env", "--default-signal=INT", sys.executable, "-m", "search.cli", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=(cwd / "output.txt").open("w"),

@@ -28,12 +28,12 @@ def refuse_beyond(room: Room) -> None:
 
     train_epoch = Learner.train_epoch
 
-    def refusing(self, batches, log_losses):
+    def refusing(self, batches, log_losses, *parts):
         stage = [one.name for one in self._config.stages].index(self._stage.name)
         photos = self._config.batch_size if self._cut is None else self._cut.micro_batch
         if photos > room.get((stage, self._size_px), photos):
             text = f"OOM when allocating tensor with shape[{photos},{self._size_px},{self._size_px},32] and type float"
             raise tf.errors.ResourceExhaustedError(None, None, text)
-        return train_epoch(self, batches, log_losses)
+        return train_epoch(self, batches, log_losses, *parts)
 
     Learner.train_epoch = refusing
