@@ -20,6 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from carcls.events import EpochReport
 from carcls.frames import named_area
+from carcls.system.atomic import naming_full_disk
 from search.progress.event_protos import hparams_summary, scalar_summary, set_hparam
 from search.progress.gpu_lines import gpu_scalars
 
@@ -185,12 +186,13 @@ class EventLog:
 def _append(path: Path, event: event_pb2.Event) -> None:
     """Appends a whole record or nothing: TensorBoard stops reading at a truncated record."""
     before = path.stat().st_size
-    try:
-        with path.open("ab") as file:
-            RecordWriter(file).write(event.SerializeToString())
-    except OSError:
-        os.truncate(path, before)
-        raise
+    with naming_full_disk(path):
+        try:
+            with path.open("ab") as file:
+                RecordWriter(file).write(event.SerializeToString())
+        except OSError:
+            os.truncate(path, before)
+            raise
 
 
 def epoch_scalars(report: EpochReport) -> dict[str, float]:
