@@ -33,6 +33,8 @@ QUICK = (
     "ConvNeXtTiny",
 )
 FAMILIES = (*QUICK, "ResNet50V2", "InceptionResNetV2", "DenseNet121", "NASNetMobile", "EfficientNetV2B0")
+LARGEST = ("ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge")
+"""Gigabytes and minutes, for rows that differ from ConvNeXtSmall in width only: not in CI."""
 FRACTIONS = (0.0, 0.5, 0.75, 1.0)
 
 
@@ -48,9 +50,15 @@ def classifier_at(name: str, size_px: int) -> Classifier:
     return build_classifier(config, size_px=size_px, class_count=3, weights=None)
 
 
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    if name in QUICK:
+        return []
+    return [pytest.mark.slow, *([pytest.mark.release] if name in LARGEST else [])]
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in BACKBONES],
+    params=[pytest.param(name, marks=marks_of(name)) for name in BACKBONES],
 )
 def classifier(request) -> Iterator[Classifier]:
     """The row's backbone at its smallest size. pytest runs all tests of one row before it builds the next."""
