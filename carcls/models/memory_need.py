@@ -140,6 +140,10 @@ def _step_bytes(layers: Sequence[LayerShape], photos: int, device: Device) -> in
         peak = max(peak, alive + fed + own)
         if layer.name in first_use:
             alive += own
+    freed = [0] * len(layers)
+    for one in layers:
+        if one.name in first_use and not one.is_alias:
+            freed[first_use[one.name]] += size[one.name]
     gradients = 0
     for number in reversed(range(len(layers))):
         layer = layers[number]
@@ -149,8 +153,7 @@ def _step_bytes(layers: Sequence[LayerShape], photos: int, device: Device) -> in
         flowing = size[layer.name] + sum(size[one] for one in layer.inputs if one in carries)
         flowing += _kernel_gradient_bytes(layer, device)
         peak = max(peak, alive + gradients + (0 if layer.is_alias else flowing))
-        alive -= inner[number]
-        alive -= sum(size[one.name] for one in layers if first_use.get(one.name) == number and not one.is_alias)
+        alive -= inner[number] + freed[number]
     return peak
 
 

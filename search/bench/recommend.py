@@ -47,7 +47,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All recommendations; None where too little is measured."""
+    """All recommendations. A field is None if too little was measured for it."""
 
     batches: tuple[Batch, ...]
     share: Share | None

@@ -71,10 +71,11 @@ def take_requests(study: Study, folder: StudyFolder, experiment: Experiment) -> 
 
     Those that the study cannot follow any more are dropped with a warning. Before the first trial nothing is taken.
     """
-    if not study.records():
+    waiting = list(waiting_requests(folder))
+    if not waiting or not study.records():
         return ()
     numbers = []
-    for path in waiting_requests(folder):
+    for path in waiting:
         try:
             numbers.append(record_request(study, experiment, read_request(path), path.stem))
         except SearchError as error:
@@ -86,12 +87,32 @@ def take_requests(study: Study, folder: StudyFolder, experiment: Experiment) -> 
     return tuple(numbers)
 
 
-def end_stopped(study: Study) -> tuple[int, ...]:
-    """Ends the trials that the user asked to stop and that train no more; returns their numbers."""
-    due = [record for record in study.records() if record.stop_asked and record.state in _IDLE]
-    for record in due:
-        study.end_stopped(record.number)
-    return tuple(record.number for record in due)
+class Steering:
+    """A driver's side of it. Remembers which trials are being stopped, so that a report looks at no others."""
+
+    def __init__(self, study: Study, folder: StudyFolder, experiment: Experiment) -> None:
+        self._study = study
+        self._folder = folder
+        self._experiment = experiment
+        self._stopping = {record.number for record in study.records() if record.stop_asked}
+
+    def take(self) -> tuple[int, ...]:
+        """Records the requests that wait, and ends the trials that the user asked to stop and that train no more.
+
+        Returns the numbers of those that this call ended.
+        """
+        taken = take_requests(self._study, self._folder, self._experiment)
+        self._stopping.update(number for number in taken if self._study.record(number).stop_asked)
+        ended = []
+        for number in sorted(self._stopping):
+            state = self._study.record(number).state
+            if state in _IDLE:
+                self._study.end_stopped(number)
+            if state in _IDLE or (state is TrialState.PRUNED and number in taken):
+                ended.append(number)
+            if state is not TrialState.RUNNING:
+                self._stopping.remove(number)
+        return tuple(ended)
 
 
 def promotion(record: TrialRecord) -> Promote:

@@ -21,7 +21,7 @@ from search.driver.nodes.node_roster import NodeRoster
 from search.driver.nodes.oom_records import OomRecords
 from search.driver.outage import Outage, missing
 from search.driver.saved_parts import without_saved_death
-from search.driver.steering import end_stopped, take_requests
+from search.driver.steering import Steering
 from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
 from search.policy.records import TrialRecord, TrialState
@@ -106,6 +106,7 @@ class StudyDispatcher(Dispatcher[Segment]):
         wait_s = 60 * experiment.search.resources.larger_node_minutes
         self._larger = LargerNodes(study, roster, self._oom_memory, wait_s=wait_s, clock_s=clock_s)
         self._gpus = GpuBook(study)
+        self._steering = Steering(study, folder, experiment)
 
     def next_segment(self) -> Segment | Literal["wait", "finished"]:
         """See `Dispatcher`. What the user asked for since comes first."""
@@ -118,11 +119,9 @@ class StudyDispatcher(Dispatcher[Segment]):
         return self._study.record(number).stop_asked or self._budget_use.is_out_of_time(number)
 
     def _take_requests(self) -> None:
-        changed = (*take_requests(self._study, self._folder, self._experiment), *end_stopped(self._study))
-        for number in dict.fromkeys(changed):
-            if self._study.record(number).stop_asked and self._study.record(number).state is TrialState.PRUNED:
-                for listener in self._listeners:
-                    listener.ended(number)
+        for number in self._steering.take():
+            for listener in self._listeners:
+                listener.ended(number)
 
     def placed(self, number: int, node_id: str, name: str) -> None:
         """Record the node that a segment runs on."""

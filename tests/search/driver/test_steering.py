@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from search.driver.steering import ask, end_stopped, new_trial, promotion, take_requests
+from search.driver.steering import Steering, ask, new_trial, promotion, take_requests
 from search.errors import ExperimentError, StudyError
 from search.policy.records import STOPPED, TrialState
 from search.study.requests import Add, Promote, Stop, read_request, waiting_requests, write_request
@@ -195,7 +195,7 @@ def test_a_running_driver_is_left_a_file(open_desk) -> None:
     assert ask(desk.folder, desk.experiment, Stop(2)) is None
     assert desk.folder.log.read_bytes() == log
     assert take_requests(desk.study, desk.folder, desk.experiment) == (2,)
-    assert end_stopped(desk.study) == ()
+    assert Steering(desk.study, desk.folder, desk.experiment).take() == ()
 
 
 def test_the_journal_of_a_search_without_requests_says_nothing_of_them(open_desk) -> None:

@@ -1,4 +1,4 @@
-"""Names of GPUs: the same card has one name, whoever grants it."""
+"""Names of GPUs: a card has the same name whether Ray or the local executor grants it."""
 
 import pytest
 
