@@ -12,13 +12,12 @@ from carcls.demo.sample import write_sample
 from carcls.events import EpochReport, PhaseSeconds
 from search.driver.create import create_study
 from search.experiment.experiment import Experiment, load
-from search.policy.records import TrialRecord, TrialState
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from tests.helpers.search.made_up_study import Clock
 
 ROOT = Path(__file__).resolve().parents[1]
-_BEGAN_S = 1_790_000_000.0
 PROMOTED = 1 / 3
 """Share of trials that each rung promotes."""
 
@@ -43,36 +42,17 @@ def grow(base: Path, *, trials: int, running: int, seed: int = 0) -> GrownStudy:
     overrides = [f"name=grown_{trials}", f"data.root={photos}", f"results={base}", f"search.trials={trials + 1000}"]
     experiment = load(ROOT / "experiments" / "cars.yaml", overrides)
     folder = create_study(experiment)
-    rng, lanes = np.random.default_rng(seed), _Lanes(max(1, running))
-    events = TensorBoardWriter(folder.root, clock_s=lambda: lanes.now_s)
+    rng, clock = np.random.default_rng(seed), Clock(max(1, running))
+    events = TensorBoardWriter(folder.root, clock_s=clock)
     with mock.patch.object(os, "fsync"), Study.open(folder.root) as study:
         for number in range(trials):
             params = dict(experiment.baseline) if number == 0 else experiment.space.sample(rng)
             config = experiment.bind(params)
             study.add_trial(params, config, space=experiment.space, is_baseline=number == 0)
             _train(study, number, config, rng, stays_running=number >= trials - running)
-            lanes.write(events, study.record(number))
+            clock.write_events(events, study.record(number))
         study.set_elapsed_s(3600.0)
     return GrownStudy(folder, experiment)
-
-
-class _Lanes:
-    """Unix time, with some trials at once: each begins when the first of them has ended."""
-
-    def __init__(self, count: int) -> None:
-        self.now_s = _BEGAN_S
-        self._free_s = [_BEGAN_S] * count
-
-    def write(self, events: TensorBoardWriter, record: TrialRecord) -> None:
-        lane = self._free_s.index(min(self._free_s))
-        self.now_s = self._free_s[lane]
-        events.trial_started(record.number, record.params)
-        for report in record.reports:
-            self.now_s += report.seconds.total
-            events.epoch(record.number, report)
-        if record.state is not TrialState.RUNNING:
-            events.trial_ended(record)
-        self._free_s[lane] = self.now_s
 
 
 def _train(study: Study, number: int, config: TrainConfig, rng: np.random.Generator, *, stays_running: bool) -> None:

@@ -45,16 +45,20 @@ def fit_to_memory(
     """The largest micro-batches that are predicted to fit, at most those wanted, for the given stages.
 
     wanted: photos at once of each stage of the configuration, None for whole batches. devices: over which they are
-    spread. Stages that train only the head stay as they are. Builds the model once for each size.
+    spread. Stages that train only the head stay as they are. Builds the model again only where the size changes.
     """
     fitted = list(wanted)
     notes: list[str] = []
+    classifier, built_px = None, None
     for number in stages:
         if config.stages[number].unfreeze == 0.0:
             continue
         photos = wanted[number] or config.stage_batch_size(number)
         keeps = config.keeps_statistics(number)
-        classifier = build_classifier(config, size_px=config.stage_size(number), class_count=_ANY_CLASSES, weights=None)
+        size_px = config.stage_size(number)
+        if classifier is None or size_px != built_px:
+            classifier = build_classifier(config, size_px=size_px, class_count=_ANY_CLASSES, weights=None)
+            built_px = size_px
         set_trainable(classifier, config.stages[number].unfreeze, batch_norm=not keeps)
         layers = layer_shapes(classifier, folded=keeps)
         optimizer = optimizer_of(config, accumulates=photos < config.stage_batch_size(number))

@@ -11,7 +11,7 @@ from carcls.events import EpochReport, PhaseSeconds
 from carcls.scoring.evidence import Evidence, as_evidence
 from search.driver.create import create_study
 from search.experiment.experiment import Experiment, load
-from search.policy.records import TrialRecord
+from search.policy.records import TrialRecord, TrialState
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import split_digest
 from search.study.folder import StudyFolder
@@ -46,24 +46,25 @@ CLASSES = 5
 
 
 class Clock:
-    """Unix time that moves as the epochs say, with two trials at a time."""
+    """Unix time that moves as the epochs say, with some trials at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 2) -> None:
         self.now_s = 1_790_000_000.0
-        self._free_s = [self.now_s, self.now_s]
+        self._free_s = [self.now_s] * places
 
     def __call__(self) -> float:
         return self.now_s
 
     def write_events(self, writer: TensorBoardWriter, record: TrialRecord) -> None:
-        """All events of one trial, which trains as soon as one of the two places is free."""
+        """All events of one trial, which trains as soon as one of the places is free."""
         place = self._free_s.index(min(self._free_s))
         self.now_s = self._free_s[place]
         writer.trial_started(record.number, record.params)
         for report in record.reports:
             self.now_s += report.seconds.total
             writer.epoch(record.number, report)
-        writer.trial_ended(record)
+        if record.state is not TrialState.RUNNING:
+            writer.trial_ended(record)
         self._free_s[place] = self.now_s
 
 
