@@ -82,6 +82,13 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
         layer.trainable = layer.name not in frozen and (batch_norm or not is_norm)
 
 
+def set_statistics_momentum(backbone: keras.Model, momentum: float) -> None:
+    """Sets the momentum of every BatchNormalization of the backbone, before anything is traced."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+
+
 def depths_below_head(classifier: "Classifier") -> dict[int, int]:
     """id of each variable of the backbone -> number of its block, counted from 1 at the top."""
     backbone = classifier.backbone
