@@ -5,17 +5,15 @@ It works from the probabilities that trainings keep. Only those selected, and so
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from carcls.backend import devices
 from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
-from carcls.inference.soup import souped
 from carcls.inference.tta import PLAIN, average, predict_view
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
@@ -24,9 +22,9 @@ from carcls.input.training_data import TrainingData
 from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split_files import read_split
-from carcls.training.fine_tuning import load_best
 from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
-from search.ensemble.selectable import Candidate, Photos, Weights, as_soup, candidates, photo_shape, soup_groups
+from search.ensemble.selectable import Candidate, Photos, candidates, photo_shape, soup_groups
+from search.ensemble.soups import greedy_soup, load_member, predict_validation
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store
@@ -35,10 +33,7 @@ from search.study.folder import StudyFolder
 
 MOST_CANDIDATES = 40
 """The best single ones; those behind would hardly be selected."""
-_MOST_SOUPED = 8
 _TIMED_BATCHES = 4
-
-ByView = Mapping[str, NDArray[np.float32]]
 
 
 def build_ensemble(
@@ -111,36 +106,9 @@ def _choose(
 
 
 def _soups(found: Sequence[Candidate], photos: Photos, data: TrainingData) -> list[Candidate]:
-    """A greedy soup of each group that shares a head: the best training, then each that makes the mean no worse."""
-    soups = []
-    for group in soup_groups(found):
-        by_loss = sorted(group, key=lambda one: scaled(one.probabilities, photos.labels).log_loss)[:_MOST_SOUPED]
-        used, loss, best = [by_loss[0]], scaled(by_loss[0].probabilities, photos.labels).log_loss, None
-        for one in by_loss[1:]:
-            member = _member([*(other.weights[0] for other in used), one.weights[0]], data, is_soup=True)
-            said = _predict(member, data, [PLAIN])[PLAIN][photos.rows]
-            new_loss = scaled(said, photos.labels).log_loss
-            if new_loss <= loss:
-                used, loss, best = [*used, one], new_loss, said
-        if best is not None:
-            soups.append(as_soup(used, best))
-    return soups
-
-
-def _member(weights: Sequence[Weights], data: TrainingData, *, is_soup: bool) -> Member:
-    """One model of one training, or the soup of several."""
-    class_count = len(data.split.class_names)
-    loaded = [Member(*load_best(one.config, one.folder, one.last, class_count=class_count)) for one in weights]
-    if not is_soup:
-        return loaded[0]
-    return replace(loaded[0], classifier=souped([member.classifier for member in loaded]))
-
-
-def _predict(member: Member, data: TrainingData, views: Sequence[str]) -> ByView:
-    """Probabilities of all validation photos by view, at the member's own size."""
-    pixels = data.pixels("validation", member.size_px)
-    size = min(32, len(pixels))
-    return {view: predict_view(member.classifier.model, pixels, view, batch_size=size) for view in views}
+    """A soup of each group that shares a head, if it has two trainings or more."""
+    soups = [greedy_soup(group, photos, data) for group in soup_groups(found)]
+    return [soup for soup in soups if soup.is_soup]
 
 
 def _export(
@@ -162,12 +130,12 @@ def _export(
     weights: list[float] = []
     for one, share in selected:
         groups = [one.weights] if one.is_soup else [(single,) for single in one.weights]
-        own = [_member(group, data, is_soup=one.is_soup) for group in groups]
+        own = [load_member(group, data, is_soup=one.is_soup) for group in groups]
         members += own
         weights += [share / len(own)] * len(own)
         by_view = one.by_view
         if by_view is None:
-            by_view = {view: said[photos.rows] for view, said in _predict(own[0], data, views).items()}
+            by_view = {view: said[photos.rows] for view, said in predict_validation(own[0], data, views).items()}
         for view in views:
             total[view] += share * by_view[view]
     chosen = choose_views(
