@@ -34,7 +34,7 @@ MOST_CANDIDATES = 40
 _TRIES = 3
 """Choices at most, if the model that was chosen turns out slower than its members promise."""
 _BELOW = 0.95
-"""Of the limit that would just have sufficed."""
+"""Share of the members' time that would just have sufficed."""
 
 
 def build_ensemble(
@@ -86,7 +86,8 @@ def build_ensemble(
             )
             break
         except _TooSlowError as error:
-            limit_ms = _BELOW * error.limit_ms**2 / error.ms
+            promised_ms = sum(found[number].ms for number, _ in choice.weights)
+            limit_ms = _BELOW * promised_ms * error.limit_ms / error.ms  # below what was promised: others are chosen
             if not tries_left:
                 raise StudyError(
                     f"the ensemble takes {error.ms:.1f} ms a photo here, more than --max-ms {error.limit_ms:g}:"
