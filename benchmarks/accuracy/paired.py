@@ -114,8 +114,8 @@ def _differences(found: dict[str, Difference]) -> tuple[str, ...]:
     hits, losses, scaled = (found[field] for field in FIELDS)
     return (
         f"{100 * hits.mean:+.2f} ± {100 * hits.error:.2f}",
-        f"{-losses.mean:+.4f} ± {losses.error:.4f}",
-        f"{-scaled.mean:+.4f} ± {scaled.error:.4f}",
+        f"{0.0 - losses.mean:+.4f} ± {losses.error:.4f}",
+        f"{0.0 - scaled.mean:+.4f} ± {scaled.error:.4f}",
     )
 
 
