@@ -47,7 +47,7 @@ from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
 from carcls.training.retention import epoch_of
 from search.errors import SearchError
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split, shared_tables
@@ -159,8 +159,9 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         compiled=compile_cache(segment.store),
     )
     micro_batch = fitted_micro_batch(segment, outbox)
-    split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
-    store = open_store(StoreSettings.model_validate(segment.store))
+    settings = StoreSettings.model_validate(segment.store)
+    photos, store = photos_folder(segment.data_root, settings), open_store(settings)
+    split = read_study_split(study, photos, segment.split_digest, fold=segment.fold)
     resume = _resumable(segment, study, outbox)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
@@ -172,7 +173,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
                 view_seed=segment.view_seed,
                 processes=segment.threads,
                 batch_server=batch_server,
-                shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+                shared=shared_tables(study, photos, fold=segment.fold),
             ),
             partial(_report, outbox, meter),
             folder=study.trial(segment.number),

@@ -19,15 +19,35 @@ _DIGEST_BYTES = 8
 _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
+_PHOTOS: KeyPath = ("data", "root")
+_URL = re.compile(r"(s3|gs|abfss?|file)://")
+"""As `carcls.dataset.object_storage.is_url`, whose module takes a second to import."""
+_CREDENTIALS = re.compile(r"://[^/?]*:[^/?]*@|[?&][^=&]*(key|secret|token|password|sas)[^=&]*=", re.IGNORECASE)
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
 
+def is_photos_url(value: object) -> bool:
+    """True for a `data.root` in object storage. Pure."""
+    return isinstance(value, str) and bool(_URL.match(value))
+
+
+def credentials_problem(root: str) -> str | None:
+    """Why a URL of photos is refused, as a clause without the URL, or None. Pure."""
+    if not is_photos_url(root) or not _CREDENTIALS.search(root):
+        return None
+    return (
+        "holds credentials, which the study would keep in its files; take them out: the environment, the provider's own"
+        " configuration files and the machine's role are used"
+    )
+
+
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
-    """Replaces every relative path in the tree, in place, by one below `folder`."""
+    """Replaces every relative path in the tree, in place, by one below `folder`. URLs stay."""
     for place, value in list(_paths(tree)):
-        put(tree, place, _absolute(value, folder))
+        if not (place == _PHOTOS and is_photos_url(value)):
+            put(tree, place, _absolute(value, folder))
 
 
 def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
@@ -67,6 +87,8 @@ def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     """Key paths whose photos, labels, weights or policies are missing on this machine, each with a message."""
     for place, value in _paths(tree):
+        if place == _PHOTOS and is_photos_url(value):
+            continue
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"
         if (place in _FILES_READ or _is_file_of_training(place, value)) and not Path(value).is_file():

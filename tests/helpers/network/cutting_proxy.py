@@ -18,6 +18,7 @@ class CuttingProxy:
         self.port = int(self._listener.getsockname()[1])
         self.answers_lost = 0
         self._is_losing = threading.Event()
+        self._damage = (b"", b"", 0)
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -25,11 +26,22 @@ class CuttingProxy:
         """The next answer of the server is lost."""
         self._is_losing.set()
 
+    def damage(self, content: bytes, by: bytes, times: int) -> None:
+        """Replaces a text in the server's answers, so many times."""
+        self._damage = (content, by, times)
+
     def close(self) -> None:
         """Ends all connections."""
         self._listener.close()
         for one in self._open:
             one.close()
+
+    def _damaged(self, content: bytes) -> bytes:
+        found, by, times = self._damage
+        if not times or found not in content:
+            return content
+        self._damage = (found, by, times - 1)
+        return content.replace(found, by)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -49,7 +61,7 @@ class CuttingProxy:
                     target.shutdown(socket.SHUT_RDWR)
                     target.close()
                     return
-                target.sendall(content)
+                target.sendall(self._damaged(content) if is_answer else content)
             if is_answer:  # a client that ends closes the server's side only where the link still works
                 target.shutdown(socket.SHUT_RDWR)
             elif target.fileno() >= 0 and source.fileno() >= 0:
