@@ -12,7 +12,6 @@ from pyarrow import fs
 
 from carcls.errors import DataError
 
-SCHEMES = ("s3", "gs", "abfs", "abfss", "file")
 _PIECE_BYTES = 1 << 20
 
 
@@ -29,11 +28,6 @@ class RemoteFile:
     """Its path in its file system."""
 
 
-def is_url(text: str) -> bool:
-    """True for the address of a file system that this module reads. Pure."""
-    return urlsplit(text).scheme in SCHEMES and "://" in text
-
-
 class ObjectStorage:
     """The files below one URL, or the one file that it names. Safe for concurrent use by threads.
 
@@ -43,6 +37,9 @@ class ObjectStorage:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._etags_are_md5 = True
+        self._other_md5s: dict[str, str] = {}
+        """MD5s of files as they were read last, where the ETag is another."""
         with _named(url):
             try:
                 self._system, self._root = fs.FileSystem.from_uri(url)
@@ -71,8 +68,22 @@ class ObjectStorage:
     def download(self, file: RemoteFile, path: Path) -> str | None:
         """Write the file's content to `path`. Returns what differs from what was stored, or None if nothing does.
 
-        Length is always compared. So is the MD5 that S3 gives as ETag of files that were uploaded in one part.
+        Length is always compared. So is the MD5 that S3 gives as ETag of files that were uploaded in one part. The ETag
+        of a file that S3 encrypts by a key of KMS looks like an MD5 and is none: then two readings that agree are
+        right, and the ETags of this storage are no longer compared.
         """
+        md5, etag, length = self._read(file, path)
+        if length != file.size:
+            return f"{length:,} bytes, expected {file.size:,}"
+        if etag is None or etag == md5 or not self._etags_are_md5:
+            return None
+        if self._other_md5s.get(file.name) == md5:
+            self._etags_are_md5 = False
+            return None
+        self._other_md5s[file.name] = md5
+        return f"MD5 {md5}, expected {etag}"
+
+    def _read(self, file: RemoteFile, path: Path) -> tuple[str, str | None, int]:
         digest, length = hashlib.md5(usedforsecurity=False), 0
         with _named(self.url), self._system.open_input_stream(file.place, compression=None) as source:
             etag = _etag(source)
@@ -81,11 +92,7 @@ class ObjectStorage:
                     digest.update(piece)
                     length += len(piece)
                     target.write(piece)
-        if length != file.size:
-            return f"{length:,} bytes, expected {file.size:,}"
-        if etag is not None and etag != digest.hexdigest():
-            return f"MD5 {digest.hexdigest()}, expected {etag}"
-        return None
+        return digest.hexdigest(), etag, length
 
 
 def is_archive(url: str) -> bool:
@@ -94,8 +101,8 @@ def is_archive(url: str) -> bool:
 
 
 def _etag(source: object) -> str | None:
-    metadata = getattr(source, "metadata", dict)() or {}
-    etag = metadata.get(b"ETag", b"").decode("ascii", "replace").strip('"')
+    metadata: dict[str, bytes] = getattr(source, "metadata", dict)() or {}
+    etag = metadata.get("ETag", b"").decode("ascii", "replace").strip('"')
     return etag if len(etag) == 32 and all(char in "0123456789abcdef" for char in etag) else None
 
 

@@ -12,7 +12,7 @@ from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
 from search.experiment.file.overlay import overlay
 from search.experiment.file.overrides import apply_overrides
-from search.experiment.file.paths import credentials_problem, make_absolute, missing_files
+from search.experiment.file.paths import make_absolute, missing_files, url_problems
 from search.experiment.file.problems import Problems, dotted
 from search.experiment.file.renamed import with_new_names
 from search.experiment.file.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
@@ -168,8 +168,8 @@ def _build(source: Source, path: Path) -> Experiment:
     problems = Problems(source)
     sections = _read_sections(source, problems)
     photos_at = _photos_at(source.tree)
-    if wrong := credentials_problem(photos_at):
-        problems.add(("data", "root"), wrong)
+    for place, wrong in url_problems(source.tree):
+        problems.add(place, wrong)
     space = read_space(source, problems)
     baseline = read_baseline(source.tree, space, problems)
     if isinstance(source.tree.get("train"), dict):

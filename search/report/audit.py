@@ -31,8 +31,8 @@ def write_audit(folder: StudyFolder, experiment: Experiment, target: Path) -> tu
     folds, else the validation photos. Raises StudyError if the study kept no predictions.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
-    photos = photos_folder(experiment.photos_at, experiment.store)
-    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, photos)
+    root = photos_folder(experiment.photos_at, experiment.store)
+    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, root)
     if said is None:
         raise StudyError(
             f"{folder.root}: no predictions to judge labels by: run the search to its end, or retrain with"

@@ -20,8 +20,10 @@ _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
 _PHOTOS: KeyPath = ("data", "root")
-_URL = re.compile(r"(s3|gs|abfss?|file)://")
-"""As `carcls.dataset.object_storage.is_url`, whose module takes a second to import."""
+_SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
+_URL = re.compile(r"(s3|gs|abfss?|file)://.")
+"""What `carcls.dataset.object_storage` reads."""
+_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CREDENTIALS = re.compile(r"://[^/?]*:[^/?]*@|[?&][^=&]*(key|secret|token|password|sas)[^=&]*=", re.IGNORECASE)
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
@@ -33,20 +35,27 @@ def is_photos_url(value: object) -> bool:
     return isinstance(value, str) and bool(_URL.match(value))
 
 
-def credentials_problem(root: str) -> str | None:
-    """Why a URL of photos is refused, as a clause without the URL, or None. Pure."""
-    if not is_photos_url(root) or not _CREDENTIALS.search(root):
-        return None
-    return (
-        "holds credentials, which the study would keep in its files; take them out: the environment, the provider's own"
-        " configuration files and the machine's role are used"
-    )
+def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Key paths with a URL that cannot be used there, each with a message that does not repeat credentials. Pure."""
+    for place, value in _paths(tree):
+        if not _ANY_URL.match(value):
+            continue
+        if place != _PHOTOS:
+            yield place, f"expected a path, found a URL: only {'.'.join(_PHOTOS)} may be one"
+        elif not is_photos_url(value):
+            yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
+        elif _CREDENTIALS.search(value):
+            yield (
+                place,
+                "the URL holds credentials, which the study would keep in its files: take them out. They are read from"
+                " the environment, the provider's own configuration files and the machine's role",
+            )
 
 
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
-    """Replaces every relative path in the tree, in place, by one below `folder`. URLs stay."""
+    """Replaces every relative path in the tree, in place, by one below `folder`. URLs stay as they are."""
     for place, value in list(_paths(tree)):
-        if not (place == _PHOTOS and is_photos_url(value)):
+        if not _ANY_URL.match(value):
             put(tree, place, _absolute(value, folder))
 
 

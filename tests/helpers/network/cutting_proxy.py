@@ -18,7 +18,7 @@ class CuttingProxy:
         self.port = int(self._listener.getsockname()[1])
         self.answers_lost = 0
         self._is_losing = threading.Event()
-        self._damage = (b"", b"", 0)
+        self._damage: tuple[bytes, list[bytes]] = (b"", [])
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -26,9 +26,9 @@ class CuttingProxy:
         """The next answer of the server is lost."""
         self._is_losing.set()
 
-    def damage(self, content: bytes, by: bytes, times: int) -> None:
-        """Replaces a text in the server's answers, so many times."""
-        self._damage = (content, by, times)
+    def damage(self, content: bytes, *replacements: bytes) -> None:
+        """Replaces a text in the server's answers, in each answer by another."""
+        self._damage = (content, list(replacements))
 
     def close(self) -> None:
         """Ends all connections."""
@@ -37,11 +37,8 @@ class CuttingProxy:
             one.close()
 
     def _damaged(self, content: bytes) -> bytes:
-        found, by, times = self._damage
-        if not times or found not in content:
-            return content
-        self._damage = (found, by, times - 1)
-        return content.replace(found, by)
+        found, replacements = self._damage
+        return content.replace(found, replacements.pop(0)) if replacements and found in content else content
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

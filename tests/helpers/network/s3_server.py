@@ -53,12 +53,12 @@ class S3Server:
 
     def put(self, name: str, content: bytes) -> None:
         """Stores one file."""
-        with self.system().open_output_stream(f"{BUCKET}/{name}") as target:
+        with self.system().open_output_stream(f"{BUCKET}/{name}", compression=None) as target:
             target.write(content)
 
     def get(self, name: str) -> bytes:
         """The content of one file."""
-        with self.system().open_input_stream(f"{BUCKET}/{name}") as source:
+        with self.system().open_input_stream(f"{BUCKET}/{name}", compression=None) as source:
             return bytes(source.read())
 
     def names(self, prefix: str) -> list[str]:
