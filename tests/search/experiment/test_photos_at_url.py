@@ -1,4 +1,4 @@
-"""Photos at a URL: which ones are accepted, and what a study makes of them. tests/carcls/dataset/test_mirror.py reads S3."""
+"""Photos at a URL: which ones are accepted, and what a study makes of them. `test_mirror.py` copies from S3."""
 
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from tests.helpers.search.tiny import write_tiny
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     return write_tiny(tmp_path)
 
 
@@ -43,7 +44,7 @@ def test_a_study_of_photos_at_a_url_reads_this_machines_copy(file: Path, tmp_pat
 
 def test_another_scheme_is_refused_with_those_that_work(file: Path) -> None:
     assert problem(file, "data.root=https://cars.example/photos") == (
-        f"{file.name}: data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
+        f"{file}: data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
     )
 
 
