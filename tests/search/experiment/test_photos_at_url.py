@@ -20,9 +20,9 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_tiny(tmp_path)
 
 
-def problem(file: Path, override: str) -> str:
+def problem(file: Path, *overrides: str) -> str:
     with pytest.raises(ExperimentError) as raised:
-        load(file, [override])
+        load(file, overrides)
     return str(raised.value)
 
 
@@ -44,13 +44,14 @@ def test_a_study_of_photos_at_a_url_reads_this_machines_copy(file: Path, tmp_pat
 
 def test_another_scheme_is_refused_with_those_that_work(file: Path) -> None:
     assert problem(file, "data.root=https://cars.example/photos") == (
-        f"{file}: data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
+        "--set data.root=https://cars.example/photos: data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
     )
 
 
 @pytest.mark.parametrize("url", ["s3://AKID:hush-hush@cars/photos", "s3://cars/photos?secret_key=hush-hush"])
 def test_credentials_in_a_url_are_refused_and_not_repeated(file: Path, url: str) -> None:
-    text = problem(file, f"data.root={url}")
+    file.write_text(file.read_text().replace("root: data", f"root: '{url}'"))
+    text = problem(file)
     assert "data.root: the URL holds credentials, which the study would keep in its files" in text
     assert "hush-hush" not in text
 
