@@ -43,8 +43,9 @@ def test_a_study_of_photos_at_a_url_reads_this_machines_copy(file: Path, tmp_pat
 
 
 def test_another_scheme_is_refused_with_those_that_work(file: Path) -> None:
-    assert problem(file, "data.root=https://cars.example/photos") == (
-        "--set data.root=https://cars.example/photos: data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
+    text = problem(file, "data.root=https://cars.example/photos")
+    assert text.endswith(
+        ": data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
     )
 
 
