@@ -41,7 +41,7 @@ def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if not _ANY_URL.match(value):
             continue
         if place != _PHOTOS:
-            yield place, f"expected a path, found a URL: only {'.'.join(_PHOTOS)} may be one"
+            yield place, f"expected a path, found a URL: only data.root may be one"
         elif not is_photos_url(value):
             yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
         elif _CREDENTIALS.search(value):
