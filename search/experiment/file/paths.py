@@ -19,7 +19,7 @@ _DIGEST_BYTES = 8
 _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
-_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
+_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"), ("data", "extra"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
