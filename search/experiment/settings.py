@@ -59,6 +59,11 @@ class DataSettings(Section):
     relative to `root`. null: none."""
     nested: bool = False
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
+    extra: Path | None = None
+    """Folder of more labelled photos of the same classes, laid out like `root`, for the final training alone. They are
+    never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
+    them if its first fold, trained with and without them, predicts its validation photos better with them, by
+    `tta.confidence`. null: none."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
     """Photos that are only scored after each epoch; null: none."""

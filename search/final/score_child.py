@@ -68,7 +68,8 @@ def _score(
         job.members,
         trial=job.trial,
         refit=refit,
-        folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else None,
+        folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else list(map(own.trial, job.numbers)),
+        extra=job.extra,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Also a sign of life: with many photos, scoring all folds takes long.

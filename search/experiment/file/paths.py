@@ -25,7 +25,7 @@ _URL = re.compile(r"(s3|gs|abfss?|file)://.")
 """What `carcls.dataset.object_storage` reads."""
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CREDENTIALS = re.compile(r"://[^/?]*:[^/?]*@|[?&][^=&]*(key|secret|token|password|sas)[^=&]*=", re.IGNORECASE)
-_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"))
+_FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"), ("data", "extra"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
@@ -41,7 +41,7 @@ def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if not _ANY_URL.match(value):
             continue
         if place != _PHOTOS:
-            yield place, f"expected a path, found a URL: only data.root may be one"
+            yield place, "expected a path, found a URL: only data.root may be one"
         elif not is_photos_url(value):
             yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
         elif _CREDENTIALS.search(value):
