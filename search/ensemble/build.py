@@ -25,7 +25,7 @@ from search.ensemble.selectable import Candidate, Photos, candidates, photo_shap
 from search.ensemble.soups import greedy_soup, load_member, predict_validation
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.study.checked_files import check_folder
 from search.study.folder import StudyFolder
 
@@ -54,7 +54,7 @@ def build_ensemble(
     StudyError if nothing can be selected.
     """
     check_folder(folder)
-    split = read_split(folder.split, experiment.data.root)
+    split = read_split(folder.split, photos_folder(experiment.photos_at, experiment.store))
     photos = Photos.of(split)
     found, missing = candidates(folder, photos)
     for line in missing:
