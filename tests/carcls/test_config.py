@@ -62,7 +62,7 @@ def test_epochs_and_sizes_of_stages():
             r"no ImageNet weights for MobileNet at alpha 0.35; expected one of 0.25",
         ),
         ({"weights": "sample"}, "MobileNetV2 with alpha 0.35"),
-        ({"backbone": "ViTBase"}, "did you mean 'ViTBase16'"),
+        ({"backbone": "ViTBase"}, "did you mean 'ViTBase32'"),
         ({"backbone": "ViTTiny16", "stages": (HEAD,)}, "KerasHub publishes none for ViTTiny16; name a file"),
         ({"weights": "dinov2_small"}, "dinov2_small is no preset of Xception; it has none"),
         (
