@@ -77,6 +77,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 is_refitted=experiment.photos == "all",
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
                 at_once=len(slots.gpus),
+                is_compared=experiment.data.extra is not None,
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)
@@ -210,7 +211,7 @@ def _retrained_s(folder: "StudyFolder") -> float:
 
 def _folds_begun(folder: "StudyFolder") -> int:
     """Folds of a final training that an earlier call began; 0 if none did."""
-    from search.final.final_study import fold_count
+    from search.study.final_members import fold_count
     from search.study.study import Study
 
     own = folder.retrain_study

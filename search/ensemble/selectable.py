@@ -11,12 +11,12 @@ from carcls.config import TrainConfig
 from carcls.errors import EvidenceError
 from carcls.events import EpochReport, best_report
 from carcls.scoring.evidence import Evidence, evidence_labels, sampled_rows
-from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import Split
 from carcls.training.retention import trial_file
 from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
+from search.study.final_members import members
 from search.study.folder import StudyFolder
 from search.study.study import Study
 
@@ -123,11 +123,11 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
     if not own.log.exists() or not folder.scores.exists():
         return
     study = Study.open(own.root, read_only=True)
-    folds = [record for record in study.records() if record.fold not in (None, EVERY_PHOTO)]
+    folds = [record for record in members(study) if record.fold is not None]
     if folds:
         name = f"{len(folds)} folds of the final training"
         yield name, _folds(name, folder, study, folds, photos)
-    for record in study.records():
+    for record in members(study):
         if record.fold is None and record.best is not None:
             yield "the final training", _single("the final training", own, study, record, photos)
 

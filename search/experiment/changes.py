@@ -24,6 +24,7 @@ RESUMABLE = (
 
 RETRAINABLE = (
     "retrain",
+    "data.extra",
     "tta",
     "store",
     "search.resources",

@@ -34,7 +34,8 @@ class DataSettings(Section):
     """Which photos."""
 
     root: Path
-    """Folder with the photos; its layout is detected. Absolute once loaded, like all paths."""
+    """Folder with the photos, or its URL (`s3://`, `gs://`, `abfs://`, `file://`), which each node copies once; its
+    layout is detected. Paths are absolute once loaded."""
     labels: Path | None = None
     """CSV file with a path, relative to `root`, and a label in each row; null: train.csv, labels.csv, or folders."""
     path_column: Annotated[str, Field(min_length=1)] | None = None
@@ -58,6 +59,11 @@ class DataSettings(Section):
     relative to `root`. null: none."""
     nested: bool = False
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
+    extra: Path | None = None
+    """Folder of more labelled photos of the same classes, laid out like `root`, for the final training alone. They are
+    never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
+    them if its first fold, trained with and without them, predicts its validation photos better with them, by
+    `tta.confidence`. null: none."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
     """Photos that are only scored after each epoch; null: none."""
@@ -103,15 +109,24 @@ class DataSettings(Section):
 
 
 # The names of carcls.inference.tta.VIEWS, whose module imports OpenCV; a test keeps them equal.
-TTA_VIEWS = ("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker")
+_SCALES_AND_CROPS = (
+    *("zoom_more", "zoom_out", "crop_centre", "crop_top_left", "crop_top_right", "crop_bottom_left"),
+    "crop_bottom_right",
+)
+TTA_VIEWS = (
+    *("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker"),
+    *(name for view in _SCALES_AND_CROPS for name in (view, f"{view}_flip")),
+)
 
 
 class TtaSettings(Section):
     """Test-time augmentation of the final model."""
 
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain", "flip")
-    """Candidates: plain, flip, zoom, zoom_flip, shift_left, shift_right, brighter, darker. The model uses those
-    with an expected gain."""
+    """Candidates: plain, flip, zoom (the middle 90 % of each side), zoom_flip, shift_left, shift_right, brighter,
+    darker; zoom_more (the middle 80 %), zoom_out (the whole photo at 90 %, its border reflected); the five crops of
+    87.5 % of each side crop_centre, crop_top_left, crop_top_right, crop_bottom_left, crop_bottom_right; and the mirror
+    images of these seven, such as zoom_out_flip. The model uses those with an expected gain."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
     """Width of the interval for what TTA saves. A view without a prior is used if its interval is above 0."""
 

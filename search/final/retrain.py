@@ -31,13 +31,14 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
+from search.final.extra_choice import add_other_folds, decide, extra_score
 from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures
 from search.final.final_study import (
     FixedPolicy,
     add_training,
     check_free,
-    fold_count,
+    is_refit_alone,
     open_final_study,
     refit_of,
 )
@@ -49,6 +50,7 @@ from search.policy.records import TrialState
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.final_lock import retraining
+from search.study.final_members import extra_gain, fold_count, is_comparing, members
 from search.study.final_scores import Scores, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -106,10 +108,14 @@ def retrain(
     if (done := _finished(folder, experiment, config)) is not None:
         say(f"{folder.retrain} is already finished; use '--replace' to train again from scratch")
         return done
+    if experiment.data.extra is not None and is_refit_alone(experiment):
+        say("no extra photos: a training on all photos has none to measure them on; set retrain.folds to 2 or more")
     with open_final_study(folder, experiment, config) as study:
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:
             run.train()
+            if run.choose_extra():
+                run.train()
             if experiment.photos == "all" and run.add_refit():
                 run.train()
             scores = run.score(trial)
@@ -157,13 +163,26 @@ class _FinalTraining:
         """Adds a training on all photos once those with validation have ended; False if it is there and has ended."""
         study, found = self._study, refit_of(self._study)
         if found is None:
-            folds = study.records()
-            config = refit_config(study.config(0), [record.reports for record in folds])
+            config = refit_config(study.config(0), [record.reports for record in members(study)])
             found = study.record(add_training(study, config, fold=EVERY_PHOTO))
             planned = ", ".join(f"{stage.name} {stage.epochs}" for stage in config.stages)
             self._say(f"training on all photos, as the folds found: {planned} epochs; no validation left")
         self._slots = self._plan_slots(1)
         return found.state is not TrialState.COMPLETE
+
+    def choose_extra(self) -> bool:
+        """Decides about extra photos once the compared trainings have ended, and adds the other folds; False if there
+        is nothing left to train."""
+        study, own = self._study, self._folder.retrain_study
+        if not is_comparing(study):
+            return False
+        if extra_gain(study) is None:
+            decide(study, own, self._experiment)
+            self._say(extra_score(study, own).line())
+        waiting = add_other_folds(study)
+        if waiting:
+            self._slots = self._plan_slots(waiting)
+        return bool(waiting)
 
     def train(self) -> None:
         """Runs every training to its end."""
@@ -211,6 +230,7 @@ class _FinalTraining:
             self._experiment,
             self._study,
             trial=trial,
+            extra=extra_score(self._study, self._folder.retrain_study) if is_comparing(self._study) else None,
             slots=self._slots,
             interrupts=self._interrupts,
             say=self._say,

@@ -25,6 +25,8 @@ class Wishes:
     """As many as are worth their time, if there is time left after the search."""
     is_refitted: bool = False
     """Whether one more training takes all photos."""
+    is_compared: bool = False
+    """Whether the first fold is trained twice before the others, with and without extra photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,11 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
 
 def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    rounds = ceil(folds / measured.at_once) + wishes.is_refitted
+    if wishes.is_compared:
+        rounds = ceil(2 / measured.at_once) + ceil((folds - 1) / measured.at_once)
+    else:
+        rounds = ceil(folds / measured.at_once)
+    rounds += wishes.is_refitted
     return MARGIN * rounds * (measured.training_s or 0.0)
 
 

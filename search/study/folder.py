@@ -36,6 +36,11 @@ class StudyFolder:
         return self.root / "folds.csv"
 
     @property
+    def extra(self) -> Path:
+        """Extra photos for the final training; absent without `data.extra`."""
+        return self.root / "extra.csv"
+
+    @property
     def quarantine(self) -> Path:
         """Unusable photos, each with its reason."""
         return self.root / "quarantine.csv"

@@ -28,6 +28,8 @@ class WholeRun:
     """Final trainings that run at once."""
     stage: str = SEARCH
     """The step that it is in."""
+    is_compared: bool = False
+    """Whether the first final training is made twice, with and without extra photos."""
 
     @classmethod
     def of(cls, study: Study) -> Self | None:
@@ -48,7 +50,7 @@ class WholeRun:
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
-            Wishes(folds=self.folds, is_refitted=self.is_refitted),
+            Wishes(folds=self.folds, is_refitted=self.is_refitted, is_compared=self.is_compared),
             Measured(self._training_s(records), at_once=self.at_once),
             is_searching=self.stage == SEARCH,
         )

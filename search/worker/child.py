@@ -37,6 +37,7 @@ from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
+from carcls.splits.extra import with_extra
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.system.nvml import GpuMeter, load_nvml
@@ -47,10 +48,10 @@ from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
 from carcls.training.retention import epoch_of
 from search.errors import SearchError
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
-from search.study.stored_split import read_study_split, shared_tables
+from search.study.stored_split import read_study_extra, read_study_split, shared_tables
 from search.worker.gpu_names import granted_gpus
 from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
@@ -159,8 +160,13 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         compiled=compile_cache(segment.store),
     )
     micro_batch = fitted_micro_batch(segment, outbox)
-    split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
-    store = open_store(StoreSettings.model_validate(segment.store))
+    settings = StoreSettings.model_validate(segment.store)
+    photos, store = photos_folder(segment.data_root, settings), open_store(settings)
+    split = read_study_split(study, photos, segment.split_digest, fold=segment.fold)
+    shared = shared_tables(study, photos, fold=segment.fold)
+    if segment.extra_root:
+        extra = read_study_extra(study, Path(segment.extra_root), segment.extra_digest)
+        split, shared = with_extra(split, extra), (*(shared or (split.train, split.validation)), extra.photos)
     resume = _resumable(segment, study, outbox)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
@@ -172,7 +178,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
                 view_seed=segment.view_seed,
                 processes=segment.threads,
                 batch_server=batch_server,
-                shared=shared_tables(study, Path(segment.data_root), fold=segment.fold),
+                shared=shared,
             ),
             partial(_report, outbox, meter),
             folder=study.trial(segment.number),

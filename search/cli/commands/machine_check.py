@@ -17,8 +17,9 @@ from carcls.splits.split import Split
 from carcls.system.home import home_folder
 from search.bench.estimate import Photos
 from search.bench.results import kept_bench
+from search.cli.commands.data_findings import extra_line
 from search.cli.commands.time_estimate import estimate_lines
-from search.driver.create import scan_and_split, study_of
+from search.driver.create import scan_and_split, scan_extra, study_of
 from search.driver.study_draft import exists_already
 from search.errors import SearchError
 from search.experiment.experiment import Experiment
@@ -78,6 +79,9 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
             with _noting(report.refusals):
                 dataset, split = scan_and_split(experiment)
                 report.lines += photo_lines(dataset, split)
+                extra, left_out = scan_extra(experiment, dataset)
+                if extra is not None:
+                    report.lines.append(extra_line(extra, left_out))
                 photos = Photos(len(split.train), len(split.validation), len(split.holdout or ()))
         node = _this_node()
         with _noting(report.refusals):
