@@ -169,8 +169,8 @@ def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment
 def _build(source: Source, path: Path) -> Experiment:
     problems = Problems(source)
     sections = _read_sections(source, problems)
-    photos_at, results = _photos_at(source.tree), str(source.tree.get("results") or sections.results)
-    if is_url(results) and sections.storage is not None:
+    photos_at, results = _photos_at(source.tree), source.tree.get("results")
+    if is_url(results) and source.tree.get("storage") is not None:
         problems.add(("storage",), "expected null: with results at a URL, the record is there")
     for place, wrong in url_problems(source.tree):
         problems.add(place, wrong)
@@ -195,7 +195,7 @@ def _build(source: Source, path: Path) -> Experiment:
         tta=sections.tta,
         store=sections.store,
         record=sections.record,
-        results=results_folder(results),
+        results=results_folder(results) if is_url(results) else sections.results,
         results_url=results if is_url(results) else None,
         storage=sections.storage,
         space=space,

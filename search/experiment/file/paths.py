@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeGuard
 
 from carcls.catalog import POLICY_FILE_SUFFIXES
 from carcls.system.home import home_folder
@@ -31,7 +32,7 @@ _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("da
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
 
-def is_url(value: object) -> bool:
+def is_url(value: object) -> TypeGuard[str]:
     """True for `data.root` or `results` in object storage. Pure."""
     return isinstance(value, str) and bool(_URL.match(value))
 

@@ -4,7 +4,7 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from carcls.dataset.object_storage import named_errors, open_storage
 
@@ -91,5 +91,5 @@ class Bucket:
             except FileNotFoundError:
                 return
 
-    def _open(self, name: str) -> fs.NativeFile:
+    def _open(self, name: str) -> NativeFile:
         return self._system.open_input_stream(f"{self._root}/{name}", compression=None)

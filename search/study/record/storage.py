@@ -81,7 +81,7 @@ class StudyStorage:
             locks.callback(WriterLock.acquire(folder).release)
             retry, copy = FileRetry(), begun_copy(folder, locks)
             if database is None:
-                storage = create_journal(log, retry, copy and copy.send)
+                storage = create_journal(log, retry, copy.send if copy else None)
             else:
                 storage = _databases().create_record(log, database, name, retry, locks)
             study = optuna.create_study(
@@ -247,7 +247,7 @@ def _journal(log: Path, retry: FileRetry, copy: "WriterCopy | None", *, read_onl
         cut_torn_line(log)
     if copy is not None:
         copy.begin_journal(log)
-    return open_journal(log, retry, copy and copy.send)
+    return open_journal(log, retry, copy.send if copy else None)
 
 
 def _only_study(storage: BaseStorage, log: Path, pointer: RecordPointer | None) -> optuna.Study:

@@ -1,4 +1,4 @@
-"""A search whose study is in a bucket ends as one in a folder, although the server is killed, or the machine is lost."""
+"""A search whose study is in a bucket ends as one in a folder: a killed server or machine changes nothing."""
 
 import shutil
 import threading
