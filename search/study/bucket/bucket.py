@@ -1,6 +1,5 @@
 """One folder of an object storage, as named files that are read and written whole."""
 
-import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +61,8 @@ class Bucket:
             while piece := source.read(_PIECE_BYTES):
                 copy.write(piece)
 
-    def put(self, name: str, content: bytes | Path) -> Stamp:
-        """Store a file, in place of one with that name. Returns its stamp there."""
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Store a file, in place of one with that name."""
         place = f"{self._root}/{name}"
         into = f"{place}.part" if self._is_local else place
         with named_errors(self.url):
@@ -78,10 +77,6 @@ class Bucket:
                             target.write(piece)
             if self._is_local:
                 self._system.move(into, place)
-        stamp = self.stamp(name)
-        if stamp is None:
-            raise OSError(errno.EIO, f"{name} is not there after it was stored", self.url)
-        return stamp
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""

@@ -140,7 +140,9 @@ class StudyMirror:
 
     def _store(self, name: str, here: Stamp) -> None:
         with suppress(FileNotFoundError):  # deleted since
-            self._ledger.note(name, here, self.bucket.put(name, self._path(name)))
+            self.bucket.put(name, self._path(name))
+            if far := self.bucket.stamp(name):
+                self._ledger.note(name, here, far)
 
     def _files(self, under: str) -> Iterator[tuple[str, Stamp]]:
         for path in (self.root / under).rglob("*"):
