@@ -81,7 +81,14 @@ class StudyMirror:
                 if self._here(name) == known[name][0]:
                     self._path(name).unlink(missing_ok=True)
                 self._ledger.forget(name)
-            self._bring_journals(far)
+            for tries_left in (2, 1, 0):
+                try:
+                    self._bring_journals(name for name in far if _part(name) not in busy)
+                    break
+                except FileNotFoundError:  # pieces were joined meanwhile
+                    if not tries_left:
+                        raise
+                    far = self.bucket.files()
 
     def push(self, under: str = "") -> None:
         """Store what changed here below a folder, and delete what was deleted here. Raises OSError."""
@@ -117,12 +124,12 @@ class StudyMirror:
             return  # the same, or changed here since
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.published(path) as temporary:
-            self.bucket.fetch(name, temporary)
-        brought = self._here(name)
-        if brought is None or brought.size != far.size:
-            raise StudyError(f"{self.bucket.url}: {name} changed while it was read: try again")
-        self._ledger.note(name, brought, far)
+        with suppress(FileNotFoundError):  # a driver on another machine has deleted it since
+            with atomic.published(path) as temporary:
+                self.bucket.fetch(name, temporary)
+            brought = self._here(name)
+            if brought is not None and brought.size == far.size:  # otherwise that driver has changed it since
+                self._ledger.note(name, brought, far)
 
     def _bring_journals(self, far: Iterable[str]) -> None:
         logs: dict[str, dict[int, str]] = {}

@@ -100,7 +100,7 @@ def test_a_url_without_a_study_is_told(file: Path, tmp_path: Path) -> None:
 def test_a_search_continues_on_an_empty_machine(
     file: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first machine is killed in the middle and lost. Search, report, final training and submission follow there."""
+    """The first machine is killed in the middle and lost. All that follows happens on the second."""
     undisturbed = run_cli("run", "tiny.yaml", cwd=tmp_path)
     assert undisturbed.returncode == 0, undisturbed.stderr
     url = s3.url(tmp_path.name)
