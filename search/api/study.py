@@ -53,7 +53,7 @@ class Study:
     """A study's folder, such as results/cars. Each look reads what is recorded now, also while a search runs."""
 
     def __init__(self, folder: str | Path) -> None:
-        """folder: or the URL of a study, which is brought to this machine once. Raises StudyError if it holds no study."""
+        """folder: or a URL, whose study is brought to this machine once. Raises StudyError if there is no study."""
         root = study_at(folder, checkpoints=True) if is_url(folder) else Path(folder)
         self.folder = StudyFolder(root.absolute())
         self.experiment: Experiment = open_experiment(self.folder)
