@@ -46,6 +46,7 @@ def put_experiment(desk: Desk, s3: S3Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.release
 def test_a_killed_server_changes_no_result(
     undisturbed, open_desk: Callable[..., Desk], s3: S3Server, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_killed_server_changes_no_result(
     assert Study.open(desk.folder.root, read_only=True).records() == undisturbed[0]
 
 
+@pytest.mark.fault
 def test_another_machine_continues_with_every_recorded_epoch(
     undisturbed, open_desk: Callable[..., Desk], s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
