@@ -1,12 +1,14 @@
 """Actions that several commands share: open a study, search, retrain and submit."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from search.cli.exit_codes import ERROR, INTERRUPTED
+from search.cli.exit_codes import ERROR, INTERRUPTED, TERMINATED
 from search.cli.outcomes import say_closing, say_finished, warn_untrained
 from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
@@ -94,8 +96,8 @@ def run_search(
     """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
     without importing Ray. goes_on: the command takes the next steps by itself, so none is named.
 
-    Exits with 130 if the search was interrupted, with 2 if it stopped early and can be resumed. Raises StudyError if
-    another process uses the study, ExperimentError if photos or weights are missing.
+    Exits with 130 if the search was interrupted, with 143 after SIGTERM, with 2 if it stopped early and can be resumed.
+    Raises StudyError if another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.api.steps import search_study
     from search.driver.steering import take_requests
@@ -108,7 +110,8 @@ def run_search(
             say_finished(folder, experiment, study, goes_on=goes_on)
             return
     progress = progress_for(output, folder.name, known)
-    end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
+    with _ends_by_sigterm(f"continue with 'carsearch resume {folder.root}' or 'carsearch run ... --or-resume'"):
+        end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
         say(f"report: {folder.report}")
     if end.finished and end.trained:
@@ -120,6 +123,19 @@ def run_search(
     if not end.trained:
         warn_untrained(folder, Study.open(folder.root, read_only=True).records())
         raise typer.Exit(ERROR)
+
+
+@contextmanager
+def _ends_by_sigterm(how: str) -> Iterator[None]:
+    """Within this context, SIGTERM ends the command with a last line and its exit code. how: how to continue."""
+    from search.driver.interrupts import AskedToEnd, ended_by_sigterm
+
+    try:
+        with ended_by_sigterm():
+            yield
+    except AskedToEnd as end:
+        warn(f"asked to end (SIGTERM), and ended: {how}")
+        raise typer.Exit(TERMINATED) from end
 
 
 def winner_of(folder: "StudyFolder", trial: int | None) -> int:
@@ -140,7 +156,7 @@ def run_retrain(
     goes_on: bool = False,
 ) -> None:
     """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
-    report. goes_on: see `run_search`."""
+    report. goes_on: see `run_search`. Exits with 143 after SIGTERM."""
     from search.study.final_lock import clear_retrain
     from search.terminal.logs import redirect_native_stderr
 
@@ -156,7 +172,8 @@ def run_retrain(
     from search.study.final_scores import score_lines
 
     config = final_config(folder, experiment, trial)
-    scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
+    with _ends_by_sigterm("the same command continues"):
+        scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
     for line in score_lines(scores):
         say(line)
     for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):

@@ -21,7 +21,7 @@ from carcls.config import TrainConfig
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
-from search.driver.interrupts import Interrupts
+from search.driver.interrupts import AskedToEnd, Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.place import OpenPlace, Place
@@ -96,8 +96,8 @@ def retrain(
     """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
     Raises StudyError if the folder holds another configuration's training or another process uses it, StudyError or
-    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted. Recorded epochs
-    are always kept.
+    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted, AskedToEnd
+    after SIGTERM. Recorded epochs are always kept.
 
     open_place: where the trainings run, such as a Ray cluster; None for processes of this machine. Scoring and export
     run on this machine in any case.
@@ -113,9 +113,10 @@ def retrain(
             if experiment.photos == "all" and run.add_refit():
                 run.train()
             scores = run.score(trial)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as end:
             epochs = sum(record.fidelity for record in study.records())
-            warn(f"interrupted after {epochs} epochs: the same command resumes from there")
+            how = "ended by SIGTERM" if isinstance(end, AskedToEnd) else "interrupted"
+            warn(f"{how} after {epochs} epochs: the same command resumes from there")
             raise
         atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
@@ -150,7 +151,8 @@ class _FinalTraining:
         self._say = say
         self._mains = mains
         self._open_place = open_place or self._this_machine
-        self._interrupts = Interrupts(FINISHING, terminal=_terminal())
+        hand_over_s = experiment.search.nodes.hand_over_seconds
+        self._interrupts = Interrupts(FINISHING, terminal=_terminal(), hand_over_s=hand_over_s)
         self._slots = self._plan_slots(len(study.records()))
 
     def add_refit(self) -> bool:
@@ -263,7 +265,7 @@ class _FinalTraining:
         if failures.error is not None:
             raise failures.error
         if self._interrupts.asked:
-            raise KeyboardInterrupt
+            raise self._interrupts.reason()
         if not dispatcher.finished:
             raise StudyError(f"{dispatcher.stopping}: fix that, then run the same command again")
 

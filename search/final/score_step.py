@@ -106,7 +106,7 @@ class ScoreStep:
     def _raise_if_asked(self) -> None:
         """Stops at once: no epoch is running that should end first."""
         if self._interrupts.asked:
-            raise KeyboardInterrupt
+            raise self._interrupts.reason()
 
     def _segment(self) -> Segment:
         last_stage = len(self._config.stages) - 1

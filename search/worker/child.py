@@ -79,10 +79,7 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
 
 
 def _outcome_on_cluster(error: Exception) -> Outcome:
-    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have, and a trial
-    may move on within an epoch."""
-    if isinstance(error, HandedOverError):
-        return Outcome("preempted", str(error))
+    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
     if isinstance(error, DeviceError):
         return Outcome("unfit", str(error).splitlines()[0], user_message=str(error), gpu_fault=True)
     return outcome_of(error)
@@ -243,8 +240,10 @@ def _part(segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | No
 
 def outcome_of(error: Exception) -> Outcome:
     """Classifies an error: full disk, out of memory, a broken GPU, a CUDA library that a new process may start, a
-    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or
-    a failure of the program or, by a DeviceError, of its machine."""
+    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, a
+    training that was saved to continue elsewhere, or a failure of the program or, by a DeviceError, of its machine."""
+    if isinstance(error, HandedOverError):
+        return Outcome("preempted", str(error))
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):
