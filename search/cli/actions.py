@@ -38,12 +38,18 @@ def open_whole_study(study: Path) -> "tuple[StudyFolder, Experiment, Study | Non
     """The same with its trials, read once; without them for a fixed recipe, which has no study."""
     from search.study.folder import StudyFolder
     from search.study.frozen import open_experiment
-    from search.study.study import Study
 
     folder = StudyFolder(study.absolute())
-    there = folder.experiment.is_file() and folder.log.is_file()
-    opened = Study.open(folder.root, read_only=True) if there else None
+    opened = open_if_there(folder)
     return folder, open_experiment(folder, study=opened), opened
+
+
+def open_if_there(folder: "StudyFolder") -> "Study | None":
+    """The study in a folder, read once for several uses; None if there is none, or a fixed recipe."""
+    from search.study.study import Study
+
+    there = folder.experiment.is_file() and folder.log.is_file()
+    return Study.open(folder.root, read_only=True) if there else None
 
 
 def check_cluster_access(address: str | None) -> None:
@@ -71,17 +77,19 @@ def resume_search(
     """Resumes a search or a recording, with changes from overrides. goes_on: see `run_search`, also for errors."""
     from search.experiment.changes import RESUMABLE
     from search.simulator.record import recording_policy
-    from search.study.frozen import keep_changes
-    from search.study.study import Study
+    from search.study.folder import StudyFolder
+    from search.study.frozen import keep_changes, open_experiment
 
-    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
-    if overrides or not Study.open(folder.root, read_only=True).is_finished:
+    folder = StudyFolder(study.absolute())
+    seen = open_if_there(folder)
+    experiment = open_experiment(folder, overrides or [], changeable=RESUMABLE, study=seen)
+    if overrides or seen is None or not seen.is_finished:
         check_cluster_access(address)
-    for change in keep_changes(folder, experiment):
+    changes = keep_changes(folder, experiment, seen)
+    for change in changes:
         say(f"changed {change}")
-    recording = Study.open(folder.root, read_only=True).is_recording
-    policy = recording_policy(experiment) if recording else None
-    run_search(folder, experiment, address, policy, output=output, goes_on=goes_on)
+    policy = recording_policy(experiment) if seen is not None and seen.is_recording else None
+    run_search(folder, experiment, address, policy, output=output, goes_on=goes_on, seen=None if changes else seen)
 
 
 def run_search(
@@ -92,24 +100,28 @@ def run_search(
     *,
     output: Output = Output.PEOPLE,
     goes_on: bool = False,
+    seen: "Study | None" = None,
 ) -> None:
     """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
-    without importing Ray. goes_on: the command takes the next steps by itself, so none is named.
+    without importing Ray. goes_on: the command takes the next steps by itself, so none is named. seen: the study if it
+    was just opened, which spares a large one a second reading.
 
     Exits with 130 if the search was interrupted, with 143 after SIGTERM, with 2 if it stopped early and can be resumed.
     Raises StudyError if another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.api.steps import search_study
     from search.driver.steering import take_requests
+    from search.study.requests import waiting_requests
     from search.study.study import Study
 
-    with Study.open(folder.root) as study:
-        take_requests(study, folder, experiment)  # a request for one more trial continues a finished search
-        known = study.records()
-        if study.is_finished:
-            say_finished(folder, experiment, study, goes_on=goes_on)
-            return
-    progress = progress_for(output, folder.name, known)
+    seen = seen or Study.open(folder.root, read_only=True)
+    if seen.is_finished or any(waiting_requests(folder)):
+        with Study.open(folder.root) as seen:
+            take_requests(seen, folder, experiment)  # a request for one more trial continues a finished search
+            if seen.is_finished:
+                say_finished(folder, experiment, seen, goes_on=goes_on)
+                return
+    progress = progress_for(output, folder.name, seen.records())
     with _ends_by_sigterm(f"continue with 'carsearch resume {folder.root}' or 'carsearch run ... --or-resume'"):
         end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
