@@ -55,7 +55,7 @@ def test_what_is_known_is_no_news():
 def test_each_replaced_record_comes_with_the_one_before_it(fates):
     before, after = [], []
     for number, fate in enumerate(fates):
-        record = trial(number)
+        record = trial(number, TrialState.WAITING)
         before += [record] * (fate != "new")
         after += [record if fate == "kept" else replace(record)] * (fate != "gone")
     known = {record.number: record for record in before}
