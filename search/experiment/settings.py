@@ -30,6 +30,16 @@ class HoldoutSettings(Section):
     """Share of the labelled photos, in addition to those of validation."""
 
 
+class PseudoSettings(Section):
+    """Pseudo-labels (Lee 2013): photos to predict on whose class a final training's predictions agree."""
+
+    agreement: Annotated[float, Field(gt=0.5, le=1.0)] = 1.0
+    """Share of a photo's predictions, one for each view, that must name one class."""
+    views: Annotated[int, Field(ge=1, le=22)] = 8
+    """Number of views that predict, in the order of `tta.views`: plain, flip, zoom and so on to darker, then the scales
+    and crops."""
+
+
 class DataSettings(Section):
     """Which photos."""
 
@@ -63,6 +73,11 @@ class DataSettings(Section):
     never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
     them if its first fold, trained with and without them, predicts its validation photos better with them, by
     `tta.confidence`. null: none."""
+    pseudo: PseudoSettings | None = None
+    """Pseudo-labels for a second final training, on labelled photos and on those to predict whose class is agreed on.
+    Each fold's labels are by its own first model, which never saw the photos that the fold validates. The second
+    training is kept if its first fold predicts its validation photos better than before, by `tta.confidence`. null: no
+    second training."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
     """Photos that are only scored after each epoch; null: none."""

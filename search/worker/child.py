@@ -57,6 +57,8 @@ from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
 from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
+from search.worker.pseudo_job import PseudoJob
+from search.worker.pseudo_photos import pseudo_photos
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
 
@@ -166,6 +168,17 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         extra = read_study_extra(study, Path(segment.extra_root), segment.extra_digest)
         split, shared = with_extra(split, extra), (*(shared or (split.train, split.validation)), extra.photos)
     store = open_store(StoreSettings.model_validate(segment.store))
+    if segment.pseudo:
+        labelled, others = pseudo_photos(
+            study,
+            segment.number,
+            PseudoJob.from_json(segment.pseudo),
+            config=config_of(segment),
+            class_names=split.class_names,
+            store=store,
+            processes=segment.threads,
+        )
+        split, shared = with_extra(split, labelled), (*(shared or (split.train, split.validation)), others)
     resume = _resumable(segment, study, outbox)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:

@@ -65,6 +65,8 @@ class Segment:
     """Folder of the study's extra photos, if it trains on them too; empty if not."""
     extra_digest: str = ""
     """Expected digest of the study's extra.csv."""
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    """A `PseudoJob` as JSON, if it trains on pseudo-labelled photos too; empty if not."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
