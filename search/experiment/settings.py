@@ -14,6 +14,17 @@ from search.experiment.search_settings import SearchSettings, Section
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
+# The names of carcls.inference.tta.VIEWS, whose module imports OpenCV; a test keeps them equal.
+_SCALES_AND_CROPS = (
+    *("zoom_more", "zoom_out", "crop_centre", "crop_top_left", "crop_top_right", "crop_bottom_left"),
+    "crop_bottom_right",
+)
+TTA_VIEWS = (
+    *("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker"),
+    *(name for view in _SCALES_AND_CROPS for name in (view, f"{view}_flip")),
+)
+
+
 class ValidationSettings(Section):
     """The study's split: stratified, with copies of a photo on the same side."""
 
@@ -35,7 +46,7 @@ class PseudoSettings(Section):
 
     agreement: Annotated[float, Field(gt=0.5, le=1.0)] = 1.0
     """Share of a photo's predictions, one for each view, that must name one class."""
-    views: Annotated[int, Field(ge=1, le=22)] = 8
+    views: Annotated[int, Field(ge=1, le=len(TTA_VIEWS))] = 8
     """Number of views that predict, in the order of `tta.views`: plain, flip, zoom and so on to darker, then the scales
     and crops."""
 
@@ -120,17 +131,6 @@ class DataSettings(Section):
             exclude=self.exclude,
             nested=self.nested,
         )
-
-
-# The names of carcls.inference.tta.VIEWS, whose module imports OpenCV; a test keeps them equal.
-_SCALES_AND_CROPS = (
-    *("zoom_more", "zoom_out", "crop_centre", "crop_top_left", "crop_top_right", "crop_bottom_left"),
-    "crop_bottom_right",
-)
-TTA_VIEWS = (
-    *("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker"),
-    *(name for view in _SCALES_AND_CROPS for name in (view, f"{view}_flip")),
-)
 
 
 class TtaSettings(Section):
