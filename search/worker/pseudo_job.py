@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from carcls.dataset.layouts import find_test_folder
 from carcls.events import EpochReport
 from search.experiment.settings import DataSettings
 from search.study.checked_files import unlabelled_digest
@@ -17,7 +16,8 @@ class PseudoJob:
     """Which models label which photos."""
 
     root: str
-    """Folder that the paths of the unlabelled photos are relative to."""
+    """Folder that the paths of the unlabelled photos are relative to; empty for the data folder, which may be elsewhere
+    on each node."""
     digest: str
     """Expected digest of the study's unlabelled.csv."""
     agreement: float
@@ -40,7 +40,6 @@ def pseudo_job(study: Study, data: DataSettings, number: int) -> dict[str, Any]:
     """The job of a training of a final study as JSON; empty if it has no pseudo-labels."""
     if data.pseudo is None or not trains_on_pseudo(study, number):
         return {}
-    place = find_test_folder(data.root, data.layout)
-    root = data.root if place is None or place.parent == data.root else place
+    root = "" if data.test is None or data.test.parent == data.root else str(data.test)
     models = tuple((record.number, record.reports[-1]) for record in teachers(study, number))
-    return PseudoJob(str(root), unlabelled_digest(study), data.pseudo.agreement, data.pseudo.views, models).to_json()
+    return PseudoJob(root, unlabelled_digest(study), data.pseudo.agreement, data.pseudo.views, models).to_json()

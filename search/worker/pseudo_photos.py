@@ -25,6 +25,7 @@ def pseudo_photos(
     number: int,
     job: PseudoJob,
     *,
+    data_root: Path,
     config: TrainConfig,
     class_names: tuple[str, ...],
     store: Store,
@@ -35,7 +36,7 @@ def pseudo_photos(
     number: of the training. class_names: the study's. Raises DataError for unreadable files, CheckpointError if a
     model's weights are missing or damaged.
     """
-    table = read_study_unlabelled(study, Path(job.root), job.digest)
+    table = read_study_unlabelled(study, Path(job.root) if job.root else data_root, job.digest)
     path = study.pseudo_labels(number)
     if path.exists():
         return parse_extra(path.read_bytes(), path, table.root), table
