@@ -8,9 +8,10 @@ JAX_TESTS := tests/jax_backend tests/benchmarks/test_gpu_benchmark.py tests/carc
 	tests/carcls/training/test_constant_batches.py tests/carcls/training/test_compiled_once.py \
 	tests/carcls/training/test_weight_averages.py tests/carcls/training/test_step_clock.py
 JAX_STAMP := $(JAX_VENV)/.installed
+S3_VENV := .venv-s3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check docs faults kills slow release-check fuzz jax jax-release benchmarks wheelhouse clean
+.PHONY: install s3-server demo test check docs faults kills slow release-check fuzz jax jax-release benchmarks wheelhouse clean
 
 install: $(STAMP)
 
@@ -18,6 +19,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@sh .ci/check-python.sh "$(PYTHON)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The S3 server of the tests, which needs other versions of packages than carsearch; without it they are skipped.
+s3-server: $(S3_VENV)/.installed
+
+$(S3_VENV)/.installed: tests/helpers/network/s3_server.txt
+	@test -x $(S3_VENV)/bin/python || $(PYTHON) -m venv $(S3_VENV)
+	$(S3_VENV)/bin/python -m pip install --quiet --requirement tests/helpers/network/s3_server.txt
 	@touch $@
 
 demo: $(STAMP)
@@ -81,5 +90,5 @@ wheelhouse: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir dist/wheelhouse .
 
 clean:
-	rm -rf $(VENV) $(JAX_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(JAX_VENV) $(S3_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

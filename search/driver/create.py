@@ -21,7 +21,7 @@ from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.file.paths import policy_files
 from search.experiment.file.yaml_source import Plain
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.runtime_settings import without_runtime_settings
 from search.study.checked_files import keep_files
 from search.study.deletion import delete_study
@@ -170,6 +170,7 @@ def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
     """Read every photo once and make the split. Raises DataError if the photos cannot be trained on."""
     with guarded():
         data = experiment.data
+        photos_folder(experiment.photos_at, experiment.store, renew=True)
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation

@@ -265,7 +265,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             config=config.model_dump(mode="json"),
             resume=record.reports[-1].checkpoint if record.reports else None,
             stop_after_stage=started.stop_after_stage,
-            data_root=str(self._experiment.data.root),
+            data_root=self._experiment.photos_at,
             view_seed=self._experiment.search.seed,
             store=self._worker.store,
             threads=self._worker.threads,

@@ -29,7 +29,7 @@ from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
 from search.ensemble.selectable import Candidate, Photos, Weights, as_soup, candidates, photo_shape, soup_groups
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.study.checked_files import check_folder
 from search.study.folder import StudyFolder
 
@@ -57,7 +57,7 @@ def build_ensemble(
     selected.
     """
     check_folder(folder)
-    split = read_split(folder.split, experiment.data.root)
+    split = read_split(folder.split, photos_folder(experiment.photos_at, experiment.store))
     photos = Photos.of(split)
     found, missing = candidates(folder, photos)
     for line in missing:

@@ -55,7 +55,8 @@ class DataSettings(Section):
     """Which photos."""
 
     root: Path
-    """Folder with the photos; its layout is detected. Absolute once loaded, like all paths."""
+    """Folder with the photos, or its URL (`s3://`, `gs://`, `abfs://`, `file://`), which each node copies once; its
+    layout is detected. Paths are absolute once loaded."""
     labels: Path | None = None
     """CSV file with a path, relative to `root`, and a label in each row; null: train.csv, labels.csv, or folders."""
     path_column: Annotated[str, Field(min_length=1)] | None = None

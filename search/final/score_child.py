@@ -44,7 +44,7 @@ def _score(
         compiled=compile_cache(segment.store),
     )
     store = open_store(job.experiment.store)
-    own, data_root = folder.retrain_study, Path(segment.data_root)
+    own, data_root = folder.retrain_study, job.experiment.data.root
     folds = range(len(job.members)) if len(job.members) > 1 else (None,)
     # Without folds, the search's trial is scored in place of a training on all photos.
     is_trial = bool(job.refit) and len(job.members) == 1 and job.trial is not None

@@ -124,7 +124,7 @@ class ScoreStep:
             config=self._config.model_dump(mode="json"),
             resume=None,
             stop_after_stage=last_stage,
-            data_root=str(self._experiment.data.root),
+            data_root=self._experiment.photos_at,
             view_seed=self._experiment.search.seed,
             store=self._experiment.store.model_dump(mode="json"),
             threads=self._slots.threads * len(self._slots.gpus),

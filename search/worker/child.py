@@ -37,7 +37,6 @@ from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
-from carcls.splits.extra import with_extra
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.system.nvml import GpuMeter, load_nvml
@@ -48,19 +47,17 @@ from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
 from carcls.training.retention import epoch_of
 from search.errors import SearchError
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
-from search.study.stored_split import read_study_extra, read_study_split, shared_tables
 from search.worker.gpu_names import granted_gpus
 from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
 from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
-from search.worker.pseudo_job import PseudoJob
-from search.worker.pseudo_photos import pseudo_photos
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
+from search.worker.segment_photos import segment_photos
 
 _PIECE_BYTES = 1 << 20
 
@@ -162,23 +159,9 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         compiled=compile_cache(segment.store),
     )
     micro_batch = fitted_micro_batch(segment, outbox)
-    split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
-    shared = shared_tables(study, Path(segment.data_root), fold=segment.fold)
-    if segment.extra_root:
-        extra = read_study_extra(study, Path(segment.extra_root), segment.extra_digest)
-        split, shared = with_extra(split, extra), (*(shared or (split.train, split.validation)), extra.photos)
-    store = open_store(StoreSettings.model_validate(segment.store))
-    if segment.pseudo:
-        labelled, others = pseudo_photos(
-            study,
-            segment.number,
-            PseudoJob.from_json(segment.pseudo),
-            config=config_of(segment),
-            class_names=split.class_names,
-            store=store,
-            processes=segment.threads,
-        )
-        split, shared = with_extra(split, labelled), (*(shared or (split.train, split.validation)), others)
+    settings = StoreSettings.model_validate(segment.store)
+    photos, store = photos_folder(segment.data_root, settings), open_store(settings)
+    split, shared = segment_photos(segment, study, photos, store)
     resume = _resumable(segment, study, outbox)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:

@@ -27,6 +27,7 @@ class Segment:
     """Checkpoint to resume from, relative to the trial's folder, or None to start from the beginning."""
     stop_after_stage: int
     data_root: str
+    """Absolute path, the same on every node, or a URL; see `photos_folder`."""
     view_seed: int
     store: dict[str, Any]
     """The experiment's store settings, as JSON."""

@@ -19,15 +19,44 @@ _DIGEST_BYTES = 8
 _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
+_PHOTOS: KeyPath = ("data", "root")
+_SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
+_URL = re.compile(r"(s3|gs|abfss?|file)://.")
+"""What `carcls.dataset.object_storage` reads."""
+_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_CREDENTIALS = re.compile(r"://[^/?]*:[^/?]*@|[?&][^=&]*(key|secret|token|password|sas)[^=&]*=", re.IGNORECASE)
 _FOLDERS_READ: tuple[KeyPath, ...] = (("data", "root"), ("data", "test"), ("data", "extra"))
 _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("data", "exclude"))
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
 
+def is_photos_url(value: object) -> bool:
+    """True for a `data.root` in object storage. Pure."""
+    return isinstance(value, str) and bool(_URL.match(value))
+
+
+def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Key paths with a URL that cannot be used there, each with a message that does not repeat credentials. Pure."""
+    for place, value in _paths(tree):
+        if not _ANY_URL.match(value):
+            continue
+        if place != _PHOTOS:
+            yield place, "expected a path, found a URL: only data.root may be one"
+        elif not is_photos_url(value):
+            yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
+        elif _CREDENTIALS.search(value):
+            yield (
+                place,
+                "the URL holds credentials, which the study would keep in its files: take them out. They are read from"
+                " the environment, the provider's own configuration files and the machine's role",
+            )
+
+
 def make_absolute(tree: dict[str, Plain], folder: Path) -> None:
-    """Replaces every relative path in the tree, in place, by one below `folder`."""
+    """Replaces every relative path in the tree, in place, by one below `folder`. URLs stay as they are."""
     for place, value in list(_paths(tree)):
-        put(tree, place, _absolute(value, folder))
+        if not _ANY_URL.match(value):
+            put(tree, place, _absolute(value, folder))
 
 
 def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
@@ -67,6 +96,8 @@ def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     """Key paths whose photos, labels, weights or policies are missing on this machine, each with a message."""
     for place, value in _paths(tree):
+        if place == _PHOTOS and is_photos_url(value):
+            continue
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"
         if (place in _FILES_READ or _is_file_of_training(place, value)) and not Path(value).is_file():
