@@ -101,7 +101,7 @@ class Experiment:
         return Problem(str(self.path), key, wrong.message)
 
     def missing_files(self) -> tuple[Problem, ...]:
-        """Photos, weights and policies that the file names but this machine lacks. `load` does not check this."""
+        """Photos, weights, policies and libraries that this machine lacks. `load` does not check this."""
         missing = missing_files(dict(self.tree))
         return tuple(Problem(str(self.path), dotted(self.tree, place), message) for place, message in missing)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from carcls.augment.views import check_policy
+from carcls.catalog import PRESETS
 from carcls.config import TrainConfig
 from carcls.dataset.table import Dataset
 from carcls.errors import CarclsError
@@ -103,7 +104,7 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
 
 
 def _is_here(config: TrainConfig) -> bool:
-    return config.weights in WEIGHT_WORDS or Path(config.weights).is_file()
+    return config.weights in (*WEIGHT_WORDS, *PRESETS) or Path(config.weights).is_file()
 
 
 def _unwritable(results: Path) -> str | None:

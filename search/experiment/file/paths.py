@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 
-from carcls.catalog import POLICY_FILE_SUFFIXES
+from carcls.catalog import HUB_BACKBONES, HUB_INSTALL, POLICY_FILE_SUFFIXES
 from carcls.system.home import home_folder
 from search.experiment.file.domain_syntax import DOMAIN_KEYS
 from search.experiment.file.yaml_source import KeyPath, Plain, walk
@@ -94,7 +95,11 @@ def put(tree: dict[str, Plain], place: KeyPath, value: str) -> None:
 
 
 def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
-    """Key paths whose photos, labels, weights or policies are missing on this machine, each with a message."""
+    """Key paths whose photos, labels, weights, policies or libraries this machine lacks, each with a message."""
+    has_hub = find_spec("keras_hub") is not None
+    for place, value in walk(tree):
+        if not has_hub and isinstance(value, str) and value in HUB_BACKBONES and _key_of_training(place) == "backbone":
+            yield place, f"{value} is a backbone of KerasHub, which is not installed: {HUB_INSTALL}"
     for place, value in _paths(tree):
         if place == _PHOTOS and is_photos_url(value):
             continue
@@ -112,12 +117,16 @@ def _paths(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
 
 def _is_file_of_training(path: KeyPath, value: str) -> bool:
     """True for weights and augmentation policies given as files, in any section that describes a training run."""
-    keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
-    if not keys or keys[0] not in {"train", "retrain", "search"}:
-        return False
-    if keys[-1] == "policy" and "augment" in keys:
+    key = _key_of_training(path)
+    if key == "policy" and "augment" in path:
         return value.endswith(POLICY_FILE_SUFFIXES)
-    return keys[-1] == "weights" and value.endswith(WEIGHT_SUFFIXES)
+    return key == "weights" and value.endswith(WEIGHT_SUFFIXES)
+
+
+def _key_of_training(path: KeyPath) -> str | None:
+    """The key that a value belongs to, in a section that describes a training run; else None."""
+    keys = [key for key in path if isinstance(key, str) and key not in DOMAIN_KEYS]
+    return keys[-1] if keys and keys[0] in {"train", "retrain", "search"} else None
 
 
 def _absolute(path: str, folder: Path) -> str:
