@@ -22,7 +22,11 @@ ByView = Mapping[str, NDArray[np.floating]]
 
 PLAIN = "plain"
 ZOOM_KEEPS = 0.9
-"""Share of the side that the zoomed views show."""
+"""Share of the side that `zoom` shows; also the share of the side that the whole photo takes in `zoom_out`."""
+ZOOM_MORE_KEEPS = 0.8
+"""Share of the side that `zoom_more` shows."""
+CROP_KEEPS = 0.875
+"""Share of the side that a crop shows: 224 of 256 px, as in the ten crops of Krizhevsky et al. (2012)."""
 SHIFT = 0.05
 """Of the side; what comes in from outside is the border's reflection."""
 BRIGHTNESS = 1.15
@@ -33,14 +37,47 @@ def _flip(pixels: Pixels) -> Pixels:
     return pixels[:, :, ::-1]
 
 
-def _zoom(pixels: Pixels) -> Pixels:
+def _margins(pixels: Pixels, keeps: float) -> tuple[int, int]:
+    """Rows at the top and columns at the left that a centred part with this share of each side leaves out."""
+    top, left = (max(1, round(side * (1.0 - keeps) / 2)) for side in pixels.shape[1:3])
+    return top, left
+
+
+def _enlarged(pixels: Pixels, top: int, left: int, margins: tuple[int, int]) -> Pixels:
+    """The part from (top, left) that is twice the margins smaller, at the size of the whole."""
     height, width = pixels.shape[1:3]
-    top, left = (max(1, round(side * (1.0 - ZOOM_KEEPS) / 2)) for side in (height, width))
-    zoomed = np.empty(pixels.shape, np.uint8)
-    for photo, target in zip(pixels, zoomed, strict=True):
-        centre = np.ascontiguousarray(photo[top : height - top, left : width - left])
-        cv2.resize(centre, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-    return zoomed
+    bottom, right = top + height - 2 * margins[0], left + width - 2 * margins[1]
+    enlarged = np.empty(pixels.shape, np.uint8)
+    for photo, target in zip(pixels, enlarged, strict=True):
+        part = np.ascontiguousarray(photo[top:bottom, left:right])
+        cv2.resize(part, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    return enlarged
+
+
+def _zoom(pixels: Pixels, keeps: float = ZOOM_KEEPS) -> Pixels:
+    margins = _margins(pixels, keeps)
+    return _enlarged(pixels, *margins, margins)
+
+
+def _zoom_out(pixels: Pixels) -> Pixels:
+    top, left = _margins(pixels, ZOOM_KEEPS)
+    height, width = pixels.shape[1:3]
+    out = np.empty(pixels.shape, np.uint8)
+    for photo, target in zip(pixels, out, strict=True):
+        whole = np.ascontiguousarray(photo)
+        small = cv2.resize(whole, (width - 2 * left, height - 2 * top), interpolation=cv2.INTER_AREA)
+        cv2.copyMakeBorder(small, top, top, left, left, cv2.BORDER_REFLECT_101, dst=target)
+    return out
+
+
+def _crop_left(pixels: Pixels, *, bottom: bool) -> Pixels:
+    margins = _margins(pixels, CROP_KEEPS)
+    return _enlarged(pixels, 2 * margins[0] if bottom else 0, 0, margins)
+
+
+def _crop_right(pixels: Pixels, *, bottom: bool) -> Pixels:
+    """The mirror image of the left crop of the mirror image, to the bit."""
+    return _flip(_crop_left(_flip(pixels), bottom=bottom))
 
 
 def _shift(pixels: Pixels, *, left: bool) -> Pixels:
@@ -55,20 +92,44 @@ def _brighten(pixels: Pixels, factor: float) -> Pixels:
     return table[pixels]
 
 
+_UNFLIPPED: Mapping[str, Callable[[Pixels], Pixels]] = MappingProxyType(
+    {
+        "zoom_more": lambda pixels: _zoom(pixels, ZOOM_MORE_KEEPS),
+        "zoom_out": _zoom_out,
+        "crop_centre": lambda pixels: _zoom(pixels, CROP_KEEPS),
+        "crop_top_left": lambda pixels: _crop_left(pixels, bottom=False),
+        "crop_top_right": lambda pixels: _crop_right(pixels, bottom=False),
+        "crop_bottom_left": lambda pixels: _crop_left(pixels, bottom=True),
+        "crop_bottom_right": lambda pixels: _crop_right(pixels, bottom=True),
+    }
+)
+"""Scales and crops, each of which has a mirror image under the same name with `_flip`."""
+
+
+def _flipped(view: Callable[[Pixels], Pixels]) -> Callable[[Pixels], Pixels]:
+    return lambda pixels: _flip(view(pixels))
+
+
 VIEWS: Mapping[str, Callable[[Pixels], Pixels]] = MappingProxyType(
     {
         PLAIN: lambda pixels: pixels,
         "flip": _flip,
         "zoom": _zoom,
-        "zoom_flip": lambda pixels: _flip(_zoom(pixels)),
+        "zoom_flip": _flipped(_zoom),
         "shift_left": lambda pixels: _shift(pixels, left=True),
         "shift_right": lambda pixels: _shift(pixels, left=False),
         "brighter": lambda pixels: _brighten(pixels, BRIGHTNESS),
         "darker": lambda pixels: _brighten(pixels, 1.0 / BRIGHTNESS),
+        **{
+            name: transform
+            for unflipped, view in _UNFLIPPED.items()
+            for name, transform in ((unflipped, view), (f"{unflipped}_flip", _flipped(view)))
+        },
     }
 )
-"""Batches (n, height, width, 3) uint8 -> the same shape and dtype; none writes to its argument. Nothing turns a photo
-by 90 degrees: no car stands so, and averaging such views costs most of the accuracy."""
+"""Batches (n, height, width, 3) uint8 -> the same shape and dtype; none writes to its argument. A model takes photos of
+one size, so scales and crops change what a photo shows there, on each axis alone. Nothing turns a photo by 90 degrees:
+no car stands so, and averaging such views costs most of the accuracy."""
 
 
 def check_views(names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from carcls.errors import DiskFullError
 from search.errors import ExperimentError
 from search.experiment.experiment import Experiment
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.study.folder import StudyFolder
 from search.terminal.logs import get_logger
 
@@ -39,6 +39,7 @@ def search_study(
     if missing := experiment.missing_files():
         raise ExperimentError(missing)
     open_store(experiment.store)
+    photos_folder(experiment.photos_at, experiment.store)
     from search.on_ray.search import search  # noqa: PLC0415 - Ray takes seconds to import
 
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
@@ -62,6 +63,7 @@ def retrain_study(
 
     check_folder(folder)
     open_store(experiment.store)
+    photos_folder(experiment.photos_at, experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
     _write_report(folder, experiment)

@@ -26,6 +26,7 @@ from search.cli.commands.data import data_app
 from search.cli.commands.doctor import doctor
 from search.cli.commands.export import export
 from search.cli.commands.init import PresetOption, WeightsOption, init
+from search.cli.commands.lr import lr
 from search.cli.commands.predict import predict
 from search.cli.commands.serve import serve
 from search.cli.commands.simulate import simulate
@@ -56,6 +57,7 @@ app.command()(check)
 app.command()(backbones)
 app.command()(doctor)
 app.command()(bench)
+app.command()(lr)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)

@@ -4,10 +4,34 @@ import os
 from pathlib import Path
 
 from carcls.store import Store, default_store_root
+from carcls.store.mirrors import mirror_folder
+from search.experiment.file.paths import is_photos_url
 from search.experiment.settings import StoreSettings
 
 _NOWHERE = Path(os.devnull)
 """Root of a disabled store."""
+
+
+def photos_folder(root: str, settings: StoreSettings, *, renew: bool = False) -> Path:
+    """The folder of `data.root` on this node; photos at a URL are copied there first if they are not yet.
+
+    renew: whether to look for changes at the URL, for a new study. Raises the errors of `mirrored`.
+    """
+    if not is_photos_url(root):
+        return Path(root)
+    from carcls.dataset.mirror import mirrored  # noqa: PLC0415 - pyarrow, only for URLs
+
+    quota_bytes = None if settings.quota_gb is None else int(settings.quota_gb * 1e9)
+    return mirrored(root, _place(settings), quota_bytes=quota_bytes, renew=renew)
+
+
+def copied_to(root: str, settings: StoreSettings) -> Path:
+    """The same folder, without copying anything."""
+    return mirror_folder(_place(settings), root) / "files" if is_photos_url(root) else Path(root)
+
+
+def _place(settings: StoreSettings) -> Path:
+    return settings.root or default_store_root()
 
 
 def open_store(settings: StoreSettings) -> Store:

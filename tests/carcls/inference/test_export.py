@@ -117,7 +117,7 @@ def test_a_real_classifier_predicts_the_same_before_and_after(tmp_path, rng):
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path, photo in zip(paths, photos, strict=True):
         cv2.imwrite(str(path), photo)
-    views = ("plain", "flip", "zoom")
+    views = ("plain", "flip", "zoom", "zoom_out", "crop_bottom_right_flip")
     model = load_model(_export(tmp_path / "model.keras", classifier, tta_views=views))
     predictions = model.predict_files(paths, batch_size=2)
 

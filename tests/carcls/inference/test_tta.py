@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,16 @@ from carcls.inference.tta import (
     predict_view,
 )
 
-BATCHES = st.tuples(st.integers(1, 3), st.sampled_from([32, 33, 48])).flatmap(
-    lambda shape: hnp.arrays(np.uint8, (shape[0], shape[1], shape[1], 3))
-)
+SIDES = st.sampled_from([32, 33, 48])
+BATCHES = st.tuples(st.integers(1, 3), SIDES, SIDES, st.just(3)).flatmap(lambda shape: hnp.arrays(np.uint8, shape))
+CORNERS = {
+    "crop_top_left": (slice(None, -10), slice(None, -8)),
+    "crop_top_right": (slice(None, -10), slice(8, None)),
+    "crop_bottom_left": (slice(10, None), slice(None, -8)),
+    "crop_bottom_right": (slice(10, None), slice(8, None)),
+    "crop_centre": (slice(5, -5), slice(4, -4)),
+}
+"""What each crop shows of a photo 80 px high and 64 px wide."""
 
 
 class RowMeans:
@@ -72,12 +80,58 @@ def test_views_at_known_pixels():
     assert (VIEWS["brighter"](np.full((1, 32, 32, 3), 250, np.uint8)) == 255).all()
 
 
+@settings(max_examples=10, deadline=None)
+@given(BATCHES)
+def test_plain_is_the_photo_itself_and_flipped_views_are_the_mirror_images_of_their_views(pixels):
+    assert VIEWS[PLAIN](pixels) is pixels
+    flipped = [name for name in VIEWS if name.endswith("_flip")]
+    assert len(flipped) == 8
+    for name in flipped:
+        np.testing.assert_array_equal(VIEWS[name](pixels), VIEWS[name.removesuffix("_flip")](pixels)[:, :, ::-1])
+
+
+@settings(max_examples=10, deadline=None)
+@given(BATCHES)
+def test_a_flipped_crop_is_the_opposite_crop_of_the_flipped_photo(pixels):
+    flip = VIEWS["flip"]
+    for row in ("top", "bottom"):
+        left, right = VIEWS[f"crop_{row}_left"], VIEWS[f"crop_{row}_right"]
+        np.testing.assert_array_equal(flip(left(pixels)), right(flip(pixels)))
+        np.testing.assert_array_equal(VIEWS[f"crop_{row}_right_flip"](pixels), left(flip(pixels)))
+    for name in ("crop_centre", "zoom_more", "zoom_out"):  # OpenCV rounds an exact half to one side
+        mirrored = VIEWS[name](flip(pixels)).astype(int)
+        np.testing.assert_allclose(flip(VIEWS[name](pixels)).astype(int), mirrored, atol=1, err_msg=name)
+
+
+@pytest.mark.parametrize("name", CORNERS)
+def test_a_crop_shows_its_part_of_a_rectangle_and_nothing_else(rng, name):
+    rows, columns = CORNERS[name]
+    photo = rng.integers(0, 256, (80, 64, 3), dtype=np.uint8)
+    seen = VIEWS[name](photo[None])
+    expected = cv2.resize(np.ascontiguousarray(photo[rows, columns]), (64, 80), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(seen[0].astype(int), expected.astype(int), atol=1)
+    outside = photo.copy()
+    outside[rows, columns] = 0
+    np.testing.assert_array_equal(VIEWS[name](outside[None]), 0)
+
+
+def test_scales_show_a_part_or_the_whole_photo_within_its_reflection():
+    ramp = np.broadcast_to(np.arange(60, dtype=np.uint8)[None, None, :, None], (1, 40, 60, 3))
+    assert VIEWS["zoom_more"](ramp)[0, 0, [0, 59], 0].tolist() == [6, 53]
+    out = VIEWS["zoom_out"](ramp)[0, :, :, 0].astype(int)  # margins 2 and 3
+    np.testing.assert_allclose(out, np.broadcast_to(out[20], out.shape), atol=1)  # rounding differs by row
+    np.testing.assert_allclose(out[0, 3:57], (np.arange(54) + 0.5) * 60 / 54 - 0.5, atol=1)
+    assert out[0, :3].tolist() == out[0, [6, 5, 4]].tolist()
+    assert out[0, 57:].tolist() == out[0, [55, 54, 53]].tolist()
+
+
 def test_no_view_turns_a_photo_upside_down_or_on_its_side():
     sky_above_road = np.zeros((1, 32, 32, 3), np.uint8)
     sky_above_road[:, :16] = 200
     for name, view in VIEWS.items():
         seen = view(sky_above_road)
-        assert seen[0, :14].min() > seen[0, 18:].max(), name
+        # The horizon at 16 moves to 13.7 in the bottom crops and to 18.3 in the top ones.
+        assert seen[0, :13].min() > seen[0, 19:].max(), name
 
 
 def test_predict_view_reads_a_read_only_map_in_slices_of_one_shape(tmp_path, rng):
