@@ -34,7 +34,8 @@ def search_study(
 ) -> "SearchResult":
     """Runs an unfinished study to its end and writes the report.
 
-    Raises StudyError if another process uses it, ExperimentError if photos or weights are missing, ClusterError.
+    Raises StudyError if another process uses it, ExperimentError if photos or weights are missing, ClusterError, and
+    AskedToEnd after SIGTERM, which leaves no time for a report.
     """
     _check_place(experiment, address)
     if missing := experiment.missing_files():

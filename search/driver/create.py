@@ -10,7 +10,7 @@ from pathlib import Path
 from carcls.augment.views import check_policy
 from carcls.dataset.loading import check_trainable, load_dataset
 from carcls.dataset.table import Dataset, Quarantined
-from carcls.splits.extra import ExtraPhotos, load_extra, write_extra
+from carcls.splits.extra import ExtraPhotos, load_extra, unlabelled_photos, write_extra
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
@@ -163,6 +163,8 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> int:
     extra, left_out = scan_extra(experiment, dataset)
     if extra is not None:
         write_extra(extra, folder.extra)
+    if experiment.data.pseudo is not None:
+        write_extra(unlabelled_photos(dataset), folder.unlabelled)
     write_quarantine(folder.quarantine, (*dataset.quarantined, *left_out))
     return len(dataset.train)
 
