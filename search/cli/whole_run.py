@@ -80,6 +80,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
                 at_once=len(slots.gpus),
                 is_compared=experiment.data.extra is not None,
+                is_pseudo=experiment.data.pseudo is not None,
                 final_stages=_final_stages(experiment, first),
             )
         if hours > whole.hours:

@@ -31,6 +31,8 @@ class WholeRun:
     """The step that it is in."""
     is_compared: bool = False
     """Whether the first final training is made twice, with and without extra photos."""
+    is_pseudo: bool = False
+    """Whether all are made once more with pseudo-labels."""
     final_stages: tuple[StageLength, ...] = ()
     """Of a final training; empty in studies of older versions."""
 
@@ -56,7 +58,12 @@ class WholeRun:
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
-            Wishes(folds=self.folds, is_refitted=self.is_refitted, is_compared=self.is_compared),
+            Wishes(
+                folds=self.folds,
+                is_refitted=self.is_refitted,
+                is_compared=self.is_compared,
+                is_pseudo=self.is_pseudo,
+            ),
             Measured(self._training_s(records), at_once=self.at_once),
             is_searching=self.stage == SEARCH,
         )
