@@ -8,9 +8,12 @@ JAX_TESTS := tests/jax_backend tests/benchmarks/test_gpu_benchmark.py tests/carc
 	tests/carcls/training/test_constant_batches.py tests/carcls/training/test_compiled_once.py \
 	tests/carcls/training/test_weight_averages.py tests/carcls/training/test_step_clock.py
 JAX_STAMP := $(JAX_VENV)/.installed
+HUB_VENV := .venv-hub
+HUB_STAMP := $(HUB_VENV)/.installed
+S3_VENV := .venv-s3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check docs faults kills slow release-check fuzz jax jax-release benchmarks wheelhouse clean
+.PHONY: install s3-server demo test check docs faults kills slow release-check fuzz jax jax-release hub benchmarks wheelhouse clean
 
 install: $(STAMP)
 
@@ -18,6 +21,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@sh .ci/check-python.sh "$(PYTHON)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The S3 server of the tests, which needs other versions of packages than carsearch; without it they are skipped.
+s3-server: $(S3_VENV)/.installed
+
+$(S3_VENV)/.installed: tests/helpers/network/s3_server.txt
+	@test -x $(S3_VENV)/bin/python || $(PYTHON) -m venv $(S3_VENV)
+	$(S3_VENV)/bin/python -m pip install --quiet --requirement tests/helpers/network/s3_server.txt
 	@touch $@
 
 demo: $(STAMP)
@@ -49,7 +60,7 @@ slow: $(STAMP)
 	nice -n 19 $(BIN)/python -m pytest -m "(fault or slow) and not release" tests/carcls
 
 # What CI runs and what it has no time for; before an issue is closed.
-release-check: check test faults jax jax-release
+release-check: check test faults jax jax-release hub
 	$(BIN)/python -m pytest -m release
 
 # About six minutes: damaged files of every kind, and what becomes of them (docs/reliability.md has the figures).
@@ -72,6 +83,16 @@ jax: $(JAX_STAMP)
 jax-release: $(JAX_STAMP)
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest -m release $(JAX_TESTS) -k "not bfloat16 and not backbone"
 
+$(HUB_STAMP): pyproject.toml constraints.txt Makefile
+	@sh .ci/check-python.sh "$(PYTHON)"
+	@test -x $(HUB_VENV)/bin/python || $(PYTHON) -m venv $(HUB_VENV)
+	$(HUB_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,hub,onnx]'
+	@touch $@
+
+# Backbones of KerasHub, which brings TensorFlow Text and more, and so has an environment of its own.
+hub: $(HUB_STAMP)
+	$(HUB_VENV)/bin/python -m pytest tests/hub
+
 # Several hours on 2 idle cores; `python -m benchmarks NAME` runs one.
 benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks
@@ -81,5 +102,5 @@ wheelhouse: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir dist/wheelhouse .
 
 clean:
-	rm -rf $(VENV) $(JAX_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(JAX_VENV) $(HUB_VENV) $(S3_VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

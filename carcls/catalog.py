@@ -1,5 +1,7 @@
 """Names, sizes and pixel scaling of backbones, and names of augmentation policies. Cheap to import: no Keras."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -15,7 +17,7 @@ _BYTES_PER_WEIGHT = 4
 
 @dataclass(frozen=True, slots=True)
 class BackboneInfo:
-    """What is known about a backbone of keras.applications without importing Keras."""
+    """What is known about a backbone of keras.applications or KerasHub without importing either."""
 
     name: str
     pixel_scaling: PixelScaling
@@ -29,6 +31,19 @@ class BackboneInfo:
     """Width multipliers for which ImageNet weights exist."""
     batch_norm: bool = True
     """Whether it contains BatchNormalization, whose pretrained statistics small batches can ruin."""
+    side_step_px: int = 1
+    """Both sides of the input are multiples of it: the side of a patch, or what patches are merged to."""
+    square_only: bool = False
+    """Whether height and width must be equal."""
+    one_size: bool = False
+    """Whether it has a weight for each position in the input, so that all stages train at one size."""
+    presets: tuple[str, ...] = ()
+    """KerasHub's names of its weights; `imagenet` is the first."""
+
+    @property
+    def needs_hub(self) -> bool:
+        """True for a backbone of KerasHub, see `HUB_INSTALL`."""
+        return self.name in HUB_BACKBONES
 
     @property
     def has_alpha(self) -> bool:
@@ -171,11 +186,122 @@ BACKBONES: dict[str, BackboneInfo] = {
 }
 
 
+def _hub_family(
+    pixel_scaling: PixelScaling,
+    min_size_px: int,
+    side_step_px: int,
+    *rows: tuple[str, int, int, int, tuple[str, ...]],
+    square_only: bool = False,
+    one_size: bool = True,
+) -> tuple[BackboneInfo, ...]:
+    """Rows of (name, native size in px, blocks, scalars at that size, presets) for a family of KerasHub."""
+    return tuple(
+        BackboneInfo(
+            name,
+            pixel_scaling,
+            native,
+            min_size_px,
+            block_count,
+            (weights,),
+            batch_norm=False,
+            side_step_px=side_step_px,
+            square_only=square_only,
+            one_size=one_size,
+            presets=presets,
+        )
+        for name, native, block_count, weights, presets in rows
+    )
+
+
+HUB_INSTALL = "pip install 'carsearch[hub]'"
+"""What makes the backbones of KerasHub usable."""
+
+HUB_BACKBONES: dict[str, BackboneInfo] = {
+    info.name: info
+    for info in (
+        *_hub_family(
+            "minus_one_to_one",
+            32,
+            16,
+            ("ViTTiny16", 224, 13, 5_524_416, ()),
+            (
+                "ViTBase16",
+                224,
+                13,
+                85_798_656,
+                (
+                    "vit_base_patch16_224_imagenet21k",
+                    "vit_base_patch16_224_imagenet",
+                    "vit_base_patch16_384_imagenet",
+                ),
+            ),
+            (
+                "ViTLarge16",
+                224,
+                25,
+                303_301_632,
+                (
+                    "vit_large_patch16_224_imagenet21k",
+                    "vit_large_patch16_224_imagenet",
+                    "vit_large_patch16_384_imagenet",
+                ),
+            ),
+        ),
+        *_hub_family(
+            "minus_one_to_one",
+            32,
+            32,
+            ("ViTBase32", 224, 13, 87_455_232, ("vit_base_patch32_224_imagenet21k", "vit_base_patch32_384_imagenet")),
+        ),
+        *_hub_family(
+            "standardised_rgb",
+            42,
+            14,
+            ("DINOv2Small", 518, 13, 22_582_656, ("dinov2_small",)),
+            ("DINOv2Base", 518, 13, 87_632_640, ("dinov2_base",)),
+            ("DINOv2Large", 518, 25, 305_771_520, ("dinov2_large",)),
+            ("DINOv2RegSmall", 518, 13, 22_584_192, ("dinov2_with_registers_small",)),
+            ("DINOv2RegBase", 518, 13, 87_635_712, ("dinov2_with_registers_base",)),
+            square_only=True,
+        ),
+        *_hub_family(
+            "standardised_rgb",
+            224,
+            32,
+            ("SwinTiny", 224, 16, 27_519_354, ("swin_tiny_patch4_window7_224",)),
+            ("SwinSmall", 224, 28, 48_837_258, ("swin_small_patch4_window7_224",)),
+            ("SwinBase", 224, 28, 86_743_224, ("swin_base_patch4_window7_224",)),
+            ("SwinLarge", 224, 28, 194_995_476, ("swin_large_patch4_window7_224",)),
+            one_size=False,
+        ),
+        *_hub_family(
+            "standardised_rgb",
+            384,
+            32,
+            ("SwinBase384", 384, 28, 86_878_584, ("swin_base_patch4_window12_384",)),
+            one_size=False,
+        ),
+    )
+}
+"""Backbones of KerasHub, which is an extra."""
+
+KNOWN_BACKBONES: Mapping[str, BackboneInfo] = BACKBONES | HUB_BACKBONES
+PRESETS: tuple[str, ...] = tuple(preset for info in HUB_BACKBONES.values() for preset in info.presets)
+"""Values of `weights` that name what KerasHub publishes."""
+
+
+def nearest_sides(info: BackboneInfo, side_px: int) -> tuple[int, ...]:
+    """The sides nearest to `side_px`, below and above, that the backbone takes; one if it takes `side_px` itself."""
+    below = side_px // info.side_step_px * info.side_step_px
+    above = math.ceil(side_px / info.side_step_px) * info.side_step_px
+    return tuple(sorted({side for side in (below, above) if side >= info.min_size_px}))
+
+
 def backbones_with(weight_count: int) -> tuple[tuple[str, float], ...]:
     """Every (backbone, alpha) whose ImageNet weights without the top have this many scalars; at most one today."""
     return tuple(
         (info.name, alpha)
-        for info in BACKBONES.values()
+        for info in KNOWN_BACKBONES.values()
         for alpha, known in zip(info.alphas, info.weight_counts, strict=True)
         if known == weight_count
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from carcls.catalog import BACKBONES
+from carcls.catalog import KNOWN_BACKBONES, PRESETS, BackboneInfo, nearest_sides
 from carcls.config.augment import AugmentConfig
 from carcls.config.common import FrozenModel, known_name
 from carcls.config.head import HeadConfig
@@ -25,7 +25,8 @@ class TrainConfig(FrozenModel):
     alpha: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Width multiplier of backbones that have one."""
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
-    """`imagenet`, `none`, `sample`, or the path of a .h5, .weights.h5 or .npz file without the top."""
+    """`imagenet`, `none`, `sample`, or the path of a .h5, .weights.h5 or .npz file without the top. For a backbone of
+    KerasHub also a preset, such as `dinov2_small`, that kagglehub's folder has; `imagenet` is its first one."""
     image_size: int | tuple[int, int]
     """Side of the square input in px, from 32 to 2048, or `[height, width]`, such as `[384, 512]`; a stage may scale
     it. `384x512` is the same as text."""
@@ -78,11 +79,11 @@ class TrainConfig(FrozenModel):
     @field_validator("backbone")
     @classmethod
     def _known_backbone(cls, backbone: str) -> str:
-        return known_name(backbone, tuple(BACKBONES), "backbone")
+        return known_name(backbone, tuple(KNOWN_BACKBONES), "backbone")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
-        info = BACKBONES[self.backbone]
+        info = KNOWN_BACKBONES[self.backbone]
         if self.alpha != 1.0 and not info.has_alpha:
             raise ValueError(f"alpha: {self.backbone} has no width multiplier; leave alpha out")
         if self.weights == "imagenet" and self.alpha not in info.alphas:
@@ -92,13 +93,13 @@ class TrainConfig(FrozenModel):
             )
         if self.weights == "sample" and (self.backbone, self.alpha) != ("MobileNetV2", 0.35):
             raise ValueError("weights: `sample` is a MobileNetV2 with alpha 0.35; set backbone and alpha so")
+        if self.weights in PRESETS and self.weights not in info.presets:
+            known = f"expected one of {', '.join(info.presets)}" if info.presets else "it has none"
+            raise ValueError(f"weights: {self.weights} is no preset of {self.backbone}; {known}")
+        if self.weights == "imagenet" and info.needs_hub and not info.presets:
+            raise ValueError(f"weights: KerasHub publishes none for {self.backbone}; name a file, or `none`")
         for number in range(len(self.stages)):
-            frame = frame_of(self.stage_size(number))
-            if min(frame.height, frame.width) < info.min_size_px:
-                raise ValueError(
-                    f"image_size: stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px;"
-                    f" {self.backbone} needs at least {info.min_size_px}"
-                )
+            self._check_size(number, info)
             self._check_batch_norm(number)
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
@@ -131,6 +132,25 @@ class TrainConfig(FrozenModel):
     def statistics_momentum(self, stage: int) -> float | None:
         """Momentum of BatchNorm's running statistics in a stage; None: the backbone's own."""
         return self.stages[stage].batch_norm_momentum if self.trains_statistics(stage) else None
+
+    def _check_size(self, number: int, info: BackboneInfo) -> None:
+        frame = frame_of(self.stage_size(number))
+        trains = f"stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px"
+        if min(frame.height, frame.width) < info.min_size_px:
+            raise ValueError(f"image_size: {trains}; {self.backbone} needs at least {info.min_size_px}")
+        for side in (frame.height, frame.width):
+            if side % info.side_step_px:
+                near = " or ".join(str(other) for other in nearest_sides(info, side))
+                raise ValueError(
+                    f"image_size: {trains}; {self.backbone} needs multiples of {info.side_step_px}, such as {near}"
+                )
+        if info.square_only and frame.height != frame.width:
+            raise ValueError(f"image_size: {trains}; {self.backbone} needs a square")
+        if info.one_size and self.stage_size(number) != self.stage_size(0):
+            raise ValueError(
+                f"stages.{number}.image_scale: {trains}, the first one at {self.stage_image_size(0)};"
+                f" {self.backbone} has weights for each position, so give all stages one size"
+            )
 
     def _check_batch_norm(self, number: int) -> None:
         stage = self.stages[number]

@@ -1,7 +1,8 @@
 """Exports a model as a single .keras file that includes a card with class names, image size and views.
 
 A .keras file is a zip archive. The card is an additional member, `carsearch.json`, which Keras ignores: the file also
-loads with plain `keras.saving.load_model` in safe mode, without carsearch.
+loads with plain `keras.saving.load_model` in safe mode, without carsearch. With a backbone of KerasHub it needs
+keras-hub too, which the card says.
 """
 
 import zipfile
@@ -62,6 +63,8 @@ class Card(BaseModel):
     sharpness: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
     """Multiplies the log-probabilities of the views' average, fitted to validation photos; 1 leaves them. The most
     probable class stays the same."""
+    requires: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=10)] = ()
+    """Packages that loading needs besides Keras, such as `keras-hub==0.32.0`."""
     carsearch: str
     """Version that wrote the file."""
 
@@ -170,6 +173,7 @@ def export_model(
     _check_suffix(path)
     check_views(tta_views)
     frame = frame_of(size_px)
+    model = classifier.model if isinstance(classifier, Classifier) else classifier
     card = Card(
         class_names=tuple(class_names),
         size_px=frame.height,
@@ -180,15 +184,17 @@ def export_model(
         scores=dict(scores or {}),
         members=members,
         sharpness=sharpness,
+        requires=_requirements(model),
         carsearch=_version(),
     )
-    model = classifier.model if isinstance(classifier, Classifier) else classifier
     _check_fit(path, model, card)
     with published(path) as temporary:
         keras.saving.save_model(model, temporary)
         # Keras ignores members that it does not know.
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(CARD, card.model_dump_json(indent=2, exclude={"sharpness"} if sharpness == 1.0 else None))
+            unset = {"sharpness"} if sharpness == 1.0 else set()
+            unset |= set() if card.requires else {"requires"}  # older versions read cards without them
+            archive.writestr(CARD, card.model_dump_json(indent=2, exclude=unset))
 
 
 def load_model(path: Path) -> ExportedModel:
@@ -222,6 +228,13 @@ def _check_fit(path: Path, model: keras.Model, card: Card) -> None:
     found = (model.input_shape, model.output_shape)
     if found != expected:
         raise CheckpointError(f"{path}: model and card differ: the card has shapes {expected}, the model has {found}")
+
+
+def _requirements(model: keras.Model) -> tuple[str, ...]:
+    """Packages besides Keras whose layers the model contains."""
+    layers = model._flatten_layers()  # no public name reaches the layers of nested models
+    is_hub = any(type(layer).__module__.startswith("keras_hub.") for layer in layers)
+    return (f"keras-hub=={version('keras-hub')}",) if is_hub else ()
 
 
 def _version() -> str:

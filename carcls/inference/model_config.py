@@ -7,22 +7,27 @@ rejected. A backbone with a new kind of layer needs a new row.
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
+from carcls.catalog import HUB_INSTALL
 from carcls.inference.model_values import (
     SETTINGS,
     ForeignConfigError,
+    MissingLibraryError,
     check_choice,
     check_name,
     check_null,
     check_number,
     check_numbers,
+    check_photo_shape,
     check_shape,
     check_sides,
     mapping,
     sequence,
     shown,
 )
+from carcls.models.hub_rows import HUB_ROWS
 
 MAX_CONFIG_BYTES = 32 * 2**20
 """The largest backbone's configuration has 1.2 MB; an ensemble has up to 20 of them."""
@@ -36,15 +41,18 @@ _OPERATIONS = "keras.src.ops.numpy"
 _INITIALIZERS = "keras.initializers"
 
 _MODELS = {("keras.src.models.functional", "Functional"), ("keras", "Sequential")}
+_HUB = {(row.module, row.class_name) for row in HUB_ROWS.values()}
+"""Backbones of KerasHub, whose settings must be those of a row."""
 _KINDS: dict[str, set[tuple[str, str]]] = {
     "layer": _MODELS
+    | _HUB
     | {
         (_LAYERS, name)
         for name in (
             *("InputLayer", "Activation", "ReLU", "Softmax", "Dropout", "Rescaling", "Normalization", "Reshape"),
             *("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization", "LayerNormalization"),
             *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D"),
-            *("ZeroPadding2D", "Cropping2D", "Add", "Multiply", "Concatenate", "Average", "Resizing"),
+            *("ZeroPadding2D", "Cropping1D", "Cropping2D", "Add", "Multiply", "Concatenate", "Average", "Resizing"),
         )
     }
     | {(_OPERATIONS, name) for name in ("Add", "Subtract", "Multiply", "TrueDivide", "Flip")}
@@ -116,12 +124,27 @@ class _Checker:
             self._node(node, f"{where}.inbound_nodes", known)
         if (tree["module"], tree["class_name"]) in _MODELS:
             self.model(tree, where, depth=depth + 1)
+        elif (tree["module"], tree["class_name"]) in _HUB:
+            self._hub_backbone(tree["class_name"], config, where)
         else:
             for key, value in config.items():
                 self._setting(key, value, f"{where}.{key}")
         name = tree.get("name", config.get("name"))
         check_name(name, f"{where}.name")
         return str(name)
+
+    def _hub_backbone(self, class_name: str, config: Mapping[str, Any], where: str) -> None:
+        """Checks that a backbone of KerasHub is one that is trained here, and that KerasHub is there."""
+        own = dict(config)
+        for key in ("name", "trainable", "dtype"):
+            self._setting(key, own.pop(key, None), f"{where}.{key}")
+        shapes = [own.pop(key, None) for key in ("image_shape", "position_embedding_shape")]
+        check_photo_shape(shapes[0], f"{where}.image_shape")
+        rows = (row for row in HUB_ROWS.values() if row.class_name == class_name)
+        if shapes[1] not in (None, shapes[0]) or not any(row.settings == own for row in rows):
+            raise ForeignConfigError(f"{where}: no {class_name} that carsearch trains")
+        if find_spec("keras_hub") is None:
+            raise MissingLibraryError(f"it contains a {class_name} of KerasHub, which is not installed: {HUB_INSTALL}")
 
     def _made(self, tree: Mapping[str, Any], place: str, where: str) -> Mapping[str, Any]:
         """Checks an object's class and surrounding keys, and returns its settings."""
@@ -131,7 +154,7 @@ class _Checker:
             raise ForeignConfigError(f"{where or 'the top level'}: {made} is not a supported {place}")
         for key in tree.keys() - _BESIDE - (_BESIDE_LAYER if place == "layer" else _BESIDE_OTHERS):
             raise ForeignConfigError(f"{where}: {shown(key)} is not a supported key")
-        if tree.get("registered_name") not in (None, name) or tree.get("compile_config"):
+        if tree.get("registered_name") not in (None, name, f"keras_hub>{name}") or tree.get("compile_config"):
             raise ForeignConfigError(f"{where}: is compiled, or registered under another name")
         _build_shapes(tree.get("build_config"), f"{where}.build_config")
         config = tree.get("config")
@@ -172,6 +195,8 @@ class _Checker:
         if isinstance(value, list):
             for one in value:
                 self._argument(one, where, known)
+        elif isinstance(value, dict) and set(value) == {"images"}:  # the one input that DINOv2 names
+            self._argument(value["images"], where, known)
         elif isinstance(value, dict):
             config = mapping(value.get("config"), where)
             if value.keys() != {"class_name", "config"}:

@@ -18,7 +18,7 @@ from keras.src.backend.common.variables import initialize_all_variables
 from carcls.errors import CheckpointError
 from carcls.frames import Size, frame_of
 from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
-from carcls.inference.model_values import ForeignConfigError
+from carcls.inference.model_values import ForeignConfigError, MissingLibraryError
 from carcls.system.hdf5 import plain_hdf5
 from carcls.system.zip_files import opened_zip
 
@@ -86,6 +86,8 @@ class ModelFile:
         """
         try:
             return self._loaded(size_px)
+        except MissingLibraryError as error:
+            raise CheckpointError(f"{self._path}: cannot be loaded here: {error}") from error
         except ForeignConfigError as error:
             raise CheckpointError(
                 f"{self._path}: not a model that Keras can load safely: {_CONFIG}: {error}; expected one that this"

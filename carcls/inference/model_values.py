@@ -8,6 +8,8 @@ _MAX_WIDTH = 2**16
 """Maximum width of a layer: filters, units, channels."""
 _MAX_SIDE = 64
 """Maximum size of a kernel, a stride or a margin."""
+_MAX_PHOTO_SIDE = 2048
+"""Maximum side of photos for a backbone of KerasHub, which may hold a weight for each position."""
 _MAX_NUMBERS = 10_000
 """Maximum size of a constant inside the graph."""
 
@@ -27,6 +29,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 class ForeignConfigError(ValueError):
     """A part of a configuration is rejected; the message says which and why."""
+
+
+class MissingLibraryError(ForeignConfigError):
+    """A configuration is fine, but this machine lacks a library that it needs; the message says which."""
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:
@@ -137,6 +143,15 @@ def check_shape(value: object, where: str) -> None:
     for side in sides:
         if side is not None:
             _integer(side, -1, _MAX_WIDTH, where)
+
+
+def check_photo_shape(value: object, where: str) -> None:
+    """Checks the shape of a photo that a backbone is built for: [height, width, 3]."""
+    sides = sequence(value, where)
+    if len(sides) != 3 or sides[2] != 3:
+        _fail(value, where, "[height, width, 3]")
+    for side in sides[:2]:
+        _integer(side, 1, _MAX_PHOTO_SIDE, where)
 
 
 def _places(value: object, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Backbones of keras.applications without the top, their pixel scaling, and their ImageNet weights files."""
+"""Backbones without the top, their pixel scaling, and the ImageNet weights files of keras.applications."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -7,9 +7,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.catalog import BACKBONES, PixelScaling
+from carcls.catalog import HUB_BACKBONES, KNOWN_BACKBONES, PixelScaling
 from carcls.frames import Size, frame_of
 from carcls.models.backbone_rows import ROWS, WeightsFile
+from carcls.models.hub import build_hub_backbone, hub_features
 
 # Of pixels 0..1, red, green, blue.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,16 +22,25 @@ _CAFFE_MEAN = (103.939, 116.779, 123.68)
 def build_backbone(name: str, alpha: float, size_px: Size) -> keras.Model:
     """The backbone without the top, randomly initialised, named `backbone`.
 
-    Maps scaled pixels (b, height, width, 3) (see `scale_pixels`) to features (b, h, w, channels). Raises KeyError
-    for an unknown backbone, and what Keras raises for a size below the family's minimum.
+    Maps scaled pixels (b, height, width, 3) (see `scale_pixels`) to features (b, h, w, channels), or for KerasHub to
+    tokens (b, n, channels), see `features_of`. Raises KeyError for an unknown backbone, WeightsError without KerasHub,
+    and what Keras raises for a size that the family does not take.
     """
-    width = {"alpha": alpha} if BACKBONES[name].has_alpha else {}
-    builder = getattr(keras.applications, ROWS[name].builder)
-    backbone = builder(include_top=False, weights=None, input_shape=frame_of(size_px).shape, **width)
+    if name in HUB_BACKBONES:
+        backbone = build_hub_backbone(name, size_px)
+    else:
+        width = {"alpha": alpha} if KNOWN_BACKBONES[name].has_alpha else {}
+        builder = getattr(keras.applications, ROWS[name].builder)
+        backbone = builder(include_top=False, weights=None, input_shape=frame_of(size_px).shape, **width)
     # Not with the builder's `name`: EfficientNetV2 looks up its blocks by it, ConvNeXt prefixes every layer with it.
     backbone.name = "backbone"
     set_imagenet_statistics(backbone)
     return backbone
+
+
+def features_of(name: str, backbone: keras.Model, x: keras.KerasTensor, size_px: Size) -> keras.KerasTensor:
+    """Scaled pixels (b, height, width, 3) -> features (b, h, w, channels)."""
+    return hub_features(name, backbone, x, size_px) if name in HUB_BACKBONES else backbone(x)
 
 
 def set_imagenet_statistics(backbone: keras.Model) -> None:
@@ -74,4 +84,4 @@ def scale_pixels(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
     Works on arrays, tensors of every Keras backend, and symbolic tensors. For the latter it adds built-in Keras
     operations to the graph, so a saved model includes its scaling and loads in safe mode.
     """
-    return _SCALINGS[BACKBONES[name].pixel_scaling](x)
+    return _SCALINGS[KNOWN_BACKBONES[name].pixel_scaling](x)

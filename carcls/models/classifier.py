@@ -13,11 +13,11 @@ import keras
 from keras.src.backend.common import global_state
 
 from carcls.backend import devices
-from carcls.catalog import BACKBONES
+from carcls.catalog import KNOWN_BACKBONES
 from carcls.config import HeadConfig, HeadLayer, TrainConfig
 from carcls.errors import WeightsError
 from carcls.frames import Size, frame_of
-from carcls.models.backbones import build_backbone, scale_pixels
+from carcls.models.backbones import build_backbone, features_of, scale_pixels
 from carcls.models.weights import load_backbone_weights, resolve_weights
 
 HEAD_POOL = "head_pool"
@@ -49,10 +49,10 @@ def build_classifier(config: TrainConfig, *, size_px: Size, class_count: int, we
     with fresh_layer_names(), _seeded(config.seed), _precision(devices.dtype_policy(config.precision)):
         backbone = build_backbone(config.backbone, config.alpha, size_px)
         if weights is not None:
-            _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
+            _load(backbone, weights, config)
         # float32 until the backbone casts: half precision would lose steps of 1/127.5 near zero.
         inputs = keras.Input(frame_of(size_px).shape, dtype="float32", name="pixels")
-        features = backbone(scale_pixels(config.backbone, inputs))
+        features = features_of(config.backbone, backbone, scale_pixels(config.backbone, inputs), size_px)
         outputs = _head(features, config.head, class_count=class_count, seed=config.seed)
         model = keras.Model(inputs, outputs, name="classifier")
     return Classifier(model, backbone, config.backbone)
@@ -63,15 +63,16 @@ def check_weights(config: TrainConfig) -> None:
     weights = resolve_weights(config)
     if weights is not None:
         with fresh_layer_names():
-            backbone = build_backbone(config.backbone, config.alpha, BACKBONES[config.backbone].min_size_px)
-        _load(backbone, weights, f"{config.backbone} with alpha {config.alpha}")
+            backbone = build_backbone(config.backbone, config.alpha, KNOWN_BACKBONES[config.backbone].min_size_px)
+        _load(backbone, weights, config)
 
 
-def _load(backbone: keras.Model, weights: Path, called: str) -> None:
+def _load(backbone: keras.Model, weights: Path, config: TrainConfig) -> None:
     try:
-        load_backbone_weights(backbone, weights)
+        load_backbone_weights(backbone, weights, config.backbone)
     except WeightsError as error:
-        raise WeightsError(f"{called}: {error}") from error
+        width = f" with alpha {config.alpha}" if KNOWN_BACKBONES[config.backbone].has_alpha else ""
+        raise WeightsError(f"{config.backbone}{width}: {error}") from error
 
 
 def _head(features: keras.KerasTensor, head: HeadConfig, *, class_count: int, seed: int) -> keras.KerasTensor:

@@ -2,7 +2,8 @@
 
 Blocks are found in the graph: a block ends only at a layer that every path from input to output passes through, so no
 residual branch is split between frozen and trainable. If cells take the outputs of several earlier cells (NASNet), a
-block ends only where nothing but outputs of whole cells is passed on.
+block ends only where nothing but outputs of whole cells is passed on. The blocks of a backbone of KerasHub are layers
+within its layers.
 """
 
 import math
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 import keras
 
 from carcls.models.backbone_rows import ROWS
+from carcls.models.hub import freeze_unused, hub_blocks
+from carcls.models.hub_rows import HUB_ROWS
 
 if TYPE_CHECKING:
     from carcls.models.classifier import Classifier
@@ -37,12 +40,15 @@ _NORMALISATIONS = (
 
 
 def blocks(backbone_name: str, backbone: keras.Model) -> tuple[Block, ...]:
-    """The backbone's blocks from input to output. Every layer and operation is in exactly one.
+    """The backbone's blocks from input to output. Every layer and operation is in exactly one, or for KerasHub every
+    weight.
 
     A block ends at a layer that matches the row's pattern and is a cut of the graph (or the end of a cell, if the row
     says so), and always at the output layer. A layer belongs to the first end that depends on it. A block without
     weights, or only with those of normalisation, is merged into the previous block, since it has little to train.
     """
+    if backbone_name in HUB_ROWS:
+        return tuple(Block(list(one.layers)[-1], tuple(one.layers)) for one in hub_blocks(backbone_name, backbone))
     row = ROWS[backbone_name]
     parents = layer_parents(backbone)
     pattern = re.compile(row.block_ends)
@@ -51,6 +57,13 @@ def blocks(backbone_name: str, backbone: keras.Model) -> tuple[Block, ...]:
     ends = cell_ends(parents, candidates) if row.cells else only_cuts(parents, candidates, output)
     weighted = {layer.name for layer in backbone.layers if layer.weights and not isinstance(layer, _NORMALISATIONS)}
     return merge_weightless(_split(parents, ends), weighted)
+
+
+def freezable_layers(backbone_name: str, backbone: keras.Model) -> dict[str, keras.Layer]:
+    """Layers by the names in `blocks`: each freezes as a whole, and together they have all weights."""
+    if backbone_name in HUB_ROWS:
+        return {name: layer for block in hub_blocks(backbone_name, backbone) for name, layer in block.layers.items()}
+    return {layer.name: layer for layer in backbone.layers}
 
 
 def trainable_blocks(fraction: float, count: int) -> int:
@@ -77,9 +90,11 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
     frozen_count = len(parts) - trainable_blocks(fraction, len(parts))
     frozen = {name for block in parts[:frozen_count] for name in block.layers}
     classifier.model.trainable = True  # applies to every layer, so the flags below start from a known state
-    for layer in backbone.layers:
+    for name, layer in freezable_layers(classifier.backbone_name, backbone).items():
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = layer.name not in frozen and (batch_norm or not is_norm)
+        layer.trainable = name not in frozen and (batch_norm or not is_norm)
+    if classifier.backbone_name in HUB_ROWS:
+        freeze_unused(classifier.backbone_name, backbone)
 
 
 def set_statistics_momentum(backbone: keras.Model, momentum: float) -> None:
@@ -91,13 +106,12 @@ def set_statistics_momentum(backbone: keras.Model, momentum: float) -> None:
 
 def depths_below_head(classifier: "Classifier") -> dict[int, int]:
     """id of each variable of the backbone -> number of its block, counted from 1 at the top."""
-    backbone = classifier.backbone
+    name, backbone = classifier.backbone_name, classifier.backbone
     below = {
-        name: depth
-        for depth, block in enumerate(reversed(blocks(classifier.backbone_name, backbone)), start=1)
-        for name in block.layers
+        layer: depth for depth, block in enumerate(reversed(blocks(name, backbone)), start=1) for layer in block.layers
     }
-    return {id(variable): below[layer.name] for layer in backbone.layers for variable in layer.variables}
+    layers = freezable_layers(name, backbone).items()
+    return {id(variable): below[layer_name] for layer_name, layer in layers for variable in layer.variables}
 
 
 def layer_parents(model: keras.Model) -> dict[str, tuple[str, ...]]:

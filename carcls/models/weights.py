@@ -20,11 +20,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.catalog import BACKBONES, backbones_with
+from carcls.catalog import HUB_BACKBONES, KNOWN_BACKBONES, PRESETS, backbones_with
 from carcls.config import TrainConfig
 from carcls.errors import MisfitError, WeightsError
 from carcls.models.backbones import imagenet_file, set_imagenet_statistics
 from carcls.models.download import cached
+from carcls.models.hub_weights import preset_file, with_fitting_positions
 from carcls.system.hdf5 import names_in, plain_hdf5
 from carcls.system.zip_files import npy_entry, opened_zip
 
@@ -45,8 +46,8 @@ class _Stored:
 def resolve_weights(config: TrainConfig) -> Path | None:
     """The backbone's weights file, or None for random weights.
 
-    `imagenet` is downloaded to Keras's cache once per node. Raises WeightsError if the file is missing, of an unknown
-    kind, or cannot be downloaded.
+    `imagenet` is downloaded to Keras's cache once per node; presets of KerasHub must be there. Raises WeightsError if
+    the file is missing, of an unknown kind, or cannot be downloaded.
     """
     if config.weights == "none":
         return None
@@ -54,6 +55,10 @@ def resolve_weights(config: TrainConfig) -> Path | None:
         from carcls.models.sample_weights import PATH  # noqa: PLC0415 (only for the sample)
 
         return PATH
+    info = KNOWN_BACKBONES[config.backbone]
+    preset = info.presets[0] if config.weights == "imagenet" and info.presets else config.weights
+    if preset in PRESETS:
+        return preset_file(config.backbone, preset)
     if config.weights == "imagenet":
         return cached(imagenet_file(config.backbone, config.alpha))
     path = Path(config.weights)
@@ -66,8 +71,8 @@ def resolve_weights(config: TrainConfig) -> Path | None:
     return path
 
 
-def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
-    """Loads `path` into `backbone`, or leaves it unchanged.
+def load_backbone_weights(backbone: keras.Model, path: Path, name: str = "") -> None:
+    """Loads `path` into `backbone`, or leaves it unchanged. name: the backbone's, which KerasHub's need.
 
     Reads .h5 files of keras.applications without the top, Keras 3's .weights.h5 of the backbone alone, and .npz with
     arrays '0000', '0001', ... in the order of `backbone.weights` and their `paths`. The file's image size does not
@@ -78,7 +83,7 @@ def load_backbone_weights(backbone: keras.Model, path: Path) -> None:
         with _reading(path), opened_zip(path) as (archive, entries):
             _fill(backbone.weights, _npz_arrays(archive, entries), path, by_name=True)
     elif path.name.endswith(".weights.h5"):
-        _load_keras3(backbone, path)
+        _load_keras3(backbone, path, name)
     else:
         with _reading(path), plain_hdf5(path) as (file, arrays):
             _fill(list(_legacy_order(backbone)), _legacy_arrays(file, arrays), path, by_name=False)
@@ -120,7 +125,7 @@ def _check_fit(variables: Sequence[Any], stored: Sequence[_Stored], path: Path, 
 def _misfit(path: Path, found: str, expected: str, weight_count: int) -> str:
     """Message for a misfit. weight_count: number of scalars in the file, which identifies a known backbone."""
     known = [
-        f"{name} with alpha {alpha}" if BACKBONES[name].has_alpha else name
+        f"{name} with alpha {alpha}" if KNOWN_BACKBONES[name].has_alpha else name
         for name, alpha in backbones_with(weight_count)
     ]
     seems = f"; its {weight_count:,} weights suggest {' or '.join(known)}" if known else ""
@@ -130,18 +135,37 @@ def _misfit(path: Path, found: str, expected: str, weight_count: int) -> str:
     )
 
 
-def _load_keras3(backbone: keras.Model, path: Path) -> None:
+def _load_keras3(backbone: keras.Model, path: Path, name: str) -> None:
     """Compares the file with one that Keras saves for this backbone, since only Keras knows the layout."""
+    found, expected = _array_shapes(path), _saved_shapes(backbone)
+    if name in HUB_BACKBONES:
+        with _reading(path), with_fitting_positions(name, backbone, path, expected) as fitting:
+            _load_compared(backbone, path, fitting, _array_shapes(fitting), expected)
+    else:
+        _load_compared(backbone, path, path, found, expected)
+
+
+def _saved_shapes(backbone: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of each array that Keras saves for the backbone."""
     with tempfile.TemporaryDirectory(prefix="carcls-") as folder:
         twin = Path(folder) / "twin.weights.h5"
         backbone.save_weights(twin)
-        expected = _array_shapes(twin)
-    found = _array_shapes(path)
+        return _array_shapes(twin)
+
+
+def _load_compared(
+    backbone: keras.Model,
+    path: Path,
+    fitting: Path,
+    found: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Loads `fitting`, the user's `path` or a copy of it, if its arrays are those expected. Raises MisfitError."""
     weight_count = sum(math.prod(shape) for shape in found.values())
-    for name in sorted(expected | found):
+    for name in sorted({**expected, **found}):
         if found.get(name) != expected.get(name):
             raise MisfitError(_misfit(path, _shape_of(name, found), _shape_of(name, expected), weight_count))
-    backbone.load_weights(path)
+    backbone.load_weights(fitting)
 
 
 def _shape_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from carcls.store.disk import free_bytes
 from carcls.store.files import exclusive
 from carcls.store.inventory import Entry, compiled_bytes, discard, survey
+from carcls.store.mirrors import mirrored_bytes
 
 _LOCK_NAME = "room.lock"
 
@@ -46,7 +47,7 @@ def _make_room(root: Path, size_bytes: int, missing_on_disk: int, quota_bytes: i
 
 
 def _stored_bytes(root: Path, stock: Sequence[Entry]) -> int:
-    return sum(entry.size_bytes for entry in stock) + compiled_bytes(root)
+    return sum(entry.size_bytes for entry in stock) + compiled_bytes(root) + mirrored_bytes(root)
 
 
 def victims(stock: Sequence[Entry], excess_bytes: int) -> list[Entry] | None:

@@ -46,9 +46,9 @@ class InitialWeights:
         """True if no weight of the backbone was ever trainable or restored."""
         return not self._changed
 
-    def note_trainable(self, backbone: keras.Model) -> None:
-        """Notes that all weights of trainable layers may change from now on, including statistics."""
-        trainable = (layer for layer in backbone.layers if layer.trainable)
+    def note_trainable(self, layers: Iterable[keras.Layer]) -> None:
+        """Notes that all weights of those layers that are trainable may change from now on, including statistics."""
+        trainable = (layer for layer in layers if layer.trainable)
         self._note_changed(f"model/{variable.path}" for layer in trainable for variable in layer.weights)
 
     def restore(

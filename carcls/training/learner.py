@@ -1,7 +1,7 @@
 """The model of one training run: builds, compiles, trains one epoch at a time, saves and restores. Decides nothing."""
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from carcls.input.pixels import Pixels
 from carcls.input.prefetch import EpochBatches
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
-from carcls.models.freezing import depths_below_head, set_statistics_momentum, set_trainable
+from carcls.models.freezing import depths_below_head, freezable_layers, set_statistics_momentum, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.epoch_parts import (
@@ -121,7 +121,7 @@ class Learner:
         if (size_px, keeps_statistics, momentum) != (self._size_px, self._is_folded, self._momentum):
             self._rebuild(size_px, folded=keeps_statistics, momentum=momentum)
         set_trainable(self._classifier, stage.unfreeze, batch_norm=not keeps_statistics)
-        self._initial.note_trainable(self._classifier.backbone)
+        self._initial.note_trainable(self._backbone_layers)
         self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
         self._rates = rates(stage, steps_per_epoch)
         self._cut, self._fill = cut, fill
@@ -184,9 +184,14 @@ class Learner:
             assign(self._trained.trainable_variables, self._moving)
 
     @property
+    def _backbone_layers(self) -> Iterable[keras.Layer]:
+        """Those that freeze as a whole."""
+        return freezable_layers(self._classifier.backbone_name, self._classifier.backbone).values()
+
+    @property
     def _changing_weights(self) -> list[keras.Variable]:
         """Variables that the stage's steps change: trainable ones, and statistics of trainable BatchNorm."""
-        layers = (*self._parts.head.layers, *self._classifier.backbone.layers)
+        layers = (*self._parts.head.layers, *self._backbone_layers)
         return [weight for layer in layers if layer.trainable for weight in layer.weights]
 
     @contextmanager
@@ -212,12 +217,13 @@ class Learner:
         log_losses: Sequence[float],
         begun: BegunEpoch = NOT_BEGUN,
         is_due: Callable[[], bool] = lambda: False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Trained:
         """Trains on one epoch's batches, or on the rest of a begun epoch. log_losses: validation log-losses of the
         stage's epochs so far.
 
-        is_due: asked before each step; once True, training pauses at the end of that batch. Raises CheckpointError if
-        `begun` is no part of this epoch.
+        is_due: asked before each step; once True, training pauses at the end of that batch. callbacks: others for
+        `fit`. Raises CheckpointError if `begun` is no part of this epoch.
         """
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
@@ -235,9 +241,9 @@ class Learner:
             begin_at(self._trained.optimizer, first)
         clock = StepClock()
         pause = PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics)
-        callbacks = [clock, pause, *([self.averages] if self.averages else [])]
+        own = [clock, pause, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
-            devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
+            devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=[*own, *callbacks]
         ).history
         if self.averages and pause.steps == len(ends):
             self.averages.end_epoch()

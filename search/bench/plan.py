@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from carcls.catalog import BACKBONES
+from carcls.catalog import KNOWN_BACKBONES, nearest_sides
 from carcls.config import Precision
 from search.bench.results import Feeding, Measured, Training
 
@@ -52,7 +52,10 @@ def expected_s(what: Training | Feeding, done: Sequence[Measured]) -> float:
 
 def _in_order(wishes: Wishes, done: Sequence[Measured]) -> Iterator[Training | Feeding]:
     """Each backbone once; the input; trainings at once; other sizes and precisions; other batches."""
-    sizes = {model: [px for px in wishes.sizes if px >= BACKBONES[model[0]].min_size_px] for model in wishes.models}
+    sizes = {
+        model: [px for px in wishes.sizes if nearest_sides(KNOWN_BACKBONES[model[0]], px) == (px,)]
+        for model in wishes.models
+    }
     models = [model for model in wishes.models if sizes[model]]
     firsts = [_training(wishes, model, sizes[model][0], wishes.precisions[0]) for model in models]
     yield from firsts

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from carcls.augment.views import check_policy
 from carcls.dataset.loading import check_trainable, load_dataset
-from carcls.dataset.table import Dataset
+from carcls.dataset.table import Dataset, Quarantined
+from carcls.splits.extra import ExtraPhotos, load_extra, unlabelled_photos, write_extra
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, make_split
 from carcls.splits.split_files import write_quarantine, write_split
@@ -20,13 +21,17 @@ from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
 from search.experiment.file.paths import policy_files
 from search.experiment.file.yaml_source import Plain
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.runtime_settings import without_runtime_settings
+from search.study.bucket.places import creation
 from search.study.checked_files import keep_files
 from search.study.deletion import delete_study
 from search.study.folder import StudyFolder
 from search.study.frozen import frozen_copy, open_experiment
 from search.study.study import Study
+from search.terminal.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 def create_study(experiment: Experiment, *, replace: bool = False) -> StudyFolder:
@@ -113,22 +118,24 @@ def _create(
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
-    draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
-    try:
-        # The lock is held until the folder has its final name, so that no other process deletes the draft.
-        with _owner(draft, experiment, searched=searched, recording=recording) as study:
-            photos = _fill(draft, experiment)
-            if study:
-                keep_files(study, draft)
-                if not recording:
-                    keep_portfolio(study, experiment, photos=photos)
-            _freeze(draft, experiment, published=folder)
-            draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
-            sync_all(draft.root)
-            publish(draft, folder, replace=replace)
-    finally:
-        if draft.root.exists():  # the creation failed
-            delete_study(draft.root)
+    with creation(folder.root, replace=replace) as store:
+        draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
+        try:
+            # The lock is held until the folder has its final name, so that no other process deletes the draft.
+            with _owner(draft, experiment, searched=searched, recording=recording) as study:
+                photos = _fill(draft, experiment)
+                if study:
+                    keep_files(study, draft)
+                    if not recording:
+                        keep_portfolio(study, experiment, photos=photos)
+                _freeze(draft, experiment, published=folder)
+                draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
+                sync_all(draft.root)
+                publish(draft, folder, replace=replace)
+        finally:
+            if draft.root.exists():  # the creation failed
+                delete_study(draft.root)
+        store()
     return folder
 
 
@@ -153,7 +160,12 @@ def _fill(folder: StudyFolder, experiment: Experiment) -> int:
     if experiment.record.folds is not None:
         seed = experiment.data.validation.seed
         write_folds(make_folds(split, count=experiment.record.folds, seed=seed), folder.folds)
-    write_quarantine(folder.quarantine, dataset.quarantined)
+    extra, left_out = scan_extra(experiment, dataset)
+    if extra is not None:
+        write_extra(extra, folder.extra)
+    if experiment.data.pseudo is not None:
+        write_extra(unlabelled_photos(dataset), folder.unlabelled)
+    write_quarantine(folder.quarantine, (*dataset.quarantined, *left_out))
     return len(dataset.train)
 
 
@@ -161,6 +173,7 @@ def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
     """Read every photo once and make the split. Raises DataError if the photos cannot be trained on."""
     with guarded():
         data = experiment.data
+        photos_folder(experiment.photos_at, experiment.store, renew=True)
         dataset = load_dataset(data.root, processes=len(os.sched_getaffinity(0)), layout=data.layout)
     check_trainable(dataset)
     validation = data.validation
@@ -168,6 +181,25 @@ def scan_and_split(experiment: Experiment) -> tuple[Dataset, Split]:
         dataset, fraction=validation.fraction, seed=validation.seed, holdout_fraction=data.holdout_fraction
     )
     return dataset, split
+
+
+def scan_extra(experiment: Experiment, dataset: Dataset) -> tuple[ExtraPhotos | None, tuple[Quarantined, ...]]:
+    """Read every extra photo once: those to train on, and what is left out, which a warning counts. (None, ()) without
+    `data.extra`. Raises DataError if they cannot be used."""
+    root, data = experiment.data.extra, experiment.data
+    if root is None:
+        return None, ()
+    with guarded():
+        extra, left_out = load_extra(root, dataset, processes=len(os.sched_getaffinity(0)), nested=data.nested)
+    if left_out:
+        _log.warning(
+            "%s: %d extra photos are left out, such as %s: %s",
+            root,
+            len(left_out),
+            left_out[0].path,
+            left_out[0].reason,
+        )
+    return extra, left_out
 
 
 def _freeze(draft: StudyFolder, experiment: Experiment, *, published: StudyFolder) -> None:

@@ -26,9 +26,11 @@ from search.experiment.experiment import Experiment
 from search.policy.policy import Policy, Proposal, search_policy
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Repeat
-from search.study.checked_files import split_digest
+from search.study.checked_files import extra_digest, split_digest
+from search.study.final_members import trains_on_extra
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.worker.pseudo_job import pseudo_job
 from search.worker.segment import Outcome, Segment
 
 _SEED_END = 2**31
@@ -255,6 +257,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
+        extra = self._experiment.data.extra
         return Segment(
             study=str(self._folder.root),
             number=started.number,
@@ -262,7 +265,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             config=config.model_dump(mode="json"),
             resume=record.reports[-1].checkpoint if record.reports else None,
             stop_after_stage=started.stop_after_stage,
-            data_root=str(self._experiment.data.root),
+            data_root=self._experiment.photos_at,
             view_seed=self._experiment.search.seed,
             store=self._worker.store,
             threads=self._worker.threads,
@@ -279,6 +282,9 @@ class StudyDispatcher(Dispatcher[Segment]):
             requires=self._worker.requires,
             checkpoint_minutes=self._experiment.search.checkpoints.checkpoint_minutes,
             averages=self._study.is_recording and self._experiment.record.averages,
+            extra_root=str(extra) if extra is not None and trains_on_extra(self._study, record.number) else "",
+            extra_digest=extra_digest(self._study),
+            pseudo=pseudo_job(self._study, self._experiment.data, record.number),
         )
 
 

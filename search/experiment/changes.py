@@ -24,6 +24,8 @@ RESUMABLE = (
 
 RETRAINABLE = (
     "retrain",
+    "data.extra",
+    "data.pseudo",
     "tta",
     "store",
     "search.resources",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from carcls.catalog import nearest_name
+from carcls.catalog import PRESETS, nearest_name
 from carcls.config import TrainConfig
 from search.experiment.domains import Uniform, Value
 from search.experiment.file.overlay import overlay
@@ -32,9 +32,9 @@ def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[st
 
 def weights_problem(weights: str) -> str | None:
     """What is wrong with a value of `weights`, without opening the file; or None."""
-    if weights in WEIGHT_WORDS or weights.endswith(WEIGHT_SUFFIXES):
+    if weights in (*WEIGHT_WORDS, *PRESETS) or weights.endswith(WEIGHT_SUFFIXES):
         return None
-    near = nearest_name(weights, WEIGHT_WORDS)
+    near = nearest_name(weights, (*WEIGHT_WORDS, *PRESETS))
     expected = (
         f"did you mean {near!r}?"
         if near

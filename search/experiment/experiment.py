@@ -12,10 +12,11 @@ from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
 from search.experiment.file.overlay import overlay
 from search.experiment.file.overrides import apply_overrides
-from search.experiment.file.paths import make_absolute, missing_files
+from search.experiment.file.paths import is_url, make_absolute, missing_files, url_problems
 from search.experiment.file.problems import Problems, dotted
 from search.experiment.file.renamed import with_new_names
 from search.experiment.file.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
+from search.experiment.node_store import copied_to, results_folder
 from search.experiment.schema import Violation, check
 from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import (
@@ -38,12 +39,17 @@ class Experiment:
     """The file it was loaded from."""
     name: str
     data: DataSettings
+    """With `root` as a folder of this node, also where the file has a URL."""
+    photos_at: str = field(compare=False)
+    """`data.root` as a segment gets it: an absolute path, or a URL."""
     search: SearchSettings
     tta: TtaSettings
     store: StoreSettings
     record: RecordSettings
     results: Path
-    """The folder of all studies; this study's folder is `results / name`."""
+    """The folder of all studies; this study's folder is `results / name`. Where the file has a URL, its mirror."""
+    results_url: str | None = field(compare=False)
+    """`results` in object storage; None: a folder."""
     storage: str | None = field(compare=False)
     """Address of the database that holds the study's record; None: a file in the study's folder."""
     space: Space
@@ -97,7 +103,7 @@ class Experiment:
         return Problem(str(self.path), key, wrong.message)
 
     def missing_files(self) -> tuple[Problem, ...]:
-        """Photos, weights and policies that the file names but this machine lacks. `load` does not check this."""
+        """Photos, weights, policies and libraries that this machine lacks. `load` does not check this."""
         missing = missing_files(dict(self.tree))
         return tuple(Problem(str(self.path), dotted(self.tree, place), message) for place, message in missing)
 
@@ -163,6 +169,11 @@ def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment
 def _build(source: Source, path: Path) -> Experiment:
     problems = Problems(source)
     sections = _read_sections(source, problems)
+    photos_at, results = _photos_at(source.tree), source.tree.get("results")
+    if is_url(results) and source.tree.get("storage") is not None:
+        problems.add(("storage",), "expected null: with results at a URL, the record is there")
+    for place, wrong in url_problems(source.tree):
+        problems.add(place, wrong)
     space = read_space(source, problems)
     baseline = read_baseline(source.tree, space, problems)
     if isinstance(source.tree.get("train"), dict):
@@ -178,12 +189,14 @@ def _build(source: Source, path: Path) -> Experiment:
     return Experiment(
         path=path,
         name=sections.name,
-        data=sections.data,
+        data=sections.data.model_copy(update={"root": copied_to(photos_at, sections.store)}),
+        photos_at=photos_at,
         search=sections.search,
         tta=sections.tta,
         store=sections.store,
         record=sections.record,
-        results=sections.results,
+        results=results_folder(results) if is_url(results) else sections.results,
+        results_url=results if is_url(results) else None,
         storage=sections.storage,
         space=space,
         baseline=baseline,
@@ -193,6 +206,13 @@ def _build(source: Source, path: Path) -> Experiment:
         retrain_gpus=sections.retrain.gpus,
         tree=source.tree,
     )
+
+
+def _photos_at(tree: Mapping[str, Plain]) -> str:
+    """`data.root` as text; empty where the file has none, which the schema reports."""
+    data = tree.get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    return root if isinstance(root, str) else ""
 
 
 def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:

@@ -7,6 +7,7 @@ from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO
 from search.policy.records import TrialRecord
 from search.progress.summary import Spent
+from search.study.final_members import fold_count, trains_on_extra, trains_on_pseudo
 from search.study.study import Study
 
 
@@ -23,11 +24,12 @@ class EpochLines:
     def reported(self, number: int, report: EpochReport) -> None:
         """Prints the epoch."""
         record = self._study.record(number)
-        folds = sum(other.fold != EVERY_PHOTO for other in self._study.records())
-        fold = "" if record.fold is None else f"fold {record.fold + 1}/{folds}  "
+        fold = "" if record.fold is None else f"fold {record.fold + 1}/{fold_count(self._study)}  "
         if record.fold == EVERY_PHOTO:
             fold = "all photos  "
-        self._say(fold + epoch_line(report, self._study.config(number).total_epochs))
+        extra = "extra photos  " if trains_on_extra(self._study, number) else ""
+        extra += "pseudo-labels  " if trains_on_pseudo(self._study, number) else ""
+        self._say(fold + extra + epoch_line(report, self._study.config(number).total_epochs))
 
     def fell_back(self, number: int) -> None:
         """Prints nothing: the worker's notice names the lost checkpoints."""

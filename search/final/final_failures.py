@@ -5,8 +5,8 @@ from collections.abc import Callable
 from carcls.errors import DiskFullError
 from search.errors import StudyError
 from search.final.failure_texts import progress_text, retry_text, training_name
-from search.final.final_study import fold_count
 from search.policy.records import TrialRecord, TrialState
+from search.study.final_members import fold_count
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker.segment import Outcome

@@ -23,6 +23,7 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
 from search.study.deletion import forget_records
 from search.study.final_lock import retraining
+from search.study.final_members import fold_count, is_comparing, second_generation, start_comparison
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME
@@ -85,8 +86,17 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
     if not path.exists():  # written last, so the creation was interrupted
         _clear(own)
         return
-    alone = experiment.photos == "all" and experiment.folds == 1
+    alone = is_refit_alone(experiment)
     is_other = _folds(folder) != experiment.folds or _is_refit_alone(folder) != alone
+    if own.log.exists():
+        study = Study.open(own.root, read_only=True)
+        is_comparing_now = is_comparing(study)
+        is_other = is_other or is_comparing_now != compares_extra(folder, experiment)
+        second, refit = second_generation(study), refit_of(study)
+        # A training on all photos is the last one, so no second generation can follow it.
+        is_other = is_other or (
+            (second is not None or refit is not None) and ((second is not None) != wants_pseudo(folder, experiment))
+        )
     if is_other or path.read_text(encoding="utf-8") != _config_text(config):
         raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
 
@@ -107,8 +117,7 @@ def _folds(folder: StudyFolder) -> int:
     """Number of folds of the existing training."""
     if folder.scores.exists():
         return read_scores(folder.scores).folds
-    records = Study.open(folder.retrain, read_only=True).records()
-    return max(1, sum(record.fold != EVERY_PHOTO for record in records))
+    return max(1, fold_count(Study.open(folder.retrain, read_only=True)))
 
 
 def _is_refit_alone(folder: StudyFolder) -> bool:
@@ -124,9 +133,40 @@ def add_training(study: Study, config: TrainConfig, *, fold: int | None) -> int:
     return study.add_trial(_flat("", config.model_dump(mode="json")), config, fold=fold)
 
 
-def fold_count(study: Study) -> int:
-    """Number of trainings that validate."""
-    return sum(record.fold != EVERY_PHOTO for record in study.records())
+def compares_extra(folder: StudyFolder, experiment: Experiment) -> bool:
+    """Whether the final training is to be compared with one on extra photos.
+
+    A training on all photos without folds has no validation photos to compare on. Raises StudyError if the study was
+    made without extra photos.
+    """
+    if experiment.data.extra is None:
+        return False
+    if not folder.extra.exists():
+        raise StudyError(
+            f"data.extra: {folder.root} was made without extra photos, which are read with the others when a study is"
+            " created: start a new one with another '--set name=...'"
+        )
+    return not is_refit_alone(experiment)
+
+
+def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
+    """Whether a second generation is to be trained with pseudo-labels, for which folds or a split must be validated.
+
+    Raises StudyError if the study was made without a list of unlabelled photos.
+    """
+    if experiment.data.pseudo is None or is_refit_alone(experiment):
+        return False
+    if not folder.unlabelled.exists():
+        raise StudyError(
+            f"data.pseudo: {folder.root} was made without it, and photos are read when a study is created: start a new"
+            " one with another '--set name=...'"
+        )
+    return True
+
+
+def is_refit_alone(experiment: Experiment) -> bool:
+    """True if the only training is on all photos."""
+    return experiment.photos == "all" and experiment.folds == 1
 
 
 def refit_of(study: Study) -> TrialRecord | None:
@@ -137,7 +177,7 @@ def refit_of(study: Study) -> TrialRecord | None:
 def _clear(own: StudyFolder) -> None:
     """Deletes the study's files except its lock."""
     forget_records(own)
-    for path in (own.log, own.split, own.folds):
+    for path in (own.log, own.split, own.folds, own.extra, own.unlabelled):
         path.unlink(missing_ok=True)
     for path in (own.trials, own.policies):
         shutil.rmtree(path, ignore_errors=True)
@@ -160,11 +200,18 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         if experiment.folds > 1:
             folds = make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
             write_folds(folds, own.folds)
+        is_compared = compares_extra(folder, experiment)
+        if is_compared:
+            shutil.copyfile(folder.extra, own.extra)
+            start_comparison(study, folds=experiment.folds)
+        if wants_pseudo(folder, experiment):
+            shutil.copyfile(folder.unlabelled, own.unlabelled)
         keep_files(study, own)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)
-        alone = EVERY_PHOTO if experiment.photos == "all" else None
-        for fold in range(experiment.folds):
+        alone = EVERY_PHOTO if is_refit_alone(experiment) else None
+        # The other folds follow once the first has shown whether the extra photos help.
+        for fold in (0, 0) if is_compared else range(experiment.folds):
             add_training(study, config, fold=fold if experiment.folds > 1 else alone)
         recipe = io.StringIO()
         YAML(typ="safe").dump(_recipe(experiment, config), recipe)
@@ -189,7 +236,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
     """The same training as an experiment file without domains."""
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
-        "data": experiment.data.model_dump(mode="json"),
+        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},

@@ -44,7 +44,7 @@ def _score(
         compiled=compile_cache(segment.store),
     )
     store = open_store(job.experiment.store)
-    own, data_root = folder.retrain_study, Path(segment.data_root)
+    own, data_root = folder.retrain_study, job.experiment.data.root
     folds = range(len(job.members)) if len(job.members) > 1 else (None,)
     # Without folds, the search's trial is scored in place of a training on all photos.
     is_trial = bool(job.refit) and len(job.members) == 1 and job.trial is not None
@@ -68,7 +68,9 @@ def _score(
         job.members,
         trial=job.trial,
         refit=refit,
-        folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else None,
+        folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else list(map(own.trial, job.numbers)),
+        extra=job.extra,
+        pseudo=job.pseudo,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Also a sign of life: with many photos, scoring all folds takes long.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from carcls.events import EpochReport
 from search.experiment.experiment import Experiment
-from search.study.final_scores import Scores, scores_from_json
+from search.study.final_scores import ExtraScore, Scores, scores_from_json
 from search.worker.segment import Result
 
 
@@ -26,6 +26,12 @@ class ScoreJob:
     """All epochs of the training on all photos, which is then exported; empty if there is none."""
     refit_number: int = 0
     """Its number in the final study."""
+    numbers: tuple[int, ...] = ()
+    """Number of each member in the final study; empty if `members` is the search's trial."""
+    extra: ExtraScore | None = None
+    """What extra photos gained; None without any."""
+    pseudo: ExtraScore | None = None
+    """What pseudo-labelled photos gained; None without any."""
 
 
 def result_of(scores: Scores) -> Result:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 
 from carcls.config import TrainConfig
-from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.interrupts import Interrupts
 from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.slots import Slots
@@ -17,7 +16,8 @@ from search.final.final_study import refit_of
 from search.final.score_entry import score_main
 from search.final.score_job import ScoreJob, scores_of
 from search.study.checked_files import split_digest
-from search.study.final_scores import Scores
+from search.study.final_members import members
+from search.study.final_scores import ExtraScore, Scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.logs import get_logger
@@ -37,31 +37,38 @@ class ScoreStep:
         study: Study,
         *,
         trial: int | None,
+        extra: ExtraScore | None = None,
+        pseudo: ExtraScore | None = None,
         slots: Slots,
         interrupts: Interrupts,
         say: Callable[[str], None],
         main: Callable[..., None] = score_main,
     ) -> None:
-        """study: the final training's, with every trial complete. main: same signature as `score_main`."""
+        """study: the final training's, with every trial complete. extra, pseudo: what extra and
+        pseudo-labelled photos gained, if there are any.
+        main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._oom_memory = OomRecords(study)
-        refit, folds = refit_of(study), [record for record in study.records() if record.fold != EVERY_PHOTO]
+        refit, folds = refit_of(study), members(study)
         self._split_digest = split_digest(study, of_folds=len(folds) > 1)
         self._rank_by = study.rank_by
         records = study.records()
         peaks = [int(study.get_value(peak_key(record.number)) or 0) for record in records]
-        members = [record.reports for record in folds]
-        if not members and trial is not None:  # the search's trial takes the place of the folds
-            members = [Study.open(folder.root, read_only=True).record(trial).reports]
+        reports = [record.reports for record in folds]
+        if not reports and trial is not None:  # the search's trial takes the place of the folds
+            reports = [Study.open(folder.root, read_only=True).record(trial).reports]
         self._job = ScoreJob(
             str(folder.root),
             experiment,
             trial,
-            tuple(members),
+            tuple(reports),
             max(peaks),
             refit=refit.reports if refit else (),
             refit_number=refit.number if refit else 0,
+            numbers=tuple(record.number for record in folds),
+            extra=extra,
+            pseudo=pseudo,
         )
         self._main = partial(main, self._job)
         self._folder = folder
@@ -106,7 +113,7 @@ class ScoreStep:
     def _raise_if_asked(self) -> None:
         """Stops at once: no epoch is running that should end first."""
         if self._interrupts.asked:
-            raise KeyboardInterrupt
+            raise self._interrupts.reason()
 
     def _segment(self) -> Segment:
         last_stage = len(self._config.stages) - 1
@@ -117,7 +124,7 @@ class ScoreStep:
             config=self._config.model_dump(mode="json"),
             resume=None,
             stop_after_stage=last_stage,
-            data_root=str(self._experiment.data.root),
+            data_root=self._experiment.photos_at,
             view_seed=self._experiment.search.seed,
             store=self._experiment.store.model_dump(mode="json"),
             threads=self._slots.threads * len(self._slots.gpus),

@@ -34,7 +34,7 @@ from search.experiment.experiment import Experiment
 from search.final.expected_accuracy import luck_of_choice, of_folds, of_one, unseen_probabilities
 from search.final.refit import stage_epochs
 from search.study.efficiency import Efficiency, stage_costs
-from search.study.final_scores import Expected, MemberScore, RefitScore, Scores
+from search.study.final_scores import Expected, ExtraScore, MemberScore, RefitScore, Scores
 from search.study.folder import StudyFolder
 from search.worker.machine_memory import peak_memory_bytes
 
@@ -82,6 +82,8 @@ def score(
     trial: int | None,
     refit: Refit | None = None,
     folders: Sequence[Path] | None = None,
+    extra: ExtraScore | None = None,
+    pseudo: ExtraScore | None = None,
     at_once: int | None = None,
     trained_in_bytes: int = 0,
     scored: Callable[[int], None] = lambda _: None,
@@ -90,7 +92,8 @@ def score(
 
     parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
     folders: with the weights of each; by default those of the final study. refit: a training on all photos, which is
-    exported instead; nothing scores it.
+    exported instead; nothing scores it. extra, pseudo: photos besides those of `parts` that were trained on if they
+    helped.
     at_once: the most photos that fit in memory, if fewer than a batch. trained_in_bytes: peak main memory of training.
     scored: called with the number of each training once it is scored.
     """
@@ -168,7 +171,9 @@ def score(
         expected=_expected(
             folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size, is_refitted=bool(refit)
         ),
-        refit=None if refit is None else _refit_score(refit, parts[0]),
+        refit=None if refit is None else _refit_score(refit, parts[0], extra),
+        extra=extra,
+        pseudo=pseudo,
     )
 
 
@@ -204,10 +209,11 @@ def _expected(
     return replace(found, of="the folds' models, each trained on fewer photos") if is_refitted else found
 
 
-def _refit_score(refit: Refit, part: TrainingData) -> RefitScore:
+def _refit_score(refit: Refit, part: TrainingData, extra: ExtraScore | None) -> RefitScore:
     """part: of any of the trainings that validate: together its photos are those of the refit."""
+    more = extra.photos if extra and extra.gain.helps else 0
     return RefitScore(
-        photos=len(part.split.train) + len(part.split.validation),
+        photos=len(part.split.train) + len(part.split.validation) + more,
         stages=stage_epochs(refit.reports),
         seconds=sum(report.seconds.total for report in refit.reports),
     )

@@ -23,7 +23,7 @@ from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.study.checked_files import check_folder
 from search.study.folder import StudyFolder
 
@@ -53,7 +53,8 @@ def submit(
     if model is None and not folder.model.exists():
         raise StudyError(f"{folder.root} has no final model yet: run 'carsearch retrain {folder.root}' first")
     processes = len(os.sched_getaffinity(0))
-    found = load_unlabelled(experiment.data.root, processes=processes, layout=experiment.data.layout)
+    photos = photos_folder(experiment.photos_at, experiment.store)
+    found = load_unlabelled(photos, processes=processes, layout=experiment.data.layout)
     if not len(found.photos):
         raise StudyError(_nothing_to_predict(folder, experiment, found))
     devices.configure_for_prediction()

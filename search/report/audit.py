@@ -10,6 +10,7 @@ from carcls.system import atomic
 from carcls.system.csv_cells import escape_cell
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
+from search.experiment.node_store import photos_folder
 from search.progress.summary import leading_trial
 from search.report.html import environment, page_assets
 from search.report.photos import photo_urls
@@ -30,7 +31,8 @@ def write_audit(folder: StudyFolder, experiment: Experiment, target: Path) -> tu
     folds, else the validation photos. Raises StudyError if the study kept no predictions.
     """
     study = Study.open(folder.root, read_only=True) if folder.log.exists() else None
-    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, experiment.data.root)
+    root = photos_folder(experiment.photos_at, experiment.store)
+    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, root)
     if said is None:
         raise StudyError(
             f"{folder.root}: no predictions to judge labels by: run the search to its end, or retrain with"

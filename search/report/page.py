@@ -4,6 +4,7 @@ import csv
 from dataclasses import asdict
 
 from search.experiment.experiment import Experiment
+from search.experiment.node_store import photos_folder
 from search.final.final_study import final_reports
 from search.progress.event_files import epoch_times
 from search.progress.summary import as_interrupted, leading_trial
@@ -34,7 +35,8 @@ def write_study_report(folder: StudyFolder, experiment: Experiment, study: Study
     study = study or (Study.open(folder.root, read_only=True) if folder.log.exists() else None)
     if study:
         check_files(study, folder)
-    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, experiment.data.root)
+    photos = photos_folder(experiment.photos_at, experiment.store)
+    said = read_predictions(folder, study, leading_trial(study.records()) if study else None, photos)
     times = _epoch_times(folder, study)
     data = study_report_data(folder, experiment, study, said, times)
     write_report(folder.report, data)

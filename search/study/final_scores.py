@@ -9,6 +9,7 @@ from typing import Any, Self
 from carcls.events import EpochReport
 from carcls.scoring.expectation import Interval, wilson
 from carcls.scoring.gains import ViewEvidence
+from carcls.scoring.paired_gain import PairedGain
 from search.study.efficiency import Efficiency, efficiency_lines
 
 
@@ -61,6 +62,29 @@ class RefitScore:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraScore:
+    """Extra or pseudo-labelled photos, measured by the first fold trained with and without them."""
+
+    photos: int
+    gain: PairedGain
+    """They are in use if it helps."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(values["photos"], PairedGain(**values["gain"]))
+
+    def line(self, kind: str = "extra") -> str:
+        """In words. kind: of photos, `extra` or `pseudo-labelled`."""
+        gain = self.gain
+        return (
+            f"{self.photos:,} {kind} photos are {'used' if gain.helps else 'left out'}: with them the first training"
+            f" saves {gain.saved:+.4f} nats a photo ({gain.low:+.4f} to {gain.high:+.4f}) on {gain.photos:,} validation"
+            f" photos, accuracy {gain.accuracy_before:.4f} without and {gain.accuracy_after:.4f} with them"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Validation scores of the final training, at the image size of its best weights.
 
@@ -100,6 +124,10 @@ class Scores:
     """None in files of older versions."""
     tta_evidence: ViewEvidence | None = None
     """Of the views in use, or of the best ones rejected; None in older files, and for views without a prior."""
+    extra: ExtraScore | None = None
+    """What extra photos gained; None without any, and in older files."""
+    pseudo: ExtraScore | None = None
+    """The same for pseudo-labelled photos; their number is that of the first fold."""
     refit: RefitScore | None = None
     """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
     search's trial without folds."""
@@ -128,6 +156,8 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "expected": Expected(**values["expected"]) if values.get("expected") else None,
             "tta_evidence": view_evidence(values.get("tta_evidence")),
             "refit": RefitScore.from_json(values["refit"]) if values.get("refit") else None,
+            "extra": ExtraScore.from_json(values["extra"]) if values.get("extra") else None,
+            "pseudo": ExtraScore.from_json(values["pseudo"]) if values.get("pseudo") else None,
         }
     )
 
@@ -154,8 +184,12 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
     used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else rejected
     evidence = (scores.tta_evidence.line(),) if scores.tta_evidence else ()
     views_in_use = (f"views in use: {used}", *evidence)
+    extra = (
+        *((scores.extra.line(),) if scores.extra else ()),
+        *((scores.pseudo.line("pseudo-labelled"),) if scores.pseudo else ()),
+    )
     if scores.members:
-        return (*expected_lines(scores), *_fold_lines(scores), *views_in_use, *_cost_lines(scores))
+        return (*expected_lines(scores), *_fold_lines(scores), *extra, *views_in_use, *_cost_lines(scores))
     return (
         *expected_lines(scores),
         f"best weights: epoch {scores.best_epoch}, stage {scores.best_stage}, {scores.image_size} px",
@@ -164,6 +198,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
         *([scores.refit.line("the search's trial")] if scores.refit else []),
+        *extra,
         *views_in_use,
         *_cost_lines(scores),
     )

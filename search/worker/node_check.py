@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from carcls.errors import DataError
+from search.experiment.node_store import photos_folder
+from search.experiment.settings import StoreSettings
 from search.worker.segment import Outcome, Segment
 
 VERSION, PHOTOS = "version", "photos"
@@ -30,20 +33,23 @@ def node_fault(segment: Segment) -> Outcome | None:
     """
     if not segment.requires or segment.study in _passed:
         return None
-    problem = unmet(segment.requires, Path(segment.study) / "split.csv", Path(segment.data_root))
+    settings = StoreSettings.model_validate(segment.store)
+    problem = unmet(segment.requires, Path(segment.study) / "split.csv", segment.data_root, settings)
     if problem:
         return Outcome("unfit", problem)
     _passed.add(segment.study)
     return None
 
 
-def unmet(requires: Mapping[str, str], split: Path, data_root: Path) -> str | None:
+def unmet(requires: Mapping[str, str], split: Path, data_root: str, store: StoreSettings) -> str | None:
     """What this node lacks, as a clause, or None."""
     ours = version("carsearch")
     if requires[VERSION] != ours:
         return f"has carsearch {ours}, the driver {requires[VERSION]}: install the same version"
     try:
-        found = data_fingerprint(split, data_root)
+        found = data_fingerprint(split, photos_folder(data_root, store))
+    except DataError as error:
+        return str(error)
     except OSError as error:
         return f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
     if found != requires[PHOTOS]:

@@ -1,6 +1,7 @@
 """carsearch backbones: the table of backbones."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from search.terminal.console import say
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _TITLES = ("backbone", "weights", "MB", "native px", "min px", "blocks", "BatchNorm", "pixels", "alpha")
 _LEFT = ("backbone", "pixels", "alpha")
+_HUB_TITLES = ("backbone", "weights", "MB", "native px", "min px", "step px", "blocks", "pixels", "preset")
+_HUB_LEFT = ("backbone", "pixels", "preset")
 _PIXELS = {
     "minus_one_to_one": "-1..1",
     "zero_to_255": "0..255",
@@ -25,12 +28,37 @@ _NOTES = (
 )
 
 
+_HUB_NOTES = (
+    "step px: both sides are multiples of it. DINOv2 needs squares. ViT and DINOv2 train all stages at one size.",
+    "preset: the one that `weights: imagenet` means. No backbone of KerasHub here has BatchNorm.",
+)
+
+
 def backbones() -> None:
     """List every backbone: size of its ImageNet weights, native and smallest size, blocks, BatchNorm, pixel scaling."""
-    from carcls.catalog import BACKBONES
+    from carcls.catalog import BACKBONES, HUB_BACKBONES, HUB_INSTALL
 
     for line in backbone_lines(tuple(BACKBONES.values())):
         say(line)
+    say("")
+    for line in hub_lines(tuple(HUB_BACKBONES.values())):
+        say(line)
+    if find_spec("keras_hub") is None:
+        say(f"KerasHub is not installed here: {HUB_INSTALL}")
+
+
+def hub_lines(infos: Sequence["BackboneInfo"]) -> list[str]:
+    """The table of KerasHub's backbones, what installs them, and notes on its columns."""
+    from carcls.catalog import HUB_INSTALL
+
+    left = [_HUB_TITLES.index(title) for title in _HUB_LEFT]
+    table = table_lines([_HUB_TITLES, *(_hub_cells(info) for info in infos)], left=left)
+    return [f"With KerasHub ({HUB_INSTALL}):", "", *table, "", *_HUB_NOTES]
+
+
+def _hub_cells(info: "BackboneInfo") -> tuple[str, ...]:
+    *cells, _, pixels, _ = _cells(info)
+    return (*cells[:5], str(info.side_step_px), cells[5], pixels, info.presets[0] if info.presets else "")
 
 
 def backbone_lines(infos: Sequence["BackboneInfo"]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from carcls.catalog import AUGMENT_POLICIES, BACKBONES, nearest_name
+from carcls.catalog import AUGMENT_POLICIES, KNOWN_BACKBONES, nearest_name
 from carcls.errors import ConfigError
 from search.terminal.console import say, warn
 from search.terminal.formatting import short_duration_text, size_text
@@ -126,14 +126,14 @@ def chosen(
 
 def _model(word: str) -> tuple[str, float]:
     name, _, alpha = word.partition(":")
-    if name not in BACKBONES:
-        near = nearest_name(name, list(BACKBONES))
+    if name not in KNOWN_BACKBONES:
+        near = nearest_name(name, list(KNOWN_BACKBONES))
         raise ConfigError(f"--backbones: unknown backbone {name!r}" + (f"; did you mean {near!r}?" if near else ""))
     try:
         width = float(alpha or 1.0)
     except ValueError:
         raise ConfigError(f"--backbones: expected a width such as {name}:0.35, found {word!r}") from None
-    if width <= 0.0 or (width != 1.0 and not BACKBONES[name].has_alpha):
+    if width <= 0.0 or (width != 1.0 and not KNOWN_BACKBONES[name].has_alpha):
         raise ConfigError(f"--backbones: {name} has no width {alpha}")
     return name, width
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from search.terminal.console import console, say, warn
 
 if TYPE_CHECKING:
     from carcls.dataset.layouts import Layout
+    from carcls.dataset.table import Dataset, Quarantined
+    from carcls.splits.extra import ExtraPhotos
 
 data_app = typer.Typer(help="Photos: check a folder, unpack archives, make the sample data.", no_args_is_help=True)
 
@@ -65,6 +68,7 @@ def data_check(
     ] = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV file of paths to leave out.")] = None,
     nested: Annotated[bool, typer.Option("--nested", help="Class folders are nested: Audi/A4/1.jpg.")] = False,
+    extra: Annotated[Path | None, typer.Option(help="Folder of more labelled photos, for training alone.")] = None,
 ) -> None:
     """Check photos and labels: counts, sizes, unusable photos, copies, split. Exit 2 if `run` would refuse them.
 
@@ -96,6 +100,7 @@ def data_check(
         fraction=fraction,
         seed=seed,
         with_page=context.info_name == "report",
+        extra_root=extra,
     )
     if trouble:
         warn(f"carsearch: {trouble}")
@@ -111,13 +116,14 @@ def _check(
     fraction: float | None,
     seed: int,
     with_page: bool,
+    extra_root: Path | None,
 ) -> str:
     """Prints the findings and writes the lists; returns why no search would start, or an empty text."""
     from carcls.dataset.loading import load_dataset
     from carcls.errors import DataError
     from carcls.inspection.findings import write_lists
     from carcls.inspection.folder_check import class_rows, examine
-    from search.cli.commands.data_findings import report_lines, row_lines
+    from search.cli.commands.data_findings import extra_line, report_lines, row_lines
 
     try:
         dataset = load_dataset(root, processes=len(os.sched_getaffinity(0)), layout=layout)
@@ -129,9 +135,13 @@ def _check(
     drawing = threading.Thread(target=import_module, args=("carcls.inspection.contact_sheet",))
     drawing.start()
     found = examine(dataset, seed=seed, fraction=fraction)
+    extra, left_out, extra_trouble = _extra(dataset, extra_root, nested=layout.nested)
+    found = replace(found, quarantined=(*found.quarantined, *left_out))
     drawing.join()
     for line in report_lines(found, sizes_px=(image_size,)):
         say(line)
+    if extra is not None:
+        say(extra_line(extra, left_out))
     for line in found.warnings:
         warn(f"warning: {line}")
 
@@ -145,7 +155,24 @@ def _check(
         write_data_page(folder / "report.html", dataset, found, seed=seed, threads=len(os.sched_getaffinity(0)))
         say(f"report: {folder / 'report.html'}")
     say(f"lists and contact sheet: {folder}")
-    return f"{root}: nothing can be trained: {found.trouble}" if found.trouble else found.sample_problem
+    if found.trouble:
+        return f"{root}: nothing can be trained: {found.trouble}"
+    return found.sample_problem or extra_trouble
+
+
+def _extra(
+    dataset: "Dataset", root: Path | None, *, nested: bool
+) -> "tuple[ExtraPhotos | None, tuple[Quarantined, ...], str]":
+    """Extra photos, what is left out of them, and why they cannot be used, or an empty text."""
+    from carcls.errors import DataError
+    from carcls.splits.extra import load_extra
+
+    if root is None:
+        return None, (), ""
+    try:
+        return *load_extra(root, dataset, processes=len(os.sched_getaffinity(0)), nested=nested), ""
+    except DataError as error:
+        return None, (), str(error)
 
 
 @data_app.command("audit")

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from carcls.dataset.table import Quarantined
 from carcls.inspection.findings import Copies, Findings, Quantiles
 from carcls.inspection.folder_check import pixel_store_bytes, suggested_shape
+from carcls.splits.extra import ExtraPhotos
 from search.terminal.console import escape_field
 from search.terminal.formatting import size_text
 from search.terminal.text_table import table_lines
@@ -36,6 +38,14 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         *_copy_lines(found.copies),
         *_unusable_lines(found),
     ]
+
+
+def extra_line(extra: ExtraPhotos, left_out: Sequence[Quarantined]) -> str:
+    """Number of extra photos, and how many are left out."""
+    return (
+        f"extra: {len(extra.photos):,} photos of {len(extra.class_names)} classes for the final training;"
+        f" {len(left_out):,} left out"
+    )
 
 
 def row_lines(counts: dict[str, int]) -> list[str]:

@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from carcls.augment.views import check_policy
+from carcls.catalog import PRESETS
 from carcls.config import TrainConfig
 from carcls.dataset.table import Dataset
 from carcls.errors import CarclsError
+from carcls.splits.extra import unlabelled_photos
 from carcls.splits.split import Split
 from carcls.system.home import home_folder
 from search.bench.estimate import Photos
 from search.bench.results import kept_bench
+from search.cli.commands.data_findings import extra_line
 from search.cli.commands.time_estimate import estimate_lines
-from search.driver.create import scan_and_split, study_of
+from search.driver.create import scan_and_split, scan_extra, study_of
 from search.driver.study_draft import exists_already
 from search.errors import SearchError
 from search.experiment.experiment import Experiment
@@ -77,6 +80,12 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
             with _noting(report.refusals):
                 dataset, split = scan_and_split(experiment)
                 report.lines += photo_lines(dataset, split)
+                extra, left_out = scan_extra(experiment, dataset)
+                if extra is not None:
+                    report.lines.append(extra_line(extra, left_out))
+                if experiment.data.pseudo is not None:
+                    may_be_labelled = len(unlabelled_photos(dataset).photos)
+                    report.lines.append(f"pseudo-labels: {may_be_labelled:,} photos to predict may get one")
                 photos = Photos(len(split.train), len(split.validation), len(split.holdout or ()))
         node = _this_node()
         with _noting(report.refusals):
@@ -95,7 +104,7 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
 
 
 def _is_here(config: TrainConfig) -> bool:
-    return config.weights in WEIGHT_WORDS or Path(config.weights).is_file()
+    return config.weights in (*WEIGHT_WORDS, *PRESETS) or Path(config.weights).is_file()
 
 
 def _unwritable(results: Path) -> str | None:

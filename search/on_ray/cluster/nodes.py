@@ -12,7 +12,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from carcls.errors import DataError
 from search.errors import ClusterError
+from search.experiment.file.paths import is_url
+from search.experiment.node_store import photos_folder
+from search.experiment.settings import StoreSettings
 from search.terminal.logs import get_logger
 from search.worker.node_check import PHOTOS, VERSION, data_fingerprint
 
@@ -22,6 +26,8 @@ _CPU_TRIAL_MAX_CPUS = 4
 """Without GPUs, more threads than this speed up small-batch training little; two trials at once do better."""
 
 _PROBE_TIMEOUT_S = 300
+_COPY_TIMEOUT_S = 4 * 3600
+"""Where a node first copies the photos from a URL."""
 _ACCELERATOR = "accelerator_type:"
 
 
@@ -131,7 +137,7 @@ def slots(node: Node, plan: ResourcePlan) -> int:
 
 
 def probe_nodes(
-    nodes: Sequence[Node], *, study: Path, data_root: Path, requires: Mapping[str, str]
+    nodes: Sequence[Node], *, study: Path, photos_at: str, store: StoreSettings, requires: Mapping[str, str]
 ) -> tuple[list[Node], dict[Node, list[str]]]:
     """Checks each node of a cluster before the first trial: same version, same photos, shared results folder.
 
@@ -139,15 +145,18 @@ def probe_nodes(
     which a cluster notices late.
     """
     remote = ray.remote(num_cpus=0)(_probe)
+    timeout_s = _COPY_TIMEOUT_S if is_url(photos_at) else _PROBE_TIMEOUT_S
     pending = []
     for node in nodes:
         marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
-        answer = pinned_to(remote, node).remote(str(study / "split.csv"), str(data_root), str(marker), nonce)
+        answer = pinned_to(remote, node).remote(
+            str(study / "split.csv"), photos_at, store.model_dump(mode="json"), str(marker), nonce
+        )
         pending.append((node, marker, nonce, answer))
     able: list[Node] = []
     unfit: dict[Node, list[str]] = {}
     for node, marker, nonce, answer in pending:
-        found, problem = task_result(node, answer, timeout_s=_PROBE_TIMEOUT_S)
+        found, problem = task_result(node, answer, timeout_s=timeout_s)
         if found is None and _is_lost(node):
             _log.warning("%s was lost before the first trial: left out", node.name)
             continue
@@ -206,12 +215,15 @@ def node_problems(found: Mapping[str, str | None], requires: Mapping[str, str]) 
     return problems
 
 
-def _probe(split: str, data_root: str, marker: str, nonce: str) -> dict[str, str | None]:
+def _probe(split: str, photos_at: str, store: dict[str, Any], marker: str, nonce: str) -> dict[str, str | None]:
     """Runs on the node: returns its version and its photos' fingerprint, and writes a file for the driver to find."""
     found: dict[str, str | None] = {"version": version("carsearch"), "fingerprint": None, "error": None}
     try:
         Path(marker).write_text(nonce, encoding="utf-8")
-        found["fingerprint"] = data_fingerprint(Path(split), Path(data_root))
+        photos = photos_folder(photos_at, StoreSettings.model_validate(store))
+        found["fingerprint"] = data_fingerprint(Path(split), photos)
+    except DataError as error:
+        found["error"] = str(error)
     except OSError as error:
         found["error"] = f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
     return found

@@ -11,7 +11,7 @@ import ray
 
 from carcls.config import TrainConfig
 from search.experiment.experiment import Experiment
-from search.experiment.node_store import open_store
+from search.experiment.node_store import open_store, photos_folder
 from search.experiment.settings import StoreSettings
 from search.on_ray.cluster.nodes import Node, pinned_to, task_result
 from search.study.folder import StudyFolder
@@ -42,7 +42,7 @@ def prebuild(
     _log.info("decoding the photos of the first recipe on %d node(s), before a GPU is needed", len(nodes))
     # No CPUs either: nothing else runs yet, and a node that others use too must not keep the search waiting.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(build or build_pixels)
-    arguments = (str(folder.root), str(experiment.data.root), experiment.store.model_dump(mode="json"))
+    arguments = (str(folder.root), experiment.photos_at, experiment.store.model_dump(mode="json"))
     pending = {
         pinned_to(remote, node).remote(*arguments, config.model_dump(mode="json"), max(1, int(node.cpus))): node
         for node in nodes
@@ -60,8 +60,9 @@ def build_pixels(study: str, data_root: str, store: dict[str, Any], config: dict
     """Decodes all photos of a study's split at each size of a configuration into this node's store."""
     from carcls.input.training_data import TrainingData  # noqa: PLC0415 - keras, which the driver must not load
 
-    split = read_study_split(StudyFolder(Path(study)), Path(data_root), "")
-    opened = open_store(StoreSettings.model_validate(store))
+    settings = StoreSettings.model_validate(store)
+    split = read_study_split(StudyFolder(Path(study)), photos_folder(data_root, settings), "")
+    opened = open_store(settings)
     data, recipe = TrainingData(split, opened, view_seed=0, processes=processes), TrainConfig.model_validate(config)
     for size_px in dict.fromkeys(recipe.stage_size(stage) for stage in range(len(recipe.stages))):
         data.pixels("train", size_px)

@@ -100,7 +100,13 @@ def _on_cluster(
     await_room(cluster, experiment.search, raise_if_due=interrupts.raise_if_due)
     cluster.take_over()
     requires = requirements(folder.split, experiment.data.root)
-    able, unfit = probe_nodes(cluster.nodes, study=folder.root, data_root=experiment.data.root, requires=requires)
+    able, unfit = probe_nodes(
+        cluster.nodes,
+        study=folder.root,
+        photos_at=experiment.photos_at,
+        store=experiment.store,
+        requires=requires,
+    )
     if not able:
         raise ClusterError("these nodes cannot run the search:\n  " + "\n  ".join(problem_lines(unfit)))
     for node, problems in (unfit | check_start(able)).items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from search.report.sections.confidence import Interval, wilson
 from search.study.efficiency import Efficiency
-from search.study.final_scores import Expected, MemberScore, RefitScore, view_evidence
+from search.study.final_scores import Expected, ExtraScore, MemberScore, RefitScore, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,10 @@ class FinalTraining:
     """What TTA saves here, by the prior, and by both."""
     refit: str | None = None
     """What was trained on all photos, in words; None if nothing was."""
+    extra: str | None = None
+    """What extra photos gained, in words; None without any."""
+    pseudo: str | None = None
+    """The same for pseudo-labelled photos."""
 
 
 def final_training(scores: Mapping[str, Any]) -> FinalTraining:
@@ -73,5 +77,7 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
         members=tuple(MemberScore(**member) for member in scores.get("members", ())),
         expected=Expected(**scores["expected"]) if scores.get("expected") else None,
         view_evidence=evidence.line() if evidence else None,
+        pseudo=ExtraScore.from_json(scores["pseudo"]).line("pseudo-labelled") if scores.get("pseudo") else None,
+        extra=ExtraScore.from_json(scores["extra"]).line() if scores.get("extra") else None,
         refit=None if refit is None else refit.line("the folds" if scores.get("members") else "the search's trial"),
     )

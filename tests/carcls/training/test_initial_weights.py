@@ -39,14 +39,14 @@ def test_weights_that_were_never_trainable_are_omitted(classifier):
     assert initial.all_unchanged
 
     set_trainable(classifier, 0.2, batch_norm=True)
-    initial.note_trainable(classifier.backbone)
+    initial.note_trainable(classifier.backbone.layers)
 
     changing = everything - set(initial.unchanged)
     assert {TOP, "model/conv_pw_13_bn/moving_mean"} <= changing, "statistics move with their layer"
     assert BOTTOM not in changing
     assert not initial.all_unchanged
     set_trainable(classifier, 0.0, batch_norm=True)
-    initial.note_trainable(classifier.backbone)
+    initial.note_trainable(classifier.backbone.layers)
     assert set(initial.unchanged) == everything - changing, "once changed, always written"
 
 

@@ -18,6 +18,7 @@ class CuttingProxy:
         self.port = int(self._listener.getsockname()[1])
         self.answers_lost = 0
         self._is_losing = threading.Event()
+        self._damage: tuple[bytes, list[bytes]] = (b"", [])
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -25,11 +26,19 @@ class CuttingProxy:
         """The next answer of the server is lost."""
         self._is_losing.set()
 
+    def damage(self, content: bytes, *replacements: bytes) -> None:
+        """Replaces a text in the server's answers, in each answer by another."""
+        self._damage = (content, list(replacements))
+
     def close(self) -> None:
         """Ends all connections."""
         self._listener.close()
         for one in self._open:
             one.close()
+
+    def _damaged(self, content: bytes) -> bytes:
+        found, replacements = self._damage
+        return content.replace(found, replacements.pop(0)) if replacements and found in content else content
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -49,7 +58,7 @@ class CuttingProxy:
                     target.shutdown(socket.SHUT_RDWR)
                     target.close()
                     return
-                target.sendall(content)
+                target.sendall(self._damaged(content) if is_answer else content)
             if is_answer:  # a client that ends closes the server's side only where the link still works
                 target.shutdown(socket.SHUT_RDWR)
             elif target.fileno() >= 0 and source.fileno() >= 0:

@@ -70,6 +70,27 @@ def test_check_reports_and_writes_nothing_into_the_data_folder(carsearch, tmp_pa
     assert listing(tmp_path / "data-check-cars") == written
 
 
+def test_check_counts_extra_photos_and_lists_those_left_out(carsearch, tmp_path):
+    write_sample(tmp_path / "cars", train_per_class=4, test_per_class=1, classes=3)
+    write_sample(tmp_path / "more", train_per_class=5, test_per_class=1, classes=3, seed=7)
+    original = next((tmp_path / "cars" / "train" / "1").iterdir())
+    (tmp_path / "more" / "train" / "1" / "twin.jpg").write_bytes(original.read_bytes())
+    with (tmp_path / "more" / "train.csv").open("a", encoding="utf-8") as rows:
+        rows.write("twin.jpg,1\n")
+    code, out, err = carsearch("data", "check", "cars", "--extra", "more")
+    assert code == 0, err
+    assert "extra: 15 photos of 3 classes for the final training; 1 left out" in out.splitlines()
+    listed = (tmp_path / "data-check-cars" / "unusable.csv").read_text(encoding="utf-8")
+    assert f"more/train/1/twin.jpg,looks like train/1/{original.name}, which may be validated" in listed.replace(
+        '"', ""
+    )
+
+    write_sample(tmp_path / "other", train_per_class=1, test_per_class=1, classes=4, seed=7)
+    code, _, err = carsearch("data", "check", "cars", "--extra", "other")
+    assert code == 2
+    assert "other (data.extra): no such classes in cars: 3; expected 0, 1, 2." in err
+
+
 def test_the_report_is_a_page_with_photos_of_every_class(carsearch, tmp_path):
     write_sample(tmp_path / "cars", train_per_class=6, test_per_class=1, classes=2)
     code, out, _ = carsearch("data", "report", "cars", "--output", "out")

@@ -58,6 +58,8 @@ def problems(tmp_path, monkeypatch):
         ("{root: photos}", "{root: photos, validation: {fraction: 0.4}, holdout: {fraction: 0.6}}", "f.yaml:2: data.holdout.fraction: 0.6 and data.validation.fraction 0.4 leave no photos to train on; expected a sum below 1"),
         ("Xception]", "Xceptoin]", "f.yaml:4: train.backbone: unknown backbone 'Xceptoin'; did you mean 'Xception'?"),
         ("weights: none", "weights: imagnet", "f.yaml:5: train.weights: unknown weights 'imagnet'; did you mean 'imagenet'?"),
+        ("weights: none", "weights: dinov2_smal", "f.yaml:5: train.weights: unknown weights 'dinov2_smal'; did you mean 'dinov2_small'?"),
+        ("Xception]", "DINOv2Small]", "f.yaml:6: train.image_size: stage `head` trains at 96 px; DINOv2Small needs multiples of 14, such as 84 or 98"),
         ("weights: none", "alpha: 0.3", "f.yaml:5: train.alpha: no ImageNet weights for MobileNet at alpha 0.3; expected one of 0.25, 0.5, 0.75, 1.0"),
         ("weights: none", "alpha: 0.25", "f.yaml:5: train.alpha: Xception has no width multiplier; leave alpha out"),
         ("[96, 128]", "[96, 16]", "f.yaml:6: train.image_size: expected a whole number of px from 32 to 2048, or [height, width] of such, found 16"),

@@ -1,3 +1,4 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,19 @@ def test_what_is_no_file_stays_as_it_is(tree):
     make_absolute(tree, HERE)
     assert repr(tree) == before
     assert list(missing_files(tree)) == []
+
+
+def test_a_backbone_of_kerashub_is_missing_where_it_is_not_installed():
+    tree = {
+        "train": {"backbone": {"choice": ["MobileNet", "ViTBase16"]}},
+        "retrain": {"backbone": "SwinTiny"},
+        "name": "ViTBase16",
+    }
+    found = dict(missing_files(tree))
+    if find_spec("keras_hub") is not None:
+        assert found == {}
+    else:
+        assert list(found) == [("train", "backbone", "choice", 1), ("retrain", "backbone")]
+        assert found["retrain", "backbone"] == (
+            "SwinTiny is a backbone of KerasHub, which is not installed: pip install 'carsearch[hub]'"
+        )

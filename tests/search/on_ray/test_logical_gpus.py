@@ -99,7 +99,9 @@ def test_photos_are_decoded_and_nodes_are_checked_while_every_gpu_is_busy(
     config = experiment.bind(experiment.baseline)
 
     requires = requirements(folder.split, experiment.data.root)
-    able, unfit = probe_nodes(nodes, study=folder.root, data_root=experiment.data.root, requires=requires)
+    able, unfit = probe_nodes(
+        nodes, study=folder.root, photos_at=experiment.photos_at, store=experiment.store, requires=requires
+    )
     assert (able, unfit) == (nodes, {})
     with start_check([], here=False) as check:
         assert check(nodes) == {}

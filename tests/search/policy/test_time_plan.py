@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from search.policy.time_plan import ENSEMBLE, FINAL, SCORING, SEARCH, Measured, Wishes, final_s, plan_lines, time_plan
 
 TOTALS = st.floats(60.0, 200_000.0)
-WISHES = st.builds(Wishes, folds=st.integers(1, 8), most_folds=st.integers(1, 6), is_refitted=st.booleans())
+WISHES = st.builds(
+    Wishes,
+    folds=st.integers(1, 8),
+    most_folds=st.integers(1, 6),
+    is_refitted=st.booleans(),
+    is_compared=st.booleans(),
+    is_pseudo=st.booleans(),
+)
 MEASURED = st.builds(
     Measured,
     training_s=st.none() | st.floats(1.0, 50_000.0),
@@ -83,3 +90,17 @@ def test_an_hour_before_and_after_a_training_was_measured():
 
 def test_trainings_at_once_take_one_rounds_time():
     assert final_s(4, Wishes(is_refitted=True), Measured(100.0, at_once=2)) == pytest.approx(1.25 * 300.0)
+
+
+def test_extra_photos_cost_one_more_training_before_the_other_folds():
+    compared = Wishes(is_compared=True)
+    assert final_s(4, compared, Measured(100.0)) == pytest.approx(1.25 * 500.0)
+    assert final_s(4, compared, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 300.0), "two, then three"
+    assert final_s(1, compared, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 100.0)
+
+
+def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
+    second = Wishes(is_pseudo=True, is_refitted=True)
+    assert final_s(3, second, Measured(100.0)) == pytest.approx(1.25 * 700.0)
+    assert final_s(3, second, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 500.0), "two, one, one, one, one"
+    assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)

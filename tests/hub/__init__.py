@@ -1,0 +1,1 @@
+"""What only runs with KerasHub, see `make hub`."""

@@ -1,0 +1,63 @@
+"""Photos at a URL: which ones are accepted, and what a study makes of them. `test_mirror.py` copies from S3."""
+
+from pathlib import Path
+
+import pytest
+
+from carcls.splits.split_files import read_split
+from carcls.store.mirrors import mirror_folder
+from search.driver.create import create_study
+from search.errors import ExperimentError
+from search.experiment.experiment import load
+from search.experiment.node_store import photos_folder
+from search.study.frozen import open_experiment
+from tests.helpers.search.tiny import write_tiny
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_tiny(tmp_path)
+
+
+def problem(file: Path, *overrides: str) -> str:
+    with pytest.raises(ExperimentError) as raised:
+        load(file, overrides)
+    return str(raised.value)
+
+
+def test_a_study_of_photos_at_a_url_reads_this_machines_copy(file: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'data'}"
+    plain = create_study(load(file, [f"results={tmp_path / 'results'}"]))
+    changes = [f"data.root={url}", f"store.root={tmp_path / 'store'}", f"results={tmp_path / 'results'}", "name=far"]
+    experiment = load(file, changes)
+    assert experiment.photos_at == url
+    assert experiment.missing_files() == ()
+    study = create_study(experiment)
+    copy = mirror_folder(tmp_path / "store", url) / "files"
+    assert open_experiment(study).data.root == copy
+    assert open_experiment(study).photos_at == url
+    assert photos_folder(url, experiment.store) == copy
+    assert study.split.read_bytes() == plain.split.read_bytes()
+    assert all((copy / path).is_file() for path in read_split(study.split, copy).train.paths)
+
+
+def test_another_scheme_is_refused_with_those_that_work(file: Path) -> None:
+    text = problem(file, "data.root=https://cars.example/photos")
+    assert text.endswith(
+        ": data.root: expected a path or a URL of s3://, gs://, abfs://, abfss:// or file://, found https://"
+    )
+
+
+@pytest.mark.parametrize("url", ["s3://AKID:hush-hush@cars/photos", "s3://cars/photos?secret_key=hush-hush"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(file: Path, url: str) -> None:
+    file.write_text(file.read_text().replace("root: data", f"root: '{url}'"))
+    text = problem(file)
+    assert "data.root: the URL holds credentials, which the study would keep in its files" in text
+    assert "hush-hush" not in text
+
+
+@pytest.mark.parametrize("key", ["data.test", "data.labels", "store.root", "train.weights"])
+def test_other_files_must_have_a_path(file: Path, key: str) -> None:
+    text = problem(file, f"{key}=s3://cars/x.h5")
+    assert f"{key}: expected a path, found a URL: only data.root and results may be one" in text
