@@ -57,6 +57,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
     """What the study stores of the run, or a new entry, with these hours and the time since `started`."""
     from search.driver.nodes.slots import slots_for
     from search.on_ray.ray_private import usable_cpus, usable_gpus
+    from search.policy.durations import stage_weights
     from search.study.run_hours import WholeRun
     from search.study.study import Study
 
@@ -78,6 +79,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
                 at_once=len(slots.gpus),
                 is_compared=experiment.data.extra is not None,
+                stage_weights=stage_weights(first),
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)

@@ -28,6 +28,8 @@ class WholeRun:
     """Final trainings that run at once."""
     stage: str = SEARCH
     """The step that it is in."""
+    stage_weights: tuple[float, ...] = ()
+    """Relative seconds of the stages of the default recipe, see `durations.stage_weights`; empty in older studies."""
     is_compared: bool = False
     """Whether the first final training is made twice, with and without extra photos."""
 
@@ -35,7 +37,10 @@ class WholeRun:
     def of(cls, study: Study) -> Self | None:
         """What a study stores, or None if its hours are not limited as a whole."""
         kept = study.get_value(_KEY)
-        return cls(**json.loads(str(kept))) if kept else None
+        if not kept:
+            return None
+        values = json.loads(str(kept))
+        return cls(**values | {"stage_weights": tuple(values.get("stage_weights", ()))})
 
     def keep(self, study: Study) -> None:
         """Store it, durably. Raises StudyError if the study is read-only."""
