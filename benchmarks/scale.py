@@ -4,6 +4,8 @@ Ours: opening a study, one decision with its proposal, one report through dispat
 `status`, the report page, and all that the driver does with 256 workers at once. Peers hold the same trials: Optuna's
 RDB (SQLite) and journal storages, opened and asked by the same TPE, and Ray Tune's experiment state, which holds no
 epochs but the last. Seconds are CPU seconds of one process, so that what else the machine does counts little.
+
+`--into FOLDER` keeps studies and figures there, and a later call measures only what is missing.
 """
 
 import argparse
@@ -45,6 +47,8 @@ from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
 from search.study.study import Study  # noqa: E402 - after `quiet`
 
 SIZES = (100, 1000, 10000)
+FLAT = 1.5
+"""Recording an epoch may take so many times as long with the most trials as with the fewest."""
 TARGETS = {"open": 1.5, "decide": 0.1, "crowd_next": 0.1, "status": 2.0, "page": 10.0}
 """Seconds at 10,000 trials."""
 PAGE_TARGET_MB = 5.0
@@ -78,28 +82,59 @@ _LABELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="keep studies and figures here, and use those kept")
+    parser.add_argument(
+        "--rdb-up-to",
+        type=int,
+        default=max(SIZES),
+        metavar="TRIALS",
+        help="no larger Optuna RDB, whose filling is slow",
+    )
     parser.add_argument("--measure", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(_PARTS[arguments.measure[0]](StudyFolder(Path(arguments.measure[1])))))
         return
     print(machine(), "\n")
-    figures: dict[int, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as base:
-        for size in arguments.sizes:
-            grown = grow(Path(base), trials=size, running=min(RUNNING, size // 4))
-            figures[size] = {"log_mb": grown.folder.log.stat().st_size / 1e6}
-            for part in _PARTS:
-                figures[size] |= _in_a_process(part, grown.folder)
-            shutil.rmtree(grown.folder.root)
-    rows = [[label, *(figures[size][name] for size in figures)] for name, label in _LABELS.items()]
-    print(table(["trials", *(f"{size:,}" for size in figures)], rows))
-    last = figures[max(figures)]
+    if arguments.into:
+        arguments.into.mkdir(parents=True, exist_ok=True)
+        figures = {size: _figures(arguments.into, size, arguments.rdb_up_to) for size in arguments.sizes}
+    else:
+        with tempfile.TemporaryDirectory() as base:
+            figures = {size: _figures(Path(base), size, arguments.rdb_up_to) for size in arguments.sizes}
+    aims = {**TARGETS, "page_mb": PAGE_TARGET_MB}
+    rows = [
+        [label, *(figures[size].get(name, "not run") for size in figures), aims.get(name, "")]
+        for name, label in _LABELS.items()
+    ]
+    print(table(["trials", *(f"{size:,}" for size in figures), f"aim at {max(SIZES):,}"], rows))
+    first, last = figures[min(figures)], figures[max(figures)]
     verdicts = [
         judge(_LABELS[name], ours=last[name], peer=target, target=1.0, smaller_is_better=True)
-        for name, target in (*TARGETS.items(), ("page_mb", PAGE_TARGET_MB))
+        for name, target in aims.items()
     ]
+    flat = f"record one epoch with {max(figures):,} trials against {min(figures):,}"
+    verdicts.append(judge(flat, ours=last["report"], peer=first["report"], target=1 / FLAT, smaller_is_better=True))
     finish("scale", verdicts, figures={str(size): row for size, row in figures.items()})
+
+
+def _figures(base: Path, size: int, rdb_up_to: int) -> dict[str, float]:
+    """The figures of one size. Each part's are kept in `base` once it is measured, and so is the study until then."""
+    folder, found = StudyFolder(base / f"grown_{size}"), {}
+    grown = base / f"{size}-grown.json"
+    if not grown.exists():
+        shutil.rmtree(folder.root, ignore_errors=True)
+        grow(base, trials=size, running=min(RUNNING, size // 4))
+        grown.write_text(json.dumps({"log_mb": folder.log.stat().st_size / 1e6}), encoding="utf-8")
+    found.update(json.loads(grown.read_text(encoding="utf-8")))
+    for part in _PARTS:
+        if part == "rdb" and size > rdb_up_to:
+            continue
+        kept = base / f"{size}-{part}.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(_in_a_process(part, folder)), encoding="utf-8")
+        found.update(json.loads(kept.read_text(encoding="utf-8")))
+    return found
 
 
 def _in_a_process(part: str, folder: StudyFolder) -> Mapping[str, float]:
@@ -185,26 +220,31 @@ def _tune(folder: StudyFolder) -> dict[str, float]:
         return tune_state_costs(records, Path(base), _cpu_s)
 
 
-def _optuna(folder: StudyFolder) -> dict[str, float]:
+def _optuna_rdb(folder: StudyFolder) -> dict[str, float]:
+    return _optuna(folder, "rdb", _rdb)
+
+
+def _optuna_journal(folder: StudyFolder) -> dict[str, float]:
+    return _optuna(folder, "journal", _journal)
+
+
+def _optuna(folder: StudyFolder, kind: str, storage: Callable[[Path], optuna.storages.BaseStorage]) -> dict[str, float]:
     space = open_experiment(folder).space
     trials = OptunaView(space, most=10**9).trials(Study.open(folder.root, read_only=True).records())
-    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as base:
-        for kind, storage in (("rdb", _rdb), ("journal", _journal)):
-            path = Path(base) / kind
-            optuna.create_study(storage=storage(path), study_name="peer", direction="maximize").add_trials(trials)
+        path = Path(base) / kind
+        optuna.create_study(storage=storage(path), study_name="peer", direction="maximize").add_trials(trials)
 
-            def load(path: Path = path, storage: Callable[[Path], optuna.storages.BaseStorage] = storage) -> None:
-                study = optuna.load_study(study_name="peer", storage=storage(path))
-                study.get_trials(deepcopy=False)
+        def load() -> None:
+            study = optuna.load_study(study_name="peer", storage=storage(path))
+            study.get_trials(deepcopy=False)
 
-            found[f"{kind}_open"] = _cpu_s(load)
-            with warnings.catch_warnings(action="ignore"):  # `group` is experimental
-                tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=0)
-            study = optuna.load_study(study_name="peer", storage=storage(path), sampler=tpe)
-            found[f"{kind}_ask"] = _cpu_s(lambda study=study: space.suggest(study.ask()), times=3)
-            found[f"{kind}_mb"] = path.stat().st_size / 1e6
-    return found
+        open_s = _cpu_s(load)
+        with warnings.catch_warnings(action="ignore"):  # `group` is experimental
+            tpe = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=0)
+        study = optuna.load_study(study_name="peer", storage=storage(path), sampler=tpe)
+        ask_s = _cpu_s(lambda: space.suggest(study.ask()), times=3)
+        return {f"{kind}_open": open_s, f"{kind}_ask": ask_s, f"{kind}_mb": path.stat().st_size / 1e6}
 
 
 def _rdb(path: Path) -> optuna.storages.BaseStorage:
@@ -218,7 +258,8 @@ def _journal(path: Path) -> optuna.storages.BaseStorage:
 _PARTS: Mapping[str, Callable[[StudyFolder], Mapping[str, float]]] = {
     "reading": _reading,
     "driving": _driving,
-    "optuna": _optuna,
+    "rdb": _optuna_rdb,
+    "journal": _optuna_journal,
     "tune": _tune,
     "crowd": _crowd,
 }

@@ -66,7 +66,7 @@ def _cli_page() -> str:
         "# Which commands are there?\n\n"
         "Relative paths in an experiment file are relative to the current folder. Results go to standard output,"
         " warnings and errors to standard error. An error meant for you is one message and exit code 2. Ctrl-C ends"
-        " with exit code 130.\n\n" + "\n".join(sections)
+        " with exit code 130, SIGTERM with 143.\n\n" + "\n".join(sections)
     )
 
 

@@ -10,12 +10,15 @@ from carcls.catalog import nearest_name
 from carcls.dataset.layouts import TEST_FOLDERS, Layout
 from carcls.dataset.loading import load_dataset, sort_class_names
 from carcls.dataset.names import first_names
+from carcls.dataset.scan import Scan
 from carcls.dataset.table import Dataset, ImageTable, Quarantined
 from carcls.errors import DataError
 from carcls.photos.duplicates import linked_groups
 from carcls.splits.split import Split, joined_tables
 from carcls.splits.split_files import parse_parts, write_parts
 
+UNLABELLED = "unlabelled"
+"""Stands in a file of unlabelled photos in place of a class."""
 _PART = "train"
 _SHOWN_CLASSES = 5
 
@@ -54,7 +57,7 @@ def load_extra(
     """
     found = load_dataset(root, processes=processes, layout=Layout(nested=nested))
     _check_classes(found, dataset)
-    originals = _look_alikes(dataset, found)
+    originals = _look_alikes(dataset, found.train, found.train_scans)
     kept = [row for row in range(len(found.train)) if row not in originals]
     left_out = (
         *(
@@ -73,6 +76,22 @@ def load_extra(
             " photos of the same classes, or no data.extra"
         )
     return extra_photos(found.train.select(kept), found.class_names), left_out
+
+
+def unlabelled_photos(dataset: Dataset) -> ExtraPhotos:
+    """The photos to predict that look like no labelled one, as of one class without a name.
+
+    A twin of a validation photo would bring that photo's label into training. Raises DataError if there are none.
+    """
+    originals = _look_alikes(dataset, dataset.test, dataset.test_scans)
+    kept = [row for row in range(len(dataset.test)) if row not in originals]
+    if not kept:
+        raise DataError(
+            f"{dataset.train.root}: data.pseudo needs photos to predict that are no look-alikes of labelled ones;"
+            " add a test folder, set data.test, or remove data.pseudo"
+        )
+    table = dataset.test.select(kept)
+    return ExtraPhotos((UNLABELLED,), replace(table, labels=np.zeros(len(table), np.int64)))
 
 
 def extra_photos(table: ImageTable, class_names: Sequence[str]) -> ExtraPhotos:
@@ -124,13 +143,13 @@ def _check_classes(found: Dataset, dataset: Dataset) -> None:
     )
 
 
-def _look_alikes(dataset: Dataset, found: Dataset) -> dict[int, int]:
-    """Row of each extra photo that looks like labelled ones -> row of the first of these."""
+def _look_alikes(dataset: Dataset, others: ImageTable, scans: Sequence[Scan]) -> dict[int, int]:
+    """Row of each other photo that looks like labelled ones -> row of the first of these. scans: one for each photo."""
     own = len(dataset.train)
     groups = linked_groups(
-        (*dataset.train.digests, *found.train.digests),
-        [scan.thumbnail for scan in (*dataset.train_scans, *found.train_scans)],
-        [*dataset.train.labels.tolist(), *(-1 for _ in range(len(found.train)))],
+        (*dataset.train.digests, *others.digests),
+        [scan.thumbnail for scan in (*dataset.train_scans, *scans)],
+        [*dataset.train.labels.tolist(), *(-1 for _ in range(len(others)))],
     )
     return {row - own: group[0] for group in groups if group[0] < own for row in group if row >= own}
 

@@ -89,7 +89,7 @@ def fine_tune(
     _check_parts(data, without_validation)
     if without_validation:
         _check_fixed(config)
-    learner = Learner(config, class_counts=_class_counts(data), weights=weights)
+    learner = Learner(config, class_counts=class_counts(data), weights=weights)
     last_stage = len(config.stages) - 1 if stop_after_stage is None else stop_after_stage
     take_use()  # discards what this process did before the first epoch
     pauses = pauses if pauses is not None and can_pause() else Pauses()
@@ -110,7 +110,7 @@ def fine_tune(
                     learner.restore(saved.arrays, with_optimizer=with_optimizer, left_out=saved.left_out)
                     saved = None
                 backbone = started_with if learner.has_initial_backbone else None
-                photos = _stage_input(
+                photos = stage_input(
                     config, data, learner, number=number, backbone=backbone, feeder=feeder, at_once=at_once
                 )
                 build_s = time.perf_counter() - started
@@ -188,7 +188,7 @@ def _same_weights(config: TrainConfig, started_with: str, path: Path) -> Path | 
     return weights
 
 
-def _stage_input(
+def stage_input(
     config: TrainConfig,
     data: TrainingData,
     learner: Learner,
@@ -198,7 +198,11 @@ def _stage_input(
     feeder: Feeder,
     at_once: int | None,
 ) -> StageInput:
-    """The input of the learner's current stage."""
+    """The input of the learner's current stage, `number`.
+
+    backbone: identity of the backbone's initial weights, or None if they have changed. at_once: the most photos that
+    fit the device's memory, or None for no limit.
+    """
     size_px, batch_size = config.stage_size(number), config.stage_batch_size(number)
     if not learner.is_frozen:
         return PixelInput(config, data, size_px, feeder, batch_size)
@@ -206,7 +210,7 @@ def _stage_input(
     return FeatureInput(config, data, frozen, feeder, batch_size)
 
 
-def _class_counts(data: TrainingData) -> NDArray[np.int64]:
+def class_counts(data: TrainingData) -> NDArray[np.int64]:
     """Number of training photos per class, (classes,)."""
     return np.bincount(data.split.train.labels, minlength=len(data.split.class_names))
 

@@ -215,12 +215,13 @@ class Learner:
         log_losses: Sequence[float],
         begun: BegunEpoch = NOT_BEGUN,
         is_due: Callable[[], bool] = lambda: False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Trained:
         """Trains on one epoch's batches, or on the rest of a begun epoch. log_losses: validation log-losses of the
         stage's epochs so far.
 
-        is_due: asked before each step; once True, training pauses at the end of that batch. Raises CheckpointError if
-        `begun` is no part of this epoch.
+        is_due: asked before each step; once True, training pauses at the end of that batch. callbacks: others for
+        `fit`. Raises CheckpointError if `begun` is no part of this epoch.
         """
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
@@ -238,9 +239,9 @@ class Learner:
             begin_at(self._trained.optimizer, first)
         clock = StepClock()
         pause = PauseCallback(self._trained, first, ends, is_due, running=self._running, metrics=begun.metrics)
-        callbacks = [clock, pause, *([self.averages] if self.averages else [])]
+        own = [clock, pause, *([self.averages] if self.averages else [])]
         history = self._trained.fit(
-            devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=callbacks
+            devices.fit_input(shown), epochs=1, shuffle=False, verbose=0, callbacks=[*own, *callbacks]
         ).history
         if self.averages and pause.steps == len(ends):
             self.averages.end_epoch()

@@ -1,12 +1,14 @@
 """Actions that several commands share: open a study, search, retrain and submit."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from search.cli.exit_codes import ERROR, INTERRUPTED
+from search.cli.exit_codes import ERROR, INTERRUPTED, TERMINATED
 from search.cli.outcomes import say_closing, say_finished, warn_untrained
 from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
@@ -36,12 +38,18 @@ def open_whole_study(study: Path) -> "tuple[StudyFolder, Experiment, Study | Non
     """The same with its trials, read once; without them for a fixed recipe, which has no study."""
     from search.study.folder import StudyFolder
     from search.study.frozen import open_experiment
-    from search.study.study import Study
 
     folder = StudyFolder(study.absolute())
-    there = folder.experiment.is_file() and folder.log.is_file()
-    opened = Study.open(folder.root, read_only=True) if there else None
+    opened = open_if_there(folder)
     return folder, open_experiment(folder, study=opened), opened
+
+
+def open_if_there(folder: "StudyFolder") -> "Study | None":
+    """The study in a folder, read once for several uses; None if there is none, or a fixed recipe."""
+    from search.study.study import Study
+
+    there = folder.experiment.is_file() and folder.log.is_file()
+    return Study.open(folder.root, read_only=True) if there else None
 
 
 def check_cluster_access(address: str | None) -> None:
@@ -69,17 +77,19 @@ def resume_search(
     """Resumes a search or a recording, with changes from overrides. goes_on: see `run_search`, also for errors."""
     from search.experiment.changes import RESUMABLE
     from search.simulator.record import recording_policy
-    from search.study.frozen import keep_changes
-    from search.study.study import Study
+    from search.study.folder import StudyFolder
+    from search.study.frozen import keep_changes, open_experiment
 
-    folder, experiment = open_study(study, overrides, changeable=RESUMABLE)
-    if overrides or not Study.open(folder.root, read_only=True).is_finished:
+    folder = StudyFolder(study.absolute())
+    seen = open_if_there(folder)
+    experiment = open_experiment(folder, overrides or [], changeable=RESUMABLE, study=seen)
+    if overrides or seen is None or not seen.is_finished:
         check_cluster_access(address)
-    for change in keep_changes(folder, experiment):
+    changes = keep_changes(folder, experiment, seen)
+    for change in changes:
         say(f"changed {change}")
-    recording = Study.open(folder.root, read_only=True).is_recording
-    policy = recording_policy(experiment) if recording else None
-    run_search(folder, experiment, address, policy, output=output, goes_on=goes_on)
+    policy = recording_policy(experiment) if seen is not None and seen.is_recording else None
+    run_search(folder, experiment, address, policy, output=output, goes_on=goes_on, seen=None if changes else seen)
 
 
 def run_search(
@@ -90,25 +100,30 @@ def run_search(
     *,
     output: Output = Output.PEOPLE,
     goes_on: bool = False,
+    seen: "Study | None" = None,
 ) -> None:
     """Runs a search to its end, shows progress, and writes the report. If the study is already finished, only says so,
-    without importing Ray. goes_on: the command takes the next steps by itself, so none is named.
+    without importing Ray. goes_on: the command takes the next steps by itself, so none is named. seen: the study if it
+    was just opened, which spares a large one a second reading.
 
-    Exits with 130 if the search was interrupted, with 2 if it stopped early and can be resumed. Raises StudyError if
-    another process uses the study, ExperimentError if photos or weights are missing.
+    Exits with 130 if the search was interrupted, with 143 after SIGTERM, with 2 if it stopped early and can be resumed.
+    Raises StudyError if another process uses the study, ExperimentError if photos or weights are missing.
     """
     from search.api.steps import search_study
     from search.driver.steering import take_requests
+    from search.study.requests import waiting_requests
     from search.study.study import Study
 
-    with Study.open(folder.root) as study:
-        take_requests(study, folder, experiment)  # a request for one more trial continues a finished search
-        known = study.records()
-        if study.is_finished:
-            say_finished(folder, experiment, study, goes_on=goes_on)
-            return
-    progress = progress_for(output, folder.name, known)
-    end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
+    seen = seen or Study.open(folder.root, read_only=True)
+    if seen.is_finished or any(waiting_requests(folder)):
+        with Study.open(folder.root) as seen:
+            take_requests(seen, folder, experiment)  # a request for one more trial continues a finished search
+            if seen.is_finished:
+                say_finished(folder, experiment, seen, goes_on=goes_on)
+                return
+    progress = progress_for(output, folder.name, seen.records())
+    with _ends_by_sigterm(f"continue with 'carsearch resume {folder.root}' or 'carsearch run ... --or-resume'"):
+        end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
         say(f"report: {folder.report}")
     if end.finished and end.trained:
@@ -120,6 +135,19 @@ def run_search(
     if not end.trained:
         warn_untrained(folder, Study.open(folder.root, read_only=True).records())
         raise typer.Exit(ERROR)
+
+
+@contextmanager
+def _ends_by_sigterm(how: str) -> Iterator[None]:
+    """Within this context, SIGTERM ends the command with a last line and its exit code. how: how to continue."""
+    from search.driver.interrupts import AskedToEnd, ended_by_sigterm
+
+    try:
+        with ended_by_sigterm():
+            yield
+    except AskedToEnd as end:
+        warn(f"asked to end (SIGTERM), and ended: {how}")
+        raise typer.Exit(TERMINATED) from end
 
 
 def winner_of(folder: "StudyFolder", trial: int | None) -> int:
@@ -140,7 +168,7 @@ def run_retrain(
     goes_on: bool = False,
 ) -> None:
     """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
-    report. goes_on: see `run_search`."""
+    report. goes_on: see `run_search`. Exits with 143 after SIGTERM."""
     from search.study.final_lock import clear_retrain
     from search.terminal.logs import redirect_native_stderr
 
@@ -156,7 +184,8 @@ def run_retrain(
     from search.study.final_scores import score_lines
 
     config = final_config(folder, experiment, trial)
-    scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
+    with _ends_by_sigterm("the same command continues"):
+        scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
     for line in score_lines(scores):
         say(line)
     for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):

@@ -10,7 +10,9 @@ from search.cli.output import Output
 from search.terminal.console import say
 
 if TYPE_CHECKING:
+    from carcls.config import TrainConfig
     from search.experiment.experiment import Experiment
+    from search.policy.durations import StageLength
     from search.policy.time_plan import TimePlan
     from search.study.folder import StudyFolder
     from search.study.run_hours import WholeRun
@@ -79,6 +81,8 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
                 at_once=len(slots.gpus),
                 is_compared=experiment.data.extra is not None,
+                is_pseudo=experiment.data.pseudo is not None,
+                final_stages=_final_stages(experiment, first),
                 stage_weights=stage_weights(first),
             )
         if hours > whole.hours:
@@ -86,6 +90,22 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
         whole = replace(whole, hours=hours).after(time.monotonic() - started, whole.stage)
         whole.keep(study)
     return whole
+
+
+def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[StageLength, ...]":
+    """The stages of a final training. first: the baseline's configuration."""
+    from carcls.frames import frame_of
+    from search.policy.durations import StageLength
+
+    final, is_resized = experiment.retrain_config(first), "image_size" in experiment.retrain
+    return tuple(
+        StageLength(
+            epochs=stage.epochs,
+            is_frozen=not stage.unfreeze,
+            area_px=frame_of(final.stage_size(number)).area if is_resized else None,
+        )
+        for number, stage in enumerate(final.stages)
+    )
 
 
 def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:

@@ -62,7 +62,9 @@ class LocalExecutor:
             raise self._interrupts.error
 
     def _start(self, segment: Segment, messages: "queue.SimpleQueue[_Event]") -> "_Worker":
-        worker = _Worker(segment, self._main, self._whose(segment), messages)
+        worker = _Worker(
+            segment, self._main, self._whose(segment), messages, is_leaving=lambda: self._interrupts.hands_over
+        )
         worker.start()
         return worker
 
@@ -70,7 +72,16 @@ class LocalExecutor:
 class _Worker(threading.Thread):
     """Supervises one segment's child. The loop answers each message before the next one is read from the child."""
 
-    def __init__(self, segment: Segment, main: Main, whose: str, messages: "queue.SimpleQueue[_Event]") -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        main: Main,
+        whose: str,
+        messages: "queue.SimpleQueue[_Event]",
+        *,
+        is_leaving: Callable[[], bool],
+    ) -> None:
+        """is_leaving: True once the child should save its state and end."""
         super().__init__(name=f"segment-{segment.number}", daemon=True)
         self.segment = segment
         self.outcome: Outcome | None = None
@@ -81,6 +92,7 @@ class _Worker(threading.Thread):
         """True if the worker was asked to stop after its epoch; the segment then has no outcome."""
         self._main = main
         self._whose = whose
+        self._is_leaving = is_leaving
         self._messages = messages
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._is_over = threading.Event()
@@ -88,7 +100,13 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         """The thread's main function."""
         try:
-            messages = worker_messages(self.segment, self._main, whose=self._whose, raise_if_due=self._raise_if_over)
+            messages = worker_messages(
+                self.segment,
+                self._main,
+                whose=self._whose,
+                raise_if_due=self._raise_if_over,
+                is_leaving=self._is_leaving,
+            )
             with contextlib.closing(messages):
                 for message in messages:
                     self._messages.put((self, message))

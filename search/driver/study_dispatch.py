@@ -30,6 +30,7 @@ from search.study.checked_files import extra_digest, split_digest
 from search.study.final_members import trains_on_extra
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.worker.pseudo_job import pseudo_job
 from search.worker.segment import Outcome, Segment
 
 _SEED_END = 2**31
@@ -283,6 +284,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             averages=self._study.is_recording and self._experiment.record.averages,
             extra_root=str(extra) if extra is not None and trains_on_extra(self._study, record.number) else "",
             extra_digest=extra_digest(self._study),
+            pseudo=pseudo_job(self._study, self._experiment.data, record.number),
         )
 
 

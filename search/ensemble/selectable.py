@@ -30,6 +30,8 @@ class Weights:
     config: TrainConfig
     last: EpochReport
     """Its last epoch, which names the weights."""
+    kept: EpochReport
+    """The epoch whose weights they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Candidate:
     probabilities: NDArray[np.float64]
     """(n, classes) of the photos of `Photos`; for folds each photo's by the model that did not train on it."""
     ms: float
-    """Estimated milliseconds a photo by its epochs' validation; NaN if none tells."""
+    """Milliseconds a photo: estimated by its epochs' validation, NaN if none tells, or measured, see `timed`."""
     head: NDArray[np.float16] | None = None
     """The probabilities at the end of its first stage: equal ones mean equal weights. None if unknown."""
     by_view: dict[str, NDArray[np.float32]] | None = None
@@ -137,7 +139,7 @@ def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, p
     best = best_report(record.reports)
     if best is None:
         return "no finite epoch"
-    weights = Weights(folder.trial(record.number), study.config(record.number), record.reports[-1])
+    weights = Weights(folder.trial(record.number), study.config(record.number), record.reports[-1], best)
     if not trial_file(weights.folder, weights.last.best_weights).is_file():
         return "its weights are gone"
     try:
@@ -154,8 +156,14 @@ def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, p
 def _folds(
     name: str, folder: StudyFolder, study: Study, records: Sequence[TrialRecord], photos: Photos
 ) -> Candidate | str:
+    own = folder.retrain_study
     weights = tuple(
-        Weights(folder.retrain_study.trial(record.number), study.config(record.number), record.reports[-1])
+        Weights(
+            own.trial(record.number),
+            study.config(record.number),
+            record.reports[-1],
+            best_report(record.reports) or record.reports[-1],
+        )
         for record in records
     )
     if not all(trial_file(one.folder, one.last.best_weights).is_file() for one in weights):
@@ -176,9 +184,8 @@ def _folds(
         return f"{folder.out_of_fold}: cannot be read ({error})"
     ms = 0.0
     for one, record in zip(weights, records, strict=True):
-        best = best_report(record.reports) or record.reports[-1]
         labelled = len(photos.split.train) + len(photos.split.validation)
-        ms += _ms(one.config, record.reports, best, labelled // len(records))
+        ms += _ms(one.config, record.reports, one.kept, labelled // len(records))
     return Candidate(name, weights, by_view["plain"].astype(np.float64), ms, by_view=by_view)
 
 
@@ -195,14 +202,16 @@ def _head(folder: StudyFolder, record: TrialRecord) -> NDArray[np.float16] | Non
 def _ms(config: TrainConfig, reports: Sequence[EpochReport], kept: EpochReport, photos: int) -> float:
     """Milliseconds a photo: the fastest validation of the whole model at the image size of the weights kept.
 
-    Stages that train only the head validate on stored features, which tells nothing. NaN if no other stage ran.
+    Stages that train only the head validate on stored features, which tells nothing. A stage's first epoch traces the
+    model, so it counts only if there is no other. NaN if no other stage ran.
     """
     whole = [
-        report.seconds.validate / photos * 1000
+        report
         for report in reports
         if config.stages[report.stage].unfreeze > 0 and report.image_size == kept.image_size
     ]
-    return min(whole, default=float("nan"))
+    traced = [report for report in whole if report.stage_epoch > 1] or whole
+    return min((report.seconds.validate / photos * 1000 for report in traced), default=float("nan"))
 
 
 def photo_shape(one: Candidate) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ RESUMABLE = (
 RETRAINABLE = (
     "retrain",
     "data.extra",
+    "data.pseudo",
     "tta",
     "store",
     "search.resources",

@@ -71,6 +71,9 @@ class NodeSettings(Section):
     lost_after_seconds: Annotated[float, Field(ge=5.0)] = 20.0
     """How long the cluster's control store (GCS) may be silent before the search ends, to be resumed. Raise it if the
     store restarts by itself (Redis fault tolerance)."""
+    hand_over_seconds: Annotated[float, Field(ge=0.0)] = 15.0
+    """How long running trials may take to save their state within the epoch after SIGTERM to the search, on one machine
+    too. SLURM and Kubernetes kill 30 s after it by themselves, and ending Ray takes a few of those."""
 
 
 class DeadlineSettings(Section):

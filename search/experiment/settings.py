@@ -14,6 +14,17 @@ from search.experiment.search_settings import SearchSettings, Section
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
+# The names of carcls.inference.tta.VIEWS, whose module imports OpenCV; a test keeps them equal.
+_SCALES_AND_CROPS = (
+    *("zoom_more", "zoom_out", "crop_centre", "crop_top_left", "crop_top_right", "crop_bottom_left"),
+    "crop_bottom_right",
+)
+TTA_VIEWS = (
+    *("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker"),
+    *(name for view in _SCALES_AND_CROPS for name in (view, f"{view}_flip")),
+)
+
+
 class ValidationSettings(Section):
     """The study's split: stratified, with copies of a photo on the same side."""
 
@@ -28,6 +39,16 @@ class HoldoutSettings(Section):
 
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Share of the labelled photos, in addition to those of validation."""
+
+
+class PseudoSettings(Section):
+    """Pseudo-labels (Lee 2013): photos to predict on whose class a final training's predictions agree."""
+
+    agreement: Annotated[float, Field(gt=0.5, le=1.0)] = 1.0
+    """Share of a photo's predictions, one for each view, that must name one class."""
+    views: Annotated[int, Field(ge=1, le=len(TTA_VIEWS))] = 8
+    """Number of views that predict, in the order of `tta.views`: plain, flip, zoom and so on to darker, then the scales
+    and crops."""
 
 
 class DataSettings(Section):
@@ -64,6 +85,11 @@ class DataSettings(Section):
     never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
     them if its first fold, trained with and without them, predicts its validation photos better with them, by
     `tta.confidence`. null: none."""
+    pseudo: PseudoSettings | None = None
+    """Pseudo-labels for a second final training, on labelled photos and on those to predict whose class is agreed on.
+    Each fold's labels are by its own first model, which never saw the photos that the fold validates. The second
+    training is kept if its first fold predicts its validation photos better than before, by `tta.confidence`. null: no
+    second training."""
     validation: ValidationSettings = ValidationSettings()
     holdout: HoldoutSettings | None = None
     """Photos that are only scored after each epoch; null: none."""
@@ -106,17 +132,6 @@ class DataSettings(Section):
             exclude=self.exclude,
             nested=self.nested,
         )
-
-
-# The names of carcls.inference.tta.VIEWS, whose module imports OpenCV; a test keeps them equal.
-_SCALES_AND_CROPS = (
-    *("zoom_more", "zoom_out", "crop_centre", "crop_top_left", "crop_top_right", "crop_bottom_left"),
-    "crop_bottom_right",
-)
-TTA_VIEWS = (
-    *("plain", "flip", "zoom", "zoom_flip", "shift_left", "shift_right", "brighter", "darker"),
-    *(name for view in _SCALES_AND_CROPS for name in (view, f"{view}_flip")),
-)
 
 
 class TtaSettings(Section):
@@ -205,7 +220,7 @@ class ExperimentSections(Section):
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")
-    """Folder of all studies."""
+    """Folder of all studies, or its URL (`s3://`, `gs://`, `abfs://`, `file://`)."""
     storage: str | None = None
     """PostgreSQL database for the study's record, as `postgresql://USER@HOST/DATABASE` without a password; null: a file
     in the study's folder."""

@@ -7,7 +7,7 @@ from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO
 from search.policy.records import TrialRecord
 from search.progress.summary import Spent
-from search.study.final_members import fold_count, trains_on_extra
+from search.study.final_members import fold_count, trains_on_extra, trains_on_pseudo
 from search.study.study import Study
 
 
@@ -28,6 +28,7 @@ class EpochLines:
         if record.fold == EVERY_PHOTO:
             fold = "all photos  "
         extra = "extra photos  " if trains_on_extra(self._study, number) else ""
+        extra += "pseudo-labels  " if trains_on_pseudo(self._study, number) else ""
         self._say(fold + extra + epoch_line(report, self._study.config(number).total_epochs))
 
     def fell_back(self, number: int) -> None:

@@ -55,6 +55,8 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
         case "doubtful" if deaths <= 1:
             return f"{outcome.cause}: resuming once from the last checkpoint, in case another process held the memory"
+        case "preempted":
+            return f"{outcome.cause}: resuming there"
         case "disk_full":
             raise DiskFullError(outcome.cause or what)
         case _:

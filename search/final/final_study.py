@@ -23,7 +23,7 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
 from search.study.deletion import forget_records
 from search.study.final_lock import retraining
-from search.study.final_members import fold_count, is_comparing, start_comparison
+from search.study.final_members import fold_count, is_comparing, second_generation, start_comparison
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME
@@ -89,8 +89,14 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
     alone = is_refit_alone(experiment)
     is_other = _folds(folder) != experiment.folds or _is_refit_alone(folder) != alone
     if own.log.exists():
-        is_comparing_now = is_comparing(Study.open(own.root, read_only=True))
+        study = Study.open(own.root, read_only=True)
+        is_comparing_now = is_comparing(study)
         is_other = is_other or is_comparing_now != compares_extra(folder, experiment)
+        second, refit = second_generation(study), refit_of(study)
+        # A training on all photos is the last one, so no second generation can follow it.
+        is_other = is_other or (
+            (second is not None or refit is not None) and ((second is not None) != wants_pseudo(folder, experiment))
+        )
     if is_other or path.read_text(encoding="utf-8") != _config_text(config):
         raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
 
@@ -143,6 +149,21 @@ def compares_extra(folder: StudyFolder, experiment: Experiment) -> bool:
     return not is_refit_alone(experiment)
 
 
+def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
+    """Whether a second generation is to be trained with pseudo-labels, for which folds or a split must be validated.
+
+    Raises StudyError if the study was made without a list of unlabelled photos.
+    """
+    if experiment.data.pseudo is None or is_refit_alone(experiment):
+        return False
+    if not folder.unlabelled.exists():
+        raise StudyError(
+            f"data.pseudo: {folder.root} was made without it, and photos are read when a study is created: start a new"
+            " one with another '--set name=...'"
+        )
+    return True
+
+
 def is_refit_alone(experiment: Experiment) -> bool:
     """True if the only training is on all photos."""
     return experiment.photos == "all" and experiment.folds == 1
@@ -156,7 +177,7 @@ def refit_of(study: Study) -> TrialRecord | None:
 def _clear(own: StudyFolder) -> None:
     """Deletes the study's files except its lock."""
     forget_records(own)
-    for path in (own.log, own.split, own.folds, own.extra):
+    for path in (own.log, own.split, own.folds, own.extra, own.unlabelled):
         path.unlink(missing_ok=True)
     for path in (own.trials, own.policies):
         shutil.rmtree(path, ignore_errors=True)
@@ -183,6 +204,8 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         if is_compared:
             shutil.copyfile(folder.extra, own.extra)
             start_comparison(study, folds=experiment.folds)
+        if wants_pseudo(folder, experiment):
+            shutil.copyfile(folder.unlabelled, own.unlabelled)
         keep_files(study, own)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)

@@ -21,7 +21,7 @@ from carcls.config import TrainConfig
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system import atomic
 from search.driver.callbacks import ProgressListener
-from search.driver.interrupts import Interrupts
+from search.driver.interrupts import AskedToEnd, Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.place import OpenPlace, Place
@@ -31,7 +31,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
-from search.final.extra_choice import add_other_folds, decide, extra_score
+from search.final.extra_choice import add_other_folds, add_second_generation, decide, gain_line, gain_score
 from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures
 from search.final.final_study import (
@@ -41,6 +41,7 @@ from search.final.final_study import (
     is_refit_alone,
     open_final_study,
     refit_of,
+    wants_pseudo,
 )
 from search.final.refit import refit_config, trial_refit_config
 from search.final.score_entry import score_main
@@ -50,7 +51,7 @@ from search.policy.records import TrialState
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.final_lock import retraining
-from search.study.final_members import extra_gain, fold_count, is_comparing, members
+from search.study.final_members import Kind, fold_count, gain_of, is_comparing, members, second_generation
 from search.study.final_scores import Scores, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -98,8 +99,8 @@ def retrain(
     """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
     Raises StudyError if the folder holds another configuration's training or another process uses it, StudyError or
-    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted. Recorded epochs
-    are always kept.
+    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted, AskedToEnd
+    after SIGTERM. Recorded epochs are always kept.
 
     open_place: where the trainings run, such as a Ray cluster; None for processes of this machine. Scoring and export
     run on this machine in any case.
@@ -114,14 +115,19 @@ def retrain(
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:
             run.train()
-            if run.choose_extra():
+            if run.choose("extra"):
+                run.train()
+            if run.add_second_generation():
+                run.train()
+            if run.choose("pseudo"):
                 run.train()
             if experiment.photos == "all" and run.add_refit():
                 run.train()
             scores = run.score(trial)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as end:
             epochs = sum(record.fidelity for record in study.records())
-            warn(f"interrupted after {epochs} epochs: the same command resumes from there")
+            how = "ended by SIGTERM" if isinstance(end, AskedToEnd) else "interrupted"
+            warn(f"{how} after {epochs} epochs: the same command resumes from there")
             raise
         atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
@@ -134,7 +140,9 @@ def _finished(folder: StudyFolder, experiment: Experiment, config: TrainConfig) 
             return None
         scores = read_scores(folder.scores)
         # With or without a training on all photos, the folds are the same.
-        return scores if (scores.refit is not None) == (experiment.photos == "all") else None
+        is_whole = (scores.refit is not None) == (experiment.photos == "all")
+        wants_second = wants_pseudo(folder, experiment)
+        return scores if is_whole and (scores.pseudo is not None) == wants_second else None
 
 
 class _FinalTraining:
@@ -156,7 +164,8 @@ class _FinalTraining:
         self._say = say
         self._mains = mains
         self._open_place = open_place or self._this_machine
-        self._interrupts = Interrupts(FINISHING, terminal=_terminal())
+        hand_over_s = experiment.search.nodes.hand_over_seconds
+        self._interrupts = Interrupts(FINISHING, terminal=_terminal(), hand_over_s=hand_over_s)
         self._slots = self._plan_slots(len(study.records()))
 
     def add_refit(self) -> bool:
@@ -170,16 +179,24 @@ class _FinalTraining:
         self._slots = self._plan_slots(1)
         return found.state is not TrialState.COMPLETE
 
-    def choose_extra(self) -> bool:
-        """Decides about extra photos once the compared trainings have ended, and adds the other folds; False if there
-        is nothing left to train."""
-        study, own = self._study, self._folder.retrain_study
-        if not is_comparing(study):
+    def add_second_generation(self) -> bool:
+        """Adds the first fold's training with pseudo-labels, if they are wanted; False if there is nothing to train."""
+        if not wants_pseudo(self._folder, self._experiment) or not add_second_generation(self._study):
             return False
-        if extra_gain(study) is None:
-            decide(study, own, self._experiment)
-            self._say(extra_score(study, own).line())
-        waiting = add_other_folds(study)
+        self._slots = self._plan_slots(1)
+        return True
+
+    def choose(self, kind: Kind) -> bool:
+        """Decides about extra photos or pseudo-labels once the compared trainings have ended, and adds the other folds;
+        False if there is nothing left to train."""
+        study, own = self._study, self._folder.retrain_study
+        if not (is_comparing(study) if kind == "extra" else second_generation(study) is not None):
+            return False
+        if gain_of(study, kind) is None:
+            decide(study, own, self._experiment, kind)
+            score = gain_score(study, own, kind)
+            self._say("" if score is None else gain_line(score, kind))
+        waiting = add_other_folds(study, kind)
         if waiting:
             self._slots = self._plan_slots(waiting)
         return bool(waiting)
@@ -230,7 +247,8 @@ class _FinalTraining:
             self._experiment,
             self._study,
             trial=trial,
-            extra=extra_score(self._study, self._folder.retrain_study) if is_comparing(self._study) else None,
+            extra=gain_score(self._study, self._folder.retrain_study, "extra"),
+            pseudo=gain_score(self._study, self._folder.retrain_study, "pseudo"),
             slots=self._slots,
             interrupts=self._interrupts,
             say=self._say,
@@ -283,7 +301,7 @@ class _FinalTraining:
         if failures.error is not None:
             raise failures.error
         if self._interrupts.asked:
-            raise KeyboardInterrupt
+            raise self._interrupts.reason()
         if not dispatcher.finished:
             raise StudyError(f"{dispatcher.stopping}: fix that, then run the same command again")
 

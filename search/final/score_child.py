@@ -70,6 +70,7 @@ def _score(
         refit=refit,
         folders=[folder.trial(job.trial)] if is_trial and job.trial is not None else list(map(own.trial, job.numbers)),
         extra=job.extra,
+        pseudo=job.pseudo,
         trained_in_bytes=job.trained_in_bytes,
         at_once=segment.micro_batch[-1] if segment.micro_batch else None,
         # Also a sign of life: with many photos, scoring all folds takes long.

@@ -30,6 +30,8 @@ class ScoreJob:
     """Number of each member in the final study; empty if `members` is the search's trial."""
     extra: ExtraScore | None = None
     """What extra photos gained; None without any."""
+    pseudo: ExtraScore | None = None
+    """What pseudo-labelled photos gained; None without any."""
 
 
 def result_of(scores: Scores) -> Result:

@@ -38,12 +38,14 @@ class ScoreStep:
         *,
         trial: int | None,
         extra: ExtraScore | None = None,
+        pseudo: ExtraScore | None = None,
         slots: Slots,
         interrupts: Interrupts,
         say: Callable[[str], None],
         main: Callable[..., None] = score_main,
     ) -> None:
-        """study: the final training's, with every trial complete. extra: what extra photos gained, if there are any.
+        """study: the final training's, with every trial complete. extra, pseudo: what extra and
+        pseudo-labelled photos gained, if there are any.
         main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
@@ -66,6 +68,7 @@ class ScoreStep:
             refit_number=refit.number if refit else 0,
             numbers=tuple(record.number for record in folds),
             extra=extra,
+            pseudo=pseudo,
         )
         self._main = partial(main, self._job)
         self._folder = folder
@@ -110,7 +113,7 @@ class ScoreStep:
     def _raise_if_asked(self) -> None:
         """Stops at once: no epoch is running that should end first."""
         if self._interrupts.asked:
-            raise KeyboardInterrupt
+            raise self._interrupts.reason()
 
     def _segment(self) -> Segment:
         last_stage = len(self._config.stages) - 1

@@ -83,6 +83,7 @@ def score(
     refit: Refit | None = None,
     folders: Sequence[Path] | None = None,
     extra: ExtraScore | None = None,
+    pseudo: ExtraScore | None = None,
     at_once: int | None = None,
     trained_in_bytes: int = 0,
     scored: Callable[[int], None] = lambda _: None,
@@ -91,7 +92,8 @@ def score(
 
     parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
     folders: with the weights of each; by default those of the final study. refit: a training on all photos, which is
-    exported instead; nothing scores it. extra: photos besides those of `parts` that were trained on if they helped.
+    exported instead; nothing scores it. extra, pseudo: photos besides those of `parts` that were trained on if they
+    helped.
     at_once: the most photos that fit in memory, if fewer than a batch. trained_in_bytes: peak main memory of training.
     scored: called with the number of each training once it is scored.
     """
@@ -171,6 +173,7 @@ def score(
         ),
         refit=None if refit is None else _refit_score(refit, parts[0], extra),
         extra=extra,
+        pseudo=pseudo,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import ray
 from ray import tune
 
-from search.on_ray.cluster.drain_watch import is_leaving
+from search.on_ray.cluster.drain_watch import should_hand_over
 from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.gpu_names import avoided_gpus, granted_gpus
@@ -53,8 +53,7 @@ def run_in_actor(segment: Segment, main: Callable[[Segment, Connection, Connecti
         if fault := node_fault(segment):
             tune.report(to_wire(fault))
             return
-    leaves = is_leaving if segment.requires else lambda: False
-    with contextlib.closing(worker_messages(segment, main, is_leaving=leaves)) as messages:
+    with contextlib.closing(worker_messages(segment, main, is_leaving=should_hand_over)) as messages:
         for message in messages:
             tune.report(to_wire(message))
 

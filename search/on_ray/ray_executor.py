@@ -5,6 +5,7 @@ See `search.driver.executor` for the contract.
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from search.on_ray.actor import DRIVER, run_segment
 from search.on_ray.cluster.nodes import ResourcePlan
 from search.on_ray.cluster.places import ANY_PLACE, AVOID, NODE_ID_LABEL, Places
 from search.on_ray.driver_line import LEAST_SILENT_S
-from search.on_ray.ray_private import own_address
+from search.on_ray.ray_private import ask_to_hand_over, own_address
 from search.on_ray.tune_adapters import tune_adapters
 from search.study.folder import StudyFolder
 from search.worker.segment import Segment
@@ -56,6 +57,7 @@ class RayExecutor:
         self._interrupts = interrupts
         self._how = how
         self._trainable = trainable
+        self._has_asked_workers = False
 
     def run(self, dispatcher: Dispatcher[Segment]) -> None:
         """See `Executor.run`."""
@@ -83,6 +85,9 @@ class RayExecutor:
 
     def _between_steps(self) -> None:
         self._interrupts.raise_if_due()
+        if self._interrupts.hands_over and not self._has_asked_workers:
+            self._has_asked_workers = True
+            threading.Thread(target=ask_to_hand_over, daemon=True).start()  # the control store may hang
         self._places.take_over()
 
     def _tuner(self, dispatcher: Dispatcher[Segment]) -> tune.Tuner:
@@ -91,6 +96,7 @@ class RayExecutor:
             concurrent=self._concurrent,
             deadline=self._deadline,
             raise_if_due=self._between_steps,
+            hands_over=lambda: self._interrupts.hands_over,
             places=self._places,
             more={DRIVER: {"address": own_address(), "silent_s": self._silent_s}},
         )

@@ -16,6 +16,7 @@ from ray._private.state import state
 from ray._private.utils import get_num_cpus
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled: mypy sees no names
 from ray.core.generated.common_pb2 import Address
+from ray.experimental import internal_kv
 from ray.job_config import JobConfig
 from ray.tune.experiment import Trial
 
@@ -25,6 +26,9 @@ CHECK_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 bootstrap_address = canonicalize_bootstrap_address
 """HOST:PORT of the control store that `auto` or HOST:PORT means, or None for `local`. Raises ConnectionError if `auto`
 finds no cluster, ValueError for any other text."""
+
+_NAMESPACE = b"carsearch"
+"""Of our keys in the control store."""
 
 usable_cpus = get_num_cpus
 """Number of CPUs that Ray would offer on this machine."""
@@ -115,6 +119,21 @@ def raylet_lines_to(say: Callable[[str], None]) -> Iterator[None]:
 def leaving_nodes() -> frozenset[str]:
     """Ids of the alive nodes that were told to drain."""
     return frozenset(state.get_draining_nodes())
+
+
+def ask_to_hand_over() -> None:
+    """Asks all workers of this driver's job to save their state and end. May hang if the control store does."""
+    internal_kv._internal_kv_put(_hand_over_key(), b"1", namespace=_NAMESPACE)
+
+
+def is_hand_over_asked() -> bool:
+    """True once this worker's driver has called `ask_to_hand_over`. May hang or raise if the control store does."""
+    return bool(internal_kv._internal_kv_exists(_hand_over_key(), namespace=_NAMESPACE))
+
+
+def _hand_over_key() -> bytes:
+    """Of this driver's job: ids of jobs are never used twice in a cluster."""
+    return f"hand over {ray.get_runtime_context().get_job_id()}".encode()
 
 
 def usable_gpus() -> int:

@@ -30,7 +30,7 @@ class SearchResult:
     why: str | None = None
     """Why it stopped early, as a clause, or None if it finished."""
     by_user: bool = False
-    """True if the user or a signal stopped it, which is no error."""
+    """True if the user stopped it, which is no error."""
 
 
 def search(
@@ -41,11 +41,13 @@ def search(
     progress: ProgressContext,
     policy: Policy | None = None,
 ) -> SearchResult:
-    """Runs the study to its end, resuming it if it has begun. Raises StudyError, ClusterError.
+    """Runs the study to its end, resuming it if it has begun. Raises StudyError, ClusterError, and AskedToEnd after
+    SIGTERM, when trials are saved and the study is closed.
 
     policy: None for the experiment's own.
     """
-    interrupts, how = Interrupts(), f"resume with 'carsearch resume {folder.root}'"
+    interrupts = Interrupts(hand_over_s=experiment.search.nodes.hand_over_seconds)
+    how = f"resume with 'carsearch resume {folder.root}'"
     with Study.open(folder.root) as study:
         check_files(study, folder)
         study.retry_files(experiment.search.checkpoints.full_disk_minutes, interrupts.raise_if_due)
@@ -75,5 +77,7 @@ def search(
             else:
                 study.interrupt_running()
             watch.finished()
+        if interrupts.terminated and not dispatcher.finished:
+            raise interrupts.reason()
         trained = any(record.reports for record in study.records())
         return SearchResult(dispatcher.finished, trained, why=dispatcher.stopping, by_user=interrupts.asked)

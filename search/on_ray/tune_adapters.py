@@ -34,6 +34,7 @@ class _NotSaved:
 
 NOTHING_MORE: Mapping[str, Any] = {}
 STRANDED = Outcome("preempted", "the nodes that it waited for have left")
+NOT_BEGUN = Outcome("preempted", "it waited for a place when the search was asked to end")
 _OVER = (Trial.ERROR, Trial.TERMINATED)
 
 
@@ -92,6 +93,7 @@ def tune_adapters(
     concurrent: Callable[[], int],
     deadline: DeadlineSettings,
     raise_if_due: Callable[[], None] = lambda: None,
+    hands_over: Callable[[], bool] = lambda: False,
     places: Places = ANY_PLACE,
     more: Mapping[str, Any] = NOTHING_MORE,
     clock_s: Callable[[], float] = time.monotonic,
@@ -99,7 +101,8 @@ def tune_adapters(
     """Searcher and scheduler for one `Tuner`.
 
     concurrent: how many segments may be handed out now. raise_if_due: called between its steps; may raise to end the
-    run. places: what the cluster says of the segments' nodes. more: entries of every Tune trial's configuration.
+    run. hands_over: True once running segments save their state and end. places: what the cluster says of the
+    segments' nodes. more: entries of every Tune trial's configuration.
     """
     segments = RunningSegments()
     seen: dict[str, Any] = {"places": places, "clock_s": clock_s}
@@ -111,7 +114,9 @@ def tune_adapters(
         raise_if_due()
         searcher.find_lost()
 
-    return searcher, RecordingScheduler(dispatcher, segments, deadline=deadline, raise_if_due=between_steps, **seen)
+    return searcher, RecordingScheduler(
+        dispatcher, segments, deadline=deadline, raise_if_due=between_steps, hands_over=hands_over, **seen
+    )
 
 
 class SegmentSearcher(_NotSaved, Searcher):
@@ -206,10 +211,12 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         *,
         deadline: DeadlineSettings,
         raise_if_due: Callable[[], None],
+        hands_over: Callable[[], bool],
         places: Places,
         clock_s: Callable[[], float],
     ) -> None:
         super().__init__()
+        self._hands_over = hands_over
         self._clock_s = clock_s
         self._places = places
         self._dispatcher = dispatcher
@@ -227,13 +234,22 @@ class RecordingScheduler(_NotSaved, FIFOScheduler):
         self._raise_if_due()
         self._segments.raise_if_failed()
         for trial_id, trial in self._segments.trials.items():
-            if trial.status == Trial.PENDING and self._places.is_stranded(trial.config[AVOID]):
-                self._segments.outcomes.setdefault(trial_id, STRANDED)
+            in_vain = self._waits_in_vain(trial)
+            if in_vain is not None:
+                self._segments.outcomes.setdefault(trial_id, in_vain)
                 tune_controller.request_stop_trial(trial)
             if trial.status == Trial.RUNNING:
                 self._segments.actors[trial_id] = actor_of(trial)
                 self._kill_if_stuck(trial_id, trial)
         return super().choose_trial_to_run(tune_controller)
+
+    def _waits_in_vain(self, trial: Trial) -> Outcome | None:
+        """The outcome of a segment that waits for a place which it will not get, or None."""
+        if trial.status != Trial.PENDING:
+            return None
+        if self._hands_over():
+            return NOT_BEGUN
+        return STRANDED if self._places.is_stranded(trial.config[AVOID]) else None
 
     def _kill_if_stuck(self, trial_id: str, trial: Trial) -> None:
         deadline = self._segments.deadlines.setdefault(trial_id, Deadline(self._settings, timeout_s=driver_timeout_s))

@@ -1,11 +1,24 @@
 """How long segments take, by what trials have taken so far. Pure functions of plain records."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from carcls.config import TrainConfig
+from carcls.events import EpochReport
 from carcls.frames import named_area
 from search.policy.records import TrialRecord, trained_s
+
+
+@dataclass(frozen=True, slots=True)
+class StageLength:
+    """A stage of a final training."""
+
+    epochs: int
+    is_frozen: bool
+    """Whether it trains only the head, on stored features."""
+    area_px: int | None = None
+    """Pixels of a photo; None: as many as in the search's trial."""
 
 
 def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
@@ -60,3 +73,31 @@ def remaining_s(typical: Mapping[int, float], trial: TrialRecord | None, *, stag
 
 def _spent_in(trial: TrialRecord, stage: int) -> float:
     return trained_s([report for report in trial.reports if report.stage == stage])
+
+
+def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLength]) -> float | None:
+    """Seconds of a training with these stages, by the epochs of another one; None if that lacks one of them.
+
+    What a stage takes once (building, tracing, reading the store) does not grow with its epochs, and the rest of an
+    epoch grows with the photos' pixels. The first validation at a size traces too, so the fastest one at that size
+    counts.
+    """
+    total = 0.0
+    for number, stage in enumerate(stages):
+        own = [report for report in reports if report.stage == number]
+        if not own:
+            return None
+        size = own[-1].image_size
+        alike = [
+            report
+            for report in reports
+            if report.image_size == size
+            and report.stage < len(stages)
+            and stages[report.stage].is_frozen == stage.is_frozen
+        ]
+        once = sum(report.seconds.build + report.seconds.trace + report.seconds.store for report in own)
+        train = median(report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own)
+        validate = min(report.seconds.validate for report in alike)
+        growth = 1.0 if stage.area_px is None or not named_area(size) else stage.area_px / named_area(size)
+        total += once + stage.epochs * growth * (train + validate)
+    return total

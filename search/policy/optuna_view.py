@@ -7,6 +7,7 @@ trials, so that `OptunaView` converts each record once.
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from itertools import islice
 from typing import Any, Self, cast
 
@@ -31,6 +32,10 @@ _STAGE_STRIDE = 1_000_000
 
 _TIE_WEIGHT = 1e-7
 """Weight of a rank's second part. One more correct photo among 100,000 outweighs any log-loss."""
+
+
+_Order = tuple[int, float, float]
+_Shown = tuple[FrozenTrial, _Order]
 
 
 class SharedTrial(FrozenTrial):
@@ -66,23 +71,24 @@ class OptunaView:
     def __init__(self, space: Space, *, most: int = MOST_SEEN) -> None:
         self._space = space
         self._most = most
-        self._converted: dict[int, tuple[TrialRecord, FrozenTrial | None]] = {}
+        self._converted: dict[int, tuple[TrialRecord, _Shown | None]] = {}
 
     def trials(self, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
         """The records as Optuna trials, in order of number; see `as_optuna_trials`."""
         ordinary = {trial.number: trial for trial in ordinary_trials(trials)}
         own = (trial for trial in searched(trials) if not trial.is_of_portfolio)
-        shown = (self._shown(trial, ordinary) for trial in own)
-        return most_telling([trial for trial in shown if trial is not None], self._most)
+        shown = [one for trial in own if (one := self._shown(trial, ordinary)) is not None]
+        return most_telling([one for one, _ in shown], self._most, orders=[order for _, order in shown])
 
-    def _shown(self, trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> FrozenTrial | None:
+    def _shown(self, trial: TrialRecord, ordinary: Mapping[int, TrialRecord]) -> _Shown | None:
         if trial.number not in ordinary:  # depends on the other trials
-            return _as_optuna_trial(trial, ordinary, distributions(self._space, trial.params))
+            alone = _as_optuna_trial(trial, ordinary, distributions(self._space, trial.params))
+            return (alone, _order(alone)) if alone else None
         known = self._converted.get(trial.number)
         if known is not None and known[0] is trial:
             return known[1]
         shown = _as_optuna_trial(trial, ordinary, distributions(self._space, trial.params))
-        self._converted[trial.number] = (trial, shared(shown) if shown else None)
+        self._converted[trial.number] = (trial, (shared(shown), _order(shown)) if shown else None)
         return self._converted[trial.number][1]
 
 
@@ -113,22 +119,25 @@ def as_optuna_trials(space: Space, trials: Sequence[TrialRecord]) -> list[Frozen
     return OptunaView(space).trials(trials)
 
 
-def most_telling(shown: Sequence[FrozenTrial], most: int = MOST_SEEN) -> list[FrozenTrial]:
+def most_telling(
+    shown: Sequence[FrozenTrial], most: int = MOST_SEEN, *, orders: Sequence[_Order] | None = None
+) -> list[FrozenTrial]:
     """At most `most` trials in their order: those still running, the best `BEST_SEEN`, and the latest others.
 
-    More than `most` if more are running.
+    More than `most` if more are running. orders: `_order` of each trial if it is known.
     """
     if len(shown) <= most:
         return list(shown)
     running = [at for at, trial in enumerate(shown) if trial.state is optuna.trial.TrialState.RUNNING]
-    best = sorted(range(len(shown)), key=lambda at: _order(shown[at]), reverse=True)[:BEST_SEEN]
+    known = [_order(trial) for trial in shown] if orders is None else orders
+    best = nlargest(BEST_SEEN, range(len(shown)), key=known.__getitem__)
     kept = {*running, *best}
     latest = (at for at in range(len(shown) - 1, -1, -1) if at not in kept)
     kept.update(islice(latest, max(0, most - len(kept))))
     return [shown[at] for at in sorted(kept)]
 
 
-def _order(trial: FrozenTrial) -> tuple[int, float, float]:
+def _order(trial: FrozenTrial) -> _Order:
     """TPE's order, from worse to better."""
     if trial.state is optuna.trial.TrialState.COMPLETE:
         return (2, 0.0, cast(float, trial.value))

@@ -139,7 +139,7 @@ class TrialRecord:
         """Number of epochs trained."""
         return len(self.reports)
 
-    @property
+    @cached_property
     def is_of_portfolio(self) -> bool:
         """True for a recipe of the portfolio, whose values are not of the search space."""
         return PORTFOLIO in self.params

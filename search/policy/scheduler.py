@@ -3,7 +3,7 @@
 Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorithm 2, get_job.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.experiment.search_settings import FinalistSettings
@@ -130,51 +130,53 @@ def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:
 
 def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
     job = _baseline(trials, ladder)
-    fitting, promising = _fitting(trials, budget, ()), _fitting(trials, budget, budget.stage_weights)
+    measured = {} if budget.left_s is None else stage_seconds(trials)
+    expected = expected_seconds(measured, budget.stage_weights)
+    fitting, promising = _fitting(trials, budget, measured), _fitting(trials, budget, expected)
     if job is None and not budget.exhausted:
         job = _promote(promising, ladder)
-    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials) and _new_fits(trials, budget):
+    is_time = budget.trials_left > 0 and (not budget.exhausted or not trials)
+    if job is None and is_time and _new_fits(trials, budget, expected):
         job = NewTrial()
     if job is None and not budget.exhausted:
         job = _release(promising, ladder)
     if job is None and not budget.exhausted and budget.left_s is not None and budget.trials_left > 0:
-        job = _nearest_to_end(fitting, budget, ladder)
+        job = _nearest_to_end(fitting, expected, budget.left_s, ladder)
     if job is None and _any_running(trials):
         job = Wait()
     return job or _run_best_to_end(fitting if _has_winner(trials) else trials)
 
 
-def _fitting(trials: Sequence[TrialRecord], budget: BudgetState, weights: Sequence[float]) -> Sequence[TrialRecord]:
+def _fitting(trials: Sequence[TrialRecord], budget: BudgetState, seconds: Mapping[int, float]) -> Sequence[TrialRecord]:
     """The trials as the scheduler may promote them: those paused without the time to end are not. Rungs count them.
 
-    weights: of stages that no trial has ended; empty to count these as 0.
+    seconds: of each stage, measured or expected.
     """
     if budget.left_s is None:
         return trials
-    left_s, expected = budget.left_s, expected_seconds(stage_seconds(trials), weights)
+    left_s = budget.left_s
     return [
         replace(trial, state=TrialState.PRUNED)
         if (trial.state is TrialState.PAUSED or trial.is_cut_off)
-        and remaining_s(expected, trial, stage_count=trial.stage_count) > left_s
+        and remaining_s(seconds, trial, stage_count=trial.stage_count) > left_s
         else trial
         for trial in trials
     ]
 
 
-def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState) -> bool:
+def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState, expected: Mapping[int, float]) -> bool:
     if budget.left_s is None or not trials:
         return True
     longest = max(trial.stage_count for trial in trials)
-    expected = expected_seconds(stage_seconds(trials), budget.stage_weights)
     return remaining_s(expected, None, stage_count=longest) <= budget.left_s
 
 
-def _nearest_to_end(trials: Sequence[TrialRecord], budget: BudgetState, ladder: Ladder) -> Job | None:
+def _nearest_to_end(
+    trials: Sequence[TrialRecord], expected: Mapping[int, float], left_s: float, ladder: Ladder
+) -> Job | None:
     """The best of the paused trials with the fewest stages left among those expected to end; without any, the one that
     needs the least time, since what is expected of stages that no trial has ended may be wrong."""
     paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank and trial.next_stage]
-    left_s = budget.left_s or 0.0
-    expected = expected_seconds(stage_seconds(trials), budget.stage_weights)
     needs = {one.number: remaining_s(expected, one, stage_count=one.stage_count) for one in paused}
     ending = [trial for trial in paused if needs[trial.number] <= left_s]
     if ending:

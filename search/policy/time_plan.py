@@ -27,6 +27,8 @@ class Wishes:
     """Whether one more training takes all photos."""
     is_compared: bool = False
     """Whether the first fold is trained twice before the others, with and without extra photos."""
+    is_pseudo: bool = False
+    """Whether all folds may be trained once more with pseudo-labels, the first before the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,9 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
 
 def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    if wishes.is_compared:
-        rounds = ceil(2 / measured.at_once) + ceil((folds - 1) / measured.at_once)
-    else:
-        rounds = ceil(folds / measured.at_once)
-    rounds += wishes.is_refitted
+    others = ceil((folds - 1) / measured.at_once)
+    rounds = ceil(2 / measured.at_once) + others if wishes.is_compared else ceil(folds / measured.at_once)
+    rounds += wishes.is_pseudo * (1 + others) + wishes.is_refitted
     return MARGIN * rounds * (measured.training_s or 0.0)
 
 

@@ -13,7 +13,7 @@ _KEY = "file:"
 
 
 def keep_files(study: Study, folder: StudyFolder) -> None:
-    """Store the fingerprints of split.csv, quarantine.csv, folds.csv and extra.csv as just written. Raises OSError."""
+    """Store the fingerprints of split.csv, quarantine.csv, folds.csv and the others as just written. Raises OSError."""
     for path in filter(Path.exists, _files(folder)):
         study.set_value(f"{_KEY}{path.name}", Fingerprint.of(path.read_bytes()).to_text())
 
@@ -51,7 +51,16 @@ def split_digest(study: Study, *, of_folds: bool = False) -> str:
 
 def extra_digest(study: Study) -> str:
     """BLAKE2b-128 that extra.csv must have, in hex; empty without extra photos."""
-    kept = study.get_value(f"{_KEY}extra.csv")
+    return _digest(study, "extra.csv")
+
+
+def unlabelled_digest(study: Study) -> str:
+    """The same of unlabelled.csv."""
+    return _digest(study, "unlabelled.csv")
+
+
+def _digest(study: Study, name: str) -> str:
+    kept = study.get_value(f"{_KEY}{name}")
     return "" if kept is None else Fingerprint.from_text(str(kept)).whole
 
 
@@ -62,4 +71,4 @@ def check_folder(folder: StudyFolder) -> None:
 
 
 def _files(folder: StudyFolder) -> tuple[Path, ...]:
-    return folder.split, folder.quarantine, folder.folds, folder.extra
+    return folder.split, folder.quarantine, folder.folds, folder.extra, folder.unlabelled

@@ -63,7 +63,7 @@ class RefitScore:
 
 @dataclass(frozen=True, slots=True)
 class ExtraScore:
-    """Extra photos, measured by the first fold trained with and without them."""
+    """Extra or pseudo-labelled photos, measured by the first fold trained with and without them."""
 
     photos: int
     gain: PairedGain
@@ -74,11 +74,11 @@ class ExtraScore:
         """Inverse of `dataclasses.asdict`, also after JSON."""
         return cls(values["photos"], PairedGain(**values["gain"]))
 
-    def line(self) -> str:
-        """In words."""
+    def line(self, kind: str = "extra") -> str:
+        """In words. kind: of photos, `extra` or `pseudo-labelled`."""
         gain = self.gain
         return (
-            f"{self.photos:,} extra photos are {'used' if gain.helps else 'left out'}: with them the first training"
+            f"{self.photos:,} {kind} photos are {'used' if gain.helps else 'left out'}: with them the first training"
             f" saves {gain.saved:+.4f} nats a photo ({gain.low:+.4f} to {gain.high:+.4f}) on {gain.photos:,} validation"
             f" photos, accuracy {gain.accuracy_before:.4f} without and {gain.accuracy_after:.4f} with them"
         )
@@ -126,6 +126,8 @@ class Scores:
     """Of the views in use, or of the best ones rejected; None in older files, and for views without a prior."""
     extra: ExtraScore | None = None
     """What extra photos gained; None without any, and in older files."""
+    pseudo: ExtraScore | None = None
+    """The same for pseudo-labelled photos; their number is that of the first fold."""
     refit: RefitScore | None = None
     """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
     search's trial without folds."""
@@ -155,6 +157,7 @@ def scores_from_json(values: Mapping[str, Any]) -> Scores:
             "tta_evidence": view_evidence(values.get("tta_evidence")),
             "refit": RefitScore.from_json(values["refit"]) if values.get("refit") else None,
             "extra": ExtraScore.from_json(values["extra"]) if values.get("extra") else None,
+            "pseudo": ExtraScore.from_json(values["pseudo"]) if values.get("pseudo") else None,
         }
     )
 
@@ -181,7 +184,10 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
     used = ", ".join(scores.tta_views) if len(scores.tta_views) > 1 else rejected
     evidence = (scores.tta_evidence.line(),) if scores.tta_evidence else ()
     views_in_use = (f"views in use: {used}", *evidence)
-    extra = (scores.extra.line(),) if scores.extra else ()
+    extra = (
+        *((scores.extra.line(),) if scores.extra else ()),
+        *((scores.pseudo.line("pseudo-labelled"),) if scores.pseudo else ()),
+    )
     if scores.members:
         return (*expected_lines(scores), *_fold_lines(scores), *extra, *views_in_use, *_cost_lines(scores))
     return (

@@ -41,6 +41,15 @@ class StudyFolder:
         return self.root / "extra.csv"
 
     @property
+    def unlabelled(self) -> Path:
+        """Photos that may get pseudo-labels; absent without `data.pseudo`."""
+        return self.root / "unlabelled.csv"
+
+    def pseudo_labels(self, number: int) -> Path:
+        """The pseudo-labelled photos that a training trained on, once it has begun."""
+        return self.trial(number) / "pseudo.csv"
+
+    @property
     def quarantine(self) -> Path:
         """Unusable photos, each with its reason."""
         return self.root / "quarantine.csv"

@@ -47,8 +47,9 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
     Changes made by a resume stay, unless the file changed the same setting. Raises StudyError if a setting changed that
     a resumed search may not change, or if the folder holds no search.
     """
-    open_experiment(folder)  # Raises StudyError if there is no study.
-    if not folder.log.is_file() or Study.open(folder.root, read_only=True).is_recording:
+    study = Study.open(folder.root, read_only=True) if folder.log.is_file() else None
+    open_experiment(folder, study=study)  # Raises StudyError if there is no study.
+    if study is None or study.is_recording:
         raise StudyError(f"{folder.root} holds no search, but a recording or a recipe: choose another '--set name=...'")
     changes = differences(load(folder.experiment, stored=True).tree, _with_copies(experiment, folder)[0].tree)
     wrong = [change for change in changes if refusal(change.override, RESUMABLE)]
@@ -89,14 +90,14 @@ def recorded_changes(folder: StudyFolder, study: Study | None = None) -> tuple[C
     return Study.open(folder.root, read_only=True).changes if folder.log.is_file() else ()
 
 
-def keep_changes(folder: StudyFolder, experiment: Experiment) -> tuple[Change, ...]:
+def keep_changes(folder: StudyFolder, experiment: Experiment, study: Study | None = None) -> tuple[Change, ...]:
     """Record how an experiment differs from the study's own, so that later commands use the changes too.
 
-    A change reopens a finished study and an exhausted budget. Returns the changes; without any, nothing is written.
-    Raises StudyError if another process writes to the study.
+    study: if it was just opened. A change reopens a finished study and an exhausted budget. Returns the changes;
+    without any, nothing is written. Raises StudyError if another process writes to the study.
     """
-    changes = differences(open_experiment(folder).tree, experiment.tree)
+    changes = differences(open_experiment(folder, study=study).tree, experiment.tree)
     if changes:
-        with Study.open(folder.root) as study:
-            study.add_changes(changes)
+        with Study.open(folder.root) as writer:
+            writer.add_changes(changes)
     return tuple(changes)

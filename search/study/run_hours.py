@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
+from search.policy.durations import StageLength, final_training_s
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.policy.time_plan import SEARCH, STEPS, Measured, TimePlan, Wishes, time_plan
 from search.study.study import Study
@@ -23,7 +24,7 @@ class WholeRun:
     folds: int
     is_refitted: bool
     final_ratio: float
-    """Epochs of a final training over those of a trial."""
+    """Epochs of a final training over those of a trial; estimates by it where `final_stages` do not fit the trial."""
     at_once: int
     """Final trainings that run at once."""
     stage: str = SEARCH
@@ -32,6 +33,10 @@ class WholeRun:
     """Relative seconds of the stages of the default recipe, see `durations.stage_weights`; empty in older studies."""
     is_compared: bool = False
     """Whether the first final training is made twice, with and without extra photos."""
+    is_pseudo: bool = False
+    """Whether all are made once more with pseudo-labels."""
+    final_stages: tuple[StageLength, ...] = ()
+    """Of a final training; empty in studies of older versions."""
 
     @classmethod
     def of(cls, study: Study) -> Self | None:
@@ -40,7 +45,8 @@ class WholeRun:
         if not kept:
             return None
         values = json.loads(str(kept))
-        return cls(**values | {"stage_weights": tuple(values.get("stage_weights", ()))})
+        stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
+        return cls(**{**values, "stage_weights": tuple(values.get("stage_weights", ())), "final_stages": stages})
 
     def keep(self, study: Study) -> None:
         """Store it, durably. Raises StudyError if the study is read-only."""
@@ -55,7 +61,12 @@ class WholeRun:
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
-            Wishes(folds=self.folds, is_refitted=self.is_refitted, is_compared=self.is_compared),
+            Wishes(
+                folds=self.folds,
+                is_refitted=self.is_refitted,
+                is_compared=self.is_compared,
+                is_pseudo=self.is_pseudo,
+            ),
             Measured(self._training_s(records), at_once=self.at_once),
             is_searching=self.stage == SEARCH,
         )
@@ -66,4 +77,7 @@ class WholeRun:
         """Of the trial that would win now; None before one is complete."""
         whole = [record for record in records if record.state is TrialState.COMPLETE and record.best_rank]
         best = max(whole, key=lambda record: (record.best_rank, -record.number), default=None)
-        return None if best is None else self.final_ratio * trained_s(best.reports)
+        if best is None:
+            return None
+        found = final_training_s(best.reports, self.final_stages) if self.final_stages else None
+        return self.final_ratio * trained_s(best.reports) if found is None else found

@@ -47,6 +47,11 @@ def read_study_extra(folder: StudyFolder, root: Path, digest: str) -> ExtraPhoto
     return parse_extra(_checked(folder.extra, digest), folder.extra, root)
 
 
+def read_study_unlabelled(folder: StudyFolder, root: Path, digest: str) -> ImageTable:
+    """The photos that may get pseudo-labels, below `root`; labels mean nothing. Raises DataError."""
+    return parse_extra(_checked(folder.unlabelled, digest), folder.unlabelled, root).photos
+
+
 def _checked(path: Path, digest: str) -> bytes:
     """Content of a file with this digest, or any if it is empty. Raises DataError."""
     try:

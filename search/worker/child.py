@@ -37,7 +37,6 @@ from carcls.events import EpochReport
 from carcls.input.batch_worker import serve
 from carcls.input.batch_worker_server import BatchWorkerServer
 from carcls.input.training_data import TrainingData
-from carcls.splits.extra import with_extra
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.system.nvml import GpuMeter, load_nvml
@@ -51,7 +50,6 @@ from search.errors import SearchError
 from search.experiment.node_store import open_store, photos_folder
 from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
-from search.study.stored_split import read_study_extra, read_study_split, shared_tables
 from search.worker.gpu_names import granted_gpus
 from search.worker.lifeline import HAND_OVER
 from search.worker.machine_memory import peak_memory_bytes
@@ -59,6 +57,7 @@ from search.worker.memory_placement import fitted_micro_batch
 from search.worker.outbox import Outbox, send_notices
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Segment
 from search.worker.segment_config import config_of
+from search.worker.segment_photos import segment_photos
 
 _PIECE_BYTES = 1 << 20
 
@@ -80,10 +79,7 @@ def run_training(segment: Segment, messages: Connection, lifeline: Connection) -
 
 
 def _outcome_on_cluster(error: Exception) -> Outcome:
-    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have, and a trial
-    may move on within an epoch."""
-    if isinstance(error, HandedOverError):
-        return Outcome("preempted", str(error))
+    """As `outcome_of`, but a GPU that cannot be used is its node's fault, which another node may not have."""
     if isinstance(error, DeviceError):
         return Outcome("unfit", str(error).splitlines()[0], user_message=str(error), gpu_fault=True)
     return outcome_of(error)
@@ -162,11 +158,7 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     micro_batch = fitted_micro_batch(segment, outbox)
     settings = StoreSettings.model_validate(segment.store)
     photos, store = photos_folder(segment.data_root, settings), open_store(settings)
-    split = read_study_split(study, photos, segment.split_digest, fold=segment.fold)
-    shared = shared_tables(study, photos, fold=segment.fold)
-    if segment.extra_root:
-        extra = read_study_extra(study, Path(segment.extra_root), segment.extra_digest)
-        split, shared = with_extra(split, extra), (*(shared or (split.train, split.validation)), extra.photos)
+    split, shared = segment_photos(segment, study, photos, store)
     resume = _resumable(segment, study, outbox)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
@@ -249,8 +241,10 @@ def _part(segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | No
 
 def outcome_of(error: Exception) -> Outcome:
     """Classifies an error: full disk, out of memory, a broken GPU, a CUDA library that a new process may start, a
-    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, or
-    a failure of the program or, by a DeviceError, of its machine."""
+    damaged store that a new process rebuilds, an infeasible configuration, unavailable files that every trial needs, a
+    training that was saved to continue elsewhere, or a failure of the program or, by a DeviceError, of its machine."""
+    if isinstance(error, HandedOverError):
+        return Outcome("preempted", str(error))
     cause = f"{type(error).__name__}: {error}".splitlines()[0]
     user_message = str(error) if isinstance(error, CarclsError | SearchError) else None
     if is_full_disk(error):

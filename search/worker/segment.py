@@ -66,6 +66,8 @@ class Segment:
     """Folder of the study's extra photos, if it trains on them too; empty if not."""
     extra_digest: str = ""
     """Expected digest of the study's extra.csv."""
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    """A `PseudoJob` as JSON, if it trains on pseudo-labelled photos too; empty if not."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `Segment(**values)` reads them back."""
@@ -96,7 +98,7 @@ class Outcome:
     out_of_time: stopped after its epoch because the search's hours are used up. unable: the training code could not be
     imported. doubtful: a CUDA library failed, perhaps because another process held the memory for a moment, which a new
     process shows. unfit: this node cannot run the search (another version, other photos, no usable GPU). preempted: its
-    node is leaving the cluster."""
+    node is leaving the cluster, or the driver was asked to end."""
     cause: str | None = None
     """One line for the study and the report, or None if it ended well."""
     stage: int | None = None

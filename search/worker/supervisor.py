@@ -110,7 +110,7 @@ def _tell(lifeline: Connection, what: bytes) -> None:
 
 
 class _HandOver:
-    """Tells the child once that its machine is leaving. Called while the child is silent."""
+    """Tells the child once that it should save its state and end. Called while the child is silent."""
 
     def __init__(self, lifeline: Connection, is_leaving: Callable[[], bool], raise_if_due: Callable[[], None]) -> None:
         self._lifeline = lifeline

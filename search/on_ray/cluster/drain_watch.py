@@ -1,4 +1,4 @@
-"""Whether a worker's own node was told to leave the cluster, by Ray's drain notice."""
+"""Whether a worker should hand over: its node was told to leave by Ray's drain notice, or its driver to end."""
 
 import contextlib
 import threading
@@ -6,29 +6,30 @@ import time
 
 import ray
 
-from search.on_ray.ray_private import leaving_nodes
+from search.on_ray.ray_private import is_hand_over_asked, leaving_nodes
 
-_PAUSE_S = 3.0
+_PAUSE_S = 1.0
 
-_is_leaving = threading.Event()
+_is_asked = threading.Event()
 _starting = threading.Lock()
 _is_watched = False
 
 
-def is_leaving() -> bool:
-    """True once this process's node was told to drain. The first call starts a thread that asks Ray."""
+def should_hand_over() -> bool:
+    """True once this process's node was told to drain, or its driver was asked to end. The first call starts a thread
+    that asks Ray."""
     global _is_watched  # noqa: PLW0603 - one thread per process
     with _starting:
         if not _is_watched:
             _is_watched = True
             threading.Thread(target=_watch, args=(ray.get_runtime_context().get_node_id(),), daemon=True).start()
-    return _is_leaving.is_set()
+    return _is_asked.is_set()
 
 
 def _watch(node_id: str) -> None:
-    while not _is_leaving.is_set():
+    while not _is_asked.is_set():
         # Ray may raise anything while it shuts down or its store dies. The thread keeps a hanging store to itself.
         with contextlib.suppress(Exception):
-            if node_id in leaving_nodes():
-                _is_leaving.set()
+            if is_hand_over_asked() or node_id in leaving_nodes():
+                _is_asked.set()
         time.sleep(_PAUSE_S)

@@ -42,6 +42,8 @@ class FinalTraining:
     """What was trained on all photos, in words; None if nothing was."""
     extra: str | None = None
     """What extra photos gained, in words; None without any."""
+    pseudo: str | None = None
+    """The same for pseudo-labelled photos."""
 
 
 def final_training(scores: Mapping[str, Any]) -> FinalTraining:
@@ -75,6 +77,7 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
         members=tuple(MemberScore(**member) for member in scores.get("members", ())),
         expected=Expected(**scores["expected"]) if scores.get("expected") else None,
         view_evidence=evidence.line() if evidence else None,
+        pseudo=ExtraScore.from_json(scores["pseudo"]).line("pseudo-labelled") if scores.get("pseudo") else None,
         extra=ExtraScore.from_json(scores["extra"]).line() if scores.get("extra") else None,
         refit=None if refit is None else refit.line("the folds" if scores.get("members") else "the search's trial"),
     )

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from carcls.errors import HandedOverError
-from search.worker.child import _outcome_on_cluster, run_in_child
+from search.worker.child import outcome_of, run_in_child
 from search.worker.outbox import Outbox
 from search.worker.segment import Segment
 from tests.helpers.search.trial_builders import epoch_report
@@ -38,7 +38,7 @@ def _run(work: Callable[..., None], segment: Segment, messages: Connection, life
         lifeline,
         threads=1,
         output=Path(segment.study) / "trials" / "0000" / "output.log",
-        outcome_of=_outcome_on_cluster,
+        outcome_of=outcome_of,
     )
 
 

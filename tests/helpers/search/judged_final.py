@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from carcls.scoring.evidence import Evidence
+from carcls.splits.extra import ExtraPhotos, parse_extra, write_extra
 from search.final.score_job import ScoreJob, result_of
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split
@@ -25,8 +26,8 @@ def judged_child(
 ) -> None:
     """`child_main`, but all epochs are reported at once, and each predicts the validation photos.
 
-    sureness: probability of the true class without and with extra photos. stop_before: number of the training that
-    fails with an error; None: none does.
+    sureness: probability of the true class without and with extra photos, or pseudo-labelled ones in a study that
+    lists unlabelled photos. stop_before: number of the training that fails with an error; None: none does.
     """
     study = StudyFolder(Path(segment.study))
     if segment.number == stop_before:
@@ -34,10 +35,13 @@ def judged_child(
         return
     note = study.root / f"segment-{segment.number}.json"
     note.write_text(json.dumps(segment.to_json()), encoding="utf-8")
+    if segment.pseudo:
+        write_extra(read_unlabelled(study), study.pseudo_labels(segment.number))
     split = read_study_split(study, Path(segment.data_root), segment.split_digest, fold=segment.fold)
     labels, classes = split.validation.labels, len(split.class_names)
     # One photo in ten is predicted a little worse, so that confidence alone cannot explain a gain.
-    sure = sureness[bool(segment.extra_root)] - 0.05 * (np.arange(len(labels)) % 10 == 0)
+    has_more = bool(segment.pseudo if study.unlabelled.exists() else segment.extra_root)
+    sure = sureness[has_more] - 0.05 * (np.arange(len(labels)) % 10 == 0)
     probabilities = np.repeat((1.0 - sure)[:, None] / (classes - 1), classes, axis=1)
     probabilities[np.arange(len(labels)), labels] = sure
     for report in EPOCHS:
@@ -49,6 +53,10 @@ def judged_child(
     messages.send(Outcome("ended"))
 
 
+def read_unlabelled(study: StudyFolder) -> ExtraPhotos:
+    return parse_extra(study.unlabelled.read_bytes(), study.unlabelled, Path("/photos"))
+
+
 def note_job(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """Like `score_main`, but with fixed scores; it notes its job."""
     values = {
@@ -56,6 +64,8 @@ def note_job(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Co
         "extra": job.extra and job.extra.photos,
         "helps": job.extra and job.extra.gain.helps,
         "refit": job.refit_number,
+        "pseudo": job.pseudo and job.pseudo.photos,
+        "second_helps": job.pseudo and job.pseudo.gain.helps,
     }
     Path(job.root, "retrain", "job.json").write_text(json.dumps(values), encoding="utf-8")
     messages.send(result_of(SCORES))

@@ -23,6 +23,7 @@ from carcls.scoring.evidence import Evidence
 from carcls.training.retention import best_name, checkpoint_name, epoch_of
 from search.study.folder import StudyFolder
 from search.worker.gpu_names import granted_gpus
+from search.worker.lifeline import HAND_OVER
 from search.worker.segment import Granted, Notice, Outcome, Segment, to_wire
 from search.worker.supervisor import worker_messages
 from tests.helpers.search.processes import wait_until
@@ -35,7 +36,10 @@ EVIDENCE = Evidence(np.array([[0.25, 0.75]], np.float16))
 
 Script = Mapping[str, Sequence[str]]
 """By `number/attempt`, what a segment's child does before it reports up to its rung: `epoch`, `notice`, `die`, `hang`,
-`fail`, `no room`, `break gpu 1`."""
+`fail`, `no room`, `break gpu 1`, `until asked`."""
+
+SAVED = "saved after 1 of 3 batches"
+"""What a child says that waited `until asked` to hand over."""
 
 
 def write_script(root: Path, script: Script) -> None:
@@ -47,7 +51,10 @@ def scripted_segment(config: dict[str, Any]) -> None:
     """Like `run_segment`, with a scripted child."""
     from ray import tune
 
-    with contextlib.closing(worker_messages(Segment(**config["segment"]), scripted_child)) as messages:
+    from search.on_ray.cluster.drain_watch import should_hand_over
+
+    segment = Segment(**config["segment"])
+    with contextlib.closing(worker_messages(segment, scripted_child, is_leaving=should_hand_over)) as messages:
         for message in messages:
             tune.report(to_wire(message))
 
@@ -65,7 +72,7 @@ def scripted_child(segment: Segment, messages: Connection, lifeline: Connection)
     place = {"gpu": segment.gpu, "threads": segment.threads}
     (root / f"pid-{os.getpid()}").write_text(json.dumps(place), encoding="utf-8")
     script: Script = json.loads((root / SCRIPT).read_text(encoding="utf-8"))
-    child = _Child(segment, messages)
+    child = _Child(segment, messages, lifeline)
     for step in script.get(f"{segment.number}/{segment.attempt}", ()):
         if not child.does(step):
             return
@@ -74,9 +81,10 @@ def scripted_child(segment: Segment, messages: Connection, lifeline: Connection)
 
 
 class _Child:
-    def __init__(self, segment: Segment, messages: Connection) -> None:
+    def __init__(self, segment: Segment, messages: Connection, lifeline: Connection) -> None:
         self._segment = segment
         self._messages = messages
+        self._lifeline = lifeline
         self._epoch = epoch_of(segment.resume) if segment.resume else 0
 
     def does(self, step: str) -> bool:
@@ -92,6 +100,11 @@ class _Child:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "fail":
                 self._messages.send(Outcome("failed", "KeyError: 'x'"))
+                return False
+            case "until asked":
+                while self._lifeline.recv_bytes() != HAND_OVER:
+                    pass
+                self._messages.send(Outcome("preempted", SAVED))
                 return False
             case "break gpu 1":
                 return self._keeps_its_gpu()

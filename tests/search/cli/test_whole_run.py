@@ -1,11 +1,13 @@
 """`carsearch run --hours`: the steps after a search, their plan, and what a later call makes of them."""
 
 import csv
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from search.policy.durations import StageLength
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, FINAL, SEARCH
 from search.study.folder import StudyFolder
@@ -31,10 +33,27 @@ def test_time_of_all_steps_and_calls_counts() -> None:
     assert later.plan([record], searched_s=600.0).seconds(SEARCH) == 0.0
 
 
+def test_stages_of_the_final_training_say_more_than_its_epochs() -> None:
+    record = trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7]))  # each 3 s, 0.5 s to validate, 0.25 s to build
+    stages = tuple(StageLength(epochs, is_frozen=number == 0) for number, epochs in enumerate((1, 1, 8)))
+    plan = replace(WHOLE, final_stages=stages).plan([record], searched_s=600.0)
+    assert plan.seconds(FINAL) == pytest.approx(2 * 1.25 * (3 * 0.25 + 10 * 3.5))
+    other = replace(WHOLE, final_stages=(*stages, stages[-1])).plan([record], searched_s=600.0)
+    assert other.seconds(FINAL) == WHOLE.plan([record], searched_s=600.0).seconds(FINAL), "by the ratio of epochs"
+
+
 def test_the_study_keeps_it(tmp_path: Path) -> None:
     with Study.create(tmp_path, "x") as study:
         assert WholeRun.of(study) is None
         WHOLE.keep(study)
+    assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
+    staged = replace(WHOLE, final_stages=(StageLength(3, is_frozen=True), StageLength(2, is_frozen=False, area_px=9)))
+    with Study.open(tmp_path) as study:
+        staged.keep(study)
+    assert WholeRun.of(Study.open(tmp_path, read_only=True)) == staged
+    older = {key: value for key, value in asdict(WHOLE).items() if key != "final_stages"}
+    with Study.open(tmp_path) as study:
+        study.set_value("whole_run", json.dumps(older))
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
 
 

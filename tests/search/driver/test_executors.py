@@ -31,9 +31,17 @@ from search.study.requests import Stop, write_request
 from search.worker.segment import Segment
 from tests.helpers.search.dispatch_desk import Desk
 from tests.helpers.search.processes import is_alive, wait_until
-from tests.helpers.search.scripted import EVIDENCE, SCRIPT, Script, scripted_child, scripted_segment, write_script
+from tests.helpers.search.scripted import (
+    EVIDENCE,
+    SAVED,
+    SCRIPT,
+    Script,
+    scripted_child,
+    scripted_segment,
+    write_script,
+)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1500)
 TO_THE_END = ("search.scheduler={kind: none}", "search.trials=2", "train.head={batch_norm: false, dropout: 0.0}")
 
 MakeExecutor = Callable[[Desk, Interrupts], Executor]
@@ -269,6 +277,32 @@ def test_a_second_ctrl_c_waits_for_no_epoch(run) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     desk: Desk = run({"0/0": ["epoch", "hang"]}, "search.trials=1", on_epoch=press_twice)
+    assert desk.dispatcher.stopping == INTERRUPTED
+    (record,) = desk.study.records()
+    assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())
+
+
+def test_sigterm_lets_every_trial_save_its_state(run) -> None:
+    def terminate() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    script = {"0/0": ["epoch", "until asked"], "1/0": ["until asked"]}
+    interrupts = Interrupts(hand_over_s=200)
+    desk: Desk = run(script, interrupts=interrupts, on_epoch=terminate)
+    assert (desk.dispatcher.stopping, desk.dispatcher.finished) == (INTERRUPTED, False)
+    assert (interrupts.terminated, interrupts.now) == (True, False), "it did not take all of its time"
+    first, second = desk.study.records()
+    assert (first.state, first.fidelity, first.deaths, first.cause) == (TrialState.WAITING, 1, (), SAVED)
+    assert (second.state, second.fidelity, second.deaths) == (TrialState.WAITING, 0, ())
+    assert_no_child_is_left(desk)
+
+
+def test_sigterm_does_not_wait_for_a_trial_that_does_not_answer(run) -> None:
+    def terminate() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    script = {"0/0": ["epoch", "hang"]}
+    desk: Desk = run(script, "search.trials=1", interrupts=Interrupts(hand_over_s=0.5), on_epoch=terminate)
     assert desk.dispatcher.stopping == INTERRUPTED
     (record,) = desk.study.records()
     assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())

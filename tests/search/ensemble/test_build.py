@@ -2,21 +2,27 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from carcls.inference.export import load_model
 from carcls.inference.tta import predict_view
+from carcls.input.pixels import Pixels
+from carcls.input.training_data import TrainingData
 from carcls.scoring.evidence import Evidence
 from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
+from search.ensemble.costs import measured_ms, timed
 from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import Candidate, Photos, as_soup, candidates, photo_shape, soup_groups
 from search.errors import StudyError
+from search.experiment.node_store import open_store
 from search.final.submit import submit
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
@@ -123,12 +129,42 @@ def test_one_model_is_exported_that_says_the_weighted_mean(study: StudyFolder) -
 
 def test_a_limit_of_time_is_kept_or_refused(study: StudyFolder) -> None:
     let_them_help(study)
-    with pytest.raises(StudyError, match=r"no ensemble can be selected \(--max-ms 1e-09\)"):
+    with pytest.raises(StudyError, match=r"no ensemble can be selected within 1e-09 ms a photo \(--max-ms\)"):
         build_ensemble(study, open_experiment(study), most=3, max_ms=1e-9, say=lambda _: None)
     scores = build_ensemble(study, open_experiment(study), most=3, max_ms=1e6, say=lambda _: None)
+    assert len(scores.members) > 1
     known = [member.ms for member in scores.members]
-    assert None not in known
+    assert len(set(known)) == 1, "they are the same model, measured once"
     assert scores.ms <= 1e6
+
+
+def test_costs_are_measured_and_not_taken_from_stages_of_one_epoch(study: StudyFolder) -> None:
+    photos, experiment = photos_of(study), open_experiment(study)
+    found, _ = candidates(study, photos)
+    data = TrainingData(photos.split, open_store(experiment.store), view_seed=0)
+    measured = timed(found, data, measured_ms)
+    assert len({one.ms for one in measured}) == 1
+    assert measured[0].ms < found[0].ms / 2, "its only epoch with the whole model traced it"
+    assert [one.name for one in measured] == [one.name for one in found]
+    folds = replace(found[0], weights=found[0].weights * 3)
+    soup = replace(folds, is_soup=True)
+    three, one = timed([folds, soup], data, measured_ms)
+    assert three.ms == pytest.approx(3 * one.ms)
+
+
+def test_a_model_slower_than_its_members_promise_is_chosen_again(study: StudyFolder) -> None:
+    let_them_help(study)
+
+    def measure(model: keras.Model, pixels: Pixels, views: Sequence[str]) -> dict[str, float]:
+        del pixels
+        return dict.fromkeys(views, 4.0 if model.name == "averaged" else 1.0)
+
+    scores = build_ensemble(
+        study, open_experiment(study), most=3, max_ms=3.5, say=lambda _: None, or_single=True, measure=measure
+    )
+    assert len(scores.members) == 1
+    assert scores.ms <= 3.5
+    assert study.ensemble_model.exists()
 
 
 def test_trainings_that_share_a_head_may_become_one_soup(study: StudyFolder) -> None:

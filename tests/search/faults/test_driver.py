@@ -258,6 +258,32 @@ def test_a_second_ctrl_c_does_not_wait(start) -> None:
     assert (driver.epochs(), sum(len(record.deaths) for record in records)) == (had, 0)
 
 
+def test_after_sigterm_the_same_command_resumes_within_the_epoch(start, finished: Ran) -> None:
+    driver = start(_with("nodes: {hand_over_seconds: 200}"))  # the machine may be busy
+    driver.await_epochs(1)
+    child = driver.await_new_child()
+    os.kill(child, signal.SIGSTOP)  # before its first batch
+    below, had = driver.look(), driver.epochs()
+    driver.process.send_signal(signal.SIGTERM)
+    driver.await_word("asked to end (SIGTERM): running epochs are saved", within_s=SAID_AT_ONCE_S)
+    os.kill(child, signal.SIGCONT)
+
+    assert driver.wait() == 143, driver.output
+    wait_until(lambda: not _alive(below), "an end to all processes of the study", within_s=ALIVE_AFTER_KILL_S)
+    assert f"continue with 'carsearch resume {driver.folder.root}' or 'carsearch run ... --or-resume'" in driver.output
+    assert "Traceback" not in driver.output
+    assert driver.epochs() == had
+    before = read_records(driver.folder)
+    assert TrialState.RUNNING not in {record.state for record in before}
+    assert all(record.deaths == () for record in before), "an interruption is not a death"
+    assert len(list(driver.folder.trials.rglob("part-*.npz"))) == 1
+
+    again = run_cli("run", "tiny.yaml", "--or-resume", cwd=driver.cwd)
+    assert again.returncode == 0, again.stderr
+    assert "resumes within epoch" in again.stdout + again.stderr
+    assert timeless(read_records(driver.folder), uninterrupted=False) == timeless(finished.records, uninterrupted=False)
+
+
 def test_a_killed_final_training_resumes_to_the_same_numbers(finished: Ran, tmp_path: Path) -> None:
     shutil.copytree(finished.cwd / "data", tmp_path / "data")
     write_tiny(tmp_path, FIXED)

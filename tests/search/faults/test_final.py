@@ -93,6 +93,24 @@ def test_ctrl_c_lets_the_epoch_end_and_the_same_command_resumes(begun, whole: St
     assert numbers(folder) == numbers(whole)
 
 
+@pytest.mark.release
+def test_sigterm_ends_it_and_the_same_command_resumes(begun, whole: StudyFolder, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    below = set(descendants(begun.pid))
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(timeout=300) == 143, output(tmp_path)
+    wait_until(lambda: not any(map(is_alive, below)), "an end to all its processes", within_s=ALIVE_AFTER_S)
+
+    had = len(final_reports(folder)[0])
+    assert 1 <= had < 4, "at most the running epoch was still recorded"
+    assert "asked to end (SIGTERM), and ended: the same command continues" in output(tmp_path)
+    assert "Traceback" not in output(tmp_path)
+    again = run_cli("train", "tiny.yaml", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert sum(line.startswith("epoch") for line in again.stdout.splitlines()) == 4 - had
+    assert numbers(folder) == numbers(whole)
+
+
 def test_out_of_memory_it_resumes_in_parts_and_stores_the_record(
     whole: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

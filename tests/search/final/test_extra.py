@@ -14,7 +14,7 @@ from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.retrain import ChildMains, retrain
-from search.study.final_members import extra_gain, fold_count, members, trains_on_extra
+from search.study.final_members import fold_count, gain_of, members, trains_on_extra
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_extra, read_study_split
@@ -93,13 +93,13 @@ def test_an_interrupted_final_training_resumes_with_the_decision_that_was_made(l
     with pytest.raises(StudyError):
         run(folder, experiment, sureness=(0.4, 0.8), stop=3)
     with Study.open(folder.retrain, read_only=True) as study:
-        first = extra_gain(study)
+        first = gain_of(study, "extra")
     assert first is not None
     job, said = run(folder, experiment, sureness=(0.8, 0.4))  # would decide otherwise
     assert job["numbers"] == [1, 2, 3]
     assert not any("extra photos are" in line for line in said)
     with Study.open(folder.retrain, read_only=True) as study:
-        assert extra_gain(study) == first
+        assert gain_of(study, "extra") == first
         assert trains_on_extra(study, 3)
 
 

@@ -35,11 +35,11 @@ def cluster() -> Iterator[Cluster]:
 
 def leaves_within(seconds: float, begun: Path) -> bool:
     """Runs on a node, in one worker from the beginning. Touches a file once it has begun."""
-    from search.on_ray.cluster.drain_watch import is_leaving
+    from search.on_ray.cluster.drain_watch import should_hand_over
 
     begun.touch()
     end_s = time.monotonic() + seconds
-    while not is_leaving():
+    while not should_hand_over():
         if time.monotonic() > end_s:
             return False
         time.sleep(0.1)

@@ -10,13 +10,14 @@ from ray._private import ray_constants
 from ray._private.grpc_utils import init_grpc_channel
 from ray._raylet import AuthenticationTokenLoader, Config, CoreWorker
 from ray.core.generated.common_pb2 import Address
+from ray.experimental import internal_kv
 from ray.job_config import JobConfig
 from ray.tune.experiment import Trial
 
 from search.on_ray import ray_private
 
 ROOT = Path(__file__).parents[3]
-PRIVATE = re.compile(r"ray\._|temporary_state|\b_temp_dir\b|_runtime_env_has|ENABLE_RAY_CLUSTER|JobConfig")
+PRIVATE = re.compile(r"ray\._|internal_kv|temporary_state|\b_temp_dir\b|_runtime_env_has|ENABLE_RAY_CLUSTER|JobConfig")
 
 
 def test_only_one_file_uses_private_names() -> None:
@@ -60,6 +61,11 @@ def test_a_process_can_be_asked_for_its_address() -> None:
 
 def test_a_trial_knows_its_actor() -> None:
     assert ray_private.actor_of(Trial("a_trainable", stub=True)) is None
+
+
+def test_the_control_store_has_keys() -> None:
+    assert {"key", "value", "namespace"} <= inspect.signature(internal_kv._internal_kv_put).parameters.keys()
+    assert {"key", "namespace"} <= inspect.signature(internal_kv._internal_kv_exists).parameters.keys()
 
 
 def test_the_machine_is_counted() -> None:

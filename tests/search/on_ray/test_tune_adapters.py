@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from carcls.errors import DiskFullError
 from carcls.events import EpochReport
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.tune_adapters import tune_adapters
+from search.on_ray.tune_adapters import NOT_BEGUN, tune_adapters
 from search.worker.segment import Fallback, Granted, Notice, Outcome, Parked, Placed, Segment, to_wire
 from tests.helpers.search.trial_builders import epoch_report
 
@@ -92,10 +92,12 @@ class Tune:
         self.heard = Heard()
         self.places = Told()
         self.now_s = 100.0
+        self.hands_over = False
         self.searcher, self.scheduler = tune_adapters(
             self.heard,
             concurrent=lambda: concurrent,
             deadline=DeadlineSettings(),
+            hands_over=lambda: self.hands_over,
             places=self.places,
             clock_s=lambda: self.now_s,
         )
@@ -169,6 +171,21 @@ def test_a_loss_waits_for_its_reason_without_holding_up_reports(*, on_purpose: b
     assert tune.heard.ended == [(0, Outcome(kind, "The actor died."))]
     tune.start("c")
     assert len(tune.heard.ended) == 1
+
+
+def test_asked_to_end_a_waiting_segment_is_given_back_and_a_running_one_may_save() -> None:
+    tune, stopped = Tune(), []
+    tune.controller.request_stop_trial = stopped.append
+    running, waiting = tune.start("a"), tune.start("b")
+    waiting.status = Trial.PENDING
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == []
+    tune.hands_over = True
+    tune.scheduler.choose_trial_to_run(tune.controller)
+    assert stopped == [waiting]
+    tune.searcher.on_trial_complete("b", {})
+    tune.end(running, to_wire(Outcome("preempted", "saved")))
+    assert tune.heard.ended == [(1, NOT_BEGUN), (0, Outcome("preempted", "saved"))]
 
 
 def test_a_segment_whose_nodes_have_left_before_it_began_is_handed_out_again() -> None:

@@ -7,7 +7,14 @@ import pytest
 from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
 from search.experiment.search_settings import FinalistSettings
-from search.policy.durations import expected_seconds, remaining_s, stage_seconds, stage_weights
+from search.policy.durations import (
+    StageLength,
+    expected_seconds,
+    final_training_s,
+    remaining_s,
+    stage_seconds,
+    stage_weights,
+)
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait, next_job
@@ -169,3 +176,31 @@ def _ended(workers: int, total_s: float, *, weights: tuple[float, ...]) -> int:
             start(number, one.stop_after_stage)
         else:
             free += 1
+
+
+def of_seconds(report, **seconds):
+    return replace(report, seconds=PhaseSeconds(**({"train": 0.0, "validate": 0.0} | seconds)))
+
+
+def test_a_longer_training_builds_and_traces_once():
+    head, first, second = climb([0.4], [0.5, 0.6])
+    reports = (
+        of_seconds(head, train=1.0, validate=0.5, store=7.0),
+        of_seconds(first, train=4.0, validate=9.0, build=3.0, trace=10.0),
+        of_seconds(second, train=4.0, validate=1.0, data_wait=0.5),
+    )
+    same = (StageLength(1, is_frozen=True), StageLength(2, is_frozen=False))
+    assert final_training_s(reports, same) == pytest.approx(7 + 1.5 + 13 + 2 * (4.25 + 1.0))
+    longer = (StageLength(1, is_frozen=True), StageLength(20, is_frozen=False))
+    assert final_training_s(reports, longer) == pytest.approx(7 + 1.5 + 13 + 20 * (4.25 + 1.0))
+    larger = (same[0], StageLength(2, is_frozen=False, area_px=4 * 128 * 128))  # the stage ran at 128 px
+    assert final_training_s(reports, larger) == pytest.approx(7 + 1.5 + 13 + 2 * 4 * (4.25 + 1.0))
+    assert final_training_s(reports, (*same, same[1])) is None, "the trial shows nothing of a third stage"
+
+
+def test_a_stage_of_one_epoch_is_not_multiplied_with_its_tracing():
+    head, half = climb([0.4], [0.5])
+    reports = (of_seconds(head, train=1.0), of_seconds(half, train=2.0, validate=1.0, trace=12.0, build=5.0))
+    stages = (StageLength(2, is_frozen=True), StageLength(10, is_frozen=False))
+    assert final_training_s(reports, stages) == pytest.approx(2 * 1.0 + 17.0 + 10 * 3.0)
+    assert trial(0, COMPLETE, reports).trained_s * 12 / 2 == 126.0, "what the ratio of epochs would say"

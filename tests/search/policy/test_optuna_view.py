@@ -91,6 +91,14 @@ def test_the_best_trials_are_always_shown(order):
     assert values >= {float(value) for value in range(300 - BEST_SEEN, 300)}
 
 
+@given(st.lists(st.integers(0, 3), min_size=BEST_SEEN + 1, max_size=2 * BEST_SEEN))
+def test_ties_go_to_the_earlier_trial_as_a_stable_sort_has_them(values):
+    trials = [shown(float(value)) for value in values]
+    best = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:BEST_SEEN]
+    kept = most_telling(trials, BEST_SEEN)
+    assert [id(one) for one in kept] == [id(trials[at]) for at in sorted(best)]
+
+
 def test_running_trials_are_shown_beyond_the_limit():
     trials = [shown(0.0, running=True) for _ in range(400)] + [shown(0.5)]
     assert len(most_telling(trials, 100)) == 401

@@ -11,6 +11,7 @@ WISHES = st.builds(
     most_folds=st.integers(1, 6),
     is_refitted=st.booleans(),
     is_compared=st.booleans(),
+    is_pseudo=st.booleans(),
 )
 MEASURED = st.builds(
     Measured,
@@ -96,3 +97,10 @@ def test_extra_photos_cost_one_more_training_before_the_other_folds():
     assert final_s(4, compared, Measured(100.0)) == pytest.approx(1.25 * 500.0)
     assert final_s(4, compared, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 300.0), "two, then three"
     assert final_s(1, compared, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 100.0)
+
+
+def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
+    second = Wishes(is_pseudo=True, is_refitted=True)
+    assert final_s(3, second, Measured(100.0)) == pytest.approx(1.25 * 700.0)
+    assert final_s(3, second, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 500.0), "two, one, one, one, one"
+    assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)

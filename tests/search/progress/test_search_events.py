@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from search.policy.records import TrialState
 from search.progress.json_lines import EventProgress, json_text
-from search.progress.search_events import Event, events
+from search.progress.search_events import Event, changes, events
 from search.progress.summary import Spent
 from tests.helpers import ROOT
 from tests.helpers.search.final_script import records
@@ -47,6 +49,23 @@ def test_what_is_known_is_no_news():
     promoted = replace(known, state=TrialState.RUNNING, attempts=2, stop_after_stage=1)
     assert [event.kind for event in events((known,), (promoted,))] == ["promoted"]
     assert list(events((known,), (known,))) == []
+
+
+@given(st.lists(st.sampled_from(["kept", "replaced", "gone", "new"]), max_size=12))
+def test_each_replaced_record_comes_with_the_one_before_it(fates):
+    before, after = [], []
+    for number, fate in enumerate(fates):
+        record = trial(number, TrialState.WAITING)
+        before += [record] * (fate != "new")
+        after += [record if fate == "kept" else replace(record)] * (fate != "gone")
+    known = {record.number: record for record in before}
+    expected = [
+        (known.get(record.number), record)
+        for at, record in enumerate(after)
+        if at >= len(before) or before[at] is not record
+    ]
+    found = changes(before, after)
+    assert [(id(old), id(new)) for old, new in found] == [(id(old), id(new)) for old, new in expected]
 
 
 def test_an_interruption_says_why():

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from carcls.errors import HandedOverError
-from search.worker.child import _outcome_on_cluster
+from search.worker.child import _outcome_on_cluster, outcome_of
 from search.worker.segment import Outcome, Segment
 from search.worker.supervisor import segment_messages
 from tests.helpers.search.counting_child import SAVED, waiting_child
@@ -27,4 +27,5 @@ def test_a_silent_child_learns_that_it_should_move_on(tmp_path: Path) -> None:
 
 
 def test_handing_over_is_no_failure_of_the_trial() -> None:
+    assert outcome_of(HandedOverError("saved")) == Outcome("preempted", "saved")
     assert _outcome_on_cluster(HandedOverError("saved")) == Outcome("preempted", "saved")

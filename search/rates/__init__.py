@@ -1,0 +1,1 @@
+"""The learning-rate range test of an experiment file, and its page."""

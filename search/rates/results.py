@@ -1,0 +1,176 @@
+"""What a learning-rate range test tells: lines for the terminal, JSON, and a page with a chart of each stage. Pure."""
+
+import html
+import json
+from collections.abc import Iterator, Sequence
+from math import isfinite, log10
+from typing import TYPE_CHECKING, Any
+
+from carcls.training.steps.rate_range import DIVISOR, smoothed
+from search.terminal.text_table import table_lines
+
+if TYPE_CHECKING:
+    from carcls.training.rate_test import StageRates
+
+_WIDTH, _HEIGHT = 640, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 40
+_CLIP = 2.0
+"""Multiple of the first smoothed loss above which the chart is cut, since diverging losses dwarf the rest."""
+
+RULE = (
+    f"The suggestion is the rate of the lowest smoothed loss divided by {DIVISOR:g}"
+    " (range test of Smith 2017; rule of fastai's lr_find)."
+)
+
+
+def table(found: Sequence["StageRates"]) -> list[str]:
+    """Lines for the terminal: a row for each stage."""
+    rows = [("stage", "steps", "lowest loss", "at rate", "diverged at", "suggestion", "in the file")]
+    for one in found:
+        lowest = _lowest(one)
+        rows.append(
+            (
+                one.stage,
+                str(len(one.losses)),
+                "-" if lowest is None else f"{lowest[1]:.3f}",
+                "-" if lowest is None else f"{lowest[0]:.1e}",
+                f"{one.rates[-1]:.1e}" if one.diverged else "-",
+                "none: the loss never fell" if one.suggestion is None else f"{one.suggestion:.1e}",
+                f"{one.configured:.1e}",
+            )
+        )
+    return table_lines(rows)
+
+
+def overrides(found: Sequence["StageRates"]) -> str:
+    """The suggestions as a tree for the experiment file; empty without any."""
+    named = [f"{one.stage}: {{learning_rate: {one.suggestion:.1e}}}" for one in found if one.suggestion is not None]
+    return f"stages: {{{', '.join(named)}}}" if named else ""
+
+
+def hints(found: Sequence["StageRates"]) -> list[str]:
+    """What to try where a test says little."""
+    told = []
+    for one in found:
+        if one.suggestion is None:
+            told.append(f"stage {one.stage}: its loss never fell; try more --steps, or a lower --from")
+        elif not one.diverged:
+            told.append(f"stage {one.stage}: it did not diverge, so a higher rate may suit it; try a higher --to")
+    return told
+
+
+def as_json(name: str, found: Sequence["StageRates"]) -> str:
+    """All numbers. A loss that is not finite is null."""
+    stages: list[dict[str, Any]] = [
+        {
+            "stage": one.stage,
+            "suggestion": one.suggestion,
+            "configured": one.configured,
+            "diverged": one.diverged,
+            "rates": list(one.rates),
+            "losses": [_finite(loss) for loss in one.losses],
+            "smoothed_losses": [_finite(loss) for loss in smoothed(one.losses).tolist()],
+        }
+        for one in found
+    ]
+    return json.dumps({"name": name, "rule": RULE, "stages": stages}, indent=2, allow_nan=False) + "\n"
+
+
+def page(name: str, what: str, found: Sequence["StageRates"]) -> str:
+    """A self-contained HTML page. what: the configuration in a few words."""
+    charts = "\n".join(_section(one) for one in found)
+    title = f"Learning rates of {html.escape(name)}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --line: #2563eb; --mark: #c2410c; --faint: #8888; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }}
+svg {{ width: 100%; height: auto; }}
+svg text {{ font: 12px system-ui, sans-serif; fill: currentColor; }}
+.raw {{ fill: none; stroke: var(--faint); }}
+.curve {{ fill: none; stroke: var(--line); stroke-width: 2; }}
+.grid {{ stroke: var(--faint); stroke-width: 0.5; }}
+.mark {{ stroke: var(--mark); stroke-width: 1.5; }}
+.own {{ stroke: currentColor; stroke-dasharray: 4 3; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{html.escape(what)}. {html.escape(RULE)} Blue: the smoothed loss. Grey: the loss of each batch.</p>
+{charts}
+</body>
+</html>
+"""
+
+
+def _section(one: "StageRates") -> str:
+    suggested = "no suggestion: the loss never fell" if one.suggestion is None else f"suggested {one.suggestion:.1e}"
+    ended = f", diverged at {one.rates[-1]:.1e}" if one.diverged else ""
+    head = f"<h2>{html.escape(one.stage)}</h2>\n<p>{suggested}, in the file {one.configured:.1e}{ended}</p>"
+    return f"{head}\n{_chart(one)}"
+
+
+def _chart(one: "StageRates") -> str:
+    """The loss against the rate on a logarithmic axis."""
+    curve = smoothed(one.losses).tolist()
+    first = next((loss for loss in curve if isfinite(loss)), None)
+    if first is None:
+        return "<p>No finite loss.</p>"
+    known = [min(loss, _CLIP * first) for loss in (*curve, *one.losses) if isfinite(loss)]
+    low, high = min(known), max(known)
+    high = high if high > low else low + 1.0
+    left, right = log10(one.rates[0]), log10(one.rates[-1])
+    right = right if right > left else left + 1.0
+
+    def x(rate: float) -> float:
+        share = min(1.0, max(0.0, (log10(rate) - left) / (right - left)))
+        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(loss: float) -> float:
+        return _TOP + (high - min(loss, high)) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def points(losses: Sequence[float]) -> str:
+        pairs = zip(one.rates, losses, strict=True)
+        return " ".join(f"{x(rate):.1f},{y(loss):.1f}" for rate, loss in pairs if isfinite(loss))
+
+    def upright(rate: float, kind: str) -> str:
+        return f'<line class="{kind}" x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+
+    ticks = [10.0**power for power in range(round(left + 0.499), round(right - 0.499) + 1)]
+    parts = [
+        *(upright(tick, "grid") for tick in ticks),
+        *(f'<text x="{x(tick):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{tick:.0e}</text>' for tick in ticks),
+        *_loss_ticks(low, high, y),
+        f'<polyline class="raw" points="{points(one.losses)}"/>',
+        f'<polyline class="curve" points="{points(curve)}"/>',
+        upright(one.configured, "own"),
+        *([upright(one.suggestion, "mark")] if one.suggestion is not None else []),
+        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 4}" text-anchor="middle">learning rate'
+        " (orange: suggested, dashed: in the file)</text>",
+    ]
+    label = f"Loss against learning rate, stage {html.escape(one.stage)}"
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _loss_ticks(low: float, high: float, y: Any) -> Iterator[str]:  # noqa: ANN401 - a function of a loss
+    for share in (0.0, 0.5, 1.0):
+        loss = low + share * (high - low)
+        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}"/>'
+        yield f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.3g}</text>'
+
+
+def _lowest(one: "StageRates") -> tuple[float, float] | None:
+    """Rate and value of the lowest smoothed loss."""
+    pairs = [
+        (loss, rate) for rate, loss in zip(one.rates, smoothed(one.losses).tolist(), strict=True) if isfinite(loss)
+    ]
+    loss, rate = min(pairs, default=(0.0, 0.0))
+    return (rate, loss) if pairs else None
+
+
+def _finite(loss: float) -> float | None:
+    return loss if isfinite(loss) else None

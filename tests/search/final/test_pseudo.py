@@ -1,0 +1,107 @@
+"""The second final training with pseudo-labels: who labels for whom, and what the comparison decides."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from carcls.splits.extra import parse_extra
+from carcls.splits.k_folds import EVERY_PHOTO
+from search.driver.create import create_recipe_folder
+from search.errors import StudyError
+from search.experiment.experiment import Experiment, load
+from search.final.retrain import ChildMains, retrain
+from search.study.final_members import fold_count, members
+from search.study.final_scores import read_scores, score_lines
+from search.study.folder import StudyFolder
+from search.study.stored_split import read_study_split
+from search.study.study import Study
+from tests.helpers.search.judged_final import judged_child, note_job, read_unlabelled
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, write_tiny
+
+TEST = CLASSES * TEST_PER_CLASS
+WITH_PSEUDO = FIXED.replace("data: {root: data,", "data: {root: data, pseudo: {agreement: 0.75, views: 4},")
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_tiny(tmp_path, WITH_PSEUDO)
+    return lambda *overrides: load(file, ["retrain.folds=3", *overrides])
+
+
+def run(folder: StudyFolder, experiment: Experiment, *, sureness: tuple[float, float], stop: int | None = None):
+    """As in test_extra, with and without pseudo-labels."""
+    said: list[str] = []
+    child = partial(judged_child, sureness=sureness, stop_before=stop)
+    mains = ChildMains(train=child, score=note_job)
+    retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
+    return json.loads((folder.retrain / "job.json").read_text(encoding="utf-8")), said
+
+
+def taught(folder: StudyFolder) -> list[tuple[int | None, list[int]]]:
+    """Fold of each training by its number, and the trainings that labelled photos for it."""
+    notes = sorted(folder.retrain.glob("segment-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+    segments = [json.loads(note.read_text(encoding="utf-8")) for note in notes]
+    return [(one["fold"], [number for number, _ in one["pseudo"].get("teachers", ())]) for one in segments]
+
+
+def test_each_fold_learns_from_its_own_model_and_the_refit_from_all(loaded) -> None:
+    experiment = loaded("retrain.photos=all")
+    folder = create_recipe_folder(experiment)
+    with pytest.raises(StudyError):
+        run(folder, experiment, sureness=(0.4, 0.8), stop=4)
+    job, said = run(folder, experiment, sureness=(0.8, 0.4))  # what was decided stays
+    first, second = [(fold, []) for fold in range(3)], [(fold, [fold]) for fold in range(3)]
+    assert taught(folder) == [*first, *second, (EVERY_PHOTO, [0, 1, 2])]
+    assert job["numbers"] == [3, 4, 5]
+    assert (job["pseudo"], job["second_helps"], job["extra"], job["refit"]) == (TEST, True, None, 6)
+    assert not any("pseudo-labelled photos are" in line for line in said), "it was told before"
+    segment = json.loads((folder.retrain / "segment-3.json").read_text(encoding="utf-8"))
+    assert (segment["pseudo"]["agreement"], segment["pseudo"]["views"]) == (0.75, 4)
+    with Study.open(folder.retrain, read_only=True) as study:
+        assert fold_count(study) == 3
+        assert [record.number for record in members(study)] == [3, 4, 5]
+
+
+def test_labels_that_do_not_help_end_with_the_first_fold(loaded) -> None:
+    experiment = loaded("retrain.photos=all")
+    folder = create_recipe_folder(experiment)
+    job, said = run(folder, experiment, sureness=(0.6, 0.6))
+    assert taught(folder) == [(0, []), (1, []), (2, []), (0, [0]), (EVERY_PHOTO, [])]
+    assert (job["numbers"], job["second_helps"]) == ([0, 1, 2], False)
+    assert any(f"{TEST} pseudo-labelled photos are left out" in line for line in said)
+
+
+def test_a_twin_of_a_labelled_photo_gets_no_label(loaded, tmp_path: Path) -> None:
+    original = next((tmp_path / "data" / "train").rglob("*.jpg"))
+    twin = next((tmp_path / "data" / "test_upload").iterdir())
+    twin.write_bytes(original.read_bytes())
+    folder = create_recipe_folder(loaded())
+    table = read_unlabelled(folder).photos
+    assert len(table) == TEST - 1
+    assert f"test_upload/{twin.name}" not in table.paths
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_real_trainings_label_photos_and_are_compared(tmp_path: Path) -> None:
+    write_tiny(tmp_path, WITH_PSEUDO, test_per_class=6)
+    done = run_cli("train", "tiny.yaml", "--set", "retrain.folds=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = StudyFolder(tmp_path / "results" / "tiny")
+    own, data_root = folder.retrain_study, tmp_path / "data"
+    scores = read_scores(folder.scores)
+    assert scores.pseudo is not None
+    assert scores.pseudo.line("pseudo-labelled") in (*score_lines(scores), done.stdout)
+    labelled = parse_extra(own.pseudo_labels(2).read_bytes(), own.pseudo_labels(2), data_root).photos
+    assert scores.pseudo.photos == len(labelled) > 0
+    assert set(labelled.digests) <= set(read_unlabelled(own).photos.digests)
+    for fold in (0, 1):
+        split = read_study_split(own, data_root, "", fold=fold)
+        assert set(labelled.digests).isdisjoint(split.validation.digests)
+    records = Study.open(folder.retrain, read_only=True).records()
+    assert [record.fold for record in records] == ([0, 1, 0, 1] if scores.pseudo.gain.helps else [0, 1, 0])
+    assert scores.validation_photos == 36

@@ -1,0 +1,64 @@
+"""What a range test tells, from results made by hand."""
+
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from carcls.training.rate_test import StageRates
+from search.rates.results import RULE, as_json, hints, overrides, page, table
+
+RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3)
+FLAT = StageRates("top<b>", RATES[:2], (2.0, 2.0), False, None, 1e-3)
+
+
+def test_the_table_has_a_row_for_each_stage() -> None:
+    lines = table([HEAD, FLAT])
+    heads = ["stage", "steps", "lowest loss", "at rate", "diverged at", "suggestion", "in the file"]
+    assert re.split(r"  +", lines[0]) == heads
+    assert re.split(r"  +", lines[1]) == ["head", "5", "1.350", "1.0e-02", "1.0e-01", "1.0e-04", "3.0e-03"]
+    assert "none: the loss never fell" in lines[2]
+
+
+def test_suggestions_are_written_as_the_file_takes_them() -> None:
+    assert overrides([HEAD, FLAT]) == "stages: {head: {learning_rate: 1.0e-04}}"
+    assert overrides([FLAT]) == ""
+
+
+def test_hints_say_what_to_try() -> None:
+    calm = StageRates("full", RATES[:3], (2.0, 1.5, 1.0), False, 1e-4, 3e-3)
+    assert hints([HEAD]) == []
+    assert hints([FLAT]) == ["stage top<b>: its loss never fell; try more --steps, or a lower --from"]
+    (hint,) = hints([HEAD, calm])
+    assert hint.startswith("stage full: it did not diverge")
+    assert hint.endswith("try a higher --to")
+
+
+def test_json_holds_all_numbers_and_null_for_what_is_not_finite() -> None:
+    told = json.loads(as_json("cars", [HEAD, FLAT]))
+    assert (told["name"], told["rule"]) == ("cars", RULE)
+    head = told["stages"][0]
+    assert head["losses"] == [2.0, 1.5, 1.0, 1.2, None]
+    assert (head["suggestion"], head["configured"], head["diverged"]) == (1e-4, 3e-3, True)
+    assert len(head["smoothed_losses"]) == len(head["rates"]) == 5
+    assert told["stages"][1]["suggestion"] is None
+
+
+def test_the_page_needs_nothing_else_and_escapes_names() -> None:
+    text = page("cars<script>", "MobileNet, 32 px", [HEAD, FLAT])
+    assert "<script" not in text
+    assert "top&lt;b&gt;" in text
+    assert not re.search(r"https?:|src=|@import|url\(", text)
+    charts = [ET.fromstring(chart) for chart in re.findall(r"<svg.*?</svg>", text, re.S)]  # noqa: S314 - our own page
+    assert len(charts) == 2
+    raw, curve = (one.attrib["points"].split() for one in charts[0].iter("polyline"))
+    assert len(raw) == 4, "a NaN has no point"
+    assert len(curve) == 4
+    marks = {
+        one.attrib["class"]: float(one.attrib["x1"]) for one in charts[0].iter("line") if one.attrib["class"] != "grid"
+    }
+    assert marks["mark"] < marks["own"], "1e-4 stands left of 3e-3"
+    assert marks["mark"] == pytest.approx(float(raw[1].partition(",")[0]), abs=0.1)
+    assert {one.attrib["class"] for one in charts[1].iter("line")} == {"grid", "own"}
