@@ -114,9 +114,11 @@ def main() -> None:
     verdicts = [
         judge(_LABELS[name], ours=last[name], peer=target, target=1.0, smaller_is_better=True)
         for name, target in aims.items()
+        if name in last
     ]
     flat = f"record one epoch with {max(figures):,} trials against {min(figures):,}"
-    verdicts.append(judge(flat, ours=last["report"], peer=first["report"], target=1 / FLAT, smaller_is_better=True))
+    if "report" in first and "report" in last:
+        verdicts.append(judge(flat, ours=last["report"], peer=first["report"], target=1 / FLAT, smaller_is_better=True))
     finish("scale", verdicts, figures={str(size): row for size, row in figures.items()})
 
 
