@@ -40,15 +40,11 @@ class ObjectStorage:
         self._etags_are_md5 = True
         self._other_md5s: dict[str, str] = {}
         """MD5s of files as they were read last, where the ETag is another."""
-        with _named(url):
-            try:
-                self._system, self._root = fs.FileSystem.from_uri(url)
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{url}: no address of a storage: {error}") from error
+        self._system, self._root = open_storage(url)
 
     def files(self) -> list[RemoteFile]:
         """All files, by name. Raises DataError if there is none, or if a name would leave a folder."""
-        with _named(self.url):
+        with named_errors(self.url):
             top = self._system.get_file_info(self._root)
             if top.type == fs.FileType.NotFound:
                 raise DataError(f"{self.url}: nothing is there")
@@ -85,7 +81,7 @@ class ObjectStorage:
 
     def _read(self, file: RemoteFile, path: Path) -> tuple[str, str | None, int]:
         digest, length = hashlib.md5(usedforsecurity=False), 0
-        with _named(self.url), self._system.open_input_stream(file.place, compression=None) as source:
+        with named_errors(self.url), self._system.open_input_stream(file.place, compression=None) as source:
             etag = _etag(source)
             with path.open("wb") as target:
                 while piece := source.read(_PIECE_BYTES):
@@ -93,6 +89,22 @@ class ObjectStorage:
                     length += len(piece)
                     target.write(piece)
         return digest.hexdigest(), etag, length
+
+
+def open_storage(url: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a URL, and the URL's path in it. Raises DataError, and OSError as `named_errors`."""
+    with named_errors(url):
+        try:
+            return fs.FileSystem.from_uri(_in_one_request(url))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{url}: no address of a storage: {error}") from error
+
+
+def _in_one_request(url: str) -> str:
+    """The URL with an option by which a small file is stored by one request instead of three, where S3 is asked."""
+    if not url.startswith("s3://") or "allow_delayed_open" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}allow_delayed_open=true"
 
 
 def is_archive(url: str) -> bool:
@@ -114,7 +126,8 @@ def _safe(url: str, name: str) -> str:
 
 
 @contextmanager
-def _named(url: str) -> Iterator[None]:
+def named_errors(url: str) -> Iterator[None]:
+    """Makes an OSError of the storage name the URL, with the error number of an unreachable network if it has none."""
     try:
         yield
     except DataError:

@@ -18,11 +18,13 @@ from search.errors import StudyError
 from search.experiment.changes import RESUMABLE, RETRAINABLE
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.file.paths import is_url
 from search.policy.records import TrialRecord
 from search.progress.json_lines import EventProgress
 from search.progress.live_table import PlainProgress
 from search.progress.search_events import Event
 from search.progress.summary import leading_trial, summary_lines, winner
+from search.study.bucket.places import store_changes, study_at
 from search.study.folder import StudyFolder
 from search.study.frozen import changes_asked, keep_changes, open_experiment
 from search.study.requests import Stop, waiting_requests
@@ -51,8 +53,9 @@ class Study:
     """A study's folder, such as results/cars. Each look reads what is recorded now, also while a search runs."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises StudyError if the folder holds no study."""
-        self.folder = StudyFolder(Path(folder).absolute())
+        """folder: or a URL, whose study is brought to this machine once. Raises StudyError if there is no study."""
+        root = study_at(folder, checkpoints=True) if is_url(folder) else Path(folder)
+        self.folder = StudyFolder(root.absolute())
         self.experiment: Experiment = open_experiment(self.folder)
 
     def __repr__(self) -> str:
@@ -178,6 +181,7 @@ class Study:
         from search.final.submit import submit  # noqa: PLC0415 - TensorFlow
 
         submit(self.folder, self.experiment, say=say)
+        store_changes()
         return self.folder.submission
 
     def report(self) -> Path:
@@ -185,6 +189,7 @@ class Study:
         from search.report.page import write_study_report  # noqa: PLC0415 - only for this step
 
         write_study_report(self.folder, self.experiment)
+        store_changes()
         return self.folder.report
 
     def _study(self) -> StudyRecords:

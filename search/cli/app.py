@@ -37,6 +37,7 @@ from search.cli.exit_codes import ERROR
 from search.cli.from_photos import run_photos
 from search.cli.outcomes import show_status
 from search.cli.output import AsJson, Quiet, chosen_output
+from search.cli.study_argument import ReadStudyArgument, StudyArgument, study_to_read
 from search.cli.whole_run import run_within
 from search.terminal.console import install_safe_streams, output_error
 from search.terminal.console import say as _say
@@ -63,7 +64,6 @@ app.command()(export)
 app.command()(serve)
 app.command()(simulate)
 
-StudyArgument = Annotated[Path, typer.Argument(help="The study's folder, such as results/cars.", show_default=False)]
 Cluster = Annotated[
     str | None, typer.Option("--address", help="Train on this Ray cluster instead of this machine; scored here.")
 ]
@@ -202,7 +202,7 @@ def record(
 
 @app.command()
 def status(
-    study: StudyArgument,
+    study: ReadStudyArgument,
     nodes: Annotated[bool, typer.Option("--nodes", help="Also list the cluster's nodes and their faults.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep showing it, as `run` does, until the search ends.")
@@ -221,7 +221,12 @@ def status(
 @app.command()
 def report(
     studies: Annotated[
-        list[Path], typer.Argument(metavar="STUDY...", help="Folders of studies; several are compared on one page.")
+        list[Path],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Folders or URLs of studies; several are compared on one page.",
+            parser=study_to_read,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="Page of several studies; default: comparison.html beside the first study.")
@@ -312,6 +317,12 @@ def demo() -> None:
     )
 
 
+def _store_changes() -> None:
+    """What a command changed in the mirror of a bucket goes there. Most commands have loaded nothing of it."""
+    if places := sys.modules.get("search.study.bucket.places"):
+        places.store_changes()
+
+
 def main() -> None:
     """The console script. Errors meant for the user become one message without a traceback, and exit code 2."""
     remove_current_folder()
@@ -322,7 +333,10 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only errors, as far as TensorFlow respects it
     code: str | int | None = ERROR
     try:
-        app()
+        try:
+            app()
+        finally:
+            _store_changes()
     except SystemExit as end:
         code = end.code
     except (CarclsError, SearchError, ImportError) as error:

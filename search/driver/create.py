@@ -23,6 +23,7 @@ from search.experiment.file.paths import policy_files
 from search.experiment.file.yaml_source import Plain
 from search.experiment.node_store import open_store, photos_folder
 from search.experiment.runtime_settings import without_runtime_settings
+from search.study.bucket.places import creation
 from search.study.checked_files import keep_files
 from search.study.deletion import delete_study
 from search.study.folder import StudyFolder
@@ -117,22 +118,24 @@ def _create(
     for _, policy in policy_files(dict(experiment.tree)):
         check_policy(policy)
     experiment.results.mkdir(parents=True, exist_ok=True)
-    draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
-    try:
-        # The lock is held until the folder has its final name, so that no other process deletes the draft.
-        with _owner(draft, experiment, searched=searched, recording=recording) as study:
-            photos = _fill(draft, experiment)
-            if study:
-                keep_files(study, draft)
-                if not recording:
-                    keep_portfolio(study, experiment, photos=photos)
-            _freeze(draft, experiment, published=folder)
-            draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
-            sync_all(draft.root)
-            publish(draft, folder, replace=replace)
-    finally:
-        if draft.root.exists():  # the creation failed
-            delete_study(draft.root)
+    with creation(folder.root, replace=replace) as store:
+        draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))
+        try:
+            # The lock is held until the folder has its final name, so that no other process deletes the draft.
+            with _owner(draft, experiment, searched=searched, recording=recording) as study:
+                photos = _fill(draft, experiment)
+                if study:
+                    keep_files(study, draft)
+                    if not recording:
+                        keep_portfolio(study, experiment, photos=photos)
+                _freeze(draft, experiment, published=folder)
+                draft.root.chmod(0o755)  # mkdtemp makes it private, but results should be as readable as their parent
+                sync_all(draft.root)
+                publish(draft, folder, replace=replace)
+        finally:
+            if draft.root.exists():  # the creation failed
+                delete_study(draft.root)
+        store()
     return folder
 
 

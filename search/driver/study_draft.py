@@ -9,6 +9,8 @@ from pathlib import Path
 from carcls.system.atomic import sync
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
+from search.experiment.node_store import keep_pointer
+from search.study.bucket.places import refresh
 from search.study.deletion import delete_study
 from search.study.final_lock import retraining
 from search.study.folder import StudyFolder
@@ -33,6 +35,9 @@ def exists_already(folder: StudyFolder) -> StudyError:
 def study_place(experiment: Experiment) -> StudyFolder:
     """The study's folder, existing or not, after removing what a killed creation left behind."""
     folder = StudyFolder(experiment.results / experiment.name)
+    if experiment.results_url is not None:
+        keep_pointer(experiment.results, experiment.results_url)
+        refresh(folder.root)
     for path in sorted(folder.root.parent.glob(f".{folder.name}[-.]*")):
         is_draft = re.fullmatch(re.escape(f".{folder.name}-") + _RANDOM, path.name)
         is_old = re.fullmatch(re.escape(f".{folder.name}{_SET_ASIDE}") + _RANDOM, path.name)

@@ -12,11 +12,11 @@ from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
 from search.experiment.file.overlay import overlay
 from search.experiment.file.overrides import apply_overrides
-from search.experiment.file.paths import make_absolute, missing_files, url_problems
+from search.experiment.file.paths import is_url, make_absolute, missing_files, url_problems
 from search.experiment.file.problems import Problems, dotted
 from search.experiment.file.renamed import with_new_names
 from search.experiment.file.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
-from search.experiment.node_store import copied_to
+from search.experiment.node_store import copied_to, results_folder
 from search.experiment.schema import Violation, check
 from search.experiment.search_settings import SearchSettings
 from search.experiment.settings import (
@@ -47,7 +47,9 @@ class Experiment:
     store: StoreSettings
     record: RecordSettings
     results: Path
-    """The folder of all studies; this study's folder is `results / name`."""
+    """The folder of all studies; this study's folder is `results / name`. Where the file has a URL, its mirror."""
+    results_url: str | None = field(compare=False)
+    """`results` in object storage; None: a folder."""
     storage: str | None = field(compare=False)
     """Address of the database that holds the study's record; None: a file in the study's folder."""
     space: Space
@@ -167,7 +169,9 @@ def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment
 def _build(source: Source, path: Path) -> Experiment:
     problems = Problems(source)
     sections = _read_sections(source, problems)
-    photos_at = _photos_at(source.tree)
+    photos_at, results = _photos_at(source.tree), source.tree.get("results")
+    if is_url(results) and source.tree.get("storage") is not None:
+        problems.add(("storage",), "expected null: with results at a URL, the record is there")
     for place, wrong in url_problems(source.tree):
         problems.add(place, wrong)
     space = read_space(source, problems)
@@ -191,7 +195,8 @@ def _build(source: Source, path: Path) -> Experiment:
         tta=sections.tta,
         store=sections.store,
         record=sections.record,
-        results=sections.results,
+        results=results_folder(results) if is_url(results) else sections.results,
+        results_url=results if is_url(results) else None,
         storage=sections.storage,
         space=space,
         baseline=baseline,

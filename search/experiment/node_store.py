@@ -1,13 +1,17 @@
 """Opens this node's store according to an experiment's `store` section."""
 
 import os
+from hashlib import blake2b
 from pathlib import Path
 
 from carcls.store import Store, default_store_root
 from carcls.store.mirrors import mirror_folder
-from search.experiment.file.paths import is_photos_url
+from carcls.system import atomic
+from search.experiment.file.paths import is_url
 from search.experiment.settings import StoreSettings
 
+POINTER_NAME = "bucket.url"
+"""File with the URL of `results` in the folder of this machine that mirrors it."""
 _NOWHERE = Path(os.devnull)
 """Root of a disabled store."""
 
@@ -17,7 +21,7 @@ def photos_folder(root: str, settings: StoreSettings, *, renew: bool = False) ->
 
     renew: whether to look for changes at the URL, for a new study. Raises the errors of `mirrored`.
     """
-    if not is_photos_url(root):
+    if not is_url(root):
         return Path(root)
     from carcls.dataset.mirror import mirrored  # noqa: PLC0415 - pyarrow, only for URLs
 
@@ -27,7 +31,24 @@ def photos_folder(root: str, settings: StoreSettings, *, renew: bool = False) ->
 
 def copied_to(root: str, settings: StoreSettings) -> Path:
     """The same folder, without copying anything."""
-    return mirror_folder(_place(settings), root) / "files" if is_photos_url(root) else Path(root)
+    return mirror_folder(_place(settings), root) / "files" if is_url(root) else Path(root)
+
+
+def results_folder(results: str) -> Path:
+    """The folder of all studies on this machine; for a URL, the one that mirrors it, below the default store."""
+    if not is_url(results):
+        return Path(results)
+    base, mark, query = results.partition("?")
+    digest = blake2b(f"{base.rstrip('/')}{mark}{query}".encode(), digest_size=8)
+    return default_store_root() / "studies" / digest.hexdigest()
+
+
+def keep_pointer(folder: Path, url: str) -> None:
+    """Make a folder the mirror of a URL of studies."""
+    pointer = folder / POINTER_NAME
+    if not pointer.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(pointer, f"{url}\n")
 
 
 def _place(settings: StoreSettings) -> Path:

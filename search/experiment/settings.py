@@ -220,7 +220,7 @@ class ExperimentSections(Section):
     tta: TtaSettings = TtaSettings()
     record: RecordSettings = RecordSettings()
     results: Path = Path("results")
-    """Folder of all studies."""
+    """Folder of all studies, or its URL (`s3://`, `gs://`, `abfs://`, `file://`)."""
     storage: str | None = None
     """PostgreSQL database for the study's record, as `postgresql://USER@HOST/DATABASE` without a password; null: a file
     in the study's folder."""

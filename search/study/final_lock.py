@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from search.study.bucket.places import forget_journal
 from search.study.deletion import forget_records
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME, WriterLock
@@ -32,3 +33,4 @@ def clear_retrain(folder: StudyFolder) -> None:
                 shutil.rmtree(entry)
             elif entry.name != LOCK_NAME:  # another process could lock a new file of this name
                 entry.unlink()
+        forget_journal(folder.retrain)

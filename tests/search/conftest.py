@@ -56,6 +56,23 @@ def postgres(_postgres_server, monkeypatch: pytest.MonkeyPatch):
     return _postgres_server
 
 
+@pytest.fixture(scope="session")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory):
+    from tests.helpers.network.s3_server import S3Server
+
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3(_s3_server, monkeypatch: pytest.MonkeyPatch):
+    """A running S3 server, whose credentials are in the environment."""
+    for key, value in _s3_server.environment().items():
+        monkeypatch.setenv(key, value)
+    return _s3_server
+
+
 @pytest.fixture(params=["file", "postgres"])
 def database(request: pytest.FixtureRequest) -> str | None:
     """Where a study's record is: None for a file, else the address of a database."""

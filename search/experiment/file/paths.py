@@ -6,6 +6,7 @@ from copy import deepcopy
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeGuard
 
 from carcls.catalog import HUB_BACKBONES, HUB_INSTALL, POLICY_FILE_SUFFIXES
 from carcls.system.home import home_folder
@@ -21,6 +22,7 @@ _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
 _PHOTOS: KeyPath = ("data", "root")
+_URLS = (_PHOTOS, ("results",))
 _SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
 _URL = re.compile(r"(s3|gs|abfss?|file)://.")
 """What `carcls.dataset.object_storage` reads."""
@@ -31,8 +33,8 @@ _FILES_READ: tuple[KeyPath, ...] = (("data", "labels"), ("data", "sample"), ("da
 _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("store", "root"))
 
 
-def is_photos_url(value: object) -> bool:
-    """True for a `data.root` in object storage. Pure."""
+def is_url(value: object) -> TypeGuard[str]:
+    """True for `data.root` or `results` in object storage. Pure."""
     return isinstance(value, str) and bool(_URL.match(value))
 
 
@@ -41,9 +43,9 @@ def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     for place, value in _paths(tree):
         if not _ANY_URL.match(value):
             continue
-        if place != _PHOTOS:
-            yield place, "expected a path, found a URL: only data.root may be one"
-        elif not is_photos_url(value):
+        if place not in _URLS:
+            yield place, "expected a path, found a URL: only data.root and results may be one"
+        elif not is_url(value):
             yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
         elif _CREDENTIALS.search(value):
             yield (
@@ -101,7 +103,7 @@ def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if not has_hub and isinstance(value, str) and value in HUB_BACKBONES and _key_of_training(place) == "backbone":
             yield place, f"{value} is a backbone of KerasHub, which is not installed: {HUB_INSTALL}"
     for place, value in _paths(tree):
-        if place == _PHOTOS and is_photos_url(value):
+        if place == _PHOTOS and is_url(value):
             continue
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"

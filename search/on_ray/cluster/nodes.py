@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from carcls.errors import DataError
 from search.errors import ClusterError
-from search.experiment.file.paths import is_photos_url
+from search.experiment.file.paths import is_url
 from search.experiment.node_store import photos_folder
 from search.experiment.settings import StoreSettings
 from search.terminal.logs import get_logger
@@ -145,7 +145,7 @@ def probe_nodes(
     which a cluster notices late.
     """
     remote = ray.remote(num_cpus=0)(_probe)
-    timeout_s = _COPY_TIMEOUT_S if is_photos_url(photos_at) else _PROBE_TIMEOUT_S
+    timeout_s = _COPY_TIMEOUT_S if is_url(photos_at) else _PROBE_TIMEOUT_S
     pending = []
     for node in nodes:
         marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex

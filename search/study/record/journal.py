@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 
 from carcls.system.atomic import is_full_disk, sync
 from search.errors import StudyError
-from search.study.record.journal_file import FileRetry, WholeLines
+from search.study.record.journal_file import FileRetry, Send, WholeLines
 from search.study.record.journal_lines import ChecksumChain, ends_intact, is_unfinished
 from search.study.record.journal_opening import replayed
 from search.terminal.logs import get_logger
@@ -28,23 +28,23 @@ _RETRY_S = 0.02
 _ADVICE = "wait for it, stop it, or watch it with 'carsearch status'"
 
 
-def open_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
-    """The storage at an absolute path.
+def open_journal(path: Path, retry: FileRetry | None = None, send: Send | None = None) -> JournalStorage:
+    """The storage at an absolute path. send: see `WholeLines`.
 
     Raises StudyError if the file cannot be read or is damaged before its last line; the message names the line. Raises
     OSError if the disk is full.
     """
     try:
-        return replayed(WholeLines(path, retry), f"{path}, line")
+        return replayed(WholeLines(path, retry, send), f"{path}, line")
     except OSError as error:
         if is_full_disk(error):
             raise
         raise StudyError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def create_journal(path: Path, retry: FileRetry | None = None) -> JournalStorage:
+def create_journal(path: Path, retry: FileRetry | None = None, send: Send | None = None) -> JournalStorage:
     """A new, empty storage. Its directory entry is synced, so that it survives a power cut."""
-    storage = open_journal(path, retry)
+    storage = open_journal(path, retry, send)
     sync(path.parent)
     return storage
 

@@ -26,6 +26,9 @@ _reported: set[tuple[Path, bytes]] = set()
 
 _Result = TypeVar("_Result")
 
+Send = Callable[[Path, int], None]
+"""Stores a journal elsewhere, up to a byte."""
+
 
 class FileRetry:
     """Retries actions while a file system or database is unavailable. It does not wait unless `minutes` is set."""
@@ -76,12 +79,15 @@ class WholeLines(JournalFileBackend, Lines):
     into an unreadable one.
     """
 
-    def __init__(self, path: Path, retry: FileRetry | None = None) -> None:
-        """Locks with an exclusive file instead of Optuna's symbolic link: if the journal is moved, the link points
+    def __init__(self, path: Path, retry: FileRetry | None = None, send: Send | None = None) -> None:
+        """send: called after an append; if it raises, the append is taken back.
+
+        Locks with an exclusive file instead of Optuna's symbolic link: if the journal is moved, the link points
         nowhere, and a process that waits for it never returns."""
         super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
         self._path = path
         self._retry = retry or FileRetry()
+        self._send = send
         self._read = ChecksumChain()
         self._cut_to: int | None = None
         """Offset in bytes of a failed append that could not be removed yet, or None."""
@@ -131,6 +137,8 @@ class WholeLines(JournalFileBackend, Lines):
                 begin = file.tell()
                 try:
                     _write(file.fileno(), lines)
+                    if self._send is not None:
+                        self._send(self._path, begin + len(lines))
                 except BaseException:  # Ctrl-C after the write too: an entry that was not acknowledged must not stay
                     self._cut_to = begin
                     file.truncate(begin)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -21,10 +21,14 @@ from carcls.events import EpochReport
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.policy.records import TrialRecord, TrialState, report_attribute
+from search.study.bucket.places import begun_copy
 from search.study.folder import StudyFolder
 from search.study.record.journal import WriterLock, create_journal, cut_torn_line, free_stale_lock, open_journal
 from search.study.record.journal_file import FileRetry
 from search.study.record.record_pointer import RecordPointer, pointer_of
+
+if TYPE_CHECKING:
+    from search.study.bucket.writer_copy import WriterCopy
 
 INFEASIBLE = "infeasible"
 """Name of the Optuna constraint that infeasible trials violate."""
@@ -48,14 +52,20 @@ class StudyStorage:
     """
 
     def __init__(
-        self, storage: BaseStorage, study: optuna.Study, locks: ExitStack | None, retry: FileRetry | None = None
+        self,
+        storage: BaseStorage,
+        study: optuna.Study,
+        locks: ExitStack | None,
+        retry: FileRetry | None = None,
+        copy: "WriterCopy | None" = None,
     ) -> None:
-        """locks: those of the writer, or None for a reader."""
+        """locks: those of the writer, or None for a reader. copy: of a study in a bucket."""
         self.retry = retry or FileRetry()
         """Retries while the file system or the database is unavailable."""
         self._storage = storage
         self._study = study
         self._locks = locks
+        self._copy = copy
         self._ids: list[int] = []
 
     @classmethod
@@ -69,9 +79,9 @@ class StudyStorage:
             raise StudyError(f"{log} exists already: open it, or choose another name for the study")
         with ExitStack() as locks:
             locks.callback(WriterLock.acquire(folder).release)
-            retry = FileRetry()
+            retry, copy = FileRetry(), begun_copy(folder, locks)
             if database is None:
-                storage = create_journal(log, retry)
+                storage = create_journal(log, retry, copy.send if copy else None)
             else:
                 storage = _databases().create_record(log, database, name, retry, locks)
             study = optuna.create_study(
@@ -79,7 +89,7 @@ class StudyStorage:
             )
             study.set_user_attr("version", version("carsearch"))
             study.set_user_attr("created", datetime.now(UTC).isoformat(timespec="seconds"))
-            return cls(storage, study, locks.pop_all(), retry)
+            return cls(storage, study, locks.pop_all(), retry, copy)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool) -> Self:
@@ -93,14 +103,14 @@ class StudyStorage:
         with ExitStack() as locks:
             if not read_only:
                 locks.callback(WriterLock.acquire(folder).release)
-            retry = FileRetry()
+            retry, copy = FileRetry(), None if read_only else begun_copy(folder, locks)
             pointer = pointer_of(log)
             if pointer is None:
-                storage = _journal(log, retry, read_only=read_only)
+                storage = _journal(log, retry, copy, read_only=read_only)
             else:
                 storage = _databases().open_record(pointer, log, retry, locks, read_only=read_only)
             study = _only_study(storage, log, pointer)
-            return cls(storage, study, None if read_only else locks.pop_all(), retry)
+            return cls(storage, study, None if read_only else locks.pop_all(), retry, copy)
 
     @property
     def writable(self) -> bool:
@@ -176,6 +186,7 @@ class StudyStorage:
 
     def add_report(self, number: int, report: EpochReport) -> TrialRecord:
         """Add one epoch."""
+        self._push_trial(number)
         name = report_attribute(report.epoch, len(self.record(number).fallbacks))  # never overwrites a report
         # The report comes last, since it is what counts. A value without one is overwritten when the epoch is repeated.
         self._storage.set_trial_intermediate_value(self._ids[number], report.epoch, report.val_accuracy)
@@ -184,6 +195,7 @@ class StudyStorage:
 
     def set_status(self, changed: TrialRecord) -> TrialRecord:
         """Store all that changes besides the reports. Call `tell_optuna` afterwards if the trial is over."""
+        self._push_trial(changed.number)
         self._storage.set_trial_user_attr(self._ids[changed.number], "status", changed.status())
         return self.record(changed.number)
 
@@ -208,6 +220,12 @@ class StudyStorage:
             values = [0.0]
         self._storage.set_trial_state_values(trial_id, state, values)
 
+    def _push_trial(self, number: int) -> None:
+        """A trial's files are in the bucket before the record says so."""
+        if self._copy is not None:
+            copy = self._copy
+            self.retry.call(lambda: copy.push_trial(number), copy.url)
+
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._ids[number])
 
@@ -223,11 +241,13 @@ def _databases() -> ModuleType:
     return database_record
 
 
-def _journal(log: Path, retry: FileRetry, *, read_only: bool) -> BaseStorage:
+def _journal(log: Path, retry: FileRetry, copy: "WriterCopy | None", *, read_only: bool) -> BaseStorage:
     if not read_only:
         free_stale_lock(log)
         cut_torn_line(log)
-    return open_journal(log, retry)
+    if copy is not None:
+        copy.begin_journal(log)
+    return open_journal(log, retry, copy.send if copy else None)
 
 
 def _only_study(storage: BaseStorage, log: Path, pointer: RecordPointer | None) -> optuna.Study:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from carcls.events import EpochReport, PhaseSeconds
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.experiment.experiment import Experiment
-from search.policy.records import TrialState
+from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker.segment import Outcome, Segment
 from tests.helpers.search.trial_builders import epoch_report
+from tests.helpers.search.written_study import optuna_trials
 
 CPU = WorkerSettings(threads=1, gpu_share=None, store={}, deterministic=True)
 HEAD_EPOCHS = 2
@@ -98,6 +100,17 @@ class Desk:
             path.write_bytes(b"weights")
         self.dispatcher.report(number, report)
         return report
+
+
+def whole(desk: Desk) -> tuple[tuple[TrialRecord, ...], list[dict[str, Any]]]:
+    """The finished study: our records, and what Optuna sees."""
+    desk.study.finish()
+    desk.study.close()
+    seen = [
+        {"state": trial.state, "params": trial.params, "value": trial.value, "epochs": trial.intermediate_values}
+        for trial in optuna_trials(desk.folder.root, "tiny")
+    ]
+    return Study.open(desk.folder.root, read_only=True).records(), seen
 
 
 def finish(desk: Desk, accuracies: dict[int, float], *, train_s: float = 1.0) -> list[Segment]:

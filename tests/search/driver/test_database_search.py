@@ -3,31 +3,16 @@
 import shutil
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from search.policy.records import TrialRecord
 from search.study.record.record_pointer import pointer_of
-from search.study.study import Study
 from search.worker.segment import Outcome
-from tests.helpers.search.dispatch_desk import ACCURACIES, FINALS, Desk, finish
+from tests.helpers.search.dispatch_desk import ACCURACIES, FINALS, Desk, finish, whole
 from tests.helpers.search.postgres_server import PostgresServer
-from tests.helpers.search.written_study import optuna_trials
 
 KILLED_AT = (2, 5, 6)
 """Numbers of recorded epochs, over the whole search, after which the server is killed."""
-
-
-def whole(desk: Desk) -> tuple[tuple[TrialRecord, ...], list[dict[str, Any]]]:
-    """The finished study: our records, and what Optuna sees."""
-    desk.study.finish()
-    desk.study.close()
-    seen = [
-        {"state": trial.state, "params": trial.params, "value": trial.value, "epochs": trial.intermediate_values}
-        for trial in optuna_trials(desk.folder.root, "tiny")
-    ]
-    return Study.open(desk.folder.root, read_only=True).records(), seen
 
 
 @pytest.fixture

@@ -60,4 +60,4 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(file: Path, url: str)
 @pytest.mark.parametrize("key", ["data.test", "data.labels", "store.root", "train.weights"])
 def test_other_files_must_have_a_path(file: Path, key: str) -> None:
     text = problem(file, f"{key}=s3://cars/x.h5")
-    assert f"{key}: expected a path, found a URL: only data.root may be one" in text
+    assert f"{key}: expected a path, found a URL: only data.root and results may be one" in text

@@ -1,0 +1,1 @@
+"""Studies whose results are in object storage: a folder of this machine that mirrors the one there."""
