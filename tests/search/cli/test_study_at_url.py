@@ -24,6 +24,8 @@ from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import read_records, timeless
 from tests.helpers.search.tiny import write_tiny
 
+_LONG_S = 900.0
+
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -97,18 +99,20 @@ def test_a_url_without_a_study_is_told(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.fault
 @pytest.mark.release
+@pytest.mark.timeout(3600)
 def test_a_search_continues_on_an_empty_machine(
     file: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first machine is killed in the middle and lost. All that follows happens on the second."""
-    undisturbed = run_cli("run", "tiny.yaml", cwd=tmp_path)
+    trials = ("--set", "search.trials=2")
+    undisturbed = run_cli("run", "tiny.yaml", *trials, cwd=tmp_path, within_s=_LONG_S)
     assert undisturbed.returncode == 0, undisturbed.stderr
     url = s3.url(tmp_path.name)
     base, _, query = url.partition("?")
     study = f"{base}/tiny?{query}"
     killer = ROOT / "tests" / "helpers" / "search" / "kill_driver.py"
     killed = subprocess.run(
-        [sys.executable, killer, "report:after:4", "run", "tiny.yaml", "--set", f"results={url}"],
+        [sys.executable, killer, "report:after:4", "run", "tiny.yaml", *trials, "--set", f"results={url}"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
@@ -117,7 +121,7 @@ def test_a_search_continues_on_an_empty_machine(
     shutil.rmtree(tmp_path / "one")
     on_machine("two", tmp_path, monkeypatch)
     for command in ("status", "resume", "report", "retrain", "submit", "status"):
-        done = run_cli(command, study, cwd=tmp_path)
+        done = run_cli(command, study, cwd=tmp_path, within_s=_LONG_S)
         assert done.returncode == 0, done.stderr
     on_machine("three", tmp_path, monkeypatch)
     folder = StudyFolder(study_to_change(study))
