@@ -93,6 +93,8 @@ def test_a_record_in_a_database_is_refused(file: Path) -> None:
 def test_a_url_without_a_study_is_told(file: Path, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"file://x: expected the URL of a study"):
         study_to_read("file://x")
+    with pytest.raises(StudyError, match=r"https://x/y: expected a folder or a URL of s3://, gs://,"):
+        study_to_read("https://x/y")
     with pytest.raises(StudyError, match=r"holds no study"):
         open_whole_study(study_to_read(f"file://{tmp_path / 'far'}/none"))
 
