@@ -48,6 +48,17 @@ def overrides(found: Sequence["StageRates"]) -> str:
     return f"stages: {{{', '.join(named)}}}" if named else ""
 
 
+def hints(found: Sequence["StageRates"]) -> list[str]:
+    """What to try where a test says little."""
+    told = []
+    for one in found:
+        if one.suggestion is None:
+            told.append(f"stage {one.stage}: its loss never fell; try more --steps, or a lower --from")
+        elif not one.diverged:
+            told.append(f"stage {one.stage}: it did not diverge, so a higher rate may suit it; try a higher --to")
+    return told
+
+
 def as_json(name: str, found: Sequence["StageRates"]) -> str:
     """All numbers. A loss that is not finite is null."""
     stages: list[dict[str, Any]] = [

@@ -53,6 +53,8 @@ def lr(
     what = f"{config.backbone}, {config.image_size} px, batches of {config.batch_size}, {config.optimizer.kind}"
     write_text(target, results.page(experiment.name, what, found))
     write_text(target.with_suffix(".json"), results.as_json(experiment.name, found))
+    for hint in results.hints(found):
+        say(hint)
     say(f"page: {target}")
     if text := results.overrides(found):
         say(f"for the file: {text}")

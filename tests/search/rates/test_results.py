@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from carcls.training.rate_test import StageRates
-from search.rates.results import RULE, as_json, overrides, page, table
+from search.rates.results import RULE, as_json, hints, overrides, page, table
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3)
@@ -25,6 +25,15 @@ def test_the_table_has_a_row_for_each_stage() -> None:
 def test_suggestions_are_written_as_the_file_takes_them() -> None:
     assert overrides([HEAD, FLAT]) == "stages: {head: {learning_rate: 1.0e-04}}"
     assert overrides([FLAT]) == ""
+
+
+def test_hints_say_what_to_try() -> None:
+    calm = StageRates("full", RATES[:3], (2.0, 1.5, 1.0), False, 1e-4, 3e-3)
+    assert hints([HEAD]) == []
+    assert hints([FLAT]) == ["stage top<b>: its loss never fell; try more --steps, or a lower --from"]
+    (hint,) = hints([HEAD, calm])
+    assert hint.startswith("stage full: it did not diverge")
+    assert hint.endswith("try a higher --to")
 
 
 def test_json_holds_all_numbers_and_null_for_what_is_not_finite() -> None:
