@@ -97,6 +97,10 @@ class StageConfig(FrozenModel):
     """The backbone's BatchNorm. `frozen` keeps statistics, scale and shift; `train` trains those in the stage's
     unfrozen blocks, which suits a late stage with a low rate; `auto` freezes them with pretrained weights and trains
     them with random ones."""
+    batch_norm_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Share of the running statistics that each step keeps where the backbone's BatchNorm trains; ignored where it is
+    frozen. null: the backbone's own, such as 0.999 for MobileNetV2, which needs thousands of steps to follow the
+    weights. A few hundred photos need about 0.9."""
     image_scale: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
     """Multiplies the configuration's image size."""
     early_stopping: EarlyStoppingConfig | None = None

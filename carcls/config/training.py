@@ -129,6 +129,10 @@ class TrainConfig(FrozenModel):
         """Whether BatchNorm of unfrozen blocks uses and learns statistics of the batches of a stage."""
         return not self.keeps_statistics(stage) and self.stages[stage].unfreeze > 0.0
 
+    def statistics_momentum(self, stage: int) -> float | None:
+        """Momentum of BatchNorm's running statistics in a stage; None: the backbone's own."""
+        return self.stages[stage].batch_norm_momentum if self.trains_statistics(stage) else None
+
     def _check_size(self, number: int, info: BackboneInfo) -> None:
         frame = frame_of(self.stage_size(number))
         trains = f"stage `{self.stages[number].name}` trains at {self.stage_image_size(number)} px"

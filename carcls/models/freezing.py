@@ -97,6 +97,13 @@ def set_trainable(classifier: "Classifier", fraction: float, *, batch_norm: bool
         freeze_unused(classifier.backbone_name, backbone)
 
 
+def set_statistics_momentum(backbone: keras.Model, momentum: float) -> None:
+    """Sets the momentum of every BatchNormalization of the backbone, before anything is traced."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+
+
 def depths_below_head(classifier: "Classifier") -> dict[int, int]:
     """id of each variable of the backbone -> number of its block, counted from 1 at the top."""
     name, backbone = classifier.backbone_name, classifier.backbone

@@ -18,7 +18,7 @@ from carcls.input.pixels import Pixels
 from carcls.input.prefetch import EpochBatches
 from carcls.models.classifier import Classifier, build_classifier
 from carcls.models.folding import fold_batch_norm
-from carcls.models.freezing import depths_below_head, freezable_layers, set_trainable
+from carcls.models.freezing import depths_below_head, freezable_layers, set_statistics_momentum, set_trainable
 from carcls.models.trunk_and_head import Parts, split
 from carcls.training.checkpoint import model_variables, optimizer_variables, restore_variables, variable_arrays
 from carcls.training.epoch_parts import (
@@ -97,6 +97,7 @@ class Learner:
         self._weights = weights
         self._size_px: Size = 0
         self._is_folded = False
+        self._momentum: float | None = None
 
     def enter_stage(
         self,
@@ -116,8 +117,9 @@ class Learner:
         """
         stage, size_px = self._config.stages[number], self._config.stage_size(number)
         keeps_statistics = self._config.keeps_statistics(number)
-        if (size_px, keeps_statistics) != (self._size_px, self._is_folded):
-            self._rebuild(size_px, folded=keeps_statistics)
+        momentum = self._config.statistics_momentum(number)
+        if (size_px, keeps_statistics, momentum) != (self._size_px, self._is_folded, self._momentum):
+            self._rebuild(size_px, folded=keeps_statistics, momentum=momentum)
         set_trainable(self._classifier, stage.unfreeze, batch_norm=not keeps_statistics)
         self._initial.note_trainable(self._backbone_layers)
         self._stage, self._batch_size = stage, self._config.stage_batch_size(number)
@@ -317,8 +319,10 @@ class Learner:
         self._initial.restore(variables, arrays, left_out)
         self._fold()
 
-    def _rebuild(self, size_px: Size, *, folded: bool) -> None:
-        """Builds the model again, with the values that it has. folded: whether its BatchNorm stays frozen."""
+    def _rebuild(self, size_px: Size, *, folded: bool, momentum: float | None) -> None:
+        """Builds the model again, with the values that it has. folded: whether its BatchNorm stays frozen. momentum: of
+        its BatchNorm, or None for the backbone's own.
+        """
         carried = self.model_arrays() if self._size_px else None
         if carried is not None:
             # Keras models contain reference cycles: without this, two models would occupy the device for a while.
@@ -338,7 +342,9 @@ class Learner:
             self._initial = InitialWeights(self._classifier)
         else:
             restore_variables(model_variables(model), carried)
-        self._size_px, self._is_folded = size_px, folded
+        if momentum is not None:
+            set_statistics_momentum(self._classifier.backbone, momentum)
+        self._size_px, self._is_folded, self._momentum = size_px, folded, momentum
         self._fold()
 
     def _fold(self) -> None:

@@ -70,6 +70,28 @@ def test_loaded_weights_score_as_the_stages_did(config, trained, data):
     pytest.fail("no epoch of the last stages was kept: choose other rates for this test")
 
 
+def test_a_step_keeps_the_stages_share_of_statistics_and_the_next_stage_the_backbones_own(config, data, tmp_path):
+    step = STAGES[1] | {"epochs": 1, "batch_size": 18, "learning_rate": 1e-9}
+    after: dict[float, list[np.ndarray]] = {}
+    for momentum in (0.9, 0.5):
+        stages = [STAGES[0], step | {"batch_norm_momentum": momentum}, step | {"name": "next"}]
+        own = TrainConfig.model_validate(config.model_dump() | {"stages": stages})
+        folder, reports = tmp_path / str(momentum), list[EpochReport]()
+        fine_tune(own, data, reports.append, folder=folder)
+        after[momentum] = [_top_mean(folder, report) for report in reports[1:]]
+    less, half = (after[momentum][0] for momentum in (0.9, 0.5))
+    difference = (less - half) / 0.4  # of the statistics before the step to those of the batch
+    of_batch = half - 0.5 * difference
+    assert np.abs(difference).max() > 0.01
+    for before, then in after.values():
+        np.testing.assert_allclose(then, 0.99 * before + 0.01 * of_batch, atol=1e-5)
+
+
+def _top_mean(folder, report: EpochReport) -> np.ndarray:
+    statistics = _statistics(folder, report)
+    return statistics[max(key for key in statistics if key.endswith("/moving_mean"))]
+
+
 def test_a_stage_that_trains_statistics_resumes_to_the_same_numbers(config, trained, data):
     folder, reports = trained
     again: list[EpochReport] = []
