@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="keep studies and figures here, and use those kept")
+    parser.add_argument("--kept", action="store_true", help="with --into: show what was measured, and measure nothing")
     parser.add_argument(
         "--rdb-up-to",
         type=int,
@@ -98,10 +99,11 @@ def main() -> None:
     print(machine(), "\n")
     if arguments.into:
         arguments.into.mkdir(parents=True, exist_ok=True)
-        figures = {size: _figures(arguments.into, size, arguments.rdb_up_to) for size in arguments.sizes}
+        parts = () if arguments.kept else tuple(_PARTS)
+        figures = {size: _figures(arguments.into, size, arguments.rdb_up_to, parts) for size in arguments.sizes}
     else:
         with tempfile.TemporaryDirectory() as base:
-            figures = {size: _figures(Path(base), size, arguments.rdb_up_to) for size in arguments.sizes}
+            figures = {size: _figures(Path(base), size, arguments.rdb_up_to, tuple(_PARTS)) for size in arguments.sizes}
     aims = {**TARGETS, "page_mb": PAGE_TARGET_MB}
     rows = [
         [label, *(figures[size].get(name, "not run") for size in figures), aims.get(name, "")]
@@ -112,28 +114,28 @@ def main() -> None:
     verdicts = [
         judge(_LABELS[name], ours=last[name], peer=target, target=1.0, smaller_is_better=True)
         for name, target in aims.items()
+        if name in last
     ]
     flat = f"record one epoch with {max(figures):,} trials against {min(figures):,}"
-    verdicts.append(judge(flat, ours=last["report"], peer=first["report"], target=1 / FLAT, smaller_is_better=True))
+    if "report" in first and "report" in last:
+        verdicts.append(judge(flat, ours=last["report"], peer=first["report"], target=1 / FLAT, smaller_is_better=True))
     finish("scale", verdicts, figures={str(size): row for size, row in figures.items()})
 
 
-def _figures(base: Path, size: int, rdb_up_to: int) -> dict[str, float]:
-    """The figures of one size. Each part's are kept in `base` once it is measured, and so is the study until then."""
-    folder, found = StudyFolder(base / f"grown_{size}"), {}
-    grown = base / f"{size}-grown.json"
-    if not grown.exists():
+def _figures(base: Path, size: int, rdb_up_to: int, parts: Sequence[str]) -> dict[str, float]:
+    """The figures of one size: those kept in `base`, and those of these parts, which are kept there then."""
+    folder, grown = StudyFolder(base / f"grown_{size}"), base / f"{size}-grown.json"
+    if parts and not grown.exists():
         shutil.rmtree(folder.root, ignore_errors=True)
         grow(base, trials=size, running=min(RUNNING, size // 4))
         grown.write_text(json.dumps({"log_mb": folder.log.stat().st_size / 1e6}), encoding="utf-8")
-    found.update(json.loads(grown.read_text(encoding="utf-8")))
-    for part in _PARTS:
-        if part == "rdb" and size > rdb_up_to:
-            continue
+    for part in parts:
         kept = base / f"{size}-{part}.json"
-        if not kept.exists():
+        if not kept.exists() and (part != "rdb" or size <= rdb_up_to):
             kept.write_text(json.dumps(_in_a_process(part, folder)), encoding="utf-8")
-        found.update(json.loads(kept.read_text(encoding="utf-8")))
+    found: dict[str, float] = {}
+    for path in sorted(base.glob(f"{size}-*.json")):
+        found.update(json.loads(path.read_text(encoding="utf-8")))
     return found
 
 

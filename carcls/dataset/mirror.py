@@ -89,6 +89,8 @@ def _copy(storage: ObjectStorage, folder: Path, *, quota_bytes: int | None, on_b
     _remove_others(into, listed)
     missing = [file for file in listed if not _is_here(file, into)]
     progress = _Progress(sum(file.size for file in listed), sum(file.size for file in missing), on_bytes)
+    gigabytes = sum(file.size for file in missing) / 1e9
+    _log.info("%s: copying %d files (%.3g GB) to %s", storage.url, len(missing), gigabytes, into)
     with ThreadPoolExecutor(_THREADS) as pool:
         for done in [pool.submit(_fetch, storage, file, into, progress) for file in missing]:
             try:

@@ -82,7 +82,9 @@ def resized_positions(table: NDArray[np.float32], grid: tuple[int, int]) -> NDAr
 
 def _is_other_table(file: h5py.File, key: str, expected: tuple[int, ...], grid: tuple[int, int]) -> bool:
     """Whether an array is a table of positions of another, square image."""
-    found = file[key].shape if key in file else expected
-    is_table = len(expected) in (2, 3) and expected[-2] == 1 + grid[0] * grid[1]
-    is_square = len(found) == len(expected) and found[-2] > 1 and math.isqrt(found[-2] - 1) ** 2 == found[-2] - 1
-    return is_table and found != expected and is_square and (found[:-2], found[-1]) == (expected[:-2], expected[-1])
+    if len(expected) not in (2, 3) or expected[-2] != 1 + grid[0] * grid[1] or key not in file:
+        return False
+    found = file[key].shape
+    if found == expected or len(found) != len(expected) or (found[:-2], found[-1]) != (expected[:-2], expected[-1]):
+        return False
+    return found[-2] > 1 and math.isqrt(found[-2] - 1) ** 2 == found[-2] - 1

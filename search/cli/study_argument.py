@@ -19,9 +19,13 @@ def study_to_change(text: str) -> Path:
 
 
 def _local(text: str, *, checkpoints: bool) -> Path:
-    from search.experiment.file.paths import is_url
+    from search.experiment.file.paths import URL_SCHEMES, is_url
 
     if not is_url(text):
+        if "://" in text:
+            from search.errors import StudyError
+
+            raise StudyError(f"{text}: expected a folder or a URL of {URL_SCHEMES}")
         return Path(text)
     from search.study.bucket.places import study_at
 

@@ -59,6 +59,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
     """What the study stores of the run, or a new entry, with these hours and the time since `started`."""
     from search.driver.nodes.slots import slots_for
     from search.on_ray.ray_private import usable_cpus, usable_gpus
+    from search.policy.durations import stage_weights
     from search.study.run_hours import WholeRun
     from search.study.study import Study
 
@@ -82,6 +83,7 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 is_compared=experiment.data.extra is not None,
                 is_pseudo=experiment.data.pseudo is not None,
                 final_stages=_final_stages(experiment, first),
+                stage_weights=stage_weights(first),
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)

@@ -66,6 +66,7 @@ class BudgetUse:
             finals_exhausted=finals_exhausted,
             left_s=left,
             finals_left_s=finals_left,
+            stage_weights=() if self._whole is None else self._whole.stage_weights,
         )
 
     def is_out_of_time(self, number: int) -> bool:

@@ -137,7 +137,10 @@ class Experiment:
         return f"{text}, at rungs that rank like the last one" if scheduler.kind == "adaptive" else text
 
     def _split_text(self) -> str:
+        column = self.data.split_column
         text = f"{self.data.validation.fraction:.0%} held back for validation"
+        if column is not None:
+            text = f"split by column {column!r}, or {text} if it names no photo for that"
         return text if self.data.holdout is None else f"{text}, {self.data.holdout.fraction:.0%} as holdout"
 
 

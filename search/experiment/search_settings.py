@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from carcls.config import RankBy
 
@@ -144,6 +145,17 @@ class SearchSettings(Section):
     baseline: Mapping[str, Any] = {}
     """The default recipe: values for domains, as a tree like `train` with stages by name. Other domains use their
     default."""
+
+    @field_validator("portfolio", mode="before")
+    @classmethod
+    def _one_of_two_kinds(cls, value: Any) -> Any:  # noqa: ANN401 - anything that a file may hold
+        if value is None or value == "builtin":
+            return value
+        if isinstance(value, list | tuple) and all(isinstance(one, str) and one for one in value):
+            return tuple(value)
+        raise PydanticCustomError(
+            "portfolio", "Input should be {expected}", {"expected": "`builtin`, or a list of experiment files"}
+        )
 
     @property
     def ranking(self) -> RankBy:

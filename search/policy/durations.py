@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from carcls.config import TrainConfig
 from carcls.events import EpochReport
 from carcls.frames import named_area
 from search.policy.records import TrialRecord, trained_s
@@ -27,6 +28,31 @@ def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
         for stage in range(0 if trial.rung is None else trial.rung + 1):
             found.setdefault(stage, []).append(_spent_in(trial, stage))
     return {stage: median(seconds) for stage, seconds in found.items()}
+
+
+def stage_weights(config: TrainConfig) -> tuple[float, ...]:
+    """Relative seconds of a training's stages: epochs, times pixels, times the passes through the backbone.
+
+    A pass forward counts 1, and one backward through all of it 2. Frozen stages may use stored features, so they can
+    only take less.
+    """
+    areas = [named_area(config.stage_image_size(number)) for number in range(len(config.stages))]
+    return tuple(
+        stage.epochs * area / areas[0] * (1.0 + 2.0 * stage.unfreeze)
+        for stage, area in zip(config.stages, areas, strict=True)
+    )
+
+
+def expected_seconds(typical: Mapping[int, float], weights: Sequence[float]) -> dict[int, float]:
+    """Seconds of each stage, those that no trial has ended by the weights, from the last stage that one has.
+
+    typical: `stage_seconds`. weights: `stage_weights`; empty if they are not known.
+    """
+    last = max((stage for stage in typical if stage < len(weights)), default=None)
+    if last is None:
+        return dict(typical)
+    unit_s = typical[last] / weights[last]
+    return {stage: unit_s * weight for stage, weight in enumerate(weights)} | dict(typical)
 
 
 def remaining_s(typical: Mapping[int, float], trial: TrialRecord | None, *, stage_count: int) -> float:

@@ -3,11 +3,11 @@
 Li et al. 2020, 'A System for Massively Parallel Hyperparameter Tuning', algorithm 2, get_job.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.experiment.search_settings import FinalistSettings
-from search.policy.durations import remaining_s, stage_seconds
+from search.policy.durations import expected_seconds, remaining_s, stage_seconds
 from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.rungs import Ladder, promotable, released
@@ -29,6 +29,8 @@ class BudgetState:
     Trainings that cannot end in this time are not started."""
     finals_left_s: float | None = None
     """The same with the finals' part."""
+    stage_weights: tuple[float, ...] = ()
+    """Relative seconds of the stages of a training, see `durations.stage_weights`; empty if they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ def next_job(
     search. Trials that it cut off in the middle of a stage wait for a larger budget.
 
     With `left_s`, a new trial must have time for all its stages, and a paused one for the rest of them, by the time
-    that others took. Once new trials have not, paused ones go on instead, those with the fewest stages left first: many
-    workers with little time would otherwise begin much and end nothing.
+    that others took, and for stages that none has ended by `stage_weights`. Once new trials have not, paused ones go on
+    instead, of those that can end the ones with the fewest stages left first: many workers with little time would
+    otherwise begin much and end nothing. If none is expected to end, the shortest goes on, so that no worker is idle
+    because of an expectation.
 
     An adaptive ladder promotes no trial from an unreliable rung. Once all trials have been proposed, trials paused at
     an unreliable rung continue, best first, since nothing shows that they are worse than others.
@@ -126,46 +130,58 @@ def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:
 
 def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
     job = _baseline(trials, ladder)
-    fitting = _fitting(trials, budget)
+    measured = {} if budget.left_s is None else stage_seconds(trials)
+    expected = expected_seconds(measured, budget.stage_weights)
+    fitting, promising = _fitting(trials, budget, measured), _fitting(trials, budget, expected)
     if job is None and not budget.exhausted:
-        job = _promote(fitting, ladder)
-    if job is None and budget.trials_left > 0 and (not budget.exhausted or not trials) and _new_fits(trials, budget):
+        job = _promote(promising, ladder)
+    is_time = budget.trials_left > 0 and (not budget.exhausted or not trials)
+    if job is None and is_time and _new_fits(trials, budget, expected):
         job = NewTrial()
     if job is None and not budget.exhausted:
-        job = _release(fitting, ladder)
+        job = _release(promising, ladder)
     if job is None and not budget.exhausted and budget.left_s is not None and budget.trials_left > 0:
-        job = _nearest_to_end(fitting, ladder)
+        job = _nearest_to_end(fitting, expected, budget.left_s, ladder)
     if job is None and _any_running(trials):
         job = Wait()
     return job or _run_best_to_end(fitting if _has_winner(trials) else trials)
 
 
-def _fitting(trials: Sequence[TrialRecord], budget: BudgetState) -> Sequence[TrialRecord]:
-    """The trials as the scheduler may promote them: those paused without the time to end are not. Rungs count them."""
+def _fitting(trials: Sequence[TrialRecord], budget: BudgetState, seconds: Mapping[int, float]) -> Sequence[TrialRecord]:
+    """The trials as the scheduler may promote them: those paused without the time to end are not. Rungs count them.
+
+    seconds: of each stage, measured or expected.
+    """
     if budget.left_s is None:
         return trials
-    left_s, typical = budget.left_s, stage_seconds(trials)
+    left_s = budget.left_s
     return [
         replace(trial, state=TrialState.PRUNED)
         if (trial.state is TrialState.PAUSED or trial.is_cut_off)
-        and remaining_s(typical, trial, stage_count=trial.stage_count) > left_s
+        and remaining_s(seconds, trial, stage_count=trial.stage_count) > left_s
         else trial
         for trial in trials
     ]
 
 
-def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState) -> bool:
+def _new_fits(trials: Sequence[TrialRecord], budget: BudgetState, expected: Mapping[int, float]) -> bool:
     if budget.left_s is None or not trials:
         return True
     longest = max(trial.stage_count for trial in trials)
-    return remaining_s(stage_seconds(trials), None, stage_count=longest) <= budget.left_s
+    return remaining_s(expected, None, stage_count=longest) <= budget.left_s
 
 
-def _nearest_to_end(trials: Sequence[TrialRecord], ladder: Ladder) -> Job | None:
-    """The best of the paused trials with the fewest stages left."""
+def _nearest_to_end(
+    trials: Sequence[TrialRecord], expected: Mapping[int, float], left_s: float, ladder: Ladder
+) -> Job | None:
+    """The best of the paused trials with the fewest stages left among those expected to end; without any, the one that
+    needs the least time, since what is expected of stages that no trial has ended may be wrong."""
     paused = [trial for trial in trials if trial.state is TrialState.PAUSED and trial.best_rank and trial.next_stage]
-    best = max(paused, key=lambda trial: (trial.rung, trial.best_rank, -trial.number), default=None)
-    return _go_on(best, ladder)
+    needs = {one.number: remaining_s(expected, one, stage_count=one.stage_count) for one in paused}
+    ending = [trial for trial in paused if needs[trial.number] <= left_s]
+    if ending:
+        return _go_on(max(ending, key=lambda trial: (trial.rung, trial.best_rank, -trial.number)), ladder)
+    return _go_on(min(paused, key=lambda trial: (needs[trial.number], trial.number), default=None), ladder)
 
 
 def _has_winner(trials: Sequence[TrialRecord]) -> bool:

@@ -29,6 +29,8 @@ class WholeRun:
     """Final trainings that run at once."""
     stage: str = SEARCH
     """The step that it is in."""
+    stage_weights: tuple[float, ...] = ()
+    """Relative seconds of the stages of the default recipe, see `durations.stage_weights`; empty in older studies."""
     is_compared: bool = False
     """Whether the first final training is made twice, with and without extra photos."""
     is_pseudo: bool = False
@@ -43,7 +45,8 @@ class WholeRun:
         if not kept:
             return None
         values = json.loads(str(kept))
-        return cls(**{**values, "final_stages": tuple(StageLength(**one) for one in values.get("final_stages", ()))})
+        stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
+        return cls(**{**values, "stage_weights": tuple(values.get("stage_weights", ())), "final_stages": stages})
 
     def keep(self, study: Study) -> None:
         """Store it, durably. Raises StudyError if the study is read-only."""

@@ -26,10 +26,12 @@ def check(
 ) -> None:
     """Check an experiment file: print every problem with its line, or what the search would do."""
     from search.experiment.experiment import load
+    from search.experiment.portfolio import recipes
 
     if price_per_hour is not None and not here:
         raise typer.BadParameter("--price-per-hour: the cost is estimated for this machine: add --here")
     experiment = load(file, overrides or [])
+    recipes(experiment)  # `run` reads these files first of all
     missing = ", ".join(dict.fromkeys(f"{one.key} ({one.message})" for one in experiment.missing_files()))
     say(f"{file}: ok, but not here: {missing}" if missing else f"{file}: ok")
     for line in experiment.summary_lines():

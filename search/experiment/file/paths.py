@@ -23,7 +23,7 @@ _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 
 _PHOTOS: KeyPath = ("data", "root")
 _URLS = (_PHOTOS, ("results",))
-_SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
+URL_SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
 _URL = re.compile(r"(s3|gs|abfss?|file)://.")
 """What `carcls.dataset.object_storage` reads."""
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -46,7 +46,7 @@ def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if place not in _URLS:
             yield place, "expected a path, found a URL: only data.root and results may be one"
         elif not is_url(value):
-            yield place, f"expected a path or a URL of {_SCHEMES}, found {value.partition('://')[0]}://"
+            yield place, f"expected a path or a URL of {URL_SCHEMES}, found {value.partition('://')[0]}://"
         elif _CREDENTIALS.search(value):
             yield (
                 place,

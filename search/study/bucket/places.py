@@ -117,7 +117,10 @@ def has_bucket_driver(root: Path) -> bool:
 
 
 def forget_journal(folder: Path) -> None:
-    """Delete the journal of a study from the bucket, after it was deleted here. Does nothing for other folders."""
+    """Delete the journal of a study from the bucket, and its other files that were deleted here.
+
+    Does nothing for other folders.
+    """
     found = _mirror_of(folder)
     if found is None:
         return
@@ -129,6 +132,7 @@ def forget_journal(folder: Path) -> None:
             piece = journal_of(name)
             if piece is not None and piece[0] == f"{part}study.log":
                 mirror.bucket.delete(name)
+        mirror.push(part.rstrip("/"))
 
 
 def _mirror_of(folder: Path) -> "tuple[StudyMirror, str] | None":

@@ -51,6 +51,18 @@ def test_check_takes_less_than_a_second_of_cpu(tmp_path: Path) -> None:
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < CHECK_CPU_S
 
 
+def test_check_reads_the_recipes_of_a_portfolio(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(FIXED, encoding="utf-8")
+
+    def check(*recipes: str):
+        return run_cli("check", "tiny.yaml", "--set", f"search.portfolio=[{', '.join(recipes)}]", cwd=tmp_path)
+
+    assert check("recipe.yaml").returncode == 0
+    refused(check("recipe.yaml", "none.yaml"), "none.yaml", "no such file")
+    refused(check("tiny.yaml"), "tiny.yaml: search.portfolio: tiny.yaml: has domains to search; expected a recipe")
+
+
 def test_check_warns_of_photos_that_are_not_here(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
     done = run_cli("check", "tiny.yaml", cwd=tmp_path)

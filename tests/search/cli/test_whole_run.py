@@ -18,7 +18,9 @@ from tests.helpers.search.tiny import CLASSES, TEST_PER_CLASS
 from tests.helpers.search.trained_study import trained_study
 from tests.helpers.search.trial_builders import climb, trial
 
-WHOLE = WholeRun(hours=1.0, outside_s=60.0, folds=2, is_refitted=False, final_ratio=2.0, at_once=1)
+WHOLE = WholeRun(
+    hours=1.0, outside_s=60.0, folds=2, is_refitted=False, final_ratio=2.0, at_once=1, stage_weights=(1.0, 3.5)
+)
 
 
 def test_time_of_all_steps_and_calls_counts() -> None:

@@ -1,5 +1,7 @@
 """The dispatcher of a study with a portfolio, and of one whose hours are planned as a whole."""
 
+from dataclasses import replace
+
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.portfolio import builtin_recipes
 from search.policy.policy import search_policy
@@ -29,11 +31,13 @@ def test_a_recipe_is_handed_out_as_it_is(open_desk) -> None:
 
 def test_a_whole_run_leaves_time_for_what_follows_the_search(open_desk) -> None:
     desk = open_desk("search.trials=50")
-    WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(desk.study)
+    whole = WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1)
+    replace(whole, stage_weights=(1.0, 3.0)).keep(desk.study)
     desk.dispatcher = StudyDispatcher(
         desk.experiment, desk.study, desk.folder, policy=search_policy(desk.experiment), worker=CPU, clock_s=desk.clock
     )
     baseline = desk.take()
+    assert desk.dispatcher._budget().stage_weights == (1.0, 3.0)
     desk.clock.now_s += 2231.0
     assert not desk.dispatcher._budget().exhausted, "62 % of an hour are the search's until a training is measured"
     desk.clock.now_s += 2.0

@@ -76,6 +76,8 @@ def problems(tmp_path, monkeypatch):
         ("epochs: 3, ", "", "f.yaml:12: train.stages.full.epochs: is missing"),
         ("name: full", "name: head", "f.yaml:10: train.stages: every name must be used once, found head, head"),
         ("trials: 4", "trials: {choice: [4]}", "f.yaml:14: search.trials: expected a whole number, found {'choice': [4]}; only values under `train` can be searched"),
+        ("trials: 4", "portfolio: bultin", "f.yaml:14: search.portfolio: expected `builtin`, or a list of experiment files, found 'bultin'"),
+        ("trials: 4", "portfolio: [a.yaml, 3]", "f.yaml:14: search.portfolio: expected `builtin`, or a list of experiment files, found ['a.yaml', 3]"),
         ("trials: 4", "sampler: tpee", "f.yaml:14: search.sampler: expected 'tpe', 'random' or 'sobol', found 'tpee'; did you mean 'tpe'?"),
         ("trials: 4", "resources: {gpus_per_trial: 1.5}", "f.yaml:14: search.resources.gpus_per_trial: expected 0, a share from 0.25 to 1, or a whole number of GPUs, found 1.5"),
         ("trials: 4", "resources: {gpus_per_trial: 0.1}", "f.yaml:14: search.resources.gpus_per_trial: expected 0, a share from 0.25 to 1, or a whole number of GPUs, found 0.1"),

@@ -210,6 +210,8 @@ def test_the_summary_says_what_is_held_back(file):
     assert photos.endswith(", 15% held back for validation")
     held_out = load(file, ["data.holdout={fraction: 0.17}"])
     assert held_out.summary_lines()[0] == f"{photos}, 17% as holdout"
+    [own, *_] = load(file, ["data.split_column=part"]).summary_lines()
+    assert ", split by column 'part', or 15% held back for validation" in own
     assert (held_out.data.holdout_fraction, load(file).data.holdout_fraction) == (0.17, 0.0)
     assert held_out != load(file)
 

@@ -1,10 +1,20 @@
+import heapq
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from carcls.config import TrainConfig
 from carcls.events import PhaseSeconds
 from search.experiment.search_settings import FinalistSettings
-from search.policy.durations import StageLength, final_training_s, remaining_s, stage_seconds
+from search.policy.durations import (
+    StageLength,
+    expected_seconds,
+    final_training_s,
+    remaining_s,
+    stage_seconds,
+    stage_weights,
+)
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
 from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait, next_job
@@ -24,8 +34,10 @@ def timed(number, state, *seconds, accuracy=0.5, **more):
     return trial(number, state, reports, **more)
 
 
-def budget(left_s, *, trials_left=9, exhausted=False, finals_left_s=None):
-    return BudgetState(trials_left, exhausted=exhausted, left_s=left_s, finals_left_s=finals_left_s)
+def budget(left_s, *, trials_left=9, exhausted=False, finals_left_s=None, weights=()):
+    return BudgetState(
+        trials_left, exhausted=exhausted, left_s=left_s, finals_left_s=finals_left_s, stage_weights=weights
+    )
 
 
 def test_stages_take_the_median_of_the_trials_that_ended_them():
@@ -36,6 +48,43 @@ def test_stages_take_the_median_of_the_trials_that_ended_them():
     assert remaining_s(typical, trials[1], stage_count=3) == 80.0
     assert remaining_s(typical, trials[2], stage_count=3) == pytest.approx(40.0 * 90 / 60)
     assert remaining_s({}, None, stage_count=3) == 0.0
+
+
+def test_stages_that_none_has_ended_take_what_the_last_one_ended_says():
+    assert expected_seconds({0: 20.0, 1: 30.0}, (1.0, 3.0, 6.0)) == {0: 20.0, 1: 30.0, 2: 60.0}
+    assert expected_seconds({0: 20.0}, ()) == {0: 20.0}
+    assert expected_seconds({}, (1.0, 3.0)) == {}
+    assert expected_seconds({0: 20.0, 3: 5.0}, (1.0, 3.0)) == {0: 20.0, 1: 60.0, 3: 5.0}, "a trial with other stages"
+
+
+def test_weights_are_epochs_pixels_and_passes_through_the_backbone():
+    stages = [
+        {"name": "head", "unfreeze": 0.0, "epochs": 4, "learning_rate": 1e-3},
+        {"name": "half", "unfreeze": 0.5, "epochs": 3, "learning_rate": 1e-4},
+        {"name": "large", "unfreeze": 1.0, "epochs": 2, "learning_rate": 1e-4, "image_scale": 2.0},
+    ]
+    values = {"backbone": "MobileNet", "image_size": [96, 128], "batch_size": 8, "stages": stages}
+    assert stage_weights(TrainConfig.model_validate(values)) == (4.0, 6.0, 24.0)
+
+
+def test_trials_that_were_begun_end_before_others_begin_if_time_is_short():
+    ended = [timed(number, PAUSED, 10, accuracy=0.1 * number) for number in range(1, 4)]
+    trials = [timed(0, RUNNING, 10, accuracy=0.05), *ended]
+    weights = (1.0, 2.0, 3.0)  # another 50 s after the first stage
+    assert next_job(trials, LADDER, budget(60.0, weights=weights)) == Continue(3, 1), "the best third goes on"
+    more = [replace(one, state=RUNNING) if one.number == 3 else one for one in trials]
+    assert next_job(more, LADDER, budget(60.0, weights=weights)) == NewTrial(), "which takes 60 s"
+    assert next_job(more, LADDER, budget(59.0, weights=weights)) == Continue(2, 1)
+    assert next_job(more, LADDER, budget(59.0)) == NewTrial(), "what is not known counts as nothing"
+
+
+def test_short_trials_come_first_where_few_can_end():
+    long, short, shorter = timed(1, PAUSED, 20, accuracy=0.9), timed(2, PAUSED, 9), timed(3, PAUSED, 8)
+    trials = [timed(0, RUNNING, 10), long, short, shorter]
+    weights = (1.0, 2.0, 3.0)  # another 100, 45 and 40 s
+    assert next_job(trials, LADDER, budget(46.0, weights=weights)) == Continue(2, 1), "equal ones: the older one"
+    assert next_job(trials, LADDER, budget(44.0, weights=weights)) == Continue(3, 1)
+    assert next_job(trials, LADDER, budget(30.0, weights=weights)) == Continue(3, 1), "nearly: none is idle for a guess"
 
 
 def test_a_new_trial_starts_only_if_it_can_end():
@@ -82,6 +131,51 @@ def test_repeats_that_cannot_end_are_left_out():
     there = budget(0.0, exhausted=True, finals_left_s=80.0)
     assert next_job(trials, LADDER, there, finals) == Repeat(0, 1)
     assert next_job(trials, LADDER, replace(there, finals_left_s=60.0), finals) == Finished()
+
+
+@pytest.mark.parametrize(("hours_of_one", "ended"), [(1.0, 16), (1.25, 16), (1.5, 16)])
+def test_sixteen_workers_end_what_they_begin(hours_of_one, ended):
+    """With the time of 16 to 24 trainings; without weights 3, 7 and 8 of them ended."""
+    assert _ended(16, hours_of_one * 24.0, weights=(2.0, 6.0, 16.0)) == ended
+    assert _ended(16, hours_of_one * 24.0, weights=()) < ended / 1.5
+
+
+def _ended(workers: int, total_s: float, *, weights: tuple[float, ...]) -> int:
+    """Trials that end in time if all take 2, 6 and 16 seconds for their stages."""
+    lasts, rng = (2.0, 6.0, 16.0), np.random.default_rng(0)
+    trials, events, now_s, free = [], [], 0.0, workers
+    levels: list[float] = []
+
+    def start(number: int, to: int) -> None:
+        one = trials[number]
+        trials[number] = replace(one, state=RUNNING, stop_after_stage=to)
+        heapq.heappush(events, (now_s + lasts[len(one.reports)], number))
+
+    while True:
+        while free:
+            there = budget(total_s - now_s, trials_left=999, weights=weights)
+            job = next_job(trials, LADDER, there)
+            if isinstance(job, NewTrial):
+                trials.append(timed(len(trials), PAUSED))
+                levels.append(rng.uniform(0.2, 0.5))
+                start(len(trials) - 1, 0)
+            elif isinstance(job, Continue):
+                start(job.number, job.stop_after_stage)
+            else:
+                break
+            free -= 1
+        if not events or events[0][0] > total_s:
+            return sum(one.state is COMPLETE for one in trials)
+        now_s, number = heapq.heappop(events)
+        one = trials[number]
+        count = len(one.reports) + 1
+        state = COMPLETE if count == 3 else PAUSED
+        fresh = timed(number, state, *lasts[:count], accuracy=levels[number])
+        trials[number] = replace(fresh, stop_after_stage=one.stop_after_stage)
+        if count < 3 and one.stop_after_stage >= count:
+            start(number, one.stop_after_stage)
+        else:
+            free += 1
 
 
 def of_seconds(report, **seconds):
