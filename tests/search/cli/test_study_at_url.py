@@ -1,5 +1,10 @@
 """Studies whose `results` is a URL, as commands use them."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,13 @@ from search.experiment.experiment import load
 from search.study.bucket import places
 from search.study.bucket.places import store_changes
 from search.study.folder import StudyFolder
+from tests.helpers import ROOT
+from tests.helpers.network.s3_server import S3Server
+from tests.helpers.search.processes import run_cli
+from tests.helpers.search.ran import read_records, timeless
 from tests.helpers.search.tiny import write_tiny
+
+_LONG_S = 900.0
 
 
 @pytest.fixture
@@ -86,3 +97,37 @@ def test_a_url_without_a_study_is_told(file: Path, tmp_path: Path) -> None:
         study_to_read("https://x/y")
     with pytest.raises(StudyError, match=r"holds no study"):
         open_whole_study(study_to_read(f"file://{tmp_path / 'far'}/none"))
+
+
+@pytest.mark.fault
+@pytest.mark.release
+@pytest.mark.timeout(3600)
+def test_a_search_continues_on_an_empty_machine(
+    file: Path, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first machine is killed in the middle and lost. All that follows happens on the second."""
+    trials = ("--set", "search.trials=2")
+    undisturbed = run_cli("run", "tiny.yaml", *trials, cwd=tmp_path, within_s=_LONG_S)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    url = s3.url(tmp_path.name)
+    base, _, query = url.partition("?")
+    study = f"{base}/tiny?{query}"
+    killer = ROOT / "tests" / "helpers" / "search" / "kill_driver.py"
+    killed = subprocess.run(
+        [sys.executable, killer, "report:after:4", "run", "tiny.yaml", *trials, "--set", f"results={url}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "one")
+    on_machine("two", tmp_path, monkeypatch)
+    for command in ("status", "resume", "report", "retrain", "submit", "status"):
+        done = run_cli(command, study, cwd=tmp_path, within_s=_LONG_S)
+        assert done.returncode == 0, done.stderr
+    on_machine("three", tmp_path, monkeypatch)
+    folder = StudyFolder(study_to_change(study))
+    there = timeless(read_records(folder), uninterrupted=False)
+    assert there == timeless(read_records(StudyFolder(tmp_path / "results" / "tiny")), uninterrupted=False)
+    for path in (folder.report, folder.model, folder.scores, folder.submission):
+        assert path.is_file(), path
