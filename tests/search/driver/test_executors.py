@@ -282,6 +282,16 @@ def test_a_second_ctrl_c_waits_for_no_epoch(run) -> None:
     assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())
 
 
+def test_an_error_of_the_dispatcher_ends_every_child(run) -> None:
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
+
+    desks: list[Desk] = []
+    with pytest.raises((OSError, DiskFullError), match="No space left on device"):
+        run({"1/0": ["hang"]}, on_epoch=refuse, opened=desks)
+    assert_no_child_is_left(desks[0])
+
+
 def test_sigterm_lets_every_trial_save_its_state(run) -> None:
     def terminate() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -306,16 +316,6 @@ def test_sigterm_does_not_wait_for_a_trial_that_does_not_answer(run) -> None:
     assert desk.dispatcher.stopping == INTERRUPTED
     (record,) = desk.study.records()
     assert (record.state, record.fidelity, record.deaths) == (TrialState.RUNNING, 1, ())
-
-
-def test_an_error_of_the_dispatcher_ends_every_child(run) -> None:
-    def refuse() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "study.log")
-
-    desks: list[Desk] = []
-    with pytest.raises((OSError, DiskFullError), match="No space left on device"):
-        run({"1/0": ["hang"]}, on_epoch=refuse, opened=desks)
-    assert_no_child_is_left(desks[0])
 
 
 def test_each_segment_gets_the_gpu_and_threads_of_its_slot(open_desk) -> None:
