@@ -86,6 +86,7 @@ def test_a_twin_of_a_labelled_photo_gets_no_label(loaded, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.timeout(900)
 def test_real_trainings_label_photos_and_are_compared(tmp_path: Path) -> None:
     write_tiny(tmp_path, WITH_PSEUDO, test_per_class=6)
