@@ -13,20 +13,20 @@ from benchmarks.harness import quiet
 quiet()
 
 import numpy as np  # noqa: E402 - after `quiet`, like the others
-from numpy.typing import NDArray  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402 - after `quiet`
 
-from carcls.backend import devices  # noqa: E402
-from carcls.dataset.loading import load_unlabelled  # noqa: E402
-from carcls.dataset.table import ImageTable  # noqa: E402
-from carcls.inference.export import ExportedModel, load_model  # noqa: E402
-from carcls.inference.tta import average, predict_view  # noqa: E402
-from carcls.input.pixels import pixels  # noqa: E402
-from carcls.scoring.ensembles import rescaled  # noqa: E402
-from carcls.splits.split_files import read_split  # noqa: E402
-from carcls.store import Store  # noqa: E402
-from search.experiment.node_store import open_store  # noqa: E402
-from search.study.folder import StudyFolder  # noqa: E402
-from search.study.frozen import open_experiment  # noqa: E402
+from carcls.backend import devices  # noqa: E402 - after `quiet`
+from carcls.dataset.loading import load_unlabelled  # noqa: E402 - after `quiet`
+from carcls.dataset.table import ImageTable  # noqa: E402 - after `quiet`
+from carcls.inference.export import ExportedModel, load_model  # noqa: E402 - after `quiet`
+from carcls.inference.tta import average, predict_view  # noqa: E402 - after `quiet`
+from carcls.input.pixels import pixels  # noqa: E402 - after `quiet`
+from carcls.scoring.ensembles import rescaled  # noqa: E402 - after `quiet`
+from carcls.splits.split_files import read_split  # noqa: E402 - after `quiet`
+from carcls.store import Store  # noqa: E402 - after `quiet`
+from search.experiment.node_store import open_store  # noqa: E402 - after `quiet`
+from search.study.folder import StudyFolder  # noqa: E402 - after `quiet`
+from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
 
 _BATCH_SIZE = 32
 _TIMED_PHOTOS = 128

@@ -12,20 +12,20 @@ from benchmarks.harness import quiet
 quiet()
 
 from benchmarks.accuracy.recipes import BRANCH, FOUND, SOUP  # noqa: E402 - after `quiet`, like the others
-from carcls.backend import devices  # noqa: E402
-from carcls.inference.ensemble import averaged  # noqa: E402
-from carcls.inference.export import export_model  # noqa: E402
-from carcls.inference.tta import PLAIN  # noqa: E402
-from carcls.inference.view_choice import choose_views  # noqa: E402
-from carcls.inference.view_priors import recorded_priors  # noqa: E402
-from carcls.input.training_data import TrainingData  # noqa: E402
-from carcls.scoring.choices import scaled  # noqa: E402
-from carcls.splits.split_files import read_split  # noqa: E402
-from search.ensemble.selectable import Candidate, Photos, candidates, soup_groups  # noqa: E402
-from search.ensemble.soups import greedy_soup, load_member, predict_validation  # noqa: E402
-from search.experiment.node_store import open_store  # noqa: E402
-from search.study.folder import StudyFolder  # noqa: E402
-from search.study.frozen import open_experiment  # noqa: E402
+from carcls.backend import devices  # noqa: E402 - after `quiet`
+from carcls.inference.ensemble import averaged  # noqa: E402 - after `quiet`
+from carcls.inference.export import export_model  # noqa: E402 - after `quiet`
+from carcls.inference.tta import PLAIN  # noqa: E402 - after `quiet`
+from carcls.inference.view_choice import choose_views  # noqa: E402 - after `quiet`
+from carcls.inference.view_priors import recorded_priors  # noqa: E402 - after `quiet`
+from carcls.input.training_data import TrainingData  # noqa: E402 - after `quiet`
+from carcls.scoring.choices import scaled  # noqa: E402 - after `quiet`
+from carcls.splits.split_files import read_split  # noqa: E402 - after `quiet`
+from search.ensemble.selectable import Candidate, Photos, candidates, soup_groups  # noqa: E402 - after `quiet`
+from search.ensemble.soups import greedy_soup, load_member, predict_validation  # noqa: E402 - after `quiet`
+from search.experiment.node_store import open_store  # noqa: E402 - after `quiet`
+from search.study.folder import StudyFolder  # noqa: E402 - after `quiet`
+from search.study.frozen import open_experiment  # noqa: E402 - after `quiet`
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from carcls.training.steps.constant_batches import stage_fill
 from carcls.training.steps.rate_range import has_diverged, suggested_rate
 
 _SET_BY_HAND = ScheduleConfig(kind="plateau", drops=())
-"""A schedule that leaves the optimizer's rate to whoever sets it, without a table in the traced step."""
+"""Sets no rate itself, so that each step's rate can be assigned, and traces no table of rates."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """A dispatcher over a real study on disk, without Ray: simulated workers report their results at once."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from carcls.events import EpochReport, PhaseSeconds
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
@@ -120,3 +121,50 @@ def finish(desk: Desk, accuracies: dict[int, float], *, train_s: float = 1.0) ->
         segments.append(segment)
         desk.work(segment, accuracy=accuracies.get(segment.number, 0.5), train_s=train_s)
     return segments
+
+
+class Server(Protocol):
+    """A real server of the tests."""
+
+    def kill(self) -> None: ...
+
+    def start(self) -> None: ...
+
+
+def finish_with_kills(desk: Desk, server: Server, *, killed_at: Collection[int], back_after_s: float) -> None:
+    """`finish`, but the server is killed once so many epochs of the whole search are recorded, and comes back."""
+    starts: list[threading.Timer] = []
+
+    def disturb() -> None:
+        if sum(record.fidelity for record in desk.study.records()) in killed_at:
+            server.kill()
+            starts.append(threading.Timer(back_after_s, server.start))
+            starts[-1].start()
+
+    desk.listening.on_epoch = disturb
+    finish(desk, ACCURACIES)
+    for start in starts:
+        start.join()
+    assert len(starts) == len(killed_at)
+
+
+def continue_after_loss(desk: Desk, number: int) -> Segment:
+    """Another driver resumes the trial that a lost one was training after its first epoch, and ends the search. Returns
+    the trial's new segment."""
+    assert desk.study.interrupt_running() == (number,)
+    resumed = desk.take()
+    assert (resumed.number, resumed.attempt) == (number, 1)
+    desk.epoch(number, ended=True, accuracy=ACCURACIES[0])
+    if resumed.stop_after_stage:
+        desk.epoch(number, stage=1, ended=True, accuracy=ACCURACIES[0])
+    desk.dispatcher.segment_ended(number, Outcome("ended"))
+    finish(desk, ACCURACIES)
+    return resumed
+
+
+def assert_same_results(desk: Desk, undisturbed: tuple[tuple[TrialRecord, ...], list[dict[str, Any]]]) -> None:
+    """The same parameters, reports and Optuna trials as `whole` gave; attempts may differ."""
+    records, seen = whole(desk)
+    assert seen == undisturbed[1]
+    assert [record.params for record in records] == [record.params for record in undisturbed[0]]
+    assert [record.reports for record in records] == [record.reports for record in undisturbed[0]]

@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from carcls.scoring.evidence import Evidence
 from carcls.splits.extra import ExtraPhotos, parse_extra, write_extra
+from search.experiment.experiment import Experiment
+from search.final.retrain import ChildMains, retrain
 from search.final.score_job import ScoreJob, result_of
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split
@@ -70,3 +74,20 @@ def note_job(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Co
     Path(job.root, "retrain", "job.json").write_text(json.dumps(values), encoding="utf-8")
     messages.send(result_of(SCORES))
     messages.send(Outcome("ended"))
+
+
+def retrain_judged(
+    folder: StudyFolder, experiment: Experiment, *, sureness: tuple[float, float], stop: int | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """A final training by such processes, see `judged_child`. Returns the scoring job and the lines."""
+    said: list[str] = []
+    child = partial(judged_child, sureness=sureness, stop_before=stop)
+    mains = ChildMains(train=child, score=note_job)
+    retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
+    return json.loads((folder.retrain / "job.json").read_text(encoding="utf-8")), said
+
+
+def segments_by_number(folder: StudyFolder) -> list[dict[str, Any]]:
+    """What each training was asked for."""
+    notes = sorted(folder.retrain.glob("segment-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+    return [json.loads(note.read_text(encoding="utf-8")) for note in notes]

@@ -1,14 +1,21 @@
 """A search whose record is in PostgreSQL ends as one with a file, although the server is killed in the middle."""
 
 import shutil
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from search.study.record.record_pointer import pointer_of
-from search.worker.segment import Outcome
-from tests.helpers.search.dispatch_desk import ACCURACIES, FINALS, Desk, finish, whole
+from tests.helpers.search.dispatch_desk import (
+    ACCURACIES,
+    FINALS,
+    Desk,
+    assert_same_results,
+    continue_after_loss,
+    finish,
+    finish_with_kills,
+    whole,
+)
 from tests.helpers.search.postgres_server import PostgresServer
 
 KILLED_AT = (2, 5, 6)
@@ -30,19 +37,7 @@ def test_a_killed_server_changes_no_result(
 ) -> None:
     desk = open_desk(*FINALS, database=postgres.url())
     desk.study.retry_files(5, lambda: None)
-    starts: list[threading.Timer] = []
-
-    def disturb() -> None:
-        if sum(record.fidelity for record in desk.study.records()) in KILLED_AT:
-            postgres.kill()
-            starts.append(threading.Timer(back_after_s, postgres.start))
-            starts[-1].start()
-
-    desk.listening.on_epoch = disturb
-    finish(desk, ACCURACIES)
-    for start in starts:
-        start.join()
-    assert len(starts) == len(KILLED_AT)
+    finish_with_kills(desk, postgres, killed_at=KILLED_AT, back_after_s=back_after_s)
     assert whole(desk) == undisturbed
 
 
@@ -59,15 +54,5 @@ def test_another_driver_continues_after_the_server_came_back(
     postgres.start()
     desk = open_desk(*FINALS)
     assert pointer_of(desk.folder.log) is not None
-    assert desk.study.interrupt_running() == (segment.number,)
-    resumed = desk.take()
-    assert (resumed.number, resumed.attempt) == (segment.number, 1)
-    desk.epoch(resumed.number, ended=True, accuracy=ACCURACIES[0])
-    if resumed.stop_after_stage:
-        desk.epoch(resumed.number, stage=1, ended=True, accuracy=ACCURACIES[0])
-    desk.dispatcher.segment_ended(resumed.number, Outcome("ended"))
-    finish(desk, ACCURACIES)
-    records, seen = whole(desk)
-    assert seen == undisturbed[1]
-    assert [record.params for record in records] == [record.params for record in undisturbed[0]]
-    assert [record.reports for record in records] == [record.reports for record in undisturbed[0]]
+    continue_after_loss(desk, segment.number)
+    assert_same_results(desk, undisturbed)

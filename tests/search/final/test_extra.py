@@ -1,8 +1,6 @@
 """The final training with extra photos: the first fold with and without them, then what the comparison says."""
 
 import csv
-import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,14 +10,13 @@ from carcls.splits.extra import with_extra
 from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.create import create_recipe_folder
 from search.errors import StudyError
-from search.experiment.experiment import Experiment, load
-from search.final.retrain import ChildMains, retrain
+from search.experiment.experiment import load
 from search.study.final_members import fold_count, gain_of, members, trains_on_extra
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_extra, read_study_split
 from search.study.study import Study
-from tests.helpers.search.judged_final import judged_child, note_job
+from tests.helpers.search.judged_final import retrain_judged, segments_by_number
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.tiny import CLASSES, FIXED, write_tiny
 
@@ -40,26 +37,15 @@ def write_more(folder: Path) -> None:
     write_sample(folder / "more", classes=CLASSES, train_per_class=EXTRA_PER_CLASS, test_per_class=1, seed=7)
 
 
-def run(folder: StudyFolder, experiment: Experiment, *, sureness: tuple[float, float], stop: int | None = None):
-    """sureness: probability of the true class without and with extra photos. Returns the scoring job and the lines."""
-    said: list[str] = []
-    child = partial(judged_child, sureness=sureness, stop_before=stop)
-    mains = ChildMains(train=child, score=note_job)
-    retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
-    return json.loads((folder.retrain / "job.json").read_text(encoding="utf-8")), said
-
-
 def trained_on(folder: StudyFolder) -> list[tuple[int | None, bool]]:
     """Fold of each training by its number, and whether it had the extra photos."""
-    notes = sorted(folder.retrain.glob("segment-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
-    segments = [json.loads(note.read_text(encoding="utf-8")) for note in notes]
-    return [(segment["fold"], bool(segment["extra_root"])) for segment in segments]
+    return [(segment["fold"], bool(segment["extra_root"])) for segment in segments_by_number(folder)]
 
 
 def test_photos_that_help_are_trained_on_in_every_fold_and_by_the_refit(loaded) -> None:
     experiment = loaded("retrain.photos=all")
     folder = create_recipe_folder(experiment)
-    job, said = run(folder, experiment, sureness=(0.4, 0.8))
+    job, said = retrain_judged(folder, experiment, sureness=(0.4, 0.8))
     assert trained_on(folder) == [(0, False), (0, True), (1, True), (2, True), (EVERY_PHOTO, True)]
     assert job["numbers"] == [1, 2, 3]
     assert (job["extra"], job["helps"], job["refit"]) == (EXTRA, True, 4)
@@ -72,7 +58,7 @@ def test_photos_that_help_are_trained_on_in_every_fold_and_by_the_refit(loaded) 
 def test_photos_that_do_not_help_are_left_out_of_all_that_follows(loaded) -> None:
     experiment = loaded("retrain.photos=all")
     folder = create_recipe_folder(experiment)
-    job, said = run(folder, experiment, sureness=(0.6, 0.6))
+    job, said = retrain_judged(folder, experiment, sureness=(0.6, 0.6))
     assert trained_on(folder) == [(0, False), (0, True), (1, False), (2, False), (EVERY_PHOTO, False)]
     assert job["numbers"] == [0, 2, 3]
     assert job["helps"] is False
@@ -82,7 +68,7 @@ def test_photos_that_do_not_help_are_left_out_of_all_that_follows(loaded) -> Non
 def test_without_folds_the_better_of_two_trainings_is_scored(loaded) -> None:
     experiment = loaded("retrain.folds=1")
     folder = create_recipe_folder(experiment)
-    job, _ = run(folder, experiment, sureness=(0.6, 0.4))
+    job, _ = retrain_judged(folder, experiment, sureness=(0.6, 0.4))
     assert trained_on(folder) == [(None, False), (None, True)]
     assert job["numbers"] == [0], "nine validation photos are too few to be sure, and it is worse"
 
@@ -91,11 +77,11 @@ def test_an_interrupted_final_training_resumes_with_the_decision_that_was_made(l
     experiment = loaded()
     folder = create_recipe_folder(experiment)
     with pytest.raises(StudyError):
-        run(folder, experiment, sureness=(0.4, 0.8), stop=3)
+        retrain_judged(folder, experiment, sureness=(0.4, 0.8), stop=3)
     with Study.open(folder.retrain, read_only=True) as study:
         first = gain_of(study, "extra")
     assert first is not None
-    job, said = run(folder, experiment, sureness=(0.8, 0.4))  # would decide otherwise
+    job, said = retrain_judged(folder, experiment, sureness=(0.8, 0.4))  # would decide otherwise
     assert job["numbers"] == [1, 2, 3]
     assert not any("extra photos are" in line for line in said)
     with Study.open(folder.retrain, read_only=True) as study:
@@ -106,7 +92,7 @@ def test_an_interrupted_final_training_resumes_with_the_decision_that_was_made(l
 def test_no_extra_photo_is_scored_in_any_fold(loaded) -> None:
     experiment = loaded()
     folder = create_recipe_folder(experiment)
-    run(folder, experiment, sureness=(0.4, 0.8))
+    retrain_judged(folder, experiment, sureness=(0.4, 0.8))
     own, root = folder.retrain_study, experiment.data.root
     assert experiment.data.extra is not None
     extra = read_study_extra(own, experiment.data.extra, "")
@@ -133,8 +119,8 @@ def test_a_study_without_extra_photos_takes_none_later(loaded, tmp_path: Path) -
     folder = create_recipe_folder(experiment)
     assert not folder.extra.exists()
     with pytest.raises(StudyError, match="was made without extra photos"):
-        run(folder, loaded(), sureness=(0.4, 0.8))
-    job, _ = run(folder, experiment, sureness=(0.4, 0.8))
+        retrain_judged(folder, loaded(), sureness=(0.4, 0.8))
+    job, _ = retrain_judged(folder, experiment, sureness=(0.4, 0.8))
     assert (job["numbers"], job["extra"]) == ([0, 1, 2], None)
 
 

@@ -1,7 +1,6 @@
 """The second final training with pseudo-labels: who labels for whom, and what the comparison decides."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,13 @@ from carcls.splits.extra import parse_extra
 from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.create import create_recipe_folder
 from search.errors import StudyError
-from search.experiment.experiment import Experiment, load
-from search.final.retrain import ChildMains, retrain
+from search.experiment.experiment import load
 from search.study.final_members import fold_count, members
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split
 from search.study.study import Study
-from tests.helpers.search.judged_final import judged_child, note_job, read_unlabelled
+from tests.helpers.search.judged_final import read_unlabelled, retrain_judged, segments_by_number
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.tiny import CLASSES, FIXED, TEST_PER_CLASS, write_tiny
 
@@ -32,28 +30,19 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return lambda *overrides: load(file, ["retrain.folds=3", *overrides])
 
 
-def run(folder: StudyFolder, experiment: Experiment, *, sureness: tuple[float, float], stop: int | None = None):
-    """As in test_extra, with and without pseudo-labels."""
-    said: list[str] = []
-    child = partial(judged_child, sureness=sureness, stop_before=stop)
-    mains = ChildMains(train=child, score=note_job)
-    retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append, mains=mains)
-    return json.loads((folder.retrain / "job.json").read_text(encoding="utf-8")), said
-
-
 def taught(folder: StudyFolder) -> list[tuple[int | None, list[int]]]:
     """Fold of each training by its number, and the trainings that labelled photos for it."""
-    notes = sorted(folder.retrain.glob("segment-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
-    segments = [json.loads(note.read_text(encoding="utf-8")) for note in notes]
-    return [(one["fold"], [number for number, _ in one["pseudo"].get("teachers", ())]) for one in segments]
+    return [
+        (one["fold"], [number for number, _ in one["pseudo"].get("teachers", ())]) for one in segments_by_number(folder)
+    ]
 
 
 def test_each_fold_learns_from_its_own_model_and_the_refit_from_all(loaded) -> None:
     experiment = loaded("retrain.photos=all")
     folder = create_recipe_folder(experiment)
     with pytest.raises(StudyError):
-        run(folder, experiment, sureness=(0.4, 0.8), stop=4)
-    job, said = run(folder, experiment, sureness=(0.8, 0.4))  # what was decided stays
+        retrain_judged(folder, experiment, sureness=(0.4, 0.8), stop=4)
+    job, said = retrain_judged(folder, experiment, sureness=(0.8, 0.4))  # what was decided stays
     first, second = [(fold, []) for fold in range(3)], [(fold, [fold]) for fold in range(3)]
     assert taught(folder) == [*first, *second, (EVERY_PHOTO, [0, 1, 2])]
     assert job["numbers"] == [3, 4, 5]
@@ -69,7 +58,7 @@ def test_each_fold_learns_from_its_own_model_and_the_refit_from_all(loaded) -> N
 def test_labels_that_do_not_help_end_with_the_first_fold(loaded) -> None:
     experiment = loaded("retrain.photos=all")
     folder = create_recipe_folder(experiment)
-    job, said = run(folder, experiment, sureness=(0.6, 0.6))
+    job, said = retrain_judged(folder, experiment, sureness=(0.6, 0.6))
     assert taught(folder) == [(0, []), (1, []), (2, []), (0, [0]), (EVERY_PHOTO, [])]
     assert (job["numbers"], job["second_helps"]) == ([0, 1, 2], False)
     assert any(f"{TEST} pseudo-labelled photos are left out" in line for line in said)

@@ -1,7 +1,6 @@
 """A search whose study is in a bucket ends as one in a folder: a killed server or machine changes nothing."""
 
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,17 @@ from search.experiment.node_store import keep_pointer
 from search.study.bucket import driver_lock
 from search.study.bucket.places import refresh
 from search.study.study import Study
-from search.worker.segment import Outcome
 from tests.helpers.network.s3_server import S3Server
-from tests.helpers.search.dispatch_desk import ACCURACIES, FINALS, Desk, finish, whole
+from tests.helpers.search.dispatch_desk import (
+    ACCURACIES,
+    FINALS,
+    Desk,
+    assert_same_results,
+    continue_after_loss,
+    finish,
+    finish_with_kills,
+    whole,
+)
 
 KILLED_AT = (2, 6)
 """Numbers of recorded epochs, over the whole search, after which the server is killed."""
@@ -54,19 +61,7 @@ def test_a_killed_server_changes_no_result(
     desk = open_desk(*FINALS)
     put_experiment(desk, s3, tmp_path)
     desk.study.retry_files(5, lambda: None)
-    starts: list[threading.Timer] = []
-
-    def disturb() -> None:
-        if sum(record.fidelity for record in desk.study.records()) in KILLED_AT:
-            s3.kill()
-            starts.append(threading.Timer(1.0, s3.start))
-            starts[-1].start()
-
-    desk.listening.on_epoch = disturb
-    finish(desk, ACCURACIES)
-    for start in starts:
-        start.join()
-    assert len(starts) == len(KILLED_AT)
+    finish_with_kills(desk, s3, killed_at=KILLED_AT, back_after_s=1.0)
     assert whole(desk) == undisturbed
     on_another_machine(desk.folder.root)
     assert Study.open(desk.folder.root, read_only=True).records() == undisturbed[0]
@@ -93,18 +88,8 @@ def test_another_machine_continues_with_every_recorded_epoch(
         assert (desk.folder.trial(segment.number) / name).read_bytes() == b"weights"
     assert desk.folder.log.read_bytes() == (lost / "study.log").read_bytes()
     desk = open_desk(*FINALS)
-    assert desk.study.interrupt_running() == (segment.number,)
-    resumed = desk.take()
-    assert (resumed.number, resumed.attempt, resumed.resume) == (segment.number, 1, report.checkpoint)
-    desk.epoch(resumed.number, ended=True, accuracy=ACCURACIES[0])
-    if resumed.stop_after_stage:
-        desk.epoch(resumed.number, stage=1, ended=True, accuracy=ACCURACIES[0])
-    desk.dispatcher.segment_ended(resumed.number, Outcome("ended"))
-    finish(desk, ACCURACIES)
-    records, seen = whole(desk)
-    assert seen == undisturbed[1]
-    assert [record.params for record in records] == [record.params for record in undisturbed[0]]
-    assert [record.reports for record in records] == [record.reports for record in undisturbed[0]]
+    assert continue_after_loss(desk, segment.number).resume == report.checkpoint
+    assert_same_results(desk, undisturbed)
 
 
 @pytest.mark.fault
