@@ -11,7 +11,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from carcls.errors import DataError
 from carcls.store.disk import free_bytes
 from carcls.store.mirrors import SIZE_NAME, mirror_folder
 from carcls.system import atomic
+from carcls.system.threads import for_each
 
 _THREADS = 16
 _TRIES = 3
@@ -91,13 +91,7 @@ def _copy(storage: ObjectStorage, folder: Path, *, quota_bytes: int | None, on_b
     progress = _Progress(sum(file.size for file in listed), sum(file.size for file in missing), on_bytes)
     gigabytes = sum(file.size for file in missing) / 1e9
     _log.info("%s: copying %d files (%.3g GB) to %s", storage.url, len(missing), gigabytes, into)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done in [pool.submit(_fetch, storage, file, into, progress) for file in missing]:
-            try:
-                done.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    for_each(lambda file: _fetch(storage, file, into, progress), missing, threads=_THREADS)
     if is_archive(storage.url):
         shutil.rmtree(folder / "files", ignore_errors=True)  # another archive may have had other files
         (folder / "files").mkdir(exist_ok=True)

@@ -2,8 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -11,6 +10,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from carcls.system import atomic
+from carcls.system.threads import for_each
 from search.errors import StudyError
 from search.study.bucket.bucket import Bucket, Stamp
 from search.study.bucket.journal_parts import joined, journal_of, part_name
@@ -74,7 +74,7 @@ class StudyMirror:
                 and journal_of(name) is None
                 and (checkpoints or not _CHECKPOINT.fullmatch(name))
             ]
-            _each(lambda name: self._bring(name, far[name], known.get(name)), wanted)
+            for_each(lambda name: self._bring(name, far[name], known.get(name)), wanted, threads=_THREADS)
             for name in known.keys() - far.keys():
                 if _part(name) in busy:
                     continue
@@ -98,7 +98,11 @@ class StudyMirror:
             known = self._ledger.read(under)
             here = dict(self._files(under))
             changed = [name for name, stamp in here.items() if name not in known or known[name][0] != stamp]
-            _each(lambda name: self._store(name, here[name]), [name for name in changed if name != _STUDY])
+            for_each(
+                lambda name: self._store(name, here[name]),
+                [name for name in changed if name != _STUDY],
+                threads=_THREADS,
+            )
             if _STUDY in changed:
                 self._store(_STUDY, here[_STUDY])
             for name in known:
@@ -169,16 +173,6 @@ class StudyMirror:
         if ".." in parts or name.startswith("/") or not name.isprintable():
             raise StudyError(f"{self.bucket.url}: not a file of a study: {name!r}")
         return self.root / name
-
-
-def _each(action: Callable[[str], None], names: Iterable[str]) -> None:
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done in [pool.submit(action, name) for name in names]:
-            try:
-                done.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
 
 def _part(name: str) -> str:
