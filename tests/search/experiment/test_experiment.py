@@ -256,5 +256,5 @@ class TestShippedExperiments:
 def test_the_shipped_experiments_are_these():
     assert [path.stem for path in SHIPPED] == [
         "cars", "cars10", "contest_best", "curves10", "demo", "inception_search", "inception_stages", "lab_full",
-        "lab_short", "rectangles", "xception_stages",
+        "lab_heads", "lab_recipes", "lab_short", "rectangles", "xception_stages",
     ]  # fmt: skip
