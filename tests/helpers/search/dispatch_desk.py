@@ -137,6 +137,8 @@ def finish_with_kills(desk: Desk, server: Server, *, killed_at: Collection[int],
 
     def disturb() -> None:
         if sum(record.fidelity for record in desk.study.records()) in killed_at:
+            for start in starts:  # whose server answers already, so this driver may be ahead of it
+                start.join()
             server.kill()
             starts.append(threading.Timer(back_after_s, server.start))
             starts[-1].start()
