@@ -89,6 +89,7 @@ class TrialCopy:
         more: numbers of other trials, each with the name of a checkpoint that is needed too.
         """
         self.remove()
+        self._study.folder.trials.mkdir(exist_ok=True)  # a training makes no folder but its own
         far = self._study.bucket.files(self._far(""))
         begin = len(self._far("")) + 1
         needed = {name: stamp for name, stamp in far.items() if _is_needed(name[begin:])}

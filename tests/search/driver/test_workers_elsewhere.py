@@ -30,7 +30,8 @@ def train(segment: Segment, often: Callable[[], None]) -> Generator[Message, Non
         with np.load(folder / segment.resume) as file:
             state, epoch = file["state"], int(file["epoch"])
     own = f"attempt-{segment.attempt}"
-    (folder / own).mkdir(parents=True)
+    for made in (folder, folder / own):  # no others, as a real training
+        made.mkdir(exist_ok=True)
     (folder / own / "output.log").write_text("a traceback")
     for stage in range(segment.first_stage, segment.stop_after_stage + 1):
         last = HEAD_EPOCHS if stage == 0 else epoch + 1

@@ -80,7 +80,8 @@ class Training:
             with np.load(folder / segment.resume) as file:
                 state, epoch = file["state"], int(file["epoch"])
         own = folder / f"attempt-{segment.attempt}"
-        own.mkdir(parents=True)
+        for made in (folder, own):  # no others, as a real training
+            made.mkdir(exist_ok=True)
         for number in range(epoch + 1, EPOCHS + 1):
             self.during(segment, often, number)
             state = state * 1.5 + np.arange(3) + number
