@@ -105,7 +105,7 @@ class BucketPlace(Place):
         hosts.add()
         self.server = S3Server(cwd, inside=hosts.head.inside, ip=hosts.head.ip)
         self.url = self.server.url("studies")
-        self._begin(hosts.head)
+        self.begin(hosts.head)
         with (self.own(hosts.head) / "tiny.yaml").open("a", encoding="utf-8") as file:
             file.write(f"results: {self.url}\n")
         self.folder = self.mirror(hosts.head)
@@ -131,11 +131,12 @@ class BucketPlace(Place):
         host = self.hosts.head
         if host.process is not None:
             host = self.hosts.add(own_processes=own_processes)
-            self._begin(host, photos=photos)
+            self.begin(host, photos=photos)
         host.start_ray(self.hosts.head, *options, cpus=cpus, env=env)
         return host
 
-    def _begin(self, host: Host, *, photos: bool = True) -> None:
+    def begin(self, host: Host, *, photos: bool = True) -> None:
+        """Gives a host its own folders."""
         own = self.own(host)
         (own / self._store.relative_to(self.cwd)).mkdir(parents=True)
         shutil.copy(self.cwd / "tiny.yaml", own)
