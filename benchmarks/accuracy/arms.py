@@ -4,12 +4,15 @@
 |---|---|---|
 | folds | the final training as the file says: the mean of its folds | yes |
 | refit | `retrain: {photos: all}`: one more, on all photos but the holdout | no: it has seen them |
+| with_refit | nothing: the mean of `folds` and `refit` | no |
 | configurations | the folds of one or two other trials of the search, averaged with those of `folds` | yes |
 | ensemble | nothing: `carsearch ensemble` of all that the study holds, folds too | no: it chose on some of them |
 | soup | branches from one head, with other last rates, and the mean of their weights | no |
 | branch | nothing: the best of these branches alone, beside which the soup must be seen | no |
 | rectangles | the folds with `fit: pad` and 3:4 rectangles of as many pixels | yes |
 | layer_decay | the folds with rates that fall towards the input | yes |
+| small_data | the folds by the recipe of docs/recipes.md for a few hundred photos | yes |
+| two_recipes | nothing: the mean of `folds` and `small_data` | yes |
 | hours | `carsearch run --hours`, with a search of its own; only if asked for | no |
 
 The holdout judges all arms without leaks: it is drawn first, no training, early stopping or choice sees it, and it is
@@ -27,6 +30,7 @@ from benchmarks.accuracy.judging import Answers, answers, blended, out_of_fold
 from benchmarks.accuracy.recipes import (
     BRANCH,
     FOUND,
+    SMALL_DATA,
     SOUP,
     branches,
     other_configurations,
@@ -119,6 +123,11 @@ def _refit(settings: Settings, options: Options) -> Told:
     return Told(answers(settings, study, study.model, "refit"), None, added, note)
 
 
+def _with_refit(settings: Settings, options: Options) -> Told:
+    refit = _refit(settings, options)
+    return Told(blended([_folds_answers(settings), refit.answers]), None, refit.trained_s)
+
+
 def _configurations(settings: Settings, options: Options) -> Told:
     study = _final_training(settings)
     others = other_configurations(study, options.configurations - 1)
@@ -177,6 +186,19 @@ def _layer_decay(settings: Settings, options: Options) -> Told:
     return _changed(settings, "layer_decay", f"train.layer_decay={options.layer_decay:g}")
 
 
+def _small_data(settings: Settings, options: Options) -> Told:
+    del options
+    _final_training(settings)
+    return _changed(settings, "small_data", *SMALL_DATA, note="the winner's backbone")
+
+
+def _two_recipes(settings: Settings, options: Options) -> Told:
+    other = _small_data(settings, options)
+    studies = [settings.study, settings.folder(f"{settings.name}_small_data")]
+    own = out_of_fold(studies) if all(study.out_of_fold.exists() for study in studies) else None
+    return Told(blended([_folds_answers(settings), other.answers]), own, other.trained_s)
+
+
 def _changed(settings: Settings, arm: str, *changes: str, note: str = "") -> Told:
     """The final training with some values changed."""
     name = f"{settings.name}_{arm}"
@@ -198,12 +220,15 @@ def _hours(settings: Settings, options: Options) -> Told:
 ARMS: Mapping[str, Callable[[Settings, Options], Told]] = {
     "folds": _folds,
     "refit": _refit,
+    "with_refit": _with_refit,
     "configurations": _configurations,
     "ensemble": _ensemble,
     "soup": _soup,
     "branch": _branch,
     "rectangles": _rectangles,
     "layer_decay": _layer_decay,
+    "small_data": _small_data,
+    "two_recipes": _two_recipes,
     "hours": _hours,
 }
 DEFAULT = tuple(arm for arm in ARMS if arm != "hours")

@@ -16,6 +16,17 @@ from search.study.study import Study
 SOUP, BRANCH, FOUND = "soup.keras", "branch.keras", "soup.json"
 """What `benchmarks.accuracy.soup` writes into the folder of a study from `branches`."""
 
+SMALL_DATA = (
+    "train.batch_size=16",
+    "train.optimizer={kind: adamw, weight_decay: 0.05}",
+    "train.layer_decay=0.8",
+    "train.head={batch_norm: false, units: 0, dropout: 0.2, l2: 0.00001}",
+    "train.augment={policy: light, views: 4}",
+    "train.stages=[{name: head, unfreeze: 0.0, epochs: 20, learning_rate: 0.004}, {name: full, unfreeze: 1.0,"
+    " epochs: 20, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 2}}]",
+)
+"""What changes a final training into that of experiments/lab_recipes.yaml, two epochs shorter."""
+
 
 def recipe(study: StudyFolder, name: str, train: dict[str, Any] | None = None) -> Path:
     """The study's final training as a file without domains and under another name. train: in place of its own `train`.

@@ -134,14 +134,16 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
 
 def _retrain(folder: "StudyFolder", experiment: "Experiment", address: str | None, *, earlier_s: float) -> None:
     """The final training with as many folds as fit; none if not even one fits."""
+    from search.final.final_study import is_refit_alone
+
     begun = _folds_begun(folder)
     plan = _plan(folder, _stored(folder).after(earlier_s, _stored(folder).stage))
     folds = begun or plan.folds
     _show(plan)
     if folds:
-        is_alone = experiment.photos == "all" and folds == 1
-        photos = "train" if is_alone and experiment.retrain else experiment.photos
-        final = replace(experiment, folds=folds, photos=photos)
+        final = replace(experiment, folds=folds)
+        if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
+            final = replace(final, photos="train")
         run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
 
 

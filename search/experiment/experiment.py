@@ -185,7 +185,7 @@ def _build(source: Source, path: Path) -> Experiment:
         own = RetrainSettings.model_fields
         check_space(space, baseline, {key: value for key, value in changes.items() if key not in own}, problems)
     if sections is not None and not space.parameters:
-        _check_refit(sections.retrain, problems)
+        _check_refit(sections, problems)
     problems.raise_any()
     if sections is None:
         raise RuntimeError("sections were rejected without a problem")  # a bug in this module, not in the file
@@ -218,9 +218,11 @@ def _photos_at(tree: Mapping[str, Plain]) -> str:
     return root if isinstance(root, str) else ""
 
 
-def _check_refit(retrain: RetrainSettings, problems: Problems) -> None:
+def _check_refit(sections: ExperimentSections, problems: Problems) -> None:
     """Notes that a recipe asks for a training on all photos, but for nothing that sets its length."""
-    if retrain.photos == "all" and retrain.folds == 1:
+    retrain, data = sections.retrain, sections.data
+    is_measured = data.extra is not None or data.pseudo is not None  # by trainings on the split
+    if retrain.photos == "all" and retrain.folds == 1 and not is_measured:
         problems.add(
             ("retrain", "photos"),
             "all: without a search only folds tell how long to train without validation; set retrain.folds to 2 or"

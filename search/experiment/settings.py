@@ -169,8 +169,9 @@ class RetrainSettings(Section):
     trainings run one after the other. Ignored without GPUs, and with `--address`, where `search.resources` applies."""
     photos: Literal["train", "all"] = "train"
     """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
-    those that the folds found, or the search's trial without folds. No photo is left to validate it, so the scores and
-    the expectation are those of the folds."""
+    those that the folds found. Without folds they are those of the search's trial, or with `data.extra` or
+    `data.pseudo` of a training on the study's split, by which these are measured. No photo is left to validate it, so
+    the scores and the expectation are those of what told its length."""
 
     @property
     def changes(self) -> Mapping[str, Any]:

@@ -13,8 +13,9 @@ from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.arms import ARMS, DEFAULT
 from benchmarks.accuracy.judging import Answers, blended
 from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_data_sets, rows, verdict
-from benchmarks.accuracy.recipes import rectangle
+from benchmarks.accuracy.recipes import SMALL_DATA, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
+from search.experiment.experiment import load
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 ROOT = Path(accuracy.__file__).resolve().parents[2]
@@ -124,6 +125,16 @@ def test_rectangles_have_the_pixels_of_the_square() -> None:
         assert 1.2 < width / height < 1.45
 
 
+def test_the_small_data_arm_is_the_recorded_recipe() -> None:
+    file = ROOT / "experiments" / "lab_recipes.yaml"
+    recorded = load(file).bind(load(file).baseline)
+    changed = load(file, ["train.label_smoothing=0.1", *SMALL_DATA]).bind({})
+    *_, own = recorded.stages
+    *others, last = changed.stages
+    longer = last.model_copy(update={"epochs": own.epochs})
+    assert changed.model_copy(update={"stages": (*others, longer)}) == recorded
+
+
 def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, capsys) -> None:
     assert set(ARMS) - set(DEFAULT) == {"hours"}
     monkeypatch.setattr(sys, "argv", ["accuracy", "--work", "w", "--arms", "refit,nonsense"])
@@ -154,7 +165,11 @@ def test_all_arms_run_end_to_end_and_a_second_call_trains_nothing(tmp_path) -> N
     assert len(held_out) == 1
     assert len(next(iter(held_out))) > 0
     folded = {arm for arm, one in results.items() if one.out_of_fold is not None}
-    assert folded == {"folds", "configurations", "rectangles", "layer_decay"}
+    assert folded == {"folds", "configurations", "rectangles", "layer_decay", "small_data", "two_recipes"}
+    assert results["with_refit"].trained_s == results["refit"].trained_s
+    assert results["two_recipes"].ms_per_photo == pytest.approx(
+        results["folds"].ms_per_photo + results["small_data"].ms_per_photo
+    )
     assert not set(results["folds"].out_of_fold.ids) & set(next(iter(held_out)))
     sample = list(csv.reader((tmp_path / "data" / "sample-submission.csv").open(encoding="utf-8")))
     for arm in DEFAULT:

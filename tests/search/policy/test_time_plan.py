@@ -104,3 +104,10 @@ def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
     assert final_s(3, second, Measured(100.0)) == pytest.approx(1.25 * 700.0)
     assert final_s(3, second, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 500.0), "two, one, one, one, one"
     assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)
+
+
+def test_a_refit_without_folds_is_one_training_unless_photos_are_measured_first():
+    assert final_s(1, Wishes(is_refitted=True), Measured(100.0)) == pytest.approx(1.25 * 100.0)
+    measured = Wishes(is_refitted=True, is_compared=True)
+    assert final_s(1, measured, Measured(100.0)) == pytest.approx(1.25 * 300.0)
+    assert final_s(1, Wishes(is_refitted=True, is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 300.0)
