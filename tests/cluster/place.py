@@ -70,7 +70,7 @@ class Place:
     def records(self) -> tuple[TrialRecord, ...]:
         return recorded(self.folder)
 
-    def await_trial_on(self, host: Host, *, before: int = 8) -> int:
+    def await_trial_on(self, host: Host, *, before: int = 8, within_s: float = 150.0) -> int:
         """Number of a trial in the middle of its first stage on that host, with fewer epochs than `before`."""
         found: list[int] = []
 
@@ -82,7 +82,7 @@ class Place:
             )
             return bool(found)
 
-        wait_until(is_there, f"a trial in its middle on {host.name}", within_s=150)
+        wait_until(is_there, f"a trial in its middle on {host.name}", within_s=within_s)
         return found[0]
 
     def await_epochs(self, driver: "subprocess.Popen[str]", count: int) -> None:

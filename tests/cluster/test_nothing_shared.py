@@ -35,7 +35,7 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     third = place.add()
     driver = place.run()
     try:
-        number = place.await_trial_on(victim, before=12)
+        number = place.await_trial_on(victim, before=12, within_s=300)
         victim.kill()
         assert driver.wait(timeout=400) == 0, place.output()
     finally:

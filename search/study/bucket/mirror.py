@@ -22,6 +22,8 @@ _THREADS = 8
 _CHECKPOINT = re.compile(r".*/attempt-[0-9]+/[^/]+\.npz")
 _OWN = re.compile(r"(.*/)?(\..*|driver\.lock|driver\.json|study\.log(\..*)?|requests/.*|[^/]+\.lock)")
 """Files that are not copied as they are: those of this machine alone, and the journals, which have pieces."""
+_FROM_WORKERS = re.compile(r"(retrain/)?trials/[0-9]+/(attempt-[0-9]+/[^./][^/]*|pseudo\.csv)")
+"""What only workers write; the driver's own files of a trial never come down over it."""
 _PARTS = ("", "retrain/")
 """Where a process may work alone: the search, and the final training."""
 _LOG = "study.log"
@@ -96,7 +98,7 @@ class StudyMirror:
             new = [
                 name
                 for name, stamp in far.items()
-                if not _OWN.fullmatch(name) and (name not in known or known[name][1] != stamp)
+                if _FROM_WORKERS.fullmatch(name) and (name not in known or known[name][1] != stamp)
             ]
             for_each(lambda name: self._bring(name, far[name], None), new, threads=_THREADS)
 
