@@ -63,7 +63,7 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     other = place.hosts.add()
     place.begin(other)
     study = below(place.url, "tiny")
-    assert "winner: trial" in call(place, other, "status", study)
+    assert "tiny: 4 complete" in call(place, other, "status", study)
     assert values(Study.open(place.mirror(other).root, read_only=True).records()) == undisturbed
     other.start_ray(place.hosts.head, cpus=0)
     call(place, other, "retrain", study, "--address", place.hosts.address)
