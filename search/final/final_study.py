@@ -239,7 +239,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
     """The same training as an experiment file without domains."""
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
-        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at},
+        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at, "extra": experiment.extra_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
