@@ -1,6 +1,6 @@
 """How a run shares its hours among search, final trainings, ensemble and scoring. Pure functions of plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 MARGIN = 1.25
@@ -11,6 +11,8 @@ _MOST_FINAL_SHARE = 0.5
 """While the search runs, folds are dropped beyond this share."""
 _SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
+_FEWEST_BESIDE = 2
+"""Folds of a training beside the study's own: one alone predicts too few of the photos that judge both."""
 _MOST_OTHER_SHARE = 0.3
 """Of the hours, for ensemble and scoring together."""
 
@@ -23,6 +25,8 @@ class Wishes:
     """As the file asks."""
     most_folds: int = 5
     """As many as are worth their time, if there is time left after the search."""
+    has_other: bool = False
+    """Whether a trial of another backbone can be trained beside the winner, on folds of its own."""
     is_refitted: bool = False
     """Whether one more training takes all photos."""
     is_compared: bool = False
@@ -61,6 +65,8 @@ class TimePlan:
     phases: tuple[Phase, ...]
     folds: int
     """Final trainings that validate; 0 if not even one fits."""
+    is_beside: bool = False
+    """Whether the study's own final training is over, and those of other trials may follow."""
 
     @property
     def left_s(self) -> float:
@@ -95,7 +101,7 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     if is_searching:
         folds = _folds_beside_search(total_s - ensemble - scoring, room, wishes, measured)
     else:
-        folds = next((count for count in range(_most(wishes), 0, -1) if final_s(count, wishes, measured) <= room), 0)
+        folds = _folds_after_search(room, wishes, measured)
     if measured.training_s is None and is_searching:
         final = min(_FINAL_SHARE * total_s, room)
     else:
@@ -111,6 +117,35 @@ def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
     rounds = ceil(2 / measured.at_once) + others if wishes.is_compared else ceil(folds / measured.at_once)
     rounds += wishes.is_pseudo * (1 + others) + wishes.is_refitted
     return MARGIN * rounds * (measured.training_s or 0.0)
+
+
+def _folds_after_search(room: float, wishes: Wishes, measured: Measured) -> int:
+    """As many as fit; but where a final training of another backbone fits too, those that leave it as much time."""
+    counts = range(_most(wishes), 0, -1)
+    if wishes.has_other and not wishes.is_refitted:
+        for count in counts:
+            if count >= wishes.folds and 2 * final_s(count, wishes, measured) <= room:
+                return count
+    return next((count for count in counts if final_s(count, wishes, measured) <= room), 0)
+
+
+def with_trainings_beside(plan: TimePlan) -> TimePlan:
+    """The plan once the study's own final training is over: others may take what ensemble and scoring do not need."""
+    phases = (replace(phase, seconds=_room_beside(plan)) if phase.name == FINAL else phase for phase in plan.phases)
+    return replace(plan, phases=tuple(phases), is_beside=True)
+
+
+def _room_beside(plan: TimePlan) -> float:
+    return max(0.0, plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING))
+
+
+def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured) -> int:
+    """Folds of one more final training, of another trial, that fit before ensemble and scoring; 0 if two do not.
+
+    measured: of that trial. A single training has no out-of-fold photos, so it could not be averaged with others.
+    """
+    counts = range(_most(wishes), _FEWEST_BESIDE - 1, -1)
+    return next((count for count in counts if final_s(count, wishes, measured) <= _room_beside(plan)), 0)
 
 
 def _most(wishes: Wishes) -> int:
@@ -137,6 +172,8 @@ def plan_lines(plan: TimePlan) -> tuple[str, ...]:
 def _name(phase: Phase, plan: TimePlan) -> str:
     if phase.name != FINAL:
         return phase.name
+    if plan.is_beside:
+        return "final trainings of other backbones, as far as they fit"
     if not plan.folds:
         return "no final training fits: the best trial is submitted"
     return f"final training of {plan.folds} folds" if plan.folds > 1 else FINAL

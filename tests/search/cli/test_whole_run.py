@@ -47,14 +47,41 @@ def test_the_study_keeps_it(tmp_path: Path) -> None:
         assert WholeRun.of(study) is None
         WHOLE.keep(study)
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
-    staged = replace(WHOLE, final_stages=(StageLength(3, is_frozen=True), StageLength(2, is_frozen=False, area_px=9)))
+    staged = replace(
+        WHOLE,
+        final_stages=(StageLength(3, is_frozen=True), StageLength(2, is_frozen=False, area_px=9)),
+        has_other=True,
+        counted=("retrain", "retrain-0003"),
+    )
     with Study.open(tmp_path) as study:
         staged.keep(study)
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == staged
-    older = {key: value for key, value in asdict(WHOLE).items() if key != "final_stages"}
+    newer = ("final_stages", "has_other", "counted")
+    older = {key: value for key, value in asdict(WHOLE).items() if key not in newer}
     with Study.open(tmp_path) as study:
         study.set_value("whole_run", json.dumps(older))
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
+
+
+def test_trainings_beside_the_final_one_are_planned_by_its_pace() -> None:
+    records = [
+        trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7])),
+        trial(1, TrialState.COMPLETE, climb([0.4] * 3, [0.5] * 3, [0.6] * 3)),
+    ]
+    final = replace(WHOLE, stage=FINAL).after_final(1200.0, "retrain")
+    assert (final.outside_s, final.counted, final.stage) == (1260.0, ("retrain",), FINAL)
+    room = 3600.0 - 1260.0 - 600.0 - 108.0 - 180.0
+    assert final.plan(records, searched_s=600.0).seconds(FINAL) == pytest.approx(room), "for other backbones"
+    own, other = (WHOLE.estimated_s(record) for record in records)
+    assert other == 3 * own
+
+    def folds(number, pace, left=1.0):
+        return final.folds_beside(records, number, searched_s=600.0, pace=pace, left=left)
+
+    assert folds(0, 1.0) == 5
+    assert folds(0, room / (1.25 * own * 3.5)) == 3
+    assert folds(1, room / (1.25 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
+    assert folds(1, room / (1.25 * own * 3.5), left=0.5) == 2, "half of it is trained already"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,22 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.time_plan import ENSEMBLE, FINAL, SCORING, SEARCH, Measured, Wishes, final_s, plan_lines, time_plan
+from search.policy.time_plan import (
+    ENSEMBLE,
+    FINAL,
+    SCORING,
+    SEARCH,
+    Measured,
+    Wishes,
+    final_s,
+    folds_beside,
+    plan_lines,
+    time_plan,
+    with_trainings_beside,
+)
 
 TOTALS = st.floats(60.0, 200_000.0)
 WISHES = st.builds(
@@ -104,3 +118,48 @@ def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
     assert final_s(3, second, Measured(100.0)) == pytest.approx(1.25 * 700.0)
     assert final_s(3, second, Measured(100.0, at_once=2)) == pytest.approx(1.25 * 500.0), "two, one, one, one, one"
     assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)
+
+
+@given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
+def test_folds_beyond_those_asked_for_yield_to_a_training_of_another_backbone(total, used, wishes, measured):
+    alone = time_plan(total, used * total, wishes, measured, is_searching=False)
+    plan = time_plan(total, used * total, replace(wishes, has_other=True), measured, is_searching=False)
+    if wishes.is_refitted:
+        assert plan == alone, "such a model has no out-of-fold photos"
+        return
+    room = plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING)
+    if plan.folds < alone.folds:
+        assert plan.folds >= wishes.folds
+        assert 2 * final_s(plan.folds, wishes, measured) <= room
+        assert 2 * final_s(plan.folds + 1, wishes, measured) > room
+    else:
+        assert plan == alone
+
+
+@given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
+def test_a_training_beside_fits_before_ensemble_and_scoring(total, used, wishes, measured):
+    plan = with_trainings_beside(time_plan(total, used * total, wishes, measured, is_searching=False))
+    assert sum(phase.seconds for phase in plan.phases) == pytest.approx(plan.left_s, abs=1e-6)
+    folds, most = folds_beside(plan, wishes, measured), max(wishes.folds, wishes.most_folds)
+    assert folds == 0 or 2 <= folds <= most
+    if folds:
+        assert final_s(folds, wishes, measured) <= plan.seconds(FINAL)
+    if most >= 2 and folds < most:
+        assert final_s(max(2, folds + 1), wishes, measured) > plan.seconds(FINAL)
+
+
+def test_time_that_is_left_over_goes_to_another_backbone():
+    wishes = Wishes(folds=4, has_other=True)
+    plan = time_plan(2400.0, 800.0, wishes, Measured(200.0, at_once=2), is_searching=False)
+    assert (plan.folds, plan.seconds(FINAL)) == (4, 2 * 250.0), "with five there would be no time for five more"
+    late = time_plan(2400.0, 1100.0, wishes, Measured(200.0, at_once=2), is_searching=False)
+    assert late.folds == 4
+    assert late.seconds(FINAL) == 500.0
+    no_other = time_plan(2400.0, 1100.0, Wishes(folds=4), Measured(200.0, at_once=2), is_searching=False)
+    assert no_other.folds == 5
+    after = with_trainings_beside(replace(plan, spent_s=1100.0))
+    assert after.seconds(FINAL) == 2400.0 - 1100.0 - 72.0 - 120.0
+    assert plan_lines(after)[1] == "  final trainings of other backbones, as far as they fit: 18.5 min"
+    assert folds_beside(after, wishes, Measured(250.0, at_once=2)) == 5
+    assert folds_beside(after, wishes, Measured(500.0, at_once=2)) == 2
+    assert folds_beside(after, wishes, Measured(1000.0, at_once=2)) == 0
