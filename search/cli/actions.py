@@ -207,20 +207,16 @@ def run_retrain_beside(
     address: str | None = None,
     goes_on: bool = False,
 ) -> None:
-    """`run_retrain` of another trial, on the same folds. trial: None for the best one of another backbone."""
-    from dataclasses import replace as replaced
-
+    """`run_retrain` of another trial. trial: None for the best one of another backbone."""
     from search.errors import StudyError
     from search.final.runners_up import folder_beside
-    from search.study.final_scores import read_scores
 
     if experiment.results_url is not None:
         raise StudyError(
             f"results is {experiment.results_url}, which keeps one final training: --beside needs a folder"
         )
     number, there = folder_beside(folder, trial)
-    same = replaced(experiment, folds=read_scores(folder.scores).folds)
-    run_retrain(there, same, trial=number, replace=replace, address=address, goes_on=goes_on)
+    run_retrain(there, experiment, trial=number, replace=replace, address=address, goes_on=goes_on)
 
 
 def run_ensemble(

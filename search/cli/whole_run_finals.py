@@ -48,8 +48,8 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         show_plan(plan_of(folder, stored_run(folder)))
         say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
         try:
-            same = replace(experiment, folds=folds)
-            run_retrain_beside(folder, same, trial=found.number, address=address, goes_on=True)
+            final = replace(experiment, folds=folds)
+            run_retrain_beside(folder, final, trial=found.number, address=address, goes_on=True)
         except StudyError as error:
             warn(f"the final training of trial {found.number:04d} failed, and is left out: {error}")
             count_final(folder, there, earlier_s + time.monotonic() - started)
