@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 JAX_VENV := .venv-jax
 JAX_TESTS := tests/jax_backend tests/benchmarks/test_gpu_benchmark.py tests/carcls/training/test_replicas.py \
 	tests/carcls/training/test_constant_batches.py tests/carcls/training/test_compiled_once.py \
-	tests/carcls/training/test_weight_averages.py tests/carcls/training/test_step_clock.py
+	tests/carcls/training/test_weight_averages.py tests/carcls/training/test_step_clock.py \
+	tests/carcls/training/test_rate_test.py
 JAX_STAMP := $(JAX_VENV)/.installed
 HUB_VENV := .venv-hub
 HUB_STAMP := $(HUB_VENV)/.installed

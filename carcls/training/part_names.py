@@ -13,6 +13,11 @@ def part_name(attempt: int, epoch: int) -> str:
     return f"attempt-{attempt}/part-{epoch:04d}.npz"
 
 
+def is_part(name: str) -> bool:
+    """True for the name of such a file."""
+    return bool(_PART.fullmatch(name))
+
+
 def part_file(folder: Path, relative: str) -> Path:
     """Path of such a file. Raises CheckpointError for a name that might leave the folder."""
     if not _PART.fullmatch(relative):

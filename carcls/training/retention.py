@@ -53,6 +53,11 @@ def epoch_of(name: str) -> int:
     return file.epoch if file else 0
 
 
+def is_checkpoint(name: str) -> bool:
+    """True for the name of a full state or of best weights, relative to the trial's folder."""
+    return bool(_OURS.fullmatch(name))
+
+
 def is_best_weights(name: str) -> bool:
     """True for a file of best weights, False for a full state or any other name."""
     file = _parse(name)

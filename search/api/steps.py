@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from carcls.errors import DiskFullError
-from search.errors import ExperimentError, StudyError
+from search.errors import ExperimentError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store, photos_folder
 from search.study.bucket.places import store_changes
@@ -37,7 +37,6 @@ def search_study(
     Raises StudyError if another process uses it, ExperimentError if photos or weights are missing, ClusterError, and
     AskedToEnd after SIGTERM, which leaves no time for a report.
     """
-    _check_place(experiment, address)
     if missing := experiment.missing_files():
         raise ExperimentError(missing)
     open_store(experiment.store)
@@ -64,24 +63,16 @@ def retrain_study(
     from search.final.retrain import retrain  # noqa: PLC0415 - only for this step
     from search.study.checked_files import check_folder  # noqa: PLC0415
 
-    _check_place(experiment, address)
     check_folder(folder)
     open_store(experiment.store)
     photos_folder(experiment.photos_at, experiment.store)
+    if experiment.extra_at is not None:
+        photos_folder(experiment.extra_at, experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
     _write_report(folder.main, experiment)
     store_changes()
     return scores
-
-
-def _check_place(experiment: Experiment, address: str | None) -> None:
-    """Raises StudyError for a cluster whose nodes would have to share a folder that only this machine has."""
-    if address is not None and experiment.results_url is not None:
-        raise StudyError(
-            f"results is {experiment.results_url}, which one machine at a time can train for, without --address: for a"
-            " cluster, set results to a folder that all nodes share"
-        )
 
 
 def _write_report(folder: StudyFolder, experiment: Experiment) -> None:

@@ -111,9 +111,8 @@ def estimate_search(
     return min(ends[0], limit), min(ends[1], limit)
 
 
-def estimate_final(final: TrialCost, *, trainings: int, refit: bool, at_once: int) -> tuple[float, float]:
-    """Lower and upper end of the seconds of the final trainings. refit: one more on all photos."""
-    rounds = math.ceil(trainings / at_once) + refit
+def estimate_final(final: TrialCost, *, rounds: int) -> tuple[float, float]:
+    """Lower and upper end of the seconds of the final trainings. rounds: of them that follow one another."""
     seconds = rounds * final.total_s
     return seconds / SPREAD + _START_S, seconds * SPREAD + _START_S
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """The final training with as many folds as fit; none if not even one fits."""
+    from search.final.final_study import is_refit_alone
+
     whole = stored_run(folder)
     if folder.final in whole.counted:
         return
@@ -24,9 +26,9 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
     folds = begun or plan.folds
     show_plan(plan)
     if folds:
-        is_alone = experiment.photos == "all" and folds == 1
-        photos = "train" if is_alone and experiment.retrain else experiment.photos
-        final = replace(experiment, folds=folds, photos=photos)
+        final = replace(experiment, folds=folds)
+        if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
+            final = replace(final, photos="train")
         run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
     count_final(folder, folder, earlier_s + time.monotonic() - started)
 

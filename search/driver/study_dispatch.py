@@ -58,6 +58,8 @@ class WorkerSettings:
     deterministic: bool
     requires: dict[str, str] = field(default_factory=dict)
     """What a cluster's node must have, see `search.worker.node_check`; empty on a single machine."""
+    study_url: str = ""
+    """Where workers get and store the trials' files if they share no folder with the driver; empty if they do."""
     needs_best: bool = False
     """Whether a trial continues from a checkpoint only if the best weights that it names are intact too."""
 
@@ -154,7 +156,13 @@ class StudyDispatcher(Dispatcher[Segment]):
             self.stop(why)
         return waits or self.stopping is not None
 
+    def _bring(self, number: int) -> None:
+        """Fetch what the trial's worker has stored elsewhere, so that this machine's folder has it too."""
+        if self._worker.study_url:
+            self._study.bring_trial(number)
+
     def _before_report(self, number: int, report: EpochReport) -> EpochReport:
+        self._bring(number)
         self._room.wrote(number, report)
         self._outage.segment_progressed(number)
         self._nodes.progressed(number)
@@ -183,6 +191,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _settle(self, record: TrialRecord, outcome: Outcome) -> None:
         """A failure that is not the trial's own only interrupts it."""
+        self._bring(record.number)
         outcome = without_saved_death(outcome, record, self._folder.trial(record.number))
         number, cause = record.number, outcome.cause
         if self._gpus.takes_blame(number, outcome):  # another GPU may train it
@@ -257,9 +266,9 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
-        extra = self._experiment.data.extra
+        extra_at = self._experiment.extra_at
         return Segment(
-            study=str(self._folder.root),
+            study=self._worker.study_url or str(self._folder.root),
             number=started.number,
             attempt=started.attempt,
             config=config.model_dump(mode="json"),
@@ -281,8 +290,9 @@ class StudyDispatcher(Dispatcher[Segment]):
             avoid_gpus=list(self._gpus.excluded()),
             requires=self._worker.requires,
             checkpoint_minutes=self._experiment.search.checkpoints.checkpoint_minutes,
+            wait_minutes=self._experiment.search.checkpoints.full_disk_minutes,
             averages=self._study.is_recording and self._experiment.record.averages,
-            extra_root=str(extra) if extra is not None and trains_on_extra(self._study, record.number) else "",
+            extra_root=extra_at if extra_at and trains_on_extra(self._study, record.number) else "",
             extra_digest=extra_digest(self._study),
             pseudo=pseudo_job(self._study, self._experiment.data, record.number),
         )

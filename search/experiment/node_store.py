@@ -51,6 +51,16 @@ def keep_pointer(folder: Path, url: str) -> None:
         atomic.write_text(pointer, f"{url}\n")
 
 
+def study_on_node(study: str, settings: StoreSettings) -> Path:
+    """The folder of a study on a node that trains its trials: for a URL, one in the node's store with what they need.
+
+    It is not the folder of `results_folder`, which mirrors the whole study for its driver.
+    """
+    if not is_url(study):
+        return Path(study)
+    return _place(settings) / "workers" / blake2b(study.encode(), digest_size=8).hexdigest()
+
+
 def _place(settings: StoreSettings) -> Path:
     return settings.root or default_store_root()
 

@@ -81,10 +81,10 @@ class DataSettings(Section):
     nested: bool = False
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
     extra: Path | None = None
-    """Folder of more labelled photos of the same classes, laid out like `root`, for the final training alone. They are
-    never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
-    them if its first fold, trained with and without them, predicts its validation photos better with them, by
-    `tta.confidence`. null: none."""
+    """Folder, or its URL, of more labelled photos of the same classes, laid out like `root`, for the final training
+    alone. They are never validated, held out or scored, and photos that look like one in `root` are left out. The final
+    training uses them if its first fold, trained with and without them, predicts its validation photos better with
+    them, by `tta.confidence`. null: none."""
     pseudo: PseudoSettings | None = None
     """Pseudo-labels for a second final training, on labelled photos and on those to predict whose class is agreed on.
     Each fold's labels are by its own first model, which never saw the photos that the fold validates. The second
@@ -169,8 +169,9 @@ class RetrainSettings(Section):
     trainings run one after the other. Ignored without GPUs, and with `--address`, where `search.resources` applies."""
     photos: Literal["train", "all"] = "train"
     """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
-    those that the folds found, or the search's trial without folds. No photo is left to validate it, so the scores and
-    the expectation are those of the folds."""
+    those that the folds found. Without folds they are those of the search's trial, or with `data.extra` or
+    `data.pseudo` of a training on the study's split, by which these are measured. No photo is left to validate it, so
+    the scores and the expectation are those of what told its length."""
 
     @property
     def changes(self) -> Mapping[str, Any]:

@@ -136,8 +136,7 @@ def add_training(study: Study, config: TrainConfig, *, fold: int | None) -> int:
 def compares_extra(folder: StudyFolder, experiment: Experiment) -> bool:
     """Whether the final training is to be compared with one on extra photos.
 
-    A training on all photos without folds has no validation photos to compare on. Raises StudyError if the study was
-    made without extra photos.
+    Raises StudyError if the study was made without extra photos.
     """
     if experiment.data.extra is None:
         return False
@@ -146,15 +145,15 @@ def compares_extra(folder: StudyFolder, experiment: Experiment) -> bool:
             f"data.extra: {folder.root} was made without extra photos, which are read with the others when a study is"
             " created: start a new one with another '--set name=...'"
         )
-    return not is_refit_alone(experiment)
+    return True
 
 
 def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
-    """Whether a second generation is to be trained with pseudo-labels, for which folds or a split must be validated.
+    """Whether a second generation is to be trained with pseudo-labels.
 
     Raises StudyError if the study was made without a list of unlabelled photos.
     """
-    if experiment.data.pseudo is None or is_refit_alone(experiment):
+    if experiment.data.pseudo is None:
         return False
     if not folder.unlabelled.exists():
         raise StudyError(
@@ -165,8 +164,12 @@ def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
 
 
 def is_refit_alone(experiment: Experiment) -> bool:
-    """True if the only training is on all photos."""
-    return experiment.photos == "all" and experiment.folds == 1
+    """True if the only training is on all photos.
+
+    Extra photos and pseudo-labels are measured first, without folds by trainings on the study's own split.
+    """
+    is_measured = experiment.data.extra is not None or experiment.data.pseudo is not None
+    return experiment.photos == "all" and experiment.folds == 1 and not is_measured
 
 
 def refit_of(study: Study) -> TrialRecord | None:
@@ -236,7 +239,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
     """The same training as an experiment file without domains."""
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
-        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at},
+        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at, "extra": experiment.extra_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},

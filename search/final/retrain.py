@@ -52,7 +52,7 @@ from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.final_lock import retraining
 from search.study.final_members import Kind, fold_count, gain_of, is_comparing, members, second_generation
-from search.study.final_scores import Scores, read_scores
+from search.study.final_scores import Scores, read_scores, refit_length_from
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.console import warn
@@ -74,14 +74,14 @@ class ChildMains:
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
     """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None.
 
-    For a training on all photos without folds, with the length and rates of the trial. Raises StudyError if `retrain`
+    For a training on all photos alone, with the length and rates of the trial. Raises StudyError if `retrain`
     changed more than that.
     """
     if trial is None:
         return experiment.bind({})
     study = Study.open(folder.root, read_only=True)
     config = experiment.retrain_config(study.config(trial))
-    if experiment.photos == "all" and experiment.folds == 1:
+    if is_refit_alone(experiment):
         return trial_refit_config(config, study.config(trial), study.record(trial).reports)
     return config
 
@@ -109,8 +109,6 @@ def retrain(
     if (done := _finished(folder, experiment, config)) is not None:
         say(f"{folder.retrain} is already finished; use '--replace' to train again from scratch")
         return done
-    if experiment.data.extra is not None and is_refit_alone(experiment):
-        say("no extra photos: a training on all photos has none to measure them on; set retrain.folds to 2 or more")
     with open_final_study(folder, experiment, config) as study:
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:
@@ -175,7 +173,8 @@ class _FinalTraining:
             config = refit_config(study.config(0), [record.reports for record in members(study)])
             found = study.record(add_training(study, config, fold=EVERY_PHOTO))
             planned = ", ".join(f"{stage.name} {stage.epochs}" for stage in config.stages)
-            self._say(f"training on all photos, as the folds found: {planned} epochs; no validation left")
+            found_by = refit_length_from(fold_count(study), is_measured=True)
+            self._say(f"training on all photos, as {found_by} found: {planned} epochs; no validation left")
         self._slots = self._plan_slots(1)
         return found.state is not TrialState.COMPLETE
 

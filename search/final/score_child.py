@@ -46,8 +46,8 @@ def _score(
     store = open_store(job.experiment.store)
     own, data_root = folder.retrain_study, job.experiment.data.root
     folds = range(len(job.members)) if len(job.members) > 1 else (None,)
-    # Without folds, the search's trial is scored in place of a training on all photos.
-    is_trial = bool(job.refit) and len(job.members) == 1 and job.trial is not None
+    # The search's trial is scored in place of a training on all photos alone.
+    is_trial = bool(job.refit) and not job.numbers and job.trial is not None
     refit = Refit(own.trial(job.refit_number), job.refit) if job.refit else None
     parts = [
         TrainingData(

@@ -34,7 +34,14 @@ from search.experiment.experiment import Experiment
 from search.final.expected_accuracy import luck_of_choice, of_folds, of_one, unseen_probabilities
 from search.final.refit import stage_epochs
 from search.study.efficiency import Efficiency, stage_costs
-from search.study.final_scores import Expected, ExtraScore, MemberScore, RefitScore, Scores
+from search.study.final_scores import (
+    Expected,
+    ExtraScore,
+    MemberScore,
+    RefitScore,
+    Scores,
+    refit_length_from,
+)
 from search.study.folder import StudyFolder
 from search.worker.machine_memory import peak_memory_bytes
 
@@ -169,7 +176,14 @@ def score(
         out_of_fold=len(parts) > 1,
         members=tuple(_member_score(one) for one in predicted) if len(parts) > 1 else (),
         expected=_expected(
-            folder, experiment, predicted, by_view, choice, trial=trial, batch_size=batch_size, is_refitted=bool(refit)
+            folder,
+            experiment,
+            predicted,
+            by_view,
+            choice,
+            trial=trial,
+            batch_size=batch_size,
+            refit_as=refit_length_from(len(parts), is_measured=bool(extra or pseudo)) if refit else None,
         ),
         refit=None if refit is None else _refit_score(refit, parts[0], extra),
         extra=extra,
@@ -186,17 +200,18 @@ def _expected(
     *,
     trial: int | None,
     batch_size: int,
-    is_refitted: bool,
+    refit_as: str | None,
 ) -> Expected:
+    """refit_as: what told how long to train the exported model, if it is one on all photos."""
     luck = luck_of_choice(folder, experiment, trial)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
         found = of_one(choice.accuracy, len(labels), luck=luck)
-        return replace(found, of="the search's trial, trained on fewer photos") if is_refitted else found
+        return replace(found, of=f"{refit_as}, trained on fewer photos") if refit_as else found
     members = [one.member for one in predicted]
     searched = read_split(folder.split, experiment.data.root).validation
     unseen = None
-    if not is_refitted:
+    if refit_as is None:
         unseen = unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size)
     found = of_folds(
         average(by_view, choice.views),
@@ -206,7 +221,7 @@ def _expected(
         luck=luck,
         search_share=len(searched) / len(labels),
     )
-    return replace(found, of="the folds' models, each trained on fewer photos") if is_refitted else found
+    return replace(found, of="the folds' models, each trained on fewer photos") if refit_as else found
 
 
 def _refit_score(refit: Refit, part: TrainingData, extra: ExtraScore | None) -> RefitScore:

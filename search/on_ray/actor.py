@@ -23,9 +23,8 @@ from search.on_ray.cluster.drain_watch import should_hand_over
 from search.on_ray.driver_line import follow_driver
 from search.worker.entry import child_main
 from search.worker.gpu_names import avoided_gpus, granted_gpus
-from search.worker.node_check import node_fault
+from search.worker.node_messages import node_messages
 from search.worker.segment import Parked, Placed, Segment, to_wire
-from search.worker.supervisor import worker_messages
 
 DRIVER = "driver"
 """Key of a Tune trial's configuration: arguments of `follow_driver`."""
@@ -50,10 +49,7 @@ def run_in_actor(segment: Segment, main: Callable[[Segment, Connection, Connecti
         _park(own)
     if segment.requires:
         tune.report(to_wire(Placed(ray.get_runtime_context().get_node_id(), platform.node())))
-        if fault := node_fault(segment):
-            tune.report(to_wire(fault))
-            return
-    with contextlib.closing(worker_messages(segment, main, is_leaving=should_hand_over)) as messages:
+    with contextlib.closing(node_messages(segment, main, is_leaving=should_hand_over)) as messages:
         for message in messages:
             tune.report(to_wire(message))
 

@@ -113,10 +113,17 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
 
 def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    others = ceil((folds - 1) / measured.at_once)
-    rounds = ceil(2 / measured.at_once) + others if wishes.is_compared else ceil(folds / measured.at_once)
-    rounds += wishes.is_pseudo * (1 + others) + wishes.is_refitted
-    return MARGIN * rounds * (measured.training_s or 0.0)
+    return MARGIN * final_rounds(folds, wishes, at_once=measured.at_once) * (measured.training_s or 0.0)
+
+
+def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
+    """Final trainings that follow one another, if so many at once run side by side."""
+    is_measured = wishes.is_compared or wishes.is_pseudo
+    if wishes.is_refitted and folds == 1 and not is_measured:
+        return 1  # the search's trial tells its length
+    others = ceil((folds - 1) / at_once)
+    first = ceil(2 / at_once) + others if wishes.is_compared else ceil(folds / at_once)
+    return first + wishes.is_pseudo * (1 + others) + wishes.is_refitted
 
 
 def _folds_after_search(room: float, wishes: Wishes, measured: Measured) -> int:

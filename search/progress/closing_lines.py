@@ -138,7 +138,7 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     after = ""
     if scores.refit is not None:
         after = f"; then {sum(count for _, count in scores.refit.stages)} epochs on all {scores.refit.photos:,} photos"
-        on = on or " by the search"
+        on = on or (" on the study's split" if scores.extra or scores.pseudo else " by the search")
     return (
         f"ended: all {epochs} epochs of {whose} are trained{on}; {best}{after}",
         *([f"its settings: {settings_text(params)}"] if params else []),

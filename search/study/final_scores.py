@@ -129,13 +129,29 @@ class Scores:
     pseudo: ExtraScore | None = None
     """The same for pseudo-labelled photos; their number is that of the first fold."""
     refit: RefitScore | None = None
-    """The training on all photos, if it is the exported model; the scores are then those of the folds, or of the
-    search's trial without folds."""
+    """The training on all photos, if it is the exported model; the scores are then those of what its length is from,
+    see `refit_length_from`."""
+
+    @property
+    def refit_line(self) -> str | None:
+        """The training on all photos in words, or None."""
+        found_by = refit_length_from(self.folds, is_measured=bool(self.extra or self.pseudo))
+        return None if self.refit is None else self.refit.line(found_by)
 
     @property
     def plain_interval(self) -> Interval:
         """95 % interval of the plain accuracy."""
         return wilson(self.plain_accuracy, self.validation_photos)
+
+
+def refit_length_from(folds: int, *, is_measured: bool) -> str:
+    """What tells how long a training on all photos lasts, and has the scores.
+
+    is_measured: whether extra photos or pseudo-labels were measured, for which even without folds something validates.
+    """
+    if folds > 1:
+        return "the folds"
+    return "the training on the study's split" if is_measured else "the search's trial"
 
 
 def read_scores(path: Path) -> Scores:
@@ -197,7 +213,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
         f" ({scores.plain_correct} of {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"validation, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {low:+.4f} to {high:+.4f} per photo",
-        *([scores.refit.line("the search's trial")] if scores.refit else []),
+        *([scores.refit_line] if scores.refit_line else []),
         *extra,
         *views_in_use,
         *_cost_lines(scores),
@@ -225,9 +241,8 @@ def _fold_lines(scores: Scores) -> tuple[str, ...]:
         f" {scores.validation_photos}), log-loss {scores.plain_log_loss:.4f}",
         f"out-of-fold, TTA:   accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f},"
         f" saved {saved_low:+.4f} to {saved_high:+.4f} per photo",
-        scores.refit.line("the folds")
-        if scores.refit
-        else f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was"
+        scores.refit_line
+        or f"the exported model averages {scores.folds} models at {scores.image_size} px; each photo above was"
         " predicted by the one that did not train on it",
     )
 

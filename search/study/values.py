@@ -73,6 +73,11 @@ class StudyValues:
         """Write another file of the study at `path`, waiting as `retry_files` says. Raises OSError."""
         self._storage.retry.call(write, path)
 
+    def bring_trial(self, number: int) -> None:
+        """Bring the files that a worker has stored in the study's bucket to this machine, waiting as `retry_files`
+        says. Raises OSError."""
+        self._storage.bring_trial(number)
+
     def get_value(self, key: str) -> Value:
         """A value stored in the study, or None."""
         return self._storage.get_value(key)

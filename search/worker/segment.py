@@ -18,7 +18,8 @@ class Segment:
     """The part of a trial from one rung to a later one, for one worker. Plain values: it travels as JSON."""
 
     study: str
-    """Absolute path of the study's folder, the same on every node."""
+    """Absolute path of the study's folder, the same on every node, or its URL in object storage, see
+    `search.worker.stored_trial`."""
     number: int
     attempt: int
     config: dict[str, Any]
@@ -58,12 +59,14 @@ class Segment:
     """Whether the last epoch is also scored with averages of its stage's weights."""
     checkpoint_minutes: float | None = None
     """How often the state within an epoch is saved, or None for never."""
+    wait_minutes: float = 0.0
+    """How long a worker waits for an object storage that is away."""
     avoid_gpus: list[str] = field(default_factory=list)
     """GPUs that must not train, see `search.worker.gpu_names`."""
     requires: dict[str, str] = field(default_factory=dict)
     """On a cluster, what its node must have, see `search.worker.node_check`; empty on a single machine."""
     extra_root: str = ""
-    """Folder of the study's extra photos, if it trains on them too; empty if not."""
+    """Folder or URL of the study's extra photos, if it trains on them too; empty if not."""
     extra_digest: str = ""
     """Expected digest of the study's extra.csv."""
     pseudo: dict[str, Any] = field(default_factory=dict)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from search.study.folder import StudyFolder
-from tests.cluster.place import SAME_AT_ONCE, Place, Values, recorded, values
+from tests.cluster.place import SAME_AT_ONCE, BucketPlace, Place, Values, recorded, values
 from tests.helpers.network.hosts import Hosts, why_no_hosts
+from tests.helpers.network.s3_server import KEY, SECRET
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.tiny import write_tiny
 
@@ -43,3 +44,17 @@ def same_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _hosts_are_pos
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with Hosts(tmp_path) as hosts:
         yield Place(tmp_path, hosts, SAME_AT_ONCE)
+
+
+@pytest.fixture
+def bucket_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _hosts_are_possible: None) -> Iterator[BucketPlace]:
+    """A place for that search where the hosts share no folder."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("CARSEARCH_STORE", str(tmp_path / "store"))
+    with Hosts(tmp_path) as hosts:
+        place = BucketPlace(tmp_path, hosts, SAME_AT_ONCE, tmp_path / "store")
+        yield place
+        place.server.kill()

@@ -5,9 +5,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from search.experiment.node_store import results_folder
 from search.policy.records import TrialRecord, TrialState
 from search.study.folder import StudyFolder
 from tests.helpers.network.hosts import Host, Hosts
+from tests.helpers.network.s3_server import S3Server
 from tests.helpers.search.processes import wait_until
 from tests.helpers.search.ran import read_records
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
@@ -91,6 +93,56 @@ class Place:
             return sum(record.fidelity for record in self.records()) >= count
 
         wait_until(are_there, f"{count} recorded epochs")
+
+
+class BucketPlace(Place):
+    """Hosts that share nothing but an S3 server, which listens on the head's address."""
+
+    def __init__(self, cwd: Path, hosts: Hosts, text: str, store: Path) -> None:
+        """store: a path below `cwd`, where each host has a folder of its own, as it has of `cwd` itself."""
+        self.cwd, self.hosts, self._store = cwd, hosts, store
+        write_tiny(cwd, text)
+        hosts.add()
+        self.server = S3Server(cwd, inside=hosts.head.inside, ip=hosts.head.ip)
+        self.url = self.server.url("studies")
+        self.begin(hosts.head)
+        with (self.own(hosts.head) / "tiny.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"results: {self.url}\n")
+        self.folder = self.mirror(hosts.head)
+
+    def own(self, host: Host) -> Path:
+        """What a host sees in place of `cwd`."""
+        return host.own / "cwd"
+
+    def mirror(self, host: Host) -> StudyFolder:
+        """The folder in which a driver on that host works."""
+        seen = results_folder(self.url) / "tiny"
+        return StudyFolder(self.own(host) / seen.relative_to(self.cwd))
+
+    def add(
+        self,
+        *options: str,
+        photos: bool = True,
+        cpus: int = 1,
+        own_processes: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> Host:
+        """Ray on another host; the first time on the head."""
+        host = self.hosts.head
+        if host.process is not None:
+            host = self.hosts.add(own_processes=own_processes)
+            self.begin(host, photos=photos)
+        host.start_ray(self.hosts.head, *options, cpus=cpus, env=env)
+        return host
+
+    def begin(self, host: Host, *, photos: bool = True) -> None:
+        """Gives a host its own folders."""
+        own = self.own(host)
+        (own / self._store.relative_to(self.cwd)).mkdir(parents=True)
+        shutil.copy(self.cwd / "tiny.yaml", own)
+        if photos:
+            shutil.copytree(self.cwd / "data", own / "data")
+        host.bind(own, self.cwd)
 
 
 def recorded(folder: StudyFolder) -> tuple[TrialRecord, ...]:

@@ -11,6 +11,7 @@ from search.bench.reference import Machine
 from search.bench.results import Bench
 from search.experiment.experiment import Experiment
 from search.on_ray.cluster.nodes import ResourcePlan
+from search.policy.time_plan import Wishes, final_rounds
 from search.terminal.formatting import duration_text
 
 _SAMPLES = 64
@@ -67,12 +68,12 @@ def _estimate(
     experiment: Experiment, trials: list[TrialCost], final: TrialCost, planned: ResourcePlan, *, places: int
 ) -> Estimate:
     settings = experiment.search
-    final_s = estimate_final(
-        final,
-        trainings=experiment.folds,
-        refit=experiment.photos == "all",
-        at_once=places,
+    wishes = Wishes(
+        is_refitted=experiment.photos == "all",
+        is_compared=experiment.data.extra is not None,
+        is_pseudo=experiment.data.pseudo is not None,
     )
+    final_s = estimate_final(final, rounds=final_rounds(experiment.folds, wishes, at_once=places))
     if experiment.is_fixed:
         return Estimate((0.0, 0.0), final_s)
     search_s = estimate_search(

@@ -1,33 +1,18 @@
-"""Shares the nodes' resources among trials, and checks that every node can run the search."""
+"""The nodes of a cluster, and how trials share their resources."""
 
-import contextlib
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from carcls.errors import DataError
 from search.errors import ClusterError
-from search.experiment.file.paths import is_url
-from search.experiment.node_store import photos_folder
-from search.experiment.settings import StoreSettings
-from search.terminal.logs import get_logger
-from search.worker.node_check import PHOTOS, VERSION, data_fingerprint
-
-_log = get_logger(__name__)
 
 _CPU_TRIAL_MAX_CPUS = 4
 """Without GPUs, more threads than this speed up small-batch training little; two trials at once do better."""
 
-_PROBE_TIMEOUT_S = 300
-_COPY_TIMEOUT_S = 4 * 3600
-"""Where a node first copies the photos from a URL."""
 _ACCELERATOR = "accelerator_type:"
 
 
@@ -136,54 +121,6 @@ def slots(node: Node, plan: ResourcePlan) -> int:
     return min(by_cpu, int(node.gpus) * per_gpu)
 
 
-def probe_nodes(
-    nodes: Sequence[Node], *, study: Path, photos_at: str, store: StoreSettings, requires: Mapping[str, str]
-) -> tuple[list[Node], dict[Node, list[str]]]:
-    """Checks each node of a cluster before the first trial: same version, same photos, shared results folder.
-
-    Returns the nodes that can run the search, and the problems of those that cannot. Leaves out nodes lost meanwhile,
-    which a cluster notices late.
-    """
-    remote = ray.remote(num_cpus=0)(_probe)
-    timeout_s = _COPY_TIMEOUT_S if is_url(photos_at) else _PROBE_TIMEOUT_S
-    pending = []
-    for node in nodes:
-        marker, nonce = study / f".probe-{node.node_id}", uuid.uuid4().hex
-        answer = pinned_to(remote, node).remote(
-            str(study / "split.csv"), photos_at, store.model_dump(mode="json"), str(marker), nonce
-        )
-        pending.append((node, marker, nonce, answer))
-    able: list[Node] = []
-    unfit: dict[Node, list[str]] = {}
-    for node, marker, nonce, answer in pending:
-        found, problem = task_result(node, answer, timeout_s=timeout_s)
-        if found is None and _is_lost(node):
-            _log.warning("%s was lost before the first trial: left out", node.name)
-            continue
-        if found is None:
-            unfit[node] = [problem.removeprefix(f"{node.name}: ")]
-            continue
-        problems = node_problems(found, requires)
-        if not _reads_back(marker, nonce):
-            problems.append(f"its files in {study} do not appear here: results must be shared storage")
-        if problems:
-            unfit[node] = problems
-        else:
-            able.append(node)
-    for _, marker, _, _ in pending:
-        marker.unlink(missing_ok=True)
-    return able, unfit
-
-
-def problem_lines(unfit: Mapping[Node, Sequence[str]]) -> list[str]:
-    """One line for each problem, with its node's name."""
-    return [f"{node.name}: {problem}" for node, problems in unfit.items() for problem in problems]
-
-
-def _is_lost(node: Node) -> bool:
-    return any(row["NodeID"] == node.node_id and not row["Alive"] for row in ray.nodes())
-
-
 def pinned_to(remote: Any, node: Node) -> Any:  # noqa: ANN401 - Ray's remote functions have no public type
     """The remote function, bound to run on that node and on no other."""
     return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False))
@@ -195,35 +132,3 @@ def task_result(node: Node, answer: Any, *, timeout_s: float) -> tuple[Any, str]
         return ray.get(answer, timeout=timeout_s), ""
     except (ray.exceptions.RayError, ImportError) as error:
         return None, f"{node.name}: {str(error).strip().splitlines()[-1]}"
-
-
-def _reads_back(marker: Path, nonce: str) -> bool:
-    with contextlib.suppress(OSError):
-        return marker.read_text(encoding="utf-8") == nonce
-    return False
-
-
-def node_problems(found: Mapping[str, str | None], requires: Mapping[str, str]) -> list[str]:
-    """Why a node with these probe results cannot run the search; empty if it can. Pure."""
-    problems = []
-    if found["version"] != requires[VERSION]:
-        problems.append(f"has carsearch {found['version']}, the driver {requires[VERSION]}: install the same version")
-    if found["error"]:
-        problems.append(found["error"])
-    elif found["fingerprint"] != requires[PHOTOS]:
-        problems.append("its photos differ from the driver's (sizes or names): data.root must hold the same files")
-    return problems
-
-
-def _probe(split: str, photos_at: str, store: dict[str, Any], marker: str, nonce: str) -> dict[str, str | None]:
-    """Runs on the node: returns its version and its photos' fingerprint, and writes a file for the driver to find."""
-    found: dict[str, str | None] = {"version": version("carsearch"), "fingerprint": None, "error": None}
-    try:
-        Path(marker).write_text(nonce, encoding="utf-8")
-        photos = photos_folder(photos_at, StoreSettings.model_validate(store))
-        found["fingerprint"] = data_fingerprint(Path(split), photos)
-    except DataError as error:
-        found["error"] = str(error)
-    except OSError as error:
-        found["error"] = f"{error.strerror}: {error.filename} (results and data must be at the same path on every node)"
-    return found

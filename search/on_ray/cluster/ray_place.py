@@ -15,9 +15,10 @@ from search.errors import ClusterError
 from search.experiment.experiment import Experiment
 from search.on_ray.cluster.live_cluster import LiveCluster
 from search.on_ray.cluster.node_memory import NodeMemory
-from search.on_ray.cluster.nodes import Node, ResourcePlan, plan_resources, probe_nodes, problem_lines
+from search.on_ray.cluster.nodes import Node, ResourcePlan, plan_resources
 from search.on_ray.cluster.places import ClusterPlaces
 from search.on_ray.cluster.prebuild import prebuild
+from search.on_ray.cluster.probe import probe_nodes, problem_lines
 from search.on_ray.cluster.room import await_room
 from search.on_ray.cluster.warmup import Check, distinct_weights, start_check
 from search.on_ray.connection import connected
@@ -25,6 +26,7 @@ from search.on_ray.driver_line import LEAST_SILENT_S
 from search.on_ray.ray_executor import RayExecutor
 from search.on_ray.ray_log import rays_lines_in
 from search.on_ray.watchdog import ClusterWatch, keep_trying, set_health_checks
+from search.study.bucket.places import url_for_workers
 from search.study.folder import StudyFolder
 from search.terminal.console import print_emergency
 from search.worker.node_check import requirements
@@ -71,7 +73,8 @@ def ray_place(
         else:
             place, nodes = _on_cluster(folder, experiment, check_start, cluster, roster, interrupts=interrupts, how=how)
         if first is not None and place.worker.gpu_share:
-            prebuild(nodes, folder, experiment, first, raise_if_due=interrupts.raise_if_due)
+            study = place.worker.study_url or str(folder.root)
+            prebuild(nodes, study, experiment, first, raise_if_due=interrupts.raise_if_due)
         yield place
         if interrupts.now:
             guard.kill_on_close()
@@ -100,9 +103,10 @@ def _on_cluster(
     await_room(cluster, experiment.search, raise_if_due=interrupts.raise_if_due)
     cluster.take_over()
     requires = requirements(folder.split, experiment.data.root)
+    study_url = url_for_workers(folder.root)
     able, unfit = probe_nodes(
         cluster.nodes,
-        study=folder.root,
+        study=study_url or str(folder.root),
         photos_at=experiment.photos_at,
         store=experiment.store,
         requires=requires,
@@ -127,7 +131,8 @@ def _on_cluster(
         places=ClusterPlaces(cluster, roster, NodeMemory(resources)),
         silent_s=max(LEAST_SILENT_S, experiment.search.nodes.lost_after_seconds),
     )
-    return Place(executor, replace(worker_settings(experiment, resources), requires=requires), roster), used
+    worker = replace(worker_settings(experiment, resources), requires=requires, study_url=study_url)
+    return Place(executor, worker, roster), used
 
 
 def plan(experiment: Experiment, nodes: Sequence[Node]) -> ResourcePlan:

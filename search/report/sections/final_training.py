@@ -6,7 +6,7 @@ from typing import Any
 
 from search.report.sections.confidence import Interval, wilson
 from search.study.efficiency import Efficiency
-from search.study.final_scores import Expected, ExtraScore, MemberScore, RefitScore, view_evidence
+from search.study.final_scores import Expected, ExtraScore, MemberScore, RefitScore, refit_length_from, view_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
     """
     photos = int(scores["validation_photos"])
     refit = RefitScore.from_json(scores["refit"]) if scores.get("refit") else None
+    found_by = refit_length_from(scores.get("folds", 1), is_measured=bool(scores.get("extra") or scores.get("pseudo")))
     low, high = scores["tta_interval"]
     evidence = view_evidence(scores.get("tta_evidence"))
     return FinalTraining(
@@ -79,5 +80,5 @@ def final_training(scores: Mapping[str, Any]) -> FinalTraining:
         view_evidence=evidence.line() if evidence else None,
         pseudo=ExtraScore.from_json(scores["pseudo"]).line("pseudo-labelled") if scores.get("pseudo") else None,
         extra=ExtraScore.from_json(scores["extra"]).line() if scores.get("extra") else None,
-        refit=None if refit is None else refit.line("the folds" if scores.get("members") else "the search's trial"),
+        refit=None if refit is None else refit.line(found_by),
     )

@@ -1,1 +1,1 @@
-"""Studies whose results are in object storage: a folder of this machine that mirrors the one there."""
+"""Studies in object storage: a folder of the driver's machine mirrors the one there; nodes fetch what they train."""

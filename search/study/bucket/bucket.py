@@ -1,11 +1,12 @@
 """One folder of an object storage, as named files that are read and written whole."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pyarrow import NativeFile, fs
 
 from carcls.dataset.object_storage import named_errors, open_storage
+from search.errors import StudyError
 
 _PIECE_BYTES = 1 << 20
 
@@ -16,6 +17,12 @@ class Stamp:
 
     size: int
     mtime_ns: int
+
+
+def below(url: str, name: str) -> str:
+    """The URL of a folder below another one, whose options follow a question mark. Pure."""
+    base, mark, query = url.partition("?")
+    return f"{base.rstrip('/')}/{name}{mark}{query}"
 
 
 class Bucket:
@@ -32,9 +39,10 @@ class Bucket:
         self._root = root.rstrip("/")
         self._is_local = isinstance(self._system, fs.LocalFileSystem)
 
-    def files(self) -> dict[str, Stamp]:
-        """All files by name, relative to the URL; empty if nothing is there."""
-        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+    def files(self, under: str = "") -> dict[str, Stamp]:
+        """All files below a folder by name, relative to the URL; empty if nothing is there."""
+        top = f"{self._root}/{under}" if under else self._root
+        selector = fs.FileSelector(top, recursive=True, allow_not_found=True)
         with named_errors(self.url):
             found = self._system.get_file_info(selector)
         base = f"{self._root}/"
@@ -85,6 +93,12 @@ class Bucket:
                 self._system.delete_file(f"{self._root}/{name}")
             except FileNotFoundError:
                 return
+
+    def path_below(self, root: Path, name: str) -> Path:
+        """Where a file of a study belongs on this machine. Raises StudyError for a name that would leave `root`."""
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or not name.isprintable():
+            raise StudyError(f"{self.url}: not a file of a study: {name!r}")
+        return root / name
 
     def _open(self, name: str) -> NativeFile:
         return self._system.open_input_stream(f"{self._root}/{name}", compression=None)

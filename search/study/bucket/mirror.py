@@ -4,14 +4,13 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock
 
 from carcls.system import atomic
 from carcls.system.threads import for_each
-from search.errors import StudyError
 from search.study.bucket.bucket import Bucket, Stamp
 from search.study.bucket.journal_parts import joined, journal_of, part_name
 from search.study.bucket.ledger import Ledger
@@ -89,6 +88,17 @@ class StudyMirror:
                     if not tries_left:
                         raise
                     far = self.bucket.files()
+
+    def bring(self, under: str) -> None:
+        """Bring down what workers have stored below a folder. What was deleted here stays deleted. Raises OSError."""
+        with self._lock:
+            known, far = self._ledger.read(under), self.bucket.files(under)
+            new = [
+                name
+                for name, stamp in far.items()
+                if not _OWN.fullmatch(name) and (name not in known or known[name][1] != stamp)
+            ]
+            for_each(lambda name: self._bring(name, far[name], None), new, threads=_THREADS)
 
     def push(self, under: str = "") -> None:
         """Store what changed here below a folder, and delete what was deleted here. Raises OSError."""
@@ -169,10 +179,7 @@ class StudyMirror:
         return Stamp(status.st_size, status.st_mtime_ns)
 
     def _path(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if ".." in parts or name.startswith("/") or not name.isprintable():
-            raise StudyError(f"{self.bucket.url}: not a file of a study: {name!r}")
-        return self.root / name
+        return self.bucket.path_below(self.root, name)
 
 
 def _part(name: str) -> str:

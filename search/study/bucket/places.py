@@ -41,6 +41,22 @@ def refresh(root: Path, *, checkpoints: bool = True) -> None:
             found[0].pull(checkpoints=checkpoints)
 
 
+def url_for_workers(folder: Path) -> str:
+    """The URL where workers on other machines find a study or final training, with all that its folder has now.
+
+    Empty for folders that mirror none. Raises StudyError.
+    """
+    found = _mirror_of(folder)
+    if found is None:
+        return ""
+    from search.study.bucket.bucket import below  # noqa: PLC0415 - pyarrow, only for URLs
+
+    mirror, part = found
+    with _told(mirror):
+        mirror.push(part.rstrip("/"))
+    return below(mirror.bucket.url, part.rstrip("/")) if part else mirror.bucket.url
+
+
 def begun_copy(folder: Path, locks: ExitStack) -> "WriterCopy | None":
     """For the writer of a study in a folder that mirrors one: keeps the bucket's copy up to date until `locks` close.
 
@@ -140,12 +156,11 @@ def _mirror_of(folder: Path) -> "tuple[StudyMirror, str] | None":
     for root, part in ((folder, ""), (folder.parent, f"{folder.name}/")):
         pointer = root.parent / POINTER_NAME
         if not root.name.startswith(".") and pointer.is_file():
-            from search.study.bucket.bucket import Bucket  # noqa: PLC0415 - pyarrow, only for URLs
+            from search.study.bucket.bucket import Bucket, below  # noqa: PLC0415 - pyarrow, only for URLs
             from search.study.bucket.mirror import StudyMirror  # noqa: PLC0415
 
-            base, mark, query = pointer.read_text(encoding="utf-8").strip().partition("?")
             _used.add(root)
-            return StudyMirror(Bucket(f"{base.rstrip('/')}/{root.name}{mark}{query}"), root), part
+            return StudyMirror(Bucket(below(pointer.read_text(encoding="utf-8").strip(), root.name)), root), part
     return None
 
 

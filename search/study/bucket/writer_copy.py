@@ -44,8 +44,16 @@ class WriterCopy:
     def push_trial(self, number: int) -> None:
         """Store the files of a trial. Raises as `send`."""
         self._lock.check()
+        self._mirror.push(self._trial(number))
+
+    def bring_trial(self, number: int) -> None:
+        """Bring down the files of a trial that a worker on another machine has stored. Raises as `send`."""
+        self._lock.check()
+        self._mirror.bring(self._trial(number))
+
+    def _trial(self, number: int) -> str:
         folder = StudyFolder(self._mirror.root / self._part).trial(number)
-        self._mirror.push(folder.relative_to(self._mirror.root).as_posix())
+        return folder.relative_to(self._mirror.root).as_posix()
 
     def end(self) -> None:
         """Store the other files, and free the lock. What cannot be stored now is logged, and stored by the next

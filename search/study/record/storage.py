@@ -220,6 +220,12 @@ class StudyStorage:
             values = [0.0]
         self._storage.set_trial_state_values(trial_id, state, values)
 
+    def bring_trial(self, number: int) -> None:
+        """Bring down from the bucket what a worker has stored of a trial. Raises OSError."""
+        if self._copy is not None:
+            copy = self._copy
+            self.retry.call(lambda: copy.bring_trial(number), copy.url)
+
     def _push_trial(self, number: int) -> None:
         """A trial's files are in the bucket before the record says so."""
         if self._copy is not None:

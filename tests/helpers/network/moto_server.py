@@ -1,6 +1,6 @@
-"""Serves moto's S3 on the loopback and keeps it over a kill. Runs in `.venv-s3`, which has moto and nothing of ours.
+"""Serves moto's S3 on one address and keeps it over a kill. Runs in `.venv-s3`, which has moto and nothing of ours.
 
-    .venv-s3/bin/python tests/helpers/network/moto_server.py PORT LOG
+    .venv-s3/bin/python tests/helpers/network/moto_server.py ADDRESS PORT LOG
 
 moto holds everything in memory. Each request that changes something is appended to LOG before it is answered, and
 answered again at the next start.
@@ -86,4 +86,4 @@ def _plain(body: bytes) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    make_server("127.0.0.1", int(sys.argv[1]), KeptMoto(Path(sys.argv[2])), threaded=True).serve_forever()
+    make_server(sys.argv[1], int(sys.argv[2]), KeptMoto(Path(sys.argv[3])), threaded=True).serve_forever()

@@ -1,8 +1,10 @@
-"""An S3 server of the tests' own (moto) on the loopback, in its own process, which may be killed and started again."""
+"""An S3 server of the tests' own (moto) in its own process, which may be killed and started again."""
 
 import os
 import socket
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,10 @@ _SERVER = Path(__file__).with_name("moto_server.py")
 class S3Server:
     """One server with one bucket. What it has confirmed is there again after a kill and a start."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder: for what is stored. Skips the test where moto is not installed."""
+    def __init__(self, folder: Path, *, inside: Sequence[str] = (), ip: str = "127.0.0.1") -> None:
+        """folder: for what is stored. inside: prefix of commands that run in the server's network, where it listens on
+        `ip`. Skips the test where moto is not installed."""
+        self._inside, self._ip = list(inside), ip
         if not _PYTHON.exists():
             pytest.skip("no S3 server: 'make s3-server' installs moto into .venv-s3")
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -30,11 +34,12 @@ class S3Server:
         self._log = folder / "s3.jsonl"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
-        self.system().create_dir(BUCKET)
+        make = f"import urllib.request as u; u.urlopen(u.Request('http://{ip}:{self.port}/{BUCKET}', method='PUT'))"
+        subprocess.run([*self._inside, sys.executable, "-c", make], check=True, capture_output=True)
 
     def url(self, prefix: str = "photos", *, port: int | None = None) -> str:
         """The address of a prefix. port: of a proxy in between."""
-        where = f"endpoint_override=127.0.0.1:{port or self.port}"
+        where = f"endpoint_override={self._ip}:{port or self.port}"
         return f"s3://{BUCKET}/{prefix}?scheme=http&{where}&region=us-east-1"
 
     def environment(self) -> dict[str, str]:
@@ -44,7 +49,7 @@ class S3Server:
     def start(self) -> None:
         """Starts the server, and waits until it answers."""
         self._process = subprocess.Popen(
-            [_PYTHON, _SERVER, str(self.port), self._log],
+            [*self._inside, _PYTHON, _SERVER, self._ip, str(self.port), self._log],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -75,12 +80,12 @@ class S3Server:
             self._process = None
 
     def system(self) -> fs.S3FileSystem:
-        """The server as pyarrow sees it."""
+        """The server as pyarrow sees it, if it is in this network."""
         return fs.S3FileSystem(
             access_key=KEY,
             secret_key=SECRET,
             scheme="http",
-            endpoint_override=f"127.0.0.1:{self.port}",
+            endpoint_override=f"{self._ip}:{self.port}",
             region="us-east-1",
             allow_bucket_creation=True,
             background_writes=False,
@@ -90,8 +95,5 @@ class S3Server:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, "moto has ended"
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        look = [*self._inside, "bash", "-c", f"echo > /dev/tcp/{self._ip}/{self.port}"]
+        return subprocess.run(look, capture_output=True, check=False).returncode == 0

@@ -7,6 +7,7 @@ from search.bench.estimate import SPREAD, Photos, TrialCost, estimate_final, est
 from search.bench.rates import Rates
 from search.bench.reference import Machine
 from search.experiment.search_settings import FinalistSettings, SchedulerConfig
+from search.policy.time_plan import Wishes, final_rounds
 from tests.search.bench.helpers import bench, feeding, training
 
 CONFIG = TrainConfig(
@@ -81,7 +82,7 @@ def test_finals_repeat_whole_trainings_and_hours_limit_the_search() -> None:
 
 def test_folds_train_in_rounds() -> None:
     one = TrialCost((10.0, 20.0), {"pixels": 30.0})
-    assert estimate_final(one, trainings=5, refit=True, at_once=2) == (
+    assert estimate_final(one, rounds=final_rounds(5, Wishes(is_refitted=True), at_once=2)) == (
         pytest.approx(4 * 60 / SPREAD + 25),
         pytest.approx(4 * 60 * SPREAD + 25),
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from search.api.steps import search_study
 from search.cli.actions import open_whole_study
 from search.cli.study_argument import study_to_change, study_to_read
 from search.driver.create import create_study, study_of
@@ -77,12 +76,6 @@ def test_what_a_command_writes_is_stored_at_its_end(file: Path, tmp_path: Path) 
     folder.report.write_text("page")
     store_changes()
     assert (tmp_path / "far" / "tiny" / "report.html").read_text() == "page"
-
-
-def test_a_cluster_is_refused(file: Path, tmp_path: Path) -> None:
-    experiment = load(file, [f"results=file://{tmp_path / 'far'}"])
-    with pytest.raises(StudyError, match=r"which one machine at a time can train for, without --address"):
-        search_study(StudyFolder(tmp_path), experiment, address="10.0.0.1:6379", progress=None)  # type: ignore[arg-type]
 
 
 def test_a_record_in_a_database_is_refused(file: Path) -> None:

@@ -11,6 +11,7 @@ from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.experiment import load
+from search.final.refit import refit_config
 from search.study.final_members import fold_count, gain_of, members, trains_on_extra
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
@@ -71,6 +72,25 @@ def test_without_folds_the_better_of_two_trainings_is_scored(loaded) -> None:
     job, _ = retrain_judged(folder, experiment, sureness=(0.6, 0.4))
     assert trained_on(folder) == [(None, False), (None, True)]
     assert job["numbers"] == [0], "nine validation photos are too few to be sure, and it is worse"
+
+
+def test_a_refit_without_folds_takes_photos_that_help_on_the_split(loaded) -> None:
+    experiment = loaded("retrain.folds=1", "retrain.photos=all", "data.validation.fraction=0.5")
+    folder = create_recipe_folder(experiment)
+    job, said = retrain_judged(folder, experiment, sureness=(0.4, 0.8))
+    assert trained_on(folder) == [(None, False), (None, True), (EVERY_PHOTO, True)]
+    assert (job["numbers"], job["extra"], job["helps"], job["refit"]) == ([1], EXTRA, True, 2)
+    assert any("training on all photos, as the training on the study's split found: " in line for line in said)
+    with Study.open(folder.retrain, read_only=True) as study:
+        assert study.config(2) == refit_config(study.config(1), [study.record(1).reports])
+
+
+def test_a_refit_without_folds_leaves_out_photos_that_do_not_help(loaded) -> None:
+    experiment = loaded("retrain.folds=1", "retrain.photos=all", "data.validation.fraction=0.5")
+    folder = create_recipe_folder(experiment)
+    job, _ = retrain_judged(folder, experiment, sureness=(0.6, 0.6))
+    assert trained_on(folder) == [(None, False), (None, True), (EVERY_PHOTO, False)]
+    assert (job["numbers"], job["helps"], job["refit"]) == ([0], False, 2)
 
 
 def test_an_interrupted_final_training_resumes_with_the_decision_that_was_made(loaded) -> None:

@@ -55,6 +55,15 @@ def test_each_fold_learns_from_its_own_model_and_the_refit_from_all(loaded) -> N
         assert [record.number for record in members(study)] == [3, 4, 5]
 
 
+def test_without_folds_the_refit_learns_from_the_model_of_the_split(loaded) -> None:
+    experiment = loaded("retrain.folds=1", "retrain.photos=all", "data.validation.fraction=0.5")
+    folder = create_recipe_folder(experiment)
+    job, said = retrain_judged(folder, experiment, sureness=(0.4, 0.8))
+    assert taught(folder) == [(None, []), (None, [0]), (EVERY_PHOTO, [0])]
+    assert (job["numbers"], job["pseudo"], job["second_helps"], job["refit"]) == ([1], TEST, True, 2)
+    assert any("as the training on the study's split found: " in line for line in said)
+
+
 def test_labels_that_do_not_help_end_with_the_first_fold(loaded) -> None:
     experiment = loaded("retrain.photos=all")
     folder = create_recipe_folder(experiment)

@@ -15,8 +15,9 @@ from search.driver.study_dispatch import WorkerSettings
 from search.experiment.experiment import load
 from search.experiment.node_store import open_store
 from search.experiment.search_settings import DeadlineSettings
-from search.on_ray.cluster.nodes import Node, ResourcePlan, probe_nodes
+from search.on_ray.cluster.nodes import Node, ResourcePlan
 from search.on_ray.cluster.prebuild import prebuild
+from search.on_ray.cluster.probe import probe_nodes
 from search.on_ray.cluster.warmup import start_check
 from search.on_ray.connection import connected
 from search.on_ray.ray_executor import RayExecutor
@@ -100,12 +101,12 @@ def test_photos_are_decoded_and_nodes_are_checked_while_every_gpu_is_busy(
 
     requires = requirements(folder.split, experiment.data.root)
     able, unfit = probe_nodes(
-        nodes, study=folder.root, photos_at=experiment.photos_at, store=experiment.store, requires=requires
+        nodes, study=str(folder.root), photos_at=experiment.photos_at, store=experiment.store, requires=requires
     )
     assert (able, unfit) == (nodes, {})
     with start_check([], here=False) as check:
         assert check(nodes) == {}
-    prebuild(nodes, folder, experiment, config, raise_if_due=lambda: None)
+    prebuild(nodes, str(folder.root), experiment, config, raise_if_due=lambda: None)
     take_use()
     data = TrainingData(split, open_store(experiment.store), view_seed=0)
     assert data.pixels("train", config.stage_size(0)).shape[1:] == (32, 48, 3)
@@ -118,9 +119,9 @@ def test_without_a_store_nothing_is_decoded_beforehand(nodes, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     experiment = load(write_tiny(tmp_path), ["store.enabled=false"])
     folder, config = StudyFolder(tmp_path / "study"), experiment.bind(experiment.baseline)
-    prebuild(nodes, folder, experiment, config, raise_if_due=lambda: pytest.fail("it waited"))
+    prebuild(nodes, str(folder.root), experiment, config, raise_if_due=lambda: pytest.fail("it waited"))
     with pytest.raises(KeyboardInterrupt):
-        prebuild(nodes, folder, load(experiment.path, []), config, raise_if_due=_interrupt)
+        prebuild(nodes, str(folder.root), load(experiment.path, []), config, raise_if_due=_interrupt)
 
 
 def _interrupt() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import ClusterError
-from search.on_ray.cluster.nodes import Node, alive_nodes, node_problems, plan_resources, slots
+from search.on_ray.cluster.nodes import Node, alive_nodes, plan_resources, slots
+from search.on_ray.cluster.probe import node_problems
 from search.worker.node_check import PHOTOS, VERSION
 
 

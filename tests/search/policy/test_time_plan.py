@@ -120,6 +120,13 @@ def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
     assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)
 
 
+def test_a_refit_without_folds_is_one_training_unless_photos_are_measured_first():
+    assert final_s(1, Wishes(is_refitted=True), Measured(100.0)) == pytest.approx(1.25 * 100.0)
+    measured = Wishes(is_refitted=True, is_compared=True)
+    assert final_s(1, measured, Measured(100.0)) == pytest.approx(1.25 * 300.0)
+    assert final_s(1, Wishes(is_refitted=True, is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 300.0)
+
+
 @given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
 def test_folds_beyond_those_asked_for_yield_to_a_training_of_another_backbone(total, used, wishes, measured):
     alone = time_plan(total, used * total, wishes, measured, is_searching=False)
