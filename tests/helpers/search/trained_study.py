@@ -16,7 +16,6 @@ from search.study.folder import StudyFolder
 from search.study.study import Study
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
-
 TWO_WIDTHS = EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5]}").replace(
     "search:\n", "search:\n  baseline: {alpha: 0.25, head: {dropout: 0.25}, stages: {head: {learning_rate: 0.001}}}\n"
 )
