@@ -55,7 +55,7 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
 def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
     """The best trial of a backbone that none of the trials `trained` has, or None."""
     trials = study.records()
-    numbers = {one.number for one in trials if one.best_rank}.union(trained)
+    numbers = {one.number for one in trials if one.state is TrialState.COMPLETE}.union(trained)
     configs = {number: study.config(number) for number in numbers}
     backbones = {number: (config.backbone, config.alpha) for number, config in configs.items()}
     return runner_up(trials, backbones, trained)

@@ -48,6 +48,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     assert "has no final training to train another one beside" in refusal(study)
     code, text = cli(study, "retrain", str(study.root), "--trial", "1", "--set", "retrain.folds=2")
     assert code == 0, text
+    assert f"carsearch retrain {study.root} --beside" in study.report.read_text(encoding="utf-8"), "what to do next"
     return study
 
 
@@ -87,7 +88,9 @@ def test_the_best_trial_of_another_backbone_is_trained_on_folds_of_its_own(
     assert {own.config(record.number).alpha for record in own.records()} == {0.5}
     assert "no other backbone has a trial that finished all its stages" in refusal(study)
     assert cli(study, "report", str(study.root))[0] == 0
-    assert "trial 0001" in study.report.read_text(encoding="utf-8")
+    page = study.report.read_text(encoding="utf-8")
+    assert "trial 0001" in page
+    assert "--beside" not in page, "no other backbone is left"
 
 
 def test_final_trainings_are_judged_by_all_photos_whatever_their_folds(study: StudyFolder, beside: StudyFolder) -> None:
