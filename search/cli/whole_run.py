@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
+_ENOUGH_TO_DRAW = 32
+"""Samples that show whether a search has several backbones; one in four is missed once in ten thousand times."""
 
 
 def run_within(
@@ -91,12 +93,22 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 is_pseudo=experiment.data.pseudo is not None,
                 final_stages=_final_stages(experiment, first),
                 stage_weights=stage_weights(first),
+                has_other=_has_backbones(experiment),
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)
         whole = replace(whole, hours=hours).after(time.monotonic() - started, whole.stage)
         whole.keep(study)
     return whole
+
+
+def _has_backbones(experiment: "Experiment") -> bool:
+    """Whether the search draws several backbones, and the study may keep several final trainings."""
+    import numpy as np
+
+    random = np.random.default_rng(experiment.search.seed)
+    drawn = [experiment.bind(experiment.space.sample(random)) for _ in range(_ENOUGH_TO_DRAW)]
+    return experiment.results_url is None and len({(config.backbone, config.alpha) for config in drawn}) > 1
 
 
 def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[StageLength, ...]":

@@ -48,7 +48,8 @@ class WholeRun:
     final_stages: tuple[StageLength, ...] = ()
     """Of a final training; empty in studies of older versions."""
     has_other: bool = False
-    """Whether a trial of another backbone may be trained beside the winner; known once the search is over."""
+    """Whether a trial of another backbone may be trained beside the winner: before the search's end, whether the file
+    has several."""
     counted: tuple[str, ...] = ()
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
 

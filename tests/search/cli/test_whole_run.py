@@ -82,9 +82,9 @@ def test_trainings_beside_the_final_one_are_planned_by_its_pace() -> None:
         return final.folds_beside(records, number, searched_s=600.0, pace=pace, left=left)
 
     assert folds(0, 1.0) == 5
-    assert folds(0, room / (1.25 * own * 3.5)) == 3
-    assert folds(1, room / (1.25 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
-    assert folds(1, room / (1.25 * own * 3.5), left=0.5) == 2, "half of it is trained already"
+    assert folds(0, room / (1.1 * own * 3.5)) == 3
+    assert folds(1, room / (1.1 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
+    assert folds(1, room / (1.1 * own * 3.5), left=0.5) == 2, "half of it is trained already"
 
 
 @pytest.fixture(scope="module")
