@@ -70,7 +70,7 @@ def retrain_study(
         photos_folder(experiment.extra_at, experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
-    _write_report(folder, experiment)
+    _write_report(folder.main, experiment)
     store_changes()
     return scores
 
