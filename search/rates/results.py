@@ -169,7 +169,8 @@ def _loss_ticks(low: float, high: float, y: Any) -> Iterator[str]:  # noqa: ANN4
     for share in (0.0, 0.5, 1.0):
         loss = low + share * (high - low)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}"/>'
-        yield f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{round(loss, decimals) + 0.0:.{decimals}f}</text>'
+        told = f"{round(loss, decimals) + 0.0:.{decimals}f}"  # 0.0 is added to -0.0
+        yield f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{told}</text>'
 
 
 def _lowest(one: "StageRates") -> tuple[float, float] | None:
