@@ -35,7 +35,7 @@ class StageRates:
     diverged: bool
     """Whether the test ended before its last rate."""
     suggestion: float | None
-    """None if the loss never fell."""
+    """None if the loss never clearly fell."""
     configured: float
     """The stage's own rate."""
 

@@ -66,9 +66,11 @@ def retrain_study(
     check_folder(folder)
     open_store(experiment.store)
     photos_folder(experiment.photos_at, experiment.store)
+    if experiment.extra_at is not None:
+        photos_folder(experiment.extra_at, experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
-    _write_report(folder, experiment)
+    _write_report(folder.main, experiment)
     store_changes()
     return scores
 

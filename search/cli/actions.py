@@ -192,8 +192,31 @@ def run_retrain(
         say(line)
     say(f"model: {folder.model}")
     say(f"report: {folder.report}")
-    if not goes_on:
-        say(next_after_training(folder, experiment))
+    if goes_on:
+        return
+    is_beside = folder != folder.main
+    say(f"next: carsearch ensemble {folder.root}" if is_beside else next_after_training(folder, experiment))
+
+
+def run_retrain_beside(
+    folder: "StudyFolder",
+    experiment: "Experiment",
+    *,
+    trial: int | None,
+    replace: bool = False,
+    address: str | None = None,
+    goes_on: bool = False,
+) -> None:
+    """`run_retrain` of another trial. trial: None for the best one of another backbone."""
+    from search.errors import StudyError
+    from search.final.runners_up import folder_beside
+
+    if experiment.results_url is not None:
+        raise StudyError(
+            f"results is {experiment.results_url}, which keeps one final training: --beside needs a folder"
+        )
+    number, there = folder_beside(folder, trial)
+    run_retrain(there, experiment, trial=number, replace=replace, address=address, goes_on=goes_on)
 
 
 def run_ensemble(

@@ -15,6 +15,7 @@ from search.cli.actions import (
     resume_search,
     run_ensemble,
     run_retrain,
+    run_retrain_beside,
     run_search,
     run_submit,
     winner_of,
@@ -266,7 +267,16 @@ def train(file: File, overrides: Overrides = None, replace: Replace = False) -> 
 @app.command()
 def retrain(
     study: StudyArgument,
+    *,
     trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside",
+            help="Train another trial beside the final training, by default the best of another backbone, for"
+            " `carsearch ensemble` to average both.",
+        ),
+    ] = False,
     overrides: Overrides = None,
     replace: Replace = False,
     cluster: Cluster = None,
@@ -275,7 +285,10 @@ def retrain(
     from search.experiment.changes import RETRAINABLE
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
+    if beside:
+        run_retrain_beside(folder, experiment, trial=trial, replace=replace, address=cluster)
+    else:
+        run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
 
 
 @app.command()

@@ -5,20 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.actions import check_cluster_access, open_study, resume_search, run_retrain, run_submit, winner_of
+from search.cli.actions import (
+    check_cluster_access,
+    open_study,
+    resume_search,
+    run_submit,
+    winner_of,
+)
 from search.cli.output import Output
+from search.cli.whole_run_finals import retrain_others, retrain_winner
+from search.cli.whole_run_record import enter_step, plan_of, show_plan, stored_run
 from search.terminal.console import say
 
 if TYPE_CHECKING:
     from carcls.config import TrainConfig
     from search.experiment.experiment import Experiment
     from search.policy.durations import StageLength
-    from search.policy.time_plan import TimePlan
     from search.study.folder import StudyFolder
     from search.study.run_hours import WholeRun
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
+_ENOUGH_TO_DRAW = 32
+"""Samples that show whether a search has several backbones; one in four is missed once in ten thousand times."""
 
 
 def run_within(
@@ -46,12 +55,12 @@ def run_within(
         there = create_study(experiment, replace=replace_study)
     folder, frozen = open_study(there.root)
     whole = _begun(folder, frozen, hours, started=started)
-    _show(_plan(folder, whole))
+    show_plan(plan_of(folder, whole))
     if whole.stage == SEARCH:
         began, before_s = time.monotonic(), _searched_s(folder)
         resume_search(folder.root, changes, address, output, goes_on=True)
         # What the search does not count itself: joining the cluster, checking weights, writing the report.
-        _enter(folder, time.monotonic() - began - (_searched_s(folder) - before_s), SEARCH)
+        enter_step(folder, time.monotonic() - began - (_searched_s(folder) - before_s), SEARCH)
     _finish(folder, open_study(folder.root)[1], address)
 
 
@@ -84,12 +93,22 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
                 is_pseudo=experiment.data.pseudo is not None,
                 final_stages=_final_stages(experiment, first),
                 stage_weights=stage_weights(first),
+                has_other=_has_backbones(experiment),
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)
         whole = replace(whole, hours=hours).after(time.monotonic() - started, whole.stage)
         whole.keep(study)
     return whole
+
+
+def _has_backbones(experiment: "Experiment") -> bool:
+    """Whether the search draws several backbones, and the study may keep several final trainings."""
+    import numpy as np
+
+    random = np.random.default_rng(experiment.search.seed)
+    drawn = [experiment.bind(experiment.space.sample(random)) for _ in range(_ENOUGH_TO_DRAW)]
+    return experiment.results_url is None and len({(config.backbone, config.alpha) for config in drawn}) > 1
 
 
 def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[StageLength, ...]":
@@ -112,39 +131,25 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
     """The steps after the search, each recorded once it is over."""
     from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, SEARCH
 
-    stage = _stored(folder).stage
+    stage = stored_run(folder).stage
     if stage == DONE:
         say(f"{folder.root} is finished; '--replace' starts over")
         return
     if stage == SEARCH:
-        stage = _enter(folder, 0.0, FINAL)
+        stage = enter_step(folder, 0.0, FINAL)
+        _keep_other(folder, experiment)
     if stage == FINAL:
-        started, earlier_s = time.monotonic(), _retrained_s(folder)
-        _retrain(folder, experiment, address, earlier_s=earlier_s)
-        stage = _enter(folder, earlier_s + time.monotonic() - started, ENSEMBLE)
+        retrain_winner(folder, experiment, address)
+        retrain_others(folder, experiment, address)
+        stage = enter_step(folder, 0.0, ENSEMBLE)
     model = _ensemble(folder, experiment) if stage == ENSEMBLE else _model(folder)
     if stage == ENSEMBLE:
-        _enter(folder, 0.0, SCORING)
+        enter_step(folder, 0.0, SCORING)
     started = time.monotonic()
     _submit(folder, experiment, model)
-    _enter(folder, time.monotonic() - started, DONE)
-    plan = _plan(folder, _stored(folder))
+    enter_step(folder, time.monotonic() - started, DONE)
+    plan = plan_of(folder, stored_run(folder))
     say(f"ended: {plan.spent_s / 60:.1f} of {plan.total_s / 60:.1f} min")
-
-
-def _retrain(folder: "StudyFolder", experiment: "Experiment", address: str | None, *, earlier_s: float) -> None:
-    """The final training with as many folds as fit; none if not even one fits."""
-    from search.final.final_study import is_refit_alone
-
-    begun = _folds_begun(folder)
-    plan = _plan(folder, _stored(folder).after(earlier_s, _stored(folder).stage))
-    folds = begun or plan.folds
-    _show(plan)
-    if folds:
-        final = replace(experiment, folds=folds)
-        if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
-            final = replace(final, photos="train")
-        run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
 
 
 def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
@@ -152,7 +157,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
     from search.errors import StudyError
     from search.policy.time_plan import ENSEMBLE
 
-    plan, has_final = _plan(folder, _stored(folder)), folder.model.exists()
+    plan, has_final = plan_of(folder, stored_run(folder)), folder.model.exists()
     if has_final and (experiment.photos == "all" or plan.seconds(ENSEMBLE) <= 0.0):
         why = "the final model has seen all photos" if experiment.photos == "all" else "no time is left for it"
         say(f"no ensemble: {why}")
@@ -166,7 +171,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
         if not has_final:
             raise
         say(f"no ensemble: {error}")
-    _enter(folder, time.monotonic() - started, ENSEMBLE)
+    enter_step(folder, time.monotonic() - started, ENSEMBLE)
     return _model(folder)
 
 
@@ -184,59 +189,21 @@ def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None)
         say(f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER...")
 
 
-def _stored(folder: "StudyFolder") -> "WholeRun":
+def _keep_other(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Records whether a trial of another backbone may be trained beside the winner."""
     from search.errors import StudyError
-    from search.study.run_hours import WholeRun
+    from search.final.runners_up import other_backbone
     from search.study.study import Study
 
-    whole = WholeRun.of(Study.open(folder.root, read_only=True))
-    if whole is None:
-        raise StudyError(f"{folder.root} has no hours: give them with 'carsearch run FILE --hours H --or-resume'")
-    return whole
-
-
-def _enter(folder: "StudyFolder", seconds: float, stage: str) -> str:
-    """Records the seconds that a step took, and the step that follows."""
-    from search.study.study import Study
-
-    whole = _stored(folder).after(seconds, stage)
     with Study.open(folder.root) as study:
-        whole.keep(study)
-    return stage
-
-
-def _plan(folder: "StudyFolder", whole: "WholeRun") -> "TimePlan":
-    from search.study.study import Study
-
-    study = Study.open(folder.root, read_only=True)
-    return whole.plan(study.records(), searched_s=study.elapsed_s)
-
-
-def _show(plan: "TimePlan") -> None:
-    from search.policy.time_plan import plan_lines
-
-    for line in plan_lines(plan):
-        say(line)
+        try:
+            other = other_backbone(study, winner_of(folder, None))
+        except StudyError:  # no trial is whole, so none is trained
+            other = None
+        replace(stored_run(folder), has_other=other is not None and experiment.results_url is None).keep(study)
 
 
 def _searched_s(folder: "StudyFolder") -> float:
     from search.study.study import Study
 
     return Study.open(folder.root, read_only=True).elapsed_s
-
-
-def _retrained_s(folder: "StudyFolder") -> float:
-    """Seconds of final trainings of earlier calls that did not end."""
-    from search.study.study import Study
-
-    own = folder.retrain_study
-    return Study.open(own.root, read_only=True).elapsed_s if own.log.exists() else 0.0
-
-
-def _folds_begun(folder: "StudyFolder") -> int:
-    """Folds of a final training that an earlier call began; 0 if none did."""
-    from search.study.final_members import fold_count
-    from search.study.study import Study
-
-    own = folder.retrain_study
-    return max(1, fold_count(Study.open(own.root, read_only=True))) if own.log.exists() else 0

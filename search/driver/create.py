@@ -187,9 +187,10 @@ def scan_extra(experiment: Experiment, dataset: Dataset) -> tuple[ExtraPhotos | 
     """Read every extra photo once: those to train on, and what is left out, which a warning counts. (None, ()) without
     `data.extra`. Raises DataError if they cannot be used."""
     root, data = experiment.data.extra, experiment.data
-    if root is None:
+    if root is None or experiment.extra_at is None:
         return None, ()
     with guarded():
+        photos_folder(experiment.extra_at, experiment.store, renew=True)
         extra, left_out = load_extra(root, dataset, processes=len(os.sched_getaffinity(0)), nested=data.nested)
     if left_out:
         _log.warning(

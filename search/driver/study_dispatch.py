@@ -266,7 +266,7 @@ class StudyDispatcher(Dispatcher[Segment]):
 
     def _segment(self, started: Started) -> Segment:
         record, config = self._study.record(started.number), self._study.config(started.number)
-        extra = self._experiment.data.extra
+        extra_at = self._experiment.extra_at
         return Segment(
             study=self._worker.study_url or str(self._folder.root),
             number=started.number,
@@ -292,7 +292,7 @@ class StudyDispatcher(Dispatcher[Segment]):
             checkpoint_minutes=self._experiment.search.checkpoints.checkpoint_minutes,
             wait_minutes=self._experiment.search.checkpoints.full_disk_minutes,
             averages=self._study.is_recording and self._experiment.record.averages,
-            extra_root=str(extra) if extra is not None and trains_on_extra(self._study, record.number) else "",
+            extra_root=extra_at if extra_at and trains_on_extra(self._study, record.number) else "",
             extra_digest=extra_digest(self._study),
             pseudo=pseudo_job(self._study, self._experiment.data, record.number),
         )

@@ -18,10 +18,18 @@ from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
 from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
+from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
 from search.ensemble.costs import Measure, measured_ms, timed
 from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
-from search.ensemble.selectable import Candidate, Photos, candidates, photo_shape, soup_groups
+from search.ensemble.selectable import (
+    Candidate,
+    Photos,
+    candidates,
+    final_candidates,
+    photo_shape,
+    soup_groups,
+)
 from search.ensemble.soups import greedy_soup, load_member, predict_validation
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -55,10 +63,7 @@ def build_ensemble(
     """
     check_folder(folder)
     split = read_split(folder.split, photos_folder(experiment.photos_at, experiment.store))
-    photos = Photos.of(split)
-    found, missing = candidates(folder, photos)
-    for line in missing:
-        say(f"not a candidate: {line}")
+    photos, found = _pool(folder, split, say)
     found = _best(found, photos)
     devices.configure_for_prediction()
     data = TrainingData(
@@ -104,6 +109,23 @@ class _TooSlowError(Exception):
         super().__init__(ms, limit_ms)
         self.ms = ms
         self.limit_ms = limit_ms
+
+
+def _pool(folder: StudyFolder, split: Split, say: Callable[[str], None]) -> tuple[Photos, tuple[Candidate, ...]]:
+    """What may be selected, and the photos that judge it.
+
+    With several final trainings on folds, these alone: they are judged by all labelled photos, and a search's trials
+    by the few of its split, which also chose the trials.
+    """
+    if (finals := final_candidates(folder, split)) is not None:
+        photos, found = finals
+        say(f"{len(found)} final trainings, judged by all {len(photos.labels):,} photos of their folds")
+        return photos, found
+    photos = Photos.of(split)
+    found, missing = candidates(folder, photos)
+    for line in missing:
+        say(f"not a candidate: {line}")
+    return photos, found
 
 
 def _best(found: Sequence[Candidate], photos: Photos) -> tuple[Candidate, ...]:

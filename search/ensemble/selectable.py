@@ -11,12 +11,14 @@ from carcls.config import TrainConfig
 from carcls.errors import EvidenceError
 from carcls.events import EpochReport, best_report
 from carcls.scoring.evidence import Evidence, evidence_labels, sampled_rows
+from carcls.splits.k_folds import Folds, read_folds
 from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import Split
 from carcls.training.retention import trial_file
 from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
 from search.study.final_members import members
+from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
 
@@ -60,32 +62,34 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """The validation photos whose probabilities trainings keep."""
+    """The photos that judge: validation photos whose probabilities trainings keep, or those of all folds."""
 
     split: Split
+    """The study's own."""
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    """(n,)"""
+    units: NDArray[np.int64]
+    """(n,) copies and photos of one group share a number."""
     rows: NDArray[np.int64]
-    """Positions in the validation table, ascending."""
+    """Positions in the validation table, ascending; empty for those of folds."""
 
     @classmethod
     def of(cls, split: Split) -> "Photos":
         """All validation photos, or the sample of them that trainings keep probabilities of."""
-        rows = sampled_rows(split.validation.labels, len(split.class_names))
-        return cls(split, np.arange(len(split.validation)) if rows is None else rows)
+        sample = sampled_rows(split.validation.labels, len(split.class_names))
+        rows = np.arange(len(split.validation)) if sample is None else sample
+        ids = tuple(split.validation.ids[row] for row in rows)
+        labels = evidence_labels(split.validation.labels, len(split.class_names))
+        return cls(split, ids, labels, look_alikes([split])[rows], rows)
 
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,)"""
-        return evidence_labels(self.split.validation.labels, len(self.split.class_names))
-
-    @property
-    def units(self) -> NDArray[np.int64]:
-        """(n,) copies and photos of one group share a number."""
-        return look_alikes([self.split])[self.rows]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Of the photos, in order."""
-        return tuple(self.split.validation.ids[row] for row in self.rows)
+    @classmethod
+    def of_folds(cls, split: Split, folds: Folds) -> "Photos":
+        """All labelled photos but the holdout, of which folds predict each by a model that did not train on it."""
+        parts = [folds.split(number) for number in range(folds.count)]
+        ids = tuple(id_ for part in parts for id_ in part.validation.ids)
+        labels = np.concatenate([part.validation.labels for part in parts])
+        return cls(split, ids, labels, look_alikes(parts), np.arange(0))
 
 
 def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
@@ -95,7 +99,8 @@ def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ..
     """
     found: list[Candidate] = []
     missing: list[str] = []
-    for name, one in (*_trials(folder, photos), *_final(folder, photos)):
+    finals = (folder, *finals_beside(folder))
+    for name, one in (*_trials(folder, photos), *(pair for final in finals for pair in _final(final, photos))):
         if isinstance(one, str):
             missing.append(f"{name}: {one}")
         else:
@@ -104,6 +109,20 @@ def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ..
         reasons = f" ({'; '.join(missing[:3])})" if missing else ""
         raise StudyError(f"{folder.root}: no training keeps both weights and validation probabilities{reasons}")
     return tuple(found), tuple(missing)
+
+
+def final_candidates(folder: StudyFolder, split: Split) -> tuple[Photos, tuple[Candidate, ...]] | None:
+    """The final trainings on folds, the study's own first, with the photos that judge them: all that have labels.
+
+    None with fewer than two.
+    """
+    own = folder.retrain_study.folds
+    if not own.is_file():
+        return None
+    photos = Photos.of_folds(split, read_folds(own, split.train.root))
+    finals = [one for final in (folder, *finals_beside(folder)) for _, one in _final(final, photos)]
+    found = tuple(one for one in finals if isinstance(one, Candidate) and one.is_folds)
+    return (photos, found) if len(found) > 1 else None
 
 
 Found = tuple[str, Candidate | str]
@@ -124,14 +143,15 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
     own = folder.retrain_study
     if not own.log.exists() or not folder.scores.exists():
         return
-    study = Study.open(own.root, read_only=True)
+    study, trial = Study.open(own.root, read_only=True), trial_beside(folder)
+    whose = "the final training" if trial is None else f"the final training of trial {trial:04d}"
     folds = [record for record in members(study) if record.fold is not None]
     if folds:
-        name = f"{len(folds)} folds of the final training"
+        name = f"{len(folds)} folds of {whose}"
         yield name, _folds(name, folder, study, folds, photos)
     for record in members(study):
-        if record.fold is None and record.best is not None:
-            yield "the final training", _single("the final training", own, study, record, photos)
+        if record.fold is None and record.best is not None and len(photos.rows):
+            yield whose, _single(whose, own, study, record, photos)
 
 
 def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, photos: Photos) -> Candidate | str:
@@ -146,8 +166,8 @@ def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, p
         said = Evidence.read(folder.probabilities(record.number, best.epoch)).validation
     except EvidenceError as error:
         return str(error)
-    if said.shape != (len(photos.rows), len(photos.split.class_names)):
-        return f"its probabilities are of {said.shape[0]} photos, expected {len(photos.rows)}"
+    if said.shape != (len(photos.labels), len(photos.split.class_names)):
+        return f"its probabilities are of {said.shape[0]} photos, expected {len(photos.labels)}"
     head = _head(folder, record)
     ms = _ms(weights.config, record.reports, best, len(photos.split.validation))
     return Candidate(name, (weights,), said.astype(np.float64), ms, head)

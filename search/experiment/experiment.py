@@ -39,9 +39,11 @@ class Experiment:
     """The file it was loaded from."""
     name: str
     data: DataSettings
-    """With `root` as a folder of this node, also where the file has a URL."""
+    """With `root` and `extra` as folders of this node, also where the file has URLs."""
     photos_at: str = field(compare=False)
     """`data.root` as a segment gets it: an absolute path, or a URL."""
+    extra_at: str | None = field(compare=False)
+    """`data.extra` as a segment gets it; None without extra photos."""
     search: SearchSettings
     tta: TtaSettings
     store: StoreSettings
@@ -172,7 +174,8 @@ def _checked(source: Source, path: Path, overrides: Sequence[str]) -> Experiment
 def _build(source: Source, path: Path) -> Experiment:
     problems = Problems(source)
     sections = _read_sections(source, problems)
-    photos_at, results = _photos_at(source.tree), source.tree.get("results")
+    photos_at, extra_at = _photos_at(source.tree, "root") or "", _photos_at(source.tree, "extra")
+    results = source.tree.get("results")
     if is_url(results) and source.tree.get("storage") is not None:
         problems.add(("storage",), "expected null: with results at a URL, the record is there")
     for place, wrong in url_problems(source.tree):
@@ -192,8 +195,14 @@ def _build(source: Source, path: Path) -> Experiment:
     return Experiment(
         path=path,
         name=sections.name,
-        data=sections.data.model_copy(update={"root": copied_to(photos_at, sections.store)}),
+        data=sections.data.model_copy(
+            update={
+                "root": copied_to(photos_at, sections.store),
+                "extra": None if extra_at is None else copied_to(extra_at, sections.store),
+            }
+        ),
         photos_at=photos_at,
+        extra_at=extra_at,
         search=sections.search,
         tta=sections.tta,
         store=sections.store,
@@ -211,11 +220,11 @@ def _build(source: Source, path: Path) -> Experiment:
     )
 
 
-def _photos_at(tree: Mapping[str, Plain]) -> str:
-    """`data.root` as text; empty where the file has none, which the schema reports."""
+def _photos_at(tree: Mapping[str, Plain], key: str) -> str | None:
+    """A folder of photos in section `data` as text; None if the file has none. The schema reports other values."""
     data = tree.get("data")
-    root = data.get("root") if isinstance(data, dict) else None
-    return root if isinstance(root, str) else ""
+    folder = data.get(key) if isinstance(data, dict) else None
+    return folder if isinstance(folder, str) else None
 
 
 def _check_refit(sections: ExperimentSections, problems: Problems) -> None:

@@ -81,10 +81,10 @@ class DataSettings(Section):
     nested: bool = False
     """Whether class folders are nested, as in `Audi/A4`; each folder with photos is then a class."""
     extra: Path | None = None
-    """Folder of more labelled photos of the same classes, laid out like `root`, for the final training alone. They are
-    never validated, held out or scored, and photos that look like one in `root` are left out. The final training uses
-    them if its first fold, trained with and without them, predicts its validation photos better with them, by
-    `tta.confidence`. null: none."""
+    """Folder, or its URL, of more labelled photos of the same classes, laid out like `root`, for the final training
+    alone. They are never validated, held out or scored, and photos that look like one in `root` are left out. The final
+    training uses them if its first fold, trained with and without them, predicts its validation photos better with
+    them, by `tta.confidence`. null: none."""
     pseudo: PseudoSettings | None = None
     """Pseudo-labels for a second final training, on labelled photos and on those to predict whose class is agreed on.
     Each fold's labels are by its own first model, which never saw the photos that the fold validates. The second

@@ -195,7 +195,7 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
     rank_by = Study.open(folder.root, read_only=True).rank_by if is_searched else experiment.search.ranking
     pointer = pointer_of(folder.log)  # with the server's present address
     database = pointer.storage if pointer else None if is_searched else experiment.storage
-    study = Study.create(own.root, f"{experiment.name}-retrain", rank_by=rank_by, database=database)
+    study = Study.create(own.root, f"{experiment.name}-{folder.final}", rank_by=rank_by, database=database)
     try:
         own.trials.mkdir()
         split = read_split(folder.split, experiment.data.root)
@@ -239,7 +239,7 @@ def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
     """The same training as an experiment file without domains."""
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
-        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at},
+        "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at, "extra": experiment.extra_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
         "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},

@@ -209,7 +209,9 @@ class _FinalTraining:
         if study.is_finished:  # only the scores are missing, and they need no place to train
             return
         experiment = _without_limits(self._experiment)
-        watch = ProgressListener(experiment, study, TensorBoardWriter(own.root, prefix="retrain-"), NoProgress())
+        watch = ProgressListener(
+            experiment, study, TensorBoardWriter(own.root, prefix=f"{self._folder.final}-"), NoProgress()
+        )
         failures = FinalFailures(
             study,
             own,

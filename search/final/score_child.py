@@ -21,7 +21,7 @@ from search.worker.segment_config import config_of
 
 def run_scoring(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
     """Runs scoring in this process."""
-    folder = StudyFolder(Path(job.root))
+    folder = StudyFolder(Path(job.root), job.final)
     run_in_child(
         partial(_score, job, segment, folder),
         messages,

@@ -32,6 +32,8 @@ class ScoreJob:
     """What extra photos gained; None without any."""
     pseudo: ExtraScore | None = None
     """What pseudo-labelled photos gained; None without any."""
+    final: str = "retrain"
+    """See `StudyFolder`."""
 
 
 def result_of(scores: Scores) -> Result:

@@ -69,6 +69,7 @@ class ScoreStep:
             numbers=tuple(record.number for record in folds),
             extra=extra,
             pseudo=pseudo,
+            final=folder.final,
         )
         self._main = partial(main, self._job)
         self._folder = folder

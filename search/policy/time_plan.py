@@ -1,16 +1,22 @@
 """How a run shares its hours among search, final trainings, ensemble and scoring. Pure functions of plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 MARGIN = 1.25
 """Multiplies estimated durations of final trainings: more photos, other load, and what is not counted as training."""
+_PACED_MARGIN = 1.1
+"""The same once a final training has shown its pace."""
 _FINAL_SHARE = 0.3
 """Of the hours, for the final trainings, until a whole training has been measured."""
 _MOST_FINAL_SHARE = 0.5
 """While the search runs, folds are dropped beyond this share."""
+_MOST_FINALS_SHARE = 0.6
+"""With a training of another backbone, which is given up beyond this share."""
 _SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
+_FEWEST_BESIDE = 2
+"""Folds of a training beside the study's own: one alone predicts too few of the photos that judge both."""
 _MOST_OTHER_SHARE = 0.3
 """Of the hours, for ensemble and scoring together."""
 
@@ -23,6 +29,9 @@ class Wishes:
     """As the file asks."""
     most_folds: int = 5
     """As many as are worth their time, if there is time left after the search."""
+    has_other: bool = False
+    """Whether a trial of another backbone can be trained beside the winner, on folds of its own. While the search runs,
+    the shortest such training has its time reserved."""
     is_refitted: bool = False
     """Whether one more training takes all photos."""
     is_compared: bool = False
@@ -61,6 +70,8 @@ class TimePlan:
     phases: tuple[Phase, ...]
     folds: int
     """Final trainings that validate; 0 if not even one fits."""
+    is_beside: bool = False
+    """Whether the study's own final training is over, and those of other trials may follow."""
 
     @property
     def left_s(self) -> float:
@@ -95,19 +106,21 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     if is_searching:
         folds = _folds_beside_search(total_s - ensemble - scoring, room, wishes, measured)
     else:
-        folds = next((count for count in range(_most(wishes), 0, -1) if final_s(count, wishes, measured) <= room), 0)
+        folds = _folds_after_search(room, wishes, measured)
     if measured.training_s is None and is_searching:
         final = min(_FINAL_SHARE * total_s, room)
     else:
         final = final_s(folds, wishes, measured) if folds else 0.0
+    if is_searching and folds:
+        final += _reserved_for_other(total_s, room - final, final, wishes, measured)
     search = [Phase(SEARCH, room - final)] if is_searching else []
     phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
     return TimePlan(total_s, spent_s, phases, folds)
 
 
-def final_s(folds: int, wishes: Wishes, measured: Measured) -> float:
+def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    return MARGIN * final_rounds(folds, wishes, at_once=measured.at_once) * (measured.training_s or 0.0)
+    return margin * final_rounds(folds, wishes, at_once=measured.at_once) * (measured.training_s or 0.0)
 
 
 def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
@@ -118,6 +131,41 @@ def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
     others = ceil((folds - 1) / at_once)
     first = ceil(2 / at_once) + others if wishes.is_compared else ceil(folds / at_once)
     return first + wishes.is_pseudo * (1 + others) + wishes.is_refitted
+
+
+def _folds_after_search(room: float, wishes: Wishes, measured: Measured) -> int:
+    """As many as fit, if asked for also beside as many as possible of another backbone's training."""
+    if wishes.has_other and not wishes.is_refitted:
+        pairs = [
+            (other, own)
+            for own in range(wishes.folds, _most(wishes) + 1)
+            for other in range(_FEWEST_BESIDE, own + 1)
+            if final_s(own, wishes, measured) + final_s(other, wishes, measured) <= room
+        ]
+        if pairs:
+            return max(pairs)[1]
+    return next((count for count in range(_most(wishes), 0, -1) if final_s(count, wishes, measured) <= room), 0)
+
+
+def with_trainings_beside(plan: TimePlan) -> TimePlan:
+    """The plan once the study's own final training is over: others may take what ensemble and scoring do not need."""
+    phases = (replace(phase, seconds=_room_beside(plan)) if phase.name == FINAL else phase for phase in plan.phases)
+    return replace(plan, phases=tuple(phases), is_beside=True)
+
+
+def _room_beside(plan: TimePlan) -> float:
+    return max(0.0, plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING))
+
+
+def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured) -> int:
+    """Folds of one more final training, of another trial, that fit before ensemble and scoring; 0 if two do not.
+
+    measured: of that trial, at the pace of the study's own final training. A single training has no out-of-fold
+    photos, so it could not be averaged with others.
+    """
+    room = _room_beside(plan)
+    counts = range(_most(wishes), _FEWEST_BESIDE - 1, -1)
+    return next((count for count in counts if final_s(count, wishes, measured, margin=_PACED_MARGIN) <= room), 0)
 
 
 def _most(wishes: Wishes) -> int:
@@ -133,6 +181,14 @@ def _folds_beside_search(total: float, room: float, wishes: Wishes, measured: Me
     return 0
 
 
+def _reserved_for_other(total: float, room: float, final: float, wishes: Wishes, measured: Measured) -> float:
+    """Seconds that a search leaves to the shortest training of another backbone: 0 if too little remains for it."""
+    if not wishes.has_other or wishes.is_refitted:
+        return 0.0
+    needed = final_s(_FEWEST_BESIDE, wishes, measured)
+    return needed if needed <= room and final + needed <= _MOST_FINALS_SHARE * total else 0.0
+
+
 def plan_lines(plan: TimePlan) -> tuple[str, ...]:
     """The plan in words: one line of what is left, and one for each step."""
     return (
@@ -144,6 +200,8 @@ def plan_lines(plan: TimePlan) -> tuple[str, ...]:
 def _name(phase: Phase, plan: TimePlan) -> str:
     if phase.name != FINAL:
         return phase.name
+    if plan.is_beside:
+        return "final trainings of other backbones, as far as they fit"
     if not plan.folds:
         return "no final training fits: the best trial is submitted"
     return f"final training of {plan.folds} folds" if plan.folds > 1 else FINAL

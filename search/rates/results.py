@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Iterator, Sequence
-from math import isfinite, log10
+from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from carcls.training.steps.rate_range import DIVISOR, smoothed
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from carcls.training.rate_test import StageRates
 
 _WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 16, 48
 _CLIP = 2.0
-"""Multiple of the first smoothed loss above which the chart is cut, since diverging losses dwarf the rest."""
+"""Multiple of the smoothed loss above which the chart is cut, of its first value or that which nine tenths of it are
+below: diverging losses would dwarf the rest."""
 
 RULE = (
     f"The suggestion is the rate of the lowest smoothed loss divided by {DIVISOR:g}"
@@ -35,7 +36,7 @@ def table(found: Sequence["StageRates"]) -> list[str]:
                 "-" if lowest is None else f"{lowest[1]:.3f}",
                 "-" if lowest is None else f"{lowest[0]:.1e}",
                 f"{one.rates[-1]:.1e}" if one.diverged else "-",
-                "none: the loss never fell" if one.suggestion is None else f"{one.suggestion:.1e}",
+                "none: no clear fall" if one.suggestion is None else f"{one.suggestion:.1e}",
                 f"{one.configured:.1e}",
             )
         )
@@ -53,7 +54,10 @@ def hints(found: Sequence["StageRates"]) -> list[str]:
     told = []
     for one in found:
         if one.suggestion is None:
-            told.append(f"stage {one.stage}: its loss never fell; try more --steps, or a lower --from")
+            told.append(
+                f"stage {one.stage}: its loss never clearly fell; try more --steps, or a lower --from. It may have"
+                " little left to learn"
+            )
         elif not one.diverged:
             told.append(f"stage {one.stage}: it did not diverge, so a higher rate may suit it; try a higher --to")
     return told
@@ -91,6 +95,7 @@ def page(name: str, what: str, found: Sequence["StageRates"]) -> str:
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }}
 svg {{ width: 100%; height: auto; }}
 svg text {{ font: 12px system-ui, sans-serif; fill: currentColor; }}
+@media (max-width: 40rem) {{ svg text {{ font-size: 19px; }} }}
 .raw {{ fill: none; stroke: var(--faint); }}
 .curve {{ fill: none; stroke: var(--line); stroke-width: 2; }}
 .grid {{ stroke: var(--faint); stroke-width: 0.5; }}
@@ -108,19 +113,22 @@ svg text {{ font: 12px system-ui, sans-serif; fill: currentColor; }}
 
 
 def _section(one: "StageRates") -> str:
-    suggested = "no suggestion: the loss never fell" if one.suggestion is None else f"suggested {one.suggestion:.1e}"
+    suggested = (
+        "No suggestion: no clear fall of the loss" if one.suggestion is None else f"Suggested {one.suggestion:.1e}"
+    )
     ended = f", diverged at {one.rates[-1]:.1e}" if one.diverged else ""
-    head = f"<h2>{html.escape(one.stage)}</h2>\n<p>{suggested}, in the file {one.configured:.1e}{ended}</p>"
+    head = f"<h2>{html.escape(one.stage)}</h2>\n<p>{suggested}, in the file {one.configured:.1e}{ended}.</p>"
     return f"{head}\n{_chart(one)}"
 
 
 def _chart(one: "StageRates") -> str:
     """The loss against the rate on a logarithmic axis."""
     curve = smoothed(one.losses).tolist()
-    first = next((loss for loss in curve if isfinite(loss)), None)
-    if first is None:
+    course = [loss for loss in curve if isfinite(loss)]
+    if not course:
         return "<p>No finite loss.</p>"
-    known = [min(loss, _CLIP * first) for loss in (*curve, *one.losses) if isfinite(loss)]
+    top = _CLIP * max(course[0], sorted(course)[(9 * len(course) - 1) // 10])
+    known = [min(loss, top) for loss in (*curve, *one.losses) if isfinite(loss)]
     low, high = min(known), max(known)
     high = high if high > low else low + 1.0
     left, right = log10(one.rates[0]), log10(one.rates[-1])
@@ -143,7 +151,7 @@ def _chart(one: "StageRates") -> str:
     ticks = [10.0**power for power in range(round(left + 0.499), round(right - 0.499) + 1)]
     parts = [
         *(upright(tick, "grid") for tick in ticks),
-        *(f'<text x="{x(tick):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{tick:.0e}</text>' for tick in ticks),
+        *(f'<text x="{x(tick):.1f}" y="{_HEIGHT - 28}" text-anchor="middle">{tick:.0e}</text>' for tick in ticks),
         *_loss_ticks(low, high, y),
         f'<polyline class="raw" points="{points(one.losses)}"/>',
         f'<polyline class="curve" points="{points(curve)}"/>',
@@ -157,10 +165,12 @@ def _chart(one: "StageRates") -> str:
 
 
 def _loss_ticks(low: float, high: float, y: Any) -> Iterator[str]:  # noqa: ANN401 - a function of a loss
+    decimals = max(0, 2 - floor(log10(max(abs(low), abs(high)))))
     for share in (0.0, 0.5, 1.0):
         loss = low + share * (high - low)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}"/>'
-        yield f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.3g}</text>'
+        told = f"{round(loss, decimals) + 0.0:.{decimals}f}"  # 0.0 is added to -0.0
+        yield f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{told}</text>'
 
 
 def _lowest(one: "StageRates") -> tuple[float, float] | None:

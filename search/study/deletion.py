@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from search.errors import StudyError
+from search.study.finals_beside import finals_beside
 from search.study.folder import StudyFolder
 from search.study.record.record_pointer import pointer_of
 from search.terminal.logs import get_logger
@@ -20,7 +21,7 @@ def delete_study(root: Path) -> None:
 
 def forget_records(folder: StudyFolder) -> None:
     """Delete the records of a study and its final training from their databases. Does nothing for journals in files."""
-    for log in (folder.log, folder.retrain_study.log):
+    for log in (folder.log, *(one.retrain_study.log for one in (folder, *finals_beside(folder)))):
         try:
             pointer = pointer_of(log)
             if pointer is not None:

@@ -9,6 +9,8 @@ class StudyFolder:
     """The paths of one study. Creates and reads no files."""
 
     root: Path
+    final: str = "retrain"
+    """Name of the folder of its final training; another one for a training beside it, see `beside`."""
 
     @property
     def name(self) -> str:
@@ -84,7 +86,16 @@ class StudyFolder:
     @property
     def retrain(self) -> Path:
         """The final training."""
-        return self.root / "retrain"
+        return self.root / self.final
+
+    @property
+    def main(self) -> "StudyFolder":
+        """With the study's own final training, which report and submission are about."""
+        return StudyFolder(self.root)
+
+    def beside(self, trial: int) -> "StudyFolder":
+        """With the final training of another trial, which `carsearch ensemble` averages with the study's own."""
+        return StudyFolder(self.root, f"retrain-{trial:04d}")
 
     @property
     def retrain_study(self) -> "StudyFolder":

@@ -7,7 +7,17 @@ from typing import Self
 
 from search.policy.durations import StageLength, final_training_s
 from search.policy.records import TrialRecord, TrialState, trained_s
-from search.policy.time_plan import SEARCH, STEPS, Measured, TimePlan, Wishes, time_plan
+from search.policy.time_plan import (
+    FINAL,
+    SEARCH,
+    STEPS,
+    Measured,
+    TimePlan,
+    Wishes,
+    folds_beside,
+    time_plan,
+    with_trainings_beside,
+)
 from search.study.study import Study
 
 _KEY = "whole_run"
@@ -37,6 +47,11 @@ class WholeRun:
     """Whether all are made once more with pseudo-labels."""
     final_stages: tuple[StageLength, ...] = ()
     """Of a final training; empty in studies of older versions."""
+    has_other: bool = False
+    """Whether a trial of another backbone may be trained beside the winner: before the search's end, whether the file
+    has several."""
+    counted: tuple[str, ...] = ()
+    """Folders of the final trainings that are over, whose seconds `outside_s` has."""
 
     @classmethod
     def of(cls, study: Study) -> Self | None:
@@ -46,7 +61,8 @@ class WholeRun:
             return None
         values = json.loads(str(kept))
         stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
-        return cls(**{**values, "stage_weights": tuple(values.get("stage_weights", ())), "final_stages": stages})
+        tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted")}
+        return cls(**{**values, **tuples, "final_stages": stages})
 
     def keep(self, study: Study) -> None:
         """Store it, durably. Raises StudyError if the study is read-only."""
@@ -56,28 +72,51 @@ class WholeRun:
         """The run once it has spent more seconds outside of the search, now in another step."""
         return replace(self, outside_s=self.outside_s + seconds, stage=stage)
 
+    def after_final(self, seconds: float, final: str) -> "WholeRun":
+        """The run after a final training. final: name of its folder."""
+        return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
+
     def plan(self, records: Sequence[TrialRecord], *, searched_s: float) -> TimePlan:
         """The plan for what is left. searched_s: wall-clock seconds of the search so far, over all runs. Pure."""
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
-            Wishes(
-                folds=self.folds,
-                is_refitted=self.is_refitted,
-                is_compared=self.is_compared,
-                is_pseudo=self.is_pseudo,
-            ),
+            self._wishes,
             Measured(self._training_s(records), at_once=self.at_once),
             is_searching=self.stage == SEARCH,
         )
+        if self.counted and self.stage == FINAL:
+            plan = with_trainings_beside(plan)
         ahead = STEPS[STEPS.index(self.stage) :]
         return replace(plan, phases=tuple(phase for phase in plan.phases if phase.name in ahead))
+
+    def folds_beside(
+        self, records: Sequence[TrialRecord], number: int, *, searched_s: float, pace: float, left: float
+    ) -> int:
+        """Folds of a final training of trial `number` that fit beside the study's own; 0 if it is not worth it. Pure.
+
+        pace: of the study's own final training, seconds taken over those estimated. left: share of it that is to train.
+        """
+        measured = Measured(left * pace * self.estimated_s(records[number]), at_once=self.at_once)
+        return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured)
+
+    @property
+    def _wishes(self) -> Wishes:
+        return Wishes(
+            folds=self.folds,
+            has_other=self.has_other,
+            is_refitted=self.is_refitted,
+            is_compared=self.is_compared,
+            is_pseudo=self.is_pseudo,
+        )
 
     def _training_s(self, records: Sequence[TrialRecord]) -> float | None:
         """Of the trial that would win now; None before one is complete."""
         whole = [record for record in records if record.state is TrialState.COMPLETE and record.best_rank]
         best = max(whole, key=lambda record: (record.best_rank, -record.number), default=None)
-        if best is None:
-            return None
-        found = final_training_s(best.reports, self.final_stages) if self.final_stages else None
-        return self.final_ratio * trained_s(best.reports) if found is None else found
+        return None if best is None else self.estimated_s(best)
+
+    def estimated_s(self, record: TrialRecord) -> float:
+        """Seconds of a final training of a trial that is complete."""
+        found = final_training_s(record.reports, self.final_stages) if self.final_stages else None
+        return self.final_ratio * trained_s(record.reports) if found is None else found

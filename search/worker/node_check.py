@@ -17,8 +17,8 @@ from search.worker.segment import Outcome, Segment
 VERSION, PHOTOS = "version", "photos"
 """Names in `Segment.requires`."""
 
-_passed: set[str] = set()
-"""Studies whose check this process has passed."""
+_passed: set[tuple[str, str]] = set()
+"""Studies, with their extra photos, whose check this process has passed."""
 
 
 def requirements(split: Path, data_root: Path) -> dict[str, str]:
@@ -31,14 +31,25 @@ def node_fault(segment: Segment) -> Outcome | None:
 
     Weights, framework and GPU are not checked here: the segment's child reports them as it starts.
     """
-    if not segment.requires or segment.study in _passed:
+    check = (segment.study, segment.extra_root)
+    if not segment.requires or check in _passed:
         return None
     settings = StoreSettings.model_validate(segment.store)
     problem = unmet(segment.requires, Path(segment.study) / "split.csv", segment.data_root, settings)
+    problem = problem or _extra_problem(segment.extra_root, settings)
     if problem:
         return Outcome("unfit", problem)
-    _passed.add(segment.study)
+    _passed.add(check)
     return None
+
+
+def _extra_problem(root: str, store: StoreSettings) -> str | None:
+    """Why this node lacks the extra photos, or None. Those at a URL are copied here first, before a deadline counts."""
+    try:
+        folder = photos_folder(root, store) if root else None
+    except (DataError, OSError) as error:
+        return f"data.extra: {error}"
+    return None if folder is None or folder.is_dir() else f"data.extra: no such folder: {folder}"
 
 
 def unmet(requires: Mapping[str, str], split: Path, data_root: str, store: StoreSettings) -> str | None:

@@ -66,7 +66,7 @@ class Segment:
     requires: dict[str, str] = field(default_factory=dict)
     """On a cluster, what its node must have, see `search.worker.node_check`; empty on a single machine."""
     extra_root: str = ""
-    """Folder of the study's extra photos, if it trains on them too; empty if not."""
+    """Folder or URL of the study's extra photos, if it trains on them too; empty if not."""
     extra_digest: str = ""
     """Expected digest of the study's extra.csv."""
     pseudo: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,8 @@ from carcls.dataset.table import ImageTable
 from carcls.splits.extra import with_extra
 from carcls.splits.split import Split
 from carcls.store import Store
+from search.experiment.node_store import photos_folder
+from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_extra, read_study_split, shared_tables
 from search.worker.pseudo_job import PseudoJob
@@ -20,13 +22,14 @@ def segment_photos(
     """The split, and the tables that share their pixels with other trainings.
 
     data_root: the data folder on this node. Labels unlabelled photos if the segment asks for it and nothing did before.
-    Raises DataError and CheckpointError.
+    Raises DataError, CheckpointError, and for extra photos at a URL the errors of `photos_folder`.
     """
     split = read_study_split(study, data_root, segment.split_digest, fold=segment.fold)
     shared = shared_tables(study, data_root, fold=segment.fold)
     own = shared or (split.train, split.validation)
     if segment.extra_root:
-        extra = read_study_extra(study, Path(segment.extra_root), segment.extra_digest)
+        extra_root = photos_folder(segment.extra_root, StoreSettings.model_validate(segment.store))
+        extra = read_study_extra(study, extra_root, segment.extra_digest)
         split, shared = with_extra(split, extra), (*(shared or own), extra.photos)
     if segment.pseudo:
         labelled, others = pseudo_photos(

@@ -16,7 +16,12 @@ _DECAY = 0.8
 _REACH = 15
 """Steps on each side; farther ones would weigh less than 4 %."""
 _SMALLEST_FALL = 0.01
-"""Share of its first value by which the loss must fall for a suggestion; less is noise."""
+"""Share of its first value by which the loss must fall for a suggestion."""
+_ERROR_OF_FALL = 0.42
+"""Standard error of a difference between the first smoothed loss, which has neighbours on one side, and another, for
+batches' losses that scatter by 1. A smaller fall is noise."""
+_SMALLEST_LOSS = 0.1
+"""Nats. A lower lowest loss counts as this much for `DIVERGED_AT`: near zero, one misread photo is a multiple of it."""
 
 
 def rising_rates(low: float, high: float, steps: int) -> NDArray[np.float64]:
@@ -50,19 +55,28 @@ def has_diverged(losses: Sequence[float]) -> bool:
     if not isfinite(losses[-1]):
         return True
     curve = smoothed(losses)
-    return bool(curve[-1] > DIVERGED_AT * np.nanmin(curve))
+    return bool(curve[-1] > DIVERGED_AT * max(np.nanmin(curve), _SMALLEST_LOSS))
 
 
 def suggested_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     """A tenth of the rate at which the smoothed loss is lowest, but not below the first rate.
 
-    None if the loss never fell: too few steps, or rates that are too high from the first step on. rates, losses: of the
-    steps that were trained.
+    None if the loss never clearly fell: too few steps, rates that are too high from the first step on, or little left
+    to learn. rates, losses: of the steps that were trained.
     """
     curve = smoothed(losses)
     if not len(curve) or not np.isfinite(curve).any():
         return None
     lowest = int(np.nanargmin(curve))
-    if not curve[lowest] < (1.0 - _SMALLEST_FALL) * curve[0]:
+    noise = _ERROR_OF_FALL * _scatter(losses[: lowest + 1])
+    if not curve[0] - curve[lowest] > max(noise, _SMALLEST_FALL * curve[0]):
         return None
     return max(float(rates[lowest]) / DIVISOR, float(rates[0]))
+
+
+def _scatter(losses: Sequence[float]) -> float:
+    """Standard deviation of batches' losses around their course, by the differences of neighbours (von Neumann 1941),
+    which a slow course changes little. 0 for fewer than two."""
+    told = np.asarray(losses, np.float64)
+    steps = np.diff(told[np.isfinite(told)])
+    return float(np.sqrt(np.mean(steps**2) / 2)) if len(steps) else 0.0

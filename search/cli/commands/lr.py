@@ -44,8 +44,8 @@ def lr(
     from search.rates.run import run_rate_test
 
     def told(one: "StageRates") -> None:
-        found = "the loss never fell" if one.suggestion is None else f"{one.suggestion:.1e}"
-        say(f"stage {one.stage}: {len(one.losses)} steps, suggestion: {found}")
+        found = "no clear fall of the loss" if one.suggestion is None else f"suggestion {one.suggestion:.1e}"
+        say(f"stage {one.stage}: {len(one.losses)} steps, {found}")
 
     config, found = run_rate_test(experiment, low=low, high=high, steps=steps, on_stage=told)
     for line in results.table(found):

@@ -21,8 +21,9 @@ _DIGEST_BYTES = 8
 _COPY = re.compile(rf".*-[0-9a-f]{{{2 * _DIGEST_BYTES}}}\.[a-z]+")
 """The names that `copy_name` makes."""
 
-_PHOTOS: KeyPath = ("data", "root")
-_URLS = (_PHOTOS, ("results",))
+_PHOTOS: tuple[KeyPath, ...] = (("data", "root"), ("data", "extra"))
+"""What each node copies from a URL."""
+_URLS = (*_PHOTOS, ("results",))
 URL_SCHEMES = "s3://, gs://, abfs://, abfss:// or file://"
 _URL = re.compile(r"(s3|gs|abfss?|file)://.")
 """What `carcls.dataset.object_storage` reads."""
@@ -34,7 +35,7 @@ _PATHS: tuple[KeyPath, ...] = (*_FOLDERS_READ, *_FILES_READ, ("results",), ("sto
 
 
 def is_url(value: object) -> TypeGuard[str]:
-    """True for `data.root` or `results` in object storage. Pure."""
+    """True for `data.root`, `data.extra` or `results` in object storage. Pure."""
     return isinstance(value, str) and bool(_URL.match(value))
 
 
@@ -44,7 +45,7 @@ def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if not _ANY_URL.match(value):
             continue
         if place not in _URLS:
-            yield place, "expected a path, found a URL: only data.root and results may be one"
+            yield place, "expected a path, found a URL: only data.root, data.extra and results may be one"
         elif not is_url(value):
             yield place, f"expected a path or a URL of {URL_SCHEMES}, found {value.partition('://')[0]}://"
         elif _CREDENTIALS.search(value):
@@ -103,7 +104,7 @@ def missing_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
         if not has_hub and isinstance(value, str) and value in HUB_BACKBONES and _key_of_training(place) == "backbone":
             yield place, f"{value} is a backbone of KerasHub, which is not installed: {HUB_INSTALL}"
     for place, value in _paths(tree):
-        if place == _PHOTOS and is_url(value):
+        if place in _PHOTOS and is_url(value):
             continue
         if place in _FOLDERS_READ and not Path(value).is_dir():
             yield place, f"no such folder: {value}"

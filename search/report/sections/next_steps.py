@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.experiment.experiment import Experiment
+from search.final.runners_up import runner_up_of
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.time_plan import plan_lines
 from search.progress.closing_lines import next_after_training, reached_limits, whole_run_clause
@@ -67,6 +68,9 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
     if not folder.model.exists() and any(record.state is TrialState.COMPLETE for record in records):
         why = "Train the winner with the file's retrain settings, score it, and export one model."
         found.append(Command(why, f"carsearch retrain {root}"))
+    if folder.out_of_fold.exists() and experiment.results_url is None and runner_up_of(folder) is not None:
+        why = "Train the best trial of another backbone beside the final model. Averages gain most from that."
+        found.append(Command(why, f"carsearch retrain {root} --beside && carsearch ensemble {root}"))
     changes = [f"--set {key}={_larger(key, records, experiment)}" for key, _ in _limits(study, experiment)]
     if changes:
         found.append(Command("Search on; finished trials are kept.", f"carsearch resume {root} {' '.join(changes)}"))

@@ -58,7 +58,16 @@ def test_without_a_fall_there_is_no_suggestion():
 def test_a_loss_that_falls_to_the_end_suggests_a_tenth_of_the_last_rate():
     rates = rising_rates(1e-3, 1.0, 20)
     assert suggested_rate(rates, list(np.linspace(2.0, 1.0, 20))) == pytest.approx(0.1)
-    assert suggested_rate(rates[:3], [2.0, 1.5, 1.0]) == pytest.approx(1e-3), "never below the first"
+    early = [1.0 + 0.1 * abs(step - 12) for step in range(40)]
+    assert suggested_rate(rising_rates(1e-3, 1.0, 40), early) == pytest.approx(1e-3), "never below the first"
+
+
+def test_losses_that_scatter_around_little_have_neither_divergence_nor_suggestion():
+    """A stage whose head reads nearly every photo; measured on drawn cars."""
+    losses = [0.0002, 0.152, 0.0, 0.0003, 0.0, 0.0001, 0.0019, 0.0, 0.0001, 0.0046, 0.0001, 0.0, 0.0016, 0.5126]
+    assert not has_diverged(losses)
+    assert suggested_rate(rising_rates(1e-6, 1.0, 60)[:14], losses) is None
+    assert has_diverged([*losses, 2.0, 2.0])
 
 
 def test_smoothing_keeps_lines_centred_and_leaves_out_what_is_not_finite():

@@ -14,18 +14,31 @@ from search.driver.create import create_study
 from search.experiment.experiment import load
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from tests.helpers.search.tiny import write_tiny
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+
+TWO_WIDTHS = EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5]}").replace(
+    "search:\n", "search:\n  baseline: {alpha: 0.25, head: {dropout: 0.25}, stages: {head: {learning_rate: 0.001}}}\n"
+)
+"""The tiny experiment with two backbones."""
 
 
-def trained_study(cwd: Path, rates: Sequence[float] = (1e-3, 3e-3, 1e-2)) -> StudyFolder:
-    """A finished search of as many complete trials, each with its own learning rate of the head. cwd: empty."""
+def trained_study(
+    cwd: Path, rates: Sequence[float] = (1e-3, 3e-3, 1e-2), *, alphas: Sequence[float] = ()
+) -> StudyFolder:
+    """A finished search of as many complete trials, each with its own learning rate of the head. cwd: empty.
+
+    alphas: the width of each trial's backbone, of `TWO_WIDTHS`.
+    """
     devices.configure(threads=None, deterministic=False, gpu_memory_share=None)
-    experiment = load(write_tiny(cwd), [f"results={cwd / 'results'}", f"data.root={cwd / 'data'}"])
+    file = write_tiny(cwd, TWO_WIDTHS if alphas else EXPERIMENT)
+    experiment = load(file, [f"results={cwd / 'results'}", f"data.root={cwd / 'data'}"])
     folder = create_study(experiment)
     data = TrainingData(read_split(folder.split, experiment.data.root), Store(cwd / "store"), view_seed=0)
     with Study.open(folder.root) as study:
         for place, rate in enumerate(rates):
             params = {"train.head.dropout": 0.25, "train.stages.head.learning_rate": rate}
+            if alphas:
+                params["train.alpha"] = alphas[place]
             config = experiment.bind(params)
             number = study.add_trial(params, config, space=experiment.space, is_baseline=not place)
             study.start_segment(number, len(config.stages) - 1, run_to_end=False)

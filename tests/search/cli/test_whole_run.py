@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from carcls.events import EpochReport
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, FINAL, SEARCH
+from search.study.final_scores import read_scores
+from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
-from tests.helpers.search.processes import run_cli
+from tests.helpers.search.processes import descendants, kill, run_cli, start_cli, wait_until
 from tests.helpers.search.tiny import CLASSES, TEST_PER_CLASS
 from tests.helpers.search.trained_study import trained_study
 from tests.helpers.search.trial_builders import climb, trial
@@ -47,14 +50,41 @@ def test_the_study_keeps_it(tmp_path: Path) -> None:
         assert WholeRun.of(study) is None
         WHOLE.keep(study)
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
-    staged = replace(WHOLE, final_stages=(StageLength(3, is_frozen=True), StageLength(2, is_frozen=False, area_px=9)))
+    staged = replace(
+        WHOLE,
+        final_stages=(StageLength(3, is_frozen=True), StageLength(2, is_frozen=False, area_px=9)),
+        has_other=True,
+        counted=("retrain", "retrain-0003"),
+    )
     with Study.open(tmp_path) as study:
         staged.keep(study)
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == staged
-    older = {key: value for key, value in asdict(WHOLE).items() if key != "final_stages"}
+    newer = ("final_stages", "has_other", "counted")
+    older = {key: value for key, value in asdict(WHOLE).items() if key not in newer}
     with Study.open(tmp_path) as study:
         study.set_value("whole_run", json.dumps(older))
     assert WholeRun.of(Study.open(tmp_path, read_only=True)) == WHOLE
+
+
+def test_trainings_beside_the_final_one_are_planned_by_its_pace() -> None:
+    records = [
+        trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7])),
+        trial(1, TrialState.COMPLETE, climb([0.4] * 3, [0.5] * 3, [0.6] * 3)),
+    ]
+    final = replace(WHOLE, stage=FINAL).after_final(1200.0, "retrain")
+    assert (final.outside_s, final.counted, final.stage) == (1260.0, ("retrain",), FINAL)
+    room = 3600.0 - 1260.0 - 600.0 - 108.0 - 180.0
+    assert final.plan(records, searched_s=600.0).seconds(FINAL) == pytest.approx(room), "for other backbones"
+    own, other = (WHOLE.estimated_s(record) for record in records)
+    assert other == 3 * own
+
+    def folds(number, pace, left=1.0):
+        return final.folds_beside(records, number, searched_s=600.0, pace=pace, left=left)
+
+    assert folds(0, 1.0) == 5
+    assert folds(0, room / (1.1 * own * 3.5)) == 3
+    assert folds(1, room / (1.1 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
+    assert folds(1, room / (1.1 * own * 3.5), left=0.5) == 2, "half of it is trained already"
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +147,44 @@ def test_without_time_for_a_final_training_the_best_trial_is_submitted(tmp_path:
     assert not folder.retrain.exists()
     assert folder.ensemble_model.exists()
     assert rows_of(folder) == 1 + CLASSES * TEST_PER_CLASS
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_time_left_over_trains_another_backbone_and_a_killed_one_is_resumed(tmp_path: Path) -> None:
+    folder = trained_study(tmp_path, (1e-3, 1e-2, 1e-2), alphas=(0.25, 0.25, 0.5))
+    where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={tmp_path / 'data'}")
+    command = ("run", "tiny.yaml", *where, "--hours", "1", "--or-resume")
+    run = start_cli(*command, cwd=tmp_path)
+    wait_until(lambda: any(map(epochs_of, finals_beside(folder))), "another backbone trains", within_s=900)
+    kill([run.pid, *descendants(run.pid)])
+    run.wait()
+    (beside,) = finals_beside(folder)
+    own, other = trained_trial(folder), trial_beside(beside)
+    assert {own, other} in ({0, 2}, {1, 2}), "of two backbones"
+    before = epochs_of(beside)
+    kept = WholeRun.of(Study.open(folder.root, read_only=True))
+    assert (kept.stage, kept.counted, kept.has_other) == (FINAL, ("retrain",), True)
+
+    done = run_cli(*command, cwd=tmp_path, within_s=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"final training of trial {other:04d}, of another backbone, on 5 folds" in done.stdout
+    assert "2 final trainings, judged by all 36 photos of their folds" in done.stdout
+    assert before.items() <= epochs_of(beside).items(), "no recorded epoch is trained again"
+    whole = WholeRun.of(Study.open(folder.root, read_only=True))
+    assert (whole.stage, whole.counted) == (DONE, ("retrain", beside.final))
+    assert rows_of(folder) == 1 + CLASSES * TEST_PER_CLASS
+
+
+def trained_trial(folder: StudyFolder) -> int | None:
+    return read_scores(folder.scores).trial
+
+
+def epochs_of(folder: StudyFolder) -> dict[tuple[int, int], EpochReport]:
+    """What a final training has recorded, by training and epoch."""
+    own = folder.retrain_study
+    if not own.log.exists():
+        return {}
+    records = Study.open(own.root, read_only=True).records()
+    return {(record.number, report.epoch): report for record in records for report in record.reports}

@@ -1,8 +1,22 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.time_plan import ENSEMBLE, FINAL, SCORING, SEARCH, Measured, Wishes, final_s, plan_lines, time_plan
+from search.policy.time_plan import (
+    ENSEMBLE,
+    FINAL,
+    SCORING,
+    SEARCH,
+    Measured,
+    Wishes,
+    final_s,
+    folds_beside,
+    plan_lines,
+    time_plan,
+    with_trainings_beside,
+)
 
 TOTALS = st.floats(60.0, 200_000.0)
 WISHES = st.builds(
@@ -111,3 +125,68 @@ def test_a_refit_without_folds_is_one_training_unless_photos_are_measured_first(
     measured = Wishes(is_refitted=True, is_compared=True)
     assert final_s(1, measured, Measured(100.0)) == pytest.approx(1.25 * 300.0)
     assert final_s(1, Wishes(is_refitted=True, is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 300.0)
+
+
+@given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
+def test_folds_beyond_those_asked_for_yield_to_a_training_of_another_backbone(total, used, wishes, measured):
+    alone = time_plan(total, used * total, wishes, measured, is_searching=False)
+    plan = time_plan(total, used * total, replace(wishes, has_other=True), measured, is_searching=False)
+    if wishes.is_refitted:
+        assert plan == alone, "such a model has no out-of-fold photos"
+        return
+    room = plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING)
+    shortest = final_s(2, wishes, measured)
+    if wishes.folds >= 2 and final_s(wishes.folds, wishes, measured) + shortest <= room:
+        assert plan.folds >= wishes.folds
+        assert final_s(plan.folds, wishes, measured) + shortest <= room
+    elif plan.folds < max(2, wishes.folds):
+        assert plan == alone, "no other one fits"
+    assert plan.folds <= alone.folds
+
+
+@given(TOTALS, WISHES, MEASURED)
+def test_a_search_leaves_time_for_another_backbone_if_enough_remains_for_itself(total, wishes, measured):
+    alone = time_plan(total, 0.0, wishes, measured, is_searching=True)
+    plan = time_plan(total, 0.0, replace(wishes, has_other=True), measured, is_searching=True)
+    assert plan.folds == alone.folds
+    reserved = plan.seconds(FINAL) - alone.seconds(FINAL)
+    assert plan.seconds(SEARCH) == pytest.approx(alone.seconds(SEARCH) - reserved, abs=1e-6)
+    if measured.training_s is None or not reserved:
+        return
+    assert reserved == pytest.approx(final_s(2, wishes, measured))
+    assert plan.seconds(FINAL) <= 0.6 * total * (1 + 1e-9)
+
+
+@given(TOTALS, st.floats(0.0, 1.0), WISHES, MEASURED)
+def test_a_training_beside_fits_before_ensemble_and_scoring(total, used, wishes, measured):
+    plan = with_trainings_beside(time_plan(total, used * total, wishes, measured, is_searching=False))
+    assert sum(phase.seconds for phase in plan.phases) == pytest.approx(plan.left_s, abs=1e-6)
+    folds, most = folds_beside(plan, wishes, measured), max(wishes.folds, wishes.most_folds)
+    assert folds == 0 or 2 <= folds <= most
+    if folds:
+        assert final_s(folds, wishes, measured, margin=1.1) <= plan.seconds(FINAL)
+    if most >= 2 and folds < most:
+        assert final_s(max(2, folds + 1), wishes, measured, margin=1.1) > plan.seconds(FINAL)
+
+
+def test_time_that_is_left_over_goes_to_another_backbone():
+    wishes = Wishes(folds=4, has_other=True)
+    plan = time_plan(2400.0, 800.0, wishes, Measured(200.0, at_once=2), is_searching=False)
+    assert (plan.folds, plan.seconds(FINAL)) == (5, 3 * 250.0), "and four of another backbone"
+    late = time_plan(2400.0, 1100.0, wishes, Measured(200.0, at_once=2), is_searching=False)
+    assert (late.folds, late.seconds(FINAL)) == (4, 500.0), "and four; with five only two"
+    no_other = time_plan(2400.0, 1100.0, Wishes(folds=4), Measured(200.0, at_once=2), is_searching=False)
+    assert no_other.folds == 5
+    later = time_plan(2400.0, 1450.0, wishes, Measured(200.0, at_once=2), is_searching=False)
+    assert (later.folds, later.seconds(FINAL)) == (4, 500.0), "and two, rather than five"
+    early = time_plan(2400.0, 300.0, wishes, Measured(200.0, at_once=2), is_searching=True)
+    assert early.seconds(FINAL) == 500.0 + 250.0
+    short = time_plan(1200.0, 300.0, wishes, Measured(200.0, at_once=2), is_searching=True)
+    assert (short.folds, short.seconds(FINAL)) == (4, 500.0), "more than 60 % would be too much"
+    after = with_trainings_beside(replace(plan, spent_s=1100.0))
+    assert after.seconds(FINAL) == 2400.0 - 1100.0 - 72.0 - 120.0
+    assert plan_lines(after)[1] == "  final trainings of other backbones, as far as they fit: 18.5 min"
+    assert folds_beside(after, wishes, Measured(250.0, at_once=2)) == 5
+    assert folds_beside(after, wishes, Measured(500.0, at_once=2)) == 4, "1,100 of 1,108 s at the measured pace"
+    assert folds_beside(after, wishes, Measured(505.0, at_once=2)) == 2
+    assert folds_beside(after, wishes, Measured(1008.0, at_once=2)) == 0

@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from carcls.training.rate_test import StageRates
 from search.rates.results import RULE, as_json, hints, overrides, page, table
+from tests.helpers.browser import WIDTHS_PX, Visit, chromium
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3)
@@ -19,7 +21,7 @@ def test_the_table_has_a_row_for_each_stage() -> None:
     heads = ["stage", "steps", "lowest loss", "at rate", "diverged at", "suggestion", "in the file"]
     assert re.split(r"  +", lines[0]) == heads
     assert re.split(r"  +", lines[1]) == ["head", "5", "1.350", "1.0e-02", "1.0e-01", "1.0e-04", "3.0e-03"]
-    assert "none: the loss never fell" in lines[2]
+    assert "none: no clear fall" in lines[2]
 
 
 def test_suggestions_are_written_as_the_file_takes_them() -> None:
@@ -30,7 +32,10 @@ def test_suggestions_are_written_as_the_file_takes_them() -> None:
 def test_hints_say_what_to_try() -> None:
     calm = StageRates("full", RATES[:3], (2.0, 1.5, 1.0), False, 1e-4, 3e-3)
     assert hints([HEAD]) == []
-    assert hints([FLAT]) == ["stage top<b>: its loss never fell; try more --steps, or a lower --from"]
+    assert hints([FLAT]) == [
+        "stage top<b>: its loss never clearly fell; try more --steps, or a lower --from. It may have little left to"
+        " learn"
+    ]
     (hint,) = hints([HEAD, calm])
     assert hint.startswith("stage full: it did not diverge")
     assert hint.endswith("try a higher --to")
@@ -62,3 +67,34 @@ def test_the_page_needs_nothing_else_and_escapes_names() -> None:
     assert marks["mark"] < marks["own"], "1e-4 stands left of 3e-3"
     assert marks["mark"] == pytest.approx(float(raw[1].partition(",")[0]), abs=0.1)
     assert {one.attrib["class"] for one in charts[1].iter("line")} == {"grid", "own"}
+
+
+def test_a_curve_that_rises_from_near_nothing_is_drawn_whole_and_its_axis_is_short():
+    losses = (0.04, *(0.02, -1e-9, 0.03) * 3, *(0.2, 0.3) * 8)
+    stage = StageRates("top", tuple(1e-6 * 1.5**step for step in range(len(losses))), losses, False, None, 1e-3)
+    chart = ET.fromstring(re.findall(r"<svg.*?</svg>", page("cars", "", [stage]), re.S)[0])  # noqa: S314 - our own page
+    _, curve = (
+        [float(point.partition(",")[2]) for point in one.attrib["points"].split()] for one in chart.iter("polyline")
+    )
+    assert len(set(curve)) == len(curve), "no part of it is cut off"
+    labels = [one.text for one in chart.iter("text") if one.attrib.get("text-anchor") == "end"]
+    assert labels[0] == "0.000"
+    assert all(len(str(label)) <= 5 for label in labels)
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone_and_has_readable_labels(tmp_path: Path) -> None:
+    file = tmp_path / "cars.lr.html"
+    file.write_text(page("cars", "MobileNet, 32 px", [HEAD, FLAT]), encoding="utf-8")
+    with chromium() as browser:
+        for width_px in WIDTHS_PX:
+            visit = Visit(browser, file.as_uri(), width_px=width_px)
+            assert (visit.overflow_px(), visit.faults(), visit.messages) == (0, [], [])
+            # A label's size on the screen, after the chart is scaled to the page's width.
+            heights = visit.page.evaluate(
+                "[...document.querySelectorAll('svg text')].map((one) => one.getBoundingClientRect().height)"
+            )
+            assert min(heights) > 10
+            cut = visit.page.evaluate("""[...document.querySelectorAll('svg text')].filter((one) =>
+                one.getBoundingClientRect().left < one.ownerSVGElement.getBoundingClientRect().left).length""")
+            assert cut == 0

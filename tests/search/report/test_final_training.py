@@ -50,6 +50,17 @@ def test_the_evidence_for_views_stands_beside_them():
     assert "recorded models of 1 data set, +0.0100" in page
 
 
+def test_long_texts_about_photos_are_told_to_their_end():
+    gain = {"saved": 0.1, "low": 0.05, "high": 0.15, "photos": 18, "accuracy_before": 0.9, "accuracy_after": 0.95,
+            "helps": True}  # fmt: skip
+    refit = {"photos": 72, "stages": [[name, 10] for name in ("head", "half", "most", "full", "large")], "seconds": 9.0}
+    more = {"photos": 1234, "gain": gain}
+    page = "\n".join(Page(render(data([], retrain=SCORES | {"refit": refit, "extra": more, "pseudo": more}))).texts)
+    assert page.count("accuracy 0.9000 without and 0.9500 with them.") == 2
+    assert "The exported model trained on all 72 photos, head 10 + half 10" in page
+    assert "so the scores are those of the training on the study's split." in page
+
+
 def test_a_score_that_is_missing_is_named():
     with pytest.raises(KeyError, match="tta_views"):
         data(retrain={name: value for name, value in SCORES.items() if name != "tta_views"})

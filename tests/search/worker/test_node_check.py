@@ -1,10 +1,12 @@
 """What a process checks of its node before its first segment."""
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from carcls.store.mirrors import mirror_folder
 from search.worker import node_check
 from search.worker.node_check import PHOTOS, VERSION, data_fingerprint, node_fault, requirements
 from search.worker.segment import Segment
@@ -48,6 +50,19 @@ def test_another_version_is_told_with_both(segment: Segment) -> None:
     assert str(node_fault(segment).cause) == (  # type: ignore[union-attr]
         f"has carsearch {version('carsearch')}, the driver 0.0.0: install the same version"
     )
+
+
+def test_extra_photos_are_copied_or_missed_also_after_the_first_check(segment: Segment, tmp_path: Path) -> None:
+    assert node_fault(segment) is None
+    with_extra = replace(segment, extra_root=str(tmp_path / "more"), store={"root": str(tmp_path / "store")})
+    fault = node_fault(with_extra)
+    assert fault is not None
+    assert (fault.kind, fault.cause) == ("unfit", f"data.extra: no such folder: {tmp_path / 'more'}")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.jpg").write_bytes(b"34")
+    url = f"file://{tmp_path / 'more'}"
+    assert node_fault(replace(with_extra, extra_root=url)) is None
+    assert (mirror_folder(tmp_path / "store", url) / "files" / "b.jpg").read_bytes() == b"34"
 
 
 def test_on_a_single_machine_nothing_is_checked(segment: Segment) -> None:

@@ -1,0 +1,107 @@
+"""The final trainings of `carsearch run --hours`: the winner's, then others beside it while there is time."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from search.cli.actions import run_retrain, run_retrain_beside, winner_of
+from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
+from search.terminal.console import say, warn
+
+if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
+    from search.study.folder import StudyFolder
+
+
+def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+    """The final training with as many folds as fit; none if not even one fits."""
+    from search.final.final_study import is_refit_alone
+
+    whole = stored_run(folder)
+    if folder.final in whole.counted:
+        return
+    started, earlier_s = time.monotonic(), _retrained_s(folder)
+    begun = _folds_begun(folder)
+    plan = plan_of(folder, whole.after(earlier_s, whole.stage))
+    folds = begun or plan.folds
+    show_plan(plan)
+    if folds:
+        final = replace(experiment, folds=folds)
+        if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
+            final = replace(final, photos="train")
+        run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
+    count_final(folder, folder, earlier_s + time.monotonic() - started)
+
+
+def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+    """Final trainings of trials of other backbones, as long as they fit. What fails here costs nothing that is done."""
+    from search.errors import StudyError
+    from search.final.runners_up import runner_up_of
+
+    if not folder.out_of_fold.exists() or experiment.photos == "all" or experiment.results_url is not None:
+        return
+    while (found := runner_up_of(folder)) is not None:
+        there = folder.beside(found.number)
+        started, earlier_s = time.monotonic(), _retrained_s(there)
+        folds = _folds_beside(folder, there, found.number, earlier_s=earlier_s)
+        if not folds:
+            say("no time is left for a final training of another backbone")
+            return
+        show_plan(plan_of(folder, stored_run(folder)))
+        say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
+        try:
+            final = replace(experiment, folds=folds)
+            run_retrain_beside(folder, final, trial=found.number, address=address, goes_on=True)
+        except StudyError as error:
+            warn(f"the final training of trial {found.number:04d} failed, and is left out: {error}")
+            count_final(folder, there, earlier_s + time.monotonic() - started)
+            return
+        count_final(folder, there, earlier_s + time.monotonic() - started)
+
+
+def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, earlier_s: float) -> int:
+    """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
+    from search.study.final_scores import read_scores
+    from search.study.study import Study
+
+    study, scores = Study.open(folder.root, read_only=True), read_scores(folder.scores)
+    records, whole = study.records(), stored_run(folder)
+    own = 0 if scores.trial is None else scores.trial
+    folds = whole.after(earlier_s, whole.stage).folds_beside(
+        records,
+        number,
+        searched_s=study.elapsed_s,
+        pace=scores.seconds / scores.folds / whole.estimated_s(records[own]),
+        left=_share_left(there),
+    )
+    begun = _folds_begun(there)
+    return begun if begun and folds >= begun else 0 if begun else folds
+
+
+def _share_left(folder: "StudyFolder") -> float:
+    """Share of a final training's epochs that are not trained yet."""
+    from search.study.study import Study
+
+    own = folder.retrain_study
+    if not own.log.exists():
+        return 1.0
+    study = Study.open(own.root, read_only=True)
+    planned = sum(study.config(record.number).total_epochs for record in study.records())
+    return 1.0 - sum(record.fidelity for record in study.records()) / planned if planned else 1.0
+
+
+def _retrained_s(folder: "StudyFolder") -> float:
+    """Seconds of final trainings of earlier calls that did not end."""
+    from search.study.study import Study
+
+    own = folder.retrain_study
+    return Study.open(own.root, read_only=True).elapsed_s if own.log.exists() else 0.0
+
+
+def _folds_begun(folder: "StudyFolder") -> int:
+    """Folds of a final training that an earlier call began; 0 if none did."""
+    from search.study.final_members import fold_count
+    from search.study.study import Study
+
+    own = folder.retrain_study
+    return max(1, fold_count(Study.open(own.root, read_only=True))) if own.log.exists() else 0

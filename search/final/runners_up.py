@@ -1,0 +1,88 @@
+"""Which other trial to train besides the winner, so that `carsearch ensemble` can average their final trainings.
+
+On the recorded trainings an average gains from another backbone, and not from another trial of the same one
+(`python -m benchmarks.runners_up`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from search.errors import StudyError
+from search.policy.records import TrialRecord, TrialState
+from search.study.final_scores import read_scores
+from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
+from search.study.folder import StudyFolder
+from search.study.study import Study
+
+Backbone = tuple[str, float]
+"""Name and width."""
+
+
+def runner_up(
+    trials: Sequence[TrialRecord], backbones: Mapping[int, Backbone], trained: Collection[int]
+) -> TrialRecord | None:
+    """The best trial of a backbone that no final training has yet; None if there is none. Pure.
+
+    Only trials that have finished all their stages count, repeats left out. backbones: of each trial, by number.
+    trained: numbers of the trials that have a final training.
+    """
+    used = {backbones[number] for number in trained}
+    ranked = [
+        (one.best_rank, -one.number, one)
+        for one in trials
+        if one.state is TrialState.COMPLETE and one.best_rank and one.repeats is None
+    ]
+    others = [row for row in ranked if backbones[row[2].number] not in used]
+    return max(others, key=lambda row: row[:2])[2] if others else None
+
+
+def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
+    """The study's: the trial whose training beside the final one was begun and not finished, else a new one, or None.
+
+    None also before the final training. Raises StudyError if the study cannot be read.
+    """
+    main = _trained(folder)
+    if main is None:
+        return None
+    study = Study.open(folder.root, read_only=True)
+    trials = study.records()
+    beside = {number: one for one in finals_beside(folder) if (number := trial_beside(one)) is not None}
+    begun = next((number for number, one in beside.items() if not is_final_whole(one)), None)
+    if begun is not None and begun < len(trials):
+        return trials[begun]
+    return other_backbone(study, main, *beside)
+
+
+def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
+    """The best trial of a backbone that none of the trials `trained` has, or None."""
+    trials = study.records()
+    numbers = {one.number for one in trials if one.state is TrialState.COMPLETE}.union(trained)
+    configs = {number: study.config(number) for number in numbers}
+    backbones = {number: (config.backbone, config.alpha) for number, config in configs.items()}
+    return runner_up(trials, backbones, trained)
+
+
+def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFolder]:
+    """The trial to train beside the final training, and the study's folder with that training.
+
+    trial: its number; None for `runner_up_of`. Raises StudyError if there is no final training yet, if it is the same
+    trial's, or if no trial has another backbone.
+    """
+    main = _trained(folder)
+    if main is None:
+        raise StudyError(f"{folder.root} has no final training to train another one beside: 'carsearch retrain' first")
+    if trial is None:
+        found = runner_up_of(folder)
+        if found is None:
+            raise StudyError(
+                f"{folder.root}: no other backbone has a trial that finished all its stages; an average gains little"
+                " from another trial of the same one, but '--trial N' trains it"
+            )
+        trial = found.number
+    if trial == main:
+        raise StudyError(f"trial {trial:04d} is the one of the final training: give another '--trial'")
+    return trial, folder.beside(trial)
+
+
+def _trained(folder: StudyFolder) -> int | None:
+    """Number of the trial of the study's own final training, once that is whole."""
+    return read_scores(folder.main.scores).trial if is_final_whole(folder.main) else None
