@@ -107,6 +107,21 @@ def test_a_folder_that_a_driver_works_in_is_left_alone(machine: Machine) -> None
     lock.release()
 
 
+def test_a_final_training_beside_is_left_alone_while_it_runs(machine: Machine) -> None:
+    one, two = machine("one"), machine("two")
+    write(one, a="1", **{"retrain-0003__b": "2"})
+    one.push()
+    two.pull()
+    write(one, a="22", **{"retrain-0003__b": "33"})
+    one.push()
+    lock = WriterLock.acquire(two.root / "retrain-0003")
+    two.pull()
+    assert here(two) == {"a.txt": "22", "retrain-0003/b.txt": "2"}
+    two.pull(writer="retrain-0003/")
+    assert here(two) == {"a.txt": "22", "retrain-0003/b.txt": "33"}
+    lock.release()
+
+
 def test_a_new_study_replaces_all_of_the_old_one(machine: Machine) -> None:
     one, two = machine("one"), machine("two")
     write(one, a="1", b="2")
