@@ -54,8 +54,8 @@ class StudyMirror:
         """Bring down what the bucket has and this folder lacks, or has otherwise. Does nothing if there is no study.
 
         checkpoints: whether trials' checkpoints are needed. writer: "" for the process that holds the folder's lock,
-        "retrain/" and the like for the one that holds a final training's. What another process works on is left alone. Raises
-        StudyError if the journal's pieces contradict each other, and OSError.
+        "retrain/" and the like for the one that holds a final training's. What another process works on is left alone.
+        Raises StudyError if the journal's pieces contradict each other, and OSError.
         """
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root.parent / f".{self.root.name}.pull.lock"):
