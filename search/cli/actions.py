@@ -208,13 +208,8 @@ def run_retrain_beside(
     goes_on: bool = False,
 ) -> None:
     """`run_retrain` of another trial. trial: None for the best one of another backbone."""
-    from search.errors import StudyError
     from search.final.runners_up import folder_beside
 
-    if experiment.results_url is not None:
-        raise StudyError(
-            f"results is {experiment.results_url}, which keeps one final training: --beside needs a folder"
-        )
     number, there = folder_beside(folder, trial)
     run_retrain(there, experiment, trial=number, replace=replace, address=address, goes_on=goes_on)
 

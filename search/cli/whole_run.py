@@ -103,12 +103,12 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
 
 
 def _has_backbones(experiment: "Experiment") -> bool:
-    """Whether the search draws several backbones, and the study may keep several final trainings."""
+    """Whether the search draws several backbones."""
     import numpy as np
 
     random = np.random.default_rng(experiment.search.seed)
     drawn = [experiment.bind(experiment.space.sample(random)) for _ in range(_ENOUGH_TO_DRAW)]
-    return experiment.results_url is None and len({(config.backbone, config.alpha) for config in drawn}) > 1
+    return len({(config.backbone, config.alpha) for config in drawn}) > 1
 
 
 def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[StageLength, ...]":
@@ -137,7 +137,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
         return
     if stage == SEARCH:
         stage = enter_step(folder, 0.0, FINAL)
-        _keep_other(folder, experiment)
+        _keep_other(folder)
     if stage == FINAL:
         retrain_winner(folder, experiment, address)
         retrain_others(folder, experiment, address)
@@ -189,7 +189,7 @@ def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None)
         say(f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER...")
 
 
-def _keep_other(folder: "StudyFolder", experiment: "Experiment") -> None:
+def _keep_other(folder: "StudyFolder") -> None:
     """Records whether a trial of another backbone may be trained beside the winner."""
     from search.errors import StudyError
     from search.final.runners_up import other_backbone
@@ -200,7 +200,7 @@ def _keep_other(folder: "StudyFolder", experiment: "Experiment") -> None:
             other = other_backbone(study, winner_of(folder, None))
         except StudyError:  # no trial is whole, so none is trained
             other = None
-        replace(stored_run(folder), has_other=other is not None and experiment.results_url is None).keep(study)
+        replace(stored_run(folder), has_other=other is not None).keep(study)
 
 
 def _searched_s(folder: "StudyFolder") -> float:

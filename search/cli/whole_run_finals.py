@@ -38,7 +38,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
     from search.errors import StudyError
     from search.final.runners_up import runner_up_of
 
-    if not folder.out_of_fold.exists() or experiment.photos == "all" or experiment.results_url is not None:
+    if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
     while (found := runner_up_of(folder)) is not None:
         there = folder.beside(found.number)

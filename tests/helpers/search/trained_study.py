@@ -23,15 +23,19 @@ TWO_WIDTHS = EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5]}").r
 
 
 def trained_study(
-    cwd: Path, rates: Sequence[float] = (1e-3, 3e-3, 1e-2), *, alphas: Sequence[float] = ()
+    cwd: Path,
+    rates: Sequence[float] = (1e-3, 3e-3, 1e-2),
+    *,
+    alphas: Sequence[float] = (),
+    results: str | None = None,
 ) -> StudyFolder:
     """A finished search of as many complete trials, each with its own learning rate of the head. cwd: empty.
 
-    alphas: the width of each trial's backbone, of `TWO_WIDTHS`.
+    alphas: the width of each trial's backbone, of `TWO_WIDTHS`. results: a URL in place of a folder below `cwd`.
     """
     devices.configure(threads=None, deterministic=False, gpu_memory_share=None)
     file = write_tiny(cwd, TWO_WIDTHS if alphas else EXPERIMENT)
-    experiment = load(file, [f"results={cwd / 'results'}", f"data.root={cwd / 'data'}"])
+    experiment = load(file, [f"results={results or cwd / 'results'}", f"data.root={cwd / 'data'}"])
     folder = create_study(experiment)
     data = TrainingData(read_split(folder.split, experiment.data.root), Store(cwd / "store"), view_seed=0)
     with Study.open(folder.root) as study:

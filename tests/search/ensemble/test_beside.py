@@ -1,5 +1,8 @@
 """Final trainings of two backbones: one beside the other, and `carsearch ensemble` of both."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
 from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import final_candidates
+from search.study.bucket import places
+from search.study.bucket.places import store_changes
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
@@ -129,3 +134,26 @@ def test_their_average_is_exported_if_they_err_on_different_photos(study: StudyF
             model = load_best(weights.config, weights.folder, weights.last, class_count=CLASSES)[0].model
             expected += 0.5 / len(candidate.weights) * np.asarray(model.predict_on_batch(pixels))
     assert np.allclose(predict_view(exported.model, pixels, "plain", batch_size=5), expected, atol=1e-5)
+
+
+def test_each_step_may_run_on_another_machine_if_the_study_is_in_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path / 'far'}"
+    monkeypatch.setattr(places, "_used", set())
+    monkeypatch.setenv("CARSEARCH_STORE", str(tmp_path / "machine-0"))
+    trained_study(tmp_path, (1e-3, 1e-2), alphas=(0.25, 0.5), results=url)
+    store_changes()
+    steps = (
+        ("retrain", "--trial", "0", "--set", "retrain.folds=2"),
+        ("retrain", "--beside", "--set", "retrain.folds=2"),
+        ("ensemble",),
+    )
+    for number, (command, *arguments) in enumerate(steps, start=1):
+        monkeypatch.setenv("CARSEARCH_STORE", str(tmp_path / f"machine-{number}"))
+        done = run_cli(command, f"{url}/tiny", *arguments, cwd=tmp_path, within_s=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"2 final trainings, judged by all {PHOTOS} photos of their folds" in done.stdout
+    far = tmp_path / "far" / "tiny"
+    assert json.loads((far / "retrain-0001" / "scores.json").read_text(encoding="utf-8"))["trial"] == 1
+    assert json.loads((far / "ensemble" / "scores.json").read_text(encoding="utf-8"))["candidates"] == 2
