@@ -70,7 +70,7 @@ class Place:
     def records(self) -> tuple[TrialRecord, ...]:
         return recorded(self.folder)
 
-    def await_trial_on(self, host: Host, *, before: int = 8) -> int:
+    def await_trial_on(self, host: Host, *, before: int = 8, within_s: float = 150.0) -> int:
         """Number of a trial in the middle of its first stage on that host, with fewer epochs than `before`."""
         found: list[int] = []
 
@@ -82,7 +82,7 @@ class Place:
             )
             return bool(found)
 
-        wait_until(is_there, f"a trial in its middle on {host.name}", within_s=150)
+        wait_until(is_there, f"a trial in its middle on {host.name}", within_s=within_s)
         return found[0]
 
     def await_epochs(self, driver: "subprocess.Popen[str]", count: int) -> None:
@@ -96,14 +96,15 @@ class Place:
 
 
 class BucketPlace(Place):
-    """Hosts that share nothing but an S3 server, which listens on the head's address."""
+    """Hosts that share nothing but an S3 server, which has a host of its own."""
 
     def __init__(self, cwd: Path, hosts: Hosts, text: str, store: Path) -> None:
         """store: a path below `cwd`, where each host has a folder of its own, as it has of `cwd` itself."""
         self.cwd, self.hosts, self._store = cwd, hosts, store
         write_tiny(cwd, text)
         hosts.add()
-        self.server = S3Server(cwd, inside=hosts.head.inside, ip=hosts.head.ip)
+        self.storage = hosts.add()
+        self.server = S3Server(cwd, inside=self.storage.inside, ip=self.storage.ip)
         self.url = self.server.url("studies")
         self.begin(hosts.head)
         with (self.own(hosts.head) / "tiny.yaml").open("a", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from search.study.study import Study
 from tests.cluster.place import BucketPlace, Values, values
 from tests.helpers import ROOT
 from tests.helpers.network.hosts import Host
-from tests.helpers.search.processes import kill
+from tests.helpers.search.processes import kill, wait_until
 from tests.helpers.search.tiny import VALIDATION_PHOTOS
 
 pytestmark = [pytest.mark.fault, pytest.mark.release, pytest.mark.timeout(600)]
@@ -35,7 +35,7 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     third = place.add()
     driver = place.run()
     try:
-        number = place.await_trial_on(victim, before=12)
+        number = place.await_trial_on(victim, before=12, within_s=300)
         victim.kill()
         assert driver.wait(timeout=400) == 0, place.output()
     finally:
@@ -63,7 +63,7 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     other = place.hosts.add()
     place.begin(other)
     study = below(place.url, "tiny")
-    assert "winner: trial" in call(place, other, "status", study)
+    assert "tiny: 4 complete" in call(place, other, "status", study)
     assert values(Study.open(place.mirror(other).root, read_only=True).records()) == undisturbed
     other.start_ray(place.hosts.head, cpus=0)
     call(place, other, "retrain", study, "--address", place.hosts.address)
@@ -73,3 +73,29 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     assert set(final.nodes) <= {place.hosts.head.name, third.name}
     assert folder.model.is_file()
     assert read_scores(folder.scores).validation_photos == VALIDATION_PHOTOS
+
+
+def test_a_bucket_that_is_away_is_waited_for_and_a_node_without_access_is_named(
+    bucket_place: BucketPlace, undisturbed: Values
+) -> None:
+    place = bucket_place
+    place.add()
+    without = place.add()
+    without.sh(f"ip route add unreachable {place.storage.ip}/32")
+    place.add()
+    driver = place.run()
+    try:
+        place.await_epochs(driver, 5)
+        place.server.kill()
+        wait_until(lambda: "waits for" in place.output(), "a line about the outage", within_s=120)
+        place.server.start()
+        assert driver.wait(timeout=400) == 0, place.output()
+    finally:
+        kill({driver.pid})
+    records = place.records()
+    assert values(records) == undisturbed
+    assert {(record.attempts, record.deaths) for record in records} == {(1, ())}, "waiting costs no attempt"
+    assert without.name not in {node for record in records for node in record.nodes}
+    (line,) = [line for line in place.output().splitlines() if f"{without.name} gets no more trials" in line]
+    assert below(place.url, "tiny") in line
+    assert "every node must read and write the study there" in line

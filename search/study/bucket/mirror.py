@@ -22,8 +22,10 @@ _THREADS = 8
 _CHECKPOINT = re.compile(r".*/attempt-[0-9]+/[^/]+\.npz")
 _OWN = re.compile(r"(.*/)?(\..*|driver\.lock|driver\.json|study\.log(\..*)?|requests/.*|[^/]+\.lock)")
 """Files that are not copied as they are: those of this machine alone, and the journals, which have pieces."""
-_PARTS = ("", "retrain/")
-"""Where a process may work alone: the search, and the final training."""
+_FROM_WORKERS = re.compile(r"(retrain(-[0-9]+)?/)?trials/[0-9]+/(attempt-[0-9]+/[^./][^/]*|pseudo\.csv)")
+"""What only workers write; the driver's own files of a trial never come down over it."""
+_FINAL = re.compile(r"retrain(-[0-9]+)?/")
+"""Folders of the final trainings, in each of which a process may work while another searches."""
 _LOG = "study.log"
 _STUDY = "experiment.yaml"
 """Stored after all others of a new study, since it makes the folder a study."""
@@ -52,20 +54,19 @@ class StudyMirror:
         """Bring down what the bucket has and this folder lacks, or has otherwise. Does nothing if there is no study.
 
         checkpoints: whether trials' checkpoints are needed. writer: "" for the process that holds the folder's lock,
-        "retrain/" for the one that holds the final training's. What another process works on is left alone. Raises
-        StudyError if the journal's pieces contradict each other, and OSError.
+        "retrain/" and the like for the one that holds a final training's. What another process works on is left alone.
+        Raises StudyError if the journal's pieces contradict each other, and OSError.
         """
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root.parent / f".{self.root.name}.pull.lock"):
-            busy = [part for part in _PARTS if part != writer and is_held(self.root / part)]
-            if len(busy) == len(_PARTS):
-                return
             far = self.bucket.files()
             if _STUDY not in far:
                 return
+            known = self._ledger.read() if self.root.is_dir() else {}
+            parts = {_part(name) for name in (*far, *known)}
+            busy = {part for part in parts if part != writer and is_held(self.root / part)}
             far = {name: stamp for name, stamp in far.items() if _part(name) not in busy}
             self.root.mkdir(exist_ok=True)
-            known = self._ledger.read()
             wanted = [
                 name
                 for name in far
@@ -96,7 +97,7 @@ class StudyMirror:
             new = [
                 name
                 for name, stamp in far.items()
-                if not _OWN.fullmatch(name) and (name not in known or known[name][1] != stamp)
+                if _FROM_WORKERS.fullmatch(name) and (name not in known or known[name][1] != stamp)
             ]
             for_each(lambda name: self._bring(name, far[name], None), new, threads=_THREADS)
 
@@ -183,4 +184,5 @@ class StudyMirror:
 
 
 def _part(name: str) -> str:
-    return "retrain/" if name.startswith("retrain/") else ""
+    found = _FINAL.match(name)
+    return found[0] if found else ""

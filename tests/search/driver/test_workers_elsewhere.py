@@ -93,9 +93,7 @@ def undisturbed(open_desk: Callable[..., Desk]):
 
 
 @pytest.fixture
-def desk(
-    undisturbed: list[object], open_desk: Callable[..., Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Desk:
+def desk(open_desk: Callable[..., Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """The driver of a study in a bucket, which is a folder."""
     monkeypatch.setattr(driver_lock, "_SETTLE_S", 0.01)
     far = tmp_path / "far" / "study"
@@ -108,7 +106,7 @@ def desk(
     return open_desk(*FINALS, worker=replace(CPU, study_url=url))
 
 
-def test_trials_move_between_nodes_and_one_is_lost(desk: Desk, undisturbed: list[object], tmp_path: Path) -> None:
+def test_trials_move_between_nodes_and_one_is_lost(undisturbed: list[object], desk: Desk, tmp_path: Path) -> None:
     far = tmp_path / "far" / "study" / "trials"
     first = desk.take()
     assert first.study == f"file://{far.parent}"

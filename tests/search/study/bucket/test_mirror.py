@@ -107,6 +107,21 @@ def test_a_folder_that_a_driver_works_in_is_left_alone(machine: Machine) -> None
     lock.release()
 
 
+def test_a_final_training_beside_is_left_alone_while_it_runs(machine: Machine) -> None:
+    one, two = machine("one"), machine("two")
+    write(one, a="1", **{"retrain-0003__b": "2"})
+    one.push()
+    two.pull()
+    write(one, a="22", **{"retrain-0003__b": "33"})
+    one.push()
+    lock = WriterLock.acquire(two.root / "retrain-0003")
+    two.pull()
+    assert here(two) == {"a.txt": "22", "retrain-0003/b.txt": "2"}
+    two.pull(writer="retrain-0003/")
+    assert here(two) == {"a.txt": "22", "retrain-0003/b.txt": "33"}
+    lock.release()
+
+
 def test_a_new_study_replaces_all_of_the_old_one(machine: Machine) -> None:
     one, two = machine("one"), machine("two")
     write(one, a="1", b="2")
@@ -131,3 +146,28 @@ def test_a_name_that_leaves_the_folder_is_refused(machine: Machine, tmp_path: Pa
     with pytest.raises(StudyError, match=r"not a file of a study: 'a\\tb.txt'"):
         machine("two").pull()
     assert not list((tmp_path / "two" / "cars").glob("a*"))
+
+
+def test_what_a_worker_stored_comes_down_and_what_was_deleted_here_stays_deleted(machine: Machine) -> None:
+    driver, node = machine("driver"), machine("node")
+    write(driver, trials__0000__events="1")
+    driver.push()
+    for name, text in {
+        "attempt-0/epoch-0001.npz": "a",
+        "attempt-0/best-0001.npz": "b",
+        "events.txt": "an old one",
+    }.items():
+        node.bucket.put(f"trials/0000/{name}", text.encode())
+    node.bucket.put("trials/0001/attempt-0/epoch-0001.npz", b"of another trial")
+    driver.bring("trials/0000")
+    attempt = driver.root / "trials" / "0000" / "attempt-0"
+    assert {path.name: path.read_text() for path in attempt.iterdir()} == {"epoch-0001.npz": "a", "best-0001.npz": "b"}
+    assert here(driver) == {"trials/0000/events.txt": "1"}, "the driver's own file"
+    assert not (driver.root / "trials" / "0001").exists()
+
+    (attempt / "epoch-0001.npz").unlink()
+    driver.bring("trials/0000")
+    assert not (attempt / "epoch-0001.npz").exists()
+    driver.push("trials/0000")
+    assert "trials/0000/attempt-0/epoch-0001.npz" not in node.bucket.files()
+    assert node.bucket.get("trials/0000/attempt-0/best-0001.npz") == b"b", "it was not stored again, nor deleted"
