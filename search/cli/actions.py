@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from search.cli.exit_codes import ERROR, INTERRUPTED, TERMINATED
-from search.cli.outcomes import say_closing, say_finished, warn_untrained
+from search.cli.outcomes import resume_hint, say_closing, say_finished, warn_untrained
 from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
 
@@ -122,7 +122,9 @@ def run_search(
                 say_finished(folder, experiment, seen, goes_on=goes_on)
                 return
     progress = progress_for(output, folder.name, seen.records())
-    with _ends_by_sigterm(f"continue with 'carsearch resume {folder.root}' or 'carsearch run ... --or-resume'"):
+    how = "carsearch run ... --or-resume"
+    how = f"'{how}'" if goes_on else f"'carsearch resume {folder.root}' or '{how}'"
+    with _ends_by_sigterm(f"continue with {how}"):
         end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
         say(f"report: {folder.report}")
@@ -130,7 +132,7 @@ def run_search(
         say_closing(folder, experiment, goes_on=goes_on)
     if not end.finished:
         why = "interrupted" if end.by_user else f"carsearch: {end.why}"
-        warn(f"{why}: resume with 'carsearch resume {folder.root}'")
+        warn(f"{why}: {resume_hint(folder, goes_on=goes_on)}")
         raise typer.Exit(INTERRUPTED if end.by_user else ERROR)
     if not end.trained:
         warn_untrained(folder, Study.open(folder.root, read_only=True).records())

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from search.study.study import Study
 
 
+def resume_hint(folder: "StudyFolder", *, goes_on: bool) -> str:
+    """How to continue a search that did not end. goes_on: further steps follow it, which `resume` would not take."""
+    return (
+        "continue with 'carsearch run ... --or-resume'" if goes_on else f"resume with 'carsearch resume {folder.root}'"
+    )
+
+
 def say_closing(folder: "StudyFolder", experiment: "Experiment", *, goes_on: bool = False) -> None:
     """Prints the outcome of a finished search, and the next commands unless this one `goes_on` by itself."""
     from search.progress.closing_lines import search_closing

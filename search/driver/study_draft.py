@@ -27,8 +27,8 @@ _SET_ASIDE = ".old-"
 def exists_already(folder: StudyFolder) -> StudyError:
     """The error of `run` for a study that exists already."""
     return StudyError(
-        f"{folder.root} exists already: continue it with 'carsearch resume {folder.root}',"
-        " or start over with '--replace', which deletes it"
+        f"{folder.root} exists already: continue it with 'carsearch resume {folder.root}' or, as for '--hours', with"
+        " '--or-resume'; or start over with '--replace', which deletes it"
     )
 
 

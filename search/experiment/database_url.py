@@ -7,7 +7,9 @@ _SCHEMES = ("postgresql", "postgres")
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 """Parameters of libpq that hold a secret."""
 _FORM = "postgresql://USER@HOST/DATABASE"
-_IN_TEXT = re.compile(r"(://[^\s:/@]*:)\S*(?=@)|([?&]\w*(?:password|secret)=)[^&\s]*", re.IGNORECASE)
+_IN_TEXT = re.compile(
+    r"(://[^\s:/@]*:)\S*(?=@)|([?&][^=&\s]*(?:key|password|sas|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE
+)
 
 
 def checked_url(url: str) -> str:
@@ -34,5 +36,5 @@ def checked_url(url: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """A text with the passwords of addresses in it replaced."""
+    """A text with the passwords, keys and tokens of addresses in it replaced."""
     return _IN_TEXT.sub(lambda found: f"{found[1] or found[2]}***", text)

@@ -50,7 +50,9 @@ class ScoreStep:
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
         self._oom_memory = OomRecords(study)
-        refit, folds = refit_of(study), members(study)
+        # One that an earlier call made stays in the study, where `photos: all` finds it again.
+        refit = refit_of(study) if experiment.photos == "all" else None
+        folds = members(study)
         self._split_digest = split_digest(study, of_folds=len(folds) > 1)
         self._rank_by = study.rank_by
         records = study.records()

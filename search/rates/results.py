@@ -58,7 +58,7 @@ def hints(found: Sequence["StageRates"]) -> list[str]:
                 f"stage {one.stage}: its loss never clearly fell; try more --steps, or a lower --from. It may have"
                 " little left to learn"
             )
-        elif not one.diverged:
+        elif not one.diverged and one.rates[-1] < DIVISOR * (_lowest(one) or (0.0, 0.0))[0]:
             told.append(f"stage {one.stage}: it did not diverge, so a higher rate may suit it; try a higher --to")
     return told
 

@@ -133,16 +133,20 @@ class TrialCopy:
 
     def _store(self, name: str) -> None:
         path, bucket = self._trial / name, self._study.bucket
-        with contextlib.suppress(FileNotFoundError):  # a part that a later one has replaced
+        try:
             here = _stamp(path)
             if self._stored.get(name) == here:
                 return
             bucket.put(self._far(name), path)
-            far = bucket.stamp(self._far(name))
-            if is_checkpoint(name) and (far is None or far.size != here.size):
-                found = "nothing" if far is None else f"{far.size:,} bytes"
-                raise OSError(errno.EIO, f"{self._far(name)}: stored {here.size:,} bytes, found {found}", bucket.url)
-            self._stored[name] = here
+        except FileNotFoundError:
+            if path.exists():  # then it is the bucket that is not there
+                raise
+            return  # a part that is not needed any more
+        far = bucket.stamp(self._far(name))
+        if is_checkpoint(name) and (far is None or far.size != here.size):
+            found = "nothing" if far is None else f"{far.size:,} bytes"
+            raise OSError(errno.EIO, f"{self._far(name)}: stored {here.size:,} bytes, found {found}", bucket.url)
+        self._stored[name] = here
 
     def _far(self, name: str) -> str:
         return (self._trial / name).relative_to(self._study.folder.root).as_posix()

@@ -83,6 +83,9 @@ def test_a_refit_without_folds_takes_photos_that_help_on_the_split(loaded) -> No
     assert any("training on all photos, as the training on the study's split found: " in line for line in said)
     with Study.open(folder.retrain, read_only=True) as study:
         assert study.config(2) == refit_config(study.config(1), [study.record(1).reports])
+    without = loaded("retrain.folds=1", "data.validation.fraction=0.5")
+    job, _ = retrain_judged(folder, without, sureness=(0.4, 0.8))
+    assert (job["numbers"], job["refit"]) == ([1], 0), "the one on all photos is not exported when it is not asked for"
 
 
 def test_a_refit_without_folds_leaves_out_photos_that_do_not_help(loaded) -> None:

@@ -38,6 +38,8 @@ def test_hints_say_what_to_try() -> None:
     ]
     (hint,) = hints([HEAD, calm])
     assert hint.startswith("stage full: it did not diverge")
+    risen = StageRates("full", RATES, (2.0, 1.5, 1.4, 9.0, 9.0), False, 1e-4, 3e-3)
+    assert hints([risen]) == [], "rates beyond the lowest loss were tried"
     assert hint.endswith("try a higher --to")
 
 

@@ -226,6 +226,22 @@ def test_a_node_that_cannot_reach_the_bucket_is_unfit(far: Far) -> None:
     assert training.seen == []
 
 
+def test_a_bucket_that_is_gone_is_no_file_that_is_gone(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object storage answers `not found` for both."""
+    put = Bucket.put
+
+    def refuse(self: Bucket, name: str, content: bytes | Path) -> None:
+        if "attempt-0" in name:
+            raise FileNotFoundError(2, "no such bucket", self.url)
+        put(self, name, content)
+
+    monkeypatch.setattr(Bucket, "put", refuse)
+    *before, end = stored_messages(replace(segment_on("a", far), wait_minutes=0.0), Training())
+    assert not [message for message in before if isinstance(message, EpochReport)]
+    assert isinstance(end, Outcome)
+    assert (end.kind, "no such bucket" in str(end.cause)) == ("unavailable", True)
+
+
 def test_a_study_without_a_split_is_named(far: Far) -> None:
     (far.root / "split.csv").unlink()
     *_, end = stored_messages(replace(segment_on("a", far), wait_minutes=0.0), Training())
