@@ -70,6 +70,7 @@ def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, e
     folds = whole.after(earlier_s, whole.stage).folds_beside(
         records,
         number,
+        own=own,
         searched_s=study.elapsed_s,
         pace=scores.seconds / scores.folds / whole.estimated_s(records[own]),
         left=_share_left(there),

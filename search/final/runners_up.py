@@ -22,15 +22,12 @@ def runner_up(
 ) -> TrialRecord | None:
     """The best trial of a backbone that no final training has yet; None if there is none. Pure.
 
-    Only trials that have finished all their stages count, repeats left out. backbones: of each trial, by number.
-    trained: numbers of the trials that have a final training.
+    Trials that were stopped count too, since a search stops most of those of other backbones: their best is the least
+    that they can do. Not those that ended no stage beyond their first, and no repeats. backbones: of each trial, by
+    number. trained: numbers of the trials that have a final training.
     """
     used = {backbones[number] for number in trained}
-    ranked = [
-        (one.best_rank, -one.number, one)
-        for one in trials
-        if one.state is TrialState.COMPLETE and one.best_rank and one.repeats is None
-    ]
+    ranked = [(one.best_rank, -one.number, one) for one in trials if _may_be_trained(one) and one.best_rank]
     others = [row for row in ranked if backbones[row[2].number] not in used]
     return max(others, key=lambda row: row[:2])[2] if others else None
 
@@ -55,10 +52,16 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
 def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
     """The best trial of a backbone that none of the trials `trained` has, or None."""
     trials = study.records()
-    numbers = {one.number for one in trials if one.state is TrialState.COMPLETE}.union(trained)
+    numbers = {one.number for one in trials if _may_be_trained(one)}.union(trained)
     configs = {number: study.config(number) for number in numbers}
     backbones = {number: (config.backbone, config.alpha) for number, config in configs.items()}
     return runner_up(trials, backbones, trained)
+
+
+def _may_be_trained(trial: TrialRecord) -> bool:
+    is_whole = trial.state is TrialState.COMPLETE
+    is_stopped = trial.state in {TrialState.PAUSED, TrialState.PRUNED} and trial.rung is not None and trial.rung > 0
+    return (is_whole or is_stopped) and trial.repeats is None
 
 
 def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFolder]:
@@ -74,8 +77,8 @@ def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFol
         found = runner_up_of(folder)
         if found is None:
             raise StudyError(
-                f"{folder.root}: no other backbone has a trial that finished all its stages; an average gains little"
-                " from another trial of the same one, but '--trial N' trains it"
+                f"{folder.root}: no other backbone has a trial beyond its first stage; an average gains little from"
+                " another trial of the same one, but '--trial N' trains it"
             )
         trial = found.number
     if trial == main:

@@ -101,3 +101,21 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
         growth = 1.0 if stage.area_px is None or not named_area(size) else stage.area_px / named_area(size)
         total += once + stage.epochs * growth * (train + validate)
     return total
+
+
+def relative_pace(reports: Sequence[EpochReport], others: Sequence[EpochReport], *, per_pixel: bool) -> float:
+    """How many times as long a training takes as another one, by the last stage that it has ended.
+
+    per_pixel: for trainings that will see photos of one size, whatever size these saw. 1 if the other one does not have
+    that stage.
+    """
+    last = max((report.stage for report in reports if report.stage_ended), default=0)
+    paces = []
+    for one in (reports, others):
+        own = [report for report in one if report.stage == last]
+        if not own:
+            return 1.0
+        seconds = median(report.seconds.train + report.seconds.data_wait for report in own)
+        seconds += min(report.seconds.validate for report in own)
+        paces.append(seconds / (named_area(own[-1].image_size) or 1 if per_pixel else 1))
+    return paces[0] / paces[1] if paces[1] else 1.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
-from search.policy.durations import StageLength, final_training_s
+from search.policy.durations import StageLength, final_training_s, relative_pace
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.policy.time_plan import (
     FINAL,
@@ -91,13 +91,21 @@ class WholeRun:
         return replace(plan, phases=tuple(phase for phase in plan.phases if phase.name in ahead))
 
     def folds_beside(
-        self, records: Sequence[TrialRecord], number: int, *, searched_s: float, pace: float, left: float
+        self, records: Sequence[TrialRecord], number: int, *, own: int, searched_s: float, pace: float, left: float
     ) -> int:
         """Folds of a final training of trial `number` that fit beside the study's own; 0 if it is not worth it. Pure.
 
-        pace: of the study's own final training, seconds taken over those estimated. left: share of it that is to train.
+        own: trial of the study's own final training. pace: of that training, seconds taken over those estimated. left:
+        share of the other one that is to train.
         """
-        measured = Measured(left * pace * self.estimated_s(records[number]), at_once=self.at_once)
+        trial = records[number]
+        if trial.state is TrialState.COMPLETE:
+            estimated_s = self.estimated_s(trial)
+        else:
+            is_resized = any(stage.area_px is not None for stage in self.final_stages)
+            times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
+            estimated_s = times * self.estimated_s(records[own])
+        measured = Measured(left * pace * estimated_s, at_once=self.at_once)
         return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured)
 
     @property

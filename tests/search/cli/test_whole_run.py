@@ -79,12 +79,17 @@ def test_trainings_beside_the_final_one_are_planned_by_its_pace() -> None:
     assert other == 3 * own
 
     def folds(number, pace, left=1.0):
-        return final.folds_beside(records, number, searched_s=600.0, pace=pace, left=left)
+        return final.folds_beside(records, number, own=0, searched_s=600.0, pace=pace, left=left)
 
     assert folds(0, 1.0) == 5
     assert folds(0, room / (1.1 * own * 3.5)) == 3
     assert folds(1, room / (1.1 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
     assert folds(1, room / (1.1 * own * 3.5), left=0.5) == 2, "half of it is trained already"
+    stopped = trial(1, TrialState.PRUNED, climb([0.4], [0.5]))  # as fast as trial 0 in its last stage
+    found = final.folds_beside(
+        [records[0], stopped], 1, own=0, searched_s=600.0, pace=room / (1.1 * own * 3.5), left=1.0
+    )
+    assert found == 3
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ def test_the_best_trial_of_another_backbone_is_trained_on_folds_of_its_own(
     assert (found.trial, found.folds, found.validation_photos) == (2, 3, PHOTOS)
     own = Study.open(beside.retrain, read_only=True)
     assert {own.config(record.number).alpha for record in own.records()} == {0.5}
-    assert "no other backbone has a trial that finished all its stages" in refusal(study)
+    assert "no other backbone has a trial beyond its first stage" in refusal(study)
     assert cli(study, "report", str(study.root))[0] == 0
     page = study.report.read_text(encoding="utf-8")
     assert "trial 0001" in page

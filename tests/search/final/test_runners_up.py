@@ -28,11 +28,22 @@ def test_the_best_whole_trial_of_another_backbone_is_next() -> None:
     assert runner_up(trials, backbones, {1, 0, 4}) is None, "trial 2 has the winner's backbone"
 
 
-def test_trials_that_were_stopped_or_repeat_another_do_not_count() -> None:
-    trials = [whole(0, 0.9), whole(1, 0.8, TrialState.PRUNED), replace(whole(2, 0.7), repeats=0), whole(3, 0.1)]
-    backbones = dict(enumerate([WIDE, OTHER, OTHER, OTHER]))
-    assert runner_up(trials, backbones, {0}).number == 3
-    assert runner_up(trials[:3], backbones, {0}) is None
+def test_trials_that_were_stopped_count_by_their_best_epoch() -> None:
+    stopped = trial(1, TrialState.PRUNED, climb([0.1], [0.8]))
+    paused = trial(2, TrialState.PAUSED, climb([0.1], [0.7]))
+    trials, backbones = [whole(0, 0.9), stopped, paused, whole(3, 0.75)], dict(enumerate([WIDE, OTHER, NARROW, OTHER]))
+    assert runner_up(trials, backbones, {0}).number == 1
+    assert runner_up(trials, backbones, {0, 1}).number == 2
+
+
+def test_failed_trials_repeats_and_those_of_one_stage_do_not_count() -> None:
+    head = trial(1, TrialState.PRUNED, climb([0.8]))
+    failed = trial(2, TrialState.FAIL, climb([0.1], [0.8]))
+    running = trial(3, TrialState.RUNNING, climb([0.1], [0.8]))
+    trials = [whole(0, 0.9), head, failed, running, replace(whole(4, 0.7), repeats=0), whole(5, 0.1)]
+    backbones = dict(enumerate([WIDE, *[OTHER] * 5]))
+    assert runner_up(trials, backbones, {0}).number == 5
+    assert runner_up(trials[:5], backbones, {0}) is None
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 1.0), st.sampled_from([WIDE, NARROW, OTHER])), min_size=1, max_size=12))

@@ -11,6 +11,7 @@ from search.policy.durations import (
     StageLength,
     expected_seconds,
     final_training_s,
+    relative_pace,
     remaining_s,
     stage_seconds,
     stage_weights,
@@ -204,3 +205,14 @@ def test_a_stage_of_one_epoch_is_not_multiplied_with_its_tracing():
     stages = (StageLength(2, is_frozen=True), StageLength(10, is_frozen=False))
     assert final_training_s(reports, stages) == pytest.approx(2 * 1.0 + 17.0 + 10 * 3.0)
     assert trial(0, COMPLETE, reports).trained_s * 12 / 2 == 126.0, "what the ratio of epochs would say"
+
+
+def test_a_stopped_trial_is_timed_by_the_last_stage_that_it_ended():
+    whole, (head, half) = climb([0.4], [0.5], [0.6]), climb([0.4], [0.5])
+    ours = (of_seconds(head, train=50.0), of_seconds(half, train=6.0, validate=1.0, data_wait=1.0))
+    theirs = tuple(of_seconds(report, train=3.0, validate=1.0) for report in whole)
+    assert relative_pace(ours, theirs, per_pixel=False) == pytest.approx(8.0 / 4.0)
+    larger = tuple(replace(report, image_size=2 * report.image_size) for report in ours)
+    assert relative_pace(larger, theirs, per_pixel=True) == pytest.approx(8.0 / 4.0 / 4)
+    assert relative_pace(ours, theirs[:1], per_pixel=True) == 1.0, "the other one shows nothing of that stage"
+    assert relative_pace((), theirs, per_pixel=True) == 1.0
