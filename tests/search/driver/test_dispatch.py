@@ -11,7 +11,8 @@ from tests.helpers.search.tiny import STAGES
 
 def test_a_segment_holds_all_that_its_worker_needs(open_desk) -> None:
     worker = WorkerSettings(threads=3, gpu_share=0.5, store={"root": "/store"}, deterministic=False)
-    desk = open_desk("search.seed=7", "search.deadline.epoch_factor=4", worker=worker)
+    changes = ("search.seed=7", "search.deadline.epoch_factor=4", "search.checkpoints.full_disk_minutes=5")
+    desk = open_desk(*changes, worker=worker)
 
     segment = desk.take()
 
@@ -30,6 +31,7 @@ def test_a_segment_holds_all_that_its_worker_needs(open_desk) -> None:
         deterministic=False,
         deadline={"epoch_factor": 4.0, "shortest_minutes": 10.0, "first_epoch_minutes": 120.0},
         rank_by="log_loss",
+        wait_minutes=5.0,
     )
     assert desk.state(0) is TrialState.RUNNING, "recorded before a worker starts"
     assert desk.study.record(0).params == desk.experiment.baseline
