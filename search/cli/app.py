@@ -13,9 +13,7 @@ from search.cli.actions import (
     open_study,
     open_whole_study,
     resume_search,
-    run_ensemble,
     run_retrain,
-    run_retrain_beside,
     run_search,
     run_submit,
     winner_of,
@@ -26,6 +24,7 @@ from search.cli.commands.check import File, Overrides, check
 from search.cli.commands.data import data_app
 from search.cli.commands.doctor import doctor
 from search.cli.commands.export import export
+from search.cli.commands.final import Replace, ensemble, retrain, submit, train
 from search.cli.commands.init import PresetOption, WeightsOption, init
 from search.cli.commands.lr import lr
 from search.cli.commands.predict import predict
@@ -65,11 +64,7 @@ app.command()(export)
 app.command()(serve)
 app.command()(simulate)
 
-Cluster = Annotated[
-    str | None, typer.Option("--address", help="Train on this Ray cluster instead of this machine; scored here.")
-]
 Address = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting Ray on this machine.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists there and start over.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -252,67 +247,10 @@ def report(
     _say(f"report: {page}")
 
 
-@app.command()
-def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
-    """Train a file without domains as one fixed recipe, through all stages; resumes an interrupted training."""
-    from search.driver.create import create_recipe_folder
-    from search.experiment.experiment import load
-    from search.experiment.runtime_settings import with_runtime_settings_of
-
-    experiment = load(file, overrides or [])
-    folder, frozen = open_study(create_recipe_folder(experiment, replace=replace).root)
-    run_retrain(folder, with_runtime_settings_of(frozen, experiment), trial=None)
-
-
-@app.command()
-def retrain(
-    study: StudyArgument,
-    *,
-    trial: Annotated[int | None, typer.Option(help="This trial instead of the winner.")] = None,
-    beside: Annotated[
-        bool,
-        typer.Option(
-            "--beside",
-            help="Train another trial beside the final training, by default the best of another backbone, for"
-            " `carsearch ensemble` to average both.",
-        ),
-    ] = False,
-    overrides: Overrides = None,
-    replace: Replace = False,
-    cluster: Cluster = None,
-) -> None:
-    """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
-    from search.experiment.changes import RETRAINABLE
-
-    folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    if beside:
-        run_retrain_beside(folder, experiment, trial=trial, replace=replace, address=cluster)
-    else:
-        run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
-
-
-@app.command()
-def ensemble(
-    study: StudyArgument,
-    most: Annotated[int, typer.Option("--max", min=1, max=20, help="Different members at most.")] = 5,
-    max_ms: Annotated[
-        float | None, typer.Option("--max-ms", min=0.0, help="Largest time of one photo, in milliseconds.")
-    ] = None,
-) -> None:
-    """Average the trainings of a study that help each other, and export one model if that is sure to help."""
-    folder, experiment = open_study(study)
-    run_ensemble(folder, experiment, most=most, max_ms=max_ms)
-
-
-@app.command()
-def submit(
-    study: StudyArgument,
-    model: Annotated[
-        Path | None, typer.Option(help="Another exported model, such as STUDY/ensemble/model.keras.")
-    ] = None,
-) -> None:
-    """Write submission.csv: the final model's predictions for the test photos, checked against the contest's sample."""
-    run_submit(*open_study(study), model=model)
+app.command()(train)
+app.command()(retrain)
+app.command()(ensemble)
+app.command()(submit)
 
 
 @app.command()
