@@ -200,22 +200,6 @@ def run_retrain(
     say(f"next: carsearch ensemble {folder.root}" if is_beside else next_after_training(folder, experiment))
 
 
-def run_retrain_beside(
-    folder: "StudyFolder",
-    experiment: "Experiment",
-    *,
-    trial: int | None,
-    replace: bool = False,
-    address: str | None = None,
-    goes_on: bool = False,
-) -> None:
-    """`run_retrain` of another trial. trial: None for the best one of another backbone."""
-    from search.final.runners_up import folder_beside
-
-    number, there = folder_beside(folder, trial)
-    run_retrain(there, experiment, trial=number, replace=replace, address=address, goes_on=goes_on)
-
-
 def run_ensemble(
     folder: "StudyFolder",
     experiment: "Experiment",

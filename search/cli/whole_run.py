@@ -5,13 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.actions import (
-    check_cluster_access,
-    open_study,
-    resume_search,
-    run_submit,
-    winner_of,
-)
+from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
 from search.cli.output import Output
 from search.cli.whole_run_finals import retrain_others, retrain_winner
 from search.cli.whole_run_record import enter_step, plan_of, show_plan, stored_run
@@ -193,14 +187,16 @@ def _keep_other(folder: "StudyFolder") -> None:
     """Records whether a trial of another backbone may be trained beside the winner."""
     from search.errors import StudyError
     from search.final.runners_up import other_backbone
+    from search.progress.summary import winner
     from search.study.study import Study
 
+    whole = stored_run(folder)
     with Study.open(folder.root) as study:
         try:
-            other = other_backbone(study, winner_of(folder, None))
+            other = other_backbone(study, winner(study.records()).number)
         except StudyError:  # no trial is whole, so none is trained
             other = None
-        replace(stored_run(folder), has_other=other is not None).keep(study)
+        replace(whole, has_other=other is not None).keep(study)
 
 
 def _searched_s(folder: "StudyFolder") -> float:

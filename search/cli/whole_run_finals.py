@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from search.cli.actions import run_retrain, run_retrain_beside, winner_of
+from search.cli.actions import run_retrain, winner_of
 from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -49,14 +49,15 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
             return
         show_plan(plan_of(folder, stored_run(folder)))
         say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
+        failure = None
         try:
-            final = replace(experiment, folds=folds)
-            run_retrain_beside(folder, final, trial=found.number, address=address, goes_on=True)
+            run_retrain(there, replace(experiment, folds=folds), trial=found.number, address=address, goes_on=True)
         except StudyError as error:
-            warn(f"the final training of trial {found.number:04d} failed, and is left out: {error}")
-            count_final(folder, there, earlier_s + time.monotonic() - started)
-            return
+            failure = error
         count_final(folder, there, earlier_s + time.monotonic() - started)
+        if failure is not None:
+            warn(f"the final training of trial {found.number:04d} failed, and is left out: {failure}")
+            return
 
 
 def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, earlier_s: float) -> int:
@@ -76,7 +77,9 @@ def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, e
         left=_share_left(there),
     )
     begun = _folds_begun(there)
-    return begun if begun and folds >= begun else 0 if begun else folds
+    if not begun:
+        return folds
+    return begun if folds >= begun else 0
 
 
 def _share_left(folder: "StudyFolder") -> float:

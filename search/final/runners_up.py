@@ -4,7 +4,7 @@ On the recorded trainings an average gains from another backbone, and not from a
 (`python -m benchmarks.runners_up`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
@@ -18,18 +18,18 @@ Backbone = tuple[str, float]
 
 
 def runner_up(
-    trials: Sequence[TrialRecord], backbones: Mapping[int, Backbone], trained: Collection[int]
+    trials: Sequence[TrialRecord], backbone_of: Callable[[int], Backbone], trained: Collection[int]
 ) -> TrialRecord | None:
     """The best trial of a backbone that no final training has yet; None if there is none. Pure.
 
     Trials that were stopped count too, since a search stops most of those of other backbones: their best is the least
-    that they can do. Not those that ended no stage beyond their first, and no repeats. backbones: of each trial, by
-    number. trained: numbers of the trials that have a final training.
+    that they can do. Not those that ended no stage beyond their first, and no repeats. backbone_of: a trial's, by its
+    number; asked of the best trials only. trained: numbers of the trials that have a final training.
     """
-    used = {backbones[number] for number in trained}
+    used = {backbone_of(number) for number in trained}
     ranked = [(one.best_rank, -one.number, one) for one in trials if _may_be_trained(one) and one.best_rank]
-    others = [row for row in ranked if backbones[row[2].number] not in used]
-    return max(others, key=lambda row: row[:2])[2] if others else None
+    best_first = sorted(ranked, key=lambda row: row[:2], reverse=True)
+    return next((one for *_, one in best_first if backbone_of(one.number) not in used), None)
 
 
 def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
@@ -51,11 +51,12 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
 
 def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
     """The best trial of a backbone that none of the trials `trained` has, or None."""
-    trials = study.records()
-    numbers = {one.number for one in trials if _may_be_trained(one)}.union(trained)
-    configs = {number: study.config(number) for number in numbers}
-    backbones = {number: (config.backbone, config.alpha) for number, config in configs.items()}
-    return runner_up(trials, backbones, trained)
+
+    def backbone_of(number: int) -> Backbone:
+        config = study.config(number)
+        return config.backbone, config.alpha
+
+    return runner_up(study.records(), backbone_of, trained)
 
 
 def _may_be_trained(trial: TrialRecord) -> bool:

@@ -140,7 +140,7 @@ class _Patience:
                         f" {error.strerror}",
                     )
                 has_waited = True
-                time.sleep(min(_PAUSE_S, limit_s))
+                time.sleep(min(_PAUSE_S, limit_s))  # a bucket sends no event once it is back
             else:
                 if has_waited:
                     yield Notice(logging.INFO, f"{where}: {self._segment.study} is back")

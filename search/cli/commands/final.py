@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.actions import open_study, run_ensemble, run_retrain, run_retrain_beside, run_submit, winner_of
+from search.cli.actions import open_study, run_ensemble, run_retrain, run_submit, winner_of
 from search.cli.commands.check import File, Overrides
 from search.cli.study_argument import StudyArgument
 
@@ -44,12 +44,11 @@ def retrain(
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.experiment.changes import RETRAINABLE
+    from search.final.runners_up import folder_beside
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    if beside:
-        run_retrain_beside(folder, experiment, trial=trial, replace=replace, address=cluster)
-    else:
-        run_retrain(folder, experiment, trial=winner_of(folder, trial), replace=replace, address=cluster)
+    number, there = folder_beside(folder, trial) if beside else (winner_of(folder, trial), folder)
+    run_retrain(there, experiment, trial=number, replace=replace, address=cluster)
 
 
 def ensemble(

@@ -23,17 +23,17 @@ def whole(number, accuracy, state=TrialState.COMPLETE):
 def test_the_best_whole_trial_of_another_backbone_is_next() -> None:
     trials = [whole(0, 0.7), whole(1, 0.9), whole(2, 0.8), whole(3, 0.6), whole(4, 0.65)]
     backbones = dict(enumerate([NARROW, WIDE, WIDE, OTHER, OTHER]))
-    assert runner_up(trials, backbones, {1}).number == 0, "another width is another backbone"
-    assert runner_up(trials, backbones, {1, 0}).number == 4
-    assert runner_up(trials, backbones, {1, 0, 4}) is None, "trial 2 has the winner's backbone"
+    assert runner_up(trials, backbones.__getitem__, {1}).number == 0, "another width is another backbone"
+    assert runner_up(trials, backbones.__getitem__, {1, 0}).number == 4
+    assert runner_up(trials, backbones.__getitem__, {1, 0, 4}) is None, "trial 2 has the winner's backbone"
 
 
 def test_trials_that_were_stopped_count_by_their_best_epoch() -> None:
     stopped = trial(1, TrialState.PRUNED, climb([0.1], [0.8]))
     paused = trial(2, TrialState.PAUSED, climb([0.1], [0.7]))
     trials, backbones = [whole(0, 0.9), stopped, paused, whole(3, 0.75)], dict(enumerate([WIDE, OTHER, NARROW, OTHER]))
-    assert runner_up(trials, backbones, {0}).number == 1
-    assert runner_up(trials, backbones, {0, 1}).number == 2
+    assert runner_up(trials, backbones.__getitem__, {0}).number == 1
+    assert runner_up(trials, backbones.__getitem__, {0, 1}).number == 2
 
 
 def test_failed_trials_repeats_and_those_of_one_stage_do_not_count() -> None:
@@ -42,8 +42,8 @@ def test_failed_trials_repeats_and_those_of_one_stage_do_not_count() -> None:
     running = trial(3, TrialState.RUNNING, climb([0.1], [0.8]))
     trials = [whole(0, 0.9), head, failed, running, replace(whole(4, 0.7), repeats=0), whole(5, 0.1)]
     backbones = dict(enumerate([WIDE, *[OTHER] * 5]))
-    assert runner_up(trials, backbones, {0}).number == 5
-    assert runner_up(trials[:5], backbones, {0}) is None
+    assert runner_up(trials, backbones.__getitem__, {0}).number == 5
+    assert runner_up(trials[:5], backbones.__getitem__, {0}) is None
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 1.0), st.sampled_from([WIDE, NARROW, OTHER])), min_size=1, max_size=12))
@@ -51,7 +51,7 @@ def test_each_backbone_comes_once_by_rank_and_the_earlier_of_equals(drawn) -> No
     trials = [whole(number, accuracy) for number, (accuracy, _) in enumerate(drawn)]
     backbones = {number: backbone for number, (_, backbone) in enumerate(drawn)}
     trained = [max(trials, key=lambda one: (one.best_rank, -one.number)).number]
-    while (found := runner_up(trials, backbones, trained)) is not None:
+    while (found := runner_up(trials, backbones.__getitem__, trained)) is not None:
         trained.append(found.number)
     assert len({backbones[number] for number in trained}) == len(trained) == len(set(backbones.values()))
     for number in trained:
