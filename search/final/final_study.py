@@ -23,7 +23,7 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
 from search.study.deletion import forget_records
 from search.study.final_lock import retraining
-from search.study.final_members import fold_count, is_comparing, second_generation, start_comparison
+from search.study.final_members import fold_count, gain_of, is_comparing, second_generation, start_comparison
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME
@@ -175,6 +175,16 @@ def is_refit_alone(experiment: Experiment) -> bool:
 def refit_of(study: Study) -> TrialRecord | None:
     """The training on all photos, or None."""
     return next((record for record in study.records() if record.fold == EVERY_PHOTO), None)
+
+
+def concurrent_trainings(study: Study) -> int:
+    """Those that divide the machine when a call starts or resumes.
+
+    A training that is added after the others have ended has the machine to itself, in a resumed call too: with another
+    number of threads, sums round differently.
+    """
+    is_pseudo_measured = second_generation(study) is not None and gain_of(study, "pseudo") is None
+    return 1 if refit_of(study) is not None or is_pseudo_measured else len(study.records())
 
 
 def _clear(own: StudyFolder) -> None:

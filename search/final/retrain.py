@@ -38,6 +38,7 @@ from search.final.final_study import (
     FixedPolicy,
     add_training,
     check_free,
+    concurrent_trainings,
     is_refit_alone,
     open_final_study,
     refit_of,
@@ -164,7 +165,7 @@ class _FinalTraining:
         self._open_place = open_place or self._this_machine
         hand_over_s = experiment.search.nodes.hand_over_seconds
         self._interrupts = Interrupts(FINISHING, terminal=_terminal(), hand_over_s=hand_over_s)
-        self._slots = self._plan_slots(len(study.records()))
+        self._slots = self._plan_slots(concurrent_trainings(study))
 
     def add_refit(self) -> bool:
         """Adds a training on all photos once those with validation have ended; False if it is there and has ended."""

@@ -1,6 +1,7 @@
 """The second final training with pseudo-labels: who labels for whom, and what the comparison decides."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_each_fold_learns_from_its_own_model_and_the_refit_from_all(loaded) -> N
     with Study.open(folder.retrain, read_only=True) as study:
         assert fold_count(study) == 3
         assert [record.number for record in members(study)] == [3, 4, 5]
+
+
+def test_a_training_that_is_added_later_has_all_cores_in_a_resumed_call_too(loaded, monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    experiment = loaded("retrain.photos=all", "search.resources.cpus_per_trial=1")
+    folder = create_recipe_folder(experiment)
+    for stop in (3, 6):
+        with pytest.raises(StudyError, match="stopped by the test"):
+            retrain_judged(folder, experiment, sureness=(0.4, 0.8), stop=stop)
+    retrain_judged(folder, experiment, sureness=(0.4, 0.8))
+    assert [one["threads"] for one in segments_by_number(folder)] == [1, 1, 1, 3, 1, 1, 3]
 
 
 def test_without_folds_the_refit_learns_from_the_model_of_the_split(loaded) -> None:
