@@ -122,6 +122,8 @@ def run(
 
     if replace and or_resume:
         raise typer.BadParameter("--replace starts over, and --or-resume resumes: give only one of them")
+    if hours == 0:
+        raise typer.BadParameter("--hours 0: nothing can be trained in no time; expected more than 0")
     output = chosen_output(quiet=quiet, as_json=as_json)
     if is_data(file):
         logs.setup()

@@ -68,10 +68,17 @@ def recipes(experiment: Experiment) -> tuple[Recipe, ...]:
 
 
 def _of_file(experiment: Experiment, file: Path) -> Recipe:
-    own = load(file)  # from the current folder, as all paths
+    def refused(why: str) -> Problem:
+        return Problem(str(experiment.path), "search.portfolio", f"{file}: {why}")
+
+    try:
+        own = load(file)  # from the current folder, as all paths
+    except ExperimentError as error:
+        named = refused("is no recipe that can be used, for the reasons below; paths are from the current folder")
+        raise ExperimentError((named, *error.problems)) from error
     if not own.is_fixed:
-        problem = f"{file}: has domains to search; expected a recipe, such as a study's retrain/recipe.yaml"
-        raise ExperimentError((Problem(str(experiment.path), "search.portfolio", problem),))
+        problem = refused("has domains to search; expected a recipe, such as a study's retrain/recipe.yaml")
+        raise ExperimentError((problem,))
     return Recipe(own.name, own.bind({}))
 
 

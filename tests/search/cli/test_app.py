@@ -88,6 +88,14 @@ def test_an_override_that_is_wrong_is_named_as_it_was_given(tmp_path: Path) -> N
     refused(run_cli("check", "tiny.yaml", "--set", "search.trails=3", cwd=tmp_path), "search.trails", "'trials'")
 
 
+def test_no_hours_at_all_are_refused_before_a_study_is_made(tmp_path: Path) -> None:
+    write_tiny(tmp_path, EXPERIMENT)
+    done = run_cli("run", "tiny.yaml", "--hours", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected more than 0" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_run_without_photos_leaves_no_study(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(EXPERIMENT, encoding="utf-8")
     refused(run_cli("run", "tiny.yaml", cwd=tmp_path), "data.root", str(tmp_path / "data"))

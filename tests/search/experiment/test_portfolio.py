@@ -84,8 +84,11 @@ def test_a_file_with_domains_or_none_at_all_is_refused(tmp_path, monkeypatch):
     experiment = load(written(tmp_path, with_portfolio("[space.yaml]")))
     with pytest.raises(ExperimentError, match=r"space\.yaml: has domains to search"):
         recipes(experiment)
-    with pytest.raises(ExperimentError, match="nowhere"):
+    with pytest.raises(ExperimentError, match="nowhere") as missing:
         recipes(load(written(tmp_path, with_portfolio("[nowhere.yaml]"))))
+    asked, cause = missing.value.problems
+    assert (asked.key, cause.where) == ("search.portfolio", "nowhere.yaml")
+    assert "nowhere.yaml: is no recipe that can be used" in asked.message
     with pytest.raises(ExperimentError, match=r"search\.portfolio"):
         load(written(tmp_path, with_portfolio("all")))
 
