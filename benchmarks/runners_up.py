@@ -102,6 +102,7 @@ def _choices(drawn: Sequence[Configuration], fold: int) -> dict[str, list[Config
         "and the best of another backbone": [winner, *foreign[:1]],
         "and the best of two others": [winner, *foreign[:2]],
         "and the next two of any": [winner, *others[:2]],
+        **{f"and the best {one.backbone}": [winner, one] for one in foreign},
     }
 
 

@@ -5,9 +5,11 @@ On the recorded trainings an average gains from another backbone, and not from a
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from search.errors import StudyError
-from search.policy.records import TrialRecord, TrialState
+from search.experiment.domains import Value
+from search.policy.records import PORTFOLIO, Rank, TrialRecord, TrialState
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
@@ -16,20 +18,36 @@ from search.study.study import Study
 Backbone = tuple[str, float]
 """Name and width."""
 
+_DECIDE_BACKBONE = ("train.backbone", "train.alpha", PORTFOLIO)
+"""Parameters that a trial's backbone depends on."""
+_WORST: Rank = (float("-inf"), float("-inf"))
+
 
 def runner_up(
-    trials: Sequence[TrialRecord], backbone_of: Callable[[int], Backbone], trained: Collection[int]
+    trials: Sequence[TrialRecord], backbone_of: Callable[[TrialRecord], Backbone], trained: Collection[Backbone]
 ) -> TrialRecord | None:
-    """The best trial of a backbone that no final training has yet; None if there is none. Pure.
+    """The best trial of the best backbone that no final training has yet; None if there is none. Pure.
 
-    Trials that were stopped count too, since a search stops most of those of other backbones: their best is the least
-    that they can do. Not those that ended no stage beyond their first, and no repeats. backbone_of: a trial's, by its
-    number; asked of the best trials only. trained: numbers of the trials that have a final training.
+    A search stops most trials of some backbones and none of others, so backbones are compared at the last stage that
+    all of them have ended, each by its best trial until then. Left out are trials that ended no stage beyond their
+    first, and repeats. trained: backbones that have a final training.
     """
-    used = {backbone_of(number) for number in trained}
-    ranked = [(one.best_rank, -one.number, one) for one in trials if _may_be_trained(one) and one.best_rank]
-    best_first = sorted(ranked, key=lambda row: row[:2], reverse=True)
-    return next((one for *_, one in best_first if backbone_of(one.number) not in used), None)
+    by_backbone: dict[Backbone, list[TrialRecord]] = {}
+    for one in trials:
+        if _may_be_trained(one) and one.best_rank and (backbone := backbone_of(one)) not in trained:
+            by_backbone.setdefault(backbone, []).append(one)
+    if not by_backbone:
+        return None
+    shared = min(max(one.rung or 0 for one in alike) for alike in by_backbone.values())
+    best_until = [max(map(partial(_until, stage=shared), alike)) for alike in by_backbone.values()]
+    place = max(range(len(best_until)), key=best_until.__getitem__)
+    return max(list(by_backbone.values())[place], key=lambda one: (one.best_rank, -one.number))
+
+
+def _until(trial: TrialRecord, stage: int) -> tuple[Rank, int]:
+    """A trial's value until the end of a stage, and what decides between equals. The worst if it did not get there."""
+    ranks = [rank for number in range(stage + 1) if (rank := trial.rung_rank(number)) is not None]
+    return (max(ranks) if ranks and trial.has_ended(stage) else _WORST), -trial.number
 
 
 def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
@@ -50,13 +68,18 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
 
 
 def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
-    """The best trial of a backbone that none of the trials `trained` has, or None."""
+    """The trial that `runner_up` finds beside the trials `trained`, or None."""
+    known: dict[tuple[Value | None, ...], Backbone] = {}
 
-    def backbone_of(number: int) -> Backbone:
-        config = study.config(number)
-        return config.backbone, config.alpha
+    def backbone_of(trial: TrialRecord) -> Backbone:
+        key = tuple(trial.params.get(name) for name in _DECIDE_BACKBONE)
+        if key not in known:
+            config = study.config(trial.number)
+            known[key] = config.backbone, config.alpha
+        return known[key]
 
-    return runner_up(study.records(), backbone_of, trained)
+    trials = study.records()
+    return runner_up(trials, backbone_of, {backbone_of(trials[number]) for number in trained})
 
 
 def _may_be_trained(trial: TrialRecord) -> bool:

@@ -20,20 +20,38 @@ def whole(number, accuracy, state=TrialState.COMPLETE):
     return trial(number, state, climb([0.1], [0.2], [accuracy]))
 
 
+def next_of(trials, backbones, *trained):
+    """Number of the next trial beside those of these numbers, or None. backbones: of the trials, in order."""
+    found = runner_up(trials, lambda one: backbones[one.number], {backbones[number] for number in trained})
+    return None if found is None else found.number
+
+
 def test_the_best_whole_trial_of_another_backbone_is_next() -> None:
     trials = [whole(0, 0.7), whole(1, 0.9), whole(2, 0.8), whole(3, 0.6), whole(4, 0.65)]
-    backbones = dict(enumerate([NARROW, WIDE, WIDE, OTHER, OTHER]))
-    assert runner_up(trials, backbones.__getitem__, {1}).number == 0, "another width is another backbone"
-    assert runner_up(trials, backbones.__getitem__, {1, 0}).number == 4
-    assert runner_up(trials, backbones.__getitem__, {1, 0, 4}) is None, "trial 2 has the winner's backbone"
+    backbones = [NARROW, WIDE, WIDE, OTHER, OTHER]
+    assert next_of(trials, backbones, 1) == 0, "another width is another backbone"
+    assert next_of(trials, backbones, 1, 0) == 4
+    assert next_of(trials, backbones, 1, 0, 4) is None, "trial 2 has the winner's backbone"
 
 
 def test_trials_that_were_stopped_count_by_their_best_epoch() -> None:
     stopped = trial(1, TrialState.PRUNED, climb([0.1], [0.8]))
     paused = trial(2, TrialState.PAUSED, climb([0.1], [0.7]))
-    trials, backbones = [whole(0, 0.9), stopped, paused, whole(3, 0.75)], dict(enumerate([WIDE, OTHER, NARROW, OTHER]))
-    assert runner_up(trials, backbones.__getitem__, {0}).number == 1
-    assert runner_up(trials, backbones.__getitem__, {0, 1}).number == 2
+    trials, backbones = [whole(0, 0.9), stopped, paused, whole(3, 0.75)], [WIDE, OTHER, NARROW, OTHER]
+    assert next_of(trials, backbones, 0) == 1
+    assert next_of(trials, backbones, 0, 1) == 2
+
+
+def test_backbones_are_compared_at_the_last_stage_that_all_have_ended() -> None:
+    trained = trial(1, TrialState.COMPLETE, climb([0.4], [0.5], [0.8]))
+    stopped = trial(2, TrialState.PRUNED, climb([0.6], [0.55]))
+    barely = trial(3, TrialState.PRUNED, climb([0.59], [0.1]))
+    trials, backbones = [whole(0, 0.9), trained, stopped, barely], [WIDE, NARROW, OTHER, NARROW]
+    assert next_of(trials, backbones, 0) == 2, "0.6 against 0.59 until the second stage, whatever came after it"
+    assert next_of(trials, backbones, 0, 2) == 1, "within a backbone the best of all stages"
+    assert next_of(trials[:3], backbones, 0) == 2
+    later = trial(2, TrialState.COMPLETE, climb([0.6], [0.55], [0.56]))
+    assert next_of([*trials[:2], later], backbones, 0) == 1, "both have ended the third"
 
 
 def test_failed_trials_repeats_and_those_of_one_stage_do_not_count() -> None:
@@ -41,22 +59,21 @@ def test_failed_trials_repeats_and_those_of_one_stage_do_not_count() -> None:
     failed = trial(2, TrialState.FAIL, climb([0.1], [0.8]))
     running = trial(3, TrialState.RUNNING, climb([0.1], [0.8]))
     trials = [whole(0, 0.9), head, failed, running, replace(whole(4, 0.7), repeats=0), whole(5, 0.1)]
-    backbones = dict(enumerate([WIDE, *[OTHER] * 5]))
-    assert runner_up(trials, backbones.__getitem__, {0}).number == 5
-    assert runner_up(trials[:5], backbones.__getitem__, {0}) is None
+    backbones = [WIDE, *[OTHER] * 5]
+    assert next_of(trials, backbones, 0) == 5
+    assert next_of(trials[:5], backbones, 0) is None
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 1.0), st.sampled_from([WIDE, NARROW, OTHER])), min_size=1, max_size=12))
 def test_each_backbone_comes_once_by_rank_and_the_earlier_of_equals(drawn) -> None:
     trials = [whole(number, accuracy) for number, (accuracy, _) in enumerate(drawn)]
-    backbones = {number: backbone for number, (_, backbone) in enumerate(drawn)}
+    backbones = [backbone for _, backbone in drawn]
     trained = [max(trials, key=lambda one: (one.best_rank, -one.number)).number]
-    while (found := runner_up(trials, backbones.__getitem__, trained)) is not None:
-        trained.append(found.number)
-    assert len({backbones[number] for number in trained}) == len(trained) == len(set(backbones.values()))
-    for number in trained:
-        alike = [one for one in trials if backbones[one.number] == backbones[number]]
-        assert number == max(alike, key=lambda one: (one.best_rank, -one.number)).number
+    while (found := next_of(trials, backbones, *trained)) is not None:
+        left = [one for one in trials if backbones[one.number] not in {backbones[number] for number in trained}]
+        assert found == max(left, key=lambda one: (one.best_rank, -one.number)).number
+        trained.append(found)
+    assert len({backbones[number] for number in trained}) == len(trained) == len(set(backbones))
 
 
 def test_folders_beside_are_found_by_their_trial(tmp_path) -> None:
