@@ -12,6 +12,7 @@
 | rectangles | the folds with `fit: pad` and 3:4 rectangles of as many pixels | yes |
 | layer_decay | the folds with rates that fall towards the input | yes |
 | small_data | the folds by the recipe of docs/recipes.md for a few hundred photos | yes |
+| small_staged | the same, but the backbone unfreezes in stages | yes |
 | two_recipes | nothing: the mean of `folds` and `small_data` | yes |
 | hours | `carsearch run --hours`, with a search of its own; only if asked for | no |
 
@@ -31,6 +32,7 @@ from benchmarks.accuracy.recipes import (
     BRANCH,
     FOUND,
     SMALL_DATA,
+    SMALL_STAGED,
     SOUP,
     branches,
     other_configurations,
@@ -192,6 +194,12 @@ def _small_data(settings: Settings, options: Options) -> Told:
     return _changed(settings, "small_data", *SMALL_DATA, note="the winner's backbone")
 
 
+def _small_staged(settings: Settings, options: Options) -> Told:
+    del options
+    _final_training(settings)
+    return _changed(settings, "small_staged", *SMALL_STAGED, note="the winner's backbone")
+
+
 def _two_recipes(settings: Settings, options: Options) -> Told:
     other = _small_data(settings, options)
     studies = [settings.study, settings.folder(f"{settings.name}_small_data")]
@@ -228,6 +236,7 @@ ARMS: Mapping[str, Callable[[Settings, Options], Told]] = {
     "rectangles": _rectangles,
     "layer_decay": _layer_decay,
     "small_data": _small_data,
+    "small_staged": _small_staged,
     "two_recipes": _two_recipes,
     "hours": _hours,
 }

@@ -27,6 +27,15 @@ SMALL_DATA = (
 )
 """What changes a final training into that of experiments/lab_recipes.yaml, two epochs shorter."""
 
+SMALL_STAGED = (
+    *SMALL_DATA[:-1],
+    "train.stages=[{name: head, unfreeze: 0.0, epochs: 20, learning_rate: 0.004}, {name: half, unfreeze: 0.5,"
+    " epochs: 3, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 1}}, {name: most, unfreeze: 0.75,"
+    " epochs: 1, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 0.5}}, {name: full, unfreeze: 1.0,"
+    " epochs: 16, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 2}}]",
+)
+"""The same, but the backbone unfreezes in three stages, with as many epochs in all."""
+
 
 def recipe(study: StudyFolder, name: str, train: dict[str, Any] | None = None) -> Path:
     """The study's final training as a file without domains and under another name. train: in place of its own `train`.

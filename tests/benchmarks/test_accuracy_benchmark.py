@@ -13,7 +13,7 @@ from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.arms import ARMS, DEFAULT
 from benchmarks.accuracy.judging import Answers, blended
 from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_data_sets, rows, verdict
-from benchmarks.accuracy.recipes import SMALL_DATA, rectangle
+from benchmarks.accuracy.recipes import SMALL_DATA, SMALL_STAGED, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
 from search.experiment.experiment import load
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
@@ -133,6 +133,10 @@ def test_the_small_data_arm_is_the_recorded_recipe() -> None:
     *others, last = changed.stages
     longer = last.model_copy(update={"epochs": own.epochs})
     assert changed.model_copy(update={"stages": (*others, longer)}) == recorded
+    staged = load(file, ["train.label_smoothing=0.1", *SMALL_STAGED]).bind({})
+    assert staged.model_copy(update={"stages": changed.stages}) == changed
+    assert staged.total_epochs == changed.total_epochs
+    assert [stage.unfreeze for stage in staged.stages] == [0.0, 0.5, 0.75, 1.0]
 
 
 def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, capsys) -> None:
@@ -165,7 +169,15 @@ def test_all_arms_run_end_to_end_and_a_second_call_trains_nothing(tmp_path) -> N
     assert len(held_out) == 1
     assert len(next(iter(held_out))) > 0
     folded = {arm for arm, one in results.items() if one.out_of_fold is not None}
-    assert folded == {"folds", "configurations", "rectangles", "layer_decay", "small_data", "two_recipes"}
+    assert folded == {
+        "folds",
+        "configurations",
+        "rectangles",
+        "layer_decay",
+        "small_data",
+        "small_staged",
+        "two_recipes",
+    }
     assert results["with_refit"].trained_s == results["refit"].trained_s
     assert results["two_recipes"].ms_per_photo == pytest.approx(
         results["folds"].ms_per_photo + results["small_data"].ms_per_photo
