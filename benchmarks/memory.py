@@ -100,7 +100,7 @@ def compare(case: Case) -> Compared:
     learner.enter_stage(0, steps_per_epoch=1)
     layers = layer_shapes(learner._classifier, folded=config.keeps_statistics(0))
     predicted = memory_need(layers, photos=case.batch, optimizer=Optimizer(config.optimizer.kind), device="cpu").total
-    model = learner._trained
+    model = learner.stage.model
     state = model._get_jax_state(
         trainable_variables=True, non_trainable_variables=True, optimizer_variables=True, metrics_variables=True
     )

@@ -18,10 +18,11 @@ from carcls.scoring.evidence import Evidence, as_evidence
 from carcls.splits.split import Split
 from carcls.store import take_use
 from carcls.training.epoch_parts import IN_ONE_PART, BegunEpoch, Parts
-from carcls.training.learner import Learner, Trained
+from carcls.training.learner import Learner
 from carcls.training.position import Position, Scores
 from carcls.training.stage_errors import check_finite
 from carcls.training.stage_input import StageInput
+from carcls.training.stage_training import Trained
 
 _NO_SCORES = Scores(log_loss=float("nan"), accuracy=float("nan"), macro_f1=float("nan"))
 """Of an epoch without validation photos."""
@@ -74,7 +75,7 @@ def run_epoch(
     if len(split.validation):
         validation = photos.validation()
         store_s += clock.lap()
-        with learner.scored_weights():
+        with learner.stage.scored_weights():
             probabilities = learner.probabilities(validation)
         scores = score(probabilities, split.validation.labels)
         check_finite(scores.log_loss, "validation log-loss", config, position)
@@ -82,14 +83,14 @@ def run_epoch(
         probabilities, scores = np.zeros((0, len(split.class_names)), np.float32), _NO_SCORES
     compared = scaled(probabilities, split.validation.labels) if len(probabilities) else None
     validate_s = clock.lap()
-    with learner.scored_weights():
+    with learner.stage.scored_weights():
         held_out, evidence = _scored_holdout(
             learner, photos, split, as_evidence(probabilities, split.validation.labels)
         )
-    if learner.averages is not None and _is_last(config, position):
+    if learner.stage.averages is not None and _is_last(config, position):
         evidence = replace(evidence, averages=dict(_averaged(learner, photos, split)))
     seconds = spent + PhaseSeconds(0.0, validate_s, store=store_s, holdout=0.0 if held_out is None else clock.lap())
-    return Epoch(trained, scores, held_out, seconds, take_use(), learner.trainable_parameters, evidence, compared)
+    return Epoch(trained, scores, held_out, seconds, take_use(), learner.stage.trainable_parameters, evidence, compared)
 
 
 def _trained(
@@ -105,7 +106,7 @@ def _trained(
         pauses.begin()
         clock = _Laps()
         with batches.own_errors():
-            trained = learner.train_epoch(batches, position.log_losses, begun, pauses.is_due)
+            trained = learner.stage.train_epoch(batches, position.log_losses, begun, pauses.is_due)
         steps = trained.clock.steps
         wait_s = waited_s(trained.clock.started_s, steps, trained.ready_s)
         trace_s = traced_s(steps, trained.ready_s) if is_first else 0.0
@@ -138,7 +139,7 @@ def _is_last(config: TrainConfig, position: Position) -> bool:
 
 def _averaged(learner: Learner, photos: StageInput, split: Split) -> Iterator[tuple[str, Evidence]]:
     """Evidence of the same photos for each average of the stage's weights."""
-    for name, weights in learner.averages.by_name().items() if learner.averages else ():
+    for name, weights in learner.stage.averages.by_name().items() if learner.stage.averages else ():
         with learner.averaged(weights):
             validation = as_evidence(learner.probabilities(photos.validation()), split.validation.labels)
             yield name, _scored_holdout(learner, photos, split, validation)[1]

@@ -43,7 +43,7 @@ def save_progress(
     origin = {"weights": weights if left_out else None, "left_out": left_out}
     best = position.best_so_far
     if best.epoch == position.epoch:  # this epoch is the best so far
-        with learner.scored_weights():
+        with learner.stage.scored_weights():
             save_state(
                 folder / best.path, learner.model_arrays(without=left_out), {"image_size": best.image_size, **origin}
             )

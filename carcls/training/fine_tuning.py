@@ -125,10 +125,10 @@ def fine_tune(
                 scores = None if without_validation else epoch.scores
                 position = position.after_epoch(config, scores, compared, attempt=attempt)
                 if position.stage_ended:
-                    learner.end_stage()
+                    learner.stage.end()
                 save_progress(config, learner, position, weights=started_with, folder=folder, attempt=attempt)
                 after = checkpoint_name(attempt, position.epoch)
-                notes = memory_notes(config, number, cut, learner.has_random_layers) if build_s else ()
+                notes = memory_notes(config, number, cut, learner.stage.has_random_layers) if build_s else ()
                 on_epoch(
                     _report(config, data, position, epoch, attempt, compared=compared, at_once=at_once, notes=notes)
                 )

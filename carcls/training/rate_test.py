@@ -80,7 +80,7 @@ def find_rates(
                     rate = min(stage.learning_rate, found[-1].suggestion or stage.learning_rate)
                     steps = min(len(rates), stage.epochs * -(-len(data.split.train) // batch_size))
                     epoch = _train(learner, batches, _Steps([rate] * steps, ends_at_divergence=False), epoch)
-                    learner.end_stage()
+                    learner.stage.end()
     return tuple(found)
 
 
@@ -109,7 +109,7 @@ def _train(learner: Learner, photos: StageInput, steps: "_Steps", epoch: int) ->
     while not steps.are_done:
         batches = photos.training(epoch)
         with batches.own_errors():
-            learner.train_epoch(batches, (), callbacks=(steps,))
+            learner.stage.train_epoch(batches, (), callbacks=(steps,))
         batches.close()
         epoch += 1
     return epoch

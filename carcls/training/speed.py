@@ -101,7 +101,7 @@ def _generated(config: TrainConfig, classes: int) -> Batch:
 def _epoch(learner: Learner, batch: Batch, steps: int) -> tuple[list[float], float]:
     """Seconds of each step of an epoch, and of the epoch beside them."""
     batches, started = EpochBatches(_SameBatch(batch, steps)), time.perf_counter()
-    trained = learner.train_epoch(batches, ())
+    trained = learner.stage.train_epoch(batches, ())
     seconds = time.perf_counter() - started
     batches.close()
     durations = [end - begin for begin, end in trained.clock.steps]

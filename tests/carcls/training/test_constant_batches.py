@@ -83,7 +83,7 @@ def train(config: TrainConfig, photos: int, *, fills: bool, micro_batch: int | N
     fill = stage_fill(config, 0, cut, photos=photos) if fills else None
     learner.enter_stage(0, steps_per_epoch=batch_count(photos, config.batch_size), cut=cut, fill=fill)
     shown = [
-        learner.train_epoch(epoch(photos, learner.is_frozen, config.batch_size, learner.feature_count), losses)
+        learner.stage.train_epoch(epoch(photos, learner.is_frozen, config.batch_size, learner.feature_count), losses)
         for losses in ([], [1.0])
     ]
     return [(one.loss, one.accuracy) for one in shown], learner.model_arrays(), learner

@@ -330,7 +330,7 @@ def test_statistics_that_were_trained_before_stay_bit_equal(shared, data: Traini
     batches = training_batches(data, pretrained, epoch=0, size_px=32)
     learner.enter_stage(0, steps_per_epoch=len(batches))
     before = learner.model_arrays()
-    learner.train_epoch(batches, [])
+    learner.stage.train_epoch(batches, [])
     batches.close()
     after = learner.model_arrays()
     norm = {key for key in before if key.startswith("model/conv") and "_bn/" in key}

@@ -53,7 +53,7 @@ def test_batch_norm_trains_only_where_the_weights_are_random(learner, weights):
     statistics = [key for key in learner.model_arrays() if key.endswith("/gamma") and "head" not in key]
     scale_and_shift = sum(2 * learner.model_arrays()[key].size for key in statistics)
     assert len(statistics) == 27
-    assert learner.trainable_parameters - pretrained.trainable_parameters == scale_and_shift
+    assert learner.stage.trainable_parameters - pretrained.stage.trainable_parameters == scale_and_shift
 
 
 def test_another_image_size_keeps_every_variable(weights):

@@ -51,10 +51,10 @@ def trained(config, folder, stages, first, stop):
         else:
             x = (rng.integers(0, 60, (PHOTOS, 32, 32, 3)) + 90 * y[:, None, None, :]).astype(np.uint8)
         for epoch in range(2 if first else 0, min(stop, config.stages[number].epochs)):
-            shown = learner.train_epoch(EpochBatches(ArrayPlan(x, y, 8)), [1.0] * epoch)
+            shown = learner.stage.train_epoch(EpochBatches(ArrayPlan(x, y, 8)), [1.0] * epoch)
             losses.append(shown.loss)
             accuracies.append(shown.accuracy)
-        with learner.scored_weights():
+        with learner.stage.scored_weights():
             seen = learner.probabilities(x[:7])
     save_state(Path(folder) / f"after-{stop}.npz", learner.model_arrays() | learner.optimizer_arrays(), {})
     return {"loss": losses, "accuracy": accuracies, "seen": seen.tolist(), "replicas": replicas.replica_count(),

@@ -80,12 +80,12 @@ def test_averages_of_a_training_are_those_of_the_same_steps_by_hand():
     first = [array for key, array in learner.model_arrays().items() if "head_logits" in key]
     kernel, bias = sorted(first, key=lambda array: -array.ndim)
     for epoch in range(stage.epochs):
-        learner.train_epoch(EpochBatches(ArrayPlan(x, y, batch)), [1.0] * epoch)
+        learner.stage.train_epoch(EpochBatches(ArrayPlan(x, y, batch)), [1.0] * epoch)
 
     wide = x.astype(np.float64)
     steps = softmax_regression(kernel, bias, wide, y, rates(stage, 5), batch=batch, epochs=stage.epochs)
-    assert learner.averages is not None
-    found = learner.averages.by_name()
+    assert learner.stage.averages is not None
+    found = learner.stage.averages.by_name()
     assert not np.allclose(steps[0][0], steps[-1][0], atol=1e-3), "the training moves the weights"
     for decay in EMA_DECAYS:
         expected = steps[0]

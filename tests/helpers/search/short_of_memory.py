@@ -26,14 +26,19 @@ def refuse_beyond(room: Room) -> None:
 
     from carcls.training.learner import Learner
 
-    train_epoch = Learner.train_epoch
+    enter_stage = Learner.enter_stage
 
-    def refusing(self, batches, log_losses, *parts):
-        stage = [one.name for one in self._config.stages].index(self._stage.name)
-        photos = self._config.batch_size if self._cut is None else self._cut.micro_batch
-        if photos > room.get((stage, self._size_px), photos):
-            text = f"OOM when allocating tensor with shape[{photos},{self._size_px},{self._size_px},32] and type float"
-            raise tf.errors.ResourceExhaustedError(None, None, text)
-        return train_epoch(self, batches, log_losses, *parts)
+    def entering(self, number, **settings):
+        enter_stage(self, number, **settings)
+        cut, size_px, train_epoch = settings.get("cut"), self._size_px, self.stage.train_epoch
+        photos = self._config.batch_size if cut is None else cut.micro_batch
 
-    Learner.train_epoch = refusing
+        def refusing(*arguments):
+            if photos > room.get((number, size_px), photos):
+                text = f"OOM when allocating tensor with shape[{photos},{size_px},{size_px},32] and type float"
+                raise tf.errors.ResourceExhaustedError(None, None, text)
+            return train_epoch(*arguments)
+
+        self.stage.train_epoch = refusing
+
+    Learner.enter_stage = entering
