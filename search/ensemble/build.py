@@ -43,6 +43,8 @@ _TRIES = 3
 """Choices at most, if the model that was chosen turns out slower than its members promise."""
 _BELOW = 0.95
 """Share of the members' time that would just have sufficed."""
+_FEWEST_FINALS = 2
+"""Final trainings on folds that are averaged; one is an average already."""
 
 
 def build_ensemble(
@@ -114,11 +116,16 @@ class _TooSlowError(Exception):
 def _pool(folder: StudyFolder, split: Split, say: Callable[[str], None]) -> tuple[Photos, tuple[Candidate, ...]]:
     """What may be selected, and the photos that judge it.
 
-    With several final trainings on folds, these alone: they are judged by all labelled photos, and a search's trials
-    by the few of its split, which also chose the trials.
+    After a final training on folds, only such ones, judged by all labelled photos. A search's trials are judged by the
+    few of its split, which also chose them, and there a single model would stand for the average of the folds.
     """
     if (finals := final_candidates(folder, split)) is not None:
         photos, found = finals
+        if len(found) < _FEWEST_FINALS:
+            raise StudyError(
+                f"{folder.root}: {found[0].name} are an average already, and nothing fair can be averaged with it;"
+                f" 'carsearch retrain {folder.root} --beside' trains another backbone in the same way"
+            )
         say(f"{len(found)} final trainings, judged by all {len(photos.labels):,} photos of their folds")
         return photos, found
     photos = Photos.of(split)

@@ -93,7 +93,7 @@ class Photos:
 
 
 def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """All candidates of a study, its trials first, and one line for each training that lacks what it takes.
+    """The trainings of a study on its own split, its trials first, and one line for each that lacks what it takes.
 
     Raises StudyError if there is none.
     """
@@ -114,15 +114,18 @@ def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ..
 def final_candidates(folder: StudyFolder, split: Split) -> tuple[Photos, tuple[Candidate, ...]] | None:
     """The final trainings on folds, the study's own first, with the photos that judge them: all that have labels.
 
-    None with fewer than two.
+    None if the study's own is not on folds, or not over. Raises StudyError if no weights or predictions are left.
     """
     own = folder.retrain_study.folds
-    if not own.is_file():
+    if not (own.is_file() and folder.scores.exists()):
         return None
     photos = Photos.of_folds(split, read_folds(own, split.train.root))
-    finals = [one for final in (folder, *finals_beside(folder)) for _, one in _final(final, photos)]
-    found = tuple(one for one in finals if isinstance(one, Candidate) and one.is_folds)
-    return (photos, found) if len(found) > 1 else None
+    finals = [pair for final in (folder, *finals_beside(folder)) for pair in _final(final, photos)]
+    found = tuple(one for _, one in finals if isinstance(one, Candidate) and one.is_folds)
+    if not found:
+        reasons = "; ".join(f"{name}: {one}" for name, one in finals if isinstance(one, str))
+        raise StudyError(f"{folder.root}: no final training can be averaged ({reasons})")
+    return photos, found
 
 
 Found = tuple[str, Candidate | str]

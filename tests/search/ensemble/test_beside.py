@@ -60,7 +60,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 @pytest.fixture(scope="module")
 def beside(study: StudyFolder) -> StudyFolder:
     """With that of trial 2 beside it."""
-    assert final_candidates(study, split_of(study)) is None, "one final training is one of all candidates"
+    _, (alone,) = final_candidates(study, split_of(study))
+    assert alone.name == "2 folds of the final training"
+    code, text = cli(study, "ensemble", str(study.root))
+    assert code == 2
+    assert f"are an average already, and nothing fair can be averaged with it; 'carsearch retrain {study.root}" in text
+    assert not study.ensemble.exists()
     scores = study.scores.read_bytes()
     code, text = cli(study, "retrain", str(study.root), "--beside", "--set", "retrain.folds=3")
     assert code == 0, text
