@@ -11,8 +11,8 @@ FOLDER/results; a call trains only what is missing there, and goes on where an e
 writes its predictions of the data set's test photos, checked against its sample submission.
 
 Use one FOLDER for one choice of --holdout, --minutes and experiment. On two idle cores a seed takes about 10 minutes of
-search and 10 for each of folds, configurations, soup, rectangles, layer_decay, small_data and small_staged, 3 for
-refit; the rest is seconds.
+search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles, layer_decay, small_data and
+small_staged; the rest is seconds.
 """
 
 import argparse

@@ -6,7 +6,8 @@
 | refit | `retrain: {photos: all}`: one more, on all photos but the holdout | no: it has seen them |
 | with_refit | nothing: the mean of `folds` and `refit` | no |
 | configurations | the folds of one or two other trials of the search, averaged with those of `folds` | yes |
-| ensemble | nothing: `carsearch ensemble` of all that the study holds, folds too | no: it chose on some of them |
+| beside | `carsearch retrain --beside`: another backbone's folds, weighted by `carsearch ensemble` | no |
+| ensemble | nothing: `carsearch ensemble` of the search's trials, in place of the final training | no: they chose it |
 | soup | branches from one head, with other last rates, and the mean of their weights | no |
 | branch | nothing: the best of these branches alone, beside which the soup must be seen | no |
 | rectangles | the folds with `fit: pad` and 3:4 rectangles of as many pixels | yes |
@@ -23,6 +24,7 @@ stand for one member each and not for the average, and the others are judged by 
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,9 @@ from benchmarks.accuracy.recipes import (
 )
 from benchmarks.accuracy.result import Judged, Result
 from benchmarks.accuracy.steps import Settings, carsearch, python, search, train, trained_s, whole_run
+from search.ensemble.ensemble_scores import EnsembleScores
+from search.final.runners_up import runner_up_of
+from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
 
@@ -145,13 +150,40 @@ def _configurations(settings: Settings, options: Options) -> Told:
     return Told(blended(said), own, added, note if others else "the search left no other whole trial")
 
 
-def _ensemble(settings: Settings, options: Options) -> Told:
+def _beside(settings: Settings, options: Options) -> Told:
     del options
     study = _final_training(settings)
+    if not any(is_final_whole(one) for one in finals_beside(study)):
+        if runner_up_of(study) is None:
+            return Told(_folds_answers(settings), None, 0.0, "the search left no other backbone")
+        carsearch("retrain", str(study.root), "--beside")
+    other = next(one for one in finals_beside(study) if is_final_whole(one))
+    carsearch("ensemble", str(study.root))
+    if not study.ensemble_model.exists():
+        return Told(_folds_answers(settings), None, trained_s(other), "refused, so the folds stay")
+    members = EnsembleScores.read(study.ensemble_scores).members
+    note = f"trial {trial_beside(other)} beside the winner; shares {', '.join(f'{one.share:g}' for one in members)}"
+    return Told(answers(settings, study, study.ensemble_model, "beside"), None, trained_s(other), note)
+
+
+def _ensemble(settings: Settings, options: Options) -> Told:
+    del options
+    study = _without_final(settings)
     carsearch("ensemble", str(study.root))
     if not study.ensemble_model.exists():
         return Told(_folds_answers(settings), None, 0.0, "refused, so the folds stay")
     return Told(answers(settings, study, study.ensemble_model, "ensemble"), None, 0.0, "kept")
+
+
+def _without_final(settings: Settings) -> StudyFolder:
+    """A copy of the study as the search left it."""
+    searched, copy = _final_training(settings), settings.folder(f"{settings.name}_trials")
+    if not copy.root.exists():
+        part = copy.root.with_name(f"{copy.root.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(searched.root, part, ignore=shutil.ignore_patterns("retrain*", "ensemble"))
+        part.rename(copy.root)
+    return copy
 
 
 def _soup(settings: Settings, options: Options) -> Told:
@@ -230,6 +262,7 @@ ARMS: Mapping[str, Callable[[Settings, Options], Told]] = {
     "refit": _refit,
     "with_refit": _with_refit,
     "configurations": _configurations,
+    "beside": _beside,
     "ensemble": _ensemble,
     "soup": _soup,
     "branch": _branch,

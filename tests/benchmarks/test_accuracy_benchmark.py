@@ -16,7 +16,8 @@ from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_
 from benchmarks.accuracy.recipes import SMALL_DATA, SMALL_STAGED, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
 from search.experiment.experiment import load
-from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+from tests.helpers.search.tiny import write_tiny
+from tests.helpers.search.trained_study import TWO_WIDTHS
 
 ROOT = Path(accuracy.__file__).resolve().parents[2]
 
@@ -151,7 +152,7 @@ def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, c
 @pytest.mark.release
 @pytest.mark.timeout(3600)
 def test_all_arms_run_end_to_end_and_a_second_call_trains_nothing(tmp_path) -> None:
-    file = write_tiny(tmp_path, EXPERIMENT.replace("retrain:\n", "retrain:\n  folds: 2\n"))
+    file = write_tiny(tmp_path, TWO_WIDTHS.replace("retrain:\n", "retrain:\n  folds: 2\n"))
     work, submissions = tmp_path / "work", tmp_path / "submissions"
     command = [
         *(sys.executable, "-m", "benchmarks.accuracy", "--photos", "data", "--data", str(tmp_path)),
