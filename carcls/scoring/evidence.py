@@ -22,7 +22,7 @@ MAX_BYTES = 4 * 2**20
 _SAMPLE_SEED = 20_261_128
 _BYTES_EACH = 2  # float16
 _MAX_UNPACKED_BYTES = 32 * MAX_BYTES
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What zipfile, zlib and NumPy raise for invalid bytes."""
 
 Probabilities = NDArray[np.float16]
@@ -47,7 +47,7 @@ class Evidence:
         """Inverse of `to_text`. Raises EvidenceError."""
         try:
             return cls._from_bytes(base64.b64decode(text, validate=True))
-        except (binascii.Error, *_UNREADABLE) as error:
+        except (binascii.Error, *UNREADABLE) as error:
             raise EvidenceError(f"the probabilities in a message cannot be read: {error}") from error
 
     def write(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class Evidence:
         """Reads what `write` wrote. Raises EvidenceError naming the file if it is missing or damaged."""
         try:
             return cls._from_bytes(path.read_bytes())
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise EvidenceError(
                 f"{path}: cannot be read as an epoch's probabilities ({type(error).__name__}: {error})"
             ) from error

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from carcls.config import TrainConfig
 from carcls.errors import EvidenceError
 from carcls.events import EpochReport, best_report
-from carcls.scoring.evidence import Evidence, evidence_labels, sampled_rows
+from carcls.scoring.evidence import UNREADABLE, Evidence, evidence_labels, sampled_rows
 from carcls.splits.k_folds import Folds, read_folds
 from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split import Split
@@ -203,13 +203,14 @@ def _folds(
                 for key in arrays.files
                 if key.startswith("view/")
             }
-    except (OSError, ValueError, KeyError) as error:
+            plain = by_view["plain"].astype(np.float64)
+    except UNREADABLE as error:
         return f"{folder.out_of_fold}: cannot be read ({error})"
     ms = 0.0
     for one, record in zip(weights, records, strict=True):
         labelled = len(photos.split.train) + len(photos.split.validation)
         ms += _ms(one.config, record.reports, one.kept, labelled // len(records))
-    return Candidate(name, weights, by_view["plain"].astype(np.float64), ms, by_view=by_view)
+    return Candidate(name, weights, plain, ms, by_view=by_view)
 
 
 def _head(folder: StudyFolder, record: TrialRecord) -> NDArray[np.float16] | None:

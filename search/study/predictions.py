@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.table import ImageTable
 from carcls.errors import DataError, EvidenceError
-from carcls.scoring.evidence import Evidence, sampled_rows
+from carcls.scoring.evidence import UNREADABLE, Evidence, sampled_rows
 from carcls.splits.k_folds import read_folds
 from search.policy.records import TrialRecord
 from search.study.checked_files import split_digest
@@ -17,7 +17,7 @@ from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split
 from search.study.study import Study
 
-_UNREADABLE = (DataError, EvidenceError, OSError, ValueError, KeyError)
+_UNREADABLE = (DataError, EvidenceError, *UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
