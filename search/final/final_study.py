@@ -4,7 +4,6 @@ import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -64,7 +63,7 @@ def open_final_study(folder: StudyFolder, experiment: Experiment, config: TrainC
     """
     with retraining(folder):
         check_free(folder, experiment, config)
-    if _config_file(folder).exists():
+    if folder.retrain_config.exists():
         return Study.open(folder.retrain)
     return _create(folder, experiment, config)
 
@@ -74,7 +73,7 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
 
     Call it with the lock held. Raises StudyError, see `open_final_study`.
     """
-    path, own = _config_file(folder), folder.retrain_study
+    path, own = folder.retrain_config, folder.retrain_study
     is_finished = folder.scores.exists() and folder.model.exists()
     if path.exists() and not own.log.exists() and not is_finished:
         if folder.retrain_reports.exists():
@@ -107,7 +106,7 @@ def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
     Raises StudyError if they cannot be read.
     """
     own = folder.retrain_study
-    if own.log.exists() and _config_file(folder).exists():
+    if own.log.exists() and folder.retrain_config.exists():
         return tuple(record.reports for record in Study.open(own.root, read_only=True).records())
     older = read_reports(folder.retrain_reports)
     return (older,) if older else ()
@@ -230,15 +229,11 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         YAML(typ="safe").dump(_recipe(experiment, config), recipe)
         atomic.write_text(folder.recipe, recipe.getvalue())
         # Written last: without it, the folder counts as an interrupted creation.
-        atomic.write_text(_config_file(folder), _config_text(config))
+        atomic.write_text(folder.retrain_config, _config_text(config))
     except BaseException:
         study.close()
         raise
     return study
-
-
-def _config_file(folder: StudyFolder) -> Path:
-    return folder.retrain / "config.json"
 
 
 def _config_text(config: TrainConfig) -> str:

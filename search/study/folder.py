@@ -98,6 +98,11 @@ class StudyFolder:
         return StudyFolder(self.root, f"retrain-{trial:04d}")
 
     @property
+    def retrain_config(self) -> Path:
+        """The final training's configuration, written last when it is created: without it, that was cut off."""
+        return self.retrain / "config.json"
+
+    @property
     def retrain_study(self) -> "StudyFolder":
         """The final training as a study of its own: its log, its split or folds, its trials."""
         return StudyFolder(self.retrain)
