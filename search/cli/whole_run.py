@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
+from search.cli.optional_steps import may_be_left_out, reason_of
 from search.cli.output import Output
 from search.cli.whole_run_finals import retrain_others, retrain_winner
 from search.cli.whole_run_record import enter_step, plan_of, show_plan, stored_run
-from search.terminal.console import say
+from search.terminal.console import say, warn
 
 if TYPE_CHECKING:
     from carcls.config import TrainConfig
@@ -147,7 +148,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
 
 
 def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
-    """The ensemble's model if it is kept, or if there is no other; None for the final one."""
+    """The ensemble's model if it is kept, or if there is no other; None for the final one, also if it fails."""
     from search.errors import StudyError
     from search.policy.time_plan import ENSEMBLE
 
@@ -158,15 +159,17 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
         return None
     from search.cli.actions import run_ensemble
 
-    started = time.monotonic()
+    started, is_built = time.monotonic(), False
     try:
         run_ensemble(folder, experiment, most=5, max_ms=None, or_single=not has_final, goes_on=True)
-    except StudyError as error:
-        if not has_final:
+        is_built = True
+    except Exception as error:
+        if not (has_final and may_be_left_out(error)):
             raise
-        say(f"no ensemble: {error}")
+        show = say if isinstance(error, StudyError) else warn  # a study that has nothing to average is no failure
+        show(f"no ensemble: {reason_of(error)}")
     enter_step(folder, time.monotonic() - started, ENSEMBLE)
-    return _model(folder)
+    return _model(folder) if is_built else None
 
 
 def _model(folder: "StudyFolder") -> Path | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search.cli.actions import run_retrain, winner_of
+from search.cli.optional_steps import may_be_left_out, reason_of
 from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -21,10 +22,10 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
     if folder.final in whole.counted:
         return
     started, earlier_s = time.monotonic(), _retrained_s(folder)
-    begun = _folds_begun(folder)
+    begun = folds_begun(folder)
     plan = plan_of(folder, whole.after(earlier_s, whole.stage))
-    folds = begun or plan.folds
     show_plan(plan)
+    folds = begun or possible_folds(folder, experiment, plan.folds)
     if folds:
         final = replace(experiment, folds=folds)
         if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
@@ -35,36 +36,55 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
 
 def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """Final trainings of trials of other backbones, as long as they fit. What fails here costs nothing that is done."""
-    from search.errors import StudyError
     from search.final.runners_up import runner_up_of
 
     if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
     while (found := runner_up_of(folder)) is not None:
         there = folder.beside(found.number)
-        started, earlier_s = time.monotonic(), _retrained_s(there)
-        folds = _folds_beside(folder, there, found.number, earlier_s=earlier_s)
-        if not folds:
-            say("no time is left for a final training of another backbone")
-            return
-        show_plan(plan_of(folder, stored_run(folder)))
-        say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
-        failure = None
+        started, earlier_s, failure = time.monotonic(), 0.0, ""
         try:
+            earlier_s = _retrained_s(there)
+            folds = _folds_beside(folder, experiment, found.number, earlier_s=earlier_s)
+            if not folds:
+                say("no time is left for a final training of another backbone")
+                return
+            show_plan(plan_of(folder, stored_run(folder)))
+            say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
             run_retrain(there, replace(experiment, folds=folds), trial=found.number, address=address, goes_on=True)
-        except StudyError as error:
-            failure = error
+        except Exception as error:
+            if not may_be_left_out(error):
+                raise
+            failure = reason_of(error)
         count_final(folder, there, earlier_s + time.monotonic() - started)
-        if failure is not None:
+        if failure:
             warn(f"the final training of trial {found.number:04d} failed, and is left out: {failure}")
             return
 
 
-def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, earlier_s: float) -> int:
+def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) -> int:
+    """So many folds, or those that the file asks for if the photos are too few for more."""
+    from carcls.errors import DataError
+    from carcls.splits.k_folds import make_folds
+    from carcls.splits.split_files import read_split
+
+    if folds <= experiment.folds:
+        return folds
+    split = read_split(folder.split, experiment.data.root)
+    try:
+        make_folds(split, count=folds, seed=experiment.data.validation.seed)
+    except DataError:
+        say(f"the photos are too few for {folds} folds: {experiment.folds}, as the file asks")
+        return experiment.folds
+    return folds
+
+
+def _folds_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
     from search.study.final_scores import read_scores
     from search.study.study import Study
 
+    there = folder.beside(number)
     study, scores = Study.open(folder.root, read_only=True), read_scores(folder.scores)
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
@@ -74,24 +94,29 @@ def _folds_beside(folder: "StudyFolder", there: "StudyFolder", number: int, *, e
         own=own,
         searched_s=study.elapsed_s,
         pace=scores.seconds / scores.folds / whole.estimated_s(records[own]),
-        left=_share_left(there),
+        left=share_left(there),
     )
-    begun = _folds_begun(there)
+    begun = folds_begun(there)
     if not begun:
-        return folds
+        return possible_folds(folder, experiment, folds)
     return begun if folds >= begun else 0
 
 
-def _share_left(folder: "StudyFolder") -> float:
-    """Share of a final training's epochs that are not trained yet."""
+def share_left(folder: "StudyFolder") -> float:
+    """Share of a final training's epochs that are still to train: none of those that stopping early spared."""
+    from search.policy.records import TrialState
     from search.study.study import Study
 
     own = folder.retrain_study
     if not own.log.exists():
         return 1.0
     study = Study.open(own.root, read_only=True)
-    planned = sum(study.config(record.number).total_epochs for record in study.records())
-    return 1.0 - sum(record.fidelity for record in study.records()) / planned if planned else 1.0
+    planned = left = 0
+    for record in study.records():
+        epochs = study.config(record.number).total_epochs
+        planned += epochs
+        left += 0 if record.state is TrialState.COMPLETE else epochs - record.fidelity
+    return left / planned if planned else 1.0
 
 
 def _retrained_s(folder: "StudyFolder") -> float:
@@ -102,10 +127,12 @@ def _retrained_s(folder: "StudyFolder") -> float:
     return Study.open(own.root, read_only=True).elapsed_s if own.log.exists() else 0.0
 
 
-def _folds_begun(folder: "StudyFolder") -> int:
-    """Folds of a final training that an earlier call began; 0 if none did."""
+def folds_begun(folder: "StudyFolder") -> int:
+    """Folds of a final training that an earlier call began; 0 if none did, or if its creation was cut off."""
     from search.study.final_members import fold_count
     from search.study.study import Study
 
     own = folder.retrain_study
-    return max(1, fold_count(Study.open(own.root, read_only=True))) if own.log.exists() else 0
+    if not (folder.retrain_config.exists() and own.log.exists()):
+        return 0
+    return max(1, fold_count(Study.open(own.root, read_only=True)))
