@@ -49,7 +49,7 @@ def run_within(
         check_cluster_access(address)
         there = create_study(experiment, replace=replace_study)
     folder, frozen = open_study(there.root)
-    whole = _begun(folder, frozen, hours, started=started)
+    whole = _begun(folder, frozen, hours, address, started=started)
     show_plan(plan_of(folder, whole))
     if whole.stage == SEARCH:
         began, before_s = time.monotonic(), _searched_s(folder)
@@ -59,31 +59,31 @@ def run_within(
     _finish(folder, open_study(folder.root)[1], address)
 
 
-def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, started: float) -> "WholeRun":
-    """What the study stores of the run, or a new entry, with these hours and the time since `started`."""
-    from search.driver.nodes.slots import slots_for
-    from search.on_ray.ray_private import usable_cpus, usable_gpus
+def _begun(
+    folder: "StudyFolder", experiment: "Experiment", hours: float, address: str | None, *, started: float
+) -> "WholeRun":
+    """What the study stores of the run, or a new entry, with these hours and the time since `started`.
+
+    Without a trial to retrain, the run goes back to its search.
+    """
     from search.policy.durations import stage_weights
+    from search.policy.records import TrialState
+    from search.policy.time_plan import FINAL, SEARCH
     from search.study.run_hours import WholeRun
     from search.study.study import Study
 
+    at_once = _finals_at_once(experiment, address)
     with Study.open(folder.root) as study:
         whole = WholeRun.of(study)
         if whole is None:
             first = experiment.bind(experiment.baseline)
-            slots = slots_for(
-                _ENOUGH_TO_PLACE,
-                cores=usable_cpus(),
-                gpus=usable_gpus(),
-                cpus_per_trial=experiment.search.resources.cpus_per_trial,
-            )
             whole = WholeRun(
                 hours=hours,
                 outside_s=0.0,
                 folds=experiment.folds,
                 is_refitted=experiment.photos == "all",
                 final_ratio=experiment.retrain_config(first).total_epochs / first.total_epochs,
-                at_once=len(slots.gpus),
+                at_once=at_once,
                 is_compared=experiment.data.extra is not None,
                 is_pseudo=experiment.data.pseudo is not None,
                 final_stages=_final_stages(experiment, first),
@@ -92,9 +92,39 @@ def _begun(folder: "StudyFolder", experiment: "Experiment", hours: float, *, sta
             )
         if hours > whole.hours:
             study.set_budget_exhausted(False)
-        whole = replace(whole, hours=hours).after(time.monotonic() - started, whole.stage)
+        has_whole = any(record.state is TrialState.COMPLETE for record in study.records())
+        stage = SEARCH if whole.stage == FINAL and not has_whole else whole.stage
+        whole = replace(whole, hours=hours, at_once=at_once).after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
+
+
+def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
+    """Final trainings that run at once, on this machine or on what the cluster at `address` has now.
+
+    Raises ClusterError if there is no such cluster.
+    """
+    from search.driver.nodes.slots import slots_for
+    from search.errors import ClusterError
+    from search.on_ray.ray_private import usable_cpus, usable_gpus
+
+    if address is not None:
+        from search.on_ray.cluster.ray_place import plan
+        from search.on_ray.connection import connected
+
+        with connected(address) as nodes:
+            try:
+                return min(plan(experiment, nodes).concurrent, _ENOUGH_TO_PLACE)
+            except ClusterError:  # nodes may still come
+                return 1
+    slots = slots_for(
+        _ENOUGH_TO_PLACE,
+        cores=usable_cpus(),
+        gpus=usable_gpus(),
+        cpus_per_trial=experiment.search.resources.cpus_per_trial,
+        gpus_each=experiment.retrain_gpus,
+    )
+    return len(slots.gpus)
 
 
 def _has_backbones(experiment: "Experiment") -> bool:
@@ -112,9 +142,10 @@ def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[Stag
     from search.policy.durations import StageLength
 
     final, is_resized = experiment.retrain_config(first), "image_size" in experiment.retrain
+    changed = experiment.retrain.get("stages", {})
     return tuple(
         StageLength(
-            epochs=stage.epochs,
+            epochs=stage.epochs if "epochs" in changed.get(stage.name, {}) else None,
             is_frozen=not stage.unfreeze,
             area_px=frame_of(final.stage_size(number)).area if is_resized else None,
         )

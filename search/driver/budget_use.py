@@ -34,7 +34,9 @@ class BudgetUse:
         self._started_s = clock_s()
         self._elapsed_before_s = study.elapsed_s
         self._logged = False
-        self._whole = WholeRun.of(study)
+        whole = WholeRun.of(study)
+        # Once its search is over, a whole run's hours are for what follows. A search that is continued has its own.
+        self._whole = whole if whole is not None and whole.stage == SEARCH else None
         study.set_gpu_meter(study.gpu_meter.with_share(gpu_share, self._study.trained_s))
 
     def elapsed_s(self) -> float:

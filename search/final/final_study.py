@@ -22,7 +22,14 @@ from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
 from search.study.checked_files import keep_files
 from search.study.deletion import forget_records
 from search.study.final_lock import retraining
-from search.study.final_members import fold_count, gain_of, is_comparing, second_generation, start_comparison
+from search.study.final_members import (
+    WITH,
+    fold_count,
+    gain_of,
+    is_comparing,
+    second_generation,
+    start_comparison,
+)
 from search.study.final_scores import read_reports, read_scores
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME
@@ -177,13 +184,17 @@ def refit_of(study: Study) -> TrialRecord | None:
 
 
 def concurrent_trainings(study: Study) -> int:
-    """Those that divide the machine when a call starts or resumes.
+    """Those that divide the machine when a call starts or resumes: the ones of the latest step, ended or not.
 
-    A training that is added after the others have ended has the machine to itself, in a resumed call too: with another
-    number of threads, sums round differently.
+    With another number of threads, sums round differently, so a resumed call gives each what it had.
     """
-    is_pseudo_measured = second_generation(study) is not None and gain_of(study, "pseudo") is None
-    return 1 if refit_of(study) is not None or is_pseudo_measured else len(study.records())
+    if refit_of(study) is not None:
+        return 1
+    second, count = second_generation(study), len(study.records())
+    if second is not None:
+        return 1 if gain_of(study, "pseudo") is None else max(1, count - second - 1)
+    is_decided = is_comparing(study) and gain_of(study, "extra") is not None
+    return max(1, count - WITH - 1) if is_decided else count
 
 
 def _clear(own: StudyFolder) -> None:

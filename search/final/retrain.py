@@ -294,8 +294,8 @@ class _FinalTraining:
             store=self._experiment.store.model_dump(mode="json"),
             deterministic=self._experiment.search.deterministic,
         )
-        # The fork server, which starts with the first child, must not see GPUs that no training gets.
-        with only_first_gpus(os.environ, len(self._slots.gpus) * self._slots.gpus_each if gpu_count() else 0):
+        # All of them: the fork server keeps what it sees when the first child starts, and a later step may use more.
+        with only_first_gpus(os.environ, gpu_count()):
             yield Place(executor, worker)
 
     def _raise_unless_trained(self, dispatcher: StudyDispatcher, failures: FinalFailures) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from search.errors import StudyError
 from search.experiment.domains import Value
-from search.policy.records import PORTFOLIO, Rank, TrialRecord, TrialState
+from search.policy.records import Rank, TrialRecord, TrialState
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
@@ -18,8 +18,8 @@ from search.study.study import Study
 Backbone = tuple[str, float]
 """Name and width."""
 
-_DECIDE_BACKBONE = ("train.backbone", "train.alpha", PORTFOLIO)
-"""Parameters that a trial's backbone depends on."""
+_ALPHA = ".alpha"
+"""How parameters end that are a backbone's width."""
 _WORST: Rank = (float("-inf"), float("-inf"))
 
 
@@ -69,14 +69,15 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
 
 def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
     """The trial that `runner_up` finds beside the trials `trained`, or None."""
-    known: dict[tuple[Value | None, ...], Backbone] = {}
+    known: dict[frozenset[tuple[str, Value]], Backbone] = {}
 
     def backbone_of(trial: TrialRecord) -> Backbone:
-        key = tuple(trial.params.get(name) for name in _DECIDE_BACKBONE)
-        if key not in known:
+        # Text names a backbone, a section with one, or a recipe of the portfolio. Numbers differ from trial to trial.
+        named = frozenset(one for one in trial.params.items() if isinstance(one[1], str) or one[0].endswith(_ALPHA))
+        if named not in known:
             config = study.config(trial.number)
-            known[key] = config.backbone, config.alpha
-        return known[key]
+            known[named] = config.backbone, config.alpha
+        return known[named]
 
     trials = study.records()
     return runner_up(trials, backbone_of, {backbone_of(trials[number]) for number in trained})

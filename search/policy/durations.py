@@ -14,7 +14,8 @@ from search.policy.records import TrialRecord, trained_s
 class StageLength:
     """A stage of a final training."""
 
-    epochs: int
+    epochs: int | None
+    """None: as many as the search's trial had."""
     is_frozen: bool
     """Whether it trains only the head, on stored features."""
     area_px: int | None = None
@@ -76,17 +77,17 @@ def _spent_in(trial: TrialRecord, stage: int) -> float:
 
 
 def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLength]) -> float | None:
-    """Seconds of a training with these stages, by the epochs of another one; None if that lacks one of them.
+    """Seconds of a training with these stages, by the epochs of another one; None if that has others.
 
     What a stage takes once (building, tracing, reading the store) does not grow with its epochs, and the rest of an
     epoch grows with the photos' pixels. The first validation at a size traces too, so the fastest one at that size
     counts.
     """
+    if {report.stage for report in reports} != set(range(len(stages))):
+        return None
     total = 0.0
     for number, stage in enumerate(stages):
         own = [report for report in reports if report.stage == number]
-        if not own:
-            return None
         size = own[-1].image_size
         alike = [
             report
@@ -99,7 +100,8 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
         train = median(report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own)
         validate = min(report.seconds.validate for report in alike)
         growth = 1.0 if stage.area_px is None or not named_area(size) else stage.area_px / named_area(size)
-        total += once + stage.epochs * growth * (train + validate)
+        epochs = len(own) if stage.epochs is None else stage.epochs
+        total += once + epochs * growth * (train + validate)
     return total
 
 

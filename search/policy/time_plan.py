@@ -104,15 +104,10 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
         ensemble = most - scoring
     room = left - ensemble - scoring
     if is_searching:
-        folds = _folds_beside_search(total_s - ensemble - scoring, room, wishes, measured)
+        folds, final = _reserved(total_s, total_s - ensemble - scoring, room, wishes, measured)
     else:
         folds = _folds_after_search(room, wishes, measured)
-    if measured.training_s is None and is_searching:
-        final = min(_FINAL_SHARE * total_s, room)
-    else:
-        final = final_s(folds, wishes, measured) if folds else 0.0
-    if is_searching and folds:
-        final += _reserved_for_other(total_s, room - final, final, wishes, measured)
+        final = min(final_s(folds, wishes, measured), room) if folds else 0.0
     search = [Phase(SEARCH, room - final)] if is_searching else []
     phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
     return TimePlan(total_s, spent_s, phases, folds)
@@ -134,17 +129,28 @@ def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
 
 
 def _folds_after_search(room: float, wishes: Wishes, measured: Measured) -> int:
-    """As many as fit, if asked for also beside as many as possible of another backbone's training."""
+    """As many as fit, if asked for also beside as many as possible of another backbone's training.
+
+    What the search has left time for fits with less margin, or a search that ends late by one epoch would cost a fold.
+    """
     if wishes.has_other and not wishes.is_refitted:
         pairs = [
             (other, own)
             for own in range(wishes.folds, _most(wishes) + 1)
             for other in range(_FEWEST_BESIDE, own + 1)
-            if final_s(own, wishes, measured) + final_s(other, wishes, measured) <= room
+            if _fits((own, other), (wishes.folds, _FEWEST_BESIDE), room, wishes, measured)
         ]
         if pairs:
             return max(pairs)[1]
-    return next((count for count in range(_most(wishes), 0, -1) if final_s(count, wishes, measured) <= room), 0)
+    counts = range(_most(wishes), 0, -1)
+    return next((count for count in counts if _fits((count,), (wishes.folds,), room, wishes, measured)), 0)
+
+
+def _fits(counts: tuple[int, ...], reserved: tuple[int, ...], room: float, wishes: Wishes, measured: Measured) -> bool:
+    """Whether final trainings of so many folds fit. reserved: folds that the search has left time for."""
+    is_reserved = all(count <= kept for count, kept in zip(counts, reserved, strict=True))
+    margin = _PACED_MARGIN if is_reserved else MARGIN
+    return sum(final_s(count, wishes, measured, margin=margin) for count in counts) <= room
 
 
 def with_trainings_beside(plan: TimePlan) -> TimePlan:
@@ -172,21 +178,23 @@ def _most(wishes: Wishes) -> int:
     return max(wishes.folds, wishes.most_folds)
 
 
-def _folds_beside_search(total: float, room: float, wishes: Wishes, measured: Measured) -> int:
-    """The folds asked for, or as many as leave the search its share; one if that fits at all."""
-    for count in range(wishes.folds, 0, -1):
-        needed = final_s(count, wishes, measured)
-        if needed <= room and (needed <= _MOST_FINAL_SHARE * total or count == 1):
-            return count
-    return 0
+def _reserved(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> tuple[int, float]:
+    """The folds that fit after the search, and the seconds that it leaves to final trainings.
 
-
-def _reserved_for_other(total: float, room: float, final: float, wishes: Wishes, measured: Measured) -> float:
-    """Seconds that a search leaves to the shortest training of another backbone: 0 if too little remains for it."""
-    if not wishes.has_other or wishes.is_refitted:
-        return 0.0
-    needed = final_s(_FEWEST_BESIDE, wishes, measured)
-    return needed if needed <= room and final + needed <= _MOST_FINALS_SHARE * total else 0.0
+    whole: of the hours, what ensemble and scoring leave. room: the same of what is left of them. The reserve does not
+    shrink as time passes, so the search ends where it begins. Only if a fold no longer fits at all, the search has the
+    rest: then a whole training was measured too late.
+    """
+    most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in range(wishes.folds, 0, -1)}
+    wanted = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
+    folds = next((count for count in range(wanted, 0, -1) if _fits((count,), (count,), room, wishes, measured)), 0)
+    if not folds:
+        return 0, 0.0
+    final = _FINAL_SHARE * total if measured.training_s is None else final_s(wanted, wishes, measured)
+    if wishes.has_other and not wishes.is_refitted:
+        other = final_s(_FEWEST_BESIDE, wishes, measured)
+        final += other if final + other <= _MOST_FINALS_SHARE * total else 0.0
+    return folds, min(final, room)
 
 
 def plan_lines(plan: TimePlan) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 import csv
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from carcls.events import EpochReport
+from search.cli.whole_run import _begun, _final_stages
+from search.driver.create import create_study
+from search.experiment.experiment import load
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, FINAL, SEARCH
@@ -17,7 +21,7 @@ from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.processes import descendants, kill, run_cli, start_cli, wait_until
-from tests.helpers.search.tiny import CLASSES, TEST_PER_CLASS
+from tests.helpers.search.tiny import CLASSES, EXPERIMENT, TEST_PER_CLASS, write_tiny
 from tests.helpers.search.trained_study import trained_study
 from tests.helpers.search.trial_builders import climb, trial
 
@@ -43,6 +47,27 @@ def test_stages_of_the_final_training_say_more_than_its_epochs() -> None:
     assert plan.seconds(FINAL) == pytest.approx(2 * 1.25 * (3 * 0.25 + 10 * 3.5))
     other = replace(WHOLE, final_stages=(*stages, stages[-1])).plan([record], searched_s=600.0)
     assert other.seconds(FINAL) == WHOLE.plan([record], searched_s=600.0).seconds(FINAL), "by the ratio of epochs"
+
+
+def test_only_epochs_that_the_file_sets_are_those_of_every_trials_final_training(tmp_path: Path) -> None:
+    experiment = load(write_tiny(tmp_path, EXPERIMENT))
+    stages = _final_stages(experiment, experiment.bind(experiment.baseline))
+    assert [stage.epochs for stage in stages] == [None, 2]
+    assert [stage.is_frozen for stage in stages] == [True, False]
+
+
+def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path) -> None:
+    experiment = load(
+        write_tiny(tmp_path, EXPERIMENT), [f"results={tmp_path / 'results'}", f"data.root={tmp_path / 'data'}"]
+    )
+    folder = create_study(experiment)
+    with Study.open(folder.root) as study:
+        replace(WHOLE, stage=FINAL).keep(study)
+        study.set_budget_exhausted()
+    assert _begun(folder, experiment, 2.0, None, started=time.monotonic()).stage == SEARCH
+    study = Study.open(folder.root, read_only=True)
+    assert not study.budget_exhausted
+    assert WholeRun.of(study).hours == 2.0
 
 
 def test_the_study_keeps_it(tmp_path: Path) -> None:

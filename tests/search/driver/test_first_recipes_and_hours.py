@@ -6,6 +6,7 @@ from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.portfolio import builtin_recipes
 from search.policy.policy import search_policy
 from search.policy.records import TrialState
+from search.policy.time_plan import DONE
 from search.study.run_hours import WholeRun
 from tests.helpers.search.dispatch_desk import CPU
 
@@ -44,3 +45,16 @@ def test_a_whole_run_leaves_time_for_what_follows_the_search(open_desk) -> None:
     assert desk.dispatcher._budget().exhausted
     assert not desk.dispatcher.is_out_of_time(baseline.number), "the baseline ends"
     assert desk.state(baseline.number) is TrialState.RUNNING
+
+
+def test_a_search_that_is_continued_after_a_whole_run_has_its_own_budget(open_desk) -> None:
+    desk = open_desk("search.trials=50")
+    whole = WholeRun(hours=1.0, outside_s=3000.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1, stage=DONE)
+    whole.keep(desk.study)
+    desk.dispatcher = StudyDispatcher(
+        desk.experiment, desk.study, desk.folder, policy=search_policy(desk.experiment), worker=CPU, clock_s=desk.clock
+    )
+    budget = desk.dispatcher._budget()
+    assert not budget.exhausted
+    assert budget.left_s is None
+    desk.take()

@@ -1,6 +1,7 @@
 """The final training with extra photos: the first fold with and without them, then what the comparison says."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_photos_that_help_are_trained_on_in_every_fold_and_by_the_refit(loaded) 
     with Study.open(folder.retrain, read_only=True) as study:
         assert fold_count(study) == 3
         assert [record.number for record in members(study)] == [1, 2, 3]
+
+
+def test_the_other_folds_have_the_same_threads_in_a_resumed_call(loaded, monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))
+    experiment = loaded("search.resources.cpus_per_trial=1")
+    folder = create_recipe_folder(experiment)
+    for stop in (1, 3):
+        with pytest.raises(StudyError, match="stopped by the test"):
+            retrain_judged(folder, experiment, sureness=(0.4, 0.8), stop=stop)
+    retrain_judged(folder, experiment, sureness=(0.4, 0.8))
+    assert [one["threads"] for one in segments_by_number(folder)] == [6, 6, 6, 6], "two at once in either step"
 
 
 def test_photos_that_do_not_help_are_left_out_of_all_that_follows(loaded) -> None:

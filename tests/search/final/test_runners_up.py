@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import StudyError
-from search.final.runners_up import folder_beside, runner_up
+from search.final.runners_up import folder_beside, other_backbone, runner_up
 from search.policy.records import TrialState
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
+from search.study.study import Study
 from tests.helpers.search.trial_builders import climb, trial
+from tests.helpers.search.written_study import CONFIG, train
 
 WIDE, NARROW, OTHER = ("MobileNetV2", 1.0), ("MobileNetV2", 0.35), ("MobileNet", 1.0)
 
@@ -74,6 +76,29 @@ def test_each_backbone_comes_once_by_rank_and_the_earlier_of_equals(drawn) -> No
         assert found == max(left, key=lambda one: (one.best_rank, -one.number)).number
         trained.append(found)
     assert len({backbones[number] for number in trained}) == len(trained) == len(set(backbones))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"model": ("wide", "wide", "other")},
+        {"train.backbone": ("v2", "v2", "v2"), "train.backbone.v2.alpha": (1.0, 1.0, 0.5)},
+        {"portfolio": ("a", "a", "b")},
+    ],
+)
+def test_backbones_are_told_apart_however_the_file_names_them(tmp_path, named) -> None:
+    accuracies, backbones = (0.9, 0.85, 0.8), (("MobileNetV2", 1.0), ("MobileNetV2", 1.0), ("MobileNet", 0.5))
+    with Study.create(tmp_path, "cars") as study:
+        for place, accuracy in enumerate(accuracies):
+            backbone, alpha = backbones[place]
+            config = CONFIG.model_copy(update={"backbone": backbone, "alpha": alpha})
+            params = {"train.head.dropout": 0.1 * place, **{name: values[place] for name, values in named.items()}}
+            study.add_trial(params, config)
+            study.start_segment(place, 2)
+            train(study, place, [0.1], [0.2], [accuracy])
+            study.reach_stage(place)
+        assert other_backbone(study, 0).number == 2
+        assert other_backbone(study, 0, 2) is None
 
 
 def test_folders_beside_are_found_by_their_trial(tmp_path) -> None:

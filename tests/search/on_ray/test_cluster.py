@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
+from search.cli.whole_run import _finals_at_once
+from search.experiment.experiment import load
 from search.policy.records import TrialState
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
@@ -49,6 +51,8 @@ def test_a_search_joins_by_address_and_leaves_the_cluster_running(cluster: Clust
     assert folder.model.is_file()
     workers = {path.parent.parent.name for path in folder.retrain_study.trials.glob("*/attempt-0/output.log")}
     assert workers == {"0000", "0001"}, "each fold by a worker of the cluster"
+    experiment = load(tmp_path / "tiny.yaml", ["search.resources.cpus_per_trial=1"])
+    assert _finals_at_once(experiment, cluster.address) == 2, "whatever this machine has"
 
 
 def test_weights_that_a_node_cannot_use_stop_the_search_by_its_name(cluster: Cluster, tmp_path: Path) -> None:

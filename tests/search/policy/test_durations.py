@@ -197,6 +197,9 @@ def test_a_longer_training_builds_and_traces_once():
     larger = (same[0], StageLength(2, is_frozen=False, area_px=4 * 128 * 128))  # the stage ran at 128 px
     assert final_training_s(reports, larger) == pytest.approx(7 + 1.5 + 13 + 2 * 4 * (4.25 + 1.0))
     assert final_training_s(reports, (*same, same[1])) is None, "the trial shows nothing of a third stage"
+    assert final_training_s(reports, same[:1]) is None, "and its second stage would be left out"
+    own = (StageLength(1, is_frozen=True), StageLength(None, is_frozen=False))
+    assert final_training_s(reports, own) == final_training_s(reports, same), "the file leaves the trial's epochs"
 
 
 def test_a_stage_of_one_epoch_is_not_multiplied_with_its_tracing():

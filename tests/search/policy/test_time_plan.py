@@ -76,6 +76,26 @@ def test_time_spent_is_never_planned_again(total, steps, wishes, measured):
         assert after.seconds(SEARCH) <= before.left_s
 
 
+@given(TOTALS, st.lists(st.floats(0.0, 0.2), min_size=1, max_size=8), WISHES, MEASURED, st.booleans())
+def test_the_search_gains_no_time_as_long_as_a_final_training_fits(total, steps, wishes, measured, has_other):
+    wishes, spent, before = replace(wishes, has_other=has_other), 0.0, None
+    for step in steps:
+        spent += step * total
+        plan = time_plan(total, spent, wishes, measured, is_searching=True)
+        if before is not None and plan.folds:
+            assert plan.seconds(SEARCH) <= before + 1e-6
+        before = plan.seconds(SEARCH)
+
+
+@given(TOTALS, WISHES, st.floats(1.0, 50_000.0), st.integers(1, 4), st.booleans())
+def test_a_search_that_ends_a_little_late_loses_no_fold(total, wishes, training_s, at_once, has_other):
+    wishes, measured = replace(wishes, has_other=has_other), Measured(training_s, at_once)
+    start = time_plan(total, 0.0, wishes, measured, is_searching=True)
+    late = start.seconds(SEARCH) + 0.08 * final_s(1, wishes, measured)
+    after = time_plan(total, late, wishes, measured, is_searching=False)
+    assert after.folds >= start.folds
+
+
 def test_an_hour_before_and_after_a_training_was_measured():
     unknown = time_plan(3600.0, 0.0, Wishes(), Measured(), is_searching=True)
     assert [(phase.name, round(phase.seconds)) for phase in unknown.phases] == [
