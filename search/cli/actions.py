@@ -176,16 +176,17 @@ def run_retrain(
 
     if address is not None:
         check_cluster_access(address)
+    from search.final.retrain import final_config
+
+    config = final_config(folder, experiment, trial)  # before the folder: what cannot be trained leaves none
     if replace:
         clear_retrain(folder)
     folder.retrain.mkdir(exist_ok=True)
     redirect_native_stderr(folder.retrain_output)
     from search.api.steps import retrain_study
-    from search.final.retrain import final_config
     from search.progress.closing_lines import next_after_training, retrain_closing
     from search.study.final_scores import score_lines
 
-    config = final_config(folder, experiment, trial)
     with _ends_by_sigterm("the same command continues"):
         scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
     for line in score_lines(scores):

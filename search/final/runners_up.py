@@ -10,6 +10,7 @@ from functools import partial
 from search.errors import StudyError
 from search.experiment.domains import Value
 from search.policy.records import Rank, TrialRecord, TrialState
+from search.progress.summary import winner
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
@@ -53,16 +54,21 @@ def _until(trial: TrialRecord, stage: int) -> tuple[Rank, int]:
 def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
     """The study's: the trial whose training beside the final one was begun and not finished, else a new one, or None.
 
-    None also before the final training. Raises StudyError if the study cannot be read.
+    None also before the final training. Folders that are named after no trial, or that hold no training because its
+    creation was cut off, do not count. Raises StudyError if the study cannot be read.
     """
     main = _trained(folder)
     if main is None:
         return None
     study = Study.open(folder.root, read_only=True)
     trials = study.records()
-    beside = {number: one for one in finals_beside(folder) if (number := trial_beside(one)) is not None}
+    beside = {
+        number: one
+        for one in finals_beside(folder)
+        if (number := trial_beside(one)) is not None and number < len(trials) and one.retrain_config.exists()
+    }
     begun = next((number for number, one in beside.items() if not is_final_whole(one)), None)
-    if begun is not None and begun < len(trials):
+    if begun is not None:
         return trials[begun]
     return other_backbone(study, main, *beside)
 
@@ -93,7 +99,7 @@ def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFol
     """The trial to train beside the final training, and the study's folder with that training.
 
     trial: its number; None for `runner_up_of`. Raises StudyError if there is no final training yet, if it is the same
-    trial's, or if no trial has another backbone.
+    trial's, if there is no trial of this number, or if no trial has another backbone.
     """
     main = _trained(folder)
     if main is None:
@@ -106,6 +112,8 @@ def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFol
                 " another trial of the same one, but '--trial N' trains it"
             )
         trial = found.number
+    else:
+        trial = winner(Study.open(folder.root, read_only=True).records(), trial).number
     if trial == main:
         raise StudyError(f"trial {trial:04d} is the one of the final training: give another '--trial'")
     return trial, folder.beside(trial)

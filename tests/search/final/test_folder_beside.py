@@ -1,0 +1,67 @@
+"""Where a final training beside the study's own goes, and which folders of such trainings count."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from search.cli.actions import run_retrain
+from search.errors import StudyError
+from search.experiment.experiment import Experiment
+from search.final.runners_up import folder_beside, runner_up_of
+from search.study.finals_beside import finals_beside
+from search.study.folder import StudyFolder
+from tests.helpers.search.untrained_study import add_final, untrained_study
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Experiment]:
+    """A study of two trials with the final training of trial 0, and its experiment."""
+    folder, experiment = untrained_study(tmp_path_factory.mktemp("trained"), per_class=5)
+    add_final(folder, experiment)
+    return folder, experiment
+
+
+@pytest.mark.parametrize("number", [2, 99, -1])
+def test_only_a_trial_of_the_study_is_trained_beside_the_final_training(trained, number) -> None:
+    folder, _ = trained
+    assert folder_beside(folder, None) == folder_beside(folder, 1) == (1, folder.beside(1))
+    with pytest.raises(StudyError, match=rf"no trial {number} in this study: expected 0 to 1$"):
+        folder_beside(folder, number)
+    with pytest.raises(StudyError, match="trial 0000 is the one of the final training"):
+        folder_beside(folder, 0)
+
+
+def test_a_training_whose_configuration_is_refused_leaves_no_folder_and_deletes_none(trained) -> None:
+    folder, experiment = trained
+    refused = replace(experiment, photos="all", folds=1)  # whose retrain section changes the trial
+    with pytest.raises(StudyError, match="section changes its configuration"):
+        run_retrain(folder.beside(1), refused, trial=1)
+    assert finals_beside(folder) == ()
+    with pytest.raises(StudyError, match="section changes its configuration"):
+        run_retrain(folder, refused, trial=0, replace=True)
+    assert folder.model.exists()
+
+
+def test_folders_without_a_training_and_of_no_trial_are_passed_over(trained) -> None:
+    folder, _ = trained
+    mistyped, empty = folder.beside(99), folder.beside(1)
+    try:
+        for one in (mistyped, empty):
+            one.retrain.mkdir()
+            one.retrain_output.touch()
+        found = runner_up_of(folder)
+        assert found is not None
+        assert found.number == 1, "not of the final training's backbone, and the study has no trial 99"
+        mistyped.retrain_config.touch()
+        assert runner_up_of(folder) == found
+        for path in (empty.scores, empty.model):
+            path.touch()
+        assert runner_up_of(folder) == found, "nothing is trained there"
+        empty.retrain_config.touch()
+        assert runner_up_of(folder) is None, "both backbones are trained"
+        empty.model.unlink()
+        assert runner_up_of(folder) == found, "it was begun"
+    finally:
+        for one in (mistyped, empty):
+            shutil.rmtree(one.retrain, ignore_errors=True)
