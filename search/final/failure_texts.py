@@ -31,17 +31,20 @@ def progress_text(reports: Sequence[EpochReport], config: TrainConfig) -> str:
     return f"after epoch {reports[-1].epoch} of {config.total_epochs}" if reports else "before its first epoch"
 
 
-def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restarts: int, what: str) -> str:
+def retry_text(
+    outcome: Outcome, config: TrainConfig, *, deaths: int, max_restarts: int, what: str, start_over: str
+) -> str:
     """The line to print before a new process resumes the training.
 
-    deaths: since the last epoch, including this one. what: the training, for error messages. Raises StudyError if
+    deaths: since the last epoch, including this one. what: the training, for error messages. start_over: the command
+    that trains it from scratch, see `start_over_command`. Raises StudyError if
     another process would not help, DiskFullError if the disk is full.
     """
     match outcome.kind:
         case "out_of_memory" if outcome.oom_record is not None:
             record = OomRecord.from_json(outcome.oom_record)
             if not worth_retrying(config, record):
-                raise StudyError(no_room_text(record.key, outcome, config, what))
+                raise StudyError(no_room_text(record.key, outcome, config, what, start_over))
             stage = outcome.stage or 0
             next_try = micro_batch([record], config, stage, record.key.device) or config.stage_batch_size(stage)
             is_same = next_try >= record.photos
@@ -63,16 +66,16 @@ def retry_text(outcome: Outcome, config: TrainConfig, *, deaths: int, max_restar
             raise StudyError(outcome.cause or f"{what} {outcome.kind} without a cause")
 
 
-def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str) -> str:
+def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str, start_over: str) -> str:
     """The smallest micro-batch does not fit in memory."""
     stage = config.stages[outcome.stage or 0].name
     cause = (outcome.cause or "").partition(";")[0]  # the rest advises a smaller batch, which would not help
     return (
         f"{what}: no room for stage {stage!r}: not even {smallest_micro_batch(config)} photos at once fit at"
-        f" {key.image_size} px through {key.backbone} on {key.device} ({cause}). Start over with --replace and"
-        " a smaller image size or backbone (--set retrain.image_size=... for 'carsearch retrain', the file's train"
-        " section for 'carsearch train'), or run the same command again where there is more memory: every finished"
-        " epoch is kept"
+        f" {key.image_size} px through {key.backbone} on {key.device} ({cause}). Start over with"
+        f" '{start_over}' and a smaller image size or backbone (--set retrain.image_size=... for 'carsearch retrain',"
+        " the file's train section for 'carsearch train'), or run the same command again where there is more memory:"
+        " every finished epoch is kept"
     )
 
 

@@ -30,13 +30,15 @@ class FinalFailures:
         max_restarts: int,
         say: Callable[[str], None],
         is_interrupted: Callable[[], bool],
+        start_over: str,
     ) -> None:
-        """folder: the study's own. say: prints a line for the user."""
+        """folder: the study's own. say: prints a line for the user. start_over: see `start_over_command`."""
         self._study = study
         self._folder = folder
         self._max_restarts = max_restarts
         self._say = say
         self._is_interrupted = is_interrupted
+        self._start_over = start_over
         self.error: Exception | None = None
         """Why the run cannot continue, or None."""
 
@@ -56,7 +58,7 @@ class FinalFailures:
             self._say(f"{record.cause}: resuming from the last checkpoint on another GPU")
             return None
         if record.state is TrialState.FAIL and record.infeasible:
-            self.error = StudyError(f"{self.what(record)}: {record.cause}; start over with '--replace'")
+            self.error = StudyError(f"{self.what(record)}: {record.cause}; start over with '{self._start_over}'")
             return str(self.error)
         try:
             line = retry_text(
@@ -65,6 +67,7 @@ class FinalFailures:
                 deaths=record.restarts + (record.state is TrialState.FAIL),
                 max_restarts=self._max_restarts,
                 what=self.what(record),
+                start_over=self._start_over,
             )
         except (StudyError, DiskFullError) as error:
             self.error = error

@@ -31,6 +31,7 @@ from search.study.final_members import (
     start_comparison,
 )
 from search.study.final_scores import read_reports, read_scores
+from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.record.journal import LOCK_NAME
 from search.study.record.record_pointer import pointer_of
@@ -86,7 +87,7 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
         if folder.retrain_reports.exists():
             raise StudyError(
                 f"{folder.retrain} holds an unfinished final training of an older carsearch:"
-                " '--replace' deletes it and trains from scratch"
+                f" '{start_over_command(folder)}' deletes it and trains from scratch"
             )
         path.unlink()
     if not path.exists():  # written last, so the creation was interrupted
@@ -104,7 +105,9 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
             (second is not None or refit is not None) and ((second is not None) != wants_pseudo(folder, experiment))
         )
     if is_other or path.read_text(encoding="utf-8") != _config_text(config):
-        raise StudyError(f"{folder.retrain} holds the training of another configuration: '--replace' deletes it")
+        raise StudyError(
+            f"{folder.retrain} holds the training of another configuration: '{start_over_command(folder)}' deletes it"
+        )
 
 
 def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:

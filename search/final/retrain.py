@@ -54,6 +54,7 @@ from search.study.checked_files import check_files
 from search.study.final_lock import retraining
 from search.study.final_members import Kind, fold_count, gain_of, is_comparing, members, second_generation
 from search.study.final_scores import Scores, read_scores, refit_length_from
+from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.console import warn
@@ -108,7 +109,7 @@ def retrain(
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:
-        say(f"{folder.retrain} is already finished; use '--replace' to train again from scratch")
+        say(f"{folder.retrain} is already finished; '{start_over_command(folder)}' trains again from scratch")
         return done
     with open_final_study(folder, experiment, config) as study:
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
@@ -219,6 +220,7 @@ class _FinalTraining:
             max_restarts=experiment.search.max_restarts,
             say=self._say,
             is_interrupted=lambda: self._interrupts.asked,
+            start_over=start_over_command(self._folder),
         )
         with self._open_place(self._interrupts) as place:
             dispatcher = StudyDispatcher(
@@ -273,7 +275,8 @@ class _FinalTraining:
             if record.state is TrialState.FAIL and not self._study.retry(record.number):
                 what = training_name(record, fold_count(self._study))
                 raise StudyError(
-                    f"{what} in {self._folder.retrain}: {record.cause}; use '--replace' to train again from scratch"
+                    f"{what} in {self._folder.retrain}: {record.cause};"
+                    f" '{start_over_command(self._folder)}' trains again from scratch"
                 )
         parent = self._folder.log.exists()
         searched = OomRecords(Study.open(self._folder.root, read_only=True)).all() if parent else ()

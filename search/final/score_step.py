@@ -18,6 +18,7 @@ from search.final.score_job import ScoreJob, scores_of
 from search.study.checked_files import split_digest
 from search.study.final_members import members
 from search.study.final_scores import ExtraScore, Scores
+from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.logs import get_logger
@@ -84,6 +85,7 @@ class ScoreStep:
         if the user interrupted."""
         deaths = 0
         what = f"the final training in {self._folder.retrain}, being scored after its last epoch"
+        start_over = start_over_command(self._folder)
         with self._interrupts.listening(lambda: None):
             while True:
                 outcome, scores = self._one_child()
@@ -93,7 +95,10 @@ class ScoreStep:
                 self._oom_memory.add(self._config, outcome)
                 deaths += outcome.kind in ("killed", "doubtful")
                 limit = self._experiment.search.max_restarts
-                self._say(retry_text(outcome, self._config, deaths=deaths, max_restarts=limit, what=what))
+                line = retry_text(
+                    outcome, self._config, deaths=deaths, max_restarts=limit, what=what, start_over=start_over
+                )
+                self._say(line)
 
     def _one_child(self) -> tuple[Outcome, Scores | None]:
         scores: Scores | None = None

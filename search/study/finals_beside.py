@@ -23,6 +23,15 @@ def trial_beside(folder: StudyFolder) -> int | None:
     return None if match is None else int(match[1])
 
 
+def start_over_command(folder: StudyFolder) -> str:
+    """The command that deletes the folder's final training, and no trial of its search, and trains it again."""
+    if not folder.log.exists():  # a fixed recipe
+        return "carsearch train FILE --replace"
+    trial = trial_beside(folder)
+    which = "" if trial is None else f" --beside --trial {trial}"
+    return f"carsearch retrain {folder.root}{which} --replace"
+
+
 def is_final_whole(folder: StudyFolder) -> bool:
     """Whether the folder's final training has its scores and its model."""
     return folder.scores.exists() and folder.model.exists()

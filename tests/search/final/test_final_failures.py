@@ -52,7 +52,11 @@ def config_of(batch_size: int, *, batch_norm: bool) -> TrainConfig:
 
 
 CONFIG = config_of(32, batch_norm=False)
-after = partial(retry_text, config=CONFIG, deaths=0, max_restarts=3, what="the final training in r")
+START_OVER = "carsearch retrain r --replace"
+after = partial(
+    retry_text, config=CONFIG, deaths=0, max_restarts=3, what="the final training in r", start_over=START_OVER
+)
+make_failures = partial(FinalFailures, max_restarts=1, start_over=START_OVER)
 
 
 def no_room(photos: int, config: TrainConfig = CONFIG, stage: int = 1, tries: int = 1) -> Outcome:
@@ -79,7 +83,7 @@ def test_where_not_one_photo_fits_it_says_what_where_and_what_to_do() -> None:
         after(no_room(1, tries=2))
     text = str(caught.value)
     assert "stage 'half': not even 1 photos at once fit at 96 px through MobileNet on CPU, 512 MiB" in text
-    assert "--set retrain.image_size=" in text
+    assert f"Start over with '{START_OVER}' and a smaller image size or backbone (--set retrain.image_size=" in text
     assert "lower batch_size" not in text, "that would not help"
 
 
@@ -172,7 +176,7 @@ def said() -> list[str]:
 @pytest.fixture
 def failures(study: Study, tmp_path: Path, said: list[str]) -> FinalFailures:
     study.start_segment(0, 1)
-    return FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: False)
+    return make_failures(study, StudyFolder(tmp_path), say=said.append, is_interrupted=lambda: False)
 
 
 def test_a_death_is_said_and_one_too_many_ends_the_run(study: Study, failures: FinalFailures, said: list[str]) -> None:
@@ -194,7 +198,7 @@ def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, t
     second = study.add_trial({}, CONFIG, fold=1)
     study.start_segment(second, 1)
     outcome = outcome_of(DivergedError("loss is nan"))
-    failures = FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=print, is_interrupted=lambda: False)
+    failures = make_failures(study, StudyFolder(tmp_path), say=print, is_interrupted=lambda: False)
     study.fail(second, outcome.cause or "", infeasible=failures.blames_configuration(outcome))
     assert failures.ended(second, outcome) == "loss is nan"
     assert (
@@ -203,9 +207,18 @@ def test_a_fold_that_diverges_is_named_in_the_words_of_its_error(study: Study, t
     )
 
 
+def test_a_training_that_can_never_succeed_names_the_whole_command_that_starts_over(
+    study: Study, failures: FinalFailures
+) -> None:
+    study.fail(0, "its files are gone", infeasible=True)
+    why = failures.ended(0, Outcome("failed", "its files are gone"))
+    assert why is not None
+    assert why.endswith(f": its files are gone; start over with '{START_OVER}'")
+
+
 def test_nothing_is_said_of_a_death_once_its_user_wants_an_end(study: Study, tmp_path: Path, said: list[str]) -> None:
     study.start_segment(0, 1)
-    failures = FinalFailures(study, StudyFolder(tmp_path), max_restarts=1, say=said.append, is_interrupted=lambda: True)
+    failures = make_failures(study, StudyFolder(tmp_path), say=said.append, is_interrupted=lambda: True)
     study.interrupt(0, "died")
     assert failures.ended(0, Outcome("killed", "died")) is None
     assert said == []

@@ -95,7 +95,7 @@ def test_another_configuration_or_number_of_folds_is_refused(loaded) -> None:
     begin(folder, experiment)
     begin(folder, experiment)
     for other in (loaded("train.batch_size=4"), loaded("retrain.folds=2")):
-        with pytest.raises(StudyError, match="another configuration: '--replace' deletes it"):
+        with pytest.raises(StudyError, match="another configuration: 'carsearch train FILE --replace' deletes it"):
             begin(folder, other)
 
 
@@ -123,8 +123,8 @@ def test_an_unfinished_one_of_an_older_version_is_rejected_and_shown(loaded) -> 
     with pytest.raises(StudyError) as refused:
         begin(folder, experiment)
     assert str(refused.value) == (
-        f"{folder.retrain} holds an unfinished final training of an older carsearch: '--replace' deletes"
-        " it and trains from scratch"
+        f"{folder.retrain} holds an unfinished final training of an older carsearch: 'carsearch train FILE --replace'"
+        " deletes it and trains from scratch"
     )
     assert folder.retrain_reports.read_text(encoding="utf-8") == lines
 
@@ -177,7 +177,7 @@ def test_a_finished_one_of_an_older_carsearch_is_finished(loaded) -> None:
     folder.model.write_bytes(b"a model")
     said: list[str] = []
     assert retrain(folder, experiment, experiment.bind({}), trial=None, say=said.append) == SCORES
-    assert said == [f"{folder.retrain} is already finished; use '--replace' to train again from scratch"]
+    assert said == [f"{folder.retrain} is already finished; 'carsearch train FILE --replace' trains again from scratch"]
     assert final_reports(folder) == (told,)
     write_study_report(folder, experiment)
     assert "Final training" in folder.report.read_text(encoding="utf-8")
