@@ -45,7 +45,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         started, earlier_s, failure = time.monotonic(), 0.0, ""
         try:
             earlier_s = _retrained_s(there)
-            folds = _folds_beside(folder, experiment, found.number, earlier_s=earlier_s)
+            folds = folds_that_fit_beside(folder, experiment, found.number, earlier_s=earlier_s)
             if not folds:
                 say("no time is left for a final training of another backbone")
                 return
@@ -79,7 +79,7 @@ def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) 
     return folds
 
 
-def _folds_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
+def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
     from search.study.final_scores import read_scores
     from search.study.study import Study

@@ -7,12 +7,14 @@ import pytest
 
 from carcls.splits.k_folds import make_folds
 from carcls.splits.split_files import read_split
-from search.cli.whole_run_finals import folds_begun, possible_folds, share_left
+from search.cli.whole_run_finals import folds_begun, folds_that_fit_beside, possible_folds, share_left
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
+from search.policy.time_plan import FINAL
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.hanging_final import EPOCHS
 from tests.helpers.search.untrained_study import FOLDS, add_final, finish_training, untrained_study
@@ -71,6 +73,28 @@ def test_a_training_that_ended_early_has_nothing_left_to_train(there: StudyFolde
             study.report(1, report)
         study.reach_stage(1)
     assert share_left(there) == 0.0, "what is left is to be scored, which no lack of time may prevent"
+
+
+def test_folds_that_wait_for_their_scores_need_no_time_to_train(
+    searched: tuple[StudyFolder, Experiment], there
+) -> None:
+    folder, experiment = searched
+    run = WholeRun(
+        hours=1e-6,
+        outside_s=0.0,
+        folds=FOLDS,
+        is_refitted=False,
+        final_ratio=2.0,
+        at_once=1,
+        stage=FINAL,
+        counted=("retrain",),
+    )
+    with Study.open(folder.root) as study:
+        run.keep(study)
+    for number, fit in ((0, 0), (1, FOLDS)):
+        with Study.open(there.retrain) as study:
+            finish_training(study, number, study.config(number))
+        assert folds_that_fit_beside(folder, experiment, 1, earlier_s=60.0) == fit
 
 
 def test_more_folds_than_the_photos_allow_are_as_many_as_the_file_asks(
