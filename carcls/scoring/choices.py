@@ -52,6 +52,18 @@ def scaled(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
     return Scaled(_losses(logs * factor, labels), factor)
 
 
+def sharpness_of(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """What multiplies the log-probabilities (n, classes) of an exported model, from photos that it has not seen; n > 0.
+
+    The factor of `scaled`, but a share of 1 / (n + 1) of each photo counts as if its label were unknown, so that a few
+    photos that are all right do not make a model certain. 1 if a probability is not finite.
+    """
+    if not np.isfinite(probabilities).all():
+        return 1.0
+    logs = np.log(np.clip(probabilities.astype(np.float64), SMALLEST_PROBABILITY, 1.0))
+    return _best_factor(logs, labels, unknown=1.0 / (len(labels) + 1))
+
+
 def is_as_good(later: Floats, earlier: Floats, *, noise: float = NOISE) -> bool:
     """True if losses (n,) are at most `noise` standard errors worse than earlier losses of the same photos.
 
@@ -71,10 +83,11 @@ def _are_as_good(later: Floats, earlier: Floats, noise: float = NOISE) -> NDArra
     return ~np.isnan(later).any(axis=-1) & (is_as_good | np.isnan(earlier).any(axis=-1))
 
 
-def _best_factor(logs: Floats, labels: NDArray[np.integer]) -> float:
-    """Root of the mean loss's derivative by bisection, or the bound if the root is outside."""
+def _best_factor(logs: Floats, labels: NDArray[np.integer], *, unknown: float = 0.0) -> float:
+    """Root of the mean loss's derivative by bisection, or the bound if the root is outside. unknown: share of each
+    photo that counts for all classes alike."""
     # d loss / d factor = mean over photos of (expected log p under the scaled model) - (log p of the true class)
-    true_logs = logs[np.arange(len(labels)), labels].mean()
+    true_logs = (1.0 - unknown) * logs[np.arange(len(labels)), labels].mean() + unknown * logs.mean()
     low, high = np.log(COLDEST), np.log(HOTTEST)
     for _ in range(_STEPS):
         middle = (low + high) / 2.0

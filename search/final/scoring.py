@@ -26,6 +26,7 @@ from carcls.inference.view_priors import recorded_priors
 from carcls.input.pixels import Pixels
 from carcls.input.training_data import TrainingData
 from carcls.scoring import metrics
+from carcls.scoring.choices import sharpness_of
 from carcls.splits.look_alikes import look_alikes
 from carcls.splits.split_files import read_split
 from carcls.system import atomic
@@ -141,6 +142,8 @@ def score(
         size_px=size_px,
         tta_views=choice.views,
         members=len(exported),
+        # Of an average, photos judge single models, which are surer than their mean: it stays a little too cautious.
+        sharpness=sharpness_of(average(by_view, choice.views), labels) if choosable else 1.0,
     )
     if len(parts) > 1:
         _write_out_of_fold(folder, predicted, by_view)

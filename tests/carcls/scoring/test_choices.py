@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.scoring.choices import COLDEST, HOTTEST, Kept, is_as_good, kept_epoch, replaces, scaled
+from carcls.scoring.choices import COLDEST, HOTTEST, Kept, is_as_good, kept_epoch, replaces, scaled, sharpness_of
 from carcls.scoring.metrics import log_loss
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -71,6 +71,30 @@ def test_the_factor_is_bounded():
     assert scaled(right, labels).factor == pytest.approx(HOTTEST)
     assert scaled(right[::-1], labels).factor == pytest.approx(COLDEST)
     assert np.isfinite(scaled(np.eye(2)[::-1], labels).losses).all()
+
+
+@given(st.integers(1, 400), st.integers(2, 9), st.floats(0.6, 0.9))
+def test_photos_that_are_all_right_make_a_model_as_sure_as_their_number_allows(count, classes, sure):
+    said, labels = np.full((count, classes), (1.0 - sure) / (classes - 1)), np.arange(count) % classes
+    said[np.arange(count), labels] = sure
+    factor = sharpness_of(said, labels)
+    raised = said**factor
+    sharpened = raised[np.arange(count), labels] / raised.sum(axis=1)
+    allowed = 1.0 - (1.0 - 1.0 / classes) / (count + 1)
+    if factor < 0.999 * HOTTEST:
+        assert sharpened == pytest.approx(allowed, abs=1e-6)
+    else:
+        assert sharpened.max() <= allowed + 1e-6
+
+
+def test_many_photos_say_how_sure_a_model_may_be():
+    rng = np.random.default_rng(0)
+    said = rng.dirichlet([1.0, 1.0, 1.0], 4000)
+    labels = np.array([rng.choice(3, p=one**2 / (one**2).sum()) for one in said])
+    assert sharpness_of(said, labels) == pytest.approx(scaled(said, labels).factor, rel=0.02)
+    assert sharpness_of(said, labels) == pytest.approx(2.0, rel=0.1)
+    said[0, 0] = np.nan
+    assert sharpness_of(said, labels) == 1.0
 
 
 def test_non_finite_probabilities_have_no_score_and_never_win():

@@ -126,7 +126,9 @@ def test_each_labelled_photo_is_predicted_by_a_model_that_did_not_train_on_it(
 def test_the_exported_model_is_the_mean_of_its_members(folded: tuple[StudyFolder, str]) -> None:
     from carcls.config import TrainConfig
     from carcls.inference.export import load_model
+    from carcls.inference.tta import average
     from carcls.input.pixels import decode
+    from carcls.scoring.choices import sharpness_of
     from carcls.training.fine_tuning import load_best
 
     folder, _ = folded
@@ -143,6 +145,9 @@ def test_the_exported_model_is_the_mean_of_its_members(folded: tuple[StudyFolder
     assert np.allclose(np.asarray(exported.model.predict_on_batch(pixels)), np.mean(answers, axis=0), atol=1e-6)
     assert not np.allclose(answers[0], answers[1], atol=1e-6), "they were trained on other photos"
     assert exported.card.members == FOLDS
+    with np.load(folder.out_of_fold) as stored:
+        said = average({view: stored[f"view/{view}"] for view in exported.card.tta_views}, exported.card.tta_views)
+        assert exported.card.sharpness == pytest.approx(sharpness_of(said, stored["labels"]))
 
 
 @pytest.mark.timeout(900)
