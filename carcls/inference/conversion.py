@@ -58,7 +58,13 @@ def convert(model: Path, target: Path, form: Format, photos: Sequence[Path]) -> 
             )
         shutil.move(draft, target)
     own = exported.card
-    card = {"class_names": own.class_names, "size_px": own.size_px, "fit": own.fit, "pixels": "RGB, 0..255, float32"}
+    card = {
+        "class_names": own.class_names,
+        "size_px": own.size_px,
+        "fit": own.fit,
+        "pixels": "RGB, 0..255, float32",
+        "sharpness": own.sharpness,  # not applied: it follows the views
+    }
     target.with_name(f"{target.name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
     return Conversion(target, len(pixels), difference)
 

@@ -34,7 +34,15 @@ def model(tmp_path_factory):
     keras.utils.set_random_seed(0)
     classifier = build_classifier(CONFIG, size_px=SIZE, class_count=3, weights=None)
     path = tmp_path_factory.mktemp("conversion") / "model.keras"
-    export_model(path, classifier, class_names=("a", "b", "ж"), config=CONFIG, size_px=SIZE, tta_views=("plain",))
+    export_model(
+        path,
+        classifier,
+        class_names=("a", "b", "ж"),
+        config=CONFIG,
+        size_px=SIZE,
+        tta_views=("plain",),
+        sharpness=1.5,
+    )
     return path
 
 
@@ -66,6 +74,7 @@ def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
         "size_px": SIZE,
         "fit": "stretch",
         "pixels": "RGB, 0..255, float32",
+        "sharpness": 1.5,
     }
     with pytest.raises(CheckpointError, match="exists already"):
         convert(model, target, form, photos)
