@@ -6,9 +6,9 @@
 
 One search of ten minutes for each seed and data set is shared by all arms; `benchmarks.accuracy.arms` says what each
 arm trains, and which photos judge it. Every arm's exported model predicts the same held-out photos and is compared in
-pairs with `folds`, the file's own final training. What does not help is told so. Results are small JSON files in
-FOLDER/results; a call trains only what is missing there, and goes on where an earlier one was killed. Each arm also
-writes its predictions of the data set's test photos, checked against its sample submission.
+pairs with `folds`, the final training that was shipped until 2026-11-29. What does not help is told so. Results are
+small JSON files in FOLDER/results; a call trains only what is missing there, and goes on where an earlier one was
+killed. Each arm also writes its predictions of the data set's test photos, checked against its sample submission.
 
 Use one FOLDER for one choice of --holdout, --minutes and experiment. On two idle cores a seed takes about 10 minutes of
 search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles, layer_decay, small_data and
@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks.accuracy.arms import ARMS, DEFAULT, Options, run_arm
 from benchmarks.accuracy.judging import submit
 from benchmarks.accuracy.paired import COST_HEADER, HEADER, cost_rows, rows
+from benchmarks.accuracy.recipes import FORMER
 from benchmarks.accuracy.result import read_results, result_path
 from benchmarks.accuracy.steps import ROOT, Settings
 from benchmarks.harness import SHARED, machine, quiet, table
@@ -52,6 +53,7 @@ def _settings(arguments: argparse.Namespace, work: Path) -> Iterator[Settings]:
                 minutes=arguments.minutes,
                 trials=arguments.trials,
                 work=work,
+                final=arguments.final,
             )
 
 
@@ -101,6 +103,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of the data sets (%(default)s)")
     experiment = ROOT / "experiments" / "cars10.yaml"
     parser.add_argument("--experiment", type=Path, default=experiment, help="file to search and train (%(default)s)")
+    parser.add_argument("--final", default=FORMER, help="setting of the final training of `folds`; '': the file's")
     parser.add_argument("--submissions", type=Path, default=SUBMISSIONS, help="folder to write them to (%(default)s)")
     defaults = Options()
     parser.add_argument(

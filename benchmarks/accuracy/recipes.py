@@ -16,6 +16,13 @@ from search.study.study import Study
 SOUP, BRANCH, FOUND = "soup.keras", "branch.keras", "soup.json"
 """What `benchmarks.accuracy.soup` writes into the folder of a study from `branches`."""
 
+FORMER = (
+    "retrain={folds: 4, image_size: 224, batch_size: 32, label_smoothing: 0.1, augment: {policy: light, views: 0},"
+    " stages: {head: {epochs: 4}, half: {epochs: 3}, most: {epochs: 1}, full: {epochs: 18, learning_rate: 0.0002,"
+    " schedule: {kind: cosine, warmup_epochs: 2}}}}"
+)
+"""The shipped final training until 2026-11-29, with which the arms are compared."""
+
 SMALL_DATA = (
     "train.batch_size=16",
     "train.optimizer={kind: adamw, weight_decay: 0.05}",
@@ -34,7 +41,7 @@ SMALL_STAGED = (
     " epochs: 1, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 0.5}}, {name: full, unfreeze: 1.0,"
     " epochs: 16, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 2}}]",
 )
-"""The same, but the backbone unfreezes in three stages, with as many epochs in all."""
+"""The same, but the backbone unfreezes in three stages, with as many epochs in all: the shipped final training."""
 
 
 def recipe(study: StudyFolder, name: str, train: dict[str, Any] | None = None) -> Path:

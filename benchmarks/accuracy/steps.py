@@ -35,6 +35,8 @@ class Settings:
     trials: int
     """Of the search, at most."""
     work: Path
+    final: str = ""
+    """What `folds`, and the arms that change it, set in place of the experiment's `retrain`; empty for nothing."""
 
     @property
     def name(self) -> str:
@@ -62,8 +64,9 @@ class Settings:
 
 
 def search(settings: Settings) -> None:
-    """The search that all arms share, in `settings.study`."""
-    carsearch("run", str(settings.experiment), *settings.search_options(settings.name), "--or-resume")
+    """The search that all arms share, in `settings.study`, with what its final training changes."""
+    options = [*settings.search_options(settings.name), *(("--set", settings.final) if settings.final else ())]
+    carsearch("run", str(settings.experiment), *options, "--or-resume")
 
 
 def whole_run(settings: Settings, name: str, hours: float) -> StudyFolder:

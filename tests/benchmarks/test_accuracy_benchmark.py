@@ -13,7 +13,7 @@ from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.arms import ARMS, DEFAULT
 from benchmarks.accuracy.judging import Answers, blended
 from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_data_sets, rows, verdict
-from benchmarks.accuracy.recipes import SMALL_DATA, SMALL_STAGED, rectangle
+from benchmarks.accuracy.recipes import FORMER, SMALL_DATA, SMALL_STAGED, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
 from search.experiment.experiment import load
 from tests.helpers.search.tiny import write_tiny
@@ -140,6 +140,19 @@ def test_the_small_data_arm_is_the_recorded_recipe() -> None:
     assert [stage.unfreeze for stage in staged.stages] == [0.0, 0.5, 0.75, 1.0]
 
 
+def test_the_shipped_final_training_is_the_staged_arm(tmp_path) -> None:
+    file = ROOT / "experiments" / "cars10.yaml"
+    shipped, former = load(file), load(file, [FORMER])
+    final = former.retrain_config(former.bind(former.baseline))
+    assert (final.batch_size, final.layer_decay, final.optimizer.kind) == (32, 1.0, "adam")
+    assert [stage.epochs for stage in final.stages] == [4, 3, 1, 18]
+    path = tmp_path / "recipe.yaml"
+    tree = {"name": "recipe", "data": {"root": str(tmp_path)}, "train": final.model_dump(mode="json")}
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    assert load(path, SMALL_STAGED).bind({}) == shipped.retrain_config(shipped.bind(shipped.baseline))
+    assert shipped.folds == former.folds == 4
+
+
 def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, capsys) -> None:
     assert set(ARMS) - set(DEFAULT) == {"hours"}
     monkeypatch.setattr(sys, "argv", ["accuracy", "--work", "w", "--arms", "refit,nonsense"])
@@ -157,7 +170,7 @@ def test_all_arms_run_end_to_end_and_a_second_call_trains_nothing(tmp_path) -> N
     command = [
         *(sys.executable, "-m", "benchmarks.accuracy", "--photos", "data", "--data", str(tmp_path)),
         *("--experiment", str(file), "--work", str(work), "--submissions", str(submissions)),
-        *("--trials", "3", "--minutes", "60", "--branches", "2"),
+        *("--trials", "3", "--minutes", "60", "--branches", "2", "--final", ""),
     ]
     ran = subprocess.run([*command, "--arms", "folds"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -9,12 +9,13 @@ from pathlib import Path
 import keras
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def measured(steps: str, **environment: str) -> tuple[int, list[dict]]:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--small", "--steps", steps],
+        [sys.executable, "-m", "benchmarks.gpu", "--small", "--steps", steps],
+        cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": keras.backend.backend(), "CUDA_VISIBLE_DEVICES": ""} | environment,
         capture_output=True,
         text=True,
