@@ -10,9 +10,9 @@ pairs with `folds`, the final training that was shipped until 2026-11-29. What d
 small JSON files in FOLDER/results; a call trains only what is missing there, and goes on where an earlier one was
 killed. Each arm also writes its predictions of the data set's test photos, checked against its sample submission.
 
-Use one FOLDER for one choice of --holdout, --minutes and experiment. On two idle cores a seed takes about 10 minutes of
-search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles, layer_decay, small_data and
-small_staged; the rest is seconds.
+Use one FOLDER for one choice of --holdout, --minutes, --final and experiment. On two idle cores a seed takes about 10
+minutes of search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles, layer_decay,
+small_data and small_staged; the rest is seconds.
 """
 
 import argparse

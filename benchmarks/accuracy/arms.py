@@ -15,7 +15,7 @@
 | small_data | the folds by the recipe of docs/recipes.md for a few hundred photos | yes |
 | small_staged | the same, but the backbone unfreezes in stages | yes |
 | two_recipes | nothing: the mean of `folds` and `small_data` | yes |
-| hours | `carsearch run --hours`, with a search of its own; only if asked for | no |
+| hours | `carsearch run --hours` of the file as it is, with a search of its own; only if asked for | no |
 
 The holdout judges all arms without leaks: it is drawn first, no training, early stopping or choice sees it, and it is
 the same for all arms of a seed. Its price is that much fewer training photos for each arm alike. Without a holdout

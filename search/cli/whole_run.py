@@ -3,16 +3,18 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
 from search.cli.optional_steps import may_be_left_out, reason_of
 from search.cli.output import Output
 from search.cli.whole_run_finals import retrain_others, retrain_winner
-from search.cli.whole_run_record import enter_step, plan_of, show_plan, stored_run
+from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carcls.config import TrainConfig
     from search.experiment.experiment import Experiment
     from search.policy.durations import StageLength
@@ -72,7 +74,9 @@ def _begun(
     from search.study.run_hours import WholeRun
     from search.study.study import Study
 
-    at_once = _finals_at_once(experiment, address)
+    before = WholeRun.of(Study.open(folder.root, read_only=True))
+    is_trained = before is not None and before.stage not in (SEARCH, FINAL)  # then no cluster is needed any more
+    at_once = before.at_once if before is not None and is_trained else _finals_at_once(experiment, address)
     with Study.open(folder.root) as study:
         whole = WholeRun.of(study)
         if whole is None:
@@ -93,7 +97,10 @@ def _begun(
         if hours > whole.hours:
             study.set_budget_exhausted(False)
         has_whole = any(record.state is TrialState.COMPLETE for record in study.records())
-        stage = SEARCH if whole.stage == FINAL and not has_whole else whole.stage
+        stage = whole.stage
+        if stage == FINAL and not has_whole:
+            stage = SEARCH
+            study.reopen()
         whole = replace(whole, hours=hours, at_once=at_once).after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
@@ -143,14 +150,20 @@ def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[Stag
 
     final, is_resized = experiment.retrain_config(first), "image_size" in experiment.retrain
     changed = experiment.retrain.get("stages", {})
+    fixed = {stage.name for stage in final.stages} if isinstance(changed, list) else _with_epochs(changed)
     return tuple(
         StageLength(
-            epochs=stage.epochs if "epochs" in changed.get(stage.name, {}) else None,
+            epochs=stage.epochs if stage.name in fixed else None,
             is_frozen=not stage.unfreeze,
             area_px=frame_of(final.stage_size(number)).area if is_resized else None,
         )
         for number, stage in enumerate(final.stages)
     )
+
+
+def _with_epochs(stages: "Mapping[str, Any]") -> set[str]:
+    """Names of the stages of `retrain` that set their number of epochs."""
+    return {name for name, changes in stages.items() if "epochs" in changes}
 
 
 def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
@@ -168,18 +181,20 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
         retrain_winner(folder, experiment, address)
         retrain_others(folder, experiment, address)
         stage = enter_step(folder, 0.0, ENSEMBLE)
-    model = _ensemble(folder, experiment) if stage == ENSEMBLE else _model(folder)
     if stage == ENSEMBLE:
+        uses_ensemble = _ensemble(folder, experiment)
+        choose_model(folder, uses_ensemble=uses_ensemble)
         enter_step(folder, 0.0, SCORING)
     started = time.monotonic()
-    _submit(folder, experiment, model)
+    is_there = folder.ensemble_model.exists()
+    _submit(folder, experiment, folder.ensemble_model if stored_run(folder).uses_ensemble and is_there else None)
     enter_step(folder, time.monotonic() - started, DONE)
     plan = plan_of(folder, stored_run(folder))
     say(f"ended: {plan.spent_s / 60:.1f} of {plan.total_s / 60:.1f} min")
 
 
-def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
-    """The ensemble's model if it is kept, or if there is no other; None for the final one, also if it fails."""
+def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> bool:
+    """Builds the ensemble. Returns whether it is submitted: if it is kept, or if there is no final model."""
     from search.errors import StudyError
     from search.policy.time_plan import ENSEMBLE
 
@@ -187,7 +202,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
     if has_final and (experiment.photos == "all" or plan.seconds(ENSEMBLE) <= 0.0):
         why = "the final model has seen all photos" if experiment.photos == "all" else "no time is left for it"
         say(f"no ensemble: {why}")
-        return None
+        return False
     from search.cli.actions import run_ensemble
 
     started, is_built = time.monotonic(), False
@@ -200,11 +215,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> Path | None:
         show = say if isinstance(error, StudyError) else warn  # a study that has nothing to average is no failure
         show(f"no ensemble: {reason_of(error)}")
     enter_step(folder, time.monotonic() - started, ENSEMBLE)
-    return _model(folder) if is_built else None
-
-
-def _model(folder: "StudyFolder") -> Path | None:
-    return folder.ensemble_model if folder.ensemble_model.exists() else None
+    return is_built and folder.ensemble_model.exists()
 
 
 def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None) -> None:

@@ -32,6 +32,17 @@ def enter_step(folder: "StudyFolder", seconds: float, stage: str) -> str:
     return stage
 
 
+def choose_model(folder: "StudyFolder", *, uses_ensemble: bool) -> None:
+    """Records which model is submitted."""
+    from dataclasses import replace
+
+    from search.study.study import Study
+
+    whole = replace(stored_run(folder), uses_ensemble=uses_ensemble)
+    with Study.open(folder.root) as study:
+        whole.keep(study)
+
+
 def count_final(folder: "StudyFolder", final: "StudyFolder", seconds: float) -> None:
     """Records that a final training is over, and what it took."""
     from search.study.study import Study

@@ -120,12 +120,15 @@ def _pool(folder: StudyFolder, split: Split, say: Callable[[str], None]) -> tupl
     few of its split, which also chose them, and there a single model would stand for the average of the folds.
     """
     if (finals := final_candidates(folder, split)) is not None:
-        photos, found = finals
+        photos, found, missing = finals
         if len(found) < _FEWEST_FINALS:
+            lacking = f" ({'; '.join(missing)})" if missing else ""
             raise StudyError(
-                f"{folder.root}: {found[0].name} are an average already, and nothing fair can be averaged with it;"
-                f" 'carsearch retrain {folder.root} --beside' trains another backbone in the same way"
+                f"{folder.root}: an ensemble of final trainings needs two on folds, and there is {len(found)}{lacking}:"
+                f" 'carsearch retrain {folder.root} --beside' trains another backbone"
             )
+        for line in missing:
+            say(f"not a candidate: {line}")
         say(f"{len(found)} final trainings, judged by all {len(photos.labels):,} photos of their folds")
         return photos, found
     photos = Photos.of(split)

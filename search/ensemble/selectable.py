@@ -111,10 +111,10 @@ def candidates(folder: StudyFolder, photos: Photos) -> tuple[tuple[Candidate, ..
     return tuple(found), tuple(missing)
 
 
-def final_candidates(folder: StudyFolder, split: Split) -> tuple[Photos, tuple[Candidate, ...]] | None:
+def final_candidates(folder: StudyFolder, split: Split) -> tuple[Photos, tuple[Candidate, ...], tuple[str, ...]] | None:
     """The final trainings on folds, the study's own first, with the photos that judge them: all that have labels.
 
-    None if the study's own is not on folds, or not over. Raises StudyError if no weights or predictions are left.
+    Also a line for each that lacks what it takes. None if the study's own is not on folds, or not over.
     """
     own = folder.retrain_study.folds
     if not (own.is_file() and folder.scores.exists()):
@@ -122,10 +122,7 @@ def final_candidates(folder: StudyFolder, split: Split) -> tuple[Photos, tuple[C
     photos = Photos.of_folds(split, read_folds(own, split.train.root))
     finals = [pair for final in (folder, *finals_beside(folder)) for pair in _final(final, photos)]
     found = tuple(one for _, one in finals if isinstance(one, Candidate) and one.is_folds)
-    if not found:
-        reasons = "; ".join(f"{name}: {one}" for name, one in finals if isinstance(one, str))
-        raise StudyError(f"{folder.root}: no final training can be averaged ({reasons})")
-    return photos, found
+    return photos, found, tuple(f"{name}: {one}" for name, one in finals if isinstance(one, str))
 
 
 Found = tuple[str, Candidate | str]

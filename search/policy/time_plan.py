@@ -106,7 +106,7 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     if is_searching:
         folds, final = _reserved(total_s, total_s - ensemble - scoring, room, wishes, measured)
     else:
-        folds = _folds_after_search(room, wishes, measured)
+        folds = _folds_after_search(total_s, total_s - ensemble - scoring, room, wishes, measured)
         final = min(final_s(folds, wishes, measured), room) if folds else 0.0
     search = [Phase(SEARCH, room - final)] if is_searching else []
     phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
@@ -128,22 +128,36 @@ def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
     return first + wishes.is_pseudo * (1 + others) + wishes.is_refitted
 
 
-def _folds_after_search(room: float, wishes: Wishes, measured: Measured) -> int:
+def _folds_after_search(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
     """As many as fit, if asked for also beside as many as possible of another backbone's training.
 
     What the search has left time for fits with less margin, or a search that ends late by one epoch would cost a fold.
     """
+    kept, keeps_other = _wanted(total, whole, wishes, measured)
     if wishes.has_other and not wishes.is_refitted:
+        reserved = (kept, _FEWEST_BESIDE if keeps_other else 0)
         pairs = [
             (other, own)
             for own in range(wishes.folds, _most(wishes) + 1)
             for other in range(_FEWEST_BESIDE, own + 1)
-            if _fits((own, other), (wishes.folds, _FEWEST_BESIDE), room, wishes, measured)
+            if _fits((own, other), reserved, room, wishes, measured)
         ]
         if pairs:
             return max(pairs)[1]
-    counts = range(_most(wishes), 0, -1)
-    return next((count for count in counts if _fits((count,), (wishes.folds,), room, wishes, measured)), 0)
+    return next((count for count in range(_most(wishes), 0, -1) if _fits((count,), (kept,), room, wishes, measured)), 0)
+
+
+def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> tuple[int, bool]:
+    """The folds that a search leaves time for, whatever is spent, and whether it does so for another backbone too.
+
+    whole: of the hours, what ensemble and scoring leave.
+    """
+    most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in range(wishes.folds, 0, -1)}
+    folds = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
+    if not (folds and wishes.has_other) or wishes.is_refitted:
+        return folds, False
+    both = final_s(folds, wishes, measured) + final_s(_FEWEST_BESIDE, wishes, measured)
+    return folds, both <= _MOST_FINALS_SHARE * total
 
 
 def _fits(counts: tuple[int, ...], reserved: tuple[int, ...], room: float, wishes: Wishes, measured: Measured) -> bool:
@@ -183,17 +197,15 @@ def _reserved(total: float, whole: float, room: float, wishes: Wishes, measured:
 
     whole: of the hours, what ensemble and scoring leave. room: the same of what is left of them. The reserve does not
     shrink as time passes, so the search ends where it begins. Only if a fold no longer fits at all, the search has the
-    rest: then a whole training was measured too late.
+    rest: then the time of a training was measured too late.
     """
-    most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in range(wishes.folds, 0, -1)}
-    wanted = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
+    wanted, keeps_other = _wanted(total, whole, wishes, measured)
     folds = next((count for count in range(wanted, 0, -1) if _fits((count,), (count,), room, wishes, measured)), 0)
     if not folds:
         return 0, 0.0
     final = _FINAL_SHARE * total if measured.training_s is None else final_s(wanted, wishes, measured)
-    if wishes.has_other and not wishes.is_refitted:
-        other = final_s(_FEWEST_BESIDE, wishes, measured)
-        final += other if final + other <= _MOST_FINALS_SHARE * total else 0.0
+    if keeps_other:
+        final += final_s(_FEWEST_BESIDE, wishes, measured)
     return folds, min(final, room)
 
 

@@ -58,7 +58,8 @@ def search_closing(
         gpu_hours=_gpu_hours(study.gpu_meter, trained),
         exhausted=study.budget_exhausted,
     )
-    clauses = [*(clause for _, clause in limits), *whole_run_clause(study)]
+    is_own_budget = any(key.startswith("search.budget.") for key, _ in limits)
+    clauses = [*(clause for _, clause in limits), *([] if is_own_budget else whole_run_clause(study))]
     why = " and ".join(clauses) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
     outcome = (f"ended: {why}", *_winner_lines(records), *winner_expected_lines(folder, experiment, study))

@@ -52,6 +52,8 @@ class WholeRun:
     has several."""
     counted: tuple[str, ...] = ()
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
+    uses_ensemble: bool = True
+    """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
     @classmethod
     def of(cls, study: Study) -> Self | None:

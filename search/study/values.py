@@ -50,6 +50,10 @@ class StudyValues:
     def _set_finished(self, finished: bool) -> None:
         self.set_value(_FINISHED_AFTER, len(self.changes) if finished else None)
 
+    def reopen(self) -> None:
+        """The search is not over after all."""
+        self._set_finished(False)
+
     @property
     def changes(self) -> tuple[Change, ...]:
         """Changes of the experiment's settings since the study was created, in order."""

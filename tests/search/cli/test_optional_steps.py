@@ -9,7 +9,7 @@ import typer
 from carcls.errors import CheckpointError, DiskFullError, OutOfMemoryError
 from search.cli.optional_steps import may_be_left_out, reason_of
 from search.errors import ClusterError, StudyError
-from search.policy.time_plan import DONE, FINAL
+from search.policy.time_plan import DONE, FINAL, SCORING
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.processes import run_cli
@@ -66,6 +66,8 @@ def test_the_final_model_is_handed_in_whatever_fails_beside_it(tmp_path: Path) -
     folds.write_text(folds.read_text(encoding="utf-8").replace(",0,", ",x,"), encoding="utf-8")
     with Study.open(folder.root) as study:
         replace(BEGUN, folds=20).keep(study)
+    folder.ensemble.mkdir()
+    folder.ensemble_model.write_bytes(b"an ensemble from before the final training")
     where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={tmp_path / 'data'}")
     asked = ("--set", "retrain.folds=20", "--hours", "99", "--or-resume")
     done = run_cli("run", "tiny.yaml", *where, *asked, cwd=tmp_path)
@@ -76,3 +78,8 @@ def test_the_final_model_is_handed_in_whatever_fails_beside_it(tmp_path: Path) -
     assert f"model: {folder.model}" in done.stdout.splitlines()
     whole = WholeRun.of(Study.open(folder.root, read_only=True))
     assert (whole.stage, whole.counted) == (DONE, ("retrain", "retrain-0001"))
+    with Study.open(folder.root) as study:
+        replace(whole, stage=SCORING).keep(study)  # as if killed while it scored
+    again = run_cli("run", "tiny.yaml", *where, *asked, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"model: {folder.model}" in again.stdout.splitlines()

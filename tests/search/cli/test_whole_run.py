@@ -54,6 +54,11 @@ def test_only_epochs_that_the_file_sets_are_those_of_every_trials_final_training
     stages = _final_stages(experiment, experiment.bind(experiment.baseline))
     assert [stage.epochs for stage in stages] == [None, 2]
     assert [stage.is_frozen for stage in stages] == [True, False]
+    head, full = (f"name: {name}, unfreeze: {share}, learning_rate: 0.001" for name, share in (("a", 0.0), ("b", 1.0)))
+    whole = f"retrain.stages=[{{{head}, epochs: 3}}, {{{full}, epochs: 4}}]"
+    experiment = load(tmp_path / "tiny.yaml", [whole])
+    stages = _final_stages(experiment, experiment.bind(experiment.baseline))
+    assert [stage.epochs for stage in stages] == [3, 4], "all stages are the file's"
 
 
 def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path) -> None:
@@ -64,9 +69,11 @@ def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path)
     with Study.open(folder.root) as study:
         replace(WHOLE, stage=FINAL).keep(study)
         study.set_budget_exhausted()
+        study.finish()
     assert _begun(folder, experiment, 2.0, None, started=time.monotonic()).stage == SEARCH
     study = Study.open(folder.root, read_only=True)
     assert not study.budget_exhausted
+    assert not study.is_finished
     assert WholeRun.of(study).hours == 2.0
 
 
@@ -141,7 +148,7 @@ def test_after_the_search_folds_and_a_submission_follow_within_the_hours(searche
     assert lines[plans[0] + 1].startswith("  search: ")
     assert lines[plans[1] + 1].startswith("  final training of 5 folds: "), "there is time for as many as are worth it"
     (refused,) = [line for line in lines if line.startswith("no ensemble: ")]
-    assert "5 folds of the final training are an average already" in refused, "the search has one backbone"
+    assert "needs two on folds, and there is 1" in refused, "the search has one backbone"
     assert not searched.ensemble_model.exists()
     named = [line for line in lines if line.startswith(("next: ", "to extend it: "))]
     assert [line.split(",")[0] for line in named] == [f"next: hand in {searched.submission}"], "the rest follows anyway"

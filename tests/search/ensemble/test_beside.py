@@ -60,11 +60,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 @pytest.fixture(scope="module")
 def beside(study: StudyFolder) -> StudyFolder:
     """With that of trial 2 beside it."""
-    _, (alone,) = final_candidates(study, split_of(study))
+    _, (alone,), _ = final_candidates(study, split_of(study))
     assert alone.name == "2 folds of the final training"
     code, text = cli(study, "ensemble", str(study.root))
     assert code == 2
-    assert f"are an average already, and nothing fair can be averaged with it; 'carsearch retrain {study.root}" in text
+    assert f"needs two on folds, and there is 1: 'carsearch retrain {study.root} --beside'" in text
     assert not study.ensemble.exists()
     scores = study.scores.read_bytes()
     code, text = cli(study, "retrain", str(study.root), "--beside", "--set", "retrain.folds=3")
@@ -104,7 +104,7 @@ def test_the_best_trial_of_another_backbone_is_trained_on_folds_of_its_own(
 
 
 def test_final_trainings_are_judged_by_all_photos_whatever_their_folds(study: StudyFolder, beside: StudyFolder) -> None:
-    photos, (own, other) = final_candidates(study, split_of(study))
+    photos, (own, other), _ = final_candidates(study, split_of(study))
     assert (own.name, other.name) == ("2 folds of the final training", "3 folds of the final training of trial 0002")
     assert len(photos.ids) == len(set(photos.ids)) == PHOTOS
     for folder, candidate in ((study, own), (beside, other)):
@@ -126,7 +126,7 @@ def test_their_average_is_exported_if_they_err_on_different_photos(study: StudyF
     assert f"2 final trainings, judged by all {PHOTOS} photos of their folds" in text
     kept = EnsembleScores.read(study.ensemble_scores)
     assert (kept.is_kept, kept.photos, kept.candidates) == (True, PHOTOS, 2)
-    _, found = final_candidates(study, split_of(study))
+    _, found, _ = final_candidates(study, split_of(study))
     shares = {member.name: member.share for member in kept.members}
     assert shares == {one.name: pytest.approx(0.5) for one in found}
 

@@ -7,7 +7,6 @@ import pytest
 
 from carcls.splits.split_files import read_split
 from search.ensemble.selectable import final_candidates
-from search.errors import StudyError
 from search.study.frozen import open_experiment
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.trained_study import trained_study
@@ -22,7 +21,7 @@ def test_folds_are_one_candidate_judged_by_photos_that_its_models_have_not_seen(
     assert final_candidates(study, split) is None, "before the final training the trials are selected from"
     done = run_cli("retrain", str(study.root), "--set", f"retrain.folds={FOLDS}", cwd=tmp_path, within_s=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    photos, (folds,) = final_candidates(study, split)
+    photos, (folds,), _ = final_candidates(study, split)
     with np.load(study.out_of_fold) as stored:
         arrays = dict(stored)
     rows = [arrays["ids"].tolist().index(photo) for photo in photos.ids]
@@ -35,8 +34,12 @@ def test_folds_are_one_candidate_judged_by_photos_that_its_models_have_not_seen(
     # The search's trials are not averaged with it: its average is no worse for what one of its models gets wrong.
     refused = run_cli("ensemble", str(study.root), cwd=tmp_path)
     assert refused.returncode == 2
-    assert "2 folds of the final training are an average already" in refused.stderr
+    assert "an ensemble of final trainings needs two on folds, and there is 1" in refused.stderr
     assert not study.ensemble_model.exists()
     study.out_of_fold.unlink()
-    with pytest.raises(StudyError, match=r"no final training can be averaged \(2 folds of the final training: "):
-        final_candidates(study, split)
+    _, none, (missing,) = final_candidates(study, split)
+    assert none == ()
+    assert missing.startswith("2 folds of the final training: ")
+    again = run_cli("ensemble", str(study.root), cwd=tmp_path)
+    assert again.returncode == 2
+    assert f"and there is 0 ({missing})" in again.stderr

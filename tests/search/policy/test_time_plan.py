@@ -96,6 +96,16 @@ def test_a_search_that_ends_a_little_late_loses_no_fold(total, wishes, training_
     assert after.folds >= start.folds
 
 
+def test_only_what_the_search_left_time_for_fits_with_less_margin():
+    wishes, measured = Wishes(folds=4), Measured(600.0)
+    search = time_plan(3600.0, 600.0, wishes, measured, is_searching=True)
+    assert (search.folds, search.seconds(FINAL)) == (2, 2 * 750.0), "half of the hours"
+    early = time_plan(3600.0, 600.0, wishes, measured, is_searching=False)
+    assert early.folds == 3, "2,712 s; four take 3,000 with their margin"
+    late = time_plan(3600.0, 1900.0, wishes, measured, is_searching=False)
+    assert (late.folds, late.seconds(FINAL)) == (2, 1412.0), "1,320 of 1,412 s at the margin of what was kept"
+
+
 def test_an_hour_before_and_after_a_training_was_measured():
     unknown = time_plan(3600.0, 0.0, Wishes(), Measured(), is_searching=True)
     assert [(phase.name, round(phase.seconds)) for phase in unknown.phases] == [
