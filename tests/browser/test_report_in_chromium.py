@@ -176,7 +176,9 @@ def test_the_report_of_photos_is_whole_quiet_and_fits(browser, folder, tmp_path,
 
 
 def test_a_comparison_of_studies_is_whole_quiet_and_fits(browser, folder, tmp_path):
-    other, experiment = made_up_study(tmp_path, trials=5, per_class=8)
+    place = tmp_path / ("a_long_name_" * 6)  # legends name studies by their folders
+    place.mkdir()
+    other, experiment = made_up_study(place, trials=5, per_class=8)
     page = tmp_path / "comparison.html"
     write_comparison([(folder, open_experiment(folder)), (other, experiment)], page)
     for width_px in WIDTHS_PX:

@@ -51,7 +51,7 @@ def test_a_search_joins_by_address_and_leaves_the_cluster_running(cluster: Clust
     assert folder.model.is_file()
     workers = {path.parent.parent.name for path in folder.retrain_study.trials.glob("*/attempt-0/output.log")}
     assert workers == {"0000", "0001"}, "each fold by a worker of the cluster"
-    experiment = load(tmp_path / "tiny.yaml", ["search.resources.cpus_per_trial=1"])
+    experiment = load(tmp_path / "tiny.yaml", ["search.resources.cpus_per_trial=1", "search.max_concurrent=2"])
     assert _finals_at_once(experiment, cluster.address) == 2, "whatever this machine has"
 
 
