@@ -1,8 +1,22 @@
 """Steps of `carsearch run --hours` that may fail while what is done is still submitted: by which errors, in words."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from carcls.errors import CarclsError
 from search.cli.error_messages import refusal_text
 from search.errors import SearchError
+
+
+@contextmanager
+def optional(tell: Callable[[Exception], None]) -> Iterator[None]:
+    """An error by which a step `may_be_left_out` ends the block and is told. Others pass."""
+    try:
+        yield
+    except Exception as error:
+        if not may_be_left_out(error):
+            raise
+        tell(error)
 
 
 def may_be_left_out(error: Exception) -> bool:

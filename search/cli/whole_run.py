@@ -1,12 +1,13 @@
 """`carsearch run --hours H`: from photos to a submission within H hours, by a plan that is revised on the way."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
-from search.cli.optional_steps import may_be_left_out, reason_of
+from search.cli.optional_steps import optional, reason_of
 from search.cli.output import Output
 from search.cli.whole_run_finals import retrain_others, retrain_winner
 from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_plan, stored_run
@@ -205,15 +206,14 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> bool:
         return False
     from search.cli.actions import run_ensemble
 
-    started, is_built = time.monotonic(), False
-    try:
-        run_ensemble(folder, experiment, most=5, max_ms=None, or_single=not has_final, goes_on=True)
-        is_built = True
-    except Exception as error:
-        if not (has_final and may_be_left_out(error)):
-            raise
+    def tell(error: Exception) -> None:
         show = say if isinstance(error, StudyError) else warn  # a study that has nothing to average is no failure
         show(f"no ensemble: {reason_of(error)}")
+
+    started, is_built = time.monotonic(), False
+    with optional(tell) if has_final else nullcontext():
+        run_ensemble(folder, experiment, most=5, max_ms=None, or_single=not has_final, goes_on=True)
+        is_built = True
     enter_step(folder, time.monotonic() - started, ENSEMBLE)
     return is_built and folder.ensemble_model.exists()
 

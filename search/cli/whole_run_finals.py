@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search.cli.actions import run_retrain, winner_of
-from search.cli.optional_steps import may_be_left_out, reason_of
+from search.cli.optional_steps import optional, reason_of
 from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -42,8 +42,8 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         return
     while (found := runner_up_of(folder)) is not None:
         there = folder.beside(found.number)
-        started, earlier_s, failure = time.monotonic(), 0.0, ""
-        try:
+        started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
+        with optional(failures.append):
             earlier_s = _retrained_s(there)
             folds = folds_that_fit_beside(folder, experiment, found.number, earlier_s=earlier_s)
             if not folds:
@@ -52,13 +52,9 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
             show_plan(plan_of(folder, stored_run(folder)))
             say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
             run_retrain(there, replace(experiment, folds=folds), trial=found.number, address=address, goes_on=True)
-        except Exception as error:
-            if not may_be_left_out(error):
-                raise
-            failure = reason_of(error)
         count_final(folder, there, earlier_s + time.monotonic() - started)
-        if failure:
-            warn(f"the final training of trial {found.number:04d} failed, and is left out: {failure}")
+        if failures:
+            warn(f"the final training of trial {found.number:04d} failed, and is left out: {reason_of(failures[0])}")
             return
 
 

@@ -37,8 +37,8 @@ def retry_text(
     """The line to print before a new process resumes the training.
 
     deaths: since the last epoch, including this one. what: the training, for error messages. start_over: the command
-    that trains it from scratch, see `start_over_command`. Raises StudyError if
-    another process would not help, DiskFullError if the disk is full.
+    that trains it from scratch, see `start_over_command`. Raises StudyError if another process would not help,
+    DiskFullError if the disk is full.
     """
     match outcome.kind:
         case "out_of_memory" if outcome.oom_record is not None:

@@ -5,7 +5,6 @@ On the recorded trainings an average gains from another backbone, and not from a
 """
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 
 from search.errors import StudyError
 from search.experiment.domains import Value
@@ -40,9 +39,8 @@ def runner_up(
     if not by_backbone:
         return None
     shared = min(max(one.rung or 0 for one in alike) for alike in by_backbone.values())
-    best_until = [max(map(partial(_until, stage=shared), alike)) for alike in by_backbone.values()]
-    place = max(range(len(best_until)), key=best_until.__getitem__)
-    return max(list(by_backbone.values())[place], key=lambda one: (one.best_rank, -one.number))
+    best = max(by_backbone.values(), key=lambda alike: max(_until(one, shared) for one in alike))
+    return max(best, key=lambda one: (one.best_rank, -one.number))
 
 
 def _until(trial: TrialRecord, stage: int) -> tuple[Rank, int]:

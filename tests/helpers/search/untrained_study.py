@@ -16,13 +16,27 @@ from search.driver.create import create_study
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
+from search.policy.time_plan import FINAL
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.hanging_final import EPOCHS, SCORES
 from tests.helpers.search.tiny import CLASSES, TRAIN_PER_CLASS
 from tests.helpers.search.trained_study import TWO_WIDTHS
 
 FOLDS = 2
+BEGUN = WholeRun(
+    hours=99.0,
+    outside_s=0.0,
+    folds=FOLDS,
+    is_refitted=False,
+    final_ratio=2.0,
+    at_once=1,
+    stage=FINAL,
+    has_other=True,
+    counted=("retrain",),
+)
+"""A whole run whose own final training is over."""
 
 
 def untrained_study(cwd: Path, *changes: str, per_class: int = TRAIN_PER_CLASS) -> tuple[StudyFolder, Experiment]:

@@ -9,23 +9,11 @@ import typer
 from carcls.errors import CheckpointError, DiskFullError, OutOfMemoryError
 from search.cli.optional_steps import may_be_left_out, reason_of
 from search.errors import ClusterError, StudyError
-from search.policy.time_plan import DONE, FINAL, SCORING
+from search.policy.time_plan import DONE, SCORING
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.processes import run_cli
-from tests.helpers.search.untrained_study import FOLDS, add_final, untrained_study
-
-BEGUN = WholeRun(
-    hours=99.0,
-    outside_s=0.0,
-    folds=FOLDS,
-    is_refitted=False,
-    final_ratio=2.0,
-    at_once=1,
-    stage=FINAL,
-    has_other=True,
-    counted=("retrain",),
-)
+from tests.helpers.search.untrained_study import BEGUN, add_final, untrained_study
 
 
 class ResourceExhaustedError(Exception):

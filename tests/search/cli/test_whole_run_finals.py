@@ -12,12 +12,10 @@ from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
-from search.policy.time_plan import FINAL
 from search.study.folder import StudyFolder
-from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.hanging_final import EPOCHS
-from tests.helpers.search.untrained_study import FOLDS, add_final, finish_training, untrained_study
+from tests.helpers.search.untrained_study import BEGUN, FOLDS, add_final, finish_training, untrained_study
 
 EPOCHS_EACH = 4
 """Of a final training of the tiny experiment."""
@@ -79,18 +77,8 @@ def test_folds_that_wait_for_their_scores_need_no_time_to_train(
     searched: tuple[StudyFolder, Experiment], there
 ) -> None:
     folder, experiment = searched
-    run = WholeRun(
-        hours=1e-6,
-        outside_s=0.0,
-        folds=FOLDS,
-        is_refitted=False,
-        final_ratio=2.0,
-        at_once=1,
-        stage=FINAL,
-        counted=("retrain",),
-    )
     with Study.open(folder.root) as study:
-        run.keep(study)
+        replace(BEGUN, hours=1e-6).keep(study)
     for number, fit in ((0, 0), (1, FOLDS)):
         with Study.open(there.retrain) as study:
             finish_training(study, number, study.config(number))
