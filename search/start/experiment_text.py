@@ -75,7 +75,16 @@ def _train(plan: Plan) -> str:
         if plan.class_balance
         else ""
     )
-    views = "4" if head > 3 else "2"
+    recipe = plan.recipe
+    head_start, unfrozen = (", ".join(ends) for ends in (recipe.head_rate, recipe.unfrozen_rate))
+    batch_norm = "" if recipe.head_batch_norm else "batch_norm: false, "
+    layer_decay = (
+        "\n  # For few photos: a long head stage without BatchNorm, then rates that fall towards the input."
+        "\n  optimizer: {kind: adamw, weight_decay: 0.05}"
+        "\n  layer_decay: {uniform: [0.65, 0.95]}"
+        if recipe.has_layer_decay
+        else ""
+    )
     sizes = sorted({plan.image_size_px, max(64, 32 * (plan.image_size_px * 3 // 4 // 32))}, reverse=True)
     size = f"{{choice: [{', '.join(map(str, sizes))}]}}" if plan.preset != "quick" and len(sizes) > 1 else sizes[0]
     return f"""\
@@ -83,21 +92,21 @@ train:
 {_backbones(plan)}
   image_size: {size}  # px; the final training uses {plan.final_size_px}
   batch_size: {plan.batch_size}
-  label_smoothing: {{uniform: [0.0, 0.1]}}{balance}
-  head: {{dropout: {{uniform: [0.0, 0.5]}}, l2: {{loguniform: [1e-6, 1e-3]}}}}
-  # Each photo has {views} augmented views, which are computed once while the backbone is frozen.
-  augment: {{policy: {{choice: [light, medium]}}, views: {views}}}
+  label_smoothing: {{uniform: [0.0, {recipe.most_smoothing}]}}{balance}{layer_decay}
+  head: {{{batch_norm}dropout: {{uniform: [0.0, 0.5]}}, l2: {{loguniform: [1e-6, 1e-3]}}}}
+  # Each photo has {plan.views} augmented views, which are computed once while the backbone is frozen.
+  augment: {{policy: {{choice: [light, medium]}}, views: {plan.views}}}
   stages:
-    - {{name: head, unfreeze: 0.0, epochs: {head}, learning_rate: {{loguniform: [3e-4, 1e-2]}}}}
+    - {{name: head, unfreeze: 0.0, epochs: {head}, learning_rate: {{loguniform: [{head_start}]}}}}
     - name: half  # accuracy drops after unfreezing before it overtakes: hence the warm-up
       unfreeze: 0.5
       epochs: {half}
-      learning_rate: {{loguniform: [5e-5, 1e-3]}}
+      learning_rate: {{loguniform: [{unfrozen}]}}
       schedule: {{kind: cosine, warmup_epochs: 0.5}}
     - name: full
       unfreeze: 1.0
       epochs: {full}
-      learning_rate: {{loguniform: [5e-5, 1e-3]}}
+      learning_rate: {{loguniform: [{unfrozen}]}}
       schedule: {{kind: cosine, warmup_epochs: 0.5}}
 """
 
@@ -126,6 +135,8 @@ def _search(found: Findings, plan: Plan) -> str:
     per_trial = "" if plan.cpus_per_trial is None else f"cpus_per_trial: {plan.cpus_per_trial}"
     first = f"\n    backbone: {_option(plan.backbones[0])}" if len(plan.backbones) > 1 else ""
     size = f"\n    image_size: {plan.image_size_px}" if plan.preset != "quick" else ""
+    recipe = plan.recipe
+    layer_decay = "\n    layer_decay: 0.8" if recipe.has_layer_decay else ""
     devices = (
         "one GPU for each trial" if found.gpus else f"{count_text(plan.cpus_per_trial or 1, 'core')} for each trial"
     )
@@ -136,22 +147,22 @@ search:
   scheduler: {{kind: adaptive, reduction_factor: 3}}
   resources: {{{per_trial}}}  # {devices}
   baseline:  # trial 0{first}{size}
-    label_smoothing: 0.05
+    label_smoothing: {recipe.first_smoothing}{layer_decay}
     head: {{dropout: 0.2, l2: 0.00001}}
     augment: {{policy: light}}
     stages:
-      head: {{learning_rate: 0.002}}
-      half: {{learning_rate: 0.0003}}
-      full: {{learning_rate: 0.0003}}
+      head: {{learning_rate: {recipe.first_head_rate}}}
+      half: {{learning_rate: {recipe.first_unfrozen_rate}}}
+      full: {{learning_rate: {recipe.first_unfrozen_rate}}}
 """
 
 
 def _final(plan: Plan) -> str:
     folds = f"\n  folds: {plan.folds}  # as many trainings, averaged" if plan.folds > 1 else ""
+    augment = "" if plan.recipe.keeps_views else "\n  augment: {views: 0}  # a new view in every epoch"
     return f"""\
 retrain:  # changes for the final training, which is longer and larger{folds}
-  image_size: {plan.final_size_px}
-  augment: {{views: 0}}  # a new view in every epoch
+  image_size: {plan.final_size_px}{augment}
   stages:
     full: {{epochs: {plan.final_epochs}, schedule: {{kind: cosine, warmup_epochs: 1}}}}
 

@@ -12,6 +12,7 @@ from search.bench.rates import Rates
 from search.bench.reference import RATES, Machine
 from search.bench.results import Bench
 from search.errors import StartError
+from search.start.recipe import Recipe, recipe_for
 from search.start.survey import Findings
 
 Preset = Literal["quick", "medium", "best"]
@@ -50,6 +51,8 @@ _EPOCHS: dict[Preset, tuple[int, int, int]] = {"quick": (3, 2, 3), "medium": (4,
 """Epochs of the stages head, half and full."""
 _FINAL_EPOCHS: dict[Preset, int] = {"quick": 8, "medium": 14, "best": 20}
 """Epochs of the last stage of the final training."""
+_MANY_VIEWS, _FEW_VIEWS = 4, 2
+"""Kept views of a photo, by whether the head has epochs to use them."""
 _STEPS = 20
 """Optimizer steps that an epoch should have at least, by smaller batches."""
 _CPU_TRIAL_CPUS = 4
@@ -83,8 +86,11 @@ class Plan:
     image_size_px: int
     final_size_px: int
     batch_size: int
+    recipe: Recipe
     epochs: tuple[int, int, int]
     """Of the stages head, half and full."""
+    views: int
+    """Augmented views of each photo, whose features are kept while the backbone is frozen."""
     final_epochs: int
     folds: int
     validation_fraction: float
@@ -119,8 +125,13 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
     search_px, final_px = _sizes(found, preset, chosen)
     fraction = suggested_fraction(found.photos)
     train, validate = round(found.photos * (1 - fraction)), round(found.photos * fraction)
+    recipe = recipe_for(found.photos, is_pretrained=chosen[0].weights != "sample")
     head, half, full = _EPOCHS[preset]
-    stages = ((0.0, head), (0.5, half), (1.0, full))
+    head = recipe.head_epochs or head
+    views = _MANY_VIEWS if head >= _MANY_VIEWS else _FEW_VIEWS
+    # While the backbone is frozen, an epoch computes the features of a view that is not kept yet.
+    passes = min(head, views)
+    stages = ((0.0, passes), (0.5, half), (1.0, full))
     at_once = found.gpus or max(1, found.cpus // machine.cpus)
     rates = Rates(machine, at_once=1 if found.gpus else at_once, bench=bench)
     trial_s = max(_training_s(one, stages, search_px, (train, validate), rates) for one in chosen)
@@ -130,7 +141,8 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
     trials = min(most, max(fewest, affordable))
     search_s = min(hours * 3600, trials * trial_s * _RUNG_SHARE / at_once) + _START_S
     folds = _FOLDS[preset] if found.photos < 20_000 else 1
-    final_stages = ((0.0, head), (0.5, half), (1.0, _FINAL_EPOCHS[preset]))
+    final_passes = passes if recipe.keeps_views else head
+    final_stages = ((0.0, final_passes), (0.5, half), (1.0, _FINAL_EPOCHS[preset]))
     one_s = max(_training_s(one, final_stages, final_px, (train, validate), rates) for one in chosen)
     slowest = chosen[0]
     predict_s = 2 * found.to_predict / rates.forward_images_per_s(slowest.backbone, slowest.alpha, px=final_px)
@@ -139,8 +151,10 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
         backbones=chosen,
         image_size_px=search_px,
         final_size_px=final_px,
-        batch_size=_batch_size(train),
+        batch_size=min(_batch_size(train), recipe.most_batch_size),
+        recipe=recipe,
         epochs=(head, half, full),
+        views=views,
         final_epochs=_FINAL_EPOCHS[preset],
         folds=folds,
         validation_fraction=fraction,

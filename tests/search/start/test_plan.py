@@ -94,6 +94,35 @@ def test_few_photos_have_small_batches():
     assert make_plan(replace(FOUND, photos=150), "quick").batch_size == 8
 
 
+def test_few_photos_have_the_measured_recipe(tmp_path):
+    """The baseline of experiments/cars10.yaml, but for sizes, lengths and smoothing's domain."""
+    few = replace(FOUND, photos=800, weights=(SMALL,))
+    plan = make_plan(few, "best")
+    file = tmp_path / "cars.yaml"
+    file.write_text(experiment_text(few, plan, name="cars", file=Path("cars.yaml")), encoding="utf-8")
+    experiment, shipped = load(file), load(Path(__file__).parents[3] / "experiments" / "cars10.yaml")
+    first, wanted = experiment.bind(experiment.baseline), shipped.bind(shipped.baseline)
+    for part in ("optimizer", "layer_decay", "head", "augment", "batch_size", "label_smoothing"):
+        assert getattr(first, part) == getattr(wanted, part), part
+    rates = [(stage.name, stage.learning_rate) for stage in first.stages]
+    assert rates == [(stage.name, stage.learning_rate) for stage in wanted.stages if stage.name != "most"]
+    assert first.stages[0].epochs == wanted.stages[0].epochs == 20
+    assert experiment.space.domains["train.layer_decay"] == shipped.space.domains["train.layer_decay"]
+    assert experiment.retrain_config(first).augment == first.augment, "features are kept in the final training too"
+
+
+def test_many_photos_or_the_sample_weights_keep_the_short_head():
+    assert make_plan(FOUND, "medium").epochs[0] == 4
+    assert make_plan(replace(FOUND, photos=800, can_download=False), "medium").epochs[0] == 4
+    assert make_plan(replace(FOUND, photos=800), "medium").epochs[0] == 20
+
+
+def test_a_long_head_stage_costs_as_much_as_its_views():
+    """Few photos train a head of 20 epochs; at most four of them compute features."""
+    few, many = (make_plan(replace(FOUND, photos=photos), "medium") for photos in (1499, 1500))
+    assert few.final_s < 1.1 * many.final_s
+
+
 def test_rates_follow_size_cores_and_what_is_frozen():
     two, eight = Machine(2, gpu=False), Machine(8, gpu=False)
     whole = train_images_per_s("Xception", 1.0, px=224, unfreeze=1.0, machine=two)
