@@ -102,7 +102,8 @@ def _begun(
         if stage == FINAL and not has_whole:
             stage = SEARCH
             study.reopen()
-        whole = replace(whole, hours=hours, at_once=at_once).after(time.monotonic() - started, stage)
+        whole = replace(whole, hours=hours, at_once=at_once, train_share=_train_share(folder, experiment))
+        whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
 
@@ -133,6 +134,14 @@ def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
         gpus_each=experiment.retrain_gpus,
     )
     return len(slots.gpus)
+
+
+def _train_share(folder: "StudyFolder", experiment: "Experiment") -> float:
+    """Share of the labelled photos, without the holdout, that the search trains on."""
+    from carcls.splits.split_files import read_split
+
+    split = read_split(folder.split, experiment.data.root)
+    return len(split.train) / (len(split.train) + len(split.validation))
 
 
 def _has_backbones(experiment: "Experiment") -> bool:

@@ -77,6 +77,7 @@ def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) 
 
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
+    from search.policy.time_plan import fold_share
     from search.study.final_scores import read_scores
     from search.study.study import Study
 
@@ -84,12 +85,13 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
     study, scores = Study.open(folder.root, read_only=True), read_scores(folder.scores)
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
+    fold_s = scores.seconds / scores.folds / fold_share(scores.folds, whole.train_share)
     folds = whole.after(earlier_s, whole.stage).folds_beside(
         records,
         number,
         own=own,
         searched_s=study.elapsed_s,
-        pace=scores.seconds / scores.folds / whole.estimated_s(records[own]),
+        pace=fold_s / whole.estimated_s(records[own]),
         left=share_left(there),
     )
     begun = folds_begun(there)

@@ -9,14 +9,14 @@ _PACED_MARGIN = 1.1
 """The same once a final training has shown its pace."""
 _FINAL_SHARE = 0.3
 """Of the hours, for the final trainings, until a whole training has been measured."""
-_MOST_FINAL_SHARE = 0.5
-"""While the search runs, folds are dropped beyond this share."""
-_MOST_FINALS_SHARE = 0.6
-"""With a training of another backbone, which is given up beyond this share."""
+_MOST_FINAL_SHARE = 0.7
+"""While the search runs, folds are dropped beyond this share of what ensemble and scoring leave."""
+_MOST_FINALS_SHARE = 0.75
+"""Of the hours, with a training of another backbone, which is given up beyond this share."""
 _SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
-_FEWEST_BESIDE = 2
-"""Folds of a training beside the study's own: one alone predicts too few of the photos that judge both."""
+_FEWEST_FOLDS = 3
+"""Of a final training, unless the file asks for two, which train on half of the photos each."""
 _MOST_OTHER_SHARE = 0.3
 """Of the hours, for ensemble and scoring together."""
 
@@ -45,9 +45,11 @@ class Measured:
     """What is known so far."""
 
     training_s: float | None = None
-    """Seconds of one final training; None before a trial has had all its stages."""
+    """Seconds of one final training on the search's split; None before a trial has had all its stages."""
     at_once: int = 1
     """Final trainings that run at once."""
+    train_share: float | None = None
+    """Share of the labelled photos that the search trains on; None: `training_s` is that of a fold, however many."""
     scoring_s: float | None = None
     """Seconds of scoring and submission, where they were measured before."""
 
@@ -92,8 +94,8 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     """The plan for what is left of `total_s`.
 
     While the search runs, it gets all that the other steps do not need. Once it is over, the final training has as many
-    folds as fit: more than the file asks for if there is time, down to none. Averages of folds gain most of what is
-    measured in docs/policy.md.
+    folds as fit: more than the file asks for if there is time; if fewer than three fit, one training on the search's
+    split, or none. Averages of folds gain most of what is measured in docs/policy.md.
     """
     left = max(0.0, total_s - spent_s)
     ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
@@ -102,7 +104,7 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     if ensemble + scoring > most:  # a short run: the submission is needed more than the ensemble
         scoring = min(scoring, most)
         ensemble = most - scoring
-    room = left - ensemble - scoring
+    room = max(0.0, left - ensemble - scoring)
     if is_searching:
         folds, final = _reserved(total_s, total_s - ensemble - scoring, room, wishes, measured)
     else:
@@ -115,7 +117,19 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
 
 def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    return margin * final_rounds(folds, wishes, at_once=measured.at_once) * (measured.training_s or 0.0)
+    one_s = fold_share(folds, measured.train_share) * (measured.training_s or 0.0)
+    return margin * final_rounds(folds, wishes, at_once=measured.at_once) * one_s
+
+
+def fold_share(folds: int, train_share: float | None) -> float:
+    """Seconds of a training on one of so many folds over those of one on the search's split.
+
+    By passes through the backbone: one forward for each photo, and a backward one, which takes twice as long, for those
+    that train.
+    """
+    if folds == 1 or train_share is None:
+        return 1.0
+    return (3.0 - 2.0 / folds) / (1.0 + 2.0 * train_share)
 
 
 def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
@@ -135,16 +149,18 @@ def _folds_after_search(total: float, whole: float, room: float, wishes: Wishes,
     """
     kept, keeps_other = _wanted(total, whole, wishes, measured)
     if wishes.has_other and not wishes.is_refitted:
-        reserved = (kept, _FEWEST_BESIDE if keeps_other else 0)
+        fewest = _fewest_folds(wishes)
+        reserved = (kept, fewest if keeps_other else 0)
         pairs = [
             (other, own)
-            for own in range(wishes.folds, _most(wishes) + 1)
-            for other in range(_FEWEST_BESIDE, own + 1)
+            for own in range(max(fewest, wishes.folds), _most(wishes) + 1)
+            for other in range(fewest, own + 1)
             if _fits((own, other), reserved, room, wishes, measured)
         ]
         if pairs:
             return max(pairs)[1]
-    return next((count for count in range(_most(wishes), 0, -1) if _fits((count,), (kept,), room, wishes, measured)), 0)
+    counts = _counts(_most(wishes), wishes)
+    return next((count for count in counts if _fits((count,), (kept,), room, wishes, measured)), 0)
 
 
 def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> tuple[int, bool]:
@@ -152,11 +168,11 @@ def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> t
 
     whole: of the hours, what ensemble and scoring leave.
     """
-    most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in range(wishes.folds, 0, -1)}
+    most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in _counts(wishes.folds, wishes)}
     folds = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
     if not (folds and wishes.has_other) or wishes.is_refitted:
         return folds, False
-    both = final_s(folds, wishes, measured) + final_s(_FEWEST_BESIDE, wishes, measured)
+    both = final_s(folds, wishes, measured) + final_s(_fewest_folds(wishes), wishes, measured)
     return folds, both <= _MOST_FINALS_SHARE * total
 
 
@@ -178,18 +194,27 @@ def _room_beside(plan: TimePlan) -> float:
 
 
 def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured) -> int:
-    """Folds of one more final training, of another trial, that fit before ensemble and scoring; 0 if two do not.
+    """Folds of one more final training, of another trial, that fit before ensemble and scoring; 0 if too few do.
 
     measured: of that trial, at the pace of the study's own final training. A single training has no out-of-fold
     photos, so it could not be averaged with others.
     """
     room = _room_beside(plan)
-    counts = range(_most(wishes), _FEWEST_BESIDE - 1, -1)
+    counts = range(_most(wishes), _fewest_folds(wishes) - 1, -1)
     return next((count for count in counts if final_s(count, wishes, measured, margin=_PACED_MARGIN) <= room), 0)
 
 
 def _most(wishes: Wishes) -> int:
     return max(wishes.folds, wishes.most_folds)
+
+
+def _fewest_folds(wishes: Wishes) -> int:
+    return 2 if wishes.folds == 2 else _FEWEST_FOLDS
+
+
+def _counts(most: int, wishes: Wishes) -> tuple[int, ...]:
+    """Numbers of folds that may be trained, the largest first; 1 is a training on the search's split."""
+    return (*range(most, _fewest_folds(wishes) - 1, -1), 1)
 
 
 def _reserved(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> tuple[int, float]:
@@ -200,12 +225,13 @@ def _reserved(total: float, whole: float, room: float, wishes: Wishes, measured:
     rest: then the time of a training was measured too late.
     """
     wanted, keeps_other = _wanted(total, whole, wishes, measured)
-    folds = next((count for count in range(wanted, 0, -1) if _fits((count,), (count,), room, wishes, measured)), 0)
+    counts = _counts(wanted, wishes) if wanted else ()
+    folds = next((count for count in counts if _fits((count,), (count,), room, wishes, measured)), 0)
     if not folds:
         return 0, 0.0
     final = _FINAL_SHARE * total if measured.training_s is None else final_s(wanted, wishes, measured)
     if keeps_other:
-        final += final_s(_FEWEST_BESIDE, wishes, measured)
+        final += final_s(_fewest_folds(wishes), wishes, measured)
     return folds, min(final, room)
 
 

@@ -52,6 +52,8 @@ class WholeRun:
     has several."""
     counted: tuple[str, ...] = ()
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
+    train_share: float | None = None
+    """Share of the labelled photos that the search trains on; None in studies of older versions."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -84,7 +86,7 @@ class WholeRun:
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
             self._wishes,
-            Measured(self._training_s(records), at_once=self.at_once),
+            Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share),
             is_searching=self.stage == SEARCH,
         )
         if self.counted and self.stage == FINAL:
@@ -97,8 +99,8 @@ class WholeRun:
     ) -> int:
         """Folds of a final training of trial `number` that fit beside the study's own; 0 if it is not worth it. Pure.
 
-        own: trial of the study's own final training. pace: of that training, seconds taken over those estimated. left:
-        share of the other one that is to train.
+        own: trial of the study's own final training. pace: of that training, seconds taken over those estimated, both
+        on the search's split. left: share of the other one that is to train.
         """
         trial = records[number]
         if trial.state is TrialState.COMPLETE:
@@ -107,7 +109,7 @@ class WholeRun:
             is_resized = any(stage.area_px is not None for stage in self.final_stages)
             times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
             estimated_s = times * self.estimated_s(records[own])
-        measured = Measured(left * pace * estimated_s, at_once=self.at_once)
+        measured = Measured(left * pace * estimated_s, at_once=self.at_once, train_share=self.train_share)
         return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured)
 
     @property
