@@ -66,12 +66,29 @@ def of_folds(
     return Expected(found.accuracy, found.low, found.high, of="the model")
 
 
+def unseen_photos(
+    experiment: Experiment, holdout: ImageTable | None, *, processes: int, has_pseudo: bool
+) -> ImageTable | None:
+    """The holdout, else the photos to predict, or None.
+
+    has_pseudo: whether the models trained on pseudo-labels, which are labels of photos to predict.
+    """
+    table = holdout or (None if has_pseudo else _photos_to_predict(experiment, processes))
+    return table if table is not None and len(table) else None
+
+
 def unseen_probabilities(
-    experiment: Experiment, data: TrainingData, members: Sequence[Member], views: Sequence[str], *, batch_size: int
+    experiment: Experiment,
+    data: TrainingData,
+    members: Sequence[Member],
+    views: Sequence[str],
+    *,
+    batch_size: int,
+    has_pseudo: bool,
 ) -> NDArray[np.float32] | None:
-    """(K, m, classes) probabilities by the views in use, of the holdout, else of photos to predict, or None."""
-    table = data.split.holdout or _photos_to_predict(experiment, data.processes)
-    if table is None or not len(table):
+    """(K, m, classes) probabilities by the views in use of `unseen_photos`, or None."""
+    table = unseen_photos(experiment, data.split.holdout, processes=data.processes, has_pseudo=has_pseudo)
+    if table is None:
         return None
     rows = np.sort(np.random.default_rng(experiment.search.seed).permutation(len(table))[:_MOST_UNSEEN])
     some = table.select(rows.tolist())

@@ -187,6 +187,7 @@ def score(
             trial=trial,
             batch_size=batch_size,
             refit_as=refit_length_from(len(parts), is_measured=bool(extra or pseudo)) if refit else None,
+            has_pseudo=pseudo is not None and pseudo.gain.helps,
         ),
         refit=None if refit is None else _refit_score(refit, parts[0], extra),
         extra=extra,
@@ -204,8 +205,10 @@ def _expected(
     trial: int | None,
     batch_size: int,
     refit_as: str | None,
+    has_pseudo: bool,
 ) -> Expected:
-    """refit_as: what told how long to train the exported model, if it is one on all photos."""
+    """refit_as: what told how long to train the exported model, if it is one on all photos. has_pseudo: whether the
+    models trained on pseudo-labels."""
     luck = luck_of_choice(folder, experiment, trial)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
@@ -215,7 +218,14 @@ def _expected(
     searched = read_split(folder.split, experiment.data.root).validation
     unseen = None
     if refit_as is None:
-        unseen = unseen_probabilities(experiment, predicted[0].data, members, choice.views, batch_size=batch_size)
+        unseen = unseen_probabilities(
+            experiment,
+            predicted[0].data,
+            members,
+            choice.views,
+            batch_size=batch_size,
+            has_pseudo=has_pseudo,
+        )
     found = of_folds(
         average(by_view, choice.views),
         labels,

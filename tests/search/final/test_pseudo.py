@@ -11,6 +11,7 @@ from carcls.splits.k_folds import EVERY_PHOTO
 from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.experiment import load
+from search.final.expected_accuracy import unseen_photos
 from search.study.final_members import fold_count, members
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
@@ -83,6 +84,16 @@ def test_labels_that_do_not_help_end_with_the_first_fold(loaded) -> None:
     assert taught(folder) == [(0, []), (1, []), (2, []), (0, [0]), (EVERY_PHOTO, [])]
     assert (job["numbers"], job["second_helps"]) == ([0, 1, 2], False)
     assert any(f"{TEST} pseudo-labelled photos are left out" in line for line in said)
+
+
+def test_photos_that_may_have_pseudo_labels_do_not_count_as_unseen(loaded) -> None:
+    experiment = loaded()
+    to_predict = unseen_photos(experiment, None, processes=1, has_pseudo=False)
+    assert to_predict is not None
+    assert len(to_predict) == TEST
+    assert unseen_photos(experiment, None, processes=1, has_pseudo=True) is None
+    holdout = to_predict.select([0])
+    assert unseen_photos(experiment, holdout, processes=1, has_pseudo=True) is holdout
 
 
 def test_a_twin_of_a_labelled_photo_gets_no_label(loaded, tmp_path: Path) -> None:
