@@ -90,12 +90,21 @@ STEPS = (SEARCH, FINAL, ENSEMBLE, SCORING, DONE)
 """In order; `DONE` takes no time."""
 
 
-def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured, *, is_searching: bool) -> TimePlan:
-    """The plan for what is left of `total_s`.
+def time_plan(
+    total_s: float,
+    spent_s: float,
+    wishes: Wishes,
+    measured: Measured,
+    *,
+    is_searching: bool,
+    has_final: bool = False,
+) -> TimePlan:
+    """The plan for what is left of `total_s`. has_final: whether the study's own final training is over.
 
     While the search runs, it gets all that the other steps do not need. Once it is over, the final training has as many
     folds as fit: more than the file asks for if there is time; if fewer than three fit, one training on the search's
-    split, or none. Averages of folds gain most of what is measured in docs/policy.md.
+    split, or none. Averages of folds gain most of what is measured in docs/policy.md. They have the ensemble's time if
+    no training of another backbone fits, for then there is nothing to average them with.
     """
     left = max(0.0, total_s - spent_s)
     ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
@@ -108,7 +117,13 @@ def time_plan(total_s: float, spent_s: float, wishes: Wishes, measured: Measured
     if is_searching:
         folds, final = _reserved(total_s, total_s - ensemble - scoring, room, wishes, measured)
     else:
-        folds = _folds_after_search(total_s, total_s - ensemble - scoring, room, wishes, measured)
+        whole = total_s - ensemble - scoring
+        folds = _folds_beside_another(total_s, whole, room, wishes, measured)
+        if not folds:
+            folds = _folds_alone(total_s, whole, room, wishes, measured)
+            longer = 0 if has_final else _folds_alone(total_s, whole, room + ensemble, wishes, measured)
+            if longer > max(folds, 1):
+                folds, room, ensemble = longer, room + ensemble, 0.0
         final = min(final_s(folds, wishes, measured), room) if folds else 0.0
     search = [Phase(SEARCH, room - final)] if is_searching else []
     phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
@@ -142,23 +157,28 @@ def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
     return first + wishes.is_pseudo * (1 + others) + wishes.is_refitted
 
 
-def _folds_after_search(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
-    """As many as fit, if asked for also beside as many as possible of another backbone's training.
+def _folds_beside_another(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
+    """As many as fit beside as many as possible of another backbone's training; 0 if not even those asked for do.
 
     What the search has left time for fits with less margin, or a search that ends late by one epoch would cost a fold.
     """
+    if not wishes.has_other or wishes.is_refitted:
+        return 0
     kept, keeps_other = _wanted(total, whole, wishes, measured)
-    if wishes.has_other and not wishes.is_refitted:
-        fewest = _fewest_folds(wishes)
-        reserved = (kept, fewest if keeps_other else 0)
-        pairs = [
-            (other, own)
-            for own in range(max(fewest, wishes.folds), _most(wishes) + 1)
-            for other in range(fewest, own + 1)
-            if _fits((own, other), reserved, room, wishes, measured)
-        ]
-        if pairs:
-            return max(pairs)[1]
+    fewest = _fewest_folds(wishes)
+    reserved = (kept, fewest if keeps_other else 0)
+    pairs = [
+        (other, own)
+        for own in range(max(fewest, wishes.folds), _most(wishes) + 1)
+        for other in range(fewest, own + 1)
+        if _fits((own, other), reserved, room, wishes, measured)
+    ]
+    return max(pairs)[1] if pairs else 0
+
+
+def _folds_alone(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
+    """As many as fit, see `_folds_beside_another`."""
+    kept, _ = _wanted(total, whole, wishes, measured)
     counts = _counts(_most(wishes), wishes)
     return next((count for count in counts if _fits((count,), (kept,), room, wishes, measured)), 0)
 

@@ -88,6 +88,7 @@ class WholeRun:
             self._wishes,
             Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share),
             is_searching=self.stage == SEARCH,
+            has_final=bool(self.counted) or STEPS.index(self.stage) > STEPS.index(FINAL),
         )
         if self.counted and self.stage == FINAL:
             plan = with_trainings_beside(plan)

@@ -119,10 +119,23 @@ def test_only_what_the_search_left_time_for_fits_with_less_margin():
     assert early.folds == 4, "4,116 s; five take 5,000 with their margin"
     late = time_plan(4800.0, 1700.0, wishes, measured, is_searching=False)
     assert (late.folds, late.seconds(FINAL)) == (3, 2716.0), "2,640 of 2,716 s at the margin of what was kept"
-    later = time_plan(4800.0, 1800.0, wishes, measured, is_searching=False)
+    later = time_plan(4800.0, 2000.0, wishes, measured, is_searching=False)
     assert (later.folds, later.seconds(FINAL)) == (1, 1000.0), "two would train on half of the photos each"
-    as_asked = time_plan(4800.0, 1800.0, replace(wishes, folds=2), measured, is_searching=False)
+    as_asked = time_plan(4800.0, 2000.0, replace(wishes, folds=2), measured, is_searching=False)
     assert as_asked.folds == 2
+
+
+def test_folds_with_nothing_to_be_averaged_with_have_the_ensembles_time():
+    wishes, measured = Wishes(folds=4), Measured(600.0, at_once=2)
+    plan = time_plan(2400.0, 900.0, wishes, measured, is_searching=False)
+    assert (plan.folds, plan.seconds(ENSEMBLE), plan.seconds(FINAL)) == (4, 0.0, 1380.0), "1,308 of 1,320 s with one"
+    assert plan.seconds(SCORING) == 120.0
+    fits = time_plan(2400.0, 900.0, wishes, Measured(500.0, at_once=2), is_searching=False)
+    assert (fits.folds, fits.seconds(ENSEMBLE)) == (4, 72.0)
+    one = time_plan(2400.0, 1100.0, wishes, measured, is_searching=False)
+    assert (one.folds, one.seconds(ENSEMBLE)) == (1, 72.0), "the search's trials can be averaged"
+    over = time_plan(2400.0, 900.0, wishes, measured, is_searching=False, has_final=True)
+    assert over.seconds(ENSEMBLE) == 72.0
 
 
 def test_a_fold_takes_as_long_as_its_photos():
