@@ -113,11 +113,10 @@ def time_plan(
     if ensemble + scoring > most:  # a short run: the submission is needed more than the ensemble
         scoring = min(scoring, most)
         ensemble = most - scoring
-    room = max(0.0, left - ensemble - scoring)
+    room, whole = max(0.0, left - ensemble - scoring), total_s - ensemble - scoring
     if is_searching:
-        folds, final = _reserved(total_s, total_s - ensemble - scoring, room, wishes, measured)
+        folds, final = _reserved(total_s, whole, room, wishes, measured)
     else:
-        whole = total_s - ensemble - scoring
         folds = _folds_beside_another(total_s, whole, room, wishes, measured)
         if not folds:
             folds = _folds_alone(total_s, whole, room, wishes, measured)
