@@ -10,9 +10,9 @@ pairs with `folds`, the final training that was shipped until 2026-11-29. What d
 small JSON files in FOLDER/results; a call trains only what is missing there, and goes on where an earlier one was
 killed. Each arm also writes its predictions of the data set's test photos, checked against its sample submission.
 
-Use one FOLDER for one choice of --holdout, --minutes, --final and experiment. On two idle cores a seed takes about 10
-minutes of search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles, layer_decay,
-small_data and small_staged; the rest is seconds.
+Use one FOLDER for one choice of --holdout, --minutes, --final, --of-hours and experiment. On two idle cores a seed
+takes about 10 minutes of search, 3 for refit, and 10 for each of folds, configurations, beside, soup, rectangles,
+layer_decay, small_data and small_staged; the rest is seconds.
 """
 
 import argparse
@@ -54,6 +54,7 @@ def _settings(arguments: argparse.Namespace, work: Path) -> Iterator[Settings]:
                 trials=arguments.trials,
                 work=work,
                 final=arguments.final,
+                of_hours=arguments.of_hours,
             )
 
 
@@ -104,6 +105,9 @@ def _parse() -> argparse.Namespace:
     experiment = ROOT / "experiments" / "cars10.yaml"
     parser.add_argument("--experiment", type=Path, default=experiment, help="file to search and train (%(default)s)")
     parser.add_argument("--final", default=FORMER, help="setting of the final training of `folds`; '': the file's")
+    parser.add_argument(
+        "--of-hours", action="store_true", help="all arms share the search and the final training of the arm hours"
+    )
     parser.add_argument("--submissions", type=Path, default=SUBMISSIONS, help="folder to write them to (%(default)s)")
     defaults = Options()
     parser.add_argument(

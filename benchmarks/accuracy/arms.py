@@ -101,8 +101,11 @@ def _final_training(settings: Settings) -> StudyFolder:
     """The search and its final training. What its model says is kept before `refit` replaces it."""
     study = settings.study
     if not _kept(settings).exists():
-        search(settings)
-        carsearch("retrain", str(study.root))
+        if not settings.of_hours:
+            search(settings)
+            carsearch("retrain", str(study.root))
+        elif not study.scores.exists():
+            raise SystemExit(f"{study.root} has no final training to compare with: run the arm hours first")
         _folds_answers(settings)
         _kept(settings).write_text(json.dumps(trained_s(study)), encoding="utf-8")
     return study

@@ -37,6 +37,8 @@ class Settings:
     work: Path
     final: str = ""
     """What `folds`, and the arms that change it, set in place of the experiment's `retrain`; empty for nothing."""
+    of_hours: bool = False
+    """Whether the arms share the search and the final training of the arm hours, in place of ones of their own."""
 
     @property
     def name(self) -> str:
@@ -44,7 +46,7 @@ class Settings:
 
     @property
     def study(self) -> StudyFolder:
-        return self.folder(self.name)
+        return self.folder(f"{self.name}_hours" if self.of_hours else self.name)
 
     def folder(self, name: str) -> StudyFolder:
         return StudyFolder(self.work / "studies" / name)

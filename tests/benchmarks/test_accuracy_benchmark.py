@@ -4,17 +4,19 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.accuracy import __main__ as accuracy
-from benchmarks.accuracy.arms import ARMS, DEFAULT
+from benchmarks.accuracy.arms import ARMS, DEFAULT, Options, run_arm
 from benchmarks.accuracy.judging import Answers, blended
 from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_data_sets, rows, verdict
 from benchmarks.accuracy.recipes import FORMER, SMALL_DATA, SMALL_STAGED, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
+from benchmarks.accuracy.steps import Settings
 from search.experiment.experiment import load
 from tests.helpers.search.tiny import write_tiny
 from tests.helpers.search.trained_study import TWO_WIDTHS
@@ -151,6 +153,15 @@ def test_the_shipped_final_training_is_the_staged_arm(tmp_path) -> None:
     path.write_text(json.dumps(tree), encoding="utf-8")
     assert load(path, SMALL_STAGED).bind({}) == shipped.retrain_config(shipped.bind(shipped.baseline))
     assert shipped.folds == former.folds == 4
+
+
+def test_arms_may_share_the_search_of_a_whole_run(tmp_path) -> None:
+    file = tmp_path / "cars.yaml"
+    shared = Settings(file, "cars10", tmp_path, 1, 0.0, 10.0, 100, tmp_path, of_hours=True)
+    assert shared.study.root == tmp_path / "studies" / "cars10_seed1_hours"
+    assert replace(shared, of_hours=False).study.root == tmp_path / "studies" / "cars10_seed1"
+    with pytest.raises(SystemExit, match="run the arm hours first"):
+        run_arm(shared, "folds", Options())
 
 
 def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, capsys) -> None:
