@@ -30,6 +30,7 @@ The rates are those of the baseline then. A search since then draws rates for la
 
 SMALL_DATA = (
     "train.batch_size=16",
+    "train.label_smoothing=0.1",
     "train.optimizer={kind: adamw, weight_decay: 0.05}",
     "train.layer_decay=0.8",
     "train.head={batch_norm: false, units: 0, dropout: 0.2, l2: 0.00001}",
