@@ -12,6 +12,7 @@ from benchmarks.accuracy.steps import Settings, python
 from carcls.dataset.loading import load_unlabelled
 from carcls.inference.submission import write_answers, write_submission
 from carcls.splits.split_files import read_split
+from search.experiment.experiment import load
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
 
@@ -99,7 +100,7 @@ def out_of_fold(studies: Sequence[StudyFolder]) -> Judged:
 def submit(settings: Settings, told: Answers, path: Path) -> None:
     """Writes the submission, checked against the data set's sample as `carsearch submit` does. Photos that cannot be
     read get the first class."""
-    found = load_unlabelled(settings.root, processes=2, layout=open_experiment(settings.study).data.layout)
+    found = load_unlabelled(settings.root, processes=2, layout=load(settings.experiment).data.layout)
     path.parent.mkdir(parents=True, exist_ok=True)
     common = {"probabilities": told.test, "ids": told.test_ids, "class_names": told.class_names}
     if found.sample_submission is None:

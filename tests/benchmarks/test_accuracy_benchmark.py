@@ -12,13 +12,14 @@ import pytest
 
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.arms import ARMS, DEFAULT, Options, run_arm
-from benchmarks.accuracy.judging import Answers, blended
+from benchmarks.accuracy.judging import Answers, blended, submit
 from benchmarks.accuracy.paired import Difference, cost_rows, of_data_set, over_data_sets, rows, verdict
 from benchmarks.accuracy.recipes import FORMER, SMALL_DATA, SMALL_STAGED, rectangle
 from benchmarks.accuracy.result import Judged, Result, judged, read_results, result_path
 from benchmarks.accuracy.steps import Settings
+from carcls.dataset.loading import load_unlabelled
 from search.experiment.experiment import load
-from tests.helpers.search.tiny import write_tiny
+from tests.helpers.search.tiny import CLASSES, write_tiny
 from tests.helpers.search.trained_study import TWO_WIDTHS
 
 ROOT = Path(accuracy.__file__).resolve().parents[2]
@@ -162,6 +163,18 @@ def test_arms_may_share_the_search_of_a_whole_run(tmp_path) -> None:
     assert replace(shared, of_hours=False).study.root == tmp_path / "studies" / "cars10_seed1"
     with pytest.raises(SystemExit, match="run the arm hours first"):
         run_arm(shared, "folds", Options())
+
+
+def test_a_submission_needs_no_shared_search(tmp_path) -> None:
+    file = write_tiny(tmp_path, TWO_WIDTHS)
+    settings = Settings(file, "data", tmp_path / "data", 0, 0.0, 10.0, 1, tmp_path / "work")
+    ids = load_unlabelled(settings.root, processes=1, layout=load(file).data.layout).ids
+    names = tuple(map(str, range(CLASSES)))
+    said = np.eye(CLASSES)[np.arange(len(ids)) % CLASSES]
+    submit(settings, Answers(said, tuple(ids), names, 1.0, None), tmp_path / "out" / "data_seed0_hours.csv")
+    with (tmp_path / "out" / "data_seed0_hours.csv").open(encoding="utf-8") as lines:
+        rows = {row["Id"]: row["Category"] for row in csv.DictReader(lines)}
+    assert rows == {id_: names[place % CLASSES] for place, id_ in enumerate(ids)}
 
 
 def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, capsys) -> None:
