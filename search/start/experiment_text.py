@@ -60,7 +60,7 @@ def _text(value: str) -> str:
 def _data(found: Findings, plan: Plan, name: str) -> str:
     nested = "\n  nested: true  # each folder with photos is a class, such as Audi/A4" if found.nested else ""
     return f"""\
-name: {name}  # the study's folder: results/{name}
+name: {_text(name)}  # the study's folder: results/{name}
 data:
   root: {_text(str(found.root))}{nested}
   # Photos that choose among trials and are never trained on. Copies of a photo stay on one side.
