@@ -63,5 +63,6 @@ def lr(
     for hint in results.hints(found):
         say(hint)
     say(f"page: {target}")
-    if text := results.overrides(found):
-        say(f"for the file: {text}")
+    space = experiment.space
+    for line in results.for_file(found, {name: space.domains[name] for name in space.active(experiment.baseline)}):
+        say(line)
