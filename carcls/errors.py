@@ -12,6 +12,7 @@
     ├── WeightsError           weights missing, for another backbone, or incomplete
     │   └── MisfitError        weights that belong to another backbone
     ├── CheckpointError        a checkpoint that is missing, damaged or from another model
+    │   └── PartError          a part of an epoch that does not belong to the epoch that is trained
     ├── EvidenceError          an epoch's probabilities are missing or damaged
     ├── DiskFullError          a file could not be written for lack of space; also an OSError
     ├── SubmissionError        a submission that does not match the sample
@@ -75,6 +76,10 @@ class MisfitError(WeightsError):
 
 class CheckpointError(CarclsError):
     """A checkpoint that is missing, damaged, or from another model."""
+
+
+class PartError(CheckpointError):
+    """A part of an epoch that does not belong to the epoch that is trained. It can be deleted without harm."""
 
 
 class EvidenceError(CarclsError):

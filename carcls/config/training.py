@@ -100,7 +100,7 @@ class TrainConfig(FrozenModel):
             raise ValueError(f"weights: KerasHub publishes none for {self.backbone}; name a file, or `none`")
         for number in range(len(self.stages)):
             self._check_size(number, info)
-            self._check_batch_norm(number)
+            self._check_batch_norm(number, info)
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: every name must be used once, found {', '.join(names)}")
@@ -126,8 +126,10 @@ class TrainConfig(FrozenModel):
         return wanted == "frozen" or (wanted == "auto" and self.weights != "none")
 
     def trains_statistics(self, stage: int) -> bool:
-        """Whether BatchNorm of unfrozen blocks uses and learns statistics of the batches of a stage."""
-        return not self.keeps_statistics(stage) and self.stages[stage].unfreeze > 0.0
+        """Whether BatchNorm of unfrozen blocks uses and learns statistics of the batches of a stage; False if the
+        backbone has no BatchNorm."""
+        has_any = KNOWN_BACKBONES[self.backbone].batch_norm
+        return has_any and not self.keeps_statistics(stage) and self.stages[stage].unfreeze > 0.0
 
     def statistics_momentum(self, stage: int) -> float | None:
         """Momentum of BatchNorm's running statistics in a stage; None: the backbone's own."""
@@ -152,14 +154,15 @@ class TrainConfig(FrozenModel):
                 f" {self.backbone} has weights for each position, so give all stages one size"
             )
 
-    def _check_batch_norm(self, number: int) -> None:
+    def _check_batch_norm(self, number: int, info: BackboneInfo) -> None:
         stage = self.stages[number]
+        trains = stage.batch_norm == "train" and info.batch_norm
         if stage.batch_norm == "train" and not stage.unfreeze:
             raise ValueError(
                 f"stages.{number}.batch_norm: stage `{stage.name}` trains no block of the backbone; set unfreeze above"
                 " 0, or leave batch_norm out"
             )
-        if self.stage_batch_size(number) == 1 and (self.head.has_batch_norm or stage.batch_norm == "train"):
+        if self.stage_batch_size(number) == 1 and (self.head.has_batch_norm or trains):
             key = "batch_size" if stage.batch_size is None else f"stages.{number}.batch_size"
             where, remedy = (
                 ("in the head", "head.batch_norm: false, or leave it out of head.layers")

@@ -61,6 +61,7 @@ def convert(model: Path, target: Path, form: Format, photos: Sequence[Path]) -> 
     card = {
         "class_names": own.class_names,
         "size_px": own.size_px,
+        **({} if own.width_px is None else {"width_px": own.width_px}),
         "fit": own.fit,
         "pixels": "RGB, 0..255, float32",
         "sharpness": own.sharpness,  # not applied: it follows the views

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from carcls.errors import CheckpointError
+from carcls.errors import PartError
 from carcls.events import PhaseSeconds
 from carcls.training.steps.micro_batches import Accumulation
 
@@ -143,12 +143,12 @@ def batches_done(ends: NDArray[np.bool_], steps: int) -> int:
 
 
 def steps_before(ends: NDArray[np.bool_], batches: int) -> int:
-    """Number of steps of the first `batches` batches. Raises CheckpointError if the epoch has fewer."""
+    """Number of steps of the first `batches` batches. Raises PartError if the epoch has fewer."""
     if batches == 0:
         return 0
     places = np.flatnonzero(ends)
     if batches >= len(places):
-        raise CheckpointError(f"{batches} batches of an epoch of {len(places)} are done: start it again")
+        raise PartError(f"{batches} batches of an epoch of {len(places)} are done: start it again")
     return int(places[batches - 1]) + 1
 
 
@@ -164,9 +164,9 @@ def metric_values(variables: Sequence[keras.Variable]) -> tuple[NDArray[Any], ..
 
 
 def restore_metrics(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
-    """Inverse of `metric_values`. Raises CheckpointError if the model has other metrics."""
+    """Inverse of `metric_values`. Raises PartError if the model has other metrics."""
     if [tuple(one.shape) for one in variables] != [value.shape for value in values]:
-        raise CheckpointError(
+        raise PartError(
             f"a part of an epoch has {len(values)} values of running metrics, expected {len(variables)}: delete the"
             " trial's files part-*.npz to start that epoch again"
         )

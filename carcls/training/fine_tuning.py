@@ -33,7 +33,7 @@ from carcls.training.retention import best_name, checkpoint_name, trial_file
 from carcls.training.stage_errors import naming_out_of_memory
 from carcls.training.stage_input import FeatureInput, PixelInput, StageInput, why_not_shared
 from carcls.training.steps.constant_batches import stage_fill
-from carcls.training.steps.micro_batches import MicroBatch, accumulation, memory_notes
+from carcls.training.steps.micro_batches import Accumulation, MicroBatch, accumulation, memory_notes
 
 
 def fine_tune(
@@ -75,8 +75,9 @@ def fine_tune(
     and the weights of the last epoch are kept.
 
     `pauses`: when the state is saved within an epoch, in one file per epoch. If one was asked for, training ends with
-    HandedOverError. `part`: the file from which to continue, see `part_after`; on the same machine the epoch's results
-    are the same as without the interruption. On TensorFlow with several GPUs nothing is saved within epochs.
+    HandedOverError. `part`: the file from which to continue, see `part_after`; its batches must have been filled as
+    they are now, see `stage_batches`. On the same machine the epoch's results are the same as without the interruption.
+    On TensorFlow with several GPUs nothing is saved within epochs.
 
     Raises WeightsError, CheckpointError and DataError before any training, ConfigError if a stage needs validation that
     there is not, ValueError for an invalid micro-batch, DivergedError if a loss is no longer finite, HandedOverError
@@ -98,12 +99,11 @@ def fine_tune(
     with Feeder(config, cores=data.processes, batch_server=data.batch_server) as feeder:
         for number in range(position.next_stage, last_stage + 1):
             position, photo_count = position.entering(number), len(data.split.train)
-            cut = accumulation(micro_batch, config, number, photos=photo_count)
+            cut, fill = stage_batches(config, number, micro_batch, photos=photo_count)
             at_once = None if cut is None else cut.micro_batch
             with naming_out_of_memory(config, number, at_once):
                 started = time.perf_counter()
                 steps_per_epoch = batch_count(photo_count, config.stage_batch_size(number))
-                fill = stage_fill(config, number, cut, photos=photo_count, devices=replica_count())
                 learner.enter_stage(number, steps_per_epoch=steps_per_epoch, cut=cut, fill=fill, averages=averages)
                 if saved is not None:
                     with_optimizer = position.stage_epoch > 0 or begun.batches > 0
@@ -142,6 +142,17 @@ def _saved(
     if part is not None:
         return load_part(config, folder, part)
     return None if resume is None else load_progress(config, folder, resume), NOT_BEGUN
+
+
+def stage_batches(
+    config: TrainConfig, stage: int, micro_batch: MicroBatch, *, photos: int
+) -> tuple[Accumulation | None, int | None]:
+    """How the batches of a stage are split, or None; and the size to which they or their parts are filled, or None.
+
+    photos: number of training photos. Raises ValueError for an invalid micro-batch.
+    """
+    cut = accumulation(micro_batch, config, stage, photos=photos)
+    return cut, stage_fill(config, stage, cut, photos=photos, devices=replica_count())
 
 
 def can_pause() -> bool:

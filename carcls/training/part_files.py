@@ -1,6 +1,6 @@
 """Saves the state of a training run in the middle of an epoch, and resumes from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class PartWriter:
             "after": after,
             "batches": begun.batches,
             "of": of,
+            "fill": learner.stage.fill,
             "spent": asdict(begun.spent),
         }
         metrics = {f"{_METRIC}{number:04d}": array for number, array in enumerate(begun.metrics)}
@@ -63,10 +64,14 @@ def load_part(config: TrainConfig, folder: Path, name: str) -> tuple[Progress, B
     return Progress(path, Position.from_json(meta.get("position", {})), arrays, weights, left_out), begun
 
 
-def part_after(folder: Path, checkpoint: str | None, epoch: int) -> tuple[str | None, tuple[str, ...]]:
-    """The part of an epoch that continues from a checkpoint, or None; and one line for each damaged file.
+def part_after(
+    folder: Path, checkpoint: str | None, epoch: int, *, fill_of: Callable[[int], int | None] | None = None
+) -> tuple[str | None, tuple[str, ...]]:
+    """The part of an epoch that continues from a checkpoint, or None; and one line for each file that cannot be used.
 
-    checkpoint: relative to `folder`, None for the start of the training. epoch: counted from 1. Verifies all bytes.
+    checkpoint: relative to `folder`, None for the start of the training. epoch: counted from 1. fill_of: size to which
+    batches of a stage are filled now, see `stage_fill`; a part with another one cannot be used, since the running mean
+    of its loss counts batches differently. None accepts any. Verifies all bytes.
     """
     wrong = []
     for name in parts_of(folder, epoch):
@@ -75,9 +80,17 @@ def part_after(folder: Path, checkpoint: str | None, epoch: int) -> tuple[str | 
         except CheckpointError as error:
             wrong.append(str(error).removesuffix("; resume from an earlier one or start again"))
             continue
-        if meta.get("after", "") == checkpoint:
+        if meta.get("after", "") != checkpoint:
+            continue
+        if fill_of is None or _fits(meta, fill_of):
             return name, tuple(wrong)
+        wrong.append(f"{part_file(folder, name)}: its batches were filled up to another size than now")
     return None, tuple(wrong)
+
+
+def _fits(meta: Mapping[str, Any], fill_of: Callable[[int], int | None]) -> bool:
+    """Whether a part's batches had the size that they have now."""
+    return "fill" in meta and meta["fill"] == fill_of(Position.from_json(meta.get("position", {})).stage)
 
 
 def part_line(folder: Path, name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
+from carcls.config.kept_features import views_can_be_shared
 from carcls.frames import Size
 from carcls.input.batches import training_batches
 from carcls.input.epoch_plan import ArrayPlan, epoch_order, one_hot
@@ -106,18 +107,6 @@ class FeatureInput:
         batches.close()
         x, y = zip(*rows, strict=True)
         return np.concatenate(x), np.concatenate(y)
-
-
-def views_can_be_shared(config: TrainConfig) -> bool:
-    """Whether epochs consist of whole views of all photos, so that storing their features pays off.
-
-    Mixed photos are not views. With balanced sampling and unlimited views, an epoch shows a few photos of each of many
-    views.
-    """
-    augment = config.augment
-    is_mixed = bool(augment.mixup or augment.cutmix)
-    is_scattered = config.class_balance == "sampling" and augment.views == 0 and augment.varies
-    return not (is_mixed or is_scattered)
 
 
 def why_not_shared(config: TrainConfig) -> str | None:

@@ -60,6 +60,8 @@ class StageTraining:
 
     averages: WeightAverages | None
     """Averages of the stage's weights, if requested for a recording."""
+    fill: int | None
+    """Size to which batches or their parts are filled, or None if all have the same size."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class StageTraining:
         """
         self._stage = stage
         self._rates = rates(stage, steps_per_epoch)
-        self._cut, self._fill = cut, fill
+        self._cut, self.fill = cut, fill
         self.averages = None
         self.model = StageModel(inner, has_empty_rows=fill is not None)
         fixed = stage.schedule.kind == "plateau"
@@ -158,7 +160,7 @@ class StageTraining:
         stage's epochs so far.
 
         is_due: asked before each step; once True, training pauses at the end of that batch. callbacks: others for
-        `fit`. Raises CheckpointError if `begun` is no part of this epoch.
+        `fit`. Raises PartError if `begun` is no part of this epoch.
         """
         peak = self._stage.learning_rate * plateau_factor(self._stage.schedule, log_losses)
         if self._stage.schedule.kind == "plateau":
@@ -167,8 +169,8 @@ class StageTraining:
         else:
             last_rate = float(self._rates[(len(log_losses) + 1) * len(batches) - 1])
         shown = batches if self._cut is None else MicroBatches(batches, self._cut)
-        if self._fill is not None:
-            shown = ConstantBatches(shown, self._fill)
+        if self.fill is not None:
+            shown = ConstantBatches(shown, self.fill)
         ends = step_ends(self._cut, len(batches))
         first = steps_before(ends, begun.batches)
         if first:
@@ -183,7 +185,7 @@ class StageTraining:
         if self.averages and pause.steps == len(ends):
             self.averages.end_epoch()
         ready_s = dict(batches.ready_s) if self._cut is None else self._cut.by_step(batches.ready_s)
-        loss = history["loss" if self._fill is None else "example_loss"]
+        loss = history["loss" if self.fill is None else "example_loss"]
         return Trained(
             float(loss[0]),
             float(history["accuracy"][0]),

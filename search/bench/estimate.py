@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from carcls.config import TrainConfig
+from carcls.config.kept_features import feature_passes, views_can_be_shared
 from carcls.frames import frame_of, size_name
 from search.bench.rates import Rates
 from search.experiment.search_settings import FinalistSettings, SchedulerConfig
@@ -124,12 +125,12 @@ def _together(compute_s: float, view_s: float, rates: Rates) -> float:
 
 def _features(config: TrainConfig, stage: int, epoch_s: float) -> list[tuple[str, float]]:
     """(name, seconds) of each set of features that a frozen stage computes."""
-    augment, epochs = config.augment, config.stages[stage].epochs
-    is_mixed = bool(augment.mixup or augment.cutmix)
-    views = 1 if not augment.varies else min(epochs, augment.views or epochs)
-    # Mixed photos are no views: every trial computes its own.
-    owner = f"seed {config.seed} {config.stages[stage].learning_rate:g} " if is_mixed else ""
-    return [(f"{owner}view {view} {_features_key(config, stage)}", epoch_s) for view in range(views)]
+    # Mixed photos, for example, are no views: every trial computes its own.
+    is_shared = views_can_be_shared(config)
+    owner = "" if is_shared else f"seed {config.seed} {config.stages[stage].learning_rate:g} "
+    return [
+        (f"{owner}view {view} {_features_key(config, stage)}", epoch_s) for view in range(feature_passes(config, stage))
+    ]
 
 
 def _features_key(config: TrainConfig, stage: int) -> str:

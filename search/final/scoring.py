@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.events import EpochReport, best_report
-from carcls.frames import size_name
+from carcls.frames import Size, size_name
 from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, average, predict_view
@@ -170,6 +170,7 @@ def score(
             folder,
             predicted,
             model,
+            size_px=size_px,
             views=choice.views,
             batch_size=batch_size,
             peak_bytes=max(trained_in_bytes, peak_memory_bytes() or 0) or None,
@@ -272,16 +273,20 @@ def _efficiency(
     predicted: Sequence[_Predicted],
     model: keras.Model,
     *,
+    size_px: Size,
     views: Sequence[str],
     batch_size: int,
     peak_bytes: int | None,
     refit: Refit | None,
 ) -> Efficiency:
-    """The efficiency of the exported model; the stages are those of the training on all photos, else of the first."""
+    """The efficiency of the exported model; the stages are those of the training on all photos, else of the first.
+
+    size_px: of its inputs.
+    """
     first = predicted[0]
     seconds, photos = first.seconds, len(first.labels)
     if len(predicted) > 1 or refit is not None:
-        some = first.data.pixels("validation", model.input_shape[1])[: _TIMED_BATCHES * batch_size]
+        some = first.data.pixels("validation", size_px)[: _TIMED_BATCHES * batch_size]
         _, seconds = _timed_views(model, some, views, batch_size)
         photos = len(some)
     return Efficiency(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from carcls.config import TrainConfig
+from carcls.config.kept_features import feature_passes
 from carcls.events import EpochReport
 from carcls.frames import named_area
 from search.policy.records import TrialRecord, trained_s
@@ -34,13 +35,17 @@ def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
 def stage_weights(config: TrainConfig) -> tuple[float, ...]:
     """Relative seconds of a training's stages: epochs, times pixels, times the passes through the backbone.
 
-    A pass forward counts 1, and one backward through all of it 2. Frozen stages may use stored features, so they can
-    only take less.
+    A pass forward counts 1, and one backward through all of it 2. Of a frozen stage only the epochs count that compute
+    features. Other trials may have stored them before, so it can only take less.
     """
     areas = [named_area(config.stage_image_size(number)) for number in range(len(config.stages))]
+    epochs = [
+        feature_passes(config, number) if stage.unfreeze == 0.0 else stage.epochs
+        for number, stage in enumerate(config.stages)
+    ]
     return tuple(
-        stage.epochs * area / areas[0] * (1.0 + 2.0 * stage.unfreeze)
-        for stage, area in zip(config.stages, areas, strict=True)
+        count * area / areas[0] * (1.0 + 2.0 * stage.unfreeze)
+        for stage, area, count in zip(config.stages, areas, epochs, strict=True)
     )
 
 

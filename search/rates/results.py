@@ -2,11 +2,12 @@
 
 import html
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from carcls.training.steps.rate_range import DIVISOR, smoothed
+from search.experiment.domains import Domain
 from search.terminal.text_table import table_lines
 
 if TYPE_CHECKING:
@@ -45,8 +46,43 @@ def table(found: Sequence["StageRates"]) -> list[str]:
 
 def overrides(found: Sequence["StageRates"]) -> str:
     """The suggestions as a tree for the experiment file; empty without any."""
-    named = [f"{one.stage}: {{learning_rate: {one.suggestion:.1e}}}" for one in found if one.suggestion is not None]
+    named = [f"{one.stage}: {{learning_rate: {_short(one)}}}" for one in found if one.suggestion is not None]
     return f"stages: {{{', '.join(named)}}}" if named else ""
+
+
+def for_file(found: Sequence["StageRates"], domains: Mapping[str, Domain]) -> list[str]:
+    """Lines that say where the suggestions go: into the baseline for rates that are searched, else into `train`.
+
+    domains: those of the baseline's parameters, by name.
+    """
+    known = [one for one in found if one.suggestion is not None]
+    names = {one.stage: _rate_of(one.stage, domains) for one in known}
+    fitting = [one for one in known if (name := names[one.stage]) and float(_short(one)) in domains[name]]
+    lines = []
+    if fitting:
+        text = overrides(fitting)
+        # An option that brings its own stages stands around them in the baseline too.
+        for key in reversed((names[fitting[0].stage] or "").split(".stages.")[0].split(".")[1:]):
+            text = f"{key}: {{{text}}}"
+        lines.append(f"for search.baseline: {text}")
+    for one in known:
+        name = names[one.stage]
+        if name is None:
+            lines.append(f"for train, stage {one.stage}: learning_rate: {_short(one)}")
+        elif one not in fitting:
+            lines.append(
+                f"stage {one.stage}: {_short(one)} is outside its domain in train, {domains[name]}: change that first"
+            )
+    return lines
+
+
+def _rate_of(stage: str, domains: Mapping[str, Domain]) -> str | None:
+    """Name of the parameter that is a stage's rate, or None if the file fixes it."""
+    return next((name for name in domains if name.endswith(f".stages.{stage}.learning_rate")), None)
+
+
+def _short(one: "StageRates") -> str:
+    return f"{one.suggestion:.1e}"
 
 
 def hints(found: Sequence["StageRates"]) -> list[str]:

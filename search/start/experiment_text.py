@@ -60,7 +60,7 @@ def _text(value: str) -> str:
 def _data(found: Findings, plan: Plan, name: str) -> str:
     nested = "\n  nested: true  # each folder with photos is a class, such as Audi/A4" if found.nested else ""
     return f"""\
-name: {name}  # the study's folder: results/{name}
+name: {_text(name)}  # the study's folder: results/{name}
 data:
   root: {_text(str(found.root))}{nested}
   # Photos that choose among trials and are never trained on. Copies of a photo stay on one side.
@@ -85,8 +85,8 @@ def _train(plan: Plan) -> str:
         if recipe.has_layer_decay
         else ""
     )
-    sizes = sorted({plan.image_size_px, max(64, 32 * (plan.image_size_px * 3 // 4 // 32))}, reverse=True)
-    size = f"{{choice: [{', '.join(map(str, sizes))}]}}" if plan.preset != "quick" and len(sizes) > 1 else sizes[0]
+    side, smaller = plan.image_size_px, plan.smaller_size_px
+    size = str(side) if smaller is None else f"{{choice: [{side}, {smaller}]}}"
     return f"""\
 train:
 {_backbones(plan)}
@@ -134,7 +134,7 @@ def _option(one: Chosen) -> str:
 def _search(found: Findings, plan: Plan) -> str:
     per_trial = "" if plan.cpus_per_trial is None else f"cpus_per_trial: {plan.cpus_per_trial}"
     first = f"\n    backbone: {_option(plan.backbones[0])}" if len(plan.backbones) > 1 else ""
-    size = f"\n    image_size: {plan.image_size_px}" if plan.preset != "quick" else ""
+    size = f"\n    image_size: {plan.image_size_px}" if plan.smaller_size_px is not None else ""
     recipe = plan.recipe
     layer_decay = "\n    layer_decay: 0.8" if recipe.has_layer_decay else ""
     devices = (

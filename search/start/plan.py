@@ -41,6 +41,8 @@ _PX: dict[tuple[Preset, bool], tuple[int, int]] = {
     ("best", True): (300, 384),
 }
 """Side of the search and of the final training in px."""
+_LEAST_PX = 64
+"""No search tries a smaller side, unless the photos have no more."""
 _HOURS: dict[Preset, float] = {"quick": 0.1, "medium": 1.0, "best": 6.0}
 """Limit of the search, which is at most half of the whole."""
 _TRIALS: dict[Preset, tuple[int, int]] = {"quick": (3, 8), "medium": (6, 32), "best": (8, 64)}
@@ -84,6 +86,8 @@ class Plan:
     preset: Preset
     backbones: tuple[Chosen, ...]
     image_size_px: int
+    smaller_size_px: int | None
+    """The search's other side, which is quicker; None: every trial trains at `image_size_px`."""
     final_size_px: int
     batch_size: int
     recipe: Recipe
@@ -150,6 +154,7 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
         preset=preset,
         backbones=chosen,
         image_size_px=search_px,
+        smaller_size_px=None if preset == "quick" else _smaller_px(search_px, chosen),
         final_size_px=final_px,
         batch_size=min(_batch_size(train), recipe.most_batch_size),
         recipe=recipe,
@@ -205,6 +210,13 @@ def _sizes(found: Findings, preset: Preset, chosen: Sequence[Chosen]) -> tuple[i
     there = max(32 * (found.side_px // 32), 32, 32 * math.ceil(smallest / 32))
     search_px, final_px = _PX[(preset, found.gpus > 0)]
     return min(search_px, there), min(final_px, there)
+
+
+def _smaller_px(px: int, chosen: Sequence[Chosen]) -> int | None:
+    """About three quarters of a side, or None if that is too small for one of the backbones, or to tell cars apart."""
+    smaller = 32 * (px * 3 // 4 // 32)
+    least = max(_LEAST_PX, *(BACKBONES[one.backbone].min_size_px for one in chosen))
+    return smaller if least <= smaller < px else None
 
 
 def _batch_size(train_photos: int) -> int:

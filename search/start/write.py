@@ -8,7 +8,7 @@ from pathlib import Path
 from carcls.system import atomic
 from search.bench.results import kept_bench
 from search.errors import StartError
-from search.experiment.experiment import Experiment, load
+from search.experiment.experiment import Experiment, from_text
 from search.start.experiment_text import experiment_text
 from search.start.plan import Plan, Preset, make_plan
 from search.start.survey import Findings, look
@@ -57,14 +57,17 @@ def write_experiment(
     """Writes an experiment file for the photos in `root`.
 
     reachable: whether ImageNet weights can be downloaded; by default their server is asked if no weights are on this
-    machine. Raises StartError if `file` exists and `replace` is false, otherwise the errors of `look` and `make_plan`.
+    machine. Raises StartError if `file` exists and `replace` is false, ExperimentError if `name` is no name of a study,
+    otherwise the errors of `look` and `make_plan`. Nothing is written then.
     """
     if file.exists() and not replace:
         raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
     found = look(root, weights=[place.absolute() for place in weights], reachable=reachable or weights_server_answers)
     plan = make_plan(found, preset, kept_bench())
-    atomic.write_text(file, experiment_text(found, plan, name=name, file=file))
-    return Written(file, load(file), found, plan)
+    text = experiment_text(found, plan, name=name, file=file)
+    experiment = from_text(text, str(file))
+    atomic.write_text(file, text)
+    return Written(file, experiment, found, plan)
 
 
 def weights_server_answers() -> bool:

@@ -30,6 +30,7 @@ from carcls.errors import (
     HandedOverError,
     MisfitError,
     OutOfMemoryError,
+    PartError,
     TrainingError,
     WeightsError,
 )
@@ -42,7 +43,7 @@ from carcls.system.atomic import is_full_disk, unreachable_cause
 from carcls.system.nvml import GpuMeter, load_nvml
 from carcls.training.epoch_files import newest_intact, position_of
 from carcls.training.epoch_parts import Pauses
-from carcls.training.fine_tuning import fine_tune
+from carcls.training.fine_tuning import fine_tune, stage_batches
 from carcls.training.part_files import part_after, part_line
 from carcls.training.position import Position
 from carcls.training.retention import epoch_of
@@ -155,15 +156,16 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
         gpu=segment.gpu,
         compiled=compile_cache(segment.store),
     )
-    micro_batch = fitted_micro_batch(segment, outbox)
+    micro_batch = fitted_micro_batch(segment, outbox) or None
     settings = StoreSettings.model_validate(segment.store)
     photos, store = photos_folder(segment.data_root, settings), open_store(settings)
     split, shared = segment_photos(segment, study, photos, store)
     resume = _resumable(segment, study, outbox)
+    config, count = config_of(segment), len(split.train)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes
     with GpuMeter(load_nvml() if gpus else None, os.environ.get(VISIBLE, "0").split(",")) as meter:
         fine_tune(
-            config_of(segment),
+            config,
             TrainingData(
                 split=split,
                 store=store,
@@ -176,10 +178,12 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
             folder=study.trial(segment.number),
             attempt=segment.attempt,
             resume=resume,
-            part=_part(segment, study, outbox, resume),
+            part=_part(
+                segment, study, outbox, resume, lambda stage: stage_batches(config, stage, micro_batch, photos=count)[1]
+            ),
             pauses=Pauses(every_s, outbox.hand_over.is_set),
             stop_after_stage=segment.stop_after_stage,
-            micro_batch=micro_batch or None,
+            micro_batch=micro_batch,
             rank_by=segment.rank_by,
             averages=segment.averages,
             without_validation=segment.fold == EVERY_PHOTO,
@@ -228,11 +232,16 @@ def _resumable(segment: Segment, study: StudyFolder, outbox: Outbox) -> str | No
     return name
 
 
-def _part(segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | None) -> str | None:
-    """The saved part of the epoch after `resume`, or None. Tells the driver what is used and what is damaged."""
+def _part(
+    segment: Segment, study: StudyFolder, outbox: Outbox, resume: str | None, fill_of: Callable[[int], int | None]
+) -> str | None:
+    """The saved part of the epoch after `resume`, or None. Tells the driver what is used and what cannot be used.
+
+    fill_of: as in `part_after`.
+    """
     folder = study.trial(segment.number)
-    name, damaged = part_after(folder, resume, (epoch_of(resume) if resume else 0) + 1)
-    for line in damaged:
+    name, unusable = part_after(folder, resume, (epoch_of(resume) if resume else 0) + 1, fill_of=fill_of)
+    for line in unusable:
         outbox.send(Notice(logging.WARNING, f"trial {segment.number}: {line}: that epoch starts again"))
     if name:
         outbox.send(Notice(logging.INFO, f"trial {segment.number} {part_line(folder, name)}"))
@@ -272,6 +281,6 @@ def _kind_of(
 
 def _concerns_all(error: Exception) -> bool:
     """True if the error is about photos, split, weights or storage, which all trials share."""
-    if isinstance(error, MisfitError):
+    if isinstance(error, MisfitError | PartError):
         return False
     return isinstance(error, DataError | WeightsError | CheckpointError) or unreachable_cause(error) is not None

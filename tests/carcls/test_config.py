@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from carcls.catalog import BACKBONES
 from carcls.config import StageConfig, TrainConfig
 from carcls.frames import Frame
+from carcls.training.steps.min_micro_batch import min_micro_batch
 
 HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 5, "learning_rate": 1e-3}
 FULL = {"name": "full", "unfreeze": 1.0, "epochs": 6, "learning_rate": 1e-4, "image_scale": 1.5}
@@ -157,6 +158,25 @@ def test_decay_and_momentum_are_accepted_where_they_apply():
 def test_any_width_is_fine_for_random_weights_or_a_file():
     for weights in ("none", "models/own.h5"):
         assert train_config(backbone="MobileNet", alpha=0.3, weights=weights).alpha == 0.3
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "trains"),
+    [("Xception", 224, True), ("VGG16", 224, False), ("ConvNeXtTiny", 224, False), ("ViTBase16", 224, False)],
+)
+def test_only_a_backbone_with_batch_norm_trains_its_statistics(backbone, size_px, trains):
+    full = FULL | {"image_scale": 1.0, "batch_norm_momentum": 0.9}
+    made = {"backbone": backbone, "image_size": size_px, "weights": "none", "head": {"batch_norm": False}}
+    config = train_config(stages=(HEAD, full), **made)
+    assert [config.trains_statistics(stage) for stage in (0, 1)] == [False, trains]
+    assert [min_micro_batch(config, stage) for stage in (0, 1)] == [1, 3 if trains else 1]
+    assert config.statistics_momentum(1) == (0.9 if trains else None)
+    single = made | {"batch_size": 1, "stages": (full | {"batch_norm": "train"},)}
+    if trains:
+        with pytest.raises(ValidationError, match="BatchNorm that trains needs 2 or more"):
+            train_config(**single)
+    else:
+        assert train_config(**single).batch_size == 1
 
 
 def test_the_sample_weights_fit_their_backbone():

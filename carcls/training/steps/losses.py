@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from carcls.config import TrainConfig
 
+_SMALLEST = 1e-25
+"""Smallest probability with a gradient in the focal loss. 1 / p, scaled for float16, stays far below float32's end."""
+
 
 def training_loss(config: TrainConfig, class_counts: NDArray[np.int64]) -> keras.Loss:
     """The loss of a configuration. class_counts: (classes,) number of training photos per class."""
@@ -70,7 +73,7 @@ class FocalLoss(keras.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:  # noqa: ANN401 (tensors of any backend)
-        """Losses (b,) of probabilities (b, classes) for labels (b, classes) with rows summing to 1.
+        """Losses (b,) of float32 probabilities (b, classes) for labels (b, classes) with rows summing to 1.
 
         Class weights and smoothing as in `WeightedCrossentropy`.
         """
@@ -78,6 +81,7 @@ class FocalLoss(keras.Loss):
         weighted = ops.cast(y_true, y_pred.dtype) * ops.convert_to_tensor(self.weights, dtype=y_pred.dtype)
         example = ops.sum(weighted, axis=-1, keepdims=True)
         labels = weighted / example * (1.0 - self.label_smoothing) + self.label_smoothing / len(self.weights)
-        sure = ops.clip(y_pred, keras.config.epsilon(), 1.0 - keras.config.epsilon())
+        # Not Keras's epsilon at the lower end: a photo below 1e-7, the hardest of all, would have no gradient.
+        sure = ops.clip(y_pred, _SMALLEST, 1.0 - keras.config.epsilon())
         losses = ops.sum(labels * ops.power(1.0 - sure, self.gamma) * -ops.log(sure), axis=-1)
         return losses * ops.squeeze(example, axis=-1)

@@ -27,7 +27,8 @@ def export(
 ) -> None:
     """Convert a final model, and compare it with the original on photos; writes nothing if they differ.
 
-    The result has no test-time augmentation. A .json file beside it names the classes and the image size.
+    The result has no test-time augmentation. A .json file beside it names the classes and the image size: `size_px`,
+    or for rectangles the height as `size_px` and the width as `width_px`.
     """
     from search.terminal.logs import redirect_native_stderr
 

@@ -26,8 +26,8 @@ def lr(
 ) -> None:
     """Suggest a learning rate for each stage: train briefly with a rising rate until the loss diverges.
 
-    Tests the recipe, or the baseline of a file with domains. Writes a page with the curves, and their numbers as JSON
-    beside it. No study and no store changes.
+    Tests the recipe, or the baseline of a file with domains, on the first GPU if there is one. Writes a page with the
+    curves, and their numbers as JSON beside it. No study and no store changes.
     """
     from search.experiment.experiment import load
     from search.terminal.logs import redirect_native_stderr
@@ -47,7 +47,14 @@ def lr(
         found = "no clear fall of the loss" if one.suggestion is None else f"suggestion {one.suggestion:.1e}"
         say(f"stage {one.stage}: {len(one.losses)} steps, {found}")
 
-    config, found = run_rate_test(experiment, low=low, high=high, steps=steps, on_stage=told)
+    config, found = run_rate_test(
+        experiment,
+        low=low,
+        high=high,
+        steps=steps,
+        on_device=lambda device: say(f"device: {device}"),
+        on_stage=told,
+    )
     for line in results.table(found):
         say(line)
     what = f"{config.backbone}, {config.image_size} px, batches of {config.batch_size}, {config.optimizer.kind}"
@@ -56,5 +63,6 @@ def lr(
     for hint in results.hints(found):
         say(hint)
     say(f"page: {target}")
-    if text := results.overrides(found):
-        say(f"for the file: {text}")
+    space = experiment.space
+    for line in results.for_file(found, {name: space.domains[name] for name in space.active(experiment.baseline)}):
+        say(line)

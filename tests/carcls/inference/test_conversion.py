@@ -80,6 +80,22 @@ def test_a_converted_model_answers_the_same(model, photos, tmp_path, form):
         convert(model, target, form, photos)
 
 
+def test_the_file_beside_a_model_of_rectangles_has_their_width(photos, tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"image_size": (32, 48)})
+    size_px = config.stage_size(0)
+    classifier = build_classifier(config, size_px=size_px, class_count=3, weights=None)
+    model = tmp_path / "model.keras"
+    export_model(model, classifier, class_names=("a", "b", "c"), config=config, size_px=size_px, tta_views=("plain",))
+    # In place of a converter, which takes seconds.
+    monkeypatch.setattr(conversion, "write_portable", lambda _, draft, form: draft.write_bytes(b""))
+    monkeypatch.setattr(
+        conversion, "run_portable", lambda draft, form, pixels: keras.saving.load_model(model).predict_on_batch(pixels)
+    )
+    convert(model, tmp_path / "model.tflite", "litert", photos)
+    card = json.loads((tmp_path / "model.tflite.json").read_text(encoding="utf-8"))
+    assert (card["size_px"], card["width_px"], card["fit"]) == (32, 48, "stretch")
+
+
 @pytest.mark.slow
 def test_the_constants_of_an_efficientnet_reach_onnx(photos, tmp_path):
     for name in ("tf2onnx", "onnx", "onnxruntime"):

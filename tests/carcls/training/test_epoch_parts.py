@@ -8,12 +8,12 @@ import pytest
 
 from carcls.backend import devices
 from carcls.config import TrainConfig
-from carcls.errors import CheckpointError, HandedOverError
+from carcls.errors import CheckpointError, HandedOverError, PartError
 from carcls.events import EpochReport, PhaseSeconds, StoreUse
 from carcls.input.training_data import TrainingData
 from carcls.training.checkpoint import load_state
 from carcls.training.epoch_parts import Pauses, batches_done, step_ends, steps_before
-from carcls.training.fine_tuning import fine_tune
+from carcls.training.fine_tuning import fine_tune, stage_batches
 from carcls.training.part_files import load_part, part_after, part_line
 from carcls.training.steps.micro_batches import Accumulation, parts
 
@@ -50,16 +50,32 @@ class Run:
     attempts: int = 0
 
     def attempt(self, pauses: Pauses | None = None) -> None:
-        resume = self.reports[-1].checkpoint if self.reports else None
-        part, damaged = part_after(self.folder, resume, len(self.reports) + 1)
+        part, damaged = self.part()
         assert damaged == ()
+        self.train(part, pauses)
+
+    def part(self) -> tuple[str | None, tuple[str, ...]]:
+        """What the next attempt continues from within an epoch."""
+        photos = len(self.data.split.train)
+        return part_after(
+            self.folder,
+            self.resume,
+            len(self.reports) + 1,
+            fill_of=lambda stage: stage_batches(self.config, stage, self.micro_batch, photos=photos)[1],
+        )
+
+    @property
+    def resume(self) -> str | None:
+        return self.reports[-1].checkpoint if self.reports else None
+
+    def train(self, part: str | None, pauses: Pauses | None = None) -> None:
         fine_tune(
             self.config,
             self.data,
             self.reports.append,
             folder=self.folder,
             attempt=self.attempts,
-            resume=resume,
+            resume=self.resume,
             part=part,
             pauses=pauses,
             micro_batch=self.micro_batch,
@@ -160,6 +176,24 @@ def test_a_part_continues_only_from_its_own_checkpoint(whole: Run, data, tmp_pat
     assert name is None
     assert len(damaged) == 1
     assert str(file) in damaged[0]
+
+
+def test_a_part_whose_batches_were_filled_otherwise_is_not_continued(weights, data, tmp_path: Path) -> None:
+    """As after a lack of memory: batches of 9 are equal, but parts of at most 5 are 5 and 4 photos, and filled."""
+    recipe = config(weights, batch_size=9, stages=STAGES[:1], head={"batch_norm": False, "dropout": 0.0})
+    run = Run(recipe, data, tmp_path / "run")
+    run.handed_over(1)
+    assert run.part() == ("attempt-0/part-0001.npz", ())
+    run.micro_batch = 5
+    name, unusable = run.part()
+    assert name is None
+    assert unusable == (f"{tmp_path}/run/attempt-0/part-0001.npz: its batches were filled up to another size than now",)
+    with pytest.raises(PartError, match="that epoch again"):
+        run.train("attempt-0/part-0001.npz")
+    run.train(None)
+    whole = Run(recipe, data, tmp_path / "whole", micro_batch=5)
+    whole.attempt()
+    assert_equal(run, whole)
 
 
 def test_steps_and_batches_of_an_epoch_in_parts() -> None:

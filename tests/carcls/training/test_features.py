@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from carcls.config import TrainConfig
+from carcls.config.kept_features import views_can_be_shared
 from carcls.events import PhaseSeconds, StoreUse
 from carcls.models.classifier import build_classifier
 from carcls.models.trunk_and_head import split
@@ -17,7 +18,6 @@ from carcls.store import Store
 from carcls.store.inventory import survey
 from carcls.training.features import FrozenBackbone, as_stored, stored_features, tracing_s
 from carcls.training.fine_tuning import fine_tune
-from carcls.training.stage_input import views_can_be_shared
 
 HEAD = {"name": "head", "unfreeze": 0.0, "epochs": 3, "learning_rate": 0.01}
 TOP = {"name": "top", "unfreeze": 0.2, "epochs": 1, "learning_rate": 0.001, "image_scale": 1.5}

@@ -134,6 +134,23 @@ def test_focal_loss_by_hand(balance, smoothing):
     assert float(loss(labels, probabilities)) == pytest.approx(by_hand, rel=1e-5)
 
 
+@pytest.mark.parametrize("logit", [-3.0, -30.0, -50.0])
+def test_a_compiled_model_steps_along_the_focal_gradient_however_wrong_it_is(logit):
+    """A logit of -30 is a probability of 5e-14, below Keras's epsilon of 1e-7."""
+    inputs = keras.Input((1,))
+    logits = keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(inputs, keras.layers.Softmax()(logits(inputs)))
+    logits.set_weights([np.array([[logit, 0.0, 0.0]], np.float32)])
+    model.compile(keras.optimizers.SGD(1.0), training_loss(config(loss="focal", focal_gamma=2.0), COUNTS))
+    model.train_on_batch(np.ones((1, 1), np.float32), np.eye(3, dtype=np.float32)[[0]])
+
+    probabilities = np.exp([logit, 0.0, 0.0]) / np.exp([logit, 0.0, 0.0]).sum()
+    true = probabilities[0]
+    by_probability = 2.0 * (1 - true) * np.log(true) - (1 - true) ** 2 / true
+    gradient = by_probability * true * (np.eye(3)[0] - probabilities)
+    np.testing.assert_allclose(logits.get_weights()[0][0], [logit, 0.0, 0.0] - gradient, rtol=1e-4, atol=1e-5)
+
+
 def test_focal_loss_counts_sure_photos_less_and_stays_finite_at_the_ends():
     loss = training_loss(config(loss="focal"), COUNTS)
     labels = np.eye(3)[[0]]

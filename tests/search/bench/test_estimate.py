@@ -44,6 +44,21 @@ def test_photos_without_augmentation_have_one_view() -> None:
     assert found.stages_s[1] == pytest.approx(3 + 5 + 3 * (0.25 + 10 + 0.75))
 
 
+def test_mixed_photos_are_computed_in_every_epoch_and_by_every_trial() -> None:
+    def features(seed: int, **augment: object) -> dict[str, float]:
+        head = CONFIG.stages[0].model_copy(update={"epochs": 5})
+        changes = {"seed": seed, "augment": AugmentConfig(**augment), "stages": (head, CONFIG.stages[1])}
+        found = trial_cost(CONFIG.model_copy(update=changes), PHOTOS, RATES)
+        assert found is not None
+        return {name: seconds for name, seconds in found.shared_s.items() if "view" in name}
+
+    assert len(features(0, policy="light", views=2)) == 2
+    assert len(features(0, policy="light", views=2, mixup=0.2)) == 5
+    plain = features(0, policy="none", cutmix=0.2)
+    assert list(plain.values()) == pytest.approx([1000 * 0.0025] * 5)
+    assert not plain.keys() & features(1, policy="none", cutmix=0.2).keys(), "trials share none of them"
+
+
 def test_cores_prepare_photos_while_a_gpu_trains() -> None:
     known = bench(training(2000.0), feeding(1000.0), gpus=1)
     found = trial_cost(CONFIG, PHOTOS, Rates(Machine(2, gpu=True), bench=known))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,10 +30,14 @@ FLIP = ("plain", "flip")
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Scores]:
-    root = tmp_path_factory.mktemp("scored")
+    return score_folds(tmp_path_factory.mktemp("scored"), FIXED)
+
+
+def score_folds(root: Path, study: str) -> tuple[StudyFolder, Scores]:
+    """Trains the first stage of two folds, and scores it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        experiment = load(write_tiny(root, FIXED, test_per_class=4))  # enough to tell how far models disagree
+        experiment = load(write_tiny(root, study, test_per_class=4))  # enough to tell how far models disagree
     folder = StudyFolder(root / "results" / "tiny")
     folder.retrain.mkdir(parents=True)
     split = make_split(load_dataset(experiment.data.root, processes=1), fraction=0.25, seed=0)
@@ -81,3 +86,11 @@ def test_what_is_expected_is_of_the_views_in_use(scored) -> None:
     assert scores.expected is not None
     assert scores.expected.of == "the model"
     assert scores.expected.low <= scores.expected.accuracy <= scores.expected.high
+
+
+def test_an_average_of_rectangles_is_timed_at_their_size(tmp_path: Path) -> None:
+    folder, scores = score_folds(tmp_path, FIXED.replace("image_size: 32", "image_size: [32, 48]"))
+    assert (scores.image_size, scores.folds) == ("32x48", 2)
+    assert load_model(folder.model).model.input_shape == (None, 32, 48, 3)
+    assert scores.efficiency is not None
+    assert scores.efficiency.plain_s_per_photo > 0.0

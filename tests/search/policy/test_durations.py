@@ -68,6 +68,26 @@ def test_weights_are_epochs_pixels_and_passes_through_the_backbone():
     assert stage_weights(TrainConfig.model_validate(values)) == (4.0, 6.0, 24.0)
 
 
+@pytest.mark.parametrize(
+    ("augment", "passes"),
+    [
+        ({"policy": "light", "views": 4}, 4.0),
+        ({"policy": "light", "views": 40}, 20.0),
+        ({"policy": "light", "views": 0}, 20.0),
+        ({"policy": "none"}, 1.0),
+        ({"policy": "light", "views": 4, "mixup": 0.2}, 20.0),
+        ({"policy": "none", "cutmix": 0.2}, 20.0),
+    ],
+)
+def test_epochs_of_a_frozen_stage_that_find_their_features_stored_weigh_nothing(augment, passes):
+    stages = [
+        {"name": "head", "unfreeze": 0.0, "epochs": 20, "learning_rate": 1e-3},
+        {"name": "full", "unfreeze": 1.0, "epochs": 2, "learning_rate": 1e-4},
+    ]
+    values = {"backbone": "MobileNet", "image_size": 96, "batch_size": 8, "stages": stages, "augment": augment}
+    assert stage_weights(TrainConfig.model_validate(values)) == (passes, 6.0)
+
+
 def test_trials_that_were_begun_end_before_others_begin_if_time_is_short():
     ended = [timed(number, PAUSED, 10, accuracy=0.1 * number) for number in range(1, 4)]
     trials = [timed(0, RUNNING, 10, accuracy=0.05), *ended]

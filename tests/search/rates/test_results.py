@@ -2,17 +2,28 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from carcls.training.rate_test import StageRates
-from search.rates.results import RULE, as_json, hints, overrides, page, table
+from search.experiment.domains import LogUniform
+from search.experiment.experiment import load
+from search.rates.results import RULE, as_json, for_file, hints, overrides, page, table
 from tests.helpers.browser import WIDTHS_PX, Visit, chromium
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3)
+PLAN = """\
+  plan:
+    choice:
+      long:
+        stages:
+"""
+"""An option that brings its own stages, in place of the key `stages`."""
 FLAT = StageRates("top<b>", RATES[:2], (2.0, 2.0), False, None, 1e-3)
 
 
@@ -27,6 +38,43 @@ def test_the_table_has_a_row_for_each_stage() -> None:
 def test_suggestions_are_written_as_the_file_takes_them() -> None:
     assert overrides([HEAD, FLAT]) == "stages: {head: {learning_rate: 1.0e-04}}"
     assert overrides([FLAT]) == ""
+
+
+def test_suggestions_say_where_they_go() -> None:
+    top = StageRates("top", RATES[:3], (2.0, 1.5, 1.0), False, 2e-3, 3e-3)
+    rate, low = LogUniform(1e-5, 1e-2), LogUniform(1e-5, 1e-3)
+    head, searched = "train.stages.head.learning_rate", "train.stages.top.learning_rate"
+    assert for_file([HEAD, FLAT, top], {}) == [
+        "for train, stage head: learning_rate: 1.0e-04",
+        "for train, stage top: learning_rate: 2.0e-03",
+    ]
+    assert for_file([HEAD, top], {head: rate, searched: rate}) == [
+        "for search.baseline: stages: {head: {learning_rate: 1.0e-04}, top: {learning_rate: 2.0e-03}}"
+    ]
+    assert for_file([HEAD, top], {head: rate}) == [
+        "for search.baseline: stages: {head: {learning_rate: 1.0e-04}}",
+        "for train, stage top: learning_rate: 2.0e-03",
+    ]
+    assert for_file([HEAD, top], {head: rate, searched: low})[1] == (
+        "stage top: 2.0e-03 is outside its domain in train, loguniform [1e-05, 0.001]: change that first"
+    )
+    assert for_file([HEAD], {"train.plan.long.stages.head.learning_rate": rate}) == [
+        "for search.baseline: plan: {long: {stages: {head: {learning_rate: 1.0e-04}}}}"
+    ]
+    assert for_file([FLAT], {head: rate}) == []
+
+
+@pytest.mark.parametrize(
+    "text", [EXPERIMENT, EXPERIMENT.replace("  stages:\n", PLAN).replace("    - ", "          - ")]
+)
+def test_a_file_takes_the_line_for_its_baseline(tmp_path: Path, text: str) -> None:
+    experiment = load(write_tiny(tmp_path, text))
+    head = replace(HEAD, suggestion=2.04e-3)
+    space = experiment.space
+    (line,) = for_file([head], {name: space.domains[name] for name in space.active(experiment.baseline)})
+    told = line.removeprefix("for search.baseline: ")
+    changed = load(experiment.path, [f"search.baseline={{{told}}}"])
+    assert changed.bind(changed.baseline).stages[0].learning_rate == 2.0e-3
 
 
 def test_hints_say_what_to_try() -> None:

@@ -30,6 +30,7 @@ FOUND = Findings(
 )
 SMALL = WeightsAtHand("MobileNetV2", 0.35, Path("/w/small.h5"))
 LARGE = WeightsAtHand("Xception", 1.0, Path("/w/large.h5"))
+INCEPTION = WeightsAtHand("InceptionV3", 1.0, Path("/w/inception.h5"))
 UNKNOWN = WeightsAtHand("VGG19", 1.0, Path("/w/vgg.h5"))
 
 
@@ -88,6 +89,36 @@ def test_a_longer_preset_takes_longer_and_more_photos_do_too():
 def test_images_are_no_larger_than_the_photos():
     plan = make_plan(replace(FOUND, side_px=100), "best")
     assert (plan.image_size_px, plan.final_size_px) == (96, 96)
+
+
+@pytest.mark.parametrize("preset", ["quick", "medium", "best"])
+@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize("weights", [(), (SMALL,), (LARGE,), (INCEPTION, SMALL)])
+@pytest.mark.parametrize("side_px", [20, 32, 63, 64, 95, 96, 127, 128, 160])
+def test_the_file_for_small_photos_loads_and_trains_no_larger_than_they_are(tmp_path, preset, gpus, weights, side_px):
+    found = replace(FOUND, gpus=gpus, weights=weights, side_px=side_px)
+    plan = make_plan(found, preset)
+    file = tmp_path / "cars.yaml"
+    file.write_text(experiment_text(found, plan, name="cars", file=Path("cars.yaml")), encoding="utf-8")
+    experiment = load(file)
+    first = experiment.bind(experiment.baseline)
+    assert first.image_size == plan.image_size_px <= plan.final_size_px == experiment.retrain_config(first).image_size
+    assert plan.smaller_size_px is None or 64 <= plan.smaller_size_px < plan.image_size_px
+    demanding = {"Xception", "InceptionV3"} & {one.backbone for one in plan.backbones}
+    needed = 96 if demanding else 32  # they take no less than 71 and 75
+    assert plan.final_size_px <= max(side_px, needed)
+
+
+def test_a_second_size_is_searched_unless_a_backbone_or_the_photos_are_too_small():
+    def sizes(side_px, *weights):
+        plan = make_plan(replace(FOUND, weights=weights, side_px=side_px), "medium")
+        return plan.image_size_px, plan.smaller_size_px
+
+    assert sizes(480) == (160, 96)
+    assert sizes(130) == (128, 96)
+    assert sizes(100, SMALL) == (96, 64)
+    assert sizes(100, LARGE) == (96, None)
+    assert sizes(70, SMALL) == (64, None)
 
 
 def test_few_photos_have_small_batches():

@@ -10,7 +10,8 @@ import pytest
 
 from carcls.demo.sample import write_sample
 from carcls.errors import DataError
-from search.errors import StartError
+from search.errors import ExperimentError, StartError
+from search.experiment.experiment import load
 from search.start.sources import is_data, source_of, study_name, unpack_source
 from search.start.survey import look
 from search.start.templates import TEMPLATES, template_path
@@ -120,6 +121,23 @@ def test_a_file_is_never_overwritten_unasked(cars, tmp_path, monkeypatch):
     assert written.lines()[0].startswith(
         "photos: 12 of 3 classes (the contest's layout), 4 to 4 of a class, 3 to predict"
     )
+
+
+def test_a_file_that_would_not_load_is_not_written(cars, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file = tmp_path / "cars.yaml"
+    with pytest.raises(ExperimentError, match="a name of letters"):
+        write_experiment(cars, preset="quick", name="my cars", file=file, reachable=lambda: False)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["2024", "true", "1e3", "null"])
+def test_a_name_may_look_like_another_value(cars, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file = tmp_path / "cars.yaml"
+    written = write_experiment(cars, preset="quick", name=name, file=file, reachable=lambda: False)
+    assert written.experiment.name == load(file).name == name
+    assert written.experiment == load(file)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -18,6 +18,7 @@ from carcls.errors import (
     DiskFullError,
     DivergedError,
     MisfitError,
+    PartError,
     WeightsError,
 )
 from carcls.training.checkpoint import save_state
@@ -74,6 +75,7 @@ def caused(error: Exception, by: Exception) -> Exception:
         (DeviceError("a GPU was granted"), Outcome("failed", "DeviceError: a GPU was granted", gpu_fault=True)),
         (XlaRuntimeError("CUDA_ERROR_LAUNCH_FAILED"), BROKEN_GPU),
         (XlaRuntimeError("DNN library initialization failed: CUDA_ERROR_LAUNCH_FAILED"), BROKEN_DNN),
+        (PartError("of another epoch"), Outcome("failed", "PartError: of another epoch")),
         (MisfitError("of another backbone"), Outcome("failed", "MisfitError: of another backbone")),
         # The store has mended itself: that is no fault of the trial, which a fresh process takes up again.
         (DamagedStoreError("pixels"), Outcome("killed", "DamagedStoreError: pixels")),
