@@ -16,7 +16,7 @@ from carcls.inference.tta import PLAIN, average
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
-from carcls.scoring.choices import scaled
+from carcls.scoring.choices import scaled, sharpness_of
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
@@ -215,7 +215,7 @@ def _export(
     total_ms = sum(ms[view] for view in chosen)
     if max_ms is not None and total_ms > max_ms:
         raise _TooSlowError(total_ms, max_ms)
-    sharpness = scaled(average(total, chosen), photos.labels).factor
+    sharpness = sharpness_of(average(total, chosen), photos.labels)
     export_model(
         folder.ensemble_model,
         model,
