@@ -13,6 +13,7 @@ from search.ensemble import build
 from search.ensemble.build import build_ensemble
 from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import Candidate, Photos, Weights
+from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -93,3 +94,25 @@ def test_a_few_photos_that_are_all_right_do_not_make_the_export_certain(searched
     assert scores.accuracy == 1.0
     assert 1.0 < scores.sharpness < HOTTEST / 2
     assert exported[0]["sharpness"] == scores.sharpness
+
+
+def test_a_limit_that_no_choice_keeps_is_named_as_it_was_given_and_leaves_no_scores(searched, offer) -> None:
+    folder, _ = searched
+    offer(0.9, range(0, PHOTOS, 4), range(1, PHOTOS, 4), range(2, PHOTOS, 4))
+    kept = built(searched)
+    assert (kept.is_kept, len(kept.members)) == (True, 3)
+    assert EnsembleScores.read(folder.ensemble_scores) == kept
+    with pytest.raises(StudyError, match=r"within 1\.5 ms a photo \(--max-ms\): no candidate may be selected"):
+        built(searched, 1.5)
+    assert not folder.ensemble_model.exists()
+    assert not folder.ensemble_scores.exists(), "there is no such model any more"
+
+
+def test_what_cannot_be_chosen_at_all_leaves_the_earlier_ensemble(searched, offer) -> None:
+    folder, _ = searched
+    offer(0.9, range(0, PHOTOS, 4), range(1, PHOTOS, 4))
+    kept = built(searched)
+    with pytest.raises(StudyError, match=r"within 0\.5 ms a photo \(--max-ms\): no candidate may be selected"):
+        built(searched, 0.5)
+    assert folder.ensemble_model.exists()
+    assert EnsembleScores.read(folder.ensemble_scores) == kept
