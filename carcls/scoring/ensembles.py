@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from carcls.scoring.bootstrap import mean_interval, unit_parts
 from carcls.scoring.choices import Floats, scaled
+from carcls.scoring.gains import FEWEST_UNITS
 from carcls.scoring.metrics import SMALLEST_PROBABILITY
 
 MOST_DRAWS = 25
@@ -58,11 +59,15 @@ class EnsembleChoice:
     fitted_accuracy: float
     interval: tuple[float, float]
     """Bootstrap interval of the cross-fitted log-loss that the ensemble saves per photo."""
+    units: int
+    """Different photos, of those that look alike one."""
 
     @property
     def helps(self) -> bool:
-        """True if the whole interval is above 0, and cross-fitted accuracy is no lower than a single model's."""
-        return self.interval[0] > 0 and self.fitted_accuracy >= self.single_accuracy
+        """True if the whole interval is above 0, and cross-fitted accuracy is no lower than a single model's. Never
+        with fewer than `gains.FEWEST_UNITS` different photos."""
+        is_better = self.interval[0] > 0 and self.fitted_accuracy >= self.single_accuracy
+        return is_better and self.units >= FEWEST_UNITS
 
 
 def choose_ensemble(
@@ -118,6 +123,7 @@ def choose_ensemble(
         fitted_log_loss=float(losses[1].mean()),
         fitted_accuracy=float(hits[1].mean()),
         interval=mean_interval(losses[0] - losses[1], confidence, np.random.default_rng((seed, 1)), units),
+        units=len(np.unique(units)),
     )
 
 

@@ -82,7 +82,7 @@ def make_split(
         held_out.append(own_holdout)
     elif holdout_fraction:
         held_out.append(draw(units.without(validation), holdout_fraction, counts, rng))
-    _check_held_out(table, held_out)
+    _check_held_out(dataset, held_out)
     in_training = set(range(len(table))).difference(*held_out)
     train, validated, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
     return Split(
@@ -145,14 +145,29 @@ def _check_fractions(validation: float, holdout: float) -> None:
         )
 
 
-def _check_held_out(table: ImageTable, held_out: Sequence[set[int]]) -> None:
+def _check_held_out(dataset: Dataset, held_out: Sequence[set[int]]) -> None:
     """Raises DataError if a part is empty. held_out: validation, and the holdout if requested."""
+    root = dataset.train.root
+    if not held_out[0] and dataset.validation:
+        raise DataError(f"{root}: {_none_of_own(len(dataset.validation), 'validation')}")
     if not held_out[0]:
         raise DataError(
-            f"{table.root}: no class has two different photos, so none can be held out for validation; add photos"
+            f"{root}: no class has two different photos, so none can be held out for validation; add photos"
         )
+    if not held_out[-1] and dataset.holdout:
+        raise DataError(f"{root}: {_none_of_own(len(dataset.holdout), 'holdout')}")
     if not held_out[-1]:
         raise DataError(
-            f"{table.root}: no class has three different photos, so none can be held out; add photos, or leave"
+            f"{root}: no class has three different photos, so none can be held out; add photos, or leave"
             " out the holdout fraction"
         )
+
+
+def _none_of_own(count: int, part: str) -> str:
+    """Why the user's own photos of a part are all left in training, and what to do."""
+    where = "a folder or data.split_column" if part == "validation" else "data.split_column"
+    return (
+        f"none can be held out of the {count:,} photos that {where} names for {part}: each is a copy of a photo of"
+        " another part or class, shares a group with one of another part, or is of a class without other photos to"
+        f" train on; name other photos for {part}, or remove this part of the split"
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
 from search.cli.optional_steps import optional, reason_of
 from search.cli.output import Output
-from search.cli.whole_run_finals import retrain_others, retrain_winner
+from search.cli.whole_run_finals import has_seen_all_photos, retrain_others, retrain_winner
 from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -209,8 +209,9 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> bool:
     from search.policy.time_plan import ENSEMBLE
 
     plan, has_final = plan_of(folder, stored_run(folder)), folder.model.exists()
-    if has_final and (experiment.photos == "all" or plan.seconds(ENSEMBLE) <= 0.0):
-        why = "the final model has seen all photos" if experiment.photos == "all" else "no time is left for it"
+    has_seen_all = has_seen_all_photos(folder)
+    if has_final and (has_seen_all or plan.seconds(ENSEMBLE) <= 0.0):
+        why = "the final model has seen all photos" if has_seen_all else "no time is left for it"
         say(f"no ensemble: {why}")
         return False
     from search.cli.actions import run_ensemble

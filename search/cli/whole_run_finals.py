@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """The final training with as many folds as fit; none if not even one fits."""
-    from search.final.final_study import is_refit_alone
-
     whole = stored_run(folder)
     if folder.final in whole.counted:
         return
@@ -27,10 +25,9 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
     show_plan(plan)
     folds = begun or possible_folds(folder, experiment, plan.folds)
     if folds:
-        final = replace(experiment, folds=folds)
-        if is_refit_alone(final) and experiment.retrain:  # the search's trial cannot tell its length
-            final = replace(final, photos="train")
-        run_retrain(folder, final, trial=winner_of(folder, None), address=address, goes_on=True)
+        trial = winner_of(folder, None)
+        final = _possible_photos(folder, replace(experiment, folds=folds), trial)
+        run_retrain(folder, final, trial=trial, address=address, goes_on=True)
     count_final(folder, folder, earlier_s + time.monotonic() - started)
 
 
@@ -73,6 +70,31 @@ def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) 
         say(f"the photos are too few for {folds} folds: {experiment.folds}, as the file asks")
         return experiment.folds
     return folds
+
+
+def _possible_photos(folder: "StudyFolder", final: "Experiment", trial: int) -> "Experiment":
+    """The final training on all photos if the file asks for it and the search's trial can stand in for its scores."""
+    from search.final.final_study import is_refit_alone
+    from search.final.trial_weights import has_weights
+
+    if not is_refit_alone(final):
+        return final
+    if final.retrain:
+        why = "the file's retrain section changes the trial, which therefore cannot tell how long to train"
+    elif not has_weights(folder, trial):
+        why = f"the weights of trial {trial:04d} are gone, which are scored in its place"
+    else:
+        return final
+    say(f"the final training is on the search's split, not on all photos: without folds {why}")
+    return replace(final, photos="train")
+
+
+def has_seen_all_photos(folder: "StudyFolder") -> bool:
+    """Whether the final model was trained on all photos."""
+    from search.study.final_scores import read_scores
+    from search.study.finals_beside import is_final_whole
+
+    return is_final_whole(folder) and read_scores(folder.scores).refit is not None
 
 
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:

@@ -16,7 +16,7 @@ from carcls.inference.tta import PLAIN, average
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
-from carcls.scoring.choices import scaled
+from carcls.scoring.choices import scaled, sharpness_of
 from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
@@ -79,12 +79,13 @@ def build_ensemble(
         found = timed(found, data, measure)
     limit_ms = max_ms
     for tries_left in reversed(range(_TRIES)):
-        choice = _choose(found, photos, experiment, most=most, limit_ms=limit_ms)
+        choice = _choose(found, photos, experiment, most=most, limit_ms=limit_ms, max_ms=max_ms)
         if or_single and not choice.helps:
             choice = replace(choice, weights=((choice.best, 1),))
         scores = _scores(found, choice, photos)
         folder.ensemble.mkdir(exist_ok=True)
-        folder.ensemble_model.unlink(missing_ok=True)  # it would not be the one that the scores describe
+        for earlier in (folder.ensemble_scores, folder.ensemble_model):  # one would not describe the other
+            earlier.unlink(missing_ok=True)
         if not choice.helps and not or_single:
             break
         try:
@@ -148,8 +149,15 @@ def _best(found: Sequence[Candidate], photos: Photos) -> tuple[Candidate, ...]:
 
 
 def _choose(
-    found: Sequence[Candidate], photos: Photos, experiment: Experiment, *, most: int, limit_ms: float | None
+    found: Sequence[Candidate],
+    photos: Photos,
+    experiment: Experiment,
+    *,
+    most: int,
+    limit_ms: float | None,
+    max_ms: float | None,
 ) -> EnsembleChoice:
+    """limit_ms: of the members together, which may be below the user's max_ms."""
     try:
         return choose_ensemble(
             [one.probabilities for one in found],
@@ -161,7 +169,7 @@ def _choose(
             units=photos.units,
         )
     except ValueError as error:
-        limit = "" if limit_ms is None else f" within {limit_ms:g} ms a photo (--max-ms)"
+        limit = "" if max_ms is None else f" within {max_ms:g} ms a photo (--max-ms)"
         raise StudyError(f"no ensemble can be selected{limit}: {error}") from error
 
 
@@ -215,7 +223,7 @@ def _export(
     total_ms = sum(ms[view] for view in chosen)
     if max_ms is not None and total_ms > max_ms:
         raise _TooSlowError(total_ms, max_ms)
-    sharpness = scaled(average(total, chosen), photos.labels).factor
+    sharpness = sharpness_of(average(total, chosen), photos.labels)
     export_model(
         folder.ensemble_model,
         model,

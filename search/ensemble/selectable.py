@@ -17,7 +17,8 @@ from carcls.splits.split import Split
 from carcls.training.retention import trial_file
 from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
-from search.study.final_members import members
+from search.study.final_members import members, trains_on_pseudo
+from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -145,11 +146,15 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
         return
     study, trial = Study.open(own.root, read_only=True), trial_beside(folder)
     whose = "the final training" if trial is None else f"the final training of trial {trial:04d}"
-    folds = [record for record in members(study) if record.fold is not None]
+    used = members(study)
+    if used and trains_on_pseudo(study, used[0].number) and read_scores(folder.scores).pseudo is None:
+        yield whose, "it is being made again with pseudo-labels: train that to its end first"
+        return
+    folds = [record for record in used if record.fold is not None]
     if folds:
         name = f"{len(folds)} folds of {whose}"
         yield name, _folds(name, folder, study, folds, photos)
-    for record in members(study):
+    for record in used:
         if record.fold is None and record.best is not None and len(photos.rows):
             yield whose, _single(whose, own, study, record, photos)
 

@@ -103,7 +103,7 @@ def fitting(
         if photos < recipe.min_photos:
             why = f"needs {recipe.min_photos:,} photos"
         elif recipe.gpu_gb > (gpu_gb or 0.0):
-            why = f"needs a GPU with {recipe.gpu_gb:g} GB"
+            why = f"needs a GPU with {recipe.gpu_gb:g} GB, more than a trial has on this machine"
         elif weights is None:
             why = "its weights are not here"
         elif len(kept) >= max(0, (trials - 1) // 2):

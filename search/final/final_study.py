@@ -19,7 +19,7 @@ from search.experiment.experiment import Experiment
 from search.experiment.file.domain_syntax import plain_value
 from search.policy.records import TrialRecord, TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Job, Wait
-from search.study.checked_files import keep_files
+from search.study.checked_files import keep_file, keep_files, unlabelled_digest
 from search.study.deletion import forget_records
 from search.study.final_lock import retraining
 from search.study.final_members import (
@@ -71,9 +71,16 @@ def open_final_study(folder: StudyFolder, experiment: Experiment, config: TrainC
     """
     with retraining(folder):
         check_free(folder, experiment, config)
-    if folder.retrain_config.exists():
-        return Study.open(folder.retrain)
-    return _create(folder, experiment, config)
+    if not folder.retrain_config.exists():
+        return _create(folder, experiment, config)
+    study = Study.open(folder.retrain)
+    try:
+        if wants_pseudo(folder, experiment):
+            _take_unlabelled(folder, study)
+    except BaseException:
+        study.close()
+        raise
+    return study
 
 
 def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig) -> None:
@@ -230,9 +237,9 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         if is_compared:
             shutil.copyfile(folder.extra, own.extra)
             start_comparison(study, folds=experiment.folds)
-        if wants_pseudo(folder, experiment):
-            shutil.copyfile(folder.unlabelled, own.unlabelled)
         keep_files(study, own)
+        if wants_pseudo(folder, experiment):
+            _take_unlabelled(folder, study)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)
         alone = EVERY_PHOTO if is_refit_alone(experiment) else None
@@ -248,6 +255,14 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         study.close()
         raise
     return study
+
+
+def _take_unlabelled(folder: StudyFolder, study: Study) -> None:
+    """Copies the list of unlabelled photos, unless the final study has it: pseudo-labels may be asked for later."""
+    if not unlabelled_digest(study):  # kept after the copy, so that a copy that was cut off is made again
+        own = folder.retrain_study.unlabelled
+        shutil.copyfile(folder.unlabelled, own)
+        keep_file(study, own)
 
 
 def _config_text(config: TrainConfig) -> str:

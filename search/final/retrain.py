@@ -47,6 +47,7 @@ from search.final.final_study import (
 from search.final.refit import refit_config, trial_refit_config
 from search.final.score_entry import score_main
 from search.final.score_step import ScoreStep
+from search.final.trial_weights import check_weights
 from search.policy.finals import NO_FINALS
 from search.policy.records import TrialState
 from search.progress.tensorboard import TensorBoardWriter
@@ -100,9 +101,9 @@ def retrain(
 ) -> Scores:
     """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
-    Raises StudyError if the folder holds another configuration's training or another process uses it, StudyError or
-    DiskFullError with the cause if training cannot continue, KeyboardInterrupt if the user interrupted, AskedToEnd
-    after SIGTERM. Recorded epochs are always kept.
+    Raises StudyError if the folder holds another configuration's training, if another process uses it, or if weights
+    that are to be scored are gone, StudyError or DiskFullError with the cause if training cannot continue,
+    KeyboardInterrupt if the user interrupted, AskedToEnd after SIGTERM. Recorded epochs are always kept.
 
     open_place: where the trainings run, such as a Ray cluster; None for processes of this machine. Scoring and export
     run on this machine in any case.
@@ -111,6 +112,7 @@ def retrain(
     if (done := _finished(folder, experiment, config)) is not None:
         say(f"{folder.retrain} is already finished; '{start_over_command(folder)}' trains again from scratch")
         return done
+    check_weights(folder, experiment, trial)
     with open_final_study(folder, experiment, config) as study:
         run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
         try:

@@ -76,12 +76,17 @@ def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
     known: dict[frozenset[tuple[str, Value]], Backbone] = {}
 
     def backbone_of(trial: TrialRecord) -> Backbone:
-        # Text names a backbone, a section with one, or a recipe of the portfolio. Numbers differ from trial to trial.
+        if trial.is_of_portfolio:  # two of the user's own recipes may share a name
+            return backbone_in(trial)
+        # Text names a backbone, or a section with one. Numbers differ from trial to trial.
         named = frozenset(one for one in trial.params.items() if isinstance(one[1], str) or one[0].endswith(_ALPHA))
         if named not in known:
-            config = study.config(trial.number)
-            known[named] = config.backbone, config.alpha
+            known[named] = backbone_in(trial)
         return known[named]
+
+    def backbone_in(trial: TrialRecord) -> Backbone:
+        config = study.config(trial.number)
+        return config.backbone, config.alpha
 
     trials = study.records()
     return runner_up(trials, backbone_of, {backbone_of(trials[number]) for number in trained})

@@ -15,7 +15,12 @@ _KEY = "file:"
 def keep_files(study: Study, folder: StudyFolder) -> None:
     """Store the fingerprints of split.csv, quarantine.csv, folds.csv and the others as just written. Raises OSError."""
     for path in filter(Path.exists, _files(folder)):
-        study.set_value(f"{_KEY}{path.name}", Fingerprint.of(path.read_bytes()).to_text())
+        keep_file(study, path)
+
+
+def keep_file(study: Study, path: Path) -> None:
+    """Store the fingerprint of one of these files. Raises OSError."""
+    study.set_value(f"{_KEY}{path.name}", Fingerprint.of(path.read_bytes()).to_text())
 
 
 def problems(study: Study, folder: StudyFolder) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The portfolio of a new study: what fits this machine and these photos. The study keeps it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from carcls.backend.gpu_memory import cards_seen
 from carcls.config import TrainConfig
 from carcls.errors import CarclsError
 from carcls.inspection.weights_at_hand import keras_models_folder, weights_in
+from carcls.system.cuda_driver import Card
 from search.experiment.experiment import Experiment
 from search.experiment.file.paths import WEIGHT_WORDS
 from search.experiment.portfolio import Recipe, fitting, from_text, recipes, to_text
@@ -30,10 +31,12 @@ def keep_portfolio(study: Study, experiment: Experiment, *, photos: int) -> None
     if not found:
         return
     at_hand = _weights_at_hand(experiment)
+    cards = cards_seen(os.environ.get("CUDA_VISIBLE_DEVICES"))
     kept, left_out = fitting(
         found,
         photos=photos,
-        gpu_gb=_gpu_gb(),
+        # A cluster's GPUs are not known yet, and this machine's stand for them.
+        gpu_gb=trial_gpu_gb(cards, experiment.search.resources.gpus_per_trial),
         trials=experiment.search.trials,
         weights_of=lambda config: _weights_of(config, at_hand),
     )
@@ -84,7 +87,12 @@ def _configs(experiment: Experiment) -> Iterator[TrainConfig]:
         yield experiment.bind(experiment.space.sample(rng))
 
 
-def _gpu_gb() -> float | None:
-    """Memory of the smallest GPU that this process sees, in GiB; None without one."""
-    cards = [card for card in cards_seen(os.environ.get("CUDA_VISIBLE_DEVICES")) if card is not None]
-    return min((card.total_mib / 1024 for card in cards), default=None)
+def trial_gpu_gb(cards: Sequence[Card | None], gpus: float | None) -> float | None:
+    """Memory of the GPU of one trial in GiB, the smallest of these cards; None without one. Pure.
+
+    gpus: `search.resources.gpus_per_trial`. A batch over several GPUs still needs the whole model on each.
+    """
+    known = [card.total_mib / 1024 for card in cards if card is not None]
+    if not known or gpus == 0:
+        return None
+    return min(known) * min(1.0, gpus or 1.0)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from carcls.scoring.choices import scaled
 from carcls.scoring.ensembles import Limits, choose_ensemble, rescaled
+from carcls.scoring.gains import FEWEST_UNITS
 
 
 def said(rng, labels, classes, *, right: float) -> np.ndarray:
@@ -98,6 +99,22 @@ def test_one_photo_is_too_few_and_shapes_must_match():
         choose([np.full((1, 2), 0.5)], np.array([0]))
     with pytest.raises(ValueError, match="as many as labels"):
         choose([np.full((3, 2), 0.5)], np.array([0, 1]))
+
+
+@pytest.mark.parametrize("units", [FEWEST_UNITS - 1, FEWEST_UNITS])
+def test_too_few_different_photos_are_no_evidence_however_often_they_are_there(units):
+    # Each of three models is unsure of other photos, so that their mean is better on every photo.
+    labels = np.arange(units) % 3
+    candidates = []
+    for model in range(3):
+        sure = np.where(np.arange(units) % 3 == model, 0.35, 0.9)
+        one = np.repeat((1.0 - sure)[:, None] / 2, 3, axis=1)
+        one[np.arange(units), labels] = sure
+        candidates.append(np.repeat(one, 2, axis=0))
+    found = choose(candidates, np.repeat(labels, 2), units=np.repeat(np.arange(units), 2))
+    assert found.interval[0] > 0
+    assert found.fitted_accuracy == found.single_accuracy
+    assert (found.units, found.helps) == (units, units >= FEWEST_UNITS)
 
 
 def test_photos_that_look_alike_count_as_one():

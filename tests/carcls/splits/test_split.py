@@ -244,6 +244,23 @@ def test_nothing_to_hold_out_is_refused():
         make_split(dataset([0, 1, 1], digests=["a", "b", "b"]), fraction=0.5, seed=0)
 
 
+@pytest.mark.parametrize("part", ["validation", "holdout"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        dataset([0, 0, 0, 1, 1, 1], digests=["a", "b", "a", "c", "d", "c"]),  # copies of training photos
+        replace(dataset([0, 0, 0, 1, 1, 1]), own_groups=("x", "", "x", "y", "", "y")),
+        dataset([0, 0, 2, 1, 1, 3]),  # the only ones of their classes
+    ],
+)
+def test_an_own_split_of_which_no_photo_can_be_held_out_is_named(given, part):
+    named = replace(given, **{part: (2, 5)})
+    with pytest.raises(
+        DataError, match=rf"none can be held out of the 2 photos that .* names for {part}: each is a copy"
+    ):
+        make_split(named, fraction=0.3, seed=0)
+
+
 @pytest.mark.real
 def test_splits_the_real_photos(shared):
     data = load_dataset(shared / "data" / "cars10", processes=1)

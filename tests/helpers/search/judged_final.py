@@ -62,7 +62,7 @@ def read_unlabelled(study: StudyFolder) -> ExtraPhotos:
 
 
 def note_job(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Connection) -> None:
-    """Like `score_main`, but with fixed scores; it notes its job."""
+    """Like `score_main`, but with fixed scores apart from the number of folds; it notes its job."""
     values = {
         "numbers": job.numbers,
         "extra": job.extra and job.extra.photos,
@@ -72,7 +72,7 @@ def note_job(job: ScoreJob, segment: Segment, messages: Connection, lifeline: Co
         "second_helps": job.pseudo and job.pseudo.gain.helps,
     }
     Path(job.root, "retrain", "job.json").write_text(json.dumps(values), encoding="utf-8")
-    messages.send(result_of(SCORES))
+    messages.send(result_of(replace(SCORES, folds=max(1, len(job.numbers)))))
     messages.send(Outcome("ended"))
 
 

@@ -28,14 +28,16 @@ def trained_study(
     *,
     alphas: Sequence[float] = (),
     results: str | None = None,
+    changes: Sequence[str] = (),
 ) -> StudyFolder:
     """A finished search of as many complete trials, each with its own learning rate of the head. cwd: empty.
 
     alphas: the width of each trial's backbone, of `TWO_WIDTHS`. results: a URL in place of a folder below `cwd`.
+    changes: of the experiment file.
     """
     devices.configure(threads=None, deterministic=False, gpu_memory_share=None)
     file = write_tiny(cwd, TWO_WIDTHS if alphas else EXPERIMENT)
-    experiment = load(file, [f"results={results or cwd / 'results'}", f"data.root={cwd / 'data'}"])
+    experiment = load(file, [f"results={results or cwd / 'results'}", f"data.root={cwd / 'data'}", *changes])
     folder = create_study(experiment)
     data = TrainingData(read_split(folder.split, experiment.data.root), Store(cwd / "store"), view_seed=0)
     with Study.open(folder.root) as study:

@@ -1,21 +1,27 @@
 """Final trainings of `carsearch run --hours`: how many folds, and what an interrupted one has left to train."""
 
+import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from carcls.splits.k_folds import make_folds
 from carcls.splits.split_files import read_split
-from search.cli.whole_run_finals import folds_begun, folds_that_fit_beside, possible_folds, share_left
+from search.cli import actions, whole_run_finals
+from search.cli.whole_run import _ensemble
+from search.cli.whole_run_finals import folds_begun, folds_that_fit_beside, possible_folds, retrain_winner, share_left
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
+from search.policy.time_plan import ENSEMBLE
+from search.study.final_scores import RefitScore
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from tests.helpers.search.hanging_final import EPOCHS
-from tests.helpers.search.untrained_study import BEGUN, FOLDS, add_final, finish_training, untrained_study
+from tests.helpers.search.hanging_final import EPOCHS, SCORES
+from tests.helpers.search.untrained_study import BEGUN, FOLDS, add_final, finish_files, finish_training, untrained_study
 
 EPOCHS_EACH = 4
 """Of a final training of the tiny experiment."""
@@ -98,3 +104,56 @@ def test_more_folds_than_the_photos_allow_are_as_many_as_the_file_asks(
     assert capsys.readouterr().out == f"the photos are too few for {photos + 1} folds: 2, as the file asks\n"
     assert make_folds(split, count=2, seed=0).count == 2
     assert possible_folds(folder, replace(experiment, folds=16), 16) == 16, "what the file asks for fails as it would"
+
+
+CHANGED = "retrain={photos: all, stages: {top: {epochs: 2}}}"
+GONE = "retrain={photos: all}"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (CHANGED, True, "train", "the file's retrain section changes the trial, which therefore cannot tell how long"),
+        (GONE, False, "train", "the weights of trial 0000 are gone, which are scored in its place"),
+        (GONE, True, "all", ""),
+    ],
+)
+def test_a_training_on_all_photos_that_cannot_be_is_one_on_the_searchs_split_and_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[str, bool, str, str],
+) -> None:
+    asked, kept, photos, said = case
+    folder, experiment = untrained_study(tmp_path, asked, per_class=5)
+    with Study.open(folder.root) as study:
+        replace(BEGUN, folds=1, is_refitted=True, has_other=False, counted=()).keep(study)
+        weights = study.record(0).reports[-1].best_weights
+    if kept:
+        finish_files(folder.trial(0), weights)
+    trained: list[Experiment] = []
+    monkeypatch.setattr(whole_run_finals, "possible_folds", lambda *_: 1)
+    monkeypatch.setattr(whole_run_finals, "run_retrain", lambda _, final, **__: trained.append(final))
+    retrain_winner(folder, experiment, None)
+    assert [(one.folds, one.photos) for one in trained] == [(1, photos)]
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("not on all photos" in printed) == bool(said)
+
+
+@pytest.mark.parametrize("has_seen_all", [True, False])
+def test_an_ensemble_is_left_out_only_if_the_final_model_really_saw_all_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_seen_all: bool
+) -> None:
+    folder, experiment = untrained_study(tmp_path, CHANGED, per_class=5)
+    with Study.open(folder.root) as study:
+        replace(BEGUN, folds=1, is_refitted=True, stage=ENSEMBLE).keep(study)
+    folder.retrain.mkdir()
+    refit = RefitScore(15, (("head", 1),), 1.0) if has_seen_all else None
+    folder.scores.write_text(json.dumps(asdict(replace(SCORES, trial=0, refit=refit))), encoding="utf-8")
+    folder.model.write_bytes(b"a model")
+    built: list[StudyFolder] = []
+    monkeypatch.setattr(actions, "run_ensemble", lambda there, *_, **__: built.append(there))
+    assert not _ensemble(folder, experiment), "it made no model"
+    assert built == ([] if has_seen_all else [folder])
+    assert ("the final model has seen all photos" in capsys.readouterr().out) == has_seen_all

@@ -1,17 +1,24 @@
-"""A final training's predictions that are damaged: the ensemble and the report go on without them."""
+"""A final training's predictions that are damaged or older than its models: the ensemble goes on without them."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from carcls.scoring.paired_gain import PairedGain
 from carcls.splits.split_files import read_split
 from search.ensemble.selectable import final_candidates
+from search.final.final_study import add_training
+from search.study.final_members import keep_gain, start_second
+from search.study.final_scores import ExtraScore, read_scores
 from search.study.folder import StudyFolder
 from search.study.predictions import final_predictions
+from search.study.study import Study
 from tests.helpers.search.tiny import CLASSES
-from tests.helpers.search.untrained_study import add_final, untrained_study
+from tests.helpers.search.untrained_study import FOLDS, add_final, finish_files, finish_training, untrained_study
 
 
 def changed(path: Path) -> None:
@@ -67,3 +74,31 @@ def test_damaged_predictions_are_named_and_left_out(
     assert none == ()
     assert missing.startswith(f"2 folds of the final training: {folder.out_of_fold}: cannot be read")
     assert final_predictions(folder, data) is None
+
+
+def test_folds_that_are_made_again_with_pseudo_labels_are_no_candidate_until_they_are_scored(tmp_path: Path) -> None:
+    folder, experiment = untrained_study(tmp_path)
+    add_final(folder, experiment)
+    split = read_split(folder.split, experiment.data.root)
+    gain = PairedGain(photos=12, accuracy_before=0.5, accuracy_after=0.6, saved=0.1, low=0.05, high=0.2, helps=True)
+    with Study.open(folder.retrain) as study:
+        config = study.config(0)
+        assert start_second(study) == FOLDS
+        add_training(study, config, fold=0)
+        _, (first,), _ = final_candidates(folder, split)
+        assert [one.folder.name for one in first.weights] == ["0000", "0001"], "nothing is decided"
+        finish_training(study, FOLDS, config)
+        keep_gain(study, "pseudo", gain)
+        add_training(study, config, fold=1)
+        waiting = final_candidates(folder, split)
+        finish_training(study, FOLDS + 1, config)
+        for number in (FOLDS, FOLDS + 1):
+            finish_files(folder.retrain_study.trial(number), study.record(number).reports[-1].best_weights)
+        unscored = final_candidates(folder, split)
+    for _, none, (missing,) in (waiting, unscored):
+        assert none == ()
+        assert missing == ("the final training: it is being made again with pseudo-labels: train that to its end first")
+    scores = replace(read_scores(folder.scores), pseudo=ExtraScore(3, gain))
+    folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
+    _, (second,), _ = final_candidates(folder, split)
+    assert [one.folder.name for one in second.weights] == ["0002", "0003"]

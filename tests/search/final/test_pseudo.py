@@ -12,6 +12,7 @@ from search.driver.create import create_recipe_folder
 from search.errors import StudyError
 from search.experiment.experiment import load
 from search.final.expected_accuracy import unseen_photos
+from search.study.checked_files import check_files, unlabelled_digest
 from search.study.final_members import fold_count, members
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
@@ -94,6 +95,27 @@ def test_photos_that_may_have_pseudo_labels_do_not_count_as_unseen(loaded) -> No
     assert unseen_photos(experiment, None, processes=1, has_pseudo=True) is None
     holdout = to_predict.select([0])
     assert unseen_photos(experiment, holdout, processes=1, has_pseudo=True) is holdout
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_pseudo_labels_may_follow_a_final_training_that_ended_without_them(loaded, folds: int) -> None:
+    asked = (f"retrain.folds={folds}", "data.validation.fraction=0.5")
+    folder = create_recipe_folder(loaded(*asked))
+    retrain_judged(folder, loaded(*asked, "data.pseudo=null"), sureness=(0.4, 0.8))
+    folder.model.write_bytes(b"a model")
+    own = folder.retrain_study
+    assert not own.unlabelled.exists()
+    own.unlabelled.write_bytes(b"a copy that was cut off")
+    job, _ = retrain_judged(folder, loaded(*asked), sureness=(0.4, 0.8))
+    assert own.unlabelled.read_bytes() == folder.unlabelled.read_bytes()
+    assert (job["numbers"], job["pseudo"]) == (list(range(folds, 2 * folds)), TEST)
+    with Study.open(folder.retrain, read_only=True) as study:
+        check_files(study, own)
+        digest = unlabelled_digest(study)
+    assert {one["pseudo"]["digest"] for one in segments_by_number(folder)[folds:]} == {digest}
+    own.unlabelled.write_bytes(b"damaged")
+    with pytest.raises(StudyError, match=r"unlabelled\.csv, .*: damaged"):
+        retrain_judged(folder, loaded(*asked, "tta.views=[plain]"), sureness=(0.4, 0.8))
 
 
 def test_a_twin_of_a_labelled_photo_gets_no_label(loaded, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,23 @@ from carcls.config import TrainConfig
 from carcls.inference.export import load_model
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.splits.split_files import read_split
+from search.cli.actions import run_retrain
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
 from search.final.final_study import final_reports
 from search.final.refit import refit_config, trial_refit_config
+from search.final.retrain import ChildMains, final_config, retrain
 from search.policy.records import TrialState
-from search.study.final_scores import read_scores
+from search.study.final_scores import RefitScore, read_scores
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_split
 from search.study.study import Study
+from tests.helpers.search.hanging_final import noting_child, score_at_once
 from tests.helpers.search.processes import descendants, is_alive, kill, run_cli, start_cli, wait_until
 from tests.helpers.search.ran import Ran, timeless
 from tests.helpers.search.tiny import FIXED, write_tiny
 from tests.helpers.search.trial_builders import climb
+from tests.helpers.search.untrained_study import finish_files, untrained_study
 
 REFITTED = FIXED.replace("retrain:\n", "retrain:\n  folds: 2\n  photos: all\n")
 LABELLED = 36
@@ -108,6 +113,32 @@ def test_a_recipe_without_folds_is_refused_with_its_line(tmp_path: Path) -> None
         load(file)
     assert "retrain.photos" in str(error.value)
     assert load(file, ["retrain.folds=2"]).photos == "all"
+
+
+def test_without_folds_the_weights_of_the_searchs_trial_must_be_there_before_anything_trains(tmp_path: Path) -> None:
+    folder, experiment = untrained_study(tmp_path, "retrain={photos: all}")
+    config = final_config(folder, experiment, 1)
+    said: list[str] = []
+    trained = partial(
+        retrain, folder, experiment, config, trial=1, say=said.append, mains=ChildMains(noting_child, score_at_once)
+    )
+    gone = rf"those of trial 0001 are gone .*retrain {folder.root} --replace --set retrain\.folds=5' trains on folds"
+    with pytest.raises(StudyError, match=gone):
+        trained()
+    assert final_reports(folder) == ()
+    weights = Study.open(folder.root, read_only=True).record(1).reports[-1].best_weights
+    finish_files(folder.trial(1), weights)
+    trained()
+    assert len(final_reports(folder)) == 1
+    scores = replace(read_scores(folder.scores), refit=RefitScore(LABELLED, (("head", 2), ("top", 1)), 0.03))
+    folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
+    folder.model.write_bytes(b"a model")
+    (folder.trial(1) / weights).unlink()
+    trained()
+    assert said[-1].startswith(f"{folder.retrain} is already finished"), "which needs no weights"
+    with pytest.raises(StudyError, match=gone):
+        run_retrain(folder, experiment, trial=1, replace=True)
+    assert folder.model.exists(), "it is kept, since none could follow it"
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def test_each_backbone_comes_once_by_rank_and_the_earlier_of_equals(drawn) -> No
         {"model": ("wide", "wide", "other")},
         {"train.backbone": ("v2", "v2", "v2"), "train.backbone.v2.alpha": (1.0, 1.0, 0.5)},
         {"portfolio": ("a", "a", "b")},
+        {"portfolio": ("a", "a", "a")},  # recipes of one study, which names them all alike
     ],
 )
 def test_backbones_are_told_apart_however_the_file_names_them(tmp_path, named) -> None:
