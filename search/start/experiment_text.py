@@ -158,13 +158,29 @@ search:
 
 
 def _final(plan: Plan) -> str:
+    recipe = plan.recipe
     folds = f"\n  folds: {plan.folds}  # as many trainings, averaged" if plan.folds > 1 else ""
-    augment = "" if plan.recipe.keeps_views else "\n  augment: {views: 0}  # a new view in every epoch"
+    augment = "" if recipe.keeps_views else "\n  augment: {views: 0}  # a new view in every epoch"
+    schedule = "schedule: {kind: cosine, warmup_epochs: 1}"
+    full = f"    full: {{epochs: {plan.final_epochs}, {schedule}}}"
+    note = ""
+    if recipe.is_pinned:
+        note = "# The values of the baseline: those of the winner are chosen by few photos.\n"
+        augment += f"""
+  label_smoothing: {recipe.first_smoothing}
+  layer_decay: 0.8
+  head: {{dropout: 0.2, l2: 0.00001}}
+  augment: {{policy: light}}"""
+        rate = f"learning_rate: {recipe.first_unfrozen_rate}"
+        full = f"""\
+    head: {{learning_rate: {recipe.first_head_rate}}}
+    half: {{{rate}}}
+    full: {{epochs: {plan.final_epochs}, {rate}, {schedule}}}"""
     return f"""\
-retrain:  # changes for the final training, which is longer and larger{folds}
+{note}retrain:  # changes for the final training, which is longer and larger{folds}
   image_size: {plan.final_size_px}{augment}
   stages:
-    full: {{epochs: {plan.final_epochs}, schedule: {{kind: cosine, warmup_epochs: 1}}}}
+{full}
 
 tta: {{views: [plain, flip]}}  # used only if they are expected to help
 """

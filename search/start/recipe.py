@@ -24,6 +24,8 @@ class Recipe:
     first_head_rate: str
     unfrozen_rate: tuple[str, str]
     first_unfrozen_rate: str
+    is_pinned: bool
+    """Whether the final training has the baseline's values, in place of those that few photos chose."""
 
 
 MANY_PHOTOS = Recipe(
@@ -38,6 +40,7 @@ MANY_PHOTOS = Recipe(
     first_head_rate="0.002",
     unfrozen_rate=("5e-5", "1e-3"),
     first_unfrozen_rate="0.0003",
+    is_pinned=False,
 )
 FEW_PHOTOS = Recipe(
     head_epochs=20,
@@ -51,6 +54,7 @@ FEW_PHOTOS = Recipe(
     first_head_rate="0.004",
     unfrozen_rate=("1e-4", "1.5e-3"),
     first_unfrozen_rate="0.0005",
+    is_pinned=True,
 )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from carcls.inspection.weights_at_hand import WeightsAtHand
@@ -140,6 +141,11 @@ def test_few_photos_have_the_measured_recipe(tmp_path):
     assert first.stages[0].epochs == wanted.stages[0].epochs == 20
     assert experiment.space.domains["train.layer_decay"] == shipped.space.domains["train.layer_decay"]
     assert experiment.retrain_config(first).augment == first.augment, "features are kept in the final training too"
+    drawn = experiment.bind(experiment.space.sample(np.random.default_rng(0)))
+    assert drawn.layer_decay != first.layer_decay
+    pinned, wanted_final = experiment.retrain_config(drawn), experiment.retrain_config(first)
+    kept = {"backbone": drawn.backbone, "alpha": drawn.alpha, "weights": drawn.weights}
+    assert pinned == wanted_final.model_copy(update=kept), "the final training has the baseline's values"
 
 
 def test_many_photos_or_the_sample_weights_keep_the_short_head():
