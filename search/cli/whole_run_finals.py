@@ -81,12 +81,22 @@ def _possible_photos(folder: "StudyFolder", final: "Experiment", trial: int) -> 
         return final
     if final.retrain:
         why = "the file's retrain section changes the trial, which therefore cannot tell how long to train"
-    elif not has_weights(folder, trial):
+    elif not has_weights(folder, trial) and not _trains_on_all_photos(folder):
         why = f"the weights of trial {trial:04d} are gone, which are scored in its place"
     else:
         return final
     say(f"the final training is on the search's split, not on all photos: without folds {why}")
     return replace(final, photos="train")
+
+
+def _trains_on_all_photos(folder: "StudyFolder") -> bool:
+    """Whether a final training on all photos was begun."""
+    from carcls.splits.k_folds import EVERY_PHOTO
+    from search.study.study import Study
+
+    if not (folder.retrain_config.exists() and folder.retrain_study.log.exists()):
+        return False
+    return any(record.fold == EVERY_PHOTO for record in Study.open(folder.retrain, read_only=True).records())
 
 
 def has_seen_all_photos(folder: "StudyFolder") -> bool:
@@ -108,6 +118,7 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
     fold_s = scores.seconds / scores.folds / fold_share(scores.folds, whole.train_share)
+    begun = folds_begun(there)
     folds = whole.after(earlier_s, whole.stage).folds_beside(
         records,
         number,
@@ -115,11 +126,9 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         searched_s=study.elapsed_s,
         pace=fold_s / whole.estimated_s(records[own]),
         left=share_left(there),
+        begun=begun,
     )
-    begun = folds_begun(there)
-    if not begun:
-        return possible_folds(folder, experiment, folds)
-    return begun if folds >= begun else 0
+    return folds if begun else possible_folds(folder, experiment, folds)
 
 
 def share_left(folder: "StudyFolder") -> float:

@@ -10,6 +10,9 @@ from carcls.events import EpochReport
 from carcls.frames import named_area
 from search.policy.records import TrialRecord, trained_s
 
+_FEWEST_FOR_QUARTILE = 5
+"""Epochs; of fewer, the lower quartile would be the fastest one."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageLength:
@@ -86,7 +89,7 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
 
     What a stage takes once (building, tracing, reading the store) does not grow with its epochs, and the rest of an
     epoch grows with the photos' pixels. The first validation at a size traces too, so the fastest one at that size
-    counts. Of an epoch's training the lower quartile counts: what slowed some epochs down may be over.
+    counts. Of five epochs or more the lower quartile counts: what slowed some of them down may be over.
     """
     if {report.stage for report in reports} != set(range(len(stages))):
         return None
@@ -102,12 +105,18 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
             and stages[report.stage].is_frozen == stage.is_frozen
         ]
         once = sum(report.seconds.build + report.seconds.trace + report.seconds.store for report in own)
-        train = sorted(report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own)
+        train = [report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own]
         validate = min(report.seconds.validate for report in alike)
         growth = 1.0 if stage.area_px is None or not named_area(size) else stage.area_px / named_area(size)
         epochs = len(own) if stage.epochs is None else stage.epochs
-        total += once + epochs * growth * (train[(len(train) - 1) // 4] + validate)
+        total += once + epochs * growth * (_undisturbed(train) + validate)
     return total
+
+
+def _undisturbed(seconds: Sequence[float]) -> float:
+    if len(seconds) < _FEWEST_FOR_QUARTILE:
+        return median(seconds)
+    return sorted(seconds)[(len(seconds) - 1) // 4]
 
 
 def relative_pace(reports: Sequence[EpochReport], others: Sequence[EpochReport], *, per_pixel: bool) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 MARGIN = 1.25
-"""Multiplies estimated durations of final trainings: more photos, other load, and what is not counted as training."""
+"""Multiplies estimated durations of final trainings: other load, and what is not counted as training."""
 _PACED_MARGIN = 1.1
 """The same once a final training has shown its pace."""
 _FINAL_SHARE = 0.3
@@ -131,8 +131,9 @@ def time_plan(
 
 def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    one_s = fold_share(folds, measured.train_share) * (measured.training_s or 0.0)
-    return margin * final_rounds(folds, wishes, at_once=measured.at_once) * one_s
+    rounds, share = final_rounds(folds, wishes, at_once=measured.at_once), measured.train_share
+    trainings = (rounds - wishes.is_refitted) * fold_share(folds, share) + wishes.is_refitted * _refit_share(share)
+    return margin * trainings * (measured.training_s or 0.0)
 
 
 def fold_share(folds: int, train_share: float | None) -> float:
@@ -144,6 +145,11 @@ def fold_share(folds: int, train_share: float | None) -> float:
     if folds == 1 or train_share is None:
         return 1.0
     return (3.0 - 2.0 / folds) / (1.0 + 2.0 * train_share)
+
+
+def _refit_share(train_share: float | None) -> float:
+    """The same of a training on all photos."""
+    return 1.0 if train_share is None else 3.0 / (1.0 + 2.0 * train_share)
 
 
 def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
@@ -189,7 +195,7 @@ def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> t
     """
     most = {count: whole if count == 1 else _MOST_FINAL_SHARE * whole for count in _counts(wishes.folds, wishes)}
     folds = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
-    if not (folds and wishes.has_other) or wishes.is_refitted:
+    if folds < _fewest_folds(wishes) or not wishes.has_other or wishes.is_refitted:
         return folds, False
     both = final_s(folds, wishes, measured) + final_s(_fewest_folds(wishes), wishes, measured)
     return folds, both <= _MOST_FINALS_SHARE * total
@@ -212,14 +218,14 @@ def _room_beside(plan: TimePlan) -> float:
     return max(0.0, plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING))
 
 
-def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured) -> int:
+def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured, *, begun: int = 0) -> int:
     """Folds of one more final training, of another trial, that fit before ensemble and scoring; 0 if too few do.
 
-    measured: of that trial, at the pace of the study's own final training. A single training has no out-of-fold
-    photos, so it could not be averaged with others.
+    measured: of that trial, at the pace of the study's own final training. begun: folds of a training that was begun;
+    it is these or none. A single training has no out-of-fold photos, so it could not be averaged with others.
     """
     room = _room_beside(plan)
-    counts = range(_most(wishes), _fewest_folds(wishes) - 1, -1)
+    counts = (begun,) if begun else range(_most(wishes), _fewest_folds(wishes) - 1, -1)
     return next((count for count in counts if final_s(count, wishes, measured, margin=_PACED_MARGIN) <= room), 0)
 
 

@@ -17,6 +17,9 @@ _RULE = """\
 # {side} px on the shorter side, {cpus} and {gpus}. Change what you like; 'carsearch check --here' checks it.
 """
 
+_FINAL_SCHEDULE = "schedule: {kind: cosine, warmup_epochs: 1}"
+_PINNED_NOTE = "# The baseline's values: too few photos chose the winner's.\n"
+
 
 def experiment_text(found: Findings, plan: Plan, *, name: str, file: Path) -> str:
     """The file's text. It loads with `search.experiment.experiment.load`."""
@@ -82,7 +85,7 @@ def _train(plan: Plan) -> str:
         "\n  # For few photos: a long head stage without BatchNorm, then rates that fall towards the input."
         "\n  optimizer: {kind: adamw, weight_decay: 0.05}"
         "\n  layer_decay: {uniform: [0.65, 0.95]}"
-        if recipe.has_layer_decay
+        if recipe.first_layer_decay
         else ""
     )
     side, smaller = plan.image_size_px, plan.smaller_size_px
@@ -136,7 +139,7 @@ def _search(found: Findings, plan: Plan) -> str:
     first = f"\n    backbone: {_option(plan.backbones[0])}" if len(plan.backbones) > 1 else ""
     size = f"\n    image_size: {plan.image_size_px}" if plan.smaller_size_px is not None else ""
     recipe = plan.recipe
-    layer_decay = "\n    layer_decay: 0.8" if recipe.has_layer_decay else ""
+    layer_decay = f"\n    layer_decay: {recipe.first_layer_decay}" if recipe.first_layer_decay else ""
     devices = (
         "one GPU for each trial" if found.gpus else f"{count_text(plan.cpus_per_trial or 1, 'core')} for each trial"
     )
@@ -148,8 +151,8 @@ search:
   resources: {{{per_trial}}}  # {devices}
   baseline:  # trial 0{first}{size}
     label_smoothing: {recipe.first_smoothing}{layer_decay}
-    head: {{dropout: 0.2, l2: 0.00001}}
-    augment: {{policy: light}}
+    head: {recipe.first_head}
+    augment: {recipe.first_augment}
     stages:
       head: {{learning_rate: {recipe.first_head_rate}}}
       half: {{learning_rate: {recipe.first_unfrozen_rate}}}
@@ -158,29 +161,34 @@ search:
 
 
 def _final(plan: Plan) -> str:
-    recipe = plan.recipe
     folds = f"\n  folds: {plan.folds}  # as many trainings, averaged" if plan.folds > 1 else ""
-    augment = "" if recipe.keeps_views else "\n  augment: {views: 0}  # a new view in every epoch"
-    schedule = "schedule: {kind: cosine, warmup_epochs: 1}"
-    full = f"    full: {{epochs: {plan.final_epochs}, {schedule}}}"
-    note = ""
-    if recipe.is_pinned:
-        note = "# The values of the baseline: those of the winner are chosen by few photos.\n"
-        augment += f"""
-  label_smoothing: {recipe.first_smoothing}
-  layer_decay: 0.8
-  head: {{dropout: 0.2, l2: 0.00001}}
-  augment: {{policy: light}}"""
-        rate = f"learning_rate: {recipe.first_unfrozen_rate}"
-        full = f"""\
+    return f"""\
+{_PINNED_NOTE if plan.recipe.is_pinned else ""}\
+retrain:  # changes for the final training, which is longer and larger{folds}
+  image_size: {plan.final_size_px}
+{_pinned(plan) if plan.recipe.is_pinned else _longer(plan)}
+tta: {{views: [plain, flip]}}  # used only if they are expected to help
+"""
+
+
+def _longer(plan: Plan) -> str:
+    return f"""\
+  augment: {{views: 0}}  # a new view in every epoch
+  stages:
+    full: {{epochs: {plan.final_epochs}, {_FINAL_SCHEDULE}}}
+"""
+
+
+def _pinned(plan: Plan) -> str:
+    recipe = plan.recipe
+    layer_decay = f"\n  layer_decay: {recipe.first_layer_decay}" if recipe.first_layer_decay else ""
+    rate = f"learning_rate: {recipe.first_unfrozen_rate}"
+    return f"""\
+  label_smoothing: {recipe.first_smoothing}{layer_decay}
+  head: {recipe.first_head}
+  augment: {recipe.first_augment}
+  stages:
     head: {{learning_rate: {recipe.first_head_rate}}}
     half: {{{rate}}}
-    full: {{epochs: {plan.final_epochs}, {rate}, {schedule}}}"""
-    return f"""\
-{note}retrain:  # changes for the final training, which is longer and larger{folds}
-  image_size: {plan.final_size_px}{augment}
-  stages:
-{full}
-
-tta: {{views: [plain, flip]}}  # used only if they are expected to help
+    full: {{epochs: {plan.final_epochs}, {rate}, {_FINAL_SCHEDULE}}}
 """

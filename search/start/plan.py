@@ -42,7 +42,7 @@ _PX: dict[tuple[Preset, bool], tuple[int, int]] = {
 }
 """Side of the search and of the final training in px."""
 _LEAST_PX = 64
-"""No search tries a smaller side, unless the photos have no more."""
+"""No search tries a smaller side, unless the photos are smaller."""
 _HOURS: dict[Preset, float] = {"quick": 0.1, "medium": 1.0, "best": 6.0}
 """Limit of the search, which is at most half of the whole."""
 _TRIALS: dict[Preset, tuple[int, int]] = {"quick": (3, 8), "medium": (6, 32), "best": (8, 64)}
@@ -145,7 +145,7 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
     trials = min(most, max(fewest, affordable))
     search_s = min(hours * 3600, trials * trial_s * _RUNG_SHARE / at_once) + _START_S
     folds = _FOLDS[preset] if found.photos < 20_000 else 1
-    final_passes = passes if recipe.keeps_views else head
+    final_passes = passes if recipe.is_pinned else head
     final_stages = ((0.0, final_passes), (0.5, half), (1.0, _FINAL_EPOCHS[preset]))
     one_s = max(_training_s(one, final_stages, final_px, (train, validate), rates) for one in chosen)
     slowest = chosen[0]

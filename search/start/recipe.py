@@ -1,4 +1,4 @@
-"""What of a training depends on how many photos there are. Measured in docs/recipes.md."""
+"""The recipe by number of photos. Measured in docs/recipes.md."""
 
 from dataclasses import dataclass
 
@@ -14,28 +14,30 @@ class Recipe:
     """None for those of the preset."""
     most_batch_size: int
     head_batch_norm: bool
-    has_layer_decay: bool
-    """Whether AdamW trains with rates that fall towards the input, in place of Adam with one rate."""
-    keeps_views: bool
-    """Whether the final training takes its head's features from the store too, or draws views anew in each epoch."""
     most_smoothing: float
     first_smoothing: float
+    first_layer_decay: str
+    """Empty for one rate in all layers."""
+    first_head: str
+    first_augment: str
     head_rate: tuple[str, str]
     first_head_rate: str
     unfrozen_rate: tuple[str, str]
     first_unfrozen_rate: str
     is_pinned: bool
-    """Whether the final training has the baseline's values, in place of those that few photos chose."""
+    """Whether the final training has the baseline's values, with as many views, in place of those that too few photos
+    chose; otherwise the winner's, with a new view in every epoch."""
 
 
 MANY_PHOTOS = Recipe(
     head_epochs=None,
     most_batch_size=32,
     head_batch_norm=True,
-    has_layer_decay=False,
-    keeps_views=False,
     most_smoothing=0.1,
     first_smoothing=0.05,
+    first_layer_decay="",
+    first_head="{dropout: 0.2, l2: 0.00001}",
+    first_augment="{policy: light}",
     head_rate=("3e-4", "1e-2"),
     first_head_rate="0.002",
     unfrozen_rate=("5e-5", "1e-3"),
@@ -46,10 +48,11 @@ FEW_PHOTOS = Recipe(
     head_epochs=20,
     most_batch_size=16,
     head_batch_norm=False,
-    has_layer_decay=True,
-    keeps_views=True,
     most_smoothing=0.15,
     first_smoothing=0.1,
+    first_layer_decay="0.8",
+    first_head=MANY_PHOTOS.first_head,
+    first_augment=MANY_PHOTOS.first_augment,
     head_rate=("1e-3", "1e-2"),
     first_head_rate="0.004",
     unfrozen_rate=("1e-4", "1.5e-3"),

@@ -96,12 +96,20 @@ class WholeRun:
         return replace(plan, phases=tuple(phase for phase in plan.phases if phase.name in ahead))
 
     def folds_beside(
-        self, records: Sequence[TrialRecord], number: int, *, own: int, searched_s: float, pace: float, left: float
+        self,
+        records: Sequence[TrialRecord],
+        number: int,
+        *,
+        own: int,
+        searched_s: float,
+        pace: float,
+        left: float,
+        begun: int = 0,
     ) -> int:
         """Folds of a final training of trial `number` that fit beside the study's own; 0 if it is not worth it. Pure.
 
         own: trial of the study's own final training. pace: of that training, seconds taken over those estimated, both
-        on the search's split. left: share of the other one that is to train.
+        on the search's split. left: share of the other one that is to train. begun: its folds, if it was begun.
         """
         trial = records[number]
         if trial.state is TrialState.COMPLETE:
@@ -111,7 +119,7 @@ class WholeRun:
             times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
             estimated_s = times * self.estimated_s(records[own])
         measured = Measured(left * pace * estimated_s, at_once=self.at_once, train_share=self.train_share)
-        return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured)
+        return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured, begun=begun)
 
     @property
     def _wishes(self) -> Wishes:

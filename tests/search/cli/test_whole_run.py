@@ -14,7 +14,7 @@ from search.driver.create import create_study
 from search.experiment.experiment import load
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
-from search.policy.time_plan import DONE, FINAL, SEARCH
+from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SEARCH
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
@@ -38,6 +38,20 @@ def test_time_of_all_steps_and_calls_counts() -> None:
     later = WHOLE.after(40.0, FINAL)
     assert later.plan([record], searched_s=600.0).spent_s == 700.0
     assert later.plan([record], searched_s=600.0).seconds(SEARCH) == 0.0
+
+
+def test_the_ensemble_has_its_time_once_a_final_training_is_over() -> None:
+    record = trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7]))
+    asked = replace(WHOLE, folds=4, stage=FINAL, train_share=0.8)
+    one_s = (3.0 - 2.0 / 4) / (1.0 + 2.0 * 0.8) * WHOLE.estimated_s(record)
+    searched_s = 3600.0 - 60.0 - 180.0 - 4 * 1.1 * one_s - 20.0  # 108 s of the ensemble are needed for four folds
+    plan = asked.plan([record], searched_s=searched_s)
+    assert (plan.folds, plan.seconds(ENSEMBLE)) == (4, 0.0)
+    older = replace(asked, train_share=None).plan([record], searched_s=searched_s + 18.0)
+    assert older.folds == 3, "a fold is taken to last as long as the search's training"
+    assert asked.plan([record], searched_s=searched_s + 18.0).folds == 4
+    assert asked.after_final(1.0, "retrain").plan([record], searched_s=searched_s).seconds(ENSEMBLE) == 108.0
+    assert replace(asked, stage=ENSEMBLE).plan([record], searched_s=searched_s).seconds(ENSEMBLE) == 108.0
 
 
 def test_stages_of_the_final_training_say_more_than_its_epochs() -> None:
@@ -110,13 +124,19 @@ def test_trainings_beside_the_final_one_are_planned_by_its_pace() -> None:
     own, other = (WHOLE.estimated_s(record) for record in records)
     assert other == 3 * own
 
-    def folds(number, pace, left=1.0):
-        return final.folds_beside(records, number, own=0, searched_s=600.0, pace=pace, left=left)
+    def folds(number, pace, left=1.0, begun=0):
+        return final.folds_beside(records, number, own=0, searched_s=600.0, pace=pace, left=left, begun=begun)
 
     assert folds(0, 1.0) == 5
     assert folds(0, room / (1.1 * own * 3.5)) == 3
     assert folds(1, room / (1.1 * own * 3.5)) == 0, "one fits, but cannot be averaged with others"
     assert folds(1, room / (1.1 * own * 3.5), left=0.5) == 2, "half of it is trained already"
+    assert folds(1, room / (1.1 * own * 6.5), begun=2) == 2
+    assert folds(1, room / (1.1 * own * 5.5), begun=2) == 0, "not those begun, and no others"
+    asked = replace(final, folds=4)
+    pace = room / (1.1 * own * 6.5)
+    assert asked.folds_beside(records, 1, own=0, searched_s=600.0, pace=pace, left=1.0) == 0, "three would be needed"
+    assert asked.folds_beside(records, 1, own=0, searched_s=600.0, pace=pace, left=1.0, begun=2) == 2
     stopped = trial(1, TrialState.PRUNED, climb([0.4], [0.5]))  # as fast as trial 0 in its last stage
     found = final.folds_beside(
         [records[0], stopped], 1, own=0, searched_s=600.0, pace=room / (1.1 * own * 3.5), left=1.0

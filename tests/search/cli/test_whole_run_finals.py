@@ -141,6 +141,21 @@ def test_a_training_on_all_photos_that_cannot_be_is_one_on_the_searchs_split_and
     assert ("not on all photos" in printed) == bool(said)
 
 
+def test_a_begun_training_on_all_photos_stays_one_though_the_weights_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, experiment = untrained_study(tmp_path, GONE, per_class=5)
+    with Study.open(folder.root) as study:
+        replace(BEGUN, folds=1, is_refitted=True, has_other=False, counted=()).keep(study)
+    folder.retrain.mkdir(exist_ok=True)
+    asked = replace(experiment, folds=1)
+    open_final_study(folder, asked, final_config(folder, asked, 0)).close()
+    trained: list[Experiment] = []
+    monkeypatch.setattr(whole_run_finals, "run_retrain", lambda _, final, **__: trained.append(final))
+    retrain_winner(folder, experiment, None)
+    assert [one.photos for one in trained] == ["all"]
+
+
 @pytest.mark.parametrize("has_seen_all", [True, False])
 def test_an_ensemble_is_left_out_only_if_the_final_model_really_saw_all_photos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_seen_all: bool

@@ -211,11 +211,11 @@ def test_a_longer_training_builds_and_traces_once():
         of_seconds(second, train=4.0, validate=1.0, data_wait=0.5),
     )
     same = (StageLength(1, is_frozen=True), StageLength(2, is_frozen=False))
-    assert final_training_s(reports, same) == pytest.approx(7 + 1.5 + 13 + 2 * (4.0 + 1.0))
+    assert final_training_s(reports, same) == pytest.approx(7 + 1.5 + 13 + 2 * (4.25 + 1.0))
     longer = (StageLength(1, is_frozen=True), StageLength(20, is_frozen=False))
-    assert final_training_s(reports, longer) == pytest.approx(7 + 1.5 + 13 + 20 * (4.0 + 1.0))
+    assert final_training_s(reports, longer) == pytest.approx(7 + 1.5 + 13 + 20 * (4.25 + 1.0))
     larger = (same[0], StageLength(2, is_frozen=False, area_px=4 * 128 * 128))  # the stage ran at 128 px
-    assert final_training_s(reports, larger) == pytest.approx(7 + 1.5 + 13 + 2 * 4 * (4.0 + 1.0))
+    assert final_training_s(reports, larger) == pytest.approx(7 + 1.5 + 13 + 2 * 4 * (4.25 + 1.0))
     assert final_training_s(reports, (*same, same[1])) is None, "the trial shows nothing of a third stage"
     assert final_training_s(reports, same[:1]) is None, "and its second stage would be left out"
     own = (StageLength(1, is_frozen=True), StageLength(None, is_frozen=False))

@@ -102,9 +102,9 @@ def test_the_search_gains_no_time_as_long_as_a_final_training_fits(total, steps,
         before = plan.seconds(SEARCH)
 
 
-@given(TOTALS, WISHES, st.floats(1.0, 50_000.0), st.integers(1, 4), st.booleans())
-def test_a_search_that_ends_a_little_late_loses_no_fold(total, wishes, training_s, at_once, has_other):
-    wishes, measured = replace(wishes, has_other=has_other), Measured(training_s, at_once)
+@given(TOTALS, WISHES, MEASURED, st.floats(1.0, 50_000.0), st.booleans())
+def test_a_search_that_ends_a_little_late_loses_no_fold(total, wishes, measured, training_s, has_other):
+    wishes, measured = replace(wishes, has_other=has_other), replace(measured, training_s=training_s, scoring_s=None)
     start = time_plan(total, 0.0, wishes, measured, is_searching=True)
     late = start.seconds(SEARCH) + 0.08 * final_s(1, wishes, measured)
     after = time_plan(total, late, wishes, measured, is_searching=False)
@@ -144,6 +144,17 @@ def test_a_fold_takes_as_long_as_its_photos():
     assert fold_share(1, 0.85) == fold_share(4, None) == 1.0, "the search's split"
     measured = Measured(100.0, at_once=2, train_share=0.5)
     assert final_s(4, Wishes(folds=4), measured) == pytest.approx(1.25 * 2 * 100.0 * 2.5 / 2.0)
+    refitted = Wishes(folds=4, is_refitted=True)
+    assert final_s(4, refitted, measured) == pytest.approx(1.25 * 100.0 * (2 * 2.5 + 3.0) / 2.0), "one on all photos"
+    assert final_s(1, refitted, measured) == pytest.approx(1.25 * 100.0 * 3.0 / 2.0)
+
+
+def test_no_time_is_kept_for_another_backbone_that_nothing_could_be_averaged_with():
+    """One training on the search's split has no out-of-fold photos."""
+    alone = time_plan(3600.0, 300.0, Wishes(folds=1), Measured(360.0), is_searching=True)
+    plan = time_plan(3600.0, 300.0, Wishes(folds=1, has_other=True), Measured(360.0), is_searching=True)
+    assert (plan.folds, plan.seconds(FINAL)) == (1, 450.0)
+    assert plan == alone
 
 
 def test_an_hour_before_and_after_a_training_was_measured():
@@ -158,7 +169,7 @@ def test_an_hour_before_and_after_a_training_was_measured():
     known = time_plan(3600.0, 600.0, wishes, Measured(300.0), is_searching=True)
     assert (known.folds, known.seconds(FINAL)) == (3, 3 * 375.0)
     slow = time_plan(3600.0, 600.0, wishes, Measured(1000.0), is_searching=True)
-    assert slow.folds == 1, "two would take more than half of the hours"
+    assert slow.folds == 1, "three would take over 0.7 of 3,312 s"
     late = time_plan(3600.0, 3300.0, wishes, Measured(1000.0), is_searching=True)
     assert (late.folds, late.seconds(FINAL)) == (0, 0.0)
     over = time_plan(3600.0, 1800.0, Wishes(), Measured(200.0), is_searching=False)
