@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from search.errors import StudyError
 from search.study.record.database import Connection, answered_within, connect, migrate, named_errors
-from search.study.record.database_lock import holders, try_lock
+from search.study.record.database_lock import free_lock, holders, try_lock
 from search.study.record.record_pointer import RecordPointer
 from search.terminal.logs import get_logger
 
@@ -97,6 +97,7 @@ class DriverSession:
                 self._connection.execute(
                     "UPDATE carsearch_studies SET driver = NULL WHERE id = %s", [self.pointer.study]
                 )
+                free_lock(self._connection, self.pointer.study)
             self._drop()
 
     def _open_connection(self) -> Connection:

@@ -14,6 +14,11 @@ def try_lock(connection: Connection, study: UUID) -> bool:
     return connection.execute("SELECT pg_try_advisory_lock(%s)", [_key(study)]).fetchone() == (True,)
 
 
+def free_lock(connection: Connection, study: UUID) -> None:
+    """Free the lock that this connection holds. The server would free it only once it has noticed the connection's end."""
+    connection.execute("SELECT pg_advisory_unlock(%s)", [_key(study)])
+
+
 def holders(connection: Connection, study: UUID) -> list[tuple[int, str]]:
     """Process number at the server, and name, of the connection that holds the lock; empty if it is free."""
     key = _key(study) % (1 << 2 * _HALF)
