@@ -15,7 +15,7 @@ def try_lock(connection: Connection, study: UUID) -> bool:
 
 
 def free_lock(connection: Connection, study: UUID) -> None:
-    """Free the lock that this connection holds. The server would free it only once it has noticed the connection's end."""
+    """Free the lock that this connection holds; the server itself notices the connection's end only later."""
     connection.execute("SELECT pg_advisory_unlock(%s)", [_key(study)])
 
 
