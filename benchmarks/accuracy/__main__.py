@@ -53,7 +53,7 @@ def _settings(arguments: argparse.Namespace, work: Path) -> Iterator[Settings]:
                 minutes=arguments.minutes,
                 trials=arguments.trials,
                 work=work,
-                final=arguments.final,
+                final=FORMER if arguments.final is None else arguments.final,
                 of_hours=arguments.of_hours,
             )
 
@@ -104,7 +104,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of the data sets (%(default)s)")
     experiment = ROOT / "experiments" / "cars10.yaml"
     parser.add_argument("--experiment", type=Path, default=experiment, help="file to search and train (%(default)s)")
-    parser.add_argument("--final", default=FORMER, help="setting of the final training of `folds`; '': the file's")
+    parser.add_argument(
+        "--final", help="setting of the final training of `folds`, '': the file's (the one until 2026-11-29)"
+    )
     parser.add_argument(
         "--of-hours", action="store_true", help="all arms share the search and the final training of the arm hours"
     )
@@ -117,6 +119,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--layer-decay", type=float, default=defaults.layer_decay, help="(%(default)s)")
     parser.add_argument("--hours", type=float, default=defaults.hours, help="of the arm hours (%(default)s)")
     arguments = parser.parse_args()
+    if arguments.of_hours and arguments.final:
+        parser.error("--of-hours takes the final training of the arm hours, so --final cannot change it")
     arguments.submissions = arguments.submissions.absolute()
     os.chdir(ROOT)
     return arguments

@@ -17,6 +17,7 @@ _RULE = """\
 # {side} px on the shorter side, {cpus} and {gpus}. Change what you like; 'carsearch check --here' checks it.
 """
 
+_FIRST_HEAD, _FIRST_AUGMENT = "{dropout: 0.2, l2: 0.00001}", "{policy: light}"
 _FINAL_SCHEDULE = "schedule: {kind: cosine, warmup_epochs: 1}"
 _PINNED_NOTE = "# The baseline's values: too few photos chose the winner's.\n"
 
@@ -151,8 +152,8 @@ search:
   resources: {{{per_trial}}}  # {devices}
   baseline:  # trial 0{first}{size}
     label_smoothing: {recipe.first_smoothing}{layer_decay}
-    head: {recipe.first_head}
-    augment: {recipe.first_augment}
+    head: {_FIRST_HEAD}
+    augment: {_FIRST_AUGMENT}
     stages:
       head: {{learning_rate: {recipe.first_head_rate}}}
       half: {{learning_rate: {recipe.first_unfrozen_rate}}}
@@ -185,8 +186,8 @@ def _pinned(plan: Plan) -> str:
     rate = f"learning_rate: {recipe.first_unfrozen_rate}"
     return f"""\
   label_smoothing: {recipe.first_smoothing}{layer_decay}
-  head: {recipe.first_head}
-  augment: {recipe.first_augment}
+  head: {_FIRST_HEAD}
+  augment: {_FIRST_AUGMENT}
   stages:
     head: {{learning_rate: {recipe.first_head_rate}}}
     half: {{{rate}}}

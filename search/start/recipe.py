@@ -18,8 +18,6 @@ class Recipe:
     first_smoothing: float
     first_layer_decay: str
     """Empty for one rate in all layers."""
-    first_head: str
-    first_augment: str
     head_rate: tuple[str, str]
     first_head_rate: str
     unfrozen_rate: tuple[str, str]
@@ -36,8 +34,6 @@ MANY_PHOTOS = Recipe(
     most_smoothing=0.1,
     first_smoothing=0.05,
     first_layer_decay="",
-    first_head="{dropout: 0.2, l2: 0.00001}",
-    first_augment="{policy: light}",
     head_rate=("3e-4", "1e-2"),
     first_head_rate="0.002",
     unfrozen_rate=("5e-5", "1e-3"),
@@ -51,8 +47,6 @@ FEW_PHOTOS = Recipe(
     most_smoothing=0.15,
     first_smoothing=0.1,
     first_layer_decay="0.8",
-    first_head=MANY_PHOTOS.first_head,
-    first_augment=MANY_PHOTOS.first_augment,
     head_rate=("1e-3", "1e-2"),
     first_head_rate="0.004",
     unfrozen_rate=("1e-4", "1.5e-3"),

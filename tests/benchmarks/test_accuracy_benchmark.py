@@ -185,6 +185,13 @@ def test_arms_run_in_their_own_order_and_unknown_ones_are_refused(monkeypatch, c
     assert "no arm nonsense" in capsys.readouterr().err
 
 
+def test_a_shared_final_training_cannot_be_changed(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["accuracy", "--work", "w", "--of-hours", "--final", "retrain={folds: 3}"])
+    with pytest.raises(SystemExit):
+        accuracy.main()
+    assert "--final cannot change it" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.release
 @pytest.mark.timeout(3600)
