@@ -35,7 +35,7 @@ $(S3_VENV)/.installed: tests/helpers/network/s3_server.txt
 demo: $(STAMP)
 	$(BIN)/carsearch demo
 
-# NICE="nice -n 19" where it runs beside `kills`, as in .ci/run.
+# NICE="nice -n 19" where it runs beside `kills`, as in .ci/run; `jax` too.
 test: $(STAMP)
 	$(NICE) $(BIN)/python -m pytest -m "not slow and not fault"
 
@@ -78,7 +78,7 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 
 # A whole search on JAX without TensorFlow.
 jax: $(JAX_STAMP)
-	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest -m "not release" $(JAX_TESTS) -k "not bfloat16 and not backbone"
+	KERAS_BACKEND=jax $(NICE) $(JAX_VENV)/bin/python -m pytest -m "not release" $(JAX_TESTS) -k "not bfloat16 and not backbone"
 
 # One training on several logical devices, and one GPU's benchmark in its small form: minutes.
 jax-release: $(JAX_STAMP)
