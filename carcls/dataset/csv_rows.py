@@ -69,10 +69,11 @@ class CsvFile:
             yield line, [row[place].strip() if place < len(row) else "" for place in places], any(row[width:])
 
 
-def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
+def read_csv(path: Path, *, delimiters: str = DELIMITERS, errors: str = "strict") -> CsvFile:
     """Reads a UTF-8 file, with or without a byte order mark. The delimiter is the most frequent one in the first line.
 
-    Raises DataError if the file is missing or not valid CSV.
+    errors: `surrogateescape` for a list that carsearch wrote, with file names as they are on disk. Raises DataError if
+    the file is missing or not valid CSV.
     """
     if not path.is_file():
         raise DataError(
@@ -80,7 +81,7 @@ def read_csv(path: Path, *, delimiters: str = DELIMITERS) -> CsvFile:
             " Check the data folder's path, and unpack the contest's files into it"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="", errors=errors) as file:
             first = file.readline()
             # `strict`: otherwise an unclosed quote would silently swallow the rest of the file.
             reader = csv.reader(chain([first], file), delimiter=max(delimiters, key=first.count), strict=True)

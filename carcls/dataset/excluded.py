@@ -18,7 +18,7 @@ def without_excluded(rows: Sequence[Row], path: Path | None) -> tuple[tuple[Row,
     """
     if path is None:
         return tuple(rows), ()
-    table = read_csv(path)
+    table = read_csv(path, errors="surrogateescape")  # names of photos may not be UTF-8
     if _COLUMN not in table.header:
         raise DataError(f"{path}: expected a column {_COLUMN!r}, found {', '.join(table.header) or 'none'}")
     at = table.header.index(_COLUMN)

@@ -45,7 +45,7 @@ def search_study(
 
     end = search(folder, experiment, address=address, progress=progress, policy=policy)
     if end.trained:
-        _write_report(folder, experiment)
+        write_report_or_warn(folder, experiment)
     store_changes()
     return end
 
@@ -70,19 +70,23 @@ def retrain_study(
         photos_folder(experiment.extra_at, experiment.store)
     place = None if address is None else _cluster(folder, experiment, config, address)
     scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
-    _write_report(folder.main, experiment)
+    write_report_or_warn(folder.main, experiment)
     store_changes()
     return scores
 
 
-def _write_report(folder: StudyFolder, experiment: Experiment) -> None:
-    """Writes the report. A full disk is logged, since the search or training itself is safe."""
+def write_report_or_warn(folder: StudyFolder, experiment: Experiment) -> None:
+    """Writes the report. A failure is logged, since the search or training itself is safe.
+
+    Raises StudyError if the study, or one of its files, cannot be read or was changed.
+    """
     from search.report.page import write_study_report  # noqa: PLC0415 - matplotlib
 
     try:
         write_study_report(folder, experiment)
-    except DiskFullError as error:
-        _log.warning("%s: without a report; 'carsearch report %s' writes it", error, folder.root)
+    except (OSError, ValueError) as error:  # DiskFullError and UnicodeError are of these kinds
+        what = error if isinstance(error, DiskFullError) else f"{type(error).__name__}: {error}"
+        _log.warning("%s: without a report; 'carsearch report %s' writes it", what, folder.root)
 
 
 def _cluster(folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str) -> "OpenPlace":

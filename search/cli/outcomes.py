@@ -45,9 +45,9 @@ def warn_untrained(folder: "StudyFolder", records: "Sequence[TrialRecord]") -> N
 
 def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study", *, goes_on: bool = False) -> None:
     """Says that the study is finished. Writes the report if the driver was killed before it could."""
+    from search.api.steps import write_report_or_warn
     from search.progress.summary import counts_line
     from search.progress.tensorboard import TensorBoardWriter
-    from search.report.page import write_study_report
 
     records = study.records()
     if not any(record.reports for record in records):
@@ -58,7 +58,7 @@ def say_finished(folder: "StudyFolder", experiment: "Experiment", study: "Study"
         events = TensorBoardWriter(folder.root)
         for record in records:
             events.catch_up(record)
-        write_study_report(folder, experiment)
+        write_report_or_warn(folder, experiment)
     say(f"{folder.root} is finished: {counts_line(records)}")
     if folder.report.exists():
         say(f"report: {folder.report}")

@@ -12,7 +12,7 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import photos_folder
 from search.progress.summary import leading_trial
-from search.report.html import environment, page_assets
+from search.report.html import environment, page_assets, write_page
 from search.report.photos import photo_urls
 from search.study.folder import StudyFolder
 from search.study.predictions import Predictions, read_predictions
@@ -57,7 +57,7 @@ def write_audit(folder: StudyFolder, experiment: Experiment, target: Path) -> tu
     html = environment().get_template("audit.html")
     text = html.render(name=folder.name, of=said.of, photos=photos, count=len(doubts), judged=len(said.paths),
                        **page_assets({"trials": {}, "charts": {}}))  # fmt: skip
-    atomic.write_text(target / "audit.html", text)
+    write_page(target / "audit.html", text)
     return len(doubts), said
 
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from carcls.system import atomic
 from search.experiment.experiment import Experiment
 from search.report.comparison import Compared, Comparison
-from search.report.html import render_comparison
+from search.report.html import render_comparison, write_page
 from search.report.page import study_report_data
 from search.report.page_data import ReportData
 from search.study.checked_files import split_digest
@@ -29,7 +28,7 @@ def write_comparison(studies: Sequence[tuple[StudyFolder, Experiment]], page: Pa
     ]
     ordered = tuple(sorted(found, key=lambda one: -_accuracy(one.data)))
     same_photos = len({one.split for one in found}) == 1 and bool(found[0].split)
-    atomic.write_text(page, render_comparison(Comparison(ordered, same_photos)))
+    write_page(page, render_comparison(Comparison(ordered, same_photos)))
 
 
 def _compared(folder: StudyFolder, experiment: Experiment, page: Path) -> Compared:

@@ -12,9 +12,8 @@ from carcls.dataset.table import Dataset
 from carcls.inspection.findings import ClassCount, Findings
 from carcls.inspection.pictures import augmented_png
 from carcls.inspection.quality import Outliers, Quality, measure, outliers
-from carcls.system import atomic
 from search.report.chart_values import Json, rounded
-from search.report.html import environment, page_assets
+from search.report.html import environment, page_assets, write_page
 from search.report.photos import photo_urls
 
 _PER_CLASS = 12
@@ -69,7 +68,7 @@ def write_data_page(path: Path, dataset: Dataset, found: Findings, *, seed: int,
     """Reads every training photo once, then writes the page atomically. Raises OSError."""
     page = _data_page(dataset, found, seed=seed, threads=threads)
     html = environment().get_template("data.html")
-    atomic.write_text(path, html.render(page=page, rows=_ROWS, shown=page.charts["charts"], **page_assets(page.charts)))
+    write_page(path, html.render(page=page, rows=_ROWS, shown=page.charts["charts"], **page_assets(page.charts)))
 
 
 def _data_page(dataset: Dataset, found: Findings, *, seed: int, threads: int) -> DataPage:

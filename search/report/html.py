@@ -30,7 +30,13 @@ _LEADERBOARD_ROWS = 20
 
 def write_report(path: Path, data: ReportData) -> None:
     """Writes the page atomically. Raises OSError if the folder is not writable."""
-    atomic.write_text(path, render(data))
+    write_page(path, render(data))
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes HTML atomically as UTF-8, with a question mark for each byte of a name that is not UTF-8. Raises OSError
+    if the folder is not writable."""
+    atomic.write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
 
 
 def render(data: ReportData) -> str:

@@ -107,7 +107,7 @@ def _device(folder: StudyFolder) -> str:
 
 
 def _photos(folder: StudyFolder, fold: str) -> int:
-    with folder.split.open(newline="", encoding="utf-8") as rows:
+    with folder.split.open(newline="", encoding="utf-8", errors="surrogateescape") as rows:  # names may not be UTF-8
         return sum(row["fold"] == fold for row in csv.DictReader(rows))
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from carcls.events import PhaseSeconds
+from carcls.splits.split_files import read_split, write_split
 from search.experiment.domains import Choice, Integer, LogUniform, Uniform
 from search.experiment.space import Parameter, Space
 from search.policy.records import TrialState
 from search.report.comparison_page import write_comparison
-from search.report.html import render
+from search.report.html import render, write_page
 from search.report.leaderboard import write_leaderboard, write_mistakes
 from search.report.page import write_study_report
 from search.report.page_data import report_data
@@ -22,6 +23,7 @@ from search.report.sections.importance import importances
 from search.report.sections.mistakes import mistake_rows, mistakes_view, shown_paths, with_photos
 from search.report.sections.parameters import parameter_views
 from search.report.sections.trade_offs import cost_points, pareto
+from search.study.checked_files import keep_file
 from search.study.predictions import Predictions, read_predictions
 from search.study.study import Study
 from tests.helpers.search.made_up_study import made_up_study
@@ -262,6 +264,27 @@ def test_a_study_on_disk_becomes_a_page_with_its_photos(tmp_path):
     assert read_predictions(folder, study, winner, experiment.data.root) is None
     write_study_report(folder, experiment)
     assert "What it gets wrong" not in folder.report.read_text()
+
+
+def test_names_that_are_not_utf8_are_no_hindrance_to_the_report(tmp_path):
+    folder, experiment = made_up_study(tmp_path, trials=4, per_class=10)
+    root = experiment.data.root
+    split = read_split(folder.split, root)
+    renamed = tuple(path.replace(".jpg", "\udcff.jpg") for path in split.validation.paths)
+    for old, new in zip(split.validation.paths, renamed, strict=True):
+        (root / old).rename(root / new)
+    write_split(replace(split, validation=replace(split.validation, paths=renamed)), folder.split)
+    with Study.open(folder.root) as study:
+        keep_file(study, folder.split)
+    write_study_report(folder, experiment)
+    page = folder.report.read_bytes().decode("utf-8")
+    assert page.count("data:image/jpeg;base64,") >= 10
+    assert b"?.jpg," in (folder.root / "mistakes.csv").read_bytes()
+
+
+def test_a_page_is_utf8_whatever_its_texts_hold(tmp_path):
+    write_page(tmp_path / "a.html", "<p>\udcff \ud800 \u00e9</p>")
+    assert (tmp_path / "a.html").read_bytes().decode("utf-8") == "<p>? ? \u00e9</p>"
 
 
 def test_studies_are_compared_by_what_to_expect_of_them(tmp_path):
