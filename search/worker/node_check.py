@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from carcls.errors import DataError
+from carcls.system.csv_cells import unescape_cell
 from search.experiment.node_store import photos_folder
 from search.experiment.settings import StoreSettings
 from search.worker.segment import Outcome, Segment
@@ -71,8 +72,9 @@ def unmet(requires: Mapping[str, str], split: Path, data_root: str, store: Store
 def data_fingerprint(split: Path, data_root: Path) -> str:
     """Hash of the names and sizes of all photos of the split: cheap, and different if a node has other files."""
     digest = hashlib.blake2b(digest_size=16)
-    with split.open(newline="", encoding="utf-8") as rows:
+    with split.open(newline="", encoding="utf-8", errors="surrogateescape") as rows:  # names may not be UTF-8
         for row in csv.DictReader(rows):
-            size = (data_root / row["path"]).stat().st_size
-            digest.update(f"{row['path']}\0{size}\n".encode())
+            path = unescape_cell(row["path"])
+            size = (data_root / path).stat().st_size
+            digest.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -4,8 +4,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from carcls.dataset.table import ImageTable
+from carcls.splits.split import Split
+from carcls.splits.split_files import write_split
 from carcls.store.mirrors import mirror_folder
 from search.worker import node_check
 from search.worker.node_check import PHOTOS, VERSION, data_fingerprint, node_fault, requirements
@@ -43,6 +47,22 @@ def test_a_photo_of_another_size_is_noticed(segment: Segment) -> None:
     Path(segment.data_root, "a.jpg").write_bytes(b"123")
     assert data_fingerprint(Path(segment.study, "split.csv"), Path(segment.data_root)) != before
     assert "photos differ" in str(node_fault(segment).cause)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["@audi", "=a", "+a", "-a", "a\tb", "a\\b", "a\u202eb", "\udcff", "plain"])
+def test_every_name_of_a_photo_is_found_as_it_is_on_disk(name: str, segment: Segment) -> None:
+    root, split = Path(segment.data_root), Path(segment.study, "split.csv")
+    (root / name).mkdir()
+    paths = (f"{name}/1.jpg", f"{name}/{name}")
+    for path in paths:
+        (root / path).write_bytes(b"123")
+    table = ImageTable(root, ("1", "2"), paths, np.zeros(2, np.int64), ("00", "01"))
+    write_split(Split(("0",), table, table.select([])), split)
+    same = replace(segment, requires=requirements(split, root))
+    assert node_fault(same) is None
+    assert requirements(split, root) == same.requires
+    (root / paths[1]).write_bytes(b"1234")
+    assert requirements(split, root) != same.requires
 
 
 def test_another_version_is_told_with_both(segment: Segment) -> None:
