@@ -1,5 +1,6 @@
 """Reads and decodes every photo once, in parallel: its digest and thumbnail, or why it cannot be used."""
 
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -50,12 +51,14 @@ def scan_photos(paths: Sequence[Path], *, processes: int) -> list[Scan]:
 
 
 def scan_photo(path: Path) -> Scan:
-    """Reads and decodes one photo."""
+    """Reads and decodes one photo. Never raises for its content."""
     try:
         data = read_photo_bytes(path)
         preview = preview_bytes(data)
     except DataError as error:
         return Scan(reason=str(error))
+    except (IndexError, struct.error, ValueError) as error:  # a length that a header declares and the file lacks
+        return Scan(reason=f"its header cannot be read: {type(error).__name__}: {error}")
     return Scan(
         digest_of(data),
         width=preview.width,

@@ -58,7 +58,8 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and stop of each segment's content up to the end of the image. Skips the data of scans.
 
     Follows libjpeg: bytes between segments are skipped, and markers without a length have no content. Stops without an
-    error at the end of a truncated file and after 10,000 markers.
+    error at the end of a truncated file and after 10,000 markers. `stop` is as the segment declares: in a truncated
+    file it may be beyond the end.
     """
     position = 2
     for _ in range(_MAX_MARKERS):
@@ -123,7 +124,7 @@ def _has_one_scan(data: bytes) -> bool:
     """
     count = 0
     for marker, start, stop in segments(data):
-        if marker in _SEQUENTIAL and stop - start > 5:
+        if marker in _SEQUENTIAL and min(stop, len(data)) - start > 5:
             count = data[start + 5]
         elif marker == _SOS:
             return count in (1, 3) and data[start : start + 1] == bytes((count,))

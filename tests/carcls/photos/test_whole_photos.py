@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from carcls.dataset import scan
 from carcls.dataset.scan import scan_photo
 from carcls.errors import DataError
 from carcls.photos import jpeg
@@ -161,3 +163,42 @@ def test_of_an_animated_png_the_default_image_counts(first, alpha):
         frames += control(number) + chunk(b"fdAT", struct.pack(">I", number + 1) + rows(0, 250, 0))
     data = head + chunk(b"acTL", struct.pack(">II", 3 if first else 2, 0)) + frames + chunk(b"IEND", b"")
     assert decode_bytes(data)[4, 4].tolist() == [250, 0, 0]
+
+
+SMALL = {
+    "JPEG": {},
+    "grey JPEG": {},
+    "progressive JPEG": {"progressive": True},
+    "PNG": {},
+    "WEBP": {},
+    "lossless WEBP": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_every_prefix_of_a_photo_is_a_photo_or_has_a_reason(kind, tmp_path):
+    photo = noise(9, 7, "L" if kind.startswith("grey") else "RGB")
+    data = saved(photo, kind.split()[-1], **SMALL[kind])
+    for length in range(len(data)):
+        for read in (decode_bytes, preview_bytes):
+            with suppress(DataError):
+                assert read(data[:length]) is not None
+    (tmp_path / "whole").write_bytes(data)
+    assert scan_photo(tmp_path / "whole").reason == ""
+
+
+def test_a_jpeg_cut_after_its_width_has_a_reason(tmp_path):
+    data = saved(noise(400, 300))
+    start = next(start for marker, start, _ in jpeg.segments(data) if marker == 0xC0)
+    (tmp_path / "cut.jpg").write_bytes(data[: start + 5])
+    assert scan_photo(tmp_path / "cut.jpg").reason == "does not decode: the content is broken or truncated"
+
+
+@pytest.mark.parametrize("error", [IndexError("out of range"), struct.error("too short"), ValueError("negative")])
+def test_a_scan_of_a_header_that_no_check_foresaw_has_a_reason(error, tmp_path, monkeypatch):
+    def preview(data: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(scan, "preview_bytes", preview)
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8")
+    assert scan_photo(tmp_path / "a.jpg").reason == f"its header cannot be read: {type(error).__name__}: {error}"
