@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from carcls.dataset.candidates import Candidates, stray_row
 from carcls.dataset.csv_rows import Refused, Row, is_plain_name
 from carcls.dataset.layouts import TRAIN_FOLDER, DataFolder, prediction_folders
-from carcls.dataset.names import is_class_name, normalized_name
+from carcls.dataset.names import is_class_name, normalized_name, normalized_path
 from carcls.dataset.tree import Kind, Tree, join
 
 NESTED = "a folder inside a class folder; its photos are not used"
@@ -56,7 +56,7 @@ def _loose(tree: Tree, top: str) -> list[Refused]:
 
 def _class_folder(found: DataFolder, folder: str, name: str, classes: dict[str, str], rows: list[Row]) -> list[Refused]:
     """Adds the folder to `classes` and its files to `rows`. Returns what is not used."""
-    class_name = "/".join(normalized_name(part) for part in name.split("/"))
+    class_name = normalized_path(name)
     if not all(is_class_name(normalized_name(part)) and is_plain_name(part) for part in name.split("/")):
         return [(stray_row(folder), "a name that cannot be a class; rename the folder")]
     refused: list[Refused] = []

@@ -49,6 +49,11 @@ def normalized_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
+def normalized_path(path: str) -> str:
+    """A POSIX path with `normalized_name` of each of its parts."""
+    return "/".join(normalized_name(part) for part in path.split("/"))
+
+
 def letters_only(name: str) -> str:
     """Lower-case letters and digits: `Image ID`, `image_id` and `imageId` are one name."""
     return "".join(sign for sign in name.casefold() if sign.isalnum())

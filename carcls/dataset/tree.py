@@ -83,8 +83,8 @@ class Tree:
     def locate(self, path: str) -> tuple[str, str]:
         """The path as spelled on disk, and the reason why no photo can be read there, or an empty string.
 
-        Names match if they differ only in Unicode form: archives made on macOS use the decomposed form, CSV files
-        mostly the composed one.
+        Names match if they differ only in Unicode form or outer spaces: archives made on macOS use the decomposed
+        form, CSV files mostly the composed one, and their cells are stripped.
         """
         folder, _, name = path.rpartition("/")
         found, reason = self.locate_folder(folder)
@@ -123,7 +123,7 @@ class Tree:
 
     def _spelled(self, folder: str, name: str) -> str:
         entries = self.listed(folder).entries
-        if name in entries or name.isascii():
+        if name in entries:
             return name
         if folder not in self._spellings:
             self._spellings[folder] = {normalized_name(entry): entry for entry in entries}

@@ -27,3 +27,19 @@ def test_names_that_are_not_utf8_are_found(tmp_path):
 def test_a_name_of_no_photo_is_refused_with_its_line(tmp_path):
     with pytest.raises(DataError, match=r"audit\.csv:2: 'b/1\.jpg' is no labelled photo of this data folder"):
         excluded(tmp_path, "b/1.jpg", "a/1.jpg")
+
+
+COMPOSED, DECOMPOSED = "\u0439/\u00e9.jpg", "\u0438\u0306/e\u0301.jpg"
+
+
+@pytest.mark.parametrize(("named", "on_disk"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_a_path_finds_its_photo_in_either_unicode_form(named, on_disk, tmp_path):
+    assert excluded(tmp_path, named, on_disk, "a/1.jpg") == [on_disk]
+
+
+def test_a_path_finds_its_photo_without_the_spaces_around_names(tmp_path):
+    assert excluded(tmp_path, "BMW/1.jpg", "BMW /1.jpg ", "a/1.jpg") == ["BMW /1.jpg "]
+
+
+def test_of_two_spellings_on_disk_only_the_one_that_is_named_is_left_out(tmp_path):
+    assert excluded(tmp_path, COMPOSED, COMPOSED, DECOMPOSED) == [COMPOSED]

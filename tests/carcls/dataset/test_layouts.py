@@ -67,6 +67,25 @@ def test_a_path_is_found_in_either_unicode_form(tmp_path, write_photo):
     assert dataset.quarantined == ()
 
 
+@pytest.mark.parametrize(("folder", "category"), [("BMW ", "BMW "), (" BMW", "BMW"), ("\u0438\u0306 ", "\u0439")])
+def test_a_class_of_the_contest_is_found_without_the_spaces_around_its_name(folder, category, tmp_path, write_photo):
+    write_photo(tmp_path / "train" / folder / "1.jpg", 0)
+    write_photo(tmp_path / "train" / "Audi" / "2.jpg", 1)
+    (tmp_path / "train.csv").write_text(f"Id,Category\n1.jpg,{category}\n2.jpg,Audi\n", encoding="utf-8")
+    dataset = load_dataset(tmp_path, processes=1)
+    assert set(dataset.class_names) == {"Audi", category.strip()}
+    assert dataset.train.paths == (f"train/{folder}/1.jpg", "train/Audi/2.jpg")
+    assert dataset.quarantined == ()
+
+
+def test_a_name_as_on_disk_goes_before_one_with_other_spaces(tmp_path):
+    for name in ("a.jpg", "a.jpg ", " b.jpg"):
+        (tmp_path / name).touch()
+    tree = Tree(tmp_path)
+    assert [tree.locate(name)[0] for name in ("a.jpg", "a.jpg ", "b.jpg")] == ["a.jpg", "a.jpg ", " b.jpg"]
+    assert tree.locate("c.jpg") == ("c.jpg", "no such file")
+
+
 def test_photos_to_predict_may_be_anywhere_and_in_folders(class_folders, tmp_path, write_photo):
     for name in ("b/10.jpg", "b/9.jpg", "a.jpg"):
         write_photo(tmp_path / "new" / name, 7)
