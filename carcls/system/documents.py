@@ -114,9 +114,10 @@ class _Reader:
             raise self._syntax_error(error) from error
         except RecursionError as error:
             raise DocumentError(f"{self.file}:1", "YAML", "is nested too deeply") from error
-        except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             # ruamel raises errors other than its own for some broken texts
-            raise DocumentError(f"{self.file}:1", "YAML", f"cannot be read: {str(error).splitlines()[0]}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DocumentError(f"{self.file}:1", "YAML", f"cannot be read: {reason}") from error
         return None if root is None else self._value(root, ())
 
     def _syntax_error(self, error: MarkedYAMLError) -> DocumentError:

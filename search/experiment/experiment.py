@@ -12,7 +12,7 @@ from search.experiment.checks import check_space, source_path
 from search.experiment.domains import Value
 from search.experiment.file.overlay import overlay
 from search.experiment.file.overrides import apply_overrides
-from search.experiment.file.paths import is_url, make_absolute, missing_files, url_problems
+from search.experiment.file.paths import is_url, make_absolute, missing_files, path_problems
 from search.experiment.file.problems import Problems, dotted
 from search.experiment.file.renamed import with_new_names
 from search.experiment.file.yaml_source import KeyPath, Plain, Source, dump, parse_source, read_source
@@ -178,7 +178,7 @@ def _build(source: Source, path: Path) -> Experiment:
     results = source.tree.get("results")
     if is_url(results) and source.tree.get("storage") is not None:
         problems.add(("storage",), "expected null: with results at a URL, the record is there")
-    for place, wrong in url_problems(source.tree):
+    for place, wrong in path_problems(source.tree):
         problems.add(place, wrong)
     space = read_space(source, problems)
     baseline = read_baseline(source.tree, space, problems)

@@ -94,9 +94,10 @@ def _no_such_item(node: Plain, parents: list[str], segment: str) -> str:
 
 
 def _put(tree: Plain, path: KeyPath, value: Plain) -> None:
+    """Sets the value at a path, through sections that are made where the file has none or an empty one."""
     node = tree
     for key in path[:-1]:
-        if isinstance(node, dict) and node.get(key) is None:
+        if child(node, key) is None:
             node[key] = {}
         node = node[key]
     node[path[-1]] = value

@@ -39,8 +39,18 @@ def is_url(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(_URL.match(value))
 
 
-def url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
-    """Key paths with a URL that cannot be used there, each with a message that does not repeat credentials. Pure."""
+def path_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
+    """Key paths with an empty text, or with a URL that cannot be used there, each with a message. Pure.
+
+    Messages do not repeat credentials.
+    """
+    for place, value in walk(tree):
+        if value == "" and place in _PATHS:  # pathlib would read the current folder
+            yield place, "expected a path, found an empty text"
+    yield from _url_problems(tree)
+
+
+def _url_problems(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
     for place, value in _paths(tree):
         if not _ANY_URL.match(value):
             continue

@@ -54,6 +54,21 @@ def test_a_path_leads_to_one_place(override, path, value):
     assert source.where(path).text == f"--set {override}"
 
 
+def test_a_path_through_an_empty_list_item_makes_a_section():
+    source = parse_source("stages:\n  - {name: head}\n  -\n", "f.yaml")
+    assert apply_overrides(source, ["stages.1.head.epochs=2"]) == (("stages", 1, "head", "epochs"),)
+    assert source.tree["stages"] == [{"name": "head"}, {"head": {"epochs": 2}}]
+
+
+def test_an_empty_stage_is_checked_as_any_other(tmp_path):
+    text = DEMO.read_text(encoding="utf-8")
+    file = tmp_path / "f.yaml"
+    file.write_text(text[: text.index("\n  stages:")] + "\n  stages:\n    -\n", encoding="utf-8")
+    line = file.read_text(encoding="utf-8").splitlines().index("    -") + 1
+    with pytest.raises(ExperimentError, match=rf"f\.yaml:{line}: train\.stages\.0\.name: is missing"):
+        load(file, ["train.stages.0.epochs=2"])
+
+
 def test_a_name_goes_before_a_position():
     source, paths = after("stages.0.epochs=9")
     assert paths == (("stages", 1, "epochs"),)

@@ -60,6 +60,27 @@ def test_columns_and_endings_may_be_named_without_the_file(file):
         load(file, ["data.extension=a/b"])
 
 
+DATA_PATHS = ("root", "test", "extra", "labels", "sample", "exclude")
+PATH_KEYS = (*(f"data.{key}" for key in DATA_PATHS), "results", "store.root")
+EMPTY = "expected a path, found an empty text"
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_an_empty_text_set_for_a_path_is_refused(key, file):
+    with pytest.raises(ExperimentError) as caught:
+        load(file, [f'{key}=""'])
+    assert str(caught.value) == f'--set {key}="": {key}: {EMPTY}'
+
+
+def test_empty_texts_in_the_file_are_refused_with_their_lines(file):
+    data = "".join(f"  {key}: ''\n" for key in DATA_PATHS)
+    train = EXPERIMENT[EXPERIMENT.index("train:") :]
+    file.write_text(f"name: small\ndata:\n{data}results: ''\nstore: {{root: ''}}\n{train}")
+    with pytest.raises(ExperimentError) as caught:
+        load(file)
+    assert str(caught.value).splitlines() == [f"{file}:{line}: {key}: {EMPTY}" for line, key in enumerate(PATH_KEYS, 3)]
+
+
 @pytest.mark.parametrize(
     ("tree", "place"),
     [

@@ -65,6 +65,7 @@ def test_scalars_are_yaml_1_2(written, value):
         ("- 1\n", "f.yaml:1", "file", "expected a mapping of sections"),
         ("a: 1\n---\nb: 2\n", "f.yaml:2", "YAML", "cannot be read"),
         ('a: "\\ud800"\n', "f.yaml:1", "a", "not valid Unicode"),
+        ('a: 1\nb: "\\UFFFFFFFF"\n', "f.yaml:1", "YAML", "cannot be read: Python int too large"),
         ("a: " + "9" * 5000, "f.yaml:1", "a", "is not allowed here"),
         ("a: &a [*a]\n", "f.yaml:1", "a.0.0", "expands to more than"),
         ("a: " + "[" * 40 + "]" * 40, "f.yaml:1", "a.0.0", "levels"),
