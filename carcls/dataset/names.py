@@ -70,7 +70,12 @@ def is_class_name(name: str) -> bool:
 
     Folders and CSV files follow the same rule.
     """
-    return bool(name) and not any(unicodedata.category(sign) in _NO_TEXT for sign in name)
+    return bool(name) and is_one_line(name)
+
+
+def is_one_line(text: str) -> bool:
+    """True for text without control characters, line and paragraph ends, and lone surrogates."""
+    return not any(unicodedata.category(sign) in _NO_TEXT for sign in text)
 
 
 def confusable_key(name: str, *, merge_alphabets: bool = True) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from carcls.dataset.names import is_one_line
 from carcls.errors import DataError
 
 _PIECE_BYTES = 1 << 20
@@ -120,7 +121,8 @@ def _etag(source: object) -> str | None:
 
 def _safe(url: str, name: str) -> str:
     parts = name.split("/")
-    if not all(parts) or {".", ".."} & set(parts) or not name.isprintable():
+    # Not isprintable(): macOS writes narrow no-break spaces into names, as in `Photo 9.41\u202fAM.jpg`.
+    if not all(parts) or {".", ".."} & set(parts) or not is_one_line(name):
         raise DataError(f"{url}: cannot be copied to a folder: a file is named {name!r}")
     return name
 

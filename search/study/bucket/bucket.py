@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import NativeFile, fs
 
+from carcls.dataset.names import is_one_line
 from carcls.dataset.object_storage import named_errors, open_storage
 from search.errors import StudyError
 
@@ -96,7 +97,7 @@ class Bucket:
 
     def path_below(self, root: Path, name: str) -> Path:
         """Where a file of a study belongs on this machine. Raises StudyError for a name that would leave `root`."""
-        if ".." in PurePosixPath(name).parts or name.startswith("/") or not name.isprintable():
+        if ".." in PurePosixPath(name).parts or name.startswith("/") or not is_one_line(name):
             raise StudyError(f"{self.url}: not a file of a study: {name!r}")
         return root / name
 
