@@ -13,8 +13,8 @@ class OptimizerConfig(FrozenModel):
     kind: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     """`sgd` uses Nesterov momentum."""
     weight_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Decoupled weight decay (Loshchilov & Hutter 2019) of kernels, scaled by the step's learning rate; biases and
-    normalisation are exempt. adam accepts only 0, since adam with decay is adamw."""
+    """Decoupled weight decay (Loshchilov & Hutter 2019) of kernels, scaled by the step's learning rate; biases,
+    normalisation, tokens and positions are exempt. adam accepts only 0, since adam with decay is adamw."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """For sgd (Nesterov) and rmsprop; ignored by the others."""
     amsgrad: bool = False

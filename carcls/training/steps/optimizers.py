@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from carcls.config import OptimizerConfig
 
+_KERNELS = frozenset({"kernel", "depthwise_kernel", "pointwise_kernel"})
+"""Names of the variables by which Keras's layers multiply their inputs; the last two are of SeparableConv2D."""
+
 
 class RateTable(keras.optimizers.schedules.LearningRateSchedule):
     """A table of learning rates, one per optimizer step. The last one applies to all later steps."""
@@ -107,7 +110,7 @@ def make_optimizer(
         case "rmsprop":
             rmsprop = keras.optimizers.RMSprop if is_plain else ExtendedRmsProp
             optimizer = rmsprop(momentum=settings.momentum, **common)
-    # By identity: matching names would miss biases with other names, and match a kernel in a layer called "gamma".
+    # By identity: Keras would look for a name anywhere in a path, and so exempt a kernel in a layer called "gamma".
     optimizer.exclude_from_weight_decay(var_list=[one for one in variables if not is_decayed(one)])
     return optimizer
 
@@ -140,6 +143,9 @@ def _copied(value: Any) -> NDArray[Any]:  # noqa: ANN401 (an array or a variable
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """True for kernels of any layer, which have at least two axes. Biases, scale and shift of normalisation, and
-    ConvNeXt's LayerScale have one axis: decay would only pull them away from the identity."""
-    return len(variable.shape) > 1
+    """True for kernels of any layer. Biases, scale and shift of normalisation, and ConvNeXt's LayerScale are exempt:
+    decay would only pull them away from the identity. So are class tokens, registers and positions of a transformer.
+
+    By name, since biases of MultiHeadAttention, tokens and tables of positions have several axes, as kernels do.
+    """
+    return variable.name in _KERNELS and len(variable.shape) > 1

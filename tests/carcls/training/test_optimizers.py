@@ -21,7 +21,9 @@ GRADIENTS = [
 
 def optimizer_steps(settings: OptimizerConfig, **extensions) -> tuple[NDArray, ...]:
     """Kernel and bias after one step for each rate of RATES, and with EMA their averages."""
-    kernel, bias = keras.Variable(KERNEL, dtype="float32"), keras.Variable(BIAS, dtype="float32")
+    kernel, bias = (
+        keras.Variable(values, dtype="float32", name=name) for values, name in ((KERNEL, "kernel"), (BIAS, "bias"))
+    )
     optimizer = make_optimizer(settings, RateTable(RATES), [kernel, bias], **extensions)
     optimizer.build([kernel, bias])
     for gradients in GRADIENTS:
@@ -137,6 +139,42 @@ def test_kernels_of_every_kind_of_layer_are_decayed_and_nothing_else():
         "dense/kernel",
     }
     assert len(model.trainable_variables) == 5 + 4 + 2 + 2 + 1  # and four biases, two pairs of scale and shift, a scale
+
+
+def test_a_transformer_decays_its_kernels_but_no_bias_token_or_position():
+    """Whatever its number of axes: a bias of attention has two, one for each head."""
+    patches = keras.Input((4, 6))
+    x = Tokens(name="tokens")(patches)
+    x = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    model = keras.Model(patches, keras.layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d", name="mixed")(x))
+    assert {variable.path for variable in model.trainable_variables if is_decayed(variable)} == {
+        *(f"attention/{part}/kernel" for part in ("query", "key", "value", "attention_output")),
+        "mixed/kernel",
+    }
+    exempt = {variable.path: len(variable.shape) for variable in model.trainable_variables if not is_decayed(variable)}
+    assert exempt == {
+        "tokens/cls_token": 3,
+        "tokens/relative_position_bias_table": 2,
+        "tokens/position_embedding/embeddings": 2,
+        **{f"attention/{part}/bias": 2 for part in ("query", "key", "value")},
+        "attention/attention_output/bias": 1,
+        "mixed/bias": 1,
+    }
+
+
+class Tokens(keras.layers.Layer):
+    """A class token and positions, shaped and named as in KerasHub's ViT and Swin."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="cls_token")
+        self.bias = self.add_weight(shape=(shape[1] + 1, shape[-1]), name="relative_position_bias_table")
+        self.positions = keras.layers.Embedding(shape[1] + 1, shape[-1], name="position_embedding")
+        self.positions.build((1, shape[1] + 1))
+
+    def call(self, patches):
+        token = self.token + keras.ops.zeros_like(patches[:, :1])
+        own = self.bias + self.positions(keras.ops.arange(patches.shape[1] + 1))
+        return keras.ops.concatenate([token, patches], axis=1) + own
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
