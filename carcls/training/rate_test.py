@@ -38,6 +38,15 @@ class StageRates:
     """None if the loss never clearly fell."""
     configured: float
     """The stage's own rate."""
+    image_size: int | str
+    """Its photos, see `TrainConfig.stage_image_size`."""
+    batch_size: int
+    """Its photos per step."""
+
+    @property
+    def batches(self) -> str:
+        """Its batches in words."""
+        return f"batches of {self.batch_size} at {self.image_size} px"
 
 
 def find_rates(
@@ -73,7 +82,7 @@ def find_rates(
                 start = {**learner.model_arrays(), **learner.optimizer_arrays()}
                 tested = _Steps(rates, ends_at_divergence=True)
                 epoch = _train(learner, batches, tested, epoch)
-                found.append(_judged(stage.name, stage.learning_rate, tested))
+                found.append(_judged(config, number, tested))
                 on_stage(found[-1])
                 if number + 1 < len(config.stages):
                     learner.restore(start, with_optimizer=True)
@@ -84,14 +93,17 @@ def find_rates(
     return tuple(found)
 
 
-def _judged(stage: str, configured: float, tested: "_Steps") -> StageRates:
+def _judged(config: TrainConfig, number: int, tested: "_Steps") -> StageRates:
+    stage = config.stages[number]
     return StageRates(
-        stage=stage,
+        stage=stage.name,
         rates=tuple(tested.used),
         losses=tuple(tested.losses),
         diverged=len(tested.losses) < tested.planned or has_diverged(tested.losses),
         suggestion=suggested_rate(tested.used, tested.losses),
-        configured=configured,
+        configured=stage.learning_rate,
+        image_size=config.stage_image_size(number),
+        batch_size=config.stage_batch_size(number),
     )
 
 

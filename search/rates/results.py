@@ -104,6 +104,8 @@ def as_json(name: str, found: Sequence["StageRates"]) -> str:
     stages: list[dict[str, Any]] = [
         {
             "stage": one.stage,
+            "image_size": one.image_size,
+            "batch_size": one.batch_size,
             "suggestion": one.suggestion,
             "configured": one.configured,
             "diverged": one.diverged,
@@ -117,7 +119,7 @@ def as_json(name: str, found: Sequence["StageRates"]) -> str:
 
 
 def page(name: str, what: str, found: Sequence["StageRates"]) -> str:
-    """A self-contained HTML page. what: the configuration in a few words."""
+    """A self-contained HTML page. what: in a few words, what all stages have in common."""
     charts = "\n".join(_section(one) for one in found)
     title = f"Learning rates of {html.escape(name)}"
     return f"""<!doctype html>
@@ -153,8 +155,8 @@ def _section(one: "StageRates") -> str:
         "No suggestion: no clear fall of the loss" if one.suggestion is None else f"Suggested {one.suggestion:.1e}"
     )
     ended = f", diverged at {one.rates[-1]:.1e}" if one.diverged else ""
-    head = f"<h2>{html.escape(one.stage)}</h2>\n<p>{suggested}, in the file {one.configured:.1e}{ended}.</p>"
-    return f"{head}\n{_chart(one)}"
+    told = f"{suggested}, in the file {one.configured:.1e}{ended}. Tested in {one.batches}."
+    return f"<h2>{html.escape(one.stage)}</h2>\n<p>{told}</p>\n{_chart(one)}"
 
 
 def _chart(one: "StageRates") -> str:

@@ -45,7 +45,7 @@ def lr(
 
     def told(one: "StageRates") -> None:
         found = "no clear fall of the loss" if one.suggestion is None else f"suggestion {one.suggestion:.1e}"
-        say(f"stage {one.stage}: {len(one.losses)} steps, {found}")
+        say(f"stage {one.stage}: {len(one.losses)} steps in {one.batches}, {found}")
 
     config, found = run_rate_test(
         experiment,
@@ -57,8 +57,7 @@ def lr(
     )
     for line in results.table(found):
         say(line)
-    what = f"{config.backbone}, {config.image_size} px, batches of {config.batch_size}, {config.optimizer.kind}"
-    write_text(target, results.page(experiment.name, what, found))
+    write_text(target, results.page(experiment.name, f"{config.backbone}, {config.optimizer.kind}", found))
     write_text(target.with_suffix(".json"), results.as_json(experiment.name, found))
     for hint in results.hints(found):
         say(hint)

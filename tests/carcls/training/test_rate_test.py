@@ -49,6 +49,13 @@ def test_each_stage_has_a_suggestion_between_the_first_rate_and_divergence(confi
     assert not list(Path(tmp_path).iterdir()), "nothing is left behind"
 
 
+def test_each_stage_is_tested_and_told_at_its_own_size_and_batch(config, data):
+    head, top = config.stages
+    top = top.model_copy(update={"image_scale": 2.0, "batch_size": 2})
+    found = find_rates(config.model_copy(update={"stages": (head, top)}), data, [1e-5, 1e-4])
+    assert [one.batches for one in found] == ["batches of 4 at 32 px", "batches of 2 at 64 px"]
+
+
 def test_a_single_rate_is_refused(config, data):
     with pytest.raises(ValueError, match="two rates or more"):
         find_rates(config, data, [1e-3])

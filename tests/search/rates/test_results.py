@@ -16,7 +16,7 @@ from tests.helpers.browser import WIDTHS_PX, Visit, chromium
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3)
+HEAD = StageRates("head", RATES, (2.0, 1.5, 1.0, 1.2, float("nan")), True, 1e-4, 3e-3, 32, 8)
 PLAN = """\
   plan:
     choice:
@@ -24,7 +24,7 @@ PLAN = """\
         stages:
 """
 """An option that brings its own stages, in place of the key `stages`."""
-FLAT = StageRates("top<b>", RATES[:2], (2.0, 2.0), False, None, 1e-3)
+FLAT = StageRates("top<b>", RATES[:2], (2.0, 2.0), False, None, 1e-3, "48x64", 4)
 
 
 def test_the_table_has_a_row_for_each_stage() -> None:
@@ -41,7 +41,7 @@ def test_suggestions_are_written_as_the_file_takes_them() -> None:
 
 
 def test_suggestions_say_where_they_go() -> None:
-    top = StageRates("top", RATES[:3], (2.0, 1.5, 1.0), False, 2e-3, 3e-3)
+    top = StageRates("top", RATES[:3], (2.0, 1.5, 1.0), False, 2e-3, 3e-3, 32, 8)
     rate, low = LogUniform(1e-5, 1e-2), LogUniform(1e-5, 1e-3)
     head, searched = "train.stages.head.learning_rate", "train.stages.top.learning_rate"
     assert for_file([HEAD, FLAT, top], {}) == [
@@ -78,7 +78,7 @@ def test_a_file_takes_the_line_for_its_baseline(tmp_path: Path, text: str) -> No
 
 
 def test_hints_say_what_to_try() -> None:
-    calm = StageRates("full", RATES[:3], (2.0, 1.5, 1.0), False, 1e-4, 3e-3)
+    calm = StageRates("full", RATES[:3], (2.0, 1.5, 1.0), False, 1e-4, 3e-3, 32, 8)
     assert hints([HEAD]) == []
     assert hints([FLAT]) == [
         "stage top<b>: its loss never clearly fell; try more --steps, or a lower --from. It may have little left to"
@@ -86,7 +86,7 @@ def test_hints_say_what_to_try() -> None:
     ]
     (hint,) = hints([HEAD, calm])
     assert hint.startswith("stage full: it did not diverge")
-    risen = StageRates("full", RATES, (2.0, 1.5, 1.4, 9.0, 9.0), False, 1e-4, 3e-3)
+    risen = StageRates("full", RATES, (2.0, 1.5, 1.4, 9.0, 9.0), False, 1e-4, 3e-3, 32, 8)
     assert hints([risen]) == [], "rates beyond the lowest loss were tried"
     assert hint.endswith("try a higher --to")
 
@@ -99,10 +99,11 @@ def test_json_holds_all_numbers_and_null_for_what_is_not_finite() -> None:
     assert (head["suggestion"], head["configured"], head["diverged"]) == (1e-4, 3e-3, True)
     assert len(head["smoothed_losses"]) == len(head["rates"]) == 5
     assert told["stages"][1]["suggestion"] is None
+    assert [(stage["image_size"], stage["batch_size"]) for stage in told["stages"]] == [(32, 8), ("48x64", 4)]
 
 
 def test_the_page_needs_nothing_else_and_escapes_names() -> None:
-    text = page("cars<script>", "MobileNet, 32 px", [HEAD, FLAT])
+    text = page("cars<script>", "MobileNet, adam", [HEAD, FLAT])
     assert "<script" not in text
     assert "top&lt;b&gt;" in text
     assert not re.search(r"https?:|src=|@import|url\(", text)
@@ -119,9 +120,16 @@ def test_the_page_needs_nothing_else_and_escapes_names() -> None:
     assert {one.attrib["class"] for one in charts[1].iter("line")} == {"grid", "own"}
 
 
+def test_the_page_names_size_and_batch_of_each_stage() -> None:
+    text = page("cars", "MobileNet, adam", [HEAD, FLAT])
+    sections = text.split("<h2>")[1:]
+    for section, batches in zip(sections, ("batches of 8 at 32 px", "batches of 4 at 48x64 px"), strict=True):
+        assert re.findall(r"batches of[^.]*", section) == [batches]
+
+
 def test_a_curve_that_rises_from_near_nothing_is_drawn_whole_and_its_axis_is_short():
     losses = (0.04, *(0.02, -1e-9, 0.03) * 3, *(0.2, 0.3) * 8)
-    stage = StageRates("top", tuple(1e-6 * 1.5**step for step in range(len(losses))), losses, False, None, 1e-3)
+    stage = StageRates("top", tuple(1e-6 * 1.5**step for step in range(len(losses))), losses, False, None, 1e-3, 32, 8)
     chart = ET.fromstring(re.findall(r"<svg.*?</svg>", page("cars", "", [stage]), re.S)[0])  # noqa: S314 - our own page
     _, curve = (
         [float(point.partition(",")[2]) for point in one.attrib["points"].split()] for one in chart.iter("polyline")
@@ -135,7 +143,7 @@ def test_a_curve_that_rises_from_near_nothing_is_drawn_whole_and_its_axis_is_sho
 @pytest.mark.slow
 def test_the_page_fits_a_phone_and_has_readable_labels(tmp_path: Path) -> None:
     file = tmp_path / "cars.lr.html"
-    file.write_text(page("cars", "MobileNet, 32 px", [HEAD, FLAT]), encoding="utf-8")
+    file.write_text(page("cars", "MobileNet, adam", [HEAD, FLAT]), encoding="utf-8")
     with chromium() as browser:
         for width_px in WIDTHS_PX:
             visit = Visit(browser, file.as_uri(), width_px=width_px)
