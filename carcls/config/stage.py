@@ -54,7 +54,7 @@ class ScheduleConfig(FrozenModel):
     """Plateau: epochs without improvement before the rate drops."""
     drops: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Plateau: epochs of the stage after which the rate drops, whatever the validation log-loss is. null: by log-loss.
-    A training on all photos gets those of the folds."""
+    A training on all photos gets the median ones of the folds."""
 
     @model_validator(mode="after")
     def _has_a_curve(self) -> "ScheduleConfig":

@@ -168,10 +168,11 @@ class RetrainSettings(Section):
     """GPUs of this machine for each training, over which each batch is spread. `all`: every one, so that several
     trainings run one after the other. Ignored without GPUs, and with `--address`, where `search.resources` applies."""
     photos: Literal["train", "all"] = "train"
-    """`all`: the exported model is one more training, on all labelled photos but the holdout. Its epochs and rates are
-    those that the folds found. Without folds they are those of the search's trial, or with `data.extra` or
-    `data.pseudo` of a training on the study's split, by which these are measured. No photo is left to validate it, so
-    the scores and the expectation are those of what told its length."""
+    """`all`: the exported model is one more training, on all labelled photos but the holdout. Each stage has the number
+    of epochs that the folds found (the median). Its schedule runs its whole curve over them; a plateau drops after the
+    median epochs of the folds' drops. Without folds, the search's trial stands in for them, or with `data.extra` or
+    `data.pseudo` a training on the study's split, by which these are measured. No photo is left to validate it, so the
+    scores and the expectation are those of what told its length."""
 
     @property
     def changes(self) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """A training on all labelled photos: with no photo left to validate, its length and rates are fixed beforehand. Pure.
 
 Trainings that validated (the folds, or else the search's trial) say which stage to end with, how long each stage lasts,
-and when a plateau schedule drops the rate.
+and after which epochs a plateau schedule drops the rate. Other schedules run their whole curve over these epochs.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,14 @@ Reports = Sequence[EpochReport]
 
 
 def refit_config(config: TrainConfig, trainings: Sequence[Reports]) -> TrainConfig:
-    """`config` with the stages, epochs and rates that its trainings found, and without early stopping.
+    """`config` with the stages and epochs that its trainings found, and without early stopping.
 
     Each number is the median over the trainings, the larger of two middle ones. The last stage is that of the weights
     kept; a stage lasts as long as it ran, the last one until the epoch kept. More photos mean more steps an epoch.
+
+    A schedule with a curve (cosine, exponential, one_cycle) runs all of it over these epochs, so that a stage which
+    early stopping had shortened still ends at the schedule's floor: its rates are not those of the trainings at the
+    same epochs. A plateau without `drops` of its own gets them, see `_fixed`.
     """
     kept = [best_report(reports) or reports[-1] for reports in trainings]
     last = median_high(report.stage for report in kept)
@@ -42,7 +46,7 @@ def trial_refit_config(final: TrainConfig, trial: TrainConfig, reports: Reports)
     """The same from the search's trial alone. Raises StudyError if `retrain` changed its configuration."""
     if final != trial:
         raise StudyError(
-            "retrain.photos: all without folds takes length and rates from the search's trial, but the file's retrain"
+            "retrain.photos: all without folds takes its length from the search's trial, but the file's retrain"
             " section changes its configuration: set retrain.folds to 2 or more, or remove these changes"
         )
     return refit_config(final, [reports])
@@ -60,6 +64,11 @@ def _end(kept: EpochReport, last: int) -> float:
 
 
 def _fixed(stage: StageConfig, epochs: int, drops: Sequence[tuple[int, ...]]) -> StageConfig:
+    """The stage with this length. A plateau drops as often as the trainings at the median. Its first drop follows the
+    median epoch of their first drops, and so on, if that comes before the stage's last epoch.
+
+    drops: of each training that ran the stage, see `_drops`.
+    """
     schedule = stage.schedule
     if schedule.kind == "plateau" and schedule.drops is None:
         count = median_high([len(one) for one in drops])

@@ -77,7 +77,7 @@ class ChildMains:
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
     """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None.
 
-    For a training on all photos alone, with the length and rates of the trial. Raises StudyError if `retrain`
+    For a training on all photos alone, with the epochs of the trial, see `refit_config`. Raises StudyError if `retrain`
     changed more than that.
     """
     if trial is None:

@@ -15,6 +15,7 @@ from carcls.config import TrainConfig
 from carcls.inference.export import load_model
 from carcls.splits.k_folds import EVERY_PHOTO
 from carcls.splits.split_files import read_split
+from carcls.training.steps.schedules import rates
 from search.cli.actions import run_retrain
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
@@ -82,6 +83,17 @@ def test_a_plateau_drops_where_it_dropped() -> None:
     (stage,) = refit_config(config, trainings).stages
     assert stage.schedule.drops == (2, 4)
     assert refit_config(refit_config(config, trainings), trainings).stages == (stage,), "it is fixed already"
+
+
+@pytest.mark.parametrize("kind", ["cosine", "exponential", "one_cycle"])
+def test_a_schedule_runs_its_whole_curve_over_the_epochs_found(kind: str) -> None:
+    """Its rates are not those of the folds, whose early stopping cut the curve."""
+    config = config_of(10, schedule={"kind": kind, "floor": 0.01}, early_stopping={"patience_epochs": 1})
+    (stage,) = refit_config(config, [keeping(climb([0.1, 0.2, 0.3, 0.4, 0.3]), 4)]).stages
+    assert (stage.epochs, stage.schedule) == (4, config.stages[0].schedule)
+    whole, cut = rates(stage, 50), rates(config.stages[0], 50)[: 4 * 50]
+    assert whole[-1] == pytest.approx(0.01 * stage.learning_rate, rel=0.05)
+    assert cut[-1] > 5 * whole[-1]
 
 
 @given(st.lists(st.lists(st.integers(1, 4), min_size=2, max_size=2), min_size=1, max_size=5), st.data())
