@@ -22,16 +22,16 @@ from carcls.backend import devices
 from carcls.config import TrainConfig
 from carcls.dataset.table import ImageTable
 from carcls.errors import StoreError
-from carcls.frames import Size, frame_of, size_name
+from carcls.frames import Size, size_name
 from carcls.input.pixels import pixels_key, size_key
 from carcls.input.prefetch import EpochBatches
 from carcls.input.stored_views import in_table_order
 from carcls.input.training_data import Part, TrainingData
 from carcls.store import ArrayWriter, Json, Progress, exclude_seconds
+from carcls.training.steps.feature_batches import feature_batch
 
 _VERSION = 2
 """Part of every key. Increase it when features change although their key does not."""
-_PIXELS_AT_ONCE = 64 * 224 * 224
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -51,9 +51,8 @@ class FrozenBackbone:
 
     @property
     def photos_at_once(self) -> int:
-        """Batch size. Depends only on the image size, since it affects rounding and shared features must not depend on
-        the trial. If memory is short, slightly different rounding is better than no features."""
-        return max(1, min(64, _PIXELS_AT_ONCE // frame_of(self.size_px).area, self.at_most or 64))
+        """Batch size, see `feature_batch`."""
+        return feature_batch(self.size_px, self.at_most)
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
         """uint8 (n, height, width, 3) -> float16 (n, d)."""

@@ -71,7 +71,7 @@ class OomRecord:
 
     key: OomKey
     photos: int
-    """Size of the micro-batch."""
+    """Size of the micro-batch; for a frozen backbone, of a batch of features if that is smaller."""
     tries: int = 1
     """Consecutive tries that failed. Each one started knowing of those before it."""
 

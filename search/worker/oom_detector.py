@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from carcls.config import TrainConfig
 from carcls.events import EpochReport
+from carcls.training.steps.feature_batches import feature_batch
 from search.policy.oom import OomKey, OomRecord, micro_batches, never_fits, next_record
 from search.worker.machine_memory import memory_device, oom_kills, was_killed_for_memory
 from search.worker.segment import Fallback, Fitted, Message, Outcome, Segment
@@ -34,9 +35,15 @@ def known_out_of_memory(segment: Segment) -> Outcome | None:
 
 
 def oom_record(segment: Segment, stage: int) -> OomRecord:
-    """What to remember after a segment from `with_micro_batches` ran out of memory in a stage."""
+    """What to remember after a segment from `with_micro_batches` ran out of memory in a stage.
+
+    A stage with a frozen backbone counts the photos whose features it computes at once, if they are fewer than its
+    batch: half of the batch could be as many as before. Next to the backbone, the head takes hardly any memory.
+    """
     config, known = _config(segment), _known(segment)
     photos = (segment.micro_batch[stage] if segment.micro_batch else None) or config.stage_batch_size(stage)
+    if config.stages[stage].unfreeze == 0.0:
+        photos = min(photos, feature_batch(config.stage_size(stage)))
     return next_record(known, OomKey.of(config, stage, segment.device), photos)
 
 

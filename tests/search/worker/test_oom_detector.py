@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from carcls.config import TrainConfig
+from carcls.training.steps.feature_batches import feature_batch
 from search.policy.oom import OomKey, OomRecord
 from search.worker import oom_detector, supervisor
 from search.worker.oom_detector import OutOfMemoryDetector, known_out_of_memory, with_micro_batches
@@ -95,6 +96,24 @@ def test_an_oom_record_names_key_and_photos(segment: Segment) -> None:
     )
     whole = told(memory, Outcome("out_of_memory", "no room", stage=0))
     assert whole.oom_record == OomRecord(OomKey.of(CONFIG, 0, HERE), 32).to_json()
+
+
+@pytest.mark.parametrize(("size_px", "batch_size"), [(224, 512), (224, 100), (448, 64), (1024, 8), (96, 48)])
+def test_a_frozen_stage_never_computes_as_many_features_again(segment: Segment, size_px, batch_size) -> None:
+    """Its head's batches may be larger than what the backbone sees at once."""
+    config = CONFIG.model_copy(update={"image_size": size_px, "batch_size": batch_size})
+    segment = replace(segment, config=config.model_dump(mode="json"), oom_records=[])
+    ran: list[int] = []
+    while known_out_of_memory(with_micro_batches(segment)) is None:
+        here = with_micro_batches(segment)
+        ran.append(feature_batch(size_px, here.micro_batch[0]))
+        outcome = told(OutOfMemoryDetector(here, kills_before=0), Outcome("out_of_memory", "no room", stage=0))
+        record = OomRecord.from_json(outcome.oom_record or {})
+        assert record.photos == min(ran[-1], batch_size)
+        segment = replace(segment, oom_records=[*segment.oom_records, record.to_json()])
+    *before, last = ran
+    assert before == sorted({*before}, reverse=True), "each try has fewer"
+    assert before[-1:] == [last] == [1], "the smallest is tried twice"
 
 
 def test_a_child_that_starts_with_fewer_photos_is_booked_under_these(segment: Segment) -> None:
