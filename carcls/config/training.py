@@ -34,7 +34,8 @@ class TrainConfig(FrozenModel):
     """How a photo of another shape fills the input. `stretch` scales both sides alone; `pad` keeps the shape and adds
     bars of a neutral colour; `crop` keeps the shape and cuts off what is outside the middle."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
-    """Photos per optimizer step."""
+    """Photos per optimizer step. Batches of an epoch differ by one photo at most. At 2, an odd number of photos leaves
+    one alone, from which BatchNorm that trains learns a variance of 0; 3 or more never do."""
     optimizer: OptimizerConfig = OptimizerConfig()
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Layer-wise rates (Howard & Ruder 2018; as in ELECTRA and BEiT): the head trains with the stage's rate, the top

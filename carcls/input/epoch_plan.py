@@ -29,7 +29,8 @@ def view_numbers(showings: NDArray[np.int64], views: int) -> NDArray[np.int64]:
 def batch_slice(number: int, *, photos: int, batch_size: int) -> slice:
     """Positions of batch `number` in the epoch's order.
 
-    Batch sizes differ by at most one, since a last batch of one photo would be a full step and have no variance.
+    Batch sizes differ by at most one, since a last batch of one photo would be a full step and have no variance. Only
+    with `batch_size` 2 and an odd number of photos one batch has a single photo, as three would exceed the size.
     """
     batches = batch_count(photos, batch_size)
     return slice(number * photos // batches, (number + 1) * photos // batches)

@@ -13,7 +13,7 @@ from carcls.config import AugmentConfig, TrainConfig
 from carcls.dataset.loading import load_dataset
 from carcls.errors import ConfigError
 from carcls.input.batches import training_batches
-from carcls.input.epoch_plan import EpochPlan, view_numbers
+from carcls.input.epoch_plan import EpochPlan, batch_count, batch_slice, view_numbers
 from carcls.input.prefetch import EpochBatches
 from carcls.input.training_data import TrainingData
 from carcls.splits.split import make_split
@@ -32,6 +32,22 @@ def config(
         augment=AugmentConfig(policy=policy, views=views, **mixing),
         stages=({"name": "head", "unfreeze": 0.0, "epochs": 1, "learning_rate": 1e-3},),
     )
+
+
+@settings(deadline=None)  # machines are busy
+@given(st.integers(1, 300), st.integers(1, 100))
+def test_only_batches_of_two_can_leave_a_photo_alone(photos: int, batch_size: int) -> None:
+    places = [
+        batch_slice(number, photos=photos, batch_size=batch_size) for number in range(batch_count(photos, batch_size))
+    ]
+    sizes = [place.stop - place.start for place in places]
+    assert [place.start for place in places] == [0, *(place.stop for place in places[:-1])]
+    assert (sum(sizes), max(sizes) <= batch_size, max(sizes) - min(sizes) <= 1) == (photos, True, True)
+    alone = sizes.count(1)
+    if batch_size == 2:
+        assert alone == photos % 2
+    else:
+        assert alone == (photos if 1 in (photos, batch_size) else 0)
 
 
 def planted_plan(
