@@ -1,8 +1,9 @@
 """The table of sizes, from answers made by hand."""
 
 import numpy as np
+import pytest
 
-from benchmarks.sizes import Answers, size_rows
+from benchmarks.sizes import Answers, size_rows, takes
 
 
 def answers(right: int) -> np.ndarray:
@@ -30,3 +31,17 @@ def test_photos_that_look_alike_count_as_one() -> None:
     alone = Answers("a", 224, by_size, np.zeros(20, np.int64), np.arange(20))
     assert size_rows(pairs)[1][4] == "+10.0 ± 10.0"
     assert size_rows(alone)[1][4] == "+10.0 ± 6.9"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "fits"),
+    [
+        ("MobileNetV2", 250, True),
+        ("MobileNetV2", 31, False),
+        ("ViTBase16", 224, True),
+        ("ViTBase16", 256, False),
+        ("SwinTiny", 250, False),
+    ],
+)
+def test_weights_fit_other_sizes_unless_they_are_of_positions(backbone: str, size_px: int, fits: bool) -> None:
+    assert takes(backbone, size_px, trained_px=224) is fits
