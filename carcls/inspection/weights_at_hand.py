@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from carcls.system.zip_files import npy_entry, opened_zip
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (".h5", ".npz")
+_SERVER = ("storage.googleapis.com", 443)
+"""Where keras.applications keeps the ImageNet weights."""
+_ANSWER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,15 @@ def keras_models_folder() -> Path:
     """Where Keras keeps downloaded weights: `models` in $KERAS_HOME, else in ~/.keras. Raises HomeError."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else home_folder() / ".keras") / "models"
+
+
+def weights_server_answers() -> bool:
+    """True if a connection to the server of the ImageNet weights can be opened within a few seconds."""
+    try:
+        with socket.create_connection(_SERVER, timeout=_ANSWER_S):
+            return True
+    except OSError:
+        return False
 
 
 def weight_count(path: Path) -> int | None:

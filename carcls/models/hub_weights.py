@@ -1,7 +1,6 @@
 """Weights files of KerasHub: presets that this machine has, and tables of positions for images of another size."""
 
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +14,7 @@ from numpy.typing import NDArray
 
 from carcls.errors import WeightsError
 from carcls.models.hub_rows import HUB_ROWS
-from carcls.system.home import home_folder
-
-WEIGHTS_NAME = "model.weights.h5"
-"""A preset's weights of the backbone alone."""
+from carcls.system.preset_files import WEIGHTS_NAME, kagglehub_models, newest_weights
 
 
 def preset_file(name: str, preset: str) -> Path:
@@ -26,16 +22,16 @@ def preset_file(name: str, preset: str) -> Path:
 
     Raises WeightsError that says how to get it, and HomeError.
     """
-    handle = f"keras/{HUB_ROWS[name].collection}/keras/{preset}"
-    own = os.environ.get("KAGGLEHUB_CACHE")
-    folder = (Path(own) if own else home_folder() / ".cache" / "kagglehub") / "models" / handle
-    versions = [path for path in folder.glob("*") if path.name.isdecimal() and (path / WEIGHTS_NAME).is_file()]
-    if not versions:
+    collection = HUB_ROWS[name].collection
+    found = newest_weights(preset, collection=collection)
+    if found is None:
+        handle = f"keras/{collection}/keras/{preset}"
         raise WeightsError(
-            f'weights: {preset} is not in {folder}. Fetch it once, where there is a network: python -c "import'
-            f" kagglehub; kagglehub.model_download('{handle}')\"; or name its {WEIGHTS_NAME} elsewhere"
+            f"weights: {preset} is not in {kagglehub_models() / handle}. Fetch it once, where there is a network:"
+            f" python -c \"import kagglehub; kagglehub.model_download('{handle}')\"; or name its {WEIGHTS_NAME}"
+            " elsewhere"
         )
-    return max(versions, key=lambda path: int(path.name)) / WEIGHTS_NAME
+    return found
 
 
 @contextmanager

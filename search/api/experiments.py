@@ -39,11 +39,11 @@ def for_photos(
 
     weights: files or folders of weights, for machines without a network. Raises DataError or StartError.
     """
-    from search.start.experiment_text import experiment_text  # noqa: PLC0415 - only for this call
+    from carcls.inspection.weights_at_hand import weights_server_answers  # noqa: PLC0415 - only for this call
+    from search.start.experiment_text import experiment_text  # noqa: PLC0415
     from search.start.plan import make_plan  # noqa: PLC0415
     from search.start.sources import study_name  # noqa: PLC0415
     from search.start.survey import look  # noqa: PLC0415
-    from search.start.write import weights_server_answers  # noqa: PLC0415
 
     root = Path(photos)
     study = name or study_name(root)

@@ -29,6 +29,13 @@ class Recipe:
     """Memory of the GPU that it needs, in GiB; 0: it also trains on CPUs."""
     min_photos: int = 0
     """Labelled photos below which it is not tried."""
+    file: str = ""
+    """The user's file that it is from; empty for a built-in one."""
+
+    @property
+    def label(self) -> str:
+        """Its name, and the file that it is from, for messages."""
+        return f"{self.name} ({self.file})" if self.file else self.name
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -79,7 +86,7 @@ def _of_file(experiment: Experiment, file: Path) -> Recipe:
     if not own.is_fixed:
         problem = refused("has domains to search; expected a recipe, such as a study's retrain/recipe.yaml")
         raise ExperimentError((problem,))
-    return Recipe(own.name, own.bind({}))
+    return Recipe(own.name, own.bind({}), file=str(file))
 
 
 def fitting(
@@ -89,12 +96,13 @@ def fitting(
     gpu_gb: float | None,
     trials: int,
     weights_of: Callable[[TrainConfig], str | None],
+    why_not: Callable[[TrainConfig], str | None] = lambda _: None,
 ) -> tuple[tuple[Recipe, ...], tuple[str, ...]]:
     """The recipes to try, with the weights to use, and one line for each one left out. Pure.
 
     photos: labelled. gpu_gb: memory of a trial's GPU in GiB, None without one. trials: of the search; the recipes get
     half of them at most, so that the search can still learn. weights_of: what stands for a recipe's weights here; None
-    if there are none.
+    if there are none. why_not: what else keeps a configuration from being used here, as a clause, or None.
     """
     kept: list[Recipe] = []
     left_out: list[str] = []
@@ -104,6 +112,8 @@ def fitting(
             why = f"needs {recipe.min_photos:,} photos"
         elif recipe.gpu_gb > (gpu_gb or 0.0):
             why = f"needs a GPU with {recipe.gpu_gb:g} GB, more than a trial has on this machine"
+        elif (reason := why_not(recipe.config)) is not None:
+            why = reason
         elif weights is None:
             why = "its weights are not here"
         elif len(kept) >= max(0, (trials - 1) // 2):
@@ -111,7 +121,7 @@ def fitting(
         else:
             kept.append(replace(recipe, config=recipe.config.model_copy(update={"weights": weights})))
             continue
-        left_out.append(f"portfolio: {recipe.name} is left out: {why}")
+        left_out.append(f"portfolio: {recipe.label} is left out: {why}")
     return tuple(kept), tuple(left_out)
 
 

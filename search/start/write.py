@@ -1,10 +1,10 @@
 """Writes the experiment file for a data folder: look, plan, text, check."""
 
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from carcls.inspection.weights_at_hand import weights_server_answers
 from carcls.system import atomic
 from search.bench.results import kept_bench
 from search.errors import StartError
@@ -13,10 +13,6 @@ from search.start.experiment_text import experiment_text
 from search.start.plan import Plan, Preset, make_plan
 from search.start.survey import Findings, look
 from search.terminal.formatting import count_text, duration_text
-
-_SERVER = ("storage.googleapis.com", 443)
-"""Where keras.applications keeps the ImageNet weights."""
-_ANSWER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +64,3 @@ def write_experiment(
     experiment = from_text(text, str(file))
     atomic.write_text(file, text)
     return Written(file, experiment, found, plan)
-
-
-def weights_server_answers() -> bool:
-    """True if a connection to the server of the ImageNet weights can be opened within a few seconds."""
-    try:
-        with socket.create_connection(_SERVER, timeout=_ANSWER_S):
-            return True
-    except OSError:
-        return False

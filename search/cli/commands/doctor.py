@@ -158,8 +158,7 @@ def _space(about: str, folder: Path, *, shown: Path | None = None) -> Finding:
 
 def weights_finding() -> Finding:
     """Weights of known backbones on this machine, or whether they can be downloaded."""
-    from carcls.inspection.weights_at_hand import keras_models_folder, weights_in
-    from search.start.write import weights_server_answers
+    from carcls.inspection.weights_at_hand import keras_models_folder, weights_in, weights_server_answers
 
     folder = keras_models_folder()
     found = weights_in([folder])

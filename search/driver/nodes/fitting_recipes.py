@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from carcls.backend.gpu_memory import cards_seen
+from carcls.catalog import BACKBONES, KNOWN_BACKBONES
 from carcls.config import TrainConfig
-from carcls.errors import CarclsError
-from carcls.inspection.weights_at_hand import keras_models_folder, weights_in
+from carcls.errors import HomeError
+from carcls.inspection.weights_at_hand import keras_models_folder, weights_in, weights_server_answers
 from carcls.system.cuda_driver import Card
+from carcls.system.preset_files import newest_weights
 from search.experiment.experiment import Experiment
-from search.experiment.file.paths import WEIGHT_WORDS
+from search.experiment.file.paths import WEIGHT_WORDS, missing_files
 from search.experiment.portfolio import Recipe, fitting, from_text, recipes, to_text
 from search.study.study import Study
 from search.terminal.logs import get_logger
@@ -39,6 +42,7 @@ def keep_portfolio(study: Study, experiment: Experiment, *, photos: int) -> None
         gpu_gb=trial_gpu_gb(cards, experiment.search.resources.gpus_per_trial),
         trials=experiment.search.trials,
         weights_of=lambda config: _weights_of(config, at_hand),
+        why_not=lambda config: _lacking(config, at_hand),
     )
     for line in left_out:
         _log.info("%s", line)
@@ -54,29 +58,65 @@ def kept_portfolio(study: Study) -> tuple[Recipe, ...]:
     return from_text(str(text)) if text else ()
 
 
+def _lacking(config: TrainConfig, at_hand: dict[tuple[str, float], str]) -> str | None:
+    """What the recipe needs and this machine lacks, as a clause: its file, library, policy or preset; or None."""
+    missing = next((message for _, message in missing_files({"train": config.model_dump(mode="json")})), None)
+    preset = _preset(config)
+    if missing is None and preset is not None and _weights_of(config, at_hand) is None:
+        return f"its weights, KerasHub's preset {preset}, are not here"
+    return missing
+
+
 def _weights_of(config: TrainConfig, at_hand: dict[tuple[str, float], str]) -> str | None:
     """The recipe's own file or word, or for `imagenet` what this machine has of it; None without any."""
-    if config.weights != "imagenet":
-        return config.weights
-    return at_hand.get((config.backbone, config.alpha)) or at_hand.get(("", 0.0))
+    if config.weights == "imagenet" and (config.backbone, config.alpha) in at_hand:
+        return at_hand[config.backbone, config.alpha]
+    preset = _preset(config)
+    if preset is not None:
+        return config.weights if _has_preset(preset) else None
+    if config.weights == "imagenet":
+        return at_hand.get(("", 0.0))
+    return config.weights if config.weights in WEIGHT_WORDS or Path(config.weights).is_file() else None
+
+
+def _preset(config: TrainConfig) -> str | None:
+    """KerasHub's name of the weights; None if they are not KerasHub's."""
+    presets = KNOWN_BACKBONES[config.backbone].presets
+    if config.weights == "imagenet" and presets:
+        return presets[0]
+    return config.weights if config.weights in presets else None
+
+
+def _has_preset(preset: str) -> bool:
+    try:
+        return newest_weights(preset) is not None
+    except HomeError:
+        return False
 
 
 def _weights_at_hand(experiment: Experiment) -> dict[tuple[str, float], str]:
-    """Weights by backbone and alpha: of the experiment's own files, then of Keras's cache.
+    """Weights by backbone and alpha: of the experiment's own configurations, then of Keras's cache.
 
-    The key ("", 0.0) stands for all others if the experiment downloads ImageNet weights itself.
+    The key ("", 0.0) stands for all other backbones of Keras if the experiment downloads ImageNet weights itself and
+    their server answers: the check before the first trial downloads those of the recipes too.
     """
+    configs = list(_configs(experiment))
     found: dict[tuple[str, float], str] = {}
-    for config in _configs(experiment):
-        if config.weights == "imagenet":
-            found.setdefault(("", 0.0), "imagenet")
-        elif config.weights not in WEIGHT_WORDS:
+    for config in configs:
+        if config.weights not in WEIGHT_WORDS:
             found.setdefault((config.backbone, config.alpha), config.weights)
+    pretrained = [config for config in configs if config.weights == "imagenet"]
+    for config in pretrained:
+        found.setdefault((config.backbone, config.alpha), "imagenet")
     try:
-        for one in weights_in([keras_models_folder()]):
+        cached = weights_in([keras_models_folder()])
+    except HomeError:  # no home folder, so no cache
+        cached = ()
+    for one in cached:
+        if one.backbone in BACKBONES:
             found.setdefault((one.backbone, one.alpha), "imagenet")
-    except CarclsError:  # no home folder, so no cache
-        pass
+    if any(config.backbone in BACKBONES for config in pretrained) and weights_server_answers():
+        found["", 0.0] = "imagenet"
     return found
 
 
