@@ -117,6 +117,8 @@ class Experiment:
     def summary_lines(self) -> tuple[str, ...]:
         """A few lines for the terminal about what the search would do."""
         first = self.bind(self.baseline)
+        if self.is_fixed:
+            first = self.retrain_config(first)
         stages = " + ".join(f"{stage.name} {stage.epochs}" for stage in first.stages)
         lines = [
             f"photos: {self.data.root}, {self._split_text()}",

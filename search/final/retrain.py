@@ -1,6 +1,7 @@
 """The final training: trains one configuration on one split or several folds, scores it, and exports one model.
 
-Used by `carsearch retrain STUDY` (the winner with the file's `retrain:` overrides) and `carsearch train FILE`.
+Used by `carsearch retrain STUDY` (the winner) and `carsearch train FILE` (a fixed recipe), both with the file's
+`retrain:` overrides.
 
     command (imports no framework; the only writer of the study and the scores)
       └─ fork server: imports keras once
@@ -75,13 +76,13 @@ class ChildMains:
 
 
 def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None) -> TrainConfig:
-    """A trial's configuration with the `retrain:` settings, or the fixed recipe if `trial` is None.
+    """A trial's configuration, or that of the fixed recipe if `trial` is None, with the `retrain:` settings.
 
     For a training on all photos alone, with the epochs of the trial, see `refit_config`. Raises StudyError if `retrain`
     changed more than that.
     """
     if trial is None:
-        return experiment.bind({})
+        return experiment.retrain_config(experiment.bind({}))
     study = Study.open(folder.root, read_only=True)
     config = experiment.retrain_config(study.config(trial))
     if is_refit_alone(experiment):

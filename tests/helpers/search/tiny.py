@@ -29,8 +29,12 @@ retrain:
 tta: {views: [plain, flip]}
 """
 
-FIXED = EXPERIMENT.replace("{uniform: [0.0, 0.5]}", "0.25").replace("{loguniform: [1e-3, 1e-2]}", "1e-3")
-"""The same without domains, for `carsearch train`."""
+FIXED = (
+    EXPERIMENT.replace("{uniform: [0.0, 0.5]}", "0.25")
+    .replace("{loguniform: [1e-3, 1e-2]}", "1e-3")
+    .replace("  stages: {top: {epochs: 2}}\n", "  gpus: 1\n")
+)
+"""The same without domains and without changes for the final training, for `carsearch train`."""
 
 CLASSES = 3
 TRAIN_PER_CLASS = 12

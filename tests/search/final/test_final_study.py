@@ -17,7 +17,7 @@ from search.driver.nodes.oom_records import OomRecords
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import FixedPolicy, final_reports, open_final_study
-from search.final.retrain import ChildMains, retrain
+from search.final.retrain import ChildMains, final_config, retrain
 from search.policy.oom import OomKey, OomRecord
 from search.policy.records import TrialState
 from search.policy.scheduler import BudgetState, Continue, Finished, Wait
@@ -97,6 +97,26 @@ def test_another_configuration_or_number_of_folds_is_refused(loaded) -> None:
     for other in (loaded("train.batch_size=4"), loaded("retrain.folds=2")):
         with pytest.raises(StudyError, match="another configuration: 'carsearch train FILE --replace' deletes it"):
             begin(folder, other)
+
+
+def test_a_fixed_recipe_trains_with_the_changes_of_its_retrain_section(loaded) -> None:
+    experiment = loaded("retrain.stages={top: {epochs: 3}}", "retrain.batch_size=4")
+    folder = folder_of(experiment)
+    config = final_config(folder, experiment, None)
+    assert config.batch_size == 4
+    assert [stage.epochs for stage in config.stages] == [2, 3]
+    assert "stages: head 2 + top 3 = 5 epochs" in experiment.summary_lines()
+    begin(folder, experiment, config)
+    recipe = load(folder.recipe)
+    assert final_config(folder, recipe, None) == config, "its own recipe repeats it"
+
+
+def test_one_begun_without_the_changes_of_its_retrain_section_is_another_one(loaded) -> None:
+    experiment = loaded("retrain.batch_size=4")
+    folder = folder_of(experiment)
+    begin(folder, experiment, experiment.bind({}))
+    with pytest.raises(StudyError, match="another configuration: 'carsearch train FILE --replace' deletes it"):
+        begin(folder, experiment, final_config(folder, experiment, None))
 
 
 def test_what_a_creation_left_that_was_cut_off_goes(loaded) -> None:
