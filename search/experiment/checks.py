@@ -8,7 +8,7 @@ import numpy as np
 from carcls.catalog import PRESETS, nearest_name
 from carcls.config import TrainConfig
 from search.experiment.domains import Uniform, Value
-from search.experiment.file.overlay import overlay
+from search.experiment.file.overlay import listed_items, overlay
 from search.experiment.file.paths import WEIGHT_SUFFIXES, WEIGHT_WORDS
 from search.experiment.file.problems import Problems
 from search.experiment.file.yaml_source import KeyPath, Plain
@@ -27,7 +27,7 @@ def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[st
     rng = np.random.default_rng(0)
     for _ in range(0 if len(problems) else SAMPLES):
         checker.try_params(space.sample(rng))
-    checker.check_retrain_stages()
+    checker.check_retrain_items()
 
 
 def weights_problem(weights: str) -> str | None:
@@ -69,13 +69,16 @@ class _Checker:
     space: Space
     retrain: Mapping[str, Plain]
     problems: Problems
-    _stage_names: set[str] = field(default_factory=set)
+    _items: dict[KeyPath, dict[str, None]] = field(default_factory=dict)
+    """Names of the items of each list that `retrain` changes by item, in any configuration; in order."""
     _seen: set[tuple[KeyPath, str]] = field(default_factory=set)
 
     def try_params(self, params: Mapping[str, Value]) -> None:
         resolved = self.space.resolve(lambda parameter: params[parameter.name])
         config = check(TrainConfig, resolved.tree)
-        self._stage_names |= _stage_names(resolved.tree)
+        tree = config.model_dump(mode="json") if isinstance(config, TrainConfig) else resolved.tree
+        for path, names in listed_items(tree, self.retrain):
+            self._items.setdefault(path, {}).update(dict.fromkeys(names))
         self._note_weights(resolved, ("train",))
         if isinstance(config, TrainConfig):
             self._try_retrain(config)
@@ -115,17 +118,22 @@ class _Checker:
         for wrong in changed:
             self._add(source_path(resolved.sources, wrong.path, ("retrain",)), wrong.message)
 
-    def check_retrain_stages(self) -> None:
-        """Notes stages in `retrain` that exist in no configuration."""
-        stages = self.retrain.get("stages")
-        for name in stages if isinstance(stages, dict) and self._stage_names else ():
-            if name not in self._stage_names:
-                near = nearest_name(name, sorted(self._stage_names))
-                known = f"did you mean {near!r}?" if near else f"expected one of {', '.join(sorted(self._stage_names))}"
-                self.problems.add(("retrain", "stages", name), f"no stage has this name; {known}")
+    def check_retrain_items(self) -> None:
+        """Notes stages and other items in `retrain` that exist in no configuration."""
+        for path, names in self._items.items():
+            changes: Plain = self.retrain
+            for key in path:
+                changes = changes[key]
+            for name in changes:
+                if name not in names:
+                    self.problems.add(("retrain", *path, name), _no_such_item(path, name, tuple(names)))
 
 
-def _stage_names(tree: Mapping[str, Plain]) -> set[str]:
-    stages = tree.get("stages")
-    names = [stage.get("name") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
-    return {name for name in names if isinstance(name, str)}
+def _no_such_item(path: KeyPath, name: str, names: tuple[str, ...]) -> str:
+    """path: of the list in a configuration. names: of its items in all configurations."""
+    if not names:
+        return "there is no item: the list is empty"
+    if path != ("stages",):
+        return f"no item has this number; expected one of {', '.join(names)}"
+    near = nearest_name(name, names)
+    return "no stage has this name; " + (f"did you mean {near!r}?" if near else f"expected one of {', '.join(names)}")

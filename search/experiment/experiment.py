@@ -90,7 +90,7 @@ class Experiment:
         raise ExperimentError(tuple(self._problem(wrong, resolved.sources, "train") for wrong in config))
 
     def retrain_config(self, config: TrainConfig) -> TrainConfig:
-        """A configuration with the `retrain` changes applied; changes to stages that it does not have are ignored.
+        """A configuration with the `retrain` changes applied. Those to stages and layers that it lacks are ignored.
 
         Raises ExperimentError if the result violates the training schema.
         """

@@ -87,6 +87,7 @@ def problems(tmp_path, monkeypatch):
         ("full: {epochs: 9}", "ful: {epochs: 9}", "f.yaml:17: retrain.stages.ful: no stage has this name; did you mean 'full'?"),
         ("full: {epochs: 9}", "full: {epoch: 9}", "f.yaml:17: retrain.stages.full.epoch: unknown key; did you mean 'epochs'?"),
         ("full: {epochs: 9}", "full: {image_scale: 0.5}", "f.yaml:16: retrain.image_size: stage `full` trains at 48 px; Xception needs at least 71"),
+        ("stages: {full: {epochs: 9}}", "head: {layers: {0: {width: 4}}}", "f.yaml:17: retrain.head.layers: expected a list, found {'0': {'width': 4}}"),
         ("stages: {full: {epochs: 9}}", "weights: imagnt", "f.yaml:17: retrain.weights: unknown weights 'imagnt'; did you mean 'imagenet'?"),
         ("[plain]", "[plian]", "f.yaml:18: tta.views: unknown view 'plian'; did you mean 'plain'?"),
     ],
@@ -95,6 +96,25 @@ def test_each_mistake_is_named_where_it_stands(problems, old, new, expected):
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     assert expected in problems(text)
+
+
+LAYERS = GOOD.replace("{dropout: {uniform: [0.0, 0.5]}}", "{layers: [{kind: dense, width: 4}, {kind: relu}]}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ("{2: {width: 8}}", "f.yaml:17: retrain.head.layers.2: no item has this number; expected one of 0, 1"),
+        ("{dense: {width: 8}}", "f.yaml:17: retrain.head.layers.dense: no item has this number; expected one of 0, 1"),
+        ("{1: {width: 8}}", "f.yaml:17: retrain.head.layers.1.width: a relu layer has none; leave it out"),
+        ("{0: {widht: 8}}", "f.yaml:17: retrain.head.layers.0.widht: unknown key; did you mean 'width'?"),
+    ],
+)
+def test_a_wrong_change_to_a_layer_of_the_head_is_named(problems, changes, expected):
+    text = LAYERS.replace("stages: {full: {epochs: 9}}", f"head: {{layers: {changes}}}")
+    assert problems(text) == [expected]
+    override = f"retrain.head.layers={changes}"
+    assert problems(LAYERS, [override]) == [expected.replace("f.yaml:17", f"--set {override}")]
 
 
 def test_all_problems_are_told_at_once_in_reading_order(problems):

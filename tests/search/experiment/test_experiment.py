@@ -113,6 +113,20 @@ def test_retraining_may_bring_a_whole_new_list_of_stages(file):
     assert [(stage.name, stage.epochs) for stage in changed.stages] == [("all", 7)]
 
 
+def test_retraining_changes_layers_of_the_head_by_number(file):
+    layers = "train.head={layers: [{kind: dense, width: 8}, {kind: relu}, {kind: dropout, rate: 0.25}]}"
+    experiment = load(file, [layers, "retrain.head.layers={0: {width: 16}, 2: {rate: 0.5}}"])
+    config = experiment.bind(experiment.baseline)
+    changed = experiment.retrain_config(config)
+    assert [(layer.kind, layer.width, layer.rate) for layer in changed.head.layers] == [
+        ("dense", 16, None),
+        ("relu", None, None),
+        ("dropout", None, 0.5),
+    ]
+    shorter = config.model_copy(update={"head": config.head.model_copy(update={"layers": config.head.layers[:1]})})
+    assert [layer.width for layer in experiment.retrain_config(shorter).head.layers] == [16]
+
+
 def test_retraining_passes_over_stages_that_the_winner_does_not_have(file):
     experiment = load(file)
     config = experiment.bind(experiment.baseline)
