@@ -13,6 +13,7 @@ from carcls.errors import HomeError
 from carcls.inspection.weights_at_hand import keras_models_folder, weights_in, weights_server_answers
 from carcls.system.cuda_driver import Card
 from carcls.system.preset_files import newest_weights
+from search.errors import ExperimentError
 from search.experiment.experiment import Experiment
 from search.experiment.file.paths import WEIGHT_WORDS, missing_files
 from search.experiment.portfolio import Recipe, fitting, from_text, recipes, to_text
@@ -42,7 +43,7 @@ def keep_portfolio(study: Study, experiment: Experiment, *, photos: int) -> None
         gpu_gb=trial_gpu_gb(cards, experiment.search.resources.gpus_per_trial),
         trials=experiment.search.trials,
         weights_of=lambda config: _weights_of(config, at_hand),
-        why_not=lambda config: _lacking(config, at_hand),
+        why_not=lambda config: _lacking(config, at_hand) or _final_problem(config, experiment),
     )
     for line in left_out:
         _log.info("%s", line)
@@ -65,6 +66,15 @@ def _lacking(config: TrainConfig, at_hand: dict[tuple[str, float], str]) -> str 
     if missing is None and preset is not None and _weights_of(config, at_hand) is None:
         return f"its weights, KerasHub's preset {preset}, are not here"
     return missing
+
+
+def _final_problem(config: TrainConfig, experiment: Experiment) -> str | None:
+    """Why the recipe could not be retrained if it won, as a clause, or None. The file's check tries the space alone."""
+    try:
+        experiment.retrain_config(config)
+    except ExperimentError as error:
+        return f"its final training would be refused: {'; '.join(map(str, error.problems))}"
+    return None
 
 
 def _weights_of(config: TrainConfig, at_hand: dict[tuple[str, float], str]) -> str | None:

@@ -13,6 +13,7 @@ from search.driver.nodes import fitting_recipes
 from search.driver.nodes.fitting_recipes import keep_portfolio, kept_portfolio, trial_gpu_gb
 from search.experiment.experiment import load
 from search.experiment.file import paths
+from search.experiment.portfolio import builtin_recipes
 from search.study.study import Study
 from tests.helpers.search.tiny import EXPERIMENT, FIXED
 
@@ -135,3 +136,18 @@ def test_imagenet_weights_that_the_experiment_or_the_cache_has_are_used(kept, tm
     here = (WeightsAtHand("MobileNetV2", 1.0, tmp_path / "w.h5"), WeightsAtHand("SwinTiny", 1.0, tmp_path / "s.h5"))
     monkeypatch.setattr(fitting_recipes, "weights_in", lambda _: here)
     assert kept("builtin")[0][:2] == first_two
+
+
+def test_a_recipe_whose_final_training_would_be_refused_is_left_out(kept, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(fitting_recipes, "weights_server_answers", lambda: True)
+    changes = ("train.weights=imagenet", "train.optimizer.kind=adamw", "retrain.optimizer.weight_decay=0.05")
+    wrong = f"its final training would be refused: {tmp_path}/x.yaml: retrain.optimizer.weight_decay: adam has none"
+    recipe_file(tmp_path)
+    names, (line,) = kept("[mine.yaml]", *changes)
+    assert names == []
+    assert line.startswith(f"portfolio: mine (mine.yaml) is left out: {wrong}")
+    names, left_out = kept("builtin", *changes)
+    by_name = {recipe.name: recipe for recipe in builtin_recipes()}
+    assert {by_name[name].config.optimizer.kind for name in names} == {"adamw", "sgd"}
+    assert {line.split()[1] for line in left_out} == by_name.keys() - set(names)
+    assert any(wrong in line for line in left_out)
