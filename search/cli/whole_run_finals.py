@@ -74,10 +74,9 @@ def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) 
 
 def _possible_photos(folder: "StudyFolder", final: "Experiment", trial: int) -> "Experiment":
     """The final training on all photos if the file asks for it and the search's trial can stand in for its scores."""
-    from search.final.final_study import is_refit_alone
     from search.final.trial_weights import has_weights
 
-    if not is_refit_alone(final):
+    if not final.is_refit_alone:
         return final
     if final.retrain:
         why = "the file's retrain section changes the trial, which therefore cannot tell how long to train"

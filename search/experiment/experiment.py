@@ -30,6 +30,11 @@ from search.experiment.settings import (
 from search.experiment.space import Space
 from search.experiment.template import read_space
 
+_CHANGED_REFIT = (
+    "but `carsearch retrain` will refuse retrain.photos: all without folds if the other keys of retrain change the"
+    " winner's configuration, which tells how long to train: set retrain.folds to 2 or more, or remove these keys"
+)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -67,6 +72,15 @@ class Experiment:
     """GPUs of each final training."""
     tree: Mapping[str, Plain] = field(repr=False)
     """The whole file as plain values: overrides applied, paths absolute."""
+
+    @property
+    def is_refit_alone(self) -> bool:
+        """True if the only final training is on all photos.
+
+        Extra photos and pseudo-labels are measured first, without folds by trainings on the study's own split.
+        """
+        is_measured = self.data.extra is not None or self.data.pseudo is not None
+        return self.photos == "all" and self.folds == 1 and not is_measured
 
     @property
     def is_fixed(self) -> bool:
@@ -130,6 +144,8 @@ class Experiment:
         for parameter in self.space.parameters:
             value = self.baseline.get(parameter.name, parameter.domain.default())
             lines.append(f"{parameter.name}: {parameter.domain}, first {value}")
+        if self.is_refit_alone and self.retrain:
+            lines.append(_CHANGED_REFIT)
         return tuple(lines)
 
     def _scheduler_text(self) -> str:

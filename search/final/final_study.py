@@ -100,7 +100,7 @@ def check_free(folder: StudyFolder, experiment: Experiment, config: TrainConfig)
     if not path.exists():  # written last, so the creation was interrupted
         _clear(own)
         return
-    alone = is_refit_alone(experiment)
+    alone = experiment.is_refit_alone
     is_other = _folds(folder) != experiment.folds or _is_refit_alone(folder) != alone
     if own.log.exists():
         study = Study.open(own.root, read_only=True)
@@ -179,15 +179,6 @@ def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
     return True
 
 
-def is_refit_alone(experiment: Experiment) -> bool:
-    """True if the only training is on all photos.
-
-    Extra photos and pseudo-labels are measured first, without folds by trainings on the study's own split.
-    """
-    is_measured = experiment.data.extra is not None or experiment.data.pseudo is not None
-    return experiment.photos == "all" and experiment.folds == 1 and not is_measured
-
-
 def refit_of(study: Study) -> TrialRecord | None:
     """The training on all photos, or None."""
     return next((record for record in study.records() if record.fold == EVERY_PHOTO), None)
@@ -242,7 +233,7 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
             _take_unlabelled(folder, study)
         if folder.policies.is_dir():
             shutil.copytree(folder.policies, own.policies)
-        alone = EVERY_PHOTO if is_refit_alone(experiment) else None
+        alone = EVERY_PHOTO if experiment.is_refit_alone else None
         # The other folds follow once the first has shown whether the extra photos help.
         for fold in (0, 0) if is_compared else range(experiment.folds):
             add_training(study, config, fold=fold if experiment.folds > 1 else alone)

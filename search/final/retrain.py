@@ -40,7 +40,6 @@ from search.final.final_study import (
     add_training,
     check_free,
     concurrent_trainings,
-    is_refit_alone,
     open_final_study,
     refit_of,
     wants_pseudo,
@@ -85,7 +84,7 @@ def final_config(folder: StudyFolder, experiment: Experiment, trial: int | None)
         return experiment.retrain_config(experiment.bind({}))
     study = Study.open(folder.root, read_only=True)
     config = experiment.retrain_config(study.config(trial))
-    if is_refit_alone(experiment):
+    if experiment.is_refit_alone:
         return trial_refit_config(config, study.config(trial), study.record(trial).reports)
     return config
 

@@ -3,7 +3,6 @@
 from carcls.training.retention import trial_file
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.final_study import is_refit_alone
 from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -17,7 +16,7 @@ def has_weights(folder: StudyFolder, trial: int) -> bool:
 
 def check_weights(folder: StudyFolder, experiment: Experiment, trial: int | None) -> None:
     """Raises StudyError if the final training could be trained to its end, but not scored."""
-    if trial is None or not is_refit_alone(experiment) or has_weights(folder, trial):
+    if trial is None or not experiment.is_refit_alone or has_weights(folder, trial):
         return
     raise StudyError(
         "retrain.photos: all without folds is scored by the weights of the search's trial, and those of trial"

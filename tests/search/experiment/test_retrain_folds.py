@@ -1,4 +1,4 @@
-"""`retrain.folds`: read once, kept out of what the training schema sees."""
+"""`retrain.folds` and `retrain.photos`: read once, kept out of what the training schema sees."""
 
 from pathlib import Path
 
@@ -62,3 +62,20 @@ def test_a_wrong_key_beside_it_is_still_found(file: Path) -> None:
     (problem,) = refused.value.problems
     assert problem.key == "retrain.batchsize"
     assert "batch_size" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        (["retrain={photos: all, image_size: 64}"], True),
+        (["retrain={photos: all}"], False),
+        (["retrain={photos: train, image_size: 64}"], False),
+        (["retrain={photos: all, folds: 2, image_size: 64}"], False),
+        (["retrain={photos: all, image_size: 64}", "data.extra=more"], False),
+        (["retrain={photos: all, image_size: 64}", "data.pseudo={views: 2}"], False),
+    ],
+)
+def test_a_refit_that_retrain_would_refuse_is_told_at_check(file: Path, changes: list[str], is_refused: bool) -> None:
+    """It is no error of the file: `run --hours` chooses the folds itself."""
+    last = load(file, changes).summary_lines()[-1]
+    assert ("will refuse retrain.photos: all without folds" in last) == is_refused
