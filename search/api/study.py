@@ -154,7 +154,7 @@ class Study:
         """Sends a trial one rung further than it goes by itself. Raises StudyError."""
         ask(self.folder, self.experiment, promotion(self._study().record(trial)))
 
-    def add(self, params: Mapping[str, Value], *, like: int | None = None) -> None:
+    def add(self, params: Mapping[str, Value | list[int]], *, like: int | None = None) -> None:
         """Adds a trial: the baseline, or trial `like`, with these parameters, such as `{"head.dropout": 0.3}`.
 
         Raises StudyError, and ExperimentError for a parameter that the study does not search or a value out of range.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from search.errors import ExperimentError, Problem, SearchError, StudyError
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
+from search.experiment.file.domain_syntax import plain_value
+from search.experiment.file.yaml_source import Plain
 from search.policy import transitions
 from search.policy.records import TrialRecord, TrialState
 from search.study.driver_life import has_driver
@@ -126,14 +128,16 @@ def promotion(record: TrialRecord) -> Promote:
     return Promote(record.number, min(stage, record.stage_count - 1))
 
 
-def new_trial(experiment: Experiment, base: Mapping[str, Value], changes: Mapping[str, Value]) -> Add:
+def new_trial(experiment: Experiment, base: Mapping[str, Value], changes: Mapping[str, Plain]) -> Add:
     """A request for a configuration: `base` with changes by parameter, with or without `train.` in front.
 
-    Parameters that a changed option makes active get their defaults. Raises ExperimentError naming each change that is
-    no parameter of the space, inactive or out of range.
+    A size may be a list, as in the file. Parameters that a changed option makes active get their defaults. Raises
+    ExperimentError naming each change that is no parameter of the space, inactive or out of range.
     """
     space = experiment.space
-    full = {name if name in space.domains else f"train.{name}": value for name, value in changes.items()}
+    full: dict[str, Value] = {
+        name if name in space.domains else f"train.{name}": plain_value(value) for name, value in changes.items()
+    }
     unknown = [name for name in full if name not in space.domains]
     if unknown:
         searched = ", ".join(space.domains)

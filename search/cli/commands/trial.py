@@ -9,8 +9,8 @@ from search.cli.actions import open_study
 from search.terminal.console import say
 
 if TYPE_CHECKING:
-    from search.experiment.domains import Value
     from search.experiment.experiment import Experiment
+    from search.experiment.file.yaml_source import Plain
     from search.study.folder import StudyFolder
     from search.study.requests import Request
 
@@ -72,7 +72,7 @@ def trial_add(
     _ask(folder, experiment, request, f"added: {params_text(request.params)}", "adds it to the trials")
 
 
-def _parsed(changes: list[str]) -> "dict[str, Value]":
+def _parsed(changes: list[str]) -> "dict[str, Plain]":
     from search.errors import ExperimentError, Problem
     from search.experiment.file.yaml_source import parse_value
 

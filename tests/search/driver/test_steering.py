@@ -118,6 +118,16 @@ def test_an_added_trial_is_trained_next_and_leaves_the_other_proposals_as_they_a
     assert policy.propose(first).params == proposed[0]
 
 
+def test_an_added_trial_may_have_a_size_as_the_file_writes_it(open_desk) -> None:
+    desk = open_desk("train.image_size={choice: [[48, 64], 32]}")
+    experiment = desk.experiment
+    request = new_trial(experiment, experiment.baseline, {"image_size": [48, 64]})
+    assert request.params["train.image_size"] == "48x64"
+    assert experiment.bind(request.params).image_size == (48, 64)
+    with pytest.raises(ExperimentError, match=r"train.image_size: '64x48' is outside choice \[48x64, 32\]"):
+        new_trial(experiment, experiment.baseline, {"image_size": [64, 48]})
+
+
 def test_a_request_that_was_recorded_before_a_kill_is_not_recorded_again(open_desk) -> None:
     desk = open_desk()
     desk.work(desk.take())
