@@ -177,14 +177,16 @@ def run_retrain(
     if address is not None:
         check_cluster_access(address)
     from search.final.retrain import final_config
+    from search.final.start_checks import check_start
     from search.final.trial_weights import check_weights
     from search.study.finals_beside import is_final_whole
 
     config = final_config(folder, experiment, trial)  # before the folder: what cannot be trained leaves none
-    if replace or not is_final_whole(folder):
-        check_weights(folder, experiment, trial)
     if replace:
+        check_start(folder, experiment, trial)
         clear_retrain(folder)
+    elif not is_final_whole(folder):
+        check_weights(folder, experiment, trial)
     folder.retrain.mkdir(exist_ok=True)
     redirect_native_stderr(folder.retrain_output)
     from search.api.steps import retrain_study

@@ -1,13 +1,14 @@
 """The user's own augmentation policies: checked before anything trains, and copied into the study."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
 import pytest
 
 from carcls.augment.views import policy_fingerprint
-from carcls.errors import ConfigError
+from carcls.errors import ConfigError, DataError
 from search.driver.create import create_recipe_folder, create_study
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import load
@@ -98,6 +99,16 @@ def test_a_recipe_continues_only_with_the_same_policy(tmp_path):
     mine.unlink()
     with pytest.raises(ExperimentError, match=r"cannot read .*mine\.yaml: No such file"):
         create_recipe_folder(load(file))
+
+
+def test_a_recipe_with_more_folds_than_its_photos_allow_replaces_nothing(tmp_path):
+    file = write_tiny(tmp_path, FIXED)
+    folder = create_recipe_folder(load(file))
+    folder.model.parent.mkdir()
+    folder.model.touch()
+    with pytest.raises(DataError, match="36 photos are too few for 99 folds"):
+        create_recipe_folder(replace(load(file), folds=99), replace=True)
+    assert folder.model.exists()
 
 
 def test_a_study_without_own_policies_has_no_policy_folder(tmp_path):

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from search.cli.actions import run_retrain
+from carcls.errors import DataError
+from search.cli.actions import open_study, run_retrain
 from search.errors import StudyError
+from search.experiment.changes import RETRAINABLE
 from search.experiment.experiment import Experiment
 from search.final.runners_up import folder_beside, runner_up_of
 from search.study.finals_beside import finals_beside
@@ -41,6 +43,29 @@ def test_a_training_whose_configuration_is_refused_leaves_no_folder_and_deletes_
     with pytest.raises(StudyError, match="section changes its configuration"):
         run_retrain(folder, refused, trial=0, replace=True)
     assert folder.model.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_damaged", "why"),
+    [
+        (["data.extra=/more"], False, "data.extra: .* was made without extra photos"),
+        (["data.pseudo={}"], False, "data.pseudo: .* was made without it"),
+        (["retrain.folds=20"], False, "15 photos are too few for 20 folds"),
+        ([], True, "damaged"),
+    ],
+)
+def test_a_training_anew_that_is_refused_deletes_nothing(trained, changes, is_damaged, why) -> None:
+    folder, _ = trained
+    asked = open_study(folder.root, ["retrain.folds=2", *changes], changeable=RETRAINABLE)[1]
+    there, split = sorted(folder.retrain.rglob("*")), folder.split.read_bytes()
+    try:
+        if is_damaged:
+            folder.split.write_bytes(split.replace(b"train", b"holdout", 1))
+        with pytest.raises((StudyError, DataError), match=why):
+            run_retrain(folder, asked, trial=0, replace=True)
+    finally:
+        folder.split.write_bytes(split)
+    assert sorted(folder.retrain.rglob("*")) == there
 
 
 def test_folders_without_a_training_and_of_no_trial_are_passed_over(trained) -> None:
