@@ -19,7 +19,7 @@ from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
 from search.study.final_members import members, trains_on_pseudo
 from search.study.final_scores import read_scores
-from search.study.finals_beside import finals_beside, trial_beside
+from search.study.finals_beside import finals_beside, start_over_command, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
 
@@ -154,6 +154,8 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
     if folds:
         name = f"{len(folds)} folds of {whose}"
         yield name, _folds(name, folder, study, folds, photos)
+    elif not len(photos.rows):  # photos of folds
+        yield whose, f"it predicts no photo out of fold; '{start_over_command(folder)}' trains it on folds"
     for record in used:
         if record.fold is None and record.best is not None and len(photos.rows):
             yield whose, _single(whose, own, study, record, photos)

@@ -5,9 +5,11 @@ On the recorded trainings an average gains from another backbone, and not from a
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from search.errors import StudyError
 from search.experiment.domains import Value
+from search.experiment.experiment import Experiment
 from search.policy.records import Rank, TrialRecord, TrialState
 from search.progress.summary import winner
 from search.study.final_scores import read_scores
@@ -120,6 +122,26 @@ def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFol
     if trial == main:
         raise StudyError(f"trial {trial:04d} is the one of the final training: give another '--trial'")
     return trial, folder.beside(trial)
+
+
+def with_folds_beside(there: StudyFolder, experiment: Experiment, *, is_asked: bool, begun: int) -> Experiment:
+    """The experiment with folds by which a training beside can be averaged with the study's own final training.
+
+    there: where it is trained. is_asked: whether the user asks for the experiment's number of folds; else it is that
+    of the own final training, whose folds may be more than the file asks for. begun: folds of a training there that is
+    to be continued, or 0. Raises StudyError if a single training is asked for beside folds.
+    """
+    own = read_scores(there.main.scores)
+    if not own.out_of_fold:
+        return experiment
+    if not is_asked:
+        return replace(experiment, folds=begun if begun > 1 else own.folds)
+    if experiment.folds == 1:
+        raise StudyError(
+            f"retrain.folds: 1 predicts no photo out of fold, so 'carsearch ensemble' could not average it with the"
+            f" {own.folds} folds of the final training: leave it out, or ask for more"
+        )
+    return experiment
 
 
 def _trained(folder: StudyFolder) -> int | None:

@@ -1,13 +1,18 @@
 """carsearch train, retrain, ensemble and submit: from a configuration to a model and what it predicts."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.cli.actions import open_study, run_ensemble, run_retrain, run_submit, winner_of
 from search.cli.commands.check import File, Overrides
 from search.cli.study_argument import StudyArgument
+from search.cli.whole_run_finals import folds_begun
+
+if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
 
 Cluster = Annotated[
     str | None, typer.Option("--address", help="Train on this Ray cluster instead of this machine; scored here.")
@@ -44,11 +49,25 @@ def retrain(
 ) -> None:
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.experiment.changes import RETRAINABLE
-    from search.final.runners_up import folder_beside
+    from search.final.runners_up import folder_beside, with_folds_beside
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
-    number, there = folder_beside(folder, trial) if beside else (winner_of(folder, trial), folder)
+    if beside:
+        number, there = folder_beside(folder, trial)
+        begun = 0 if replace else folds_begun(there)
+        experiment = with_folds_beside(
+            there, experiment, is_asked=_asks_folds(experiment, overrides or []), begun=begun
+        )
+    else:
+        number, there = winner_of(folder, trial), folder
     run_retrain(there, experiment, trial=number, replace=replace, address=cluster)
+
+
+def _asks_folds(experiment: "Experiment", overrides: Sequence[str]) -> bool:
+    """Whether overrides set `retrain.folds`, alone or with its section. experiment: with the overrides."""
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    section = experiment.tree.get("retrain")
+    return "retrain.folds" in keys or ("retrain" in keys and isinstance(section, Mapping) and "folds" in section)
 
 
 def ensemble(

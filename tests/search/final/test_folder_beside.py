@@ -7,13 +7,17 @@ import pytest
 
 from carcls.errors import DataError
 from search.cli.actions import open_study, run_retrain
+from search.cli.commands import final
+from search.ensemble.build import build_ensemble
 from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE
 from search.experiment.experiment import Experiment
+from search.final.final_study import open_final_study
+from search.final.retrain import final_config
 from search.final.runners_up import folder_beside, runner_up_of
 from search.study.finals_beside import finals_beside
 from search.study.folder import StudyFolder
-from tests.helpers.search.untrained_study import add_final, untrained_study
+from tests.helpers.search.untrained_study import FOLDS, add_final, finish_training, untrained_study
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,67 @@ def test_a_training_anew_that_is_refused_deletes_nothing(trained, changes, is_da
     finally:
         folder.split.write_bytes(split)
     assert sorted(folder.retrain.rglob("*")) == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folds"),
+    [
+        ({}, FOLDS),
+        ({"overrides": ["retrain.folds=3"]}, 3),
+        ({"overrides": ["retrain={folds: 3}"]}, 3),
+        ({"overrides": ["retrain={image_size: 64}"]}, FOLDS),
+    ],
+)
+def test_a_training_beside_has_the_folds_of_the_final_one_whatever_the_file_says(
+    trained, monkeypatch, arguments, folds
+) -> None:
+    folder, experiment = trained
+    assert experiment.folds == 1
+    asked = []
+    monkeypatch.setattr(final, "run_retrain", lambda there, experiment, **_: asked.append((there, experiment.folds)))
+    final.retrain(folder.root, beside=True, **arguments)
+    assert asked == [(folder.beside(1), folds)]
+
+
+@pytest.mark.parametrize("section", ["retrain.folds=1", "retrain={folds: 1}"])
+def test_a_single_training_beside_folds_is_refused(trained, section) -> None:
+    folder, _ = trained
+    with pytest.raises(StudyError, match=r"^retrain\.folds: 1 predicts no photo out of fold, .* the 2 folds"):
+        final.retrain(folder.root, beside=True, overrides=[section])
+    assert finals_beside(folder) == ()
+
+
+def test_a_training_beside_goes_on_with_the_folds_that_it_began_with(trained, monkeypatch) -> None:
+    folder, experiment = trained
+    there = folder.beside(1)
+    there.retrain.mkdir()
+    begun = replace(experiment, folds=3)
+    open_final_study(there, begun, final_config(folder, begun, 1)).close()
+    asked = []
+    monkeypatch.setattr(final, "run_retrain", lambda _, experiment, **__: asked.append(experiment.folds))
+    try:
+        final.retrain(folder.root, beside=True)
+        final.retrain(folder.root, beside=True, replace=True)
+    finally:
+        shutil.rmtree(there.retrain)
+    assert asked == [3, FOLDS]
+
+
+def test_an_ensemble_names_a_single_training_beside_folds_and_how_to_train_it_on_folds(trained) -> None:
+    folder, experiment = trained
+    there = folder.beside(1)
+    there.retrain.mkdir()
+    config = final_config(folder, experiment, 1)
+    with open_final_study(there, experiment, config) as study:
+        finish_training(study, 0, config)
+    for path in (folder.scores, folder.model):
+        shutil.copyfile(path, there.retrain / path.name)
+    command = f"carsearch retrain {folder.root} --beside --trial 1 --replace"
+    try:
+        with pytest.raises(StudyError, match=f"of trial 0001: it predicts no photo out of fold; '{command}'"):
+            build_ensemble(folder, experiment, most=5, max_ms=None, say=print)
+    finally:
+        shutil.rmtree(there.retrain)
 
 
 def test_folders_without_a_training_and_of_no_trial_are_passed_over(trained) -> None:
