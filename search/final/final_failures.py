@@ -5,14 +5,12 @@ from collections.abc import Callable
 from carcls.errors import DiskFullError
 from search.errors import StudyError
 from search.final.failure_texts import progress_text, retry_text, training_name
+from search.policy.node_health import NODE_FAULTS
 from search.policy.records import TrialRecord, TrialState
 from search.study.final_members import fold_count
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.worker.segment import Outcome
-
-_DISPATCHER_WAITS = ("disk_full", "unavailable")
-"""The dispatcher reports these itself, and continues once there is room or the files are back."""
 
 
 class FinalFailures:
@@ -52,10 +50,14 @@ class FinalFailures:
         record = self._study.record(number)
         if outcome.kind == "ended" and outcome.peak_memory_bytes is not None:
             self._study.set_value(peak_key(number), outcome.peak_memory_bytes)
-        if record.state is TrialState.COMPLETE or self.error is not None or outcome.kind in _DISPATCHER_WAITS:
+        if record.state is TrialState.COMPLETE or self.error is not None:
             return None
         if outcome.gpu_fault and record.state is TrialState.WAITING and outcome.kind != "killed":
             self._say(f"{record.cause}: resuming from the last checkpoint on another GPU")
+            return None
+        if outcome.kind in NODE_FAULTS:
+            # The dispatcher handles these itself: another node takes the training, or it waits for room or files, or
+            # stops the run with the cause.
             return None
         if record.state is TrialState.FAIL and record.infeasible:
             self.error = StudyError(f"{self.what(record)}: {record.cause}; start over with '{self._start_over}'")

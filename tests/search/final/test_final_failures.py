@@ -224,6 +224,16 @@ def test_nothing_is_said_of_a_death_once_its_user_wants_an_end(study: Study, tmp
     assert said == []
 
 
+@pytest.mark.parametrize("kind", ["unfit", "unavailable", "disk_full", "unable"])
+def test_a_fault_that_another_node_may_not_have_ends_no_training(
+    study: Study, failures: FinalFailures, said: list[str], kind: str
+) -> None:
+    study.interrupt(0, "node-1: other photos", died=False)
+    assert failures.ended(0, Outcome(kind, "other photos")) is None
+    assert failures.error is None
+    assert said == []
+
+
 def test_the_page_tells_of_its_parts_as_of_those_of_trials() -> None:
     cut = replace(epoch_report(1), micro_batch=4, notes=("in parts of at most 4",))
     (row,) = parts_rows((), (cut, replace(epoch_report(2), micro_batch=4), epoch_report(3)))
