@@ -96,8 +96,8 @@ def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
 
 def _may_be_trained(trial: TrialRecord) -> bool:
     is_whole = trial.state is TrialState.COMPLETE
-    is_stopped = trial.state in {TrialState.PAUSED, TrialState.PRUNED} and trial.rung is not None and trial.rung > 0
-    return (is_whole or is_stopped) and trial.repeats is None
+    is_stopped = trial.state in {TrialState.PAUSED, TrialState.PRUNED} or trial.is_cut_off
+    return (is_whole or (is_stopped and trial.rung is not None and trial.rung > 0)) and trial.repeats is None
 
 
 def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFolder]:

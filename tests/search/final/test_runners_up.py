@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search.errors import StudyError
 from search.final.runners_up import folder_beside, other_backbone, runner_up
-from search.policy.records import TrialState
+from search.policy.records import OUT_OF_TIME, TrialState
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
@@ -42,6 +42,15 @@ def test_trials_that_were_stopped_count_by_their_best_epoch() -> None:
     trials, backbones = [whole(0, 0.9), stopped, paused, whole(3, 0.75)], [WIDE, OTHER, NARROW, OTHER]
     assert next_of(trials, backbones, 0) == 1
     assert next_of(trials, backbones, 0, 1) == 2
+
+
+def test_trials_that_the_hours_cut_off_count_beyond_their_first_stage() -> None:
+    cut_off = trial(1, TrialState.WAITING, climb([0.1], [0.8], [0.82])[:-1], cause=OUT_OF_TIME)
+    barely = trial(2, TrialState.WAITING, climb([0.9]), cause=OUT_OF_TIME)
+    interrupted = trial(3, TrialState.WAITING, climb([0.1], [0.9]), cause="its process died")
+    trials, backbones = [whole(0, 0.9), cut_off, barely, interrupted], [WIDE, OTHER, NARROW, NARROW]
+    assert next_of(trials, backbones, 0) == 1
+    assert next_of(trials, backbones, 0, 1) is None
 
 
 def test_backbones_are_compared_at_the_last_stage_that_all_have_ended() -> None:
