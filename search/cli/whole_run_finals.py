@@ -37,6 +37,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
 
     if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
+    _count_ended(folder)
     while (found := runner_up_of(folder)) is not None:
         there = folder.beside(found.number)
         started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
@@ -53,6 +54,16 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         if failures:
             warn(f"the final training of trial {found.number:04d} failed, and is left out: {reason_of(failures[0])}")
             return
+
+
+def _count_ended(folder: "StudyFolder") -> None:
+    """Counts trainings beside that ended in an earlier call which was killed before it counted them."""
+    from search.study.finals_beside import finals_beside, is_final_whole
+
+    counted = stored_run(folder).counted
+    for there in finals_beside(folder):
+        if there.final not in counted and is_final_whole(there):
+            count_final(folder, there, _retrained_s(there))
 
 
 def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) -> int:

@@ -11,7 +11,15 @@ from carcls.splits.k_folds import make_folds
 from carcls.splits.split_files import read_split
 from search.cli import actions, whole_run_finals
 from search.cli.whole_run import _ensemble
-from search.cli.whole_run_finals import folds_begun, folds_that_fit_beside, possible_folds, retrain_winner, share_left
+from search.cli.whole_run_finals import (
+    folds_begun,
+    folds_that_fit_beside,
+    possible_folds,
+    retrain_others,
+    retrain_winner,
+    share_left,
+)
+from search.cli.whole_run_record import stored_run
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
@@ -89,6 +97,24 @@ def test_folds_that_wait_for_their_scores_need_no_time_to_train(
         with Study.open(there.retrain) as study:
             finish_training(study, number, study.config(number))
         assert folds_that_fit_beside(folder, experiment, 1, earlier_s=60.0) == fit
+
+
+def test_a_training_beside_that_ended_just_before_a_kill_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, experiment = untrained_study(tmp_path, "retrain.folds=2", per_class=5)
+    add_final(folder, experiment)
+    there = folder.beside(1)
+    add_final(there, experiment, 1)
+    with Study.open(there.retrain) as study:
+        study.set_elapsed_s(600.0)
+    with Study.open(folder.root) as study:
+        BEGUN.keep(study)
+    monkeypatch.setattr(whole_run_finals, "run_retrain", lambda *_, **__: pytest.fail("all is trained"))
+    for _ in range(2):
+        retrain_others(folder, experiment, None)
+        whole = stored_run(folder)
+        assert (whole.counted, whole.outside_s) == (("retrain", "retrain-0001"), 600.0)
 
 
 def test_more_folds_than_the_photos_allow_are_as_many_as_the_file_asks(
