@@ -113,11 +113,8 @@ def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
 
     Raises ClusterError if there is no such cluster.
     """
-    from search.driver.nodes.slots import slots_for
-    from search.errors import ClusterError
-    from search.on_ray.ray_private import usable_cpus, usable_gpus
-
     if address is not None:
+        from search.errors import ClusterError
         from search.on_ray.cluster.ray_place import plan
         from search.on_ray.connection import connected
 
@@ -126,14 +123,9 @@ def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
                 return min(plan(experiment, nodes).concurrent, _ENOUGH_TO_PLACE)
             except ClusterError:  # nodes may still come
                 return 1
-    slots = slots_for(
-        _ENOUGH_TO_PLACE,
-        cores=usable_cpus(),
-        gpus=usable_gpus(),
-        cpus_per_trial=experiment.search.resources.cpus_per_trial,
-        gpus_each=experiment.retrain_gpus,
-    )
-    return len(slots.gpus)
+    from search.final.final_slots import final_slots
+
+    return len(final_slots(experiment, _ENOUGH_TO_PLACE).gpus)
 
 
 def _train_share(folder: "StudyFolder", experiment: "Experiment") -> float:

@@ -26,7 +26,6 @@ from search.driver.interrupts import AskedToEnd, Interrupts
 from search.driver.local_executor import LocalExecutor, Main
 from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.place import OpenPlace, Place
-from search.driver.nodes.slots import Slots, slots_for
 from search.driver.study_dispatch import StudyDispatcher, WorkerSettings
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -35,6 +34,7 @@ from search.final.epoch_lines import EpochLines, NoProgress
 from search.final.extra_choice import add_other_folds, add_second_generation, decide, gain_line, gain_score
 from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures
+from search.final.final_slots import final_slots
 from search.final.final_study import (
     FixedPolicy,
     add_training,
@@ -168,7 +168,7 @@ class _FinalTraining:
         self._open_place = open_place or self._this_machine
         hand_over_s = experiment.search.nodes.hand_over_seconds
         self._interrupts = Interrupts(FINISHING, terminal=_terminal(), hand_over_s=hand_over_s)
-        self._slots = self._plan_slots(concurrent_trainings(study))
+        self._slots = final_slots(experiment, concurrent_trainings(study))
 
     def add_refit(self) -> bool:
         """Adds a training on all photos once those with validation have ended; False if it is there and has ended."""
@@ -179,14 +179,14 @@ class _FinalTraining:
             planned = ", ".join(f"{stage.name} {stage.epochs}" for stage in config.stages)
             found_by = refit_length_from(fold_count(study), is_measured=True)
             self._say(f"training on all photos, as {found_by} found: {planned} epochs; no validation left")
-        self._slots = self._plan_slots(1)
+        self._slots = final_slots(self._experiment, 1)
         return found.state is not TrialState.COMPLETE
 
     def add_second_generation(self) -> bool:
         """Adds the first fold's training with pseudo-labels, if they are wanted; False if there is nothing to train."""
         if not wants_pseudo(self._folder, self._experiment) or not add_second_generation(self._study):
             return False
-        self._slots = self._plan_slots(1)
+        self._slots = final_slots(self._experiment, 1)
         return True
 
     def choose(self, kind: Kind) -> bool:
@@ -201,7 +201,7 @@ class _FinalTraining:
             self._say("" if score is None else gain_line(score, kind))
         waiting = add_other_folds(study, kind)
         if waiting:
-            self._slots = self._plan_slots(waiting)
+            self._slots = final_slots(self._experiment, waiting)
         return bool(waiting)
 
     def train(self) -> None:
@@ -259,15 +259,6 @@ class _FinalTraining:
             interrupts=self._interrupts,
             say=self._say,
             main=self._mains.score,
-        )
-
-    def _plan_slots(self, trainings: int) -> Slots:
-        return slots_for(
-            trainings,
-            cores=len(os.sched_getaffinity(0)),
-            gpus=gpu_count(),
-            cpus_per_trial=self._experiment.search.resources.cpus_per_trial,
-            gpus_each=self._experiment.retrain_gpus,
         )
 
     def _requeue_trials(self) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from carcls.events import EpochReport
-from search.cli.whole_run import _begun, _final_stages
+from search.cli.whole_run import _begun, _final_stages, _finals_at_once
 from search.driver.create import create_study
 from search.experiment.experiment import load
+from search.final import final_slots
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SEARCH
@@ -89,6 +91,18 @@ def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path)
     assert not study.budget_exhausted
     assert not study.is_finished
     assert WholeRun.of(study).hours == 2.0
+
+
+def test_final_trainings_are_planned_by_the_cores_and_gpus_that_they_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = load(write_tiny(tmp_path, EXPERIMENT))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    monkeypatch.setattr(final_slots, "gpu_count", lambda: 0)
+    assert _finals_at_once(experiment, None) == 3, "one core each"
+    assert final_slots.final_slots(experiment, 2).threads == 1
+    monkeypatch.setattr(final_slots, "gpu_count", lambda: 2)
+    assert _finals_at_once(experiment, None) == 2
 
 
 def test_the_study_keeps_it(tmp_path: Path) -> None:
