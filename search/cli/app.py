@@ -25,7 +25,7 @@ from search.cli.commands.data import data_app
 from search.cli.commands.doctor import doctor
 from search.cli.commands.export import export
 from search.cli.commands.final import Replace, ensemble, retrain, submit, train
-from search.cli.commands.init import PresetOption, WeightsOption, init
+from search.cli.commands.init import Preset, WeightsOption, init
 from search.cli.commands.lr import lr
 from search.cli.commands.predict import predict
 from search.cli.commands.serve import serve
@@ -103,7 +103,14 @@ def run(
         float | None,
         typer.Option(min=0.0, help="Hours from photos to submission: search, final trainings, ensemble, scoring."),
     ] = None,
-    preset: PresetOption = "quick",
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            "--preset",
+            help="For DATA, how long to search: minutes, about an hour, or hours. Default: quick, or with --hours the"
+            " one that suits them, as long as they allow.",
+        ),
+    ] = None,
     weights: WeightsOption = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

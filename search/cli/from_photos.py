@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run_photos(
     data: Path,
     *,
-    preset: Preset,
+    preset: Preset | None,
     weights: list[Path] | None,
     overrides: list[str],
     address: str | None,
@@ -35,11 +35,14 @@ def run_photos(
 ) -> None:
     """Writes the experiment file unless it is there, searches, retrains and submits. The same call continues.
 
+    preset: None for one that suits the hours, whose search then ends by them alone.
+
     Raises StartError if the file in its place is for other photos, otherwise the errors of the steps.
     """
     from search.driver.create import create_study, study_of
     from search.errors import StartError
     from search.experiment.experiment import load
+    from search.start.plan import preset_for
     from search.start.sources import source_of, study_name
 
     source = source_of(data, into=UNPACKED)
@@ -49,7 +52,8 @@ def run_photos(
     if file.exists() and not replace:
         say(f"using {file}, which exists already; --replace writes it anew and starts over")
     else:
-        write(source, preset=preset, name=name, file=file, weights=weights, replace=replace)
+        chosen, run_hours = preset or preset_for(hours), None if preset else hours
+        write(source, preset=chosen, name=name, file=file, weights=weights, replace=replace, run_hours=run_hours)
     experiment = load(file, overrides)
     if experiment.data.root != source.photos.absolute():
         raise StartError(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
+_BUDGET = "search.budget"
+"""Key of the search's own limits, which the plan respects."""
 _ENOUGH_TO_DRAW = 32
 """Samples that show whether a search has several backbones; one in four is missed once in ten thousand times."""
 
@@ -51,7 +53,8 @@ def run_within(
     if there is None:
         check_cluster_access(address)
         there = create_study(experiment, replace=replace_study)
-    folder, frozen = open_study(there.root)
+    budget = [one for one in changes if one.startswith(_BUDGET)]  # the study keeps all of them once it searches
+    folder, frozen = open_study(there.root, budget, changeable=(_BUDGET,))
     whole = _begun(folder, frozen, hours, address, started=started)
     show_plan(plan_of(folder, whole))
     if whole.stage == SEARCH:
@@ -102,7 +105,13 @@ def _begun(
         if stage == FINAL and not has_whole:
             stage = SEARCH
             study.reopen()
-        whole = replace(whole, hours=hours, at_once=at_once, train_share=_train_share(folder, experiment))
+        whole = replace(
+            whole,
+            hours=hours,
+            at_once=at_once,
+            train_share=_train_share(folder, experiment),
+            search_hours=experiment.search.budget.hours,
+        )
         whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole

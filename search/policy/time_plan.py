@@ -72,6 +72,8 @@ class TimePlan:
     phases: tuple[Phase, ...]
     folds: int
     """Final trainings that validate; 0 if not even one fits."""
+    spare_s: float = 0.0
+    """What a limit of the search's own keeps it from using; the final trainings' part has it."""
     is_beside: bool = False
     """Whether the study's own final training is over, and those of other trials may follow."""
 
@@ -98,10 +100,12 @@ def time_plan(
     *,
     is_searching: bool,
     has_final: bool = False,
+    most_search_s: float | None = None,
 ) -> TimePlan:
     """The plan for what is left of `total_s`. has_final: whether the study's own final training is over.
 
-    While the search runs, it gets all that the other steps do not need. Once it is over, the final training has as many
+    While the search runs, it gets all that the other steps do not need, but at most `most_search_s` from now on; the
+    final trainings may use what that leaves. Once it is over, the final training has as many
     folds as fit: more than the file asks for if there is time; if fewer than three fit, one training on the search's
     split, or none. Averages of folds gain most of what is measured in docs/policy.md. They have the ensemble's time if
     no training of another backbone fits, for then there is nothing to average them with.
@@ -124,9 +128,11 @@ def time_plan(
             if longer > max(folds, 1):
                 folds, room, ensemble = longer, room + ensemble, 0.0
         final = min(final_s(folds, wishes, measured), room) if folds else 0.0
-    search = [Phase(SEARCH, room - final)] if is_searching else []
-    phases = (*search, Phase(FINAL, final), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
-    return TimePlan(total_s, spent_s, phases, folds)
+    search_s = room - final if most_search_s is None else min(room - final, max(0.0, most_search_s))
+    spare = room - final - search_s if is_searching and folds else 0.0
+    search = [Phase(SEARCH, search_s)] if is_searching else []
+    phases = (*search, Phase(FINAL, final + spare), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
+    return TimePlan(total_s, spent_s, phases, folds, spare_s=spare)
 
 
 def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:
@@ -265,6 +271,14 @@ def plan_lines(plan: TimePlan) -> tuple[str, ...]:
     return (
         f"plan: {_minutes(plan.left_s)} of {_minutes(plan.total_s)} left",
         *(f"  {_name(phase, plan)}: {_minutes(phase.seconds)}" for phase in plan.phases),
+        *([_spare_line(plan.spare_s)] if plan.spare_s else []),
+    )
+
+
+def _spare_line(seconds: float) -> str:
+    return (
+        f"  search.budget.hours ends the search {_minutes(seconds)} early: that is for final trainings, as far as they"
+        " can use it"
     )
 
 

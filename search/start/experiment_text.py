@@ -10,12 +10,18 @@ from search.terminal.formatting import count_text, duration_text
 _RULE = """\
 # {command}
 #
-# Running time: about {low} to {high} from photos to submission on this machine, estimated and not measured:
-# {search} of search (at most {hours:g} h), then {final} of final training.
+{time}
 {warning}#
-# Written by 'carsearch init --preset {preset}' for {photos} of {classes} ({layout}),
+# Written by '{writer}' for {photos} of {classes} ({layout}),
 # {side} px on the shorter side, {cpus} and {gpus}. Change what you like; 'carsearch check --here' checks it.
 """
+
+_TIME = """\
+# Running time: about {low} to {high} from photos to submission on this machine, estimated and not measured:
+# {search} of search (at most {hours:g} h), then {final} of final training."""
+_RUN_TIME = """\
+# Running time: {hours:g} h from photos to submission, which --hours divides among search, final trainings, ensemble
+# and scoring."""
 
 _FIRST_HEAD, _FIRST_AUGMENT = "{dropout: 0.2, l2: 0.00001}", "{policy: light}"
 _FINAL_SCHEDULE = "schedule: {kind: cosine, warmup_epochs: 1}"
@@ -24,17 +30,11 @@ _PINNED_NOTE = "# The baseline's values: too few photos chose the winner's.\n"
 
 def experiment_text(found: Findings, plan: Plan, *, name: str, file: Path) -> str:
     """The file's text. It loads with `search.experiment.experiment.load`."""
-    low, high = plan.total_s
     opening = _RULE.format(
-        command=f"carsearch run {file} && carsearch retrain results/{name}"
-        + (f" && carsearch submit results/{name}" if found.to_predict else ""),
-        low=duration_text(low),
-        high=duration_text(high),
-        search=duration_text(plan.search_s),
-        hours=plan.search_hours,
-        final=duration_text(plan.final_s),
+        command=_command(found, plan, name=name, file=file),
+        time=_time(plan),
         warning=_wrapped(plan.warning),
-        preset=plan.preset,
+        writer=f"carsearch init --preset {plan.preset}" if plan.run_hours is None else "carsearch run DATA --hours",
         photos=f"{found.photos:,} photos",
         classes=f"{found.classes:,} classes",
         layout=found.layout,
@@ -43,6 +43,26 @@ def experiment_text(found: Findings, plan: Plan, *, name: str, file: Path) -> st
         gpus=count_text(found.gpus, "GPU"),
     )
     return f"{opening}\n{_data(found, plan, name)}\n{_train(plan)}\n{_search(found, plan)}\n{_final(plan)}"
+
+
+def _command(found: Findings, plan: Plan, *, name: str, file: Path) -> str:
+    if plan.run_hours is not None:
+        return f"carsearch run {file} --hours {plan.run_hours:g} --or-resume"
+    submit = f" && carsearch submit results/{name}" if found.to_predict else ""
+    return f"carsearch run {file} && carsearch retrain results/{name}{submit}"
+
+
+def _time(plan: Plan) -> str:
+    if plan.run_hours is not None:
+        return _RUN_TIME.format(hours=plan.run_hours)
+    low, high = plan.total_s
+    return _TIME.format(
+        low=duration_text(low),
+        high=duration_text(high),
+        search=duration_text(plan.search_s),
+        hours=plan.search_hours,
+        final=duration_text(plan.final_s),
+    )
 
 
 def _wrapped(warning: str) -> str:
@@ -144,10 +164,14 @@ def _search(found: Findings, plan: Plan) -> str:
     devices = (
         "one GPU for each trial" if found.gpus else f"{count_text(plan.cpus_per_trial or 1, 'core')} for each trial"
     )
+    limits = (
+        f"trials: {plan.trials}  # more than fit: the search ends by 'carsearch run --hours'"
+        if plan.search_hours is None
+        else f"trials: {plan.trials}\n  budget: {{hours: {plan.search_hours:g}}}  # whichever ends first"
+    )
     return f"""\
 search:
-  trials: {plan.trials}
-  budget: {{hours: {plan.search_hours:g}}}  # whichever ends first
+  {limits}
   scheduler: {{kind: adaptive, reduction_factor: 3}}
   resources: {{{per_trial}}}  # {devices}
   baseline:  # trial 0{first}{size}

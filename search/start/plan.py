@@ -45,6 +45,8 @@ _LEAST_PX = 64
 """No search tries a smaller side, unless the photos are smaller."""
 _HOURS: dict[Preset, float] = {"quick": 0.1, "medium": 1.0, "best": 6.0}
 """Limit of the search, which is at most half of the whole."""
+_AMPLE, _FEWEST_AMPLE, _MOST_AMPLE = 10, 64, 100_000
+"""Trials of a run that its hours end: so many times those that fit by the estimate, which may be far too slow."""
 _TRIALS: dict[Preset, tuple[int, int]] = {"quick": (3, 8), "medium": (6, 32), "best": (8, 64)}
 """Fewest and most trials."""
 _BACKBONES: dict[Preset, int] = {"quick": 1, "medium": 2, "best": 3}
@@ -100,11 +102,14 @@ class Plan:
     validation_fraction: float
     class_balance: bool
     trials: int
-    search_hours: float
+    search_hours: float | None
+    """Limit of the search; None for `run_hours`."""
+    run_hours: float | None
+    """Hours from photos to submission that `carsearch run --hours` divides; None without them."""
     cpus_per_trial: int | None
     """None for the default, with GPUs."""
     search_s: float
-    """Expected length of the search, in seconds."""
+    """Expected length of the search, in seconds; with `run_hours` its plan decides instead."""
     final_s: float
     """Of the final training and the submission."""
     warning: str
@@ -115,14 +120,23 @@ class Plan:
     @property
     def total_s(self) -> tuple[float, float]:
         """Expected seconds from photos to submission: lower and upper end."""
+        if self.run_hours is not None:
+            return 3600 * self.run_hours, 3600 * self.run_hours
         middle = self.search_s + self.final_s
         return middle / math.sqrt(_SPREAD), middle * math.sqrt(_SPREAD)
 
 
-def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Plan:
+def preset_for(run_hours: float | None) -> Preset:
+    """The longest preset whose search takes at most half of a run's hours; the shortest without any."""
+    fitting: list[Preset] = [one for one, hours in _HOURS.items() if run_hours is not None and hours <= run_hours / 2]
+    return fitting[-1] if fitting else "quick"
+
+
+def make_plan(found: Findings, preset: Preset, bench: Bench | None = None, *, run_hours: float | None = None) -> Plan:
     """The plan for these photos on this machine. Raises StartError if the weights given fit nothing known.
 
-    bench: measurements of this machine, or None: times follow from the table of reference.
+    bench: measurements of this machine, or None: times follow from the table of reference. run_hours: of a run that
+    ends the search by them, so that neither a time nor a number of trials does; None for the preset's limits.
     """
     chosen, warning = _choose(found, preset)
     machine = Machine(cpus=_trial_cpus(found), gpu=found.gpus > 0)
@@ -139,8 +153,8 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
     at_once = found.gpus or max(1, found.cpus // machine.cpus)
     rates = Rates(machine, at_once=1 if found.gpus else at_once, bench=bench)
     trial_s = max(_training_s(one, stages, search_px, (train, validate), rates) for one in chosen)
-    fewest, most = _TRIALS[preset]
-    hours = _HOURS[preset]
+    fewest, most = _TRIALS[preset] if run_hours is None else (_FEWEST_AMPLE, _MOST_AMPLE)
+    hours = _HOURS[preset] if run_hours is None else _AMPLE * run_hours
     affordable = int(hours * 3600 * at_once / (trial_s * _RUNG_SHARE))
     trials = min(most, max(fewest, affordable))
     search_s = min(hours * 3600, trials * trial_s * _RUNG_SHARE / at_once) + _START_S
@@ -165,7 +179,8 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None) -> Pl
         validation_fraction=fraction,
         class_balance=found.largest_class > 5 * found.smallest_class,
         trials=trials,
-        search_hours=hours,
+        search_hours=hours if run_hours is None else None,
+        run_hours=run_hours,
         cpus_per_trial=None if found.gpus else machine.cpus,
         search_s=search_s,
         final_s=one_s * math.ceil(folds / at_once) + predict_s + _START_S,

@@ -29,14 +29,18 @@ class Written:
         found, plan = self.found, self.plan
         low, high = plan.total_s
         basis = "by what 'carsearch bench' measured here" if plan.is_measured else "an estimate"
+        trials = count_text(plan.trials, "trial")
+        time = f"time: about {duration_text(low)} to {duration_text(high)} ({basis})"
+        if plan.run_hours is not None:
+            trials, time = "as many trials as fit", f"time: {duration_text(high)}, as --hours asks"
         backbones = ", ".join(f"{one.backbone}{'' if one.alpha == 1 else f' {one.alpha:g}'}" for one in plan.backbones)
         return (
             f"photos: {found.photos:,} of {found.classes:,} classes ({found.layout}), {found.smallest_class:,} to"
             f" {found.largest_class:,} of a class, {found.to_predict:,} to predict; {found.side_px} px",
             f"machine: {count_text(found.cpus, 'CPU core')}, {count_text(found.gpus, 'GPU')}",
-            f"plan: {count_text(plan.trials, 'trial')} of {backbones} at {plan.image_size_px} px, the best one again at"
+            f"plan: {trials} of {backbones} at {plan.image_size_px} px, the best one again at"
             f" {plan.final_size_px} px{f' on {plan.folds} folds' if plan.folds > 1 else ''}",
-            f"time: about {duration_text(low)} to {duration_text(high)} ({basis})",
+            time,
         )
 
 
@@ -48,18 +52,19 @@ def write_experiment(
     file: Path,
     weights: Sequence[Path] = (),
     replace: bool = False,
+    run_hours: float | None = None,
     reachable: Callable[[], bool] | None = None,
 ) -> Written:
     """Writes an experiment file for the photos in `root`.
 
-    reachable: whether ImageNet weights can be downloaded; by default their server is asked if no weights are on this
-    machine. Raises StartError if `file` exists and `replace` is false, ExperimentError if `name` is no name of a study,
-    otherwise the errors of `look` and `make_plan`. Nothing is written then.
+    run_hours: see `make_plan`. reachable: whether ImageNet weights can be downloaded; by default their server is asked
+    if no weights are on this machine. Raises StartError if `file` exists and `replace` is false, ExperimentError if
+    `name` is no name of a study, otherwise the errors of `look` and `make_plan`. Nothing is written then.
     """
     if file.exists() and not replace:
         raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
     found = look(root, weights=[place.absolute() for place in weights], reachable=reachable or weights_server_answers)
-    plan = make_plan(found, preset, kept_bench())
+    plan = make_plan(found, preset, kept_bench(), run_hours=run_hours)
     text = experiment_text(found, plan, name=name, file=file)
     experiment = from_text(text, str(file))
     atomic.write_text(file, text)

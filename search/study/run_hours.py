@@ -54,6 +54,8 @@ class WholeRun:
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
     train_share: float | None = None
     """Share of the labelled photos that the search trains on; None in studies of older versions."""
+    search_hours: float | None = None
+    """The file's `search.budget.hours`, beyond which the search does not go; None without that limit."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -89,6 +91,7 @@ class WholeRun:
             Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share),
             is_searching=self.stage == SEARCH,
             has_final=bool(self.counted) or STEPS.index(self.stage) > STEPS.index(FINAL),
+            most_search_s=None if self.search_hours is None else self.search_hours * _S_PER_HOUR - searched_s,
         )
         if self.counted and self.stage == FINAL:
             plan = with_trainings_beside(plan)

@@ -63,13 +63,26 @@ def init(
 
 
 def write(
-    source: "Source", *, preset: Preset, name: str, file: Path, weights: list[Path] | None, replace: bool
+    source: "Source",
+    *,
+    preset: Preset,
+    name: str,
+    file: Path,
+    weights: list[Path] | None,
+    replace: bool,
+    run_hours: float | None = None,
 ) -> "Written":
-    """Writes the file and prints what was found and chosen."""
+    """Writes the file and prints what was found and chosen. run_hours: see `make_plan`."""
     from search.start.write import write_experiment
 
     written = write_experiment(
-        source.photos, preset=preset, name=name, file=file, weights=weights or (), replace=replace
+        source.photos,
+        preset=preset,
+        name=name,
+        file=file,
+        weights=weights or (),
+        replace=replace,
+        run_hours=run_hours,
     )
     for line in written.lines():
         say(line)

@@ -4,11 +4,14 @@ import csv
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from carcls.demo.sample import write_sample
+from search.cli import from_photos
 from search.cli.commands.doctor import findings, gpu_finding, packages_finding, python_finding
+from search.cli.output import Output
 from search.experiment.experiment import load
 from tests.helpers.search.processes import run_cli
 from tests.helpers.search.ran import Ran
@@ -53,6 +56,19 @@ def test_a_file_for_other_photos_is_not_used(tmp_path, monkeypatch):
     assert done.returncode == 2
     assert "cars.yaml is for the photos in" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("preset", "budget_hours", "folds"), [(None, None, 4), ("medium", 1.0, 1)])
+def test_a_run_of_photos_by_hours_searches_as_long_as_they_allow(tmp_path, monkeypatch, preset, budget_hours, folds):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.chdir(tmp_path)
+    write_sample(tmp_path / "cars", classes=2, train_per_class=4, test_per_class=1)
+    asked = []
+    monkeypatch.setattr(from_photos, "run_within", lambda experiment, hours, **_: asked.append((experiment, hours)))
+    how = {"weights": None, "overrides": [], "address": None, "replace": False, "output": Output.PEOPLE}
+    from_photos.run_photos(Path("cars"), preset=preset, hours=12.0, **how)
+    ((experiment, hours),) = asked
+    assert (hours, experiment.search.budget.hours, experiment.folds) == (12.0, budget_hours, folds)
 
 
 @pytest.mark.release

@@ -16,7 +16,7 @@ from search.experiment.experiment import load
 from search.final import final_slots
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
-from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SEARCH
+from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SEARCH, plan_lines
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
@@ -103,6 +103,23 @@ def test_final_trainings_are_planned_by_the_cores_and_gpus_that_they_get(
     assert final_slots.final_slots(experiment, 2).threads == 1
     monkeypatch.setattr(final_slots, "gpu_count", lambda: 2)
     assert _finals_at_once(experiment, None) == 2
+
+
+def test_a_search_has_no_more_hours_than_its_file_allows(tmp_path: Path) -> None:
+    where = [f"results={tmp_path / 'results'}", f"data.root={tmp_path / 'data'}", "search.budget.hours=0.1"]
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), where)
+    folder = create_study(experiment)
+    whole = _begun(folder, experiment, 8.0, None, started=time.monotonic())
+    assert whole.search_hours == 0.1
+    plan = whole.plan([], searched_s=60.0)
+    assert plan.seconds(SEARCH) == pytest.approx(300.0)
+    assert sum(phase.seconds for phase in plan.phases) == pytest.approx(plan.left_s)
+    assert plan_lines(plan)[-1] == (
+        f"  search.budget.hours ends the search {plan.spare_s / 3600:.1f} h early: that is for final trainings, as far"
+        " as they can use it"
+    )
+    more = load(tmp_path / "tiny.yaml", [*where, "search.budget.hours=0.2"])
+    assert _begun(folder, more, 8.0, None, started=time.monotonic()).search_hours == 0.2
 
 
 def test_the_study_keeps_it(tmp_path: Path) -> None:

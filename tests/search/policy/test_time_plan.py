@@ -47,6 +47,20 @@ def fewest(wishes):
     return 2 if wishes.folds == 2 else 3
 
 
+@given(TOTALS, st.floats(0.0, 1.5), WISHES, MEASURED, st.floats(0.0, 200_000.0))
+def test_what_its_own_limit_keeps_from_the_search_goes_to_final_trainings(total, used, wishes, measured, most):
+    plan = time_plan(total, used * total, wishes, measured, is_searching=True)
+    limited = time_plan(total, used * total, wishes, measured, is_searching=True, most_search_s=most)
+    assert limited.seconds(SEARCH) == min(plan.seconds(SEARCH), most)
+    assert (limited.folds, limited.seconds(SCORING)) == (plan.folds, plan.seconds(SCORING))
+    assert limited.seconds(FINAL) == pytest.approx(plan.seconds(FINAL) + limited.spare_s)
+    if plan.folds:
+        assert limited.spare_s == pytest.approx(plan.seconds(SEARCH) - limited.seconds(SEARCH))
+    assert any("search.budget.hours" in line for line in plan_lines(limited)) == (limited.spare_s > 0.0)
+    later = time_plan(total, used * total, wishes, measured, is_searching=False, most_search_s=most)
+    assert later == time_plan(total, used * total, wishes, measured, is_searching=False)
+
+
 @given(TOTALS, st.floats(0.0, 1.5), WISHES, MEASURED, st.booleans())
 def test_a_plan_never_exceeds_what_is_left_and_uses_it_all_while_searching(total, used, wishes, measured, searching):
     plan = time_plan(total, used * total, wishes, measured, is_searching=searching)

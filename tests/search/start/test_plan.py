@@ -11,7 +11,7 @@ from search.bench.reference import RATES, Machine, forward_images_per_s, train_i
 from search.errors import StartError
 from search.experiment.experiment import load
 from search.start.experiment_text import experiment_text
-from search.start.plan import make_plan
+from search.start.plan import make_plan, preset_for
 from search.start.survey import Findings
 
 FOUND = Findings(
@@ -56,6 +56,27 @@ def test_every_file_loads_and_names_its_study(tmp_path, preset, gpus, weights):
     assert (final.image_size, final.stages[-1].epochs) == (plan.final_size_px, plan.final_epochs)
     assert experiment.folds == plan.folds
     assert max(map(len, file.read_text(encoding="utf-8").splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("hours", "preset"), [(None, "quick"), (0.1, "quick"), (1.9, "quick"), (2, "medium"), (8, "medium"), (12, "best")]
+)
+def test_a_run_has_the_longest_preset_whose_search_takes_half_of_its_hours(hours, preset):
+    assert preset_for(hours) == preset
+
+
+@pytest.mark.parametrize(("hours", "gpus"), [(0.01, 0), (8.0, 0), (100.0, 8)])
+def test_a_runs_hours_alone_end_its_search(tmp_path, hours, gpus):
+    found = replace(FOUND, gpus=gpus)
+    plan = make_plan(found, preset_for(hours), run_hours=hours)
+    file = tmp_path / "cars.yaml"
+    file.write_text(experiment_text(found, plan, name="cars", file=Path("cars.yaml")), encoding="utf-8")
+    assert max(map(len, file.read_text(encoding="utf-8").splitlines())) <= 120
+    assert file.read_text(encoding="utf-8").startswith(f"# carsearch run cars.yaml --hours {hours:g} --or-resume\n")
+    settings = load(file).search
+    assert settings.budget.hours is None
+    assert settings.trials == plan.trials >= max(64, make_plan(found, plan.preset).trials)
+    assert plan.total_s == (3600 * hours, 3600 * hours)
 
 
 def test_the_weights_at_hand_come_before_a_download():
