@@ -8,13 +8,14 @@ to predict       <root>/test_upload or <root>/test, or the configured folder; ma
 their order      <root>/sample-submission.csv (Id first) in any spelling, or the configured file
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from carcls.dataset.csv_rows import read_csv
 from carcls.dataset.names import letters_only
+from carcls.dataset.split_names import split_advice, split_folders
 from carcls.dataset.tree import Kind, Tree, join
 from carcls.errors import DataError
 
@@ -205,11 +206,14 @@ def _nothing_fits(root: Path, tree: Tree, layout: Layout) -> str:
     photos = sum(kind is Kind.FILE and tree.may_be_photo(name, kind) for name, kind in entries.items())
     found = [f"{name or 'a folder'} that {problem}" for name, problem in _closed(tree)]
     found += [f"{photos} photos without a class folder"] if photos else []
-    inner = next(_nested(root, tree, layout), "")
-    if inner:
-        name = inner.removeprefix(f"{TRAIN_FOLDER}/")
+    top, inner = _nested(root, tree, layout)
+    parts = [join(top, name) for name in split_folders(inner)]
+    if parts:
+        found.append(f"{' and '.join(parts)} ({split_advice(root, parts)})")
+    elif inner:
         found.append(
-            f"folders inside folders, such as {inner} (data.nested: true makes each of them a class, {name!r})"
+            f"folders inside folders, such as {join(top, inner[0])} (data.nested: true makes each of them a class,"
+            f" {inner[0]!r})"
         )
     tables = unread_csv_files(tree)
     nothing = "" if entries or found else "; found nothing"
@@ -219,17 +223,19 @@ def _nothing_fits(root: Path, tree: Tree, layout: Layout) -> str:
     )
 
 
-def _nested(root: Path, tree: Tree, layout: Layout) -> Iterator[str]:
-    """Folders of photos two levels below the data folder or below `train`."""
+def _nested(root: Path, tree: Tree, layout: Layout) -> tuple[str, list[str]]:
+    """`train`, or empty for the data folder, and the paths of the folders of photos two or more levels below it."""
+    others = (TRAIN_FOLDER, *prediction_folders(root, layout))
     for top in (TRAIN_FOLDER, ""):
+        found: dict[str, None] = {}
         for outer in tree.folders(top):
-            folder = join(top, outer)
-            if folder not in (TRAIN_FOLDER, *prediction_folders(root, layout)):
-                yield from (
-                    path
-                    for path in (join(folder, name) for name in tree.folders(folder))
-                    if _holds_photos(tree, path, True)
-                )
+            for path, kind in () if join(top, outer) in others else tree.walk(join(top, outer)):
+                folder = path.removeprefix(f"{top}/" if top else "").rpartition("/")[0]
+                if "/" in folder and folder not in found and kind is Kind.FILE and tree.may_be_photo(path, kind):
+                    found[folder] = None
+        if found:
+            return top, list(found)
+    return "", []
 
 
 def _found(tables: Sequence[str], *others: str) -> str:

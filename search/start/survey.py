@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from carcls.dataset.labelled import labelled_candidates
-from carcls.dataset.layouts import DataFolder, Layout, find_layout
+from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
 from carcls.dataset.sample_submission import try_load_sample
+from carcls.dataset.split_names import split_advice, split_folders
+from carcls.dataset.tree import join
 from carcls.dataset.unlabelled import unlabelled_candidates
 from carcls.errors import DataError
 from carcls.inspection.weights_at_hand import WeightsAtHand, keras_models_folder, weights_in
@@ -52,13 +54,20 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
     """Looks at the photos in `root` and at this machine.
 
     weights: files and folders to search for weights before Keras's own folder of downloads. Raises DataError if no
-    layout fits, StartError if one of `weights` is missing or there are fewer than two classes.
+    layout fits, StartError if one of `weights` is missing, if there are fewer than two classes, or if class folders are
+    the parts of a split.
     """
     for place in weights:
         if not place.exists():
             raise StartError(f"{place}: no such file or folder; expected weights without the top (.h5, .npz)")
     found = _found(root)
     labelled = labelled_candidates(found)
+    parts = [join(found.classes, name) for name in split_folders(labelled.classes)]
+    if found.kind is LayoutKind.FOLDERS and parts:
+        raise StartError(
+            f"{root}: {' and '.join(parts)} are {split_advice(root, parts)}. If they are classes, write an experiment"
+            " file from a template, see 'carsearch init --list'"
+        )
     counts = Counter(row.category for row in labelled.rows)
     if len(counts) < 2:
         raise StartError(

@@ -204,6 +204,12 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
     ("the same with `data.nested: true`",
      ("Audi/A4/1.jpg", "Audi/A6/1.jpg", "VW/Passat/1.jpg", "VW/2.jpg", "test/1.jpg"), {}, Layout(nested=True),
      "classes Audi/A4, Audi/A6, VW, VW/Passat; 4 to train on, 1 to predict"),
+    ("`train` and `test` inside another folder", ("cars/train/a/1.jpg", "cars/train/b/1.jpg", "cars/test/1.jpg"), {},
+     Layout(), "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>;"
+     " found cars/train (parts of a split, not classes: set data.root to ROOT/cars)"),
+    ("`Training` and `test` with class folders", ("Training/a/1.jpg", "Training/b/1.jpg", "test/a/1.jpg"), {}, Layout(),
+     "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>; found"
+     " Training (parts of a split, not classes: rename ROOT/Training to train)"),
     ("one class alone", ("a/1.jpg", "b/x.txt:"), {}, Layout(),
      "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of at"
      " least two classes"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from carcls.dataset.layouts import Layout, find_layout
 from carcls.demo.sample import write_sample
 from carcls.errors import DataError
 from search.errors import ExperimentError, StartError
@@ -42,6 +43,34 @@ def test_nested_class_folders_are_accepted(cars, tmp_path):
         shutil.copytree(cars / "train" / "0", tmp_path / "nested" / brand / "x")
     found = look(tmp_path / "nested", weights=(), reachable=lambda: False)
     assert (found.nested, found.classes) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        ("car_data/train", "car_data/test", "car_data/test and car_data/train .*: set data.root to ROOT/car_data[.)]"),
+        ("Train", "Test", "Test and Train .*: rename ROOT/Test to test and ROOT/Train to train[.)]"),
+        ("d/training_set", "d/test_set", "rename ROOT/d/test_set to test and ROOT/d/training_set to train, then set "),
+        ("train/train", "train/test", "train/test and train/train .*: set data.root to ROOT/train[.)]"),
+    ],
+)
+def test_a_split_inside_another_folder_is_never_taken_for_classes(cars, tmp_path, train, test, told):
+    for folder in (train, test):
+        for label in "01":
+            shutil.copytree(cars / "train" / label, tmp_path / folder / label)
+    with pytest.raises((DataError, StartError), match=told.replace("ROOT", str(tmp_path))):
+        look(tmp_path, weights=(), reachable=lambda: False)
+    with pytest.raises(DataError) as error:
+        find_layout(tmp_path, Layout())
+    assert "data.nested" not in str(error.value)
+    assert find_layout(tmp_path, Layout(nested=True)).layout.nested  # as the user says
+
+
+def test_photos_beside_each_other_in_parts_of_a_split_are_no_two_classes(cars, tmp_path):
+    for folder in ("cars_train", "cars_test"):
+        shutil.copytree(cars / "train" / "0", tmp_path / folder)
+    with pytest.raises(StartError, match="cars_test and cars_train are parts of a split, not classes: rename"):
+        look(tmp_path, weights=(), reachable=lambda: False)
 
 
 def test_one_class_and_no_photos_are_refused(cars, tmp_path):
