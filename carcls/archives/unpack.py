@@ -7,7 +7,7 @@ and kept.
 
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,8 @@ _PIECE_BYTES = 1 << 20
 
 OnBytes = Callable[[int, int], None]
 """Called with (bytes done, total bytes)."""
+BeforeWriting = Callable[[Mapping[str, int]], None]
+"""Called with the size in bytes of each file to write, by its path below the folder."""
 ReadMembers = Callable[[Path, str, Budget], list[Member]]
 """Called with (archive, name in messages, budget); returns the archive's members."""
 
@@ -68,12 +70,13 @@ def unpack(
     on_bytes: OnBytes,
     flush: Flush = sync_filesystem,
     encoding: str | None = None,
+    before: BeforeWriting = lambda _: None,
 ) -> Unpacked:
     """Unpacks zip and tar archives, and archives inside them, to `root`. See `read_members` for what is rejected.
 
     replace: whether to overwrite a file that exists with other content, which is otherwise an error. Everything is
     durable on return, through `flush`. encoding: of names whose encoding an archive does not declare; None guesses one
-    for each archive, see `decode_names`.
+    for each archive, see `decode_names`. before: called before the first file is written; what it raises ends the call.
 
     Raises DataError naming archive, entry and reason, and OSError.
     """
@@ -92,6 +95,7 @@ def unpack(
         check_collisions([*targets, _STAGING], " and ".join(dict.fromkeys(plan.name for plan in plans)))
         total = sum(member.byte_count for plan in plans for member in plan.members)
         _check_room(root, total)
+        before({plan.folder + member.path: member.byte_count for plan in plans for member in plan.members})
         with StagedFiles(staging, flush=flush) as staged:
             writer = _Writer(root, staged, replace, on_bytes, total)
             for plan in plans:

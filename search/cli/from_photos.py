@@ -19,6 +19,7 @@ from search.terminal.console import say
 
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
+    from search.start.sources import Source
     from search.study.folder import StudyFolder
 
 
@@ -40,26 +41,22 @@ def run_photos(
     Raises StartError if the file in its place is for other photos, otherwise the errors of the steps.
     """
     from search.driver.create import create_study, study_of
-    from search.errors import StartError
-    from search.experiment.experiment import load
     from search.start.plan import preset_for
     from search.start.sources import source_of, study_name
 
     source = source_of(data, into=UNPACKED)
-    unpack_with_bar(source)
     name = study_name(data)
     file = Path(f"{name}.yaml")
-    if file.exists() and not replace:
+    is_kept = file.exists() and not replace
+    if is_kept:
+        _loaded(file, overrides, data, source)
+    unpack_with_bar(source)
+    if is_kept:
         say(f"using {file}, which exists already; --replace writes it anew and starts over")
     else:
         chosen, run_hours = preset or preset_for(hours), None if preset else hours
         write(source, preset=chosen, name=name, file=file, weights=weights, replace=replace, run_hours=run_hours)
-    experiment = load(file, overrides)
-    if experiment.data.root != source.photos.absolute():
-        raise StartError(
-            f"{file} is for the photos in {experiment.data.root}, not {source.photos}: move it away, or write another"
-            f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
-        )
+    experiment = _loaded(file, overrides, data, source)
     if hours is not None:
         run_within(experiment, hours, address=address, replace_study=replace, or_resume=not replace, output=output)
         return
@@ -74,6 +71,20 @@ def run_photos(
         resume_search(there.root, list(changes_asked(there, experiment)), address, output, goes_on=True)
         folder, frozen = open_study(there.root)
     retrain_and_submit(folder, frozen, address)
+
+
+def _loaded(file: Path, overrides: list[str], data: Path, source: "Source") -> "Experiment":
+    """The experiment. Raises StartError if it is for other photos than those of `source`, from `data`."""
+    from search.errors import StartError
+    from search.experiment.experiment import load
+
+    experiment = load(file, overrides)
+    if experiment.data.root != source.photos.absolute():
+        raise StartError(
+            f"{file} is for the photos in {experiment.data.root}, not {source.photos}: move it away, or write another"
+            f" with 'carsearch init {data} --output FILE --name NAME', then 'carsearch run FILE'"
+        )
+    return experiment
 
 
 def retrain_and_submit(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:

@@ -4,10 +4,12 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from carcls.archives.unpack import OnBytes, unpack
 from search.errors import StartError
+from search.start.origin import check_origin
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _TABLES = (".csv",)
@@ -47,10 +49,11 @@ def source_of(data: Path, *, into: Path) -> Source:
 
 
 def unpack_source(source: Source, *, on_bytes: OnBytes, say: Callable[[str], None]) -> None:
-    """Unpacks what is not unpacked yet. Raises DataError, OSError."""
+    """Unpacks what is not unpacked yet. Raises StartError if other archives were unpacked there, DataError, OSError."""
     if not source.archives:
         return
-    end = unpack(source.archives, source.photos, replace=False, on_bytes=on_bytes)
+    before = partial(check_origin, source.photos, (*source.archives, *source.tables))
+    end = unpack(source.archives, source.photos, replace=False, on_bytes=on_bytes, before=before)
     for table in source.tables:
         if not (target := source.photos / table.name).exists():
             shutil.copyfile(table, target)

@@ -61,11 +61,16 @@ def write_experiment(
     if no weights are on this machine. Raises StartError if `file` exists and `replace` is false, ExperimentError if
     `name` is no name of a study, otherwise the errors of `look` and `make_plan`. Nothing is written then.
     """
-    if file.exists() and not replace:
-        raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
+    check_free(file, replace=replace)
     found = look(root, weights=[place.absolute() for place in weights], reachable=reachable or weights_server_answers)
     plan = make_plan(found, preset, kept_bench(), run_hours=run_hours)
     text = experiment_text(found, plan, name=name, file=file)
     experiment = from_text(text, str(file))
     atomic.write_text(file, text)
     return Written(file, experiment, found, plan)
+
+
+def check_free(file: Path, *, replace: bool) -> None:
+    """Raises StartError if `file` exists and `replace` is false."""
+    if file.exists() and not replace:
+        raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")

@@ -53,11 +53,13 @@ def init(
     if data is None:
         raise typer.BadParameter("expected a folder or archive of photos, or --template NAME, or --list")
     from search.start.sources import source_of, study_name
+    from search.start.write import check_free
 
     source = source_of(data, into=UNPACKED)
-    unpack_with_bar(source)
     study = name or study_name(data)
     file = output or Path(f"{study}.yaml")
+    check_free(file, replace=replace)
+    unpack_with_bar(source)
     written = write(source, preset=preset, name=study, file=file, weights=weights, replace=replace)
     say(f"wrote {written.file}; next: carsearch check --here {file}, then carsearch run {file}")
 
@@ -108,11 +110,10 @@ def unpack_with_bar(source: "Source") -> None:
 
 
 def _copy(template: str, file: Path, *, replace: bool) -> None:
-    from search.errors import StartError
     from search.start.templates import template_path
+    from search.start.write import check_free
 
     source = template_path(template)
-    if file.exists() and not replace:
-        raise StartError(f"{file} exists already: choose another file with --output, or overwrite it with --replace")
+    check_free(file, replace=replace)
     shutil.copyfile(source, file)
     say(f"wrote {file}: set name, data.root and weights, then 'carsearch check --here {file}'")

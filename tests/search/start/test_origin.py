@@ -1,0 +1,83 @@
+"""Archives of one name never mix in one folder."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from carcls.demo.sample import write_sample
+from search.cli.commands.init import init
+from search.errors import StartError
+from search.start.origin import ORIGIN_NAME
+from search.start.sources import source_of, unpack_source
+from search.start.survey import look
+
+
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes of 4 photos in the contest's layout."""
+    root = tmp_path_factory.mktemp("start") / "cars"
+    write_sample(root, classes=3, train_per_class=4, test_per_class=1)
+    return root
+
+
+def zipped(file: Path, cars: Path, labels: str) -> Path:
+    file.parent.mkdir(parents=True)
+    with zipfile.ZipFile(file, "w") as archive:
+        for label in labels:
+            for path in sorted((cars / "train" / label).iterdir()):
+                archive.write(path, path.relative_to(cars))
+    return file
+
+
+def unpacked(archive: Path, into: Path) -> Path:
+    source = source_of(archive, into=into)
+    unpack_source(source, on_bytes=lambda done, total: None, say=lambda line: None)
+    return source.photos
+
+
+def test_two_archives_of_one_name_never_mix(cars, tmp_path):
+    first, second = (
+        zipped(tmp_path / name / "archive.zip", cars, labels) for name, labels in (("A", "01"), ("B", "2"))
+    )
+    there = unpacked(first, tmp_path / "data")
+    files = sorted(there.rglob("*"))
+    with pytest.raises(StartError, match=r"data/archive came from another archive\.zip of [\d,]+ bytes, not from"):
+        unpacked(second, tmp_path / "data")
+    assert sorted(there.rglob("*")) == files
+    moved = first.rename(tmp_path / "archive.zip")
+    assert unpacked(moved, tmp_path / "data") == there
+    assert look(there, weights=(), reachable=lambda: False).photos == 8
+    shutil.rmtree(there / "train")
+    unpacked(second, tmp_path / "data")  # nothing is there that could mix
+    assert sorted(path.name for path in (there / "train").iterdir()) == ["2"]
+
+
+def test_a_folder_without_a_note_of_its_archive_takes_only_an_archive_of_its_photos(cars, tmp_path):
+    archive = zipped(tmp_path / "A" / "archive.zip", cars, "01")
+    there = unpacked(archive, tmp_path / "data")
+    (there / ORIGIN_NAME).unlink()
+    unpacked(archive, tmp_path / "data")
+    (there / ORIGIN_NAME).unlink()
+    shutil.copytree(cars / "train" / "2", there / "train" / "2")
+    with pytest.raises(StartError, match=r"data/archive holds train/2/\S+\.jpg, which is not in archive\.zip"):
+        unpacked(archive, tmp_path / "data")
+
+
+def test_another_table_beside_the_same_archives_is_refused(cars, tmp_path):
+    for name, text in (("A", "Id,Category\n"), ("B", "Id,Category\n1.jpg,1\n")):
+        archive = zipped(tmp_path / name / "cars" / "train.zip", cars, "01")
+        (archive.parent / "train.csv").write_text(text)
+    unpacked(tmp_path / "A" / "cars", tmp_path / "data")
+    with pytest.raises(StartError, match=r"came from another train\.zip of"):
+        unpacked(tmp_path / "B" / "cars", tmp_path / "data")
+
+
+def test_an_experiment_file_in_the_way_is_found_before_anything_is_unpacked(cars, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = zipped(tmp_path / "A" / "archive.zip", cars, "01")
+    Path("archive.yaml").write_text("mine", encoding="utf-8")
+    with pytest.raises(StartError, match=r"archive\.yaml exists already"):
+        init(archive)
+    assert not Path("data").exists()
