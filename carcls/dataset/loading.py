@@ -11,7 +11,7 @@ from carcls.dataset.candidates import Candidates
 from carcls.dataset.csv_rows import Refused, Row
 from carcls.dataset.excluded import without_excluded
 from carcls.dataset.labelled import labelled_candidates
-from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
+from carcls.dataset.layouts import TEST_FOLDERS, DataFolder, Layout, LayoutKind, find_layout
 from carcls.dataset.names import class_order, path_key
 from carcls.dataset.own_columns import HOLDOUT, VALIDATION, check_groups
 from carcls.dataset.sample_submission import Sample, class_mismatch, ignored_samples, load_sample, try_load_sample
@@ -45,8 +45,8 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     check_groups((row for row, _ in train), layout)
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
-    sample_problem = sample_problem or class_mismatch(sample, class_names)
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
+    sample_problem = sample_problem or class_mismatch(sample, class_names) or _without_photos(sample, test)
     without = _quarantine(_outside(root, unlabelled), classes_only_in_test(unlabelled, class_names))
     return Dataset(
         class_names=class_names,
@@ -133,6 +133,18 @@ def _unlabelled(
             *(Quarantined(name, name, reason) for name, reason in ignored_samples(root, layout)),
         ),
         scans=tuple(scan for _, scan in readable),
+    )
+
+
+def _without_photos(sample: Sample | None, test: Unlabelled) -> str:
+    """Message if not one id of the sample has a readable photo, else empty."""
+    if sample is None or len(test.photos):
+        return ""
+    first = next((entry for entry in test.quarantined if entry.id in sample.ids), None)
+    example = f", such as {first.path}: {first.reason}" if first else ""
+    return (
+        f"{sample.path}: none of its {len(sample.ids):,} ids has a readable photo{example}. Put the photos to predict"
+        f" into {' or '.join(TEST_FOLDERS)}, set data.test to their folder, or move {sample.path.name} away"
     )
 
 

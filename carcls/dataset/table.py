@@ -97,8 +97,8 @@ class Dataset:
     test_scans: tuple[Scan, ...]
     """One per photo of `test`."""
     sample_problem: str = ""
-    """Why no submission can follow the sample, in which case all existing photos are predicted. Empty if one can, or
-    if there is no sample."""
+    """Why no submission can follow the sample, as when it cannot be read or none of its ids has a photo. Empty if one
+    can, or if there is no sample."""
     validation: tuple[int, ...] = ()
     """Positions in `train` of the user's own validation photos, by a column or a `val`, `valid` or `validation`
     folder; empty if they are drawn."""

@@ -1,6 +1,6 @@
 """Finds the photos to predict, in the order of a sample submission or of their names."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class _TestFolder:
     tree: Tree
     name: str
     """Relative to the root; may be empty."""
+    called: tuple[str, ...]
+    """What an id may begin with beside its path below this folder: the folder's own name, or path."""
 
     def photos(self) -> list[tuple[str, str]]:
         """(path relative to the root, reason why it is not used or empty) of possible photos, in natural order.
@@ -52,9 +54,10 @@ def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> 
         return Candidates(root, (), (), {})
     if place is None or place.parent == root:
         name = place.name if place else TEST_FOLDERS[0]
-        folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name)
+        folder = _TestFolder(root, Tree(root, TEST_FOLDERS), name, (name,))
     else:
-        folder = _TestFolder(place, Tree(place), "")
+        path = place.relative_to(root).as_posix() if place.is_relative_to(root) else place.name
+        folder = _TestFolder(place, Tree(place), "", (path, place.name))
     return _all_in(folder) if sample is None else _as_listed(folder, sample, layout.extension)
 
 
@@ -69,7 +72,7 @@ def unusable_below(folder: Path) -> tuple[tuple[Path, str], ...]:
 
 
 def _below(folder: Path) -> list[tuple[str, str]]:
-    return _TestFolder(folder, Tree(folder), "").photos()
+    return _TestFolder(folder, Tree(folder), "", ()).photos()
 
 
 def classes_only_in_test(test: Candidates, class_names: Collection[str]) -> list[Refused]:
@@ -106,7 +109,7 @@ def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Ca
     rows = [replace(row, id=written[row.line]) for row in rows]
     refused = [(replace(row, id=written[row.line]), reason) for row, reason in refused]
     lookup = PhotoLookup(folder.tree, extension=extension, below=folder.name)
-    there, missing = locate_rows(lookup, rows)
+    there, missing = _located(folder, lookup, rows)
     out = sorted_by_line(refused + missing)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [
@@ -115,3 +118,20 @@ def _as_listed(folder: _TestFolder, sample: Sample, extension: str | None) -> Ca
         if path not in named
     ]
     return Candidates(folder.root, tuple(there), (*out, *strays), {})
+
+
+def _located(folder: _TestFolder, lookup: PhotoLookup, rows: Sequence[Row]) -> tuple[list[Row], list[Refused]]:
+    """As `locate_rows`. An id that begins with the folder's name, and finds nothing so, is tried without it."""
+    there, missing = locate_rows(lookup, rows)
+    found = {row.line: row for row in there}
+    for row, _ in missing:
+        inside = folder.id_of(row.path)
+        starts = [f"{name}/" for name in folder.called if inside.startswith(f"{name}/")]
+        if starts:
+            rest = inside.removeprefix(starts[0])
+            placed, _ = locate_rows(lookup, [replace(row, id=rest, path=join(folder.name, rest))])
+            found |= {one.line: replace(one, id=row.id) for one in placed}
+    return (
+        [found[row.line] for row in rows if row.line in found],
+        [entry for entry in missing if entry[0].line not in found],
+    )

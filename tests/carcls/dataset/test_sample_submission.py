@@ -118,5 +118,42 @@ def test_a_photo_is_found_without_the_spaces_of_its_cell(make_root):
     assert (found.sample_problem, found.quarantined) == ("", ())
 
 
+@pytest.mark.parametrize("test", [None, "other/photos"])
+def test_an_id_may_begin_with_the_folder_of_photos_to_predict(make_root, tmp_path, test):
+    root = make_root({"0": 2, "1": 2}, test=2)
+    folder = "test_upload"
+    if test is not None:
+        (root / "other").mkdir()
+        (root / folder).rename(root / test)
+        folder = test
+    sample = root / "sample-submission.csv"
+    sample.write_text(f"Id,Category\n {folder}/1.jpg,0\n{folder.rpartition('/')[2]}/0,1\n")
+    layout = Layout(test=test and root / test, sample=sample)
+    found = load_dataset(root, processes=1, layout=layout)
+    assert found.test.ids == (f" {folder}/1.jpg", f"{folder.rpartition('/')[2]}/0")
+    assert [path.rpartition("/")[2] for path in found.test.paths] == ["1.jpg", "0.jpg"]
+    assert (found.sample_problem, found.quarantined) == ("", ())
+    assert load_unlabelled(root, processes=1, layout=layout).photos == found.test
+
+
+def test_a_path_below_the_folder_comes_before_one_that_begins_with_its_name(make_root, write_photo):
+    root = make_root({"0": 2, "1": 2}, test=1)
+    write_photo(root / "test_upload" / "test_upload" / "0.jpg", 9)
+    (root / "sample-submission.csv").write_text("Id,Category\ntest_upload/0.jpg,0\n")
+    assert load_dataset(root, processes=1).test.paths == ("test_upload/test_upload/0.jpg",)
+
+
+@pytest.mark.parametrize("test", [0, 2])
+def test_a_sample_without_a_readable_photo_ends_a_run_before_it_trains(make_root, test):
+    root = make_root({"0": 2, "1": 2}, test=test)
+    (root / "sample-submission.csv").write_text("Id,Category\nimages/5.jpg,0\n6.jpg,1\n")
+    found = load_dataset(root, processes=1)
+    with pytest.raises(
+        DataError, match=r"csv: none of its 2 ids has a readable photo, such as test_upload/images/5\.jp"
+    ):
+        check_trainable(found)
+    assert examine(found, seed=0).sample_problem == found.sample_problem
+
+
 def test_no_folder_has_no_sample(tmp_path):
     assert find_sample(tmp_path / "nowhere", Layout()) is None
