@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 
-from carcls.config import TrainConfig
+from carcls.config import RankBy, TrainConfig
 from carcls.events import EpochReport
 from carcls.splits.k_folds import EVERY_PHOTO, make_folds, write_folds
 from carcls.splits.split_files import read_split, write_split
@@ -238,7 +238,7 @@ def _create(folder: StudyFolder, experiment: Experiment, config: TrainConfig) ->
         for fold in (0, 0) if is_compared else range(experiment.folds):
             add_training(study, config, fold=fold if experiment.folds > 1 else alone)
         recipe = io.StringIO()
-        YAML(typ="safe").dump(_recipe(experiment, config), recipe)
+        YAML(typ="safe").dump(_recipe(experiment, config, rank_by), recipe)
         atomic.write_text(folder.recipe, recipe.getvalue())
         # Written last: without it, the folder counts as an interrupted creation.
         atomic.write_text(folder.retrain_config, _config_text(config))
@@ -260,15 +260,21 @@ def _config_text(config: TrainConfig) -> str:
     return config.model_dump_json(indent=2)
 
 
-def _recipe(experiment: Experiment, config: TrainConfig) -> dict[str, Any]:
-    """The same training as an experiment file without domains."""
+def _recipe(experiment: Experiment, config: TrainConfig, rank_by: RankBy) -> dict[str, Any]:
+    """The same training as an experiment file without domains. rank_by: how the final study ranks its epochs.
+
+    A training on all photos alone becomes one on the split: `config` has the length that the search found for it, and
+    a file without a search may not ask for it, see `_check_refit` in `search.experiment.experiment`.
+    """
+    is_on_all = experiment.photos == "all" and not is_refit_alone(experiment)
+    search = experiment.search
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
         "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at, "extra": experiment.extra_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
-        "search": {"seed": experiment.search.seed, "deterministic": experiment.search.deterministic},
-        "retrain": {"folds": experiment.folds, **({} if experiment.photos == "train" else {"photos": "all"})},
+        "search": {"seed": search.seed, "deterministic": search.deterministic, "rank_by": rank_by},
+        "retrain": {"folds": experiment.folds, **({"photos": "all"} if is_on_all else {})},
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),
         "store": experiment.store.model_dump(mode="json"),

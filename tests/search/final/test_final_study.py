@@ -76,6 +76,24 @@ def test_a_rectangle_and_a_head_of_layers_are_plain_values_of_its_trial(loaded) 
     assert record.params["head.layers.0.kind"] == "relu"
 
 
+@pytest.mark.parametrize("rank_by", ["accuracy", "log_loss"])
+def test_the_recipe_of_a_training_on_all_photos_alone_loads_and_ranks_as_it_did(tmp_path, monkeypatch, rank_by) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["retrain.photos=all", f"search.rank_by={rank_by}"])
+    folder = create_study(experiment)
+    begin(folder, experiment, experiment.bind(experiment.baseline))
+    recipe = load(folder.recipe)
+    assert (recipe.photos, recipe.folds, recipe.search.rank_by) == ("train", 1, rank_by)
+
+
+def test_the_recipe_of_folds_and_all_photos_asks_for_both(loaded) -> None:
+    experiment = loaded("retrain.folds=2", "retrain.photos=all")
+    folder = folder_of(experiment)
+    begin(folder, experiment)
+    recipe = load(folder.recipe)
+    assert (recipe.photos, recipe.folds, recipe.search.rank_by) == ("all", 2, "log_loss")
+
+
 def test_of_several_each_photo_validates_once(loaded) -> None:
     experiment = loaded("retrain.folds=3")
     folder = folder_of(experiment)
