@@ -19,6 +19,8 @@ class Candidates:
     """In file order; files that no row names come last."""
     classes: Mapping[str, str]
     """Class name -> its folder, relative to the root, for every class found; empty for photos to predict."""
+    unread: tuple[Refused, ...] = ()
+    """Folders and files beside those that a CSV file of labels names."""
 
 
 def locate_rows(lookup: PhotoLookup, rows: Iterable[Row]) -> tuple[list[Row], list[Refused]]:

@@ -11,6 +11,7 @@ from carcls.dataset.lookup import PhotoLookup
 from carcls.dataset.names import normalized_name, path_key
 from carcls.dataset.own_columns import with_own_columns
 from carcls.dataset.tree import join
+from carcls.dataset.unread_folders import beside_the_rows
 from carcls.dataset.unread_tables import labels_lookup, with_unread_tables
 
 
@@ -52,12 +53,13 @@ def _of_rows(
 ) -> Candidates:
     """folders: where to look for photos that no row names; empty for the folders of the named photos."""
     rows, refused = read
-    there, missing = locate_rows(lookup, rows)
-    there, out = without_duplicates(there, refused + missing, "its photo", key=lambda row: row.path)
-    folders = folders or sorted({row.path.rpartition("/")[0] for row in there}, key=path_key)
+    located, missing = locate_rows(lookup, rows)
+    there, out = without_duplicates(located, refused + missing, "its photo", key=lambda row: row.path)
+    folders = folders or sorted({row.path.rpartition("/")[0] for row in located}, key=path_key)
     named = {row.path for row in (*there, *(row for row, _ in out))}
     strays = [*_in_no_row(found, named, folders)]
-    return Candidates(found.root, tuple(there), tuple(sorted_by_line(out) + strays), classes)
+    unread = tuple(beside_the_rows(found, [row.path for row in located]))
+    return Candidates(found.root, tuple(there), tuple(sorted_by_line(out) + strays), classes, unread)
 
 
 def _in_no_row(found: DataFolder, named: Container[str], folders: Iterable[str]) -> Iterator[Refused]:

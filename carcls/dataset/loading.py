@@ -39,7 +39,7 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     labelled = replace(labelled, rows=kept, refused=(*labelled.refused, *excluded))
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
-    refused = _in_order((*labelled.refused, *broken))
+    refused = _in_order((*labelled.refused, *broken, *labelled.unread))
     if not train:
         raise DataError(_nothing_to_train(found, labelled, refused))
     check_groups((row for row, _ in train), layout)
@@ -174,7 +174,8 @@ def _classes_without_photo(
 def _nothing_to_train(found: DataFolder, labelled: Candidates, refused: Sequence[Refused]) -> str:
     """One line with the count of each reason and its first occurrence."""
     source = found.labels or found.root / found.classes
-    if not refused and not labelled.rows:
+    unusable = len(refused) - len(labelled.unread)
+    if not unusable and not labelled.rows:
         return f"{source}: no usable photo: {'the file has no rows' if found.labels else 'the class folders are empty'}"
     first: dict[str, Row] = {}
     counts = Counter(reason for _, reason in refused)
@@ -186,7 +187,7 @@ def _nothing_to_train(found: DataFolder, labelled: Candidates, refused: Sequence
     more = f"; and {len(told) - _SHOWN_REASONS} other reasons" if len(told) > _SHOWN_REASONS else ""
     where = "<path>" if found.kind is LayoutKind.CSV else f"{join(found.classes, '<class>')}/<photo>"
     return (
-        f"{source}: none of its {len(refused):,} photos can be used; expected {found.root}/{where}."
+        f"{source}: none of its {unusable:,} photos can be used; expected {found.root}/{where}."
         f" {'; '.join(told[:_SHOWN_REASONS])}{more}"
     )
 
