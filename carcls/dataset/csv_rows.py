@@ -165,7 +165,7 @@ def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
 def without_duplicates(
     rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
 ) -> tuple[list[Row], list[Refused]]:
-    """Keeps the first of rows with equal keys, or none if their labels differ. Appends the others to `bad`."""
+    """Keeps the first of rows with equal keys, or none if their labels or parts differ. Appends the others to `bad`."""
     by_key: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[key(row)].append(row)
@@ -174,8 +174,12 @@ def without_duplicates(
         first, *others = by_key[key(row)]
         labels = {other.category for other in (first, *others)}
         if len(labels) > 1:
-            lines = _other_lines(row, by_key[key(row)])
+            lines = _lines([other for other in by_key[key(row)] if other.category != row.category])
             bad.append((row, f"{what} also occurs in {lines} with another label; it is unknown which one is right"))
+        elif apart := [other for other in by_key[key(row)] if other.part != row.part]:
+            bad.append(
+                (row, f"{what} also occurs in {_lines(apart)} in another part; it is unknown which one is right")
+            )
         elif row is not first:
             bad.append((row, f"{what} already occurs in line {first.line}"))
         else:
@@ -183,8 +187,8 @@ def without_duplicates(
     return good, bad
 
 
-def _other_lines(row: Row, rows: list[Row]) -> str:
-    lines = [str(other.line) for other in rows if other is not row and other.category != row.category]
+def _lines(rows: list[Row]) -> str:
+    lines = [str(row.line) for row in rows]
     return f"line {lines[0]}" if len(lines) == 1 else f"lines {lines[0]} to {lines[-1]}"
 
 

@@ -39,7 +39,8 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     labelled = replace(labelled, rows=kept, refused=(*labelled.refused, *excluded))
     scans = _scan((labelled, unlabelled), processes)
     train, broken = _split_readable(labelled.rows, scans[: len(labelled.rows)])
-    refused = _in_order((*labelled.refused, *broken, *labelled.unread))
+    train, held_out = _without_held_out_classes(train)
+    refused = _in_order((*labelled.refused, *broken, *held_out, *labelled.unread))
     if not train:
         raise DataError(_nothing_to_train(found, labelled, refused))
     check_groups((row for row, _ in train), layout)
@@ -108,6 +109,18 @@ def _split_readable(rows: Sequence[Row], scans: Sequence[Scan]) -> tuple[list[tu
     readable = [(row, scan) for row, scan in zip(rows, scans, strict=True) if not scan.reason]
     broken = [(row, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     return readable, broken
+
+
+def _without_held_out_classes(
+    rows: Sequence[tuple[Row, Scan]],
+) -> tuple[list[tuple[Row, Scan]], list[Refused]]:
+    """Rows of classes with a photo outside the user's own holdout, and the other rows with a reason."""
+    trained = {row.category for row, _ in rows if row.part != HOLDOUT}
+    reason = "in the holdout by data.split_column, as is every usable photo of its class, which cannot be trained"
+    return (
+        [(row, scan) for row, scan in rows if row.category in trained],
+        [(row, reason) for row, _ in rows if row.category not in trained],
+    )
 
 
 def _own_part(rows: Sequence[tuple[Row, Scan]], part: str, *, folder: str = "") -> tuple[int, ...]:

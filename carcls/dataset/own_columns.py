@@ -1,5 +1,6 @@
 """The user's own columns of a CSV file: groups that stay together, and the part of the split of each photo."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -26,19 +27,30 @@ def with_own_columns(
 ) -> tuple[list[Row], list[Refused]]:
     """Rows with their group and part, as `data.group_column` and `data.split_column` say; unchanged without these.
 
-    An empty group is a photo of its own. A row whose part is missing or unknown is rejected. Raises DataError if there
-    is no such column.
+    An empty group is a photo of its own. A row whose part is missing or unknown is rejected, and so is one whose
+    photo another row puts into another part, even if that row is in `refused`. Raises DataError if there is no such
+    column.
     """
     groups = _cells(table, layout.group_column, "data.group_column")
     parts = _cells(table, layout.split_column, "data.split_column")
+    known = {line: _PARTS.get(name.casefold(), "") for line, name in parts.items()}
+    lines: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in (*rows, *(row for row, _ in refused)):
+        if part := known.get(row.line):
+            lines[row.path].setdefault(part, row.line)
     good: list[Row] = []
     bad = list(refused)
     for row in rows:
-        named = replace(row, group=groups.get(row.line, ""), part=_PARTS.get(parts.get(row.line, "").casefold(), ""))
+        named = replace(row, group=groups.get(row.line, ""), part=known.get(row.line, ""))
+        apart = [line for part, line in lines[row.path].items() if part != named.part]
         if layout.split_column and not named.part:
             found = parts.get(row.line, "")
             expected = "expected train, val (or validation) or holdout (or test)"
             bad.append((named, f"{layout.split_column} is {found[:80]!r}; {expected}"))
+        elif apart:
+            bad.append(
+                (named, f"its photo also occurs in line {apart[0]} in another part; it is unknown which one is right")
+            )
         else:
             good.append(named)
     return good, bad

@@ -103,6 +103,6 @@ class Dataset:
     """Positions in `train` of the user's own validation photos, by a column or a `val`, `valid` or `validation`
     folder; empty if they are drawn."""
     holdout: tuple[int, ...] = ()
-    """Positions in `train` of the user's own holdout photos, by a column."""
+    """Positions in `train` of the user's own holdout photos, by a column. Each class has others."""
     own_groups: tuple[str, ...] = ()
     """The user's group of each photo of `train`, empty for a photo of its own; () without a column of groups."""

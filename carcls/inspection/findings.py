@@ -100,7 +100,9 @@ class Findings:
     validation_from: str = ""
     """Where the user's own validation photos are, such as `val`; empty if they are drawn."""
     held_out: int = 0
-    """Number of the user's own holdout photos."""
+    """Number of photos in the user's own holdout."""
+    in_no_part: int = 0
+    """Number of photos that the user held out but that are in no part, as copies of others; they are quarantined."""
     own_groups: tuple[int, int] | None = None
     """Number of the user's own groups of two photos or more, and photos of the largest; None without groups."""
 

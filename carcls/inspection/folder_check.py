@@ -17,7 +17,7 @@ from carcls.dataset.table import Dataset, Quarantined
 from carcls.errors import DataError
 from carcls.inspection.findings import ClassCount, Copies, Findings, Quantiles, Sizes
 from carcls.photos.duplicates import exact_groups, linked_groups
-from carcls.splits.split import make_split, train_groups
+from carcls.splits.split import Split, in_no_part, make_split, train_groups
 
 _VALIDATION_PHOTOS = 1500
 """About enough to tell 0.96 from 0.97: the standard error of an accuracy of 0.96 is then 0.005."""
@@ -51,7 +51,11 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
     """
     chosen = suggested_fraction(len(dataset.train)) if fraction is None else fraction
     trained, everywhere = _groups(dataset)
-    held_out, trouble = _held_out(dataset, chosen, seed, trained)
+    split, trouble = _split(dataset, chosen, seed, trained)
+    names = len(dataset.class_names)
+    held_out = [0] * names if split is None else np.bincount(split.validation.labels, minlength=names).tolist()
+    unused = () if split is None else in_no_part(dataset, split, trained)
+    quarantined = (*dataset.quarantined, *unused)
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.class_names)).tolist()
     classes = tuple(map(ClassCount, dataset.class_names, counts, held_out))
     copies, sizes = _copies(dataset, everywhere), _sizes(dataset)
@@ -62,19 +66,20 @@ def examine(dataset: Dataset, *, seed: int, fraction: float | None = None) -> Fi
         classes=classes,
         test=len(dataset.test),
         sizes=sizes,
-        quarantined=dataset.quarantined,
+        quarantined=quarantined,
         copies=copies,
         fraction=chosen,
         warnings=(
-            *_warnings(classes, len(dataset.test), dataset.quarantined, copies, sizes),
-            *_not_held_out(dataset, sum(held_out)),
+            *_warnings(classes, len(dataset.test), quarantined, copies, sizes),
+            *_not_held_out(dataset, sum(held_out), len(unused)),
             *_look_alike(dataset.class_names),
         ),
         trouble=trouble,
         sample="" if dataset.sample_submission is None else dataset.sample_submission.name,
         sample_problem=dataset.sample_problem,
         validation_from=_validation_from(dataset),
-        held_out=len(dataset.holdout),
+        held_out=0 if split is None or split.holdout is None else len(split.holdout),
+        in_no_part=len(unused),
         own_groups=_own_groups(dataset),
     )
 
@@ -134,13 +139,12 @@ def _copies(dataset: Dataset, groups: Sequence[tuple[int, ...]]) -> tuple[Copies
     return tuple(sorted(found, key=lambda group: (len(group.classes) < 2, not (group.training and group.test))))
 
 
-def _held_out(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tuple[int, ...]]) -> tuple[list[int], str]:
-    """Number of validation photos per class, and why there can be none, if so."""
+def _split(dataset: Dataset, fraction: float, seed: int, groups: Sequence[tuple[int, ...]]) -> tuple[Split | None, str]:
+    """The split that a study would use, or None and why there can be none."""
     try:
-        split = make_split(dataset, fraction=fraction, seed=seed, groups=groups)
+        return make_split(dataset, fraction=fraction, seed=seed, groups=groups), ""
     except DataError as error:
-        return [0] * len(dataset.class_names), str(error)
-    return np.bincount(split.validation.labels, minlength=len(dataset.class_names)).tolist(), ""
+        return None, str(error)
 
 
 def _validation_from(dataset: Dataset) -> str:
@@ -158,9 +162,15 @@ def _own_groups(dataset: Dataset) -> tuple[int, int] | None:
     return len(sizes), max(sizes, default=1)
 
 
-def _not_held_out(dataset: Dataset, held_out: int) -> Iterable[str]:
-    moved = len(dataset.validation) - held_out
-    if moved > 0 and held_out:
+def _not_held_out(dataset: Dataset, validated: int, unused: int) -> Iterable[str]:
+    """Warnings about photos that are not in the part that the user named for them."""
+    moved = len(dataset.validation) - validated
+    if unused:
+        yield (
+            f"{unused:,} of {len(dataset.holdout):,} photos in your holdout have copies, look-alikes or photos of their"
+            " group in another part, or with another label; they are in no part"
+        )
+    if moved > 0 and validated:
         yield (
             f"{moved:,} of {len(dataset.validation):,} photos in {_validation_from(dataset)} are copies of training"
             " photos, or the only ones of their class; they stay in training"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from carcls.dataset.table import Dataset, ImageTable
+from carcls.dataset.table import Dataset, ImageTable, Quarantined
 from carcls.errors import DataError
 from carcls.photos.duplicates import linked_groups
 from carcls.splits.units import Unit, Units, draw, joined, whole_units
@@ -52,7 +52,8 @@ def make_split(
     fraction: share for validation. If the data folder has its own validation photos, these are used instead, except
     copies of other photos and classes without any other photo, which stay in training.
     holdout_fraction: share of each class held out in the same way from the remaining photos; 0 for none. Validation
-    photos do not depend on it. If the data folder has its own holdout photos, these are used instead.
+    photos do not depend on it. If the data folder has its own holdout photos, these are used instead, except copies of
+    other photos, which are in no part, see `in_no_part`.
     groups: `train_groups(dataset)` if already computed.
 
     Raises DataError if a fraction is outside (0, 1), if their sum is not below 1, if no class can spare a photo, or if
@@ -68,10 +69,10 @@ def make_split(
     table = dataset.train
     groups = train_groups(dataset) if groups is None else groups
     own = _own_units(dataset.own_groups)
-    units = Units.of(table.labels, groups, own)
+    named_holdout = set(dataset.holdout)
+    own_holdout = whole_units(Units.of(table.labels, groups, own), named_holdout)
+    units = Units.of(table.labels, groups, own, outside=named_holdout)
     counts = np.bincount(table.labels, minlength=len(dataset.class_names)).tolist()
-    own_holdout = whole_units(units, set(dataset.holdout))
-    units = units.without(own_holdout)
     # Validation is drawn from all classes before the holdout, so that it is the same without a holdout.
     if dataset.validation:
         validation = whole_units(units, set(dataset.validation))
@@ -83,16 +84,52 @@ def make_split(
     elif holdout_fraction:
         held_out.append(draw(units.without(validation), holdout_fraction, counts, rng))
     _check_held_out(dataset, held_out)
-    in_training = set(range(len(table))).difference(*held_out)
+    in_training = set(range(len(table))).difference(named_holdout, *held_out)
     train, validated, *holdout = (table.select(sorted(part)) for part in (in_training, *held_out))
+    unused = named_holdout - own_holdout
     return Split(
         dataset.class_names,
         train,
         validated,
         holdout[0] if holdout else None,
-        _named(table, groups),
-        _named(table, own),
+        _named(table, groups, unused),
+        _named(table, own, unused),
     )
+
+
+def in_no_part(
+    dataset: Dataset, split: Split, groups: Sequence[tuple[int, ...]] | None = None
+) -> tuple[Quarantined, ...]:
+    """Photos of the user's own holdout that the split has in no part, with a reason.
+
+    The holdout must not have them, since copies of them are trained on or labelled otherwise, and the other parts must
+    not either, since the user held them out. groups: `train_groups(dataset)` if already computed.
+    """
+    table = dataset.train
+    held_out = set() if split.holdout is None else set(split.holdout.paths)
+    unused = [row for row in dataset.holdout if table.paths[row] not in held_out]
+    if not unused:
+        return ()
+    groups = train_groups(dataset) if groups is None else groups
+    unit_of = {row: unit for unit in joined([*groups, *_own_units(dataset.own_groups)]) for row in unit}
+    named = set(dataset.holdout)
+    return tuple(
+        Quarantined(table.ids[row], table.paths[row], _why_in_no_part(table, row, unit_of[row], named))
+        for row in unused
+    )
+
+
+def _why_in_no_part(table: ImageTable, row: int, unit: Unit, holdout: set[int]) -> str:
+    """unit: the row with its copies and its group."""
+    others = [other for other in unit if other != row]
+    outside = next((other for other in others if other not in holdout), None)
+    if outside is not None:
+        why = f"but {table.paths[outside]} is not, a copy, a look-alike or of its group"
+    elif others:
+        why = f"but it or a copy of it has another label, see {table.paths[others[0]]}"
+    else:
+        why = "as is every photo of its class"
+    return f"in the holdout by data.split_column, {why}; it is in no part of the split"
 
 
 def _own_units(names: Sequence[str]) -> list[Unit]:
@@ -104,9 +141,10 @@ def _own_units(names: Sequence[str]) -> list[Unit]:
     return [tuple(group) for group in rows.values() if len(group) > 1]
 
 
-def _named(table: ImageTable, groups: Iterable[Unit]) -> Groups:
-    """The paths of groups of two photos or more, sorted."""
-    return tuple(sorted(tuple(sorted(table.paths[row] for row in group)) for group in groups if len(group) > 1))
+def _named(table: ImageTable, groups: Iterable[Unit], without: set[int]) -> Groups:
+    """The paths of groups of two photos or more, sorted. without: rows to leave out."""
+    kept = ([row for row in group if row not in without] for group in groups)
+    return tuple(sorted(tuple(sorted(table.paths[row] for row in group)) for group in kept if len(group) > 1))
 
 
 def all_trained(split: Split) -> Split:
@@ -164,7 +202,7 @@ def _check_held_out(dataset: Dataset, held_out: Sequence[set[int]]) -> None:
 
 
 def _none_of_own(count: int, part: str) -> str:
-    """Why the user's own photos of a part are all left in training, and what to do."""
+    """Why none of the user's own photos of a part can be held out, and what to do."""
     where = "a folder or data.split_column" if part == "validation" else "data.split_column"
     return (
         f"none can be held out of the {count:,} photos that {where} names for {part}: each is a copy of a photo of"

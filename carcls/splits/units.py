@@ -5,7 +5,7 @@ seller). Groups may have photos of several classes; copies of several classes co
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,16 +46,25 @@ class Units:
     """Classes of the other units: those with copies of different classes. They always train."""
 
     @classmethod
-    def of(cls, labels: NDArray[np.int64], copies: Sequence[Unit], own: Sequence[Unit] = ()) -> "Units":
-        """copies: together they hold every row. own: groups that the user named, two or more rows each."""
+    def of(
+        cls,
+        labels: NDArray[np.int64],
+        copies: Sequence[Unit],
+        own: Sequence[Unit] = (),
+        *,
+        outside: Collection[int] = (),
+    ) -> "Units":
+        """copies: together they hold every row. own: groups that the user named, two or more rows each. outside: rows
+        that the units are without, though they join and contradict others."""
         wrong = [group for group in copies if len({int(labels[row]) for row in group}) > 1]
         rows_wrong = {row for group in wrong for row in group}
         units = [tuple(sorted(unit)) for unit in joined([*copies, *own])] if own else list(copies)
         never = [unit for unit in units if not rows_wrong.isdisjoint(unit)]
+        inside = (tuple(row for row in unit if row not in outside) for unit in units if rows_wrong.isdisjoint(unit))
         return cls(
             labels,
-            tuple(unit for unit in units if rows_wrong.isdisjoint(unit)),
-            frozenset(int(labels[row]) for unit in never for row in unit),
+            tuple(unit for unit in inside if unit),
+            frozenset(int(labels[row]) for unit in never for row in unit if row not in outside),
         )
 
     def classes(self, unit: Unit) -> dict[int, int]:

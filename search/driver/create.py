@@ -12,7 +12,7 @@ from carcls.dataset.loading import check_trainable, load_dataset
 from carcls.dataset.table import Dataset, Quarantined
 from carcls.splits.extra import ExtraPhotos, load_extra, unlabelled_photos, write_extra
 from carcls.splits.k_folds import make_folds, write_folds
-from carcls.splits.split import Split, make_split
+from carcls.splits.split import Split, in_no_part, make_split
 from carcls.splits.split_files import write_quarantine, write_split
 from search.driver.guard import guarded
 from search.driver.nodes.fitting_recipes import keep_portfolio
@@ -170,7 +170,7 @@ def _fill(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> int
         write_extra(extra, folder.extra)
     if experiment.data.pseudo is not None:
         write_extra(unlabelled_photos(dataset), folder.unlabelled)
-    write_quarantine(folder.quarantine, (*dataset.quarantined, *left_out))
+    write_quarantine(folder.quarantine, (*dataset.quarantined, *in_no_part(dataset, split), *left_out))
     return len(dataset.train)
 
 

@@ -24,13 +24,14 @@ def report_lines(found: Findings, *, sizes_px: Sequence[int]) -> list[str]:
         *_class_lines(found),
         *_size_lines(found),
         *_shape_lines(found, sizes_px),
-        f"split: {total - held_out - found.held_out:,} to train, {held_out:,} to validate: "
+        f"split: {total - held_out - found.held_out - found.in_no_part:,} to train, {held_out:,} to validate: "
         + (
             f"those in {found.validation_from}, regardless of data.validation"
             if found.validation_from
             else f"data.validation.fraction={found.fraction:g}"
         )
-        + (f"; {found.held_out:,} in your holdout" if found.held_out else ""),
+        + (f"; {found.held_out:,} in your holdout" if found.held_out else "")
+        + (f"; {found.in_no_part:,} in no part" if found.in_no_part else ""),
         *_group_lines(found),
         "pixel store: "
         + ", ".join(f"{size_text(pixel_store_bytes(total, size_px))} at {size_px} px" for size_px in sizes_px),

@@ -118,14 +118,17 @@ def _unwritable(results: Path) -> str | None:
 def photo_lines(dataset: Dataset, split: Split) -> tuple[str, ...]:
     """Counts of photos and of the split, then the classes without validation photos. Pure."""
     total, train, validation = len(dataset.train), len(split.train), len(split.validation)
-    held_out = total - train - validation
+    held_out = 0 if split.holdout is None else len(split.holdout)
+    unused = total - train - validation - held_out
     labels = np.bincount(split.validation.labels, minlength=len(split.class_names))
     small = [name for name, count in zip(split.class_names, labels.tolist(), strict=True) if count == 0]
     named = ", ".join(small[:_NAMED]) + (f" and {len(small) - _NAMED} more" if len(small) > _NAMED else "")
     return (
         f"photos: {total:,} of {len(split.class_names)} classes,"
         f" {len(dataset.test):,} to predict, {len(dataset.quarantined):,} that cannot be used",
-        f"split: {train:,} to train, {validation:,} to validate" + (f", {held_out:,} held out" if held_out else ""),
+        f"split: {train:,} to train, {validation:,} to validate"
+        + (f", {held_out:,} held out" if held_out else "")
+        + (f", {unused:,} of your holdout in no part" if unused else ""),
         *([f"too small to validate: {named}"] if small else []),
     )
 

@@ -3,7 +3,10 @@ import pytest
 from carcls.dataset.layouts import Layout
 from carcls.dataset.loading import load_dataset
 from carcls.errors import DataError
-from carcls.splits.split import make_split
+from carcls.inspection.folder_check import examine
+from carcls.splits.k_folds import make_folds
+from carcls.splits.split import in_no_part, make_split
+from search.cli.commands.data_findings import report_lines
 
 
 @pytest.fixture
@@ -67,6 +70,66 @@ def test_an_unknown_part_is_left_out_with_its_line(root):
         "labels.csv line 4: part is ''; expected train, val (or validation) or holdout (or test)",
     ]
     assert len(found.train) == 6
+
+
+def test_the_own_holdout_and_its_copies_in_other_parts_are_never_trained_on_or_validated(root, write_photo):
+    write_photo(root / "img" / "8.jpg", 0)  # a copy of 0.jpg, which trains
+    write_photo(root / "img" / "9.jpg", 4)  # a copy of 4.jpg, held out too
+    parts = ["train", "train", "val", "val", "test", "test", "train", "train", "test", "test"]
+    write(root, [f"img/{n}.jpg,{'ab'[n % 2] if n < 8 else 'a'},,{part}" for n, part in enumerate(parts)])
+    found = load(root, split_column="part")
+    split = make_split(found, fraction=0.3, seed=0)
+    assert split.holdout.ids == ("img/4.jpg", "img/5.jpg", "img/9.jpg")
+    assert split.validation.ids == ("img/2.jpg", "img/3.jpg")
+    assert split.train.ids == ("img/0.jpg", "img/1.jpg", "img/6.jpg", "img/7.jpg")
+    assert split.groups == (("img/4.jpg", "img/9.jpg"),)
+    assert [(entry.path, entry.reason) for entry in in_no_part(found, split)] == [
+        (
+            "img/8.jpg",
+            "in the holdout by data.split_column, but img/0.jpg is not, a copy, a look-alike or of its group; it is in"
+            " no part of the split",
+        )
+    ]
+    photos = make_folds(split, count=2, seed=0).photos
+    assert not {*photos.ids} & {"img/4.jpg", "img/5.jpg", "img/8.jpg", "img/9.jpg"}
+    told = examine(found, seed=0)
+    assert (told.held_out, told.in_no_part, [entry.path for entry in told.quarantined]) == (3, 1, ["img/8.jpg"])
+    assert "1 of 4 photos in your holdout have copies" in "; ".join(told.warnings)
+    assert any(line.startswith("split: 4 to train, 2 to validate") for line in report_lines(told, sizes_px=[32]))
+
+
+def test_copies_with_two_labels_in_the_own_holdout_do_not_train(root, write_photo):
+    write_photo(root / "img" / "8.jpg", 7)  # a copy of 7.jpg, with another label
+    parts = ["train"] * 5 + ["test"] * 4
+    write(root, [f"img/{n}.jpg,{'ab'[n % 2]},,{part}" for n, part in enumerate(parts)])
+    found = load(root, split_column="part")
+    split = make_split(found, fraction=0.3, seed=0)
+    assert split.holdout.ids == ("img/5.jpg", "img/6.jpg")
+    assert not {*split.train.ids, *split.validation.ids} & {"img/7.jpg", "img/8.jpg"}
+    assert ["has another label" in entry.reason for entry in in_no_part(found, split)] == [True, True]
+
+
+def test_a_class_that_the_own_holdout_alone_has_is_left_out(root):
+    parts = ["train"] * 6 + ["test"] * 2
+    write(root, [f"img/{n}.jpg,{'ab'[n % 2] if n < 7 else 'c'},,{part}" for n, part in enumerate(parts)])
+    found = load(root, split_column="part")
+    assert (found.class_names, ids(found, found.holdout)) == (("a", "b"), ["img/6.jpg"])
+    assert found.quarantined[0].reason.endswith("as is every usable photo of its class, which cannot be trained")
+    write(root, [f"img/{n}.jpg,{'ab'[n % 2]},,test" for n in range(8)])
+    with pytest.raises(DataError, match="none of its 8 photos can be used"):
+        load(root, split_column="part")
+
+
+@pytest.mark.parametrize("other", ["img/0.jpg", "0"])
+def test_a_photo_that_two_rows_put_into_two_parts_is_left_out(root, other):
+    rows = [f"img/{n}.jpg,{'ab'[n % 2]},,train" for n in range(8)]
+    write(root, [*rows, f"{other},a,,test"])
+    found = load(root, split_column="part")
+    assert "img/0.jpg" not in found.train.paths
+    assert found.holdout == ()
+    reasons = [entry.reason for entry in found.quarantined]
+    assert "its photo also occurs in line 10 in another part; it is unknown which one is right" in reasons[0]
+    assert reasons[1].startswith("labels.csv line 10: ")
 
 
 def test_a_group_in_two_parts_of_the_own_split_is_an_error_with_both_lines(root):
