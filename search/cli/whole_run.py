@@ -14,9 +14,10 @@ from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_
 from search.terminal.console import say, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from carcls.config import TrainConfig
+    from search.experiment.changes import Change
     from search.experiment.experiment import Experiment
     from search.policy.durations import StageLength
     from search.study.folder import StudyFolder
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
-_BUDGET = "search.budget"
 """Key of the search's own limits, which the plan respects."""
 _ENOUGH_TO_DRAW = 32
 """Samples that show whether a search has several backbones; one in four is missed once in ten thousand times."""
@@ -41,9 +41,11 @@ def run_within(
 ) -> None:
     """Searches, trains, ensembles and submits within `hours`, counted over all calls for one study.
 
-    A later call with `or_resume` continues in the step that was interrupted, with what is left of the hours.
+    A later call with `or_resume` continues in the step that was interrupted, with what is left of the hours. The study
+    keeps what the file has changed since only while it searches. Later steps use it as `retrain --set` does.
     """
     from search.driver.create import create_study, study_of
+    from search.experiment.changes import RESUMABLE, differences
     from search.policy.time_plan import SEARCH
     from search.study.frozen import changes_asked
 
@@ -53,16 +55,29 @@ def run_within(
     if there is None:
         check_cluster_access(address)
         there = create_study(experiment, replace=replace_study)
-    budget = [one for one in changes if one.startswith(_BUDGET)]  # the study keeps all of them once it searches
-    folder, frozen = open_study(there.root, budget, changeable=(_BUDGET,))
-    whole = _begun(folder, frozen, hours, address, started=started)
+    folder, asked = open_study(there.root, changes, changeable=RESUMABLE)
+    whole = _begun(folder, asked, hours, address, started=started)
     show_plan(plan_of(folder, whole))
     if whole.stage == SEARCH:
         began, before_s = time.monotonic(), _searched_s(folder)
         resume_search(folder.root, changes, address, output, goes_on=True)
         # What the search does not count itself: joining the cluster, checking weights, writing the report.
         enter_step(folder, time.monotonic() - began - (_searched_s(folder) - before_s), SEARCH)
-    _finish(folder, open_study(folder.root)[1], address)
+    else:
+        for change in _unused(differences(open_study(folder.root)[1].tree, asked.tree), whole.stage):
+            say(f"not used any more: {change}; the search is over, and no step that is left depends on it")
+    _finish(folder, asked, address)
+
+
+def _unused(changes: "Sequence[Change]", stage: str) -> "tuple[Change, ...]":
+    """Changes that no step uses from `stage` on, which follows the search. Pure."""
+    from search.experiment.changes import SEARCH_ONLY, covered
+    from search.policy.time_plan import DONE, FINAL
+
+    if stage == FINAL:
+        return covered(changes, SEARCH_ONLY)
+    used = () if stage == DONE else covered(changes, ("store",))
+    return tuple(change for change in changes if change not in used)
 
 
 def _begun(

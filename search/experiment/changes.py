@@ -36,6 +36,15 @@ RETRAINABLE = (
 )
 """Keys that a final training may change."""
 
+SEARCH_ONLY = (
+    "search.trials",
+    "search.budget",
+    "search.finalists",
+    "search.checkpoints.quota_gb",
+    "search.checkpoints.checkpoint_minutes",
+)
+"""Of the resumable keys, those that nothing after a search uses."""
+
 FIXED: Mapping[str, str] = {
     "name": "it names the study and its folder",
     "data": "finished trials were trained and scored on these photos, in this split",
@@ -98,6 +107,11 @@ def differences(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> list[Chan
     changes: list[Change] = []
     _compare((), old, new, changes)
     return changes
+
+
+def covered(changes: Sequence[Change], tops: Sequence[str]) -> tuple[Change, ...]:
+    """The changes of these keys and of what they contain. Pure."""
+    return tuple(change for change in changes if _covered(change.key, tops))
 
 
 def _compare(path: tuple[str, ...], old: Any, new: Any, changes: list[Change]) -> None:  # noqa: ANN401 - plain trees
