@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from carcls.events import EpochReport
 from search.experiment.search_settings import SearchSettings
 from search.policy.budget import is_used_up
-from search.policy.finals import due_s
-from search.policy.records import searched, trained_s
+from search.policy.finals import due_share
+from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, searched, trained_s
 from search.policy.scheduler import BudgetState
 from search.policy.time_plan import SEARCH
 from search.study.run_hours import WholeRun
@@ -92,17 +92,22 @@ class BudgetUse:
             _log.info("%s: running trials stop after their current epoch", self._why_over())
         return True
 
+    def late_cause(self) -> str:
+        """Cause of a trial that `is_out_of_time`."""
+        return OUT_OF_TIME if self._ended_whole() is None else OUT_OF_WHOLE
+
     def _reserve(self) -> float:
-        """Seconds of training that the finals still need, as a share of the seconds trained so far."""
-        trained_s = self._study.trained_s
-        return due_s(self._study.records(), self._settings.finalists) / trained_s if trained_s else 0.0
+        return due_share(self._study.records(), self._settings.finalists, trained_s=self._study.trained_s)
 
     def _why_over(self) -> str:
-        if self._whole is not None and not is_used_up(
-            self.elapsed_s() / _S_PER_HOUR, self._settings.budget.hours, self._reserve()
-        ):
-            return f"the search's part of --hours {self._whole.hours:g} is used up"
+        if (whole := self._ended_whole()) is not None:
+            return f"the search's part of --hours {whole.hours:g} is used up"
         return f"search.budget.hours ({self._settings.budget.hours:g}) are used up"
+
+    def _ended_whole(self) -> WholeRun | None:
+        """Once hours are over: the whole run whose part they are; None if they are the search's own."""
+        hours = self.elapsed_s() / _S_PER_HOUR
+        return None if is_used_up(hours, self._settings.budget.hours, self._reserve()) else self._whole
 
     def _left_s(self, reserve: float) -> float | None:
         """Seconds that the search has left of a whole run's hours; None without them."""

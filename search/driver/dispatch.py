@@ -128,6 +128,10 @@ class Dispatcher(ABC, Generic[SegmentT]):
         del number
         return False
 
+    def _late_cause(self) -> str:
+        """Cause of a trial that is out of time."""
+        return OUT_OF_TIME
+
     def _begin(self, job: NewTrial | Repeat | Continue, records: tuple[TrialRecord, ...]) -> SegmentT:
         match job:
             case NewTrial():
@@ -160,7 +164,7 @@ class Dispatcher(ABC, Generic[SegmentT]):
             case "preempted":
                 self._trials.interrupt(number, cause, died=False)
             case "out_of_time":
-                self._trials.interrupt(number, OUT_OF_TIME, died=False)
+                self._trials.interrupt(number, self._late_cause(), died=False)
             case _:
                 infeasible = self._blames_configuration(outcome)
                 self._trials.fail(number, cause, infeasible, traceback=self._traceback(record))

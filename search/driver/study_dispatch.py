@@ -146,6 +146,9 @@ class StudyDispatcher(Dispatcher[Segment]):
     def _budget(self) -> BudgetState:
         return self._budget_use.budget()
 
+    def _late_cause(self) -> str:
+        return self._budget_use.late_cause()
+
     def _must_wait(self, records: tuple[TrialRecord, ...]) -> bool:
         """True if the disk is too full for another segment, or files that every trial needs are missing. Stops the run
         if that has lasted too long."""

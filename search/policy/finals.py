@@ -118,6 +118,11 @@ def due_s(trials: Sequence[TrialRecord], settings: FinalistSettings) -> float:
     return fsum(due.trial.trained_s for due in due_repeats(trials, settings)) + unknown * mean_s
 
 
+def due_share(trials: Sequence[TrialRecord], settings: FinalistSettings, *, trained_s: float) -> float:
+    """Training that the due repeats still need, as a share of the `trained_s` seconds trained so far."""
+    return due_s(trials, settings) / trained_s if trained_s else 0.0
+
+
 def final_standing(trials: Sequence[TrialRecord]) -> tuple[Finalist, ...]:
     """The repeated trials, the best mean first; ties go to the smaller log-loss, then to the lower number.
 

@@ -32,6 +32,8 @@ STOPPED = "stopped by the user"
 
 OUT_OF_TIME = "the hours of search.budget.hours were used up"
 """Cause of a trial that was interrupted because of the time limit. It waits until the search gets more hours."""
+OUT_OF_WHOLE = "the search's part of --hours was used up"
+"""The same by a whole run's hours."""
 
 PORTFOLIO = "portfolio"
 """The only parameter of a trial that repeats a recipe of the portfolio: the recipe's name."""
@@ -158,7 +160,8 @@ class TrialRecord:
     def is_cut_off(self) -> bool:
         """True if the trial waits because the search's hours are used up. False for a trial that is run to its end,
         which keeps the cause of an earlier interruption."""
-        return self.state is TrialState.WAITING and self.cause == OUT_OF_TIME and not self.is_run_to_end
+        is_late = self.cause in (OUT_OF_TIME, OUT_OF_WHOLE)
+        return self.state is TrialState.WAITING and is_late and not self.is_run_to_end
 
     @property
     def restarts(self) -> int:

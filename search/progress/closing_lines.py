@@ -8,7 +8,8 @@ from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
 from search.experiment.experiment import Experiment
 from search.experiment.search_settings import SearchSettings
-from search.policy.budget import GpuMeter
+from search.policy.budget import is_used_up
+from search.policy.finals import due_share
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import best_text, leading_trial, winner_line
 from search.study.expected import expected_winner
@@ -21,17 +22,29 @@ from search.terminal.formatting import count_text, value_text
 
 
 def reached_limits(
-    settings: SearchSettings, *, trials: int, hours: float, gpu_hours: float, exhausted: bool
+    settings: SearchSettings,
+    *,
+    trials: int,
+    hours: float,
+    gpu_hours: float,
+    exhausted: bool,
+    whole_reserve: float | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """(key, clause) of each limit that ended the search. Pure.
 
     trials: number proposed. exhausted: the study's flag that the remaining hours are reserved for the finals.
+    whole_reserve: share of them that the finals still need, if a whole run's hours may have ended the search instead;
+    a budget then counts only if it is used up itself.
     """
     limits = []
     if exhausted:
         budget = settings.budget
         spent = ((hours, budget.hours, "hours"), (gpu_hours, budget.gpu_hours, "gpu_hours"))
-        shares = [(used / limit, limit, name) for used, limit, name in spent if limit is not None]
+        shares = [
+            (used / limit, limit, name)
+            for used, limit, name in spent
+            if limit is not None and (whole_reserve is None or is_used_up(used, limit, whole_reserve))
+        ]
         if shares:  # of two limits, the one with the larger share used
             _, limit, name = max(shares)
             limits.append((f"search.budget.{name}", f"search.budget.{name} ({limit:g}) are used up"))
@@ -50,17 +63,8 @@ def search_closing(
     records = study.records()
     if study.is_recording:
         return (f"ended: {count_text(_complete(records), 'training')} recorded",)
-    trained = sum(record.trained_s for record in records)
-    limits = reached_limits(
-        experiment.search,
-        trials=len(searched(records)),
-        hours=study.elapsed_s / 3600,
-        gpu_hours=_gpu_hours(study.gpu_meter, trained),
-        exhausted=study.budget_exhausted,
-    )
-    is_own_budget = any(key.startswith("search.budget.") for key, _ in limits)
-    clauses = [*(clause for _, clause in limits), *([] if is_own_budget else whole_run_clause(study))]
-    why = " and ".join(clauses) or "nothing left to try"
+    limits = limits_of(study, experiment)
+    why = " and ".join(ended_clauses(study, limits)) or "nothing left to try"
     more = "".join(f" --set {key}=..." for key, _ in limits)
     outcome = (f"ended: {why}", *_winner_lines(records), *winner_expected_lines(folder, experiment, study))
     if goes_on and _complete(records):
@@ -74,10 +78,26 @@ def search_closing(
     )
 
 
-def whole_run_clause(study: Study) -> tuple[str, ...]:
-    """Why the search ended, if its part of a whole run's hours did it; empty otherwise."""
-    whole = WholeRun.of(study)
-    return (f"the search's part of --hours {whole.hours:g} is used up",) if whole and study.budget_exhausted else ()
+def limits_of(study: Study, experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """See `reached_limits`."""
+    records, finalists = study.records(), experiment.search.finalists
+    is_whole = WholeRun.of(study) is not None
+    return reached_limits(
+        experiment.search,
+        trials=len(searched(records)),
+        hours=study.elapsed_s / 3600,
+        gpu_hours=study.gpu_meter.used_s(study.trained_s) / 3600,
+        exhausted=study.budget_exhausted,
+        whole_reserve=due_share(records, finalists, trained_s=study.trained_s) if is_whole else None,
+    )
+
+
+def ended_clauses(study: Study, limits: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Why a search ended; empty if nothing was left to try. limits: see `limits_of`."""
+    whole, clauses = WholeRun.of(study), tuple(clause for _, clause in limits)
+    if whole is None or not study.budget_exhausted or any(key.startswith("search.budget.") for key, _ in limits):
+        return clauses
+    return (*clauses, f"the search's part of --hours {whole.hours:g} is used up")
 
 
 def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
@@ -114,10 +134,6 @@ def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> t
 
 def _complete(records: tuple[TrialRecord, ...]) -> int:
     return sum(record.state is TrialState.COMPLETE for record in records)
-
-
-def _gpu_hours(meter: GpuMeter, trained: float) -> float:
-    return meter.used_s(trained) / 3600
 
 
 def settings_text(params: Mapping[str, object]) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from search.experiment.experiment import Experiment
 from search.final.runners_up import runner_up_of
-from search.policy.records import TrialRecord, TrialState, searched, trained_s
+from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.time_plan import plan_lines
-from search.progress.closing_lines import next_after_training, reached_limits, whole_run_clause
+from search.progress.closing_lines import ended_clauses, limits_of, next_after_training
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
@@ -29,7 +29,7 @@ def ended_text(study: Study, experiment: Experiment) -> str:
     """Why the search ended, as a sentence; that it has not, if so."""
     if study.is_recording or not study.is_finished:
         return "" if study.is_recording else "The search has not ended."
-    clauses = [*(clause for _, clause in _limits(study, experiment)), *whole_run_clause(study)]
+    clauses = ended_clauses(study, limits_of(study, experiment))
     ended = f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
     return f"{ended}{_plan_text(study)}"
 
@@ -71,22 +71,10 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
     if folder.out_of_fold.exists() and runner_up_of(folder) is not None:
         why = "Train the best trial of another backbone beside the final model. Averages gain most from that."
         found.append(Command(why, f"carsearch retrain {root} --beside && carsearch ensemble {root}"))
-    changes = [f"--set {key}={_larger(key, records, experiment)}" for key, _ in _limits(study, experiment)]
+    changes = [f"--set {key}={_larger(key, records, experiment)}" for key, _ in limits_of(study, experiment)]
     if changes:
         found.append(Command("Search on; finished trials are kept.", f"carsearch resume {root} {' '.join(changes)}"))
     return tuple(found)
-
-
-def _limits(study: Study, experiment: Experiment) -> tuple[tuple[str, str], ...]:
-    records = study.records()
-    trained = sum(trained_s(record.reports) for record in records)
-    return reached_limits(
-        experiment.search,
-        trials=len(searched(records)),
-        hours=study.elapsed_s / 3600,
-        gpu_hours=study.gpu_meter.used_s(trained) / 3600,
-        exhausted=study.budget_exhausted,
-    )
 
 
 def _larger(key: str, records: Sequence[TrialRecord], experiment: Experiment) -> str:

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.portfolio import builtin_recipes
 from search.policy.policy import search_policy
-from search.policy.records import TrialState
+from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, TrialState
 from search.policy.time_plan import DONE
 from search.study.run_hours import WholeRun
+from search.worker.segment import Outcome
 from tests.helpers.search.dispatch_desk import CPU
 
 RECIPE = builtin_recipes()[0]
@@ -45,6 +48,25 @@ def test_a_whole_run_leaves_time_for_what_follows_the_search(open_desk) -> None:
     assert desk.dispatcher._budget().exhausted
     assert not desk.dispatcher.is_out_of_time(baseline.number), "the baseline ends"
     assert desk.state(baseline.number) is TrialState.RUNNING
+
+
+@pytest.mark.parametrize(("hours", "cause"), [(6.0, OUT_OF_WHOLE), (1.0, OUT_OF_TIME)])
+def test_a_trial_that_is_cut_off_tells_whose_hours_are_used_up(open_desk, hours: float, cause: str) -> None:
+    desk = open_desk("search.trials=50", f"search.budget.hours={hours}")
+    WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(desk.study)
+    desk.dispatcher = StudyDispatcher(
+        desk.experiment, desk.study, desk.folder, policy=search_policy(desk.experiment), worker=CPU, clock_s=desk.clock
+    )
+    for _ in range(2):  # the baseline's stages
+        desk.work(desk.take())
+    trial = desk.take()
+    desk.clock.now_s += 3601.0
+    desk.epoch(trial.number)
+    assert desk.dispatcher.is_out_of_time(trial.number)
+    desk.dispatcher.segment_ended(trial.number, Outcome("out_of_time"))
+    record = desk.study.record(trial.number)
+    assert (record.cause, record.is_cut_off) == (cause, True)
+    assert desk.dispatcher.next_segment() == "finished"
 
 
 def test_a_search_that_is_continued_after_a_whole_run_has_its_own_budget(open_desk) -> None:

@@ -1,11 +1,18 @@
 """Why a search ended, and how to extend it."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.experiment.experiment import load
 from search.experiment.search_settings import BudgetSettings, SearchSettings
-from search.progress.closing_lines import reached_limits, settings_text
+from search.progress.closing_lines import ended_clauses, limits_of, reached_limits, settings_text
+from search.report.sections.next_steps import ended_text
+from search.study.run_hours import WholeRun
+from search.study.study import Study
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 
 def settings(trials: int = 4, **budget: float) -> SearchSettings:
@@ -36,6 +43,38 @@ def test_the_limits_that_ended_it_are_named_and_no_others(limits, used, keys) ->
     found = reached_limits(limits, **asked)
     assert [key for key, _ in found] == keys
     assert all(key in clause for key, clause in found)
+
+
+@pytest.mark.parametrize(
+    ("used", "reserve", "keys"),
+    [
+        ({"hours": 0.5}, 0.0, []),
+        ({"hours": 0.5, "gpu_hours": 0.5}, 0.2, []),
+        ({"hours": 6.0}, 0.0, ["search.budget.hours"]),
+        ({"hours": 5.0}, 0.2, ["search.budget.hours"]),
+        ({"hours": 5.5, "gpu_hours": 2.0}, 0.0, ["search.budget.gpu_hours"]),
+    ],
+)
+def test_with_a_whole_runs_hours_a_budget_is_named_only_if_it_is_used_up(used, reserve, keys) -> None:
+    asked = {"trials": 3, "hours": 0.0, "gpu_hours": 0.0, "exhausted": True, **used}
+    found = reached_limits(settings(hours=6.0, gpu_hours=2.0), **asked, whole_reserve=reserve)
+    assert [key for key, _ in found] == keys
+
+
+@pytest.mark.parametrize(
+    ("used_s", "why"),
+    [(1800.0, "the search's part of --hours 1 is used up"), (21600.0, "search.budget.hours (6) are used up")],
+)
+def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path, used_s: float, why: str) -> None:
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["search.budget={hours: 6}", "search.trials=50"])
+    with Study.create(tmp_path, "x") as study:
+        WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
+        study.set_elapsed_s(used_s)
+        study.set_budget_exhausted()
+        study.finish()
+    study = Study.open(tmp_path, read_only=True)
+    assert ended_clauses(study, limits_of(study, experiment)) == (why,)
+    assert ended_text(study, experiment).startswith(f"The search ended because {why}.")
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=4))
