@@ -77,6 +77,7 @@ def show_status(
     from search.progress.closing_lines import expectations
     from search.progress.live_table import print_status
     from search.progress.summary import as_interrupted
+    from search.study.begun_final import plan_now
     from search.study.checked_files import problems
     from search.study.driver_life import has_driver
     from search.study.gpu_notes import failing_gpu_lines, failing_gpus
@@ -101,7 +102,7 @@ def show_status(
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     whole = WholeRun.of(study)
-    for line in plan_lines(whole.plan(records, searched_s=study.elapsed_s)) if whole else ():
+    for line in plan_lines(plan_now(folder, whole, study, records)) if whole else ():
         say(line)
     if not alive and not study.is_finished:
         say(f"no driver is running: resume with 'carsearch resume {folder.root}'")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _ENOUGH_TO_PLACE = 20
 """Final trainings for which the number that run at once is asked; more would change nothing."""
-"""Key of the search's own limits, which the plan respects."""
 _ENOUGH_TO_DRAW = 32
 """Samples that show whether a search has several backbones; one in four is missed once in ten thousand times."""
 

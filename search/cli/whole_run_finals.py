@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """The final training with as many folds as fit; none if not even one fits."""
+    from search.study.begun_final import folds_begun, retrained_s
+
     whole = stored_run(folder)
     if folder.final in whole.counted:
         return
-    started, earlier_s = time.monotonic(), _retrained_s(folder)
+    started, earlier_s = time.monotonic(), retrained_s(folder)
     begun = folds_begun(folder)
-    plan = plan_of(folder, whole.after(earlier_s, whole.stage))
+    plan = plan_of(folder, whole)
     show_plan(plan)
     folds = begun or possible_folds(folder, experiment, plan.folds)
     if folds:
@@ -34,6 +36,7 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
 def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """Final trainings of trials of other backbones, as long as they fit. What fails here costs nothing that is done."""
     from search.final.runners_up import runner_up_of
+    from search.study.begun_final import retrained_s
 
     if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
@@ -42,7 +45,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         there = folder.beside(found.number)
         started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
         with optional(failures.append):
-            earlier_s = _retrained_s(there)
+            earlier_s = retrained_s(there)
             folds = folds_that_fit_beside(folder, experiment, found.number, earlier_s=earlier_s)
             if not folds:
                 say("no time is left for a final training of another backbone")
@@ -120,6 +123,7 @@ def has_seen_all_photos(folder: "StudyFolder") -> bool:
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
     from search.policy.time_plan import fold_share
+    from search.study.begun_final import folds_begun, share_left
     from search.study.final_scores import read_scores
     from search.study.study import Study
 
@@ -139,39 +143,3 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         begun=begun,
     )
     return folds if begun else possible_folds(folder, experiment, folds)
-
-
-def share_left(folder: "StudyFolder") -> float:
-    """Share of a final training's epochs that are still to train: none of those that stopping early spared."""
-    from search.policy.records import TrialState
-    from search.study.study import Study
-
-    own = folder.retrain_study
-    if not own.log.exists():
-        return 1.0
-    study = Study.open(own.root, read_only=True)
-    planned = left = 0
-    for record in study.records():
-        epochs = study.config(record.number).total_epochs
-        planned += epochs
-        left += 0 if record.state is TrialState.COMPLETE else epochs - record.fidelity
-    return left / planned if planned else 1.0
-
-
-def _retrained_s(folder: "StudyFolder") -> float:
-    """Seconds of final trainings of earlier calls that did not end."""
-    from search.study.study import Study
-
-    own = folder.retrain_study
-    return Study.open(own.root, read_only=True).elapsed_s if own.log.exists() else 0.0
-
-
-def folds_begun(folder: "StudyFolder") -> int:
-    """Folds of a final training that an earlier call began; 0 if none did, or if its creation was cut off."""
-    from search.study.final_members import fold_count
-    from search.study.study import Study
-
-    own = folder.retrain_study
-    if not (folder.retrain_config.exists() and own.log.exists()):
-        return 0
-    return max(1, fold_count(Study.open(own.root, read_only=True)))

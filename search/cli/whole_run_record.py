@@ -53,11 +53,12 @@ def count_final(folder: "StudyFolder", final: "StudyFolder", seconds: float) -> 
 
 
 def plan_of(folder: "StudyFolder", whole: "WholeRun") -> "TimePlan":
-    """The plan for what is left, by the trials so far."""
+    """See `plan_now`."""
+    from search.study.begun_final import plan_now
     from search.study.study import Study
 
     study = Study.open(folder.root, read_only=True)
-    return whole.plan(study.records(), searched_s=study.elapsed_s)
+    return plan_now(folder, whole, study, study.records())
 
 
 def show_plan(plan: "TimePlan") -> None:

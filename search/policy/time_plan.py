@@ -55,6 +55,15 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A final training that was begun, and goes on whatever would be planned now."""
+
+    folds: int
+    left: float
+    """Share of it that is still to train."""
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One step of a run."""
 
@@ -212,6 +221,15 @@ def _fits(counts: tuple[int, ...], reserved: tuple[int, ...], room: float, wishe
     is_reserved = all(count <= kept for count, kept in zip(counts, reserved, strict=True))
     margin = _PACED_MARGIN if is_reserved else MARGIN
     return sum(final_s(count, wishes, measured, margin=margin) for count in counts) <= room
+
+
+def with_begun(plan: TimePlan, begun: Begun, wishes: Wishes, measured: Measured) -> TimePlan:
+    """The plan with a final training that was begun. It ends first, so the ensemble has no more than it leaves."""
+    final = min(begun.left * final_s(begun.folds, wishes, measured), max(0.0, plan.left_s - plan.seconds(SCORING)))
+    ensemble = min(plan.seconds(ENSEMBLE), max(0.0, plan.left_s - plan.seconds(SCORING) - final))
+    seconds = {FINAL: final, ENSEMBLE: ensemble}
+    phases = tuple(replace(phase, seconds=seconds.get(phase.name, phase.seconds)) for phase in plan.phases)
+    return replace(plan, phases=phases, folds=begun.folds)
 
 
 def with_trainings_beside(plan: TimePlan) -> TimePlan:

@@ -80,7 +80,7 @@ def study_report_data(
         space=experiment.space if study else None,
         mistakes=_mistakes(said),
         epoch_times=_epoch_times(folder, study) if times is None else times,
-        ended=ended_text(study, experiment) if study else "",
+        ended=ended_text(folder, study, experiment) if study else "",
         commands=commands(folder, experiment, study),
     )
 

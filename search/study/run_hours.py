@@ -11,11 +11,13 @@ from search.policy.time_plan import (
     FINAL,
     SEARCH,
     STEPS,
+    Begun,
     Measured,
     TimePlan,
     Wishes,
     folds_beside,
     time_plan,
+    with_begun,
     with_trainings_beside,
 )
 from search.study.study import Study
@@ -82,17 +84,24 @@ class WholeRun:
         """The run after a final training. final: name of its folder."""
         return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
 
-    def plan(self, records: Sequence[TrialRecord], *, searched_s: float) -> TimePlan:
-        """The plan for what is left. searched_s: wall-clock seconds of the search so far, over all runs. Pure."""
+    def plan(self, records: Sequence[TrialRecord], *, searched_s: float, begun: Begun | None = None) -> TimePlan:
+        """The plan for what is left. Pure.
+
+        searched_s: wall-clock seconds of the search so far, over all runs. begun: the study's own final training, if an
+        earlier call began it.
+        """
+        measured = Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share)
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
             self._wishes,
-            Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share),
+            measured,
             is_searching=self.stage == SEARCH,
-            has_final=bool(self.counted) or STEPS.index(self.stage) > STEPS.index(FINAL),
+            has_final=bool(self.counted or begun) or STEPS.index(self.stage) > STEPS.index(FINAL),
             most_search_s=None if self.search_hours is None else self.search_hours * _S_PER_HOUR - searched_s,
         )
+        if begun is not None:
+            plan = with_begun(plan, begun, self._wishes, measured)
         if self.counted and self.stage == FINAL:
             plan = with_trainings_beside(plan)
         ahead = STEPS[STEPS.index(self.stage) :]

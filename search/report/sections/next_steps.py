@@ -9,6 +9,7 @@ from search.final.runners_up import runner_up_of
 from search.policy.records import TrialRecord, TrialState, searched
 from search.policy.time_plan import plan_lines
 from search.progress.closing_lines import ended_clauses, limits_of, next_after_training
+from search.study.begun_final import plan_now
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
@@ -25,21 +26,21 @@ class Command:
     text: str
 
 
-def ended_text(study: Study, experiment: Experiment) -> str:
+def ended_text(folder: StudyFolder, study: Study, experiment: Experiment) -> str:
     """Why the search ended, as a sentence; that it has not, if so."""
     if study.is_recording or not study.is_finished:
         return "" if study.is_recording else "The search has not ended."
     clauses = ended_clauses(study, limits_of(study, experiment))
     ended = f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
-    return f"{ended}{_plan_text(study)}"
+    return f"{ended}{_plan_text(folder, study)}"
 
 
-def _plan_text(study: Study) -> str:
+def _plan_text(folder: StudyFolder, study: Study) -> str:
     """The plan of a whole run's hours, as a sentence; empty without one."""
     whole = WholeRun.of(study)
     if whole is None:
         return ""
-    first, *steps = plan_lines(whole.plan(study.records(), searched_s=study.elapsed_s))
+    first, *steps = plan_lines(plan_now(folder, whole, study, study.records()))
     return f" {first[:1].upper()}{first[1:]}; {'; '.join(step.strip() for step in steps)}."
 
 

@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 
 from search.api import steps
-from search.cli import whole_run
+from search.cli import whole_run, whole_run_finals
+from search.cli.outcomes import show_status
 from search.cli.whole_run import run_within
+from search.cli.whole_run_finals import retrain_winner
 from search.experiment.changes import Change
 from search.experiment.experiment import Experiment, load
-from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING
+from search.final.final_study import open_final_study
+from search.final.retrain import final_config
+from search.policy.records import TrialState
+from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, Begun
+from search.report.sections.next_steps import ended_text
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
-from tests.helpers.search.untrained_study import BEGUN, untrained_study
+from tests.helpers.search.trial_builders import climb, trial
+from tests.helpers.search.untrained_study import BEGUN, FOLDS, finish_training, untrained_study
 
 AT_FINAL = replace(BEGUN, counted=(), has_other=False)
 
@@ -30,6 +37,18 @@ def keep(folder: StudyFolder, whole: WholeRun) -> Study:
 def searched(tmp_path: Path) -> tuple[StudyFolder, Experiment]:
     folder, experiment = untrained_study(tmp_path, "retrain.folds=2", per_class=5)
     keep(folder, AT_FINAL)
+    return folder, experiment
+
+
+@pytest.fixture
+def begun(searched: tuple[StudyFolder, Experiment]) -> tuple[StudyFolder, Experiment]:
+    """With one of two folds trained."""
+    folder, experiment = searched
+    folder.retrain.mkdir()
+    asked = replace(experiment, folds=FOLDS)
+    with open_final_study(folder, asked, final_config(folder, asked, 0)) as study:
+        finish_training(study, 0, study.config(0))
+        study.set_elapsed_s(60.0)
     return folder, experiment
 
 
@@ -76,3 +95,33 @@ def test_after_the_search_changed_settings_are_used_or_named(
     assert WholeRun.of(study).is_done
     run_within(changed, 99.0, address=None, replace_study=False, or_resume=True)
     assert capsys.readouterr().out.count("not used any more: ") == 2, "nothing is left to do"
+
+
+def test_a_begun_final_training_is_planned_with_its_folds_and_what_is_left_of_it() -> None:
+    record = trial(0, TrialState.COMPLETE, climb([0.5], [0.6], [0.7]))
+    run = WholeRun(hours=1.0, outside_s=0.0, folds=2, is_refitted=False, final_ratio=2.0, at_once=1, stage=FINAL)
+    one_s = 1.25 * run.estimated_s(record)
+    plan = run.plan([record], searched_s=0.0, begun=Begun(4, 0.5))
+    assert (plan.folds, plan.seconds(FINAL), plan.seconds(ENSEMBLE)) == (4, pytest.approx(2 * one_s), 108.0)
+    late = run.plan([record], searched_s=3600.0 - 180.0 - 2 * one_s - 8.0, begun=Begun(4, 0.5))
+    assert (late.seconds(FINAL), late.seconds(ENSEMBLE)) == (pytest.approx(2 * one_s), pytest.approx(8.0))
+    over = run.plan([record], searched_s=3600.0, begun=Begun(4, 0.5))
+    assert (over.folds, sum(phase.seconds for phase in over.phases)) == (4, 0.0)
+
+
+def test_resuming_a_final_training_shows_the_folds_that_it_goes_on_with(
+    begun: tuple[StudyFolder, Experiment], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = begun
+    study = keep(folder, replace(AT_FINAL, hours=1e-3))
+    trained: list[int] = []
+    monkeypatch.setattr(whole_run_finals, "run_retrain", lambda _, final, **__: trained.append(final.folds))
+    show_status(folder, experiment, study)
+    shown, reported = capsys.readouterr().out, ended_text(folder, study, experiment)
+    retrain_winner(folder, experiment, None)
+    printed = capsys.readouterr().out
+    assert trained == [FOLDS]
+    for text in (shown, printed, reported):
+        assert f"final training of {FOLDS} folds: " in text
+        assert "no final training fits" not in text
+    assert "plan: 0.0 min of 0.1 min left" in shown, "the minute of the earlier call counts"

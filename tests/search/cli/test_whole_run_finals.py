@@ -11,20 +11,14 @@ from carcls.splits.k_folds import make_folds
 from carcls.splits.split_files import read_split
 from search.cli import actions, whole_run_finals
 from search.cli.whole_run import _ensemble
-from search.cli.whole_run_finals import (
-    folds_begun,
-    folds_that_fit_beside,
-    possible_folds,
-    retrain_others,
-    retrain_winner,
-    share_left,
-)
+from search.cli.whole_run_finals import folds_that_fit_beside, possible_folds, retrain_others, retrain_winner
 from search.cli.whole_run_record import stored_run
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
 from search.policy.time_plan import ENSEMBLE
+from search.study.begun_final import folds_begun, share_left
 from search.study.final_scores import RefitScore
 from search.study.folder import StudyFolder
 from search.study.study import Study

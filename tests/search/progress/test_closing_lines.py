@@ -10,6 +10,7 @@ from search.experiment.experiment import load
 from search.experiment.search_settings import BudgetSettings, SearchSettings
 from search.progress.closing_lines import ended_clauses, limits_of, reached_limits, settings_text
 from search.report.sections.next_steps import ended_text
+from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
@@ -74,7 +75,7 @@ def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path
         study.finish()
     study = Study.open(tmp_path, read_only=True)
     assert ended_clauses(study, limits_of(study, experiment)) == (why,)
-    assert ended_text(study, experiment).startswith(f"The search ended because {why}.")
+    assert ended_text(StudyFolder(tmp_path), study, experiment).startswith(f"The search ended because {why}.")
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=4))
