@@ -214,6 +214,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
     is_there = folder.ensemble_model.exists()
     _submit(folder, experiment, folder.ensemble_model if stored_run(folder).uses_ensemble and is_there else None)
     enter_step(folder, time.monotonic() - started, DONE)
+    _report(folder, experiment)
     plan = plan_of(folder, stored_run(folder))
     say(f"ended: {plan.spent_s / 60:.1f} of {plan.total_s / 60:.1f} min")
 
@@ -241,6 +242,17 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> bool:
         is_built = True
     enter_step(folder, time.monotonic() - started, ENSEMBLE)
     return is_built and folder.ensemble_model.exists()
+
+
+def _report(folder: "StudyFolder", experiment: "Experiment") -> None:
+    """Writes the report of a run that is done. Nothing that it finds may take the submission back."""
+    from search.api.steps import write_report_or_warn
+    from search.policy.time_plan import DONE
+
+    started = time.monotonic()
+    with optional(lambda error: warn(f"the report is not written anew: {reason_of(error)}")):
+        write_report_or_warn(folder, experiment)
+    enter_step(folder, time.monotonic() - started, DONE)
 
 
 def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None) -> None:

@@ -61,12 +61,13 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
 
 def _count_ended(folder: "StudyFolder") -> None:
     """Counts trainings beside that ended in an earlier call which was killed before it counted them."""
+    from search.study.begun_final import retrained_s
     from search.study.finals_beside import finals_beside, is_final_whole
 
     counted = stored_run(folder).counted
     for there in finals_beside(folder):
         if there.final not in counted and is_final_whole(there):
-            count_final(folder, there, _retrained_s(there))
+            count_final(folder, there, retrained_s(there))
 
 
 def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) -> int:

@@ -266,7 +266,7 @@ def _recipe(experiment: Experiment, config: TrainConfig, rank_by: RankBy) -> dic
     A training on all photos alone becomes one on the split: `config` has the length that the search found for it, and
     a file without a search may not ask for it, see `_check_refit` in `search.experiment.experiment`.
     """
-    is_on_all = experiment.photos == "all" and not is_refit_alone(experiment)
+    is_on_all = experiment.photos == "all" and not experiment.is_refit_alone
     search = experiment.search
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",

@@ -300,6 +300,11 @@ def _spare_line(seconds: float) -> str:
     )
 
 
+def spent_text(plan: TimePlan) -> str:
+    """What a run has taken so far, in words."""
+    return f"{_minutes(plan.spent_s)} of {_minutes(plan.total_s)}"
+
+
 def _name(phase: Phase, plan: TimePlan) -> str:
     if phase.name != FINAL:
         return phase.name

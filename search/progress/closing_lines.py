@@ -162,12 +162,12 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
     )
 
 
-def next_after_training(folder: StudyFolder, experiment: Experiment) -> str:
-    """The next step with a final model."""
+def next_after_training(folder: StudyFolder, experiment: Experiment, model: Path | None = None) -> str:
+    """The next step with a model. model: None for the final one."""
     with contextlib.suppress(DataError):  # two folders of photos to predict: ambiguous
         if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
-            return f"next: carsearch submit {folder.root}"
-    return f"next: carsearch predict {folder.model} PHOTO_OR_FOLDER..."
+            return f"next: carsearch submit {folder.root}{f' --model {model}' if model else ''}"
+    return f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER..."
 
 
 def submit_closing(

@@ -8,6 +8,7 @@ from typing import Self
 from search.policy.durations import StageLength, final_training_s, relative_pace
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.policy.time_plan import (
+    DONE,
     FINAL,
     SEARCH,
     STEPS,
@@ -79,6 +80,11 @@ class WholeRun:
     def after(self, seconds: float, stage: str) -> "WholeRun":
         """The run once it has spent more seconds outside of the search, now in another step."""
         return replace(self, outside_s=self.outside_s + seconds, stage=stage)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its submission is written."""
+        return self.stage == DONE
 
     def after_final(self, seconds: float, final: str) -> "WholeRun":
         """The run after a final training. final: name of its folder."""

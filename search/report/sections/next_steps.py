@@ -3,11 +3,12 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from search.experiment.experiment import Experiment
 from search.final.runners_up import runner_up_of
 from search.policy.records import TrialRecord, TrialState, searched
-from search.policy.time_plan import plan_lines
+from search.policy.time_plan import plan_lines, spent_text
 from search.progress.closing_lines import ended_clauses, limits_of, next_after_training
 from search.study.begun_final import plan_now
 from search.study.folder import StudyFolder
@@ -36,11 +37,14 @@ def ended_text(folder: StudyFolder, study: Study, experiment: Experiment) -> str
 
 
 def _plan_text(folder: StudyFolder, study: Study) -> str:
-    """The plan of a whole run's hours, as a sentence; empty without one."""
+    """The plan of a whole run's hours, or what it has taken, as a sentence; empty without one."""
     whole = WholeRun.of(study)
     if whole is None:
         return ""
-    first, *steps = plan_lines(plan_now(folder, whole, study, study.records()))
+    plan = plan_now(folder, whole, study, study.records())
+    if whole.is_done:
+        return f" All steps together took {spent_text(plan)}."
+    first, *steps = plan_lines(plan)
     return f" {first[:1].upper()}{first[1:]}; {'; '.join(step.strip() for step in steps)}."
 
 
@@ -50,17 +54,12 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
         return ()
     root = shlex.quote(str(folder.root))
     found = []
-    if folder.model.exists():
-        step = next_after_training(folder, experiment).removeprefix("next: ")
-        if not folder.submission.exists() or "submit" not in step:
-            found.append(Command("Use the final model on new photos.", step))
-        else:
-            found.append(
-                Command(
-                    f"The submission is {folder.submission}. Classify other photos with the final model.",
-                    f"carsearch predict {shlex.quote(str(folder.model))} PHOTO_OR_FOLDER...",
-                )
-            )
+    whole = None if study is None else WholeRun.of(study)
+    ensemble = folder.ensemble_model if whole is not None and whole.is_done and whole.uses_ensemble else None
+    if ensemble is not None and ensemble.exists():
+        found.append(_use(folder, experiment, ensemble))
+    elif folder.model.exists():
+        found.append(_use(folder, experiment, None))
     if study is None:
         return tuple(found)
     records = study.records()
@@ -76,6 +75,17 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
     if changes:
         found.append(Command("Search on; finished trials are kept.", f"carsearch resume {root} {' '.join(changes)}"))
     return tuple(found)
+
+
+def _use(folder: StudyFolder, experiment: Experiment, ensemble: Path | None) -> Command:
+    """The next step with the final model, or with the ensemble's."""
+    which = "final model" if ensemble is None else "ensemble"
+    step = next_after_training(folder, experiment, ensemble).removeprefix("next: ")
+    if not folder.submission.exists() or "submit" not in step:
+        return Command(f"Use the {which} on new photos.", step)
+    model = shlex.quote(str(ensemble or folder.model))
+    why = f"The submission is {folder.submission}. Classify other photos with the {which}."
+    return Command(why, f"carsearch predict {model} PHOTO_OR_FOLDER...")
 
 
 def _larger(key: str, records: Sequence[TrialRecord], experiment: Experiment) -> str:

@@ -8,15 +8,16 @@ import pytest
 from search.api import steps
 from search.cli import whole_run, whole_run_finals
 from search.cli.outcomes import show_status
-from search.cli.whole_run import run_within
+from search.cli.whole_run import _finish, run_within
 from search.cli.whole_run_finals import retrain_winner
+from search.errors import StudyError
 from search.experiment.changes import Change
 from search.experiment.experiment import Experiment, load
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, Begun
-from search.report.sections.next_steps import ended_text
+from search.report.sections.next_steps import commands, ended_text
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
@@ -79,7 +80,7 @@ def test_after_the_search_changed_settings_are_used_or_named(
     monkeypatch.setattr(whole_run, "retrain_others", lambda *_: None)
     monkeypatch.setattr(whole_run, "_ensemble", lambda *_: False)
     monkeypatch.setattr(whole_run, "_submit", lambda *_: None)
-    monkeypatch.setattr(steps, "renew_report", lambda *_: None)
+    monkeypatch.setattr(steps, "write_report_or_warn", lambda *_: None)
     file = folder.root.parents[1] / "tiny.yaml"
     same = [f"results={folder.root.parent}", f"data.root={experiment.data.root}", "retrain.folds=2"]
     changed = load(file, [*same, "search.deadline.first_epoch_minutes=77", "search.trials=50"])
@@ -125,3 +126,52 @@ def test_resuming_a_final_training_shows_the_folds_that_it_goes_on_with(
         assert f"final training of {FOLDS} folds: " in text
         assert "no final training fits" not in text
     assert "plan: 0.0 min of 0.1 min left" in shown, "the minute of the earlier call counts"
+
+
+def test_a_finished_run_reports_what_it_took_and_uses_the_model_that_it_submitted(
+    searched: tuple[StudyFolder, Experiment], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = searched
+    keep(folder, replace(AT_FINAL, stage=SCORING, outside_s=120.0, uses_ensemble=True))
+    folder.ensemble.mkdir()
+    folder.retrain.mkdir()
+    for model in (folder.model, folder.ensemble_model):
+        model.write_bytes(b"a model")
+    (experiment.data.root / "test_upload").mkdir()
+    reported: list[tuple[str, str]] = []
+
+    def renew(there: StudyFolder, of: Experiment) -> None:
+        study = Study.open(there.root, read_only=True)
+        reported.append((ended_text(there, study, of), commands(there, of, study)[0].text))
+
+    monkeypatch.setattr(whole_run, "_submit", lambda *_: None)
+    monkeypatch.setattr(steps, "write_report_or_warn", renew)
+    _finish(folder, experiment, None)
+    ((ended, command),) = reported
+    assert "All steps together took 2.0 min of 99.0 h." in ended
+    assert "Plan: " not in ended
+    assert command == f"carsearch submit {folder.root} --model {folder.ensemble_model}"
+    folder.submission.write_text("id,label\n", encoding="utf-8")
+    study = Study.open(folder.root, read_only=True)
+    assert commands(folder, experiment, study)[0].text.startswith(f"carsearch predict {folder.ensemble_model} ")
+    study = keep(folder, replace(WholeRun.of(study), uses_ensemble=False))
+    assert commands(folder, experiment, study)[0].text.startswith(f"carsearch predict {folder.model} ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("ended: 2.0 of ")
+
+
+def test_a_report_that_cannot_be_written_leaves_a_finished_run_finished(
+    searched: tuple[StudyFolder, Experiment], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = searched
+    keep(folder, replace(AT_FINAL, stage=SCORING))
+
+    def fail(*_: object) -> None:
+        raise StudyError("split.csv was changed")
+
+    monkeypatch.setattr(whole_run, "_submit", lambda *_: None)
+    monkeypatch.setattr(steps, "write_report_or_warn", fail)
+    _finish(folder, experiment, None)
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].startswith("ended: ")
+    assert "the report is not written anew: split.csv was changed" in said.err
+    assert WholeRun.of(Study.open(folder.root, read_only=True)).is_done
