@@ -58,8 +58,10 @@ def retrain_study(
     trial: int | None,
     address: str | None = None,
     say: Callable[[str], None],
+    again: str = "the same command",
 ) -> "Scores":
-    """Runs the final training of a configuration, scores it, and writes the report. Raises the errors of `retrain`."""
+    """Runs the final training of a configuration, scores it, and writes the report. again: see `retrain`, also for
+    errors."""
     from search.final.retrain import retrain  # noqa: PLC0415 - only for this step
     from search.study.checked_files import check_folder  # noqa: PLC0415
 
@@ -68,8 +70,8 @@ def retrain_study(
     photos_folder(experiment.photos_at, experiment.store)
     if experiment.extra_at is not None:
         photos_folder(experiment.extra_at, experiment.store)
-    place = None if address is None else _cluster(folder, experiment, config, address)
-    scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place)
+    place = None if address is None else _cluster(folder, experiment, config, address, again)
+    scores = retrain(folder, experiment, config, trial=trial, say=say, open_place=place, again=again)
     write_report_or_warn(folder.main, experiment)
     store_changes()
     return scores
@@ -89,12 +91,14 @@ def write_report_or_warn(folder: StudyFolder, experiment: Experiment) -> None:
         _log.warning("%s: without a report; 'carsearch report %s' writes it", what, folder.root)
 
 
-def _cluster(folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str) -> "OpenPlace":
-    """The cluster at `address` for a final training."""
+def _cluster(
+    folder: StudyFolder, experiment: Experiment, config: "TrainConfig", address: str, again: str
+) -> "OpenPlace":
+    """The cluster at `address` for a final training. again: see `retrain`."""
     from search.on_ray.cluster.ray_place import ray_place  # noqa: PLC0415 - Ray takes seconds to import
 
     def open_place(interrupts: "Interrupts") -> "AbstractContextManager[Place]":
-        how = "the same command resumes from the last epochs"
+        how = f"{again} resumes from the last epochs"
         own = folder.retrain_study
         return ray_place(own, experiment, [config], address=address, interrupts=interrupts, how=how)
 

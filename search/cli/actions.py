@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from search.cli.exit_codes import ERROR, INTERRUPTED, TERMINATED
-from search.cli.outcomes import resume_hint, say_closing, say_finished, warn_untrained
+from search.cli.outcomes import OR_RESUME, resume_hint, say_closing, say_finished, warn_untrained
 from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
 
@@ -122,8 +122,7 @@ def run_search(
                 say_finished(folder, experiment, seen, goes_on=goes_on)
                 return
     progress = progress_for(output, folder.name, seen.records())
-    how = "carsearch run ... --or-resume"
-    how = f"'{how}'" if goes_on else f"'carsearch resume {folder.root}' or '{how}'"
+    how = OR_RESUME if goes_on else f"'carsearch resume {folder.root}' or {OR_RESUME}"
     with _ends_by_sigterm(f"continue with {how}"):
         end = search_study(folder, experiment, progress=progress, address=address, policy=policy)
     if end.trained:
@@ -168,9 +167,10 @@ def run_retrain(
     replace: bool = False,
     address: str | None = None,
     goes_on: bool = False,
+    again: str = "the same command",
 ) -> None:
     """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
-    report. goes_on: see `run_search`. Exits with 143 after SIGTERM."""
+    report. goes_on: see `run_search`. again: what continues it. Exits with 143 after SIGTERM."""
     from search.study.final_lock import clear_retrain
     from search.terminal.logs import redirect_native_stderr
 
@@ -193,8 +193,8 @@ def run_retrain(
     from search.progress.closing_lines import next_after_training, retrain_closing
     from search.study.final_scores import score_lines
 
-    with _ends_by_sigterm("the same command continues"):
-        scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say)
+    with _ends_by_sigterm(f"{again} continues"):
+        scores = retrain_study(folder, experiment, config, trial=trial, address=address, say=say, again=again)
     for line in score_lines(scores):
         say(line)
     for line in retrain_closing(folder, scores, epochs=config.total_epochs, trial=trial):

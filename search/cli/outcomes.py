@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from search.study.study import Study
 
 
+OR_RESUME = "'carsearch run ... --or-resume'"
+"""What continues a command of several steps."""
+
+
 def resume_hint(folder: "StudyFolder", *, goes_on: bool) -> str:
     """How to continue a search that did not end. goes_on: further steps follow it, which `resume` would not take."""
-    return (
-        "continue with 'carsearch run ... --or-resume'" if goes_on else f"resume with 'carsearch resume {folder.root}'"
-    )
+    return f"continue with {OR_RESUME}" if goes_on else f"resume with 'carsearch resume {folder.root}'"
 
 
 def say_closing(folder: "StudyFolder", experiment: "Experiment", *, goes_on: bool = False) -> None:
@@ -104,5 +106,19 @@ def show_status(
     whole = WholeRun.of(study)
     for line in plan_lines(plan_now(folder, whole, study, records)) if whole else ():
         say(line)
-    if not alive and not study.is_finished:
+    if not alive:
+        _say_how_to_continue(folder, study)
+
+
+def _say_how_to_continue(folder: "StudyFolder", study: "Study") -> None:
+    """For a study whose search is not running."""
+    from search.study.driver_life import has_driver
+    from search.study.finals_beside import finals_beside
+    from search.study.run_hours import command_of
+
+    command = command_of(folder, study)
+    if command is None and not study.is_finished:
         say(f"no driver is running: resume with 'carsearch resume {folder.root}'")
+    finals = (one for one in (folder, *finals_beside(folder)) if one.retrain.is_dir())
+    if command is not None and not any(has_driver(one.retrain_study) for one in finals):
+        say(f"unless it is running: continue with '{command}'")

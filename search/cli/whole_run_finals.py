@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from search.cli.actions import run_retrain, winner_of
 from search.cli.optional_steps import optional, reason_of
+from search.cli.outcomes import OR_RESUME
 from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -29,7 +30,7 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
     if folds:
         trial = winner_of(folder, None)
         final = _possible_photos(folder, replace(experiment, folds=folds), trial)
-        run_retrain(folder, final, trial=trial, address=address, goes_on=True)
+        run_retrain(folder, final, trial=trial, address=address, goes_on=True, again=OR_RESUME)
     count_final(folder, folder, earlier_s + time.monotonic() - started)
 
 
@@ -52,7 +53,8 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
                 return
             show_plan(plan_of(folder, stored_run(folder)))
             say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
-            run_retrain(there, replace(experiment, folds=folds), trial=found.number, address=address, goes_on=True)
+            asked = replace(experiment, folds=folds)
+            run_retrain(there, asked, trial=found.number, address=address, goes_on=True, again=OR_RESUME)
         count_final(folder, there, earlier_s + time.monotonic() - started)
         if failures:
             warn(f"the final training of trial {found.number:04d} failed, and is left out: {reason_of(failures[0])}")

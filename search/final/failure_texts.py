@@ -11,6 +11,9 @@ from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_bat
 from search.policy.records import TrialRecord
 from search.worker.segment import Outcome
 
+SAME_COMMAND = "the same command"
+"""What continues a final training, unless it is one step of a command that is continued in another way."""
+
 
 def training_name(record: TrialRecord, count: int) -> str:
     """`the final training`, or `fold 2 of 4 of the final training` if there are several. count: number of folds."""
@@ -32,19 +35,26 @@ def progress_text(reports: Sequence[EpochReport], config: TrainConfig) -> str:
 
 
 def retry_text(
-    outcome: Outcome, config: TrainConfig, *, deaths: int, max_restarts: int, what: str, start_over: str
+    outcome: Outcome,
+    config: TrainConfig,
+    *,
+    deaths: int,
+    max_restarts: int,
+    what: str,
+    start_over: str,
+    again: str = SAME_COMMAND,
 ) -> str:
     """The line to print before a new process resumes the training.
 
     deaths: since the last epoch, including this one. what: the training, for error messages. start_over: the command
-    that trains it from scratch, see `start_over_command`. Raises StudyError if another process would not help,
-    DiskFullError if the disk is full.
+    that trains it from scratch, see `start_over_command`. again: what continues it later. Raises StudyError if another
+    process would not help, DiskFullError if the disk is full.
     """
     match outcome.kind:
         case "out_of_memory" if outcome.oom_record is not None:
             record = OomRecord.from_json(outcome.oom_record)
             if not worth_retrying(config, record):
-                raise StudyError(no_room_text(record.key, outcome, config, what, start_over))
+                raise StudyError(no_room_text(record.key, outcome, config, what, start_over, again=again))
             stage = outcome.stage or 0
             next_try = micro_batch([record], config, stage, record.key.device) or config.stage_batch_size(stage)
             is_same = next_try >= record.photos
@@ -55,7 +65,7 @@ def retry_text(
         case "killed" if deaths <= max_restarts:
             return f"{outcome.cause}: resuming from the last checkpoint"
         case "killed":
-            raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts))
+            raise StudyError(too_many_deaths_text(outcome, what, deaths=deaths, max_restarts=max_restarts, again=again))
         case "doubtful" if deaths <= 1:
             return f"{outcome.cause}: resuming once from the last checkpoint, in case another process held the memory"
         case "preempted":
@@ -66,7 +76,9 @@ def retry_text(
             raise StudyError(outcome.cause or f"{what} {outcome.kind} without a cause")
 
 
-def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str, start_over: str) -> str:
+def no_room_text(
+    key: OomKey, outcome: Outcome, config: TrainConfig, what: str, start_over: str, *, again: str = SAME_COMMAND
+) -> str:
     """The smallest micro-batch does not fit in memory."""
     stage = config.stages[outcome.stage or 0].name
     cause = (outcome.cause or "").partition(";")[0]  # the rest advises a smaller batch, which would not help
@@ -74,22 +86,24 @@ def no_room_text(key: OomKey, outcome: Outcome, config: TrainConfig, what: str, 
         f"{what}: no room for stage {stage!r}: not even {smallest_micro_batch(config)} photos at once fit at"
         f" {key.image_size} px through {key.backbone} on {key.device} ({cause}). Start over with"
         f" '{start_over}' and a smaller image size or backbone (--set retrain.image_size=... for 'carsearch retrain',"
-        " the file's train section for 'carsearch train'), or run the same command again where there is more memory:"
-        " every finished epoch is kept"
+        f" the file's train section for 'carsearch train'), or run {again} again where there is more memory: every"
+        " finished epoch is kept"
     )
 
 
-def too_many_deaths_text(outcome: Outcome, what: str, *, deaths: int, max_restarts: int) -> str:
+def too_many_deaths_text(
+    outcome: Outcome, what: str, *, deaths: int, max_restarts: int, again: str = SAME_COMMAND
+) -> str:
     """No process lived long enough to finish an epoch.
 
-    outcome: of the last process, killed. deaths: since the last epoch. what: the training.
+    outcome: of the last process, killed. deaths: since the last epoch. what: the training. again: see `retry_text`.
     """
     if outcome.timeout_setting is None:
-        advice = "find out what ends it, then run the same command again"
+        advice = f"find out what ends it, then run {again} again"
     else:
         advice = (
             "find out what it waits for (a disk or a device that does not answer) or, if it is only slow, raise"
-            f" that limit by --set {outcome.timeout_setting}=...; then run the same command again"
+            f" that limit by --set {outcome.timeout_setting}=...; then run {again} again"
         )
     return (
         f"{what}: {outcome.cause}, {deaths} times without an epoch between them, which is more than"

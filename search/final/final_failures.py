@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from carcls.errors import DiskFullError
 from search.errors import StudyError
-from search.final.failure_texts import progress_text, retry_text, training_name
+from search.final.failure_texts import SAME_COMMAND, progress_text, retry_text, training_name
 from search.policy.node_health import NODE_FAULTS
 from search.policy.records import TrialRecord, TrialState
 from search.study.final_members import fold_count
@@ -29,14 +29,17 @@ class FinalFailures:
         say: Callable[[str], None],
         is_interrupted: Callable[[], bool],
         start_over: str,
+        again: str = SAME_COMMAND,
     ) -> None:
-        """folder: the study's own. say: prints a line for the user. start_over: see `start_over_command`."""
+        """folder: the study's own. say: prints a line for the user. start_over: see `start_over_command`. again: see
+        `retry_text`."""
         self._study = study
         self._folder = folder
         self._max_restarts = max_restarts
         self._say = say
         self._is_interrupted = is_interrupted
         self._start_over = start_over
+        self._again = again
         self.error: Exception | None = None
         """Why the run cannot continue, or None."""
 
@@ -70,6 +73,7 @@ class FinalFailures:
                 max_restarts=self._max_restarts,
                 what=self.what(record),
                 start_over=self._start_over,
+                again=self._again,
             )
         except (StudyError, DiskFullError) as error:
             self.error = error

@@ -32,7 +32,7 @@ from search.experiment.experiment import Experiment
 from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
 from search.final.extra_choice import add_other_folds, add_second_generation, decide, gain_line, gain_score
-from search.final.failure_texts import training_name
+from search.final.failure_texts import SAME_COMMAND, training_name
 from search.final.final_failures import FinalFailures
 from search.final.final_slots import final_slots
 from search.final.final_study import (
@@ -98,6 +98,7 @@ def retrain(
     say: Callable[[str], None],
     mains: ChildMains | None = None,
     open_place: OpenPlace | None = None,
+    again: str = SAME_COMMAND,
 ) -> Scores:
     """Trains (resuming an interrupted call), scores, and exports the model. Returns at once if all is done.
 
@@ -106,7 +107,7 @@ def retrain(
     KeyboardInterrupt if the user interrupted, AskedToEnd after SIGTERM. Recorded epochs are always kept.
 
     open_place: where the trainings run, such as a Ray cluster; None for processes of this machine. Scoring and export
-    run on this machine in any case.
+    run on this machine in any case. again: what continues it after an interruption, for messages.
     """
     folder.retrain.mkdir(parents=True, exist_ok=True)
     if (done := _finished(folder, experiment, config)) is not None:
@@ -114,7 +115,8 @@ def retrain(
         return done
     check_weights(folder, experiment, trial)
     with open_final_study(folder, experiment, config) as study:
-        run = _FinalTraining(folder, experiment, study, say=say, mains=mains or ChildMains(), open_place=open_place)
+        mains = mains or ChildMains()
+        run = _FinalTraining(folder, experiment, study, say=say, mains=mains, open_place=open_place, again=again)
         try:
             run.train()
             if run.choose("extra"):
@@ -129,7 +131,7 @@ def retrain(
         except KeyboardInterrupt as end:
             epochs = sum(record.fidelity for record in study.records())
             how = "ended by SIGTERM" if isinstance(end, AskedToEnd) else "interrupted"
-            warn(f"{how} after {epochs} epochs: the same command resumes from there")
+            warn(f"{how} after {epochs} epochs: {again} resumes from there")
             raise
         atomic.write_text(folder.scores, json.dumps(asdict(scores), indent=2))
     return scores
@@ -159,6 +161,7 @@ class _FinalTraining:
         say: Callable[[str], None],
         mains: ChildMains,
         open_place: OpenPlace | None,
+        again: str,
     ) -> None:
         self._folder = folder
         self._experiment = experiment
@@ -166,6 +169,7 @@ class _FinalTraining:
         self._say = say
         self._mains = mains
         self._open_place = open_place or self._this_machine
+        self._again = again
         hand_over_s = experiment.search.nodes.hand_over_seconds
         self._interrupts = Interrupts(FINISHING, terminal=_terminal(), hand_over_s=hand_over_s)
         self._slots = final_slots(experiment, concurrent_trainings(study))
@@ -223,6 +227,7 @@ class _FinalTraining:
             say=self._say,
             is_interrupted=lambda: self._interrupts.asked,
             start_over=start_over_command(self._folder),
+            again=self._again,
         )
         with self._open_place(self._interrupts) as place:
             dispatcher = StudyDispatcher(
@@ -258,6 +263,7 @@ class _FinalTraining:
             slots=self._slots,
             interrupts=self._interrupts,
             say=self._say,
+            again=self._again,
             main=self._mains.score,
         )
 
@@ -301,7 +307,7 @@ class _FinalTraining:
         if self._interrupts.asked:
             raise self._interrupts.reason()
         if not dispatcher.finished:
-            raise StudyError(f"{dispatcher.stopping}: fix that, then run the same command again")
+            raise StudyError(f"{dispatcher.stopping}: fix that, then run {self._again} again")
 
 
 def _without_limits(experiment: Experiment) -> Experiment:

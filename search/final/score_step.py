@@ -10,7 +10,7 @@ from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.failure_texts import retry_text
+from search.final.failure_texts import SAME_COMMAND, retry_text
 from search.final.final_failures import peak_key
 from search.final.final_study import refit_of
 from search.final.score_entry import score_main
@@ -43,10 +43,11 @@ class ScoreStep:
         slots: Slots,
         interrupts: Interrupts,
         say: Callable[[str], None],
+        again: str = SAME_COMMAND,
         main: Callable[..., None] = score_main,
     ) -> None:
         """study: the final training's, with every trial complete. extra, pseudo: what extra and
-        pseudo-labelled photos gained, if there are any.
+        pseudo-labelled photos gained, if there are any. again: see `retry_text`.
         main: same signature as `score_main`."""
         self._experiment = experiment
         self._config: TrainConfig = study.config(0)
@@ -79,6 +80,7 @@ class ScoreStep:
         self._slots = slots
         self._interrupts = interrupts
         self._say = say
+        self._again = again
 
     def run(self) -> Scores:
         """The scores. Raises StudyError or DiskFullError with the cause if scoring cannot continue, KeyboardInterrupt
@@ -96,7 +98,13 @@ class ScoreStep:
                 deaths += outcome.kind in ("killed", "doubtful")
                 limit = self._experiment.search.max_restarts
                 line = retry_text(
-                    outcome, self._config, deaths=deaths, max_restarts=limit, what=what, start_over=start_over
+                    outcome,
+                    self._config,
+                    deaths=deaths,
+                    max_restarts=limit,
+                    what=what,
+                    start_over=start_over,
+                    again=self._again,
                 )
                 self._say(line)
 
@@ -115,7 +123,7 @@ class ScoreStep:
                     case Outcome():
                         return message.with_user_cause(f"the traceback is in {self._folder.retrain_output}"), scores
         raise StudyError(
-            f"the process that scores {self._folder.retrain} ended without an outcome: run the same command again"
+            f"the process that scores {self._folder.retrain} ended without an outcome: run {self._again} again"
         )
 
     def _raise_if_asked(self) -> None:

@@ -15,7 +15,7 @@ from search.progress.summary import best_text, leading_trial, winner_line
 from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
-from search.study.run_hours import WholeRun
+from search.study.run_hours import WholeRun, command_of
 from search.study.study import Study
 from search.terminal.console import printable
 from search.terminal.formatting import count_text, value_text
@@ -69,6 +69,8 @@ def search_closing(
     outcome = (f"ended: {why}", *_winner_lines(records), *winner_expected_lines(folder, experiment, study))
     if goes_on and _complete(records):
         return outcome
+    if _complete(records) and (command := command_of(folder, study)) is not None:
+        return (*outcome, f"next: {command}")
     return (
         *outcome,
         *([f"to extend it: carsearch resume {folder.root}{more}"] if more else []),

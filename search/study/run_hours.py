@@ -1,6 +1,7 @@
 """A run that must be over, with its submission, within some hours: what it asks for, and what it has spent."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Self
@@ -21,6 +22,7 @@ from search.policy.time_plan import (
     with_begun,
     with_trainings_beside,
 )
+from search.study.folder import StudyFolder
 from search.study.study import Study
 
 _KEY = "whole_run"
@@ -159,3 +161,14 @@ class WholeRun:
         """Seconds of a final training of a trial that is complete."""
         found = final_training_s(record.reports, self.final_stages) if self.final_stages else None
         return self.final_ratio * trained_s(record.reports) if found is None else found
+
+
+def command_of(folder: StudyFolder, study: Study) -> str | None:
+    """The command that goes on with a whole run; None if there is none, or if it is done.
+
+    It names the study's own copy of the file, since the user's may have been on another machine.
+    """
+    whole = WholeRun.of(study)
+    if whole is None or whole.is_done:
+        return None
+    return f"carsearch run {shlex.quote(str(folder.experiment))} --hours {whole.hours:g} --or-resume"

@@ -12,7 +12,7 @@ from search.policy.time_plan import plan_lines, spent_text
 from search.progress.closing_lines import ended_clauses, limits_of, next_after_training
 from search.study.begun_final import plan_now
 from search.study.folder import StudyFolder
-from search.study.run_hours import WholeRun
+from search.study.run_hours import WholeRun, command_of
 from search.study.study import Study
 
 _LARGER = 2
@@ -52,6 +52,8 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
     """The next steps in order; empty for a recording."""
     if study is not None and study.is_recording:
         return ()
+    if study is not None and (command := command_of(folder, study)) is not None:
+        return (Command("Go on with the steps that are left of the hours.", command),)
     root = shlex.quote(str(folder.root))
     found = []
     whole = None if study is None else WholeRun.of(study)

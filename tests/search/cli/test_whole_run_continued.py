@@ -13,18 +13,23 @@ from search.cli.whole_run_finals import retrain_winner
 from search.errors import StudyError
 from search.experiment.changes import Change
 from search.experiment.experiment import Experiment, load
+from search.final import retrain
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
-from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, Begun
+from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, SEARCH, Begun
+from search.progress.closing_lines import search_closing
 from search.report.sections.next_steps import commands, ended_text
 from search.study.folder import StudyFolder
-from search.study.run_hours import WholeRun
+from search.study.frozen import changes_asked
+from search.study.run_hours import WholeRun, command_of
 from search.study.study import Study
+from search.terminal import logs
 from tests.helpers.search.trial_builders import climb, trial
 from tests.helpers.search.untrained_study import BEGUN, FOLDS, finish_training, untrained_study
 
 AT_FINAL = replace(BEGUN, counted=(), has_other=False)
+OR_RESUME = "'carsearch run ... --or-resume'"
 
 
 def keep(folder: StudyFolder, whole: WholeRun) -> Study:
@@ -175,3 +180,53 @@ def test_a_report_that_cannot_be_written_leaves_a_finished_run_finished(
     assert said.out.splitlines()[-1].startswith("ended: ")
     assert "the report is not written anew: split.csv was changed" in said.err
     assert WholeRun.of(Study.open(folder.root, read_only=True)).is_done
+
+
+@pytest.mark.parametrize("stage", [SEARCH, FINAL, ENSEMBLE, SCORING])
+def test_a_run_that_is_not_done_is_continued_by_run_with_its_hours(
+    searched: tuple[StudyFolder, Experiment], capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    folder, experiment = searched
+    study = keep(folder, replace(AT_FINAL, hours=1.5, stage=stage))
+    command = f"carsearch run {folder.experiment} --hours 1.5 --or-resume"
+    assert command_of(folder, study) == command
+    assert [one.text for one in commands(folder, experiment, study)] == [command]
+    assert search_closing(folder, experiment, study)[-1] == f"next: {command}"
+    show_status(folder, experiment, study)
+    assert capsys.readouterr().out.splitlines()[-1] == f"unless it is running: continue with '{command}'"
+    own = load(folder.experiment)
+    assert (own.results / own.name, changes_asked(folder, own)) == (folder.root, ()), "its own file continues it"
+
+
+def test_a_run_that_is_done_is_not_continued(
+    searched: tuple[StudyFolder, Experiment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = searched
+    study = keep(folder, replace(AT_FINAL, stage=DONE))
+    assert command_of(folder, study) is None
+    show_status(folder, experiment, study)
+    assert "continue" not in capsys.readouterr().out
+
+
+def test_a_final_training_that_runs_is_not_to_be_continued(
+    begun: tuple[StudyFolder, Experiment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = begun
+    with Study.open(folder.retrain):
+        show_status(folder, experiment, Study.open(folder.root, read_only=True))
+    assert "continue with" not in capsys.readouterr().out
+
+
+def test_an_interrupted_final_training_names_what_goes_on_with_all_steps(
+    begun: tuple[StudyFolder, Experiment], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = begun
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logs, "redirect_native_stderr", lambda _: None)
+    monkeypatch.setattr(retrain._FinalTraining, "train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        retrain_winner(folder, experiment, None)
+    assert f"interrupted after 3 epochs: {OR_RESUME} resumes from there" in capsys.readouterr().err

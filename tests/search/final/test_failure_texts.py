@@ -12,7 +12,8 @@ from search.errors import StudyError
 from search.experiment.changes import RETRAINABLE, refusal
 from search.experiment.experiment import load
 from search.experiment.runtime_settings import with_runtime_settings_of, without_runtime_settings
-from search.final.failure_texts import progress_text, too_many_deaths_text
+from search.final.failure_texts import no_room_text, progress_text, too_many_deaths_text
+from search.policy.oom import OomKey
 from search.study.frozen import open_experiment
 from search.worker.segment import Outcome
 from tests.helpers.search.tiny import FIXED, write_tiny
@@ -32,6 +33,16 @@ def test_after_too_many_silent_processes_it_says_which_limit_to_raise() -> None:
     assert "more than search.max_restarts (3)" in text
     assert "--set search.deadline.epoch_factor=...; then run the same command again" in text
     assert text.endswith("every finished epoch is kept")
+
+
+def test_a_step_of_another_command_is_continued_by_that_command() -> None:
+    again = "'carsearch run ... --or-resume'"
+    for outcome in (SILENT, DEAD):
+        text = too_many_deaths_text(outcome, "the final training in r", deaths=4, max_restarts=3, again=again)
+        assert f"; then run {again} again; every" in text or f", then run {again} again; every" in text
+    key = OomKey.of(CONFIG, 0, "CPU, 1 GiB")
+    text = no_room_text(key, DEAD, CONFIG, "the final training in r", "carsearch retrain r --replace", again=again)
+    assert f"or run {again} again where there is more memory" in text
 
 
 def test_after_too_many_deaths_no_limit_is_to_blame() -> None:

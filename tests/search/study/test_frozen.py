@@ -218,6 +218,21 @@ def test_changes_by_a_resume_stay(folder) -> None:
     assert open_experiment(folder, asked, changeable=RESUMABLE).search.trials == 64
 
 
+def test_a_studys_own_copies_are_no_other_search(tmp_path) -> None:
+    file, made = tmp_path / "frozen.yaml", StudyFolder(tmp_path / "made")
+    (tmp_path / "strong.yaml").write_text("- HorizontalFlip: {}\n", encoding="utf-8")
+    policy = f"  augment: {{policy: {{choice: [none, {tmp_path / 'strong.yaml'}]}}}}\n  stages:"
+    file.write_text(EXPERIMENT.replace("  stages:", policy), encoding="utf-8")
+    text, copies = frozen_copy(load(file), made)
+    made.policies.mkdir(parents=True)
+    made.experiment.write_text(text, encoding="utf-8")
+    for name, content in copies.items():
+        (made.policies / name).write_bytes(content)
+    Study.create(made.root, "frozen").close()
+    assert len(copies) == 1
+    assert changes_asked(made, load(file)) == changes_asked(made, load(made.experiment)) == ()
+
+
 def test_a_recording_is_not_a_search(folder) -> None:
     with Study.open(folder.root) as study:
         study.set_recording()
