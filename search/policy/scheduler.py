@@ -88,7 +88,7 @@ def next_job(
     that others took, and for stages that none has ended by `stage_weights`. Once new trials have not, paused ones go on
     instead, of those that can end the ones with the fewest stages left first: many workers with little time would
     otherwise begin much and end nothing. If none is expected to end, the shortest goes on, so that no worker is idle
-    because of an expectation.
+    because of an expectation. Once that time is over and a trial is complete, interrupted ones are not resumed either.
 
     An adaptive ladder promotes no trial from an unreliable rung. Once all trials have been proposed, trials paused at
     an unreliable rung continue, best first, since nothing shows that they are worse than others.
@@ -105,7 +105,8 @@ def next_job(
 
 def _resume(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:
     interrupted = (trial for trial in trials if trial.state is TrialState.WAITING)
-    waiting = next((trial for trial in interrupted if not _stays_cut_off(trial, budget)), None)
+    is_late = _is_late if _has_winner(trials) else _stays_cut_off
+    waiting = next((trial for trial in interrupted if not is_late(trial, budget)), None)
     if waiting is None:
         return None
     if waiting.stop_after_stage is not None:
@@ -126,6 +127,14 @@ def _asked(trials: Sequence[TrialRecord], budget: BudgetState) -> Job | None:
 
 def _stays_cut_off(trial: TrialRecord, budget: BudgetState) -> bool:
     return trial.is_cut_off and (budget.exhausted if trial.repeats is None else budget.finals_exhausted)
+
+
+def _is_late(trial: TrialRecord, budget: BudgetState) -> bool:
+    """Whether an interrupted trial stays so, with a winner there: also for a whole run's hours, which would cut it off
+    after an epoch."""
+    left_s = budget.left_s if trial.repeats is None else budget.finals_left_s
+    is_over = left_s is not None and left_s <= 0.0 and not trial.is_baseline and not trial.is_run_to_end
+    return is_over or _stays_cut_off(trial, budget)
 
 
 def _search(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:

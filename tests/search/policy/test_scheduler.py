@@ -264,6 +264,22 @@ def test_the_order_of_the_records_does_not_matter(curves, chance: Random):
     assert next_job(shuffled, HALF, NO_TRIALS) == next_job(search.records, HALF, NO_TRIALS)
 
 
+def test_after_a_whole_runs_hours_no_interrupted_trial_resumes() -> None:
+    over = BudgetState(trials_left=9, exhausted=True, left_s=-1.0, finals_left_s=-1.0)
+    killed = trial(1, WAITING, [0.7], cause="its worker died", stop_after_stage=1)
+    trials = (trial(0, COMPLETE, [0.5], [0.5], [0.5]), killed, trial(2, WAITING))
+    assert next_job(trials, THIRD, over) == Finished()
+    assert next_job(trials, THIRD, replace(over, left_s=9.0)) == Continue(1, 1)
+    repeat = trial(3, WAITING, [0.7], cause="its worker died", stop_after_stage=2, repeats=0)
+    assert next_job((*trials, repeat), THIRD, over) == Finished()
+    assert next_job((*trials, repeat), THIRD, replace(over, finals_left_s=9.0)) == Continue(3, 2)
+    to_end = (trials[0], replace(killed, stop_after_stage=2, run_to_end_at=2))
+    assert next_job(to_end, THIRD, over) == Continue(1, 2), "on its way to its end"
+    assert next_job((replace(trials[0], state=FAIL), killed), THIRD, over) == Continue(1, 1), "none is complete"
+    baseline = (replace(killed, is_baseline=True), replace(trials[0], number=1))
+    assert next_job(baseline, THIRD, over) == Continue(1, 1), "the baseline always ends"
+
+
 def test_a_cut_off_trial_waits_for_more_hours() -> None:
     cut = {"cause": OUT_OF_TIME, "stop_after_stage": 1}
     trials = (
