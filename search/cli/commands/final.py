@@ -9,7 +9,6 @@ import typer
 from search.cli.actions import open_study, run_ensemble, run_retrain, run_submit, winner_of
 from search.cli.commands.check import File, Overrides
 from search.cli.study_argument import StudyArgument
-from search.cli.whole_run_finals import folds_begun
 
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
@@ -50,6 +49,7 @@ def retrain(
     """Train the best configuration through all stages with the file's `retrain:` settings, then choose TTA."""
     from search.experiment.changes import RETRAINABLE
     from search.final.runners_up import folder_beside, with_folds_beside
+    from search.study.begun_final import folds_begun
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
     if beside:
