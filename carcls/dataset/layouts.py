@@ -229,7 +229,9 @@ def _nested(root: Path, tree: Tree, layout: Layout) -> tuple[str, list[str]]:
     for top in (TRAIN_FOLDER, ""):
         found: dict[str, None] = {}
         for outer in tree.folders(top):
-            for path, kind in () if join(top, outer) in others else tree.walk(join(top, outer)):
+            if join(top, outer) in others:
+                continue
+            for path, kind in tree.walk(join(top, outer)):
                 folder = path.removeprefix(f"{top}/" if top else "").rpartition("/")[0]
                 if "/" in folder and folder not in found and kind is Kind.FILE and tree.may_be_photo(path, kind):
                     found[folder] = None

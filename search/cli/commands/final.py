@@ -20,7 +20,7 @@ Replace = Annotated[bool, typer.Option("--replace", help="Delete what exists the
 
 
 def train(file: File, overrides: Overrides = None, replace: Replace = False) -> None:
-    """Train a file without domains as one fixed recipe, with its `retrain:` settings; resumes a training."""
+    """Train a file without domains as one fixed recipe, with its `retrain:` settings; continues an interrupted call."""
     from search.driver.create import create_recipe_folder
     from search.experiment.experiment import load
     from search.experiment.runtime_settings import with_runtime_settings_of
