@@ -97,9 +97,12 @@ def limits_of(study: Study, experiment: Experiment) -> tuple[tuple[str, str], ..
 def ended_clauses(study: Study, limits: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """Why a search ended; empty if nothing was left to try. limits: see `limits_of`."""
     whole, clauses = WholeRun.of(study), tuple(clause for _, clause in limits)
-    if whole is None or not study.budget_exhausted or any(key.startswith("search.budget.") for key, _ in limits):
+    if whole is None or any(key.startswith("search.budget.") for key, _ in limits):
         return clauses
-    return (*clauses, f"the search's part of --hours {whole.hours:g} is used up")
+    if study.budget_exhausted:
+        return (*clauses, f"the search's part of --hours {whole.hours:g} is used up")
+    # With trials left, the scheduler starts none that is not expected to end.
+    return clauses or (f"no other trial can end within the search's part of --hours {whole.hours:g}",)
 
 
 def _winner_lines(records: tuple[TrialRecord, ...]) -> tuple[str, ...]:

@@ -78,6 +78,23 @@ def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path
     assert ended_text(StudyFolder(tmp_path), study, experiment).startswith(f"The search ended because {why}.")
 
 
+@pytest.mark.parametrize(
+    ("trials", "why"),
+    [
+        (1, "all 1 trials of search.trials have run"),
+        (2, "no other trial can end within the search's part of --hours 1"),
+    ],
+)
+def test_a_whole_run_with_time_left_says_that_no_trial_fits_it(tmp_path: Path, trials: int, why: str) -> None:
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), [f"search.trials={trials}"])
+    with Study.create(tmp_path, "x") as study:
+        WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
+        study.add_trial({}, experiment.bind(experiment.baseline), is_baseline=True)
+        study.finish()
+    study = Study.open(tmp_path, read_only=True)
+    assert ended_clauses(study, limits_of(study, experiment)) == (why,)
+
+
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=4))
 def test_settings_are_one_line_whatever_they_are(params) -> None:
     text = settings_text(params)
