@@ -11,7 +11,7 @@ from carcls.dataset.candidates import Candidates
 from carcls.dataset.csv_rows import Refused, Row
 from carcls.dataset.excluded import without_excluded
 from carcls.dataset.labelled import labelled_candidates
-from carcls.dataset.layouts import TEST_FOLDERS, DataFolder, Layout, LayoutKind, find_layout
+from carcls.dataset.layouts import TEST_FOLDERS, DataFolder, Layout, LayoutKind, find_layout, find_test_folder
 from carcls.dataset.names import class_order, path_key
 from carcls.dataset.own_columns import HOLDOUT, VALIDATION, check_groups
 from carcls.dataset.sample_submission import Sample, class_mismatch, ignored_samples, load_sample, try_load_sample
@@ -47,7 +47,9 @@ def load_dataset(root: Path, *, processes: int, layout: Layout = _DEFAULT_LAYOUT
     class_names = sort_class_names({row.category for row, _ in train})
     lost = _classes_without_photo(labelled.classes, class_names, {row.path for row, _ in refused})
     test = _unlabelled(root, unlabelled, scans[len(labelled.rows) :], sample, layout)
-    sample_problem = sample_problem or class_mismatch(sample, class_names) or _without_photos(sample, test)
+    sample_problem = sample_problem or class_mismatch(sample, class_names)
+    if find_test_folder(root, layout) is not None:  # else nothing is predicted
+        sample_problem = sample_problem or _without_photos(sample, test)
     without = _quarantine(_outside(root, unlabelled), classes_only_in_test(unlabelled, class_names))
     return Dataset(
         class_names=class_names,

@@ -143,9 +143,18 @@ def test_a_path_below_the_folder_comes_before_one_that_begins_with_its_name(make
     assert load_dataset(root, processes=1).test.paths == ("test_upload/test_upload/0.jpg",)
 
 
+def test_a_sample_without_a_folder_of_photos_keeps_nothing_from_training(make_root):
+    root = make_root({"0": 2, "1": 2})
+    (root / "sample-submission.csv").write_text("Id,Category\n5.jpg,0\n")
+    found = load_dataset(root, processes=1)
+    check_trainable(found)
+    assert (found.sample_problem, len(found.train), [one.id for one in found.quarantined]) == ("", 4, ["5.jpg"])
+
+
 @pytest.mark.parametrize("test", [0, 2])
 def test_a_sample_without_a_readable_photo_ends_a_run_before_it_trains(make_root, test):
     root = make_root({"0": 2, "1": 2}, test=test)
+    (root / "test_upload").mkdir(exist_ok=True)
     (root / "sample-submission.csv").write_text("Id,Category\nimages/5.jpg,0\n6.jpg,1\n")
     found = load_dataset(root, processes=1)
     with pytest.raises(
