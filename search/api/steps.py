@@ -10,6 +10,7 @@ from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store, photos_folder
 from search.study.bucket.places import store_changes
 from search.study.folder import StudyFolder
+from search.terminal.continuing import SAME_COMMAND
 from search.terminal.logs import get_logger
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def retrain_study(
     trial: int | None,
     address: str | None = None,
     say: Callable[[str], None],
-    again: str = "the same command",
+    again: str = SAME_COMMAND,
 ) -> "Scores":
-    """Runs the final training of a configuration, scores it, and writes the report. again: see `retrain`, also for
-    errors."""
+    """Runs the final training of a configuration, scores it, and writes the report. again: see `retrain`, which also
+    says what is raised."""
     from search.final.retrain import retrain  # noqa: PLC0415 - only for this step
     from search.study.checked_files import check_folder  # noqa: PLC0415
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from search.cli.exit_codes import ERROR, INTERRUPTED, TERMINATED
-from search.cli.outcomes import OR_RESUME, resume_hint, say_closing, say_finished, warn_untrained
+from search.cli.outcomes import resume_hint, say_closing, say_finished, warn_untrained
 from search.cli.output import Output, progress_for
 from search.terminal.console import say, warn
+from search.terminal.continuing import OR_RESUME, SAME_COMMAND
 
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment
@@ -167,7 +168,7 @@ def run_retrain(
     replace: bool = False,
     address: str | None = None,
     goes_on: bool = False,
-    again: str = "the same command",
+    again: str = SAME_COMMAND,
 ) -> None:
     """Runs the final training, on this machine or the cluster at `address`, prints its scores, and writes the
     report. goes_on: see `run_search`. again: what continues it. Exits with 143 after SIGTERM."""
@@ -183,7 +184,7 @@ def run_retrain(
 
     config = final_config(folder, experiment, trial)  # before the folder: what cannot be trained leaves none
     if replace:
-        check_start(folder, experiment, trial)
+        check_start(folder, experiment, config, trial)
         clear_retrain(folder)
     elif not is_final_whole(folder):
         check_weights(folder, experiment, trial)

@@ -6,6 +6,7 @@ import typer
 
 from search.cli.exit_codes import ERROR
 from search.terminal.console import console, say, warn
+from search.terminal.continuing import OR_RESUME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from search.policy.records import TrialRecord
     from search.study.folder import StudyFolder
     from search.study.study import Study
-
-
-OR_RESUME = "'carsearch run ... --or-resume'"
-"""What continues a command of several steps."""
 
 
 def resume_hint(folder: "StudyFolder", *, goes_on: bool) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from search.cli.actions import run_retrain, winner_of
 from search.cli.optional_steps import optional, reason_of
-from search.cli.outcomes import OR_RESUME
 from search.cli.whole_run_record import count_final, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
+from search.terminal.continuing import OR_RESUME
 
 if TYPE_CHECKING:
     from search.experiment.experiment import Experiment

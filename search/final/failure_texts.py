@@ -9,10 +9,8 @@ from carcls.splits.k_folds import EVERY_PHOTO
 from search.errors import StudyError
 from search.policy.oom import OomKey, OomRecord, micro_batch, smallest_micro_batch, worth_retrying
 from search.policy.records import TrialRecord
+from search.terminal.continuing import SAME_COMMAND
 from search.worker.segment import Outcome
-
-SAME_COMMAND = "the same command"
-"""What continues a final training, unless it is one step of a command that is continued in another way."""
 
 
 def training_name(record: TrialRecord, count: int) -> str:

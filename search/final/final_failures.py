@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from carcls.errors import DiskFullError
 from search.errors import StudyError
-from search.final.failure_texts import SAME_COMMAND, progress_text, retry_text, training_name
+from search.final.failure_texts import progress_text, retry_text, training_name
 from search.policy.node_health import NODE_FAULTS
 from search.policy.records import TrialRecord, TrialState
 from search.study.final_members import fold_count
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.terminal.continuing import SAME_COMMAND
 from search.worker.segment import Outcome
 
 

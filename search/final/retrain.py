@@ -32,7 +32,7 @@ from search.experiment.experiment import Experiment
 from search.experiment.search_settings import BudgetSettings, CheckpointSettings
 from search.final.epoch_lines import EpochLines, NoProgress
 from search.final.extra_choice import add_other_folds, add_second_generation, decide, gain_line, gain_score
-from search.final.failure_texts import SAME_COMMAND, training_name
+from search.final.failure_texts import training_name
 from search.final.final_failures import FinalFailures
 from search.final.final_slots import final_slots
 from search.final.final_study import (
@@ -59,6 +59,7 @@ from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from search.terminal.console import warn
+from search.terminal.continuing import SAME_COMMAND
 from search.worker.entry import child_main
 from search.worker.machine_memory import gpu_count
 

@@ -10,7 +10,7 @@ from search.driver.nodes.oom_records import OomRecords
 from search.driver.nodes.slots import Slots
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
-from search.final.failure_texts import SAME_COMMAND, retry_text
+from search.final.failure_texts import retry_text
 from search.final.final_failures import peak_key
 from search.final.final_study import refit_of
 from search.final.score_entry import score_main
@@ -21,6 +21,7 @@ from search.study.final_scores import ExtraScore, Scores
 from search.study.finals_beside import start_over_command
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.terminal.continuing import SAME_COMMAND
 from search.terminal.logs import get_logger
 from search.worker.segment import Notice, Outcome, Result, Segment
 from search.worker.supervisor import segment_messages

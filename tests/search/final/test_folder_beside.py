@@ -9,7 +9,7 @@ from carcls.errors import DataError
 from search.cli.actions import open_study, run_retrain
 from search.cli.commands import final
 from search.ensemble.build import build_ensemble
-from search.errors import StudyError
+from search.errors import ExperimentError, StudyError
 from search.experiment.changes import RETRAINABLE
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
@@ -69,6 +69,19 @@ def test_a_training_anew_that_is_refused_deletes_nothing(trained, changes, is_da
             run_retrain(folder, asked, trial=0, replace=True)
     finally:
         folder.split.write_bytes(split)
+    assert sorted(folder.retrain.rglob("*")) == there
+
+
+def test_a_training_anew_without_its_photos_deletes_nothing(trained) -> None:
+    folder, _ = trained
+    asked = open_study(folder.root, [], changeable=RETRAINABLE)[1]
+    root, there = asked.data.root, sorted(folder.retrain.rglob("*"))
+    away = root.rename(root.with_name("away"))
+    try:
+        with pytest.raises(ExperimentError, match=f"data.root: no such folder: {root}"):
+            run_retrain(folder, asked, trial=0, replace=True)
+    finally:
+        away.rename(root)
     assert sorted(folder.retrain.rglob("*")) == there
 
 
