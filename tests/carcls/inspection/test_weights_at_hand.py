@@ -1,9 +1,10 @@
 import logging
+import socket
 
 import numpy as np
 
 from carcls.catalog import BACKBONES
-from carcls.inspection.weights_at_hand import WeightsAtHand, weights_in
+from carcls.inspection.weights_at_hand import WeightsAtHand, weights_in, weights_server_answers
 
 NAME, ALPHA, COUNT = "MobileNet", 0.25, BACKBONES["MobileNet"].weight_counts[BACKBONES["MobileNet"].alphas.index(0.25)]
 
@@ -22,3 +23,15 @@ def test_a_damaged_file_is_passed_over_and_named(tmp_path, caplog):
         assert weights_in([tmp_path]) == ()
     for name in ("cut.npz", "cut.h5"):
         assert f"{tmp_path / name} is not used as weights: it cannot be read" in caplog.text
+
+
+def test_behind_a_proxy_the_weights_server_is_not_called(monkeypatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not weights_server_answers()
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    assert weights_server_answers()
