@@ -35,8 +35,7 @@ def _with_copies(experiment: Experiment, folder: StudyFolder) -> tuple[Experimen
         except OSError as error:
             what = f"cannot read {source}: {error.strerror}"
             raise ExperimentError((Problem(str(experiment.path), dotted(tree, place), what),)) from error
-        # A study's own copy of a policy keeps its name, so that the study's own copy of the file is no other search.
-        name = source.name if source.parent == folder.policies else copy_name(source, content)
+        name = copy_name(source, content)
         copies[name] = content
         put(tree, place, str(folder.policies / name))
     return replace(experiment, tree=tree), copies

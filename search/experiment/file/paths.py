@@ -81,8 +81,9 @@ def policy_files(tree: dict[str, Plain]) -> Iterator[tuple[KeyPath, str]]:
 
 
 def copy_name(source: Path, content: bytes) -> str:
-    """Name of a study's copy of a user's file; it contains a hash of the content."""
-    return f"{source.stem}-{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}{source.suffix}"
+    """Name of a study's copy of a user's file; it contains a hash of the content. That of such a copy is its own."""
+    mark = f"-{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}"
+    return source.name if source.stem.endswith(mark) else f"{source.stem}{mark}{source.suffix}"
 
 
 def with_local_policies(tree: Mapping[str, Plain], policies: Path) -> dict[str, Plain]:

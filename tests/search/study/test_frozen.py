@@ -231,6 +231,9 @@ def test_a_studys_own_copies_are_no_other_search(tmp_path) -> None:
     Study.create(made.root, "frozen").close()
     assert len(copies) == 1
     assert changes_asked(made, load(file)) == changes_asked(made, load(made.experiment)) == ()
+    (made.policies / next(iter(copies))).write_text("- VerticalFlip: {}\n", encoding="utf-8")
+    with pytest.raises(StudyError, match="other settings"):
+        changes_asked(made, load(made.experiment))
 
 
 def test_a_recording_is_not_a_search(folder) -> None:
