@@ -14,31 +14,33 @@ ORIGIN_NAME = ".carsearch-origin.json"
 _FROM, _DIGEST = "from", "digest"
 
 
-def check_origin(folder: Path, sources: Sequence[Path], members: Mapping[str, int]) -> None:
-    """Notes in `folder` where its files come from. Raises StartError if other files were unpacked there.
+def check_origin(folder: Path, archives: Sequence[Path], members: Mapping[str, int]) -> None:
+    """Notes in `folder` where its files come from. Raises StartError if photos are there that `archives` lack.
 
-    sources: the archives, and the tables beside them. members: size in bytes of each file in the archives, by its path
-    in the folder. An older carsearch left no note: the folder's photos must then be among `members`.
+    members: size in bytes of each file in the archives, by its path in the folder. Archives that hold all photos of
+    the folder may have changed: unpacking adds the rest, and refuses files with other content.
     """
-    there = [path.relative_to(folder).as_posix() for path in photos_below(folder)]
-    named = [f"{path.name} of {path.stat().st_size:,} bytes" for path in sources]
-    digest = _digest(sources, members)
+    named = [f"{path.name} of {path.stat().st_size:,} bytes" for path in archives]
+    digest = _digest(members)
     noted = _noted(folder / ORIGIN_NAME)
-    if there and noted is not None and noted[1] != digest:
-        raise _refused(folder, sources[0], f"came from another {noted[0]}, not from {' and '.join(named)}")
-    strange = [path for path in there if path not in members] if noted is None else []
-    if strange:
-        raise _refused(
-            folder, sources[0], f"holds {strange[0]}, which is not in {' or '.join(p.name for p in sources)}"
-        )
-    if noted is None or noted[1] != digest:
-        atomic.write_text(folder / ORIGIN_NAME, json.dumps({_FROM: named, _DIGEST: digest}))
+    if noted is not None and noted[1] == digest:
+        return
+    strange = next((path for path in photos_below(folder) if not _is_member(path, folder, members)), None)
+    if strange is not None:
+        path, names = strange.relative_to(folder).as_posix(), " or ".join(archive.name for archive in archives)
+        other = f"came from another {noted[0]}, not from {' and '.join(named)}: it " if noted else ""
+        why = f"{other}holds {path}, which is not in {names} with its {strange.stat().st_size:,} bytes"
+        raise _refused(folder, archives[0], why)
+    atomic.write_text(folder / ORIGIN_NAME, json.dumps({_FROM: named, _DIGEST: digest}))
 
 
-def _digest(sources: Sequence[Path], members: Mapping[str, int]) -> str:
-    """Of the names and sizes of everything unpacked or copied. Archives may be moved, renamed or packed anew."""
-    tables = [[path.name, path.stat().st_size] for path in sources if path.suffix.lower() == ".csv"]
-    return blake2b(json.dumps([sorted(members.items()), tables]).encode(), digest_size=16).hexdigest()
+def _is_member(path: Path, folder: Path, members: Mapping[str, int]) -> bool:
+    return members.get(path.relative_to(folder).as_posix()) == path.stat().st_size
+
+
+def _digest(members: Mapping[str, int]) -> str:
+    """Of the names and sizes of everything unpacked. Archives may be moved, renamed or packed anew."""
+    return blake2b(json.dumps(sorted(members.items())).encode(), digest_size=16).hexdigest()
 
 
 def _noted(file: Path) -> tuple[str, str] | None:

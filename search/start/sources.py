@@ -52,7 +52,7 @@ def unpack_source(source: Source, *, on_bytes: OnBytes, say: Callable[[str], Non
     """Unpacks what is not unpacked yet. Raises StartError if other archives were unpacked there, DataError, OSError."""
     if not source.archives:
         return
-    before = partial(check_origin, source.photos, (*source.archives, *source.tables))
+    before = partial(check_origin, source.photos, source.archives)
     end = unpack(source.archives, source.photos, replace=False, on_bytes=on_bytes, before=before)
     for table in source.tables:
         if not (target := source.photos / table.name).exists():

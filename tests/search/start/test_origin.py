@@ -23,7 +23,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def zipped(file: Path, cars: Path, labels: str) -> Path:
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(file, "w") as archive:
         for label in labels:
             for path in sorted((cars / "train" / label).iterdir()):
@@ -65,13 +65,40 @@ def test_a_folder_without_a_note_of_its_archive_takes_only_an_archive_of_its_pho
         unpacked(archive, tmp_path / "data")
 
 
-def test_another_table_beside_the_same_archives_is_refused(cars, tmp_path):
-    for name, text in (("A", "Id,Category\n"), ("B", "Id,Category\n1.jpg,1\n")):
-        archive = zipped(tmp_path / name / "cars" / "train.zip", cars, "01")
-        (archive.parent / "train.csv").write_text(text)
-    unpacked(tmp_path / "A" / "cars", tmp_path / "data")
-    with pytest.raises(StartError, match=r"came from another train\.zip of"):
-        unpacked(tmp_path / "B" / "cars", tmp_path / "data")
+def test_an_edited_table_beside_the_same_archives_is_no_other_archive(cars, tmp_path):
+    table = zipped(tmp_path / "cars" / "train.zip", cars, "01").parent / "labels.csv"
+    table.write_text("path,label\n")
+    there = unpacked(table.parent, tmp_path / "data")
+    table.write_text("path,label\n1.jpg,1\n")
+    assert unpacked(table.parent, tmp_path / "data") == there
+    assert (there / "labels.csv").read_text() == "path,label\n", "photos and tables that are there are kept"
+
+
+def test_an_archive_added_beside_the_first_is_unpacked_too(cars, tmp_path):
+    folder = zipped(tmp_path / "cars" / "train.zip", cars, "01").parent
+    there = unpacked(folder, tmp_path / "data")
+    zipped(folder / "more.zip", cars, "2")
+    for _ in range(2):  # the note is that of both archives
+        assert look(unpacked(folder, tmp_path / "data"), weights=(), reachable=lambda: False).photos == 12
+    (folder / "more.zip").unlink()
+    with pytest.raises(StartError, match=r"another more\.zip of .* and train\.zip of .*, not from train\.zip"):
+        unpacked(folder, tmp_path / "data")
+    assert there == tmp_path / "data" / "cars"
+
+
+def test_an_archive_with_another_photo_of_one_name_is_refused(cars, tmp_path):
+    there = unpacked(zipped(tmp_path / "A" / "archive.zip", cars, "01"), tmp_path / "data")
+    photo = next((there / "train" / "0").iterdir())
+    other = zipped(tmp_path / "B" / "archive.zip", cars, "2")
+    with zipfile.ZipFile(tmp_path / "A" / "archive.zip") as old, zipfile.ZipFile(other, "a") as archive:
+        for name in old.namelist():
+            archive.writestr(name, old.read(name) + (b"!" if name.endswith(photo.name) else b""))
+    told = (
+        rf"came from another archive\.zip of .*: it holds train/0/{photo.name}, which is not in archive\.zip with its"
+    )
+    with pytest.raises(StartError, match=told):
+        unpacked(other, tmp_path / "data")
+    assert not (there / "train" / "2").exists()
 
 
 def test_an_experiment_file_in_the_way_is_found_before_anything_is_unpacked(cars, tmp_path, monkeypatch):
