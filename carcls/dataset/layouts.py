@@ -209,7 +209,10 @@ def _nothing_fits(root: Path, tree: Tree, layout: Layout) -> str:
     top, inner = _nested(root, tree, layout)
     parts = [join(top, name) for name in split_folders(inner)]
     if parts:
-        found.append(f"{' and '.join(parts)} ({split_advice(root, parts)})")
+        found.append(
+            f"{' and '.join(parts)} ({split_advice(root, parts)}; if these are classes, data.nested: true makes each"
+            " folder of photos a class)"
+        )
     elif inner:
         found.append(
             f"folders inside folders, such as {join(top, inner[0])} (data.nested: true makes each of them a class,"

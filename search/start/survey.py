@@ -65,8 +65,8 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
     parts = [join(found.classes, name) for name in split_folders(labelled.classes)]
     if found.kind is LayoutKind.FOLDERS and parts:
         raise StartError(
-            f"{root}: {' and '.join(parts)} are {split_advice(root, parts)}. If they are classes, write an experiment"
-            " file from a template, see 'carsearch init --list'"
+            f"{root}: {' and '.join(parts)} {'is' if len(parts) == 1 else 'are'} {split_advice(root, parts)}. If these"
+            " are classes, write an experiment file from a template, see 'carsearch init --list'"
         )
     counts = Counter(row.category for row in labelled.rows)
     if len(counts) < 2:

@@ -218,10 +218,12 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
      "classes Audi/A4, Audi/A6, VW, VW/Passat; 4 to train on, 1 to predict"),
     ("`train` and `test` inside another folder", ("cars/train/a/1.jpg", "cars/train/b/1.jpg", "cars/test/1.jpg"), {},
      Layout(), "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>;"
-     " found cars/train (parts of a split, not classes: set data.root to ROOT/cars)"),
+     " found cars/train (part of a split, not a class: set data.root to ROOT/cars; if these are classes, data.nested:"
+     " true makes each folder of photos a class)"),
     ("`Training` and `test` with class folders", ("Training/a/1.jpg", "Training/b/1.jpg", "test/a/1.jpg"), {}, Layout(),
      "ROOT: no labelled photos; looked for train.csv, labels.csv, train/<class>/<photo> and <class>/<photo>; found"
-     " Training (parts of a split, not classes: rename ROOT/Training to train)"),
+     " Training (part of a split, not a class: rename ROOT/Training to train; if these are classes, data.nested: true"
+     " makes each folder of photos a class)"),
     ("one class alone", ("a/1.jpg", "b/x.txt:"), {}, Layout(),
      "ROOT: every usable photo is of the class 'a'; 2 photos, rows or classes cannot be used; expected photos of at"
      " least two classes"),

@@ -62,7 +62,7 @@ def test_a_split_inside_another_folder_is_never_taken_for_classes(cars, tmp_path
         look(tmp_path, weights=(), reachable=lambda: False)
     with pytest.raises(DataError) as error:
         find_layout(tmp_path, Layout())
-    assert "data.nested" not in str(error.value)
+    assert "; if these are classes, data.nested: true makes" in str(error.value)
     assert find_layout(tmp_path, Layout(nested=True)).layout.nested  # as the user says
 
 
@@ -71,6 +71,14 @@ def test_photos_beside_each_other_in_parts_of_a_split_are_no_two_classes(cars, t
         shutil.copytree(cars / "train" / "0", tmp_path / folder)
     with pytest.raises(StartError, match="cars_test and cars_train are parts of a split, not classes: rename"):
         look(tmp_path, weights=(), reachable=lambda: False)
+
+
+def test_vehicles_called_train_or_test_are_classes(cars, tmp_path):
+    for folder in ("flat/BMW Test", "flat/Audi Train", "nested/Road Train/Volvo", "nested/Sedan/Audi"):
+        shutil.copytree(cars / "train" / "0", tmp_path / folder)
+    for name in ("flat", "nested"):
+        found = look(tmp_path / name, weights=(), reachable=lambda: False)
+        assert (found.classes, found.nested) == (2, name == "nested")
 
 
 def test_one_class_and_no_photos_are_refused(cars, tmp_path):
