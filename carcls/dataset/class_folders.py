@@ -95,5 +95,5 @@ def _beside_train(found: DataFolder) -> list[Refused]:
     return [
         (stray_row(name), f"a folder beside {TRAIN_FOLDER}; its photos are not used")
         for name in found.tree.folders("")
-        if name not in others and any(found.tree.folders(name))
+        if name not in others and not found.is_extra(name) and any(found.tree.folders(name))
     ]

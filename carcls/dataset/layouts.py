@@ -49,6 +49,8 @@ class Layout:
     """Column of the user's own split, or None to draw one."""
     exclude: Path | None = None
     """CSV file with a column `path` of photos to leave out, or None."""
+    extra: Path | None = None
+    """Folder of more labelled photos, which are read on their own, or None. It may be below the data folder."""
     nested: bool = False
     """Whether every folder of photos at any depth is a class, named after its path, such as `Audi/A4`."""
 
@@ -75,6 +77,11 @@ class DataFolder:
     layout: Layout
     validation: str = ""
     """The folder of validation photos, relative to the root; empty if there is none."""
+
+    def is_extra(self, path: str) -> bool:
+        """Whether a path, relative to the root, is the folder of extra photos or below it."""
+        extra = self.layout.extra
+        return extra is not None and (self.root / path).absolute().is_relative_to(extra.absolute())
 
 
 def find_layout(root: Path, layout: Layout) -> DataFolder:

@@ -19,6 +19,9 @@ from carcls.dataset.tree import Kind, join
 from carcls.dataset.unread_tables import labels_lookup
 from carcls.errors import DataError
 
+_STUDY_FILE = "study.log"
+"""File in the folder of each of carsearch's studies, whose pictures are no photos to train on."""
+
 
 def beside_the_rows(found: DataFolder, paths: Iterable[str]) -> Iterator[Refused]:
     """What the CSV file of a data folder leaves unread, once each: folders of photos in which it names none, photos
@@ -48,11 +51,19 @@ def _folders_without(found: DataFolder, parent: str, known: Collection[str], tab
 
 
 def _holds_photos(found: DataFolder, folder: str) -> bool:
-    """Whether a photo is below the folder, but for those to predict."""
+    """Whether a photo is below the folder, but for those that something else reads or has made."""
     return any(
-        kind is Kind.FILE and not _is_to_predict(found, path) and found.tree.may_be_photo(path, kind)
+        kind is Kind.FILE and found.tree.may_be_photo(path, kind) and not _is_of_something_else(found, path)
         for path, kind in found.tree.walk(folder)
     )
+
+
+def _is_of_something_else(found: DataFolder, path: str) -> bool:
+    """Whether a photo is to predict, an extra one, or a picture that a study has made."""
+    if _is_to_predict(found, path) or found.is_extra(path):
+        return True
+    parents = list(PurePosixPath(path).parents)[:-1]  # without the data folder itself
+    return any(_STUDY_FILE in found.tree.listed(str(parent)).entries for parent in parents)
 
 
 def _is_to_predict(found: DataFolder, path: str) -> bool:
@@ -65,7 +76,7 @@ def _why_unread(found: DataFolder, folder: str, table: str) -> str:
             f"not read, since {table} names photos in {TRAIN_FOLDER} only; move its photos there and name their part by"
             f" data.split_column, or move {table} away to read class folders"
         )
-    return f"no row of {table} names a photo in it; its photos are not used"
+    return f"no row of {table} names a photo in it"
 
 
 def _loose(found: DataFolder, folder: str, table: str) -> Iterator[Refused]:

@@ -130,6 +130,7 @@ class DataSettings(Section):
             sample=self.sample,
             extension=self.extension,
             exclude=self.exclude,
+            extra=self.extra,
             nested=self.nested,
         )
 

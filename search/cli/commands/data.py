@@ -89,6 +89,7 @@ def data_check(
         sample=sample,
         extension=extension and f".{extension.removeprefix('.')}",
         exclude=exclude,
+        extra=extra,
         nested=nested,
     )
     folder = output if output is not None else Path(f"data-check-{root.resolve().name or 'root'}")

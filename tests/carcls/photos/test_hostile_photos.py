@@ -160,14 +160,13 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], dict[str, str], Layout, str], ...] = 
      ("p/a/1.jpg", "p/a/2.jpg", "p/x.jpg", "p/b/3.jpg", "val/a/4.jpg", "test/5.jpg"),
      {"labels.csv": "path,label\np/a/1.jpg,a\np/a/2.jpg,b\n", "val.csv": "path,label\nval/a/4.jpg,a\n",
       "test.csv": "path,label\n5.jpg,a\n", "dealers.csv": "name,city\na,b\n"}, Layout(),
-     "classes a, b; 2 to train on, 1 to predict; p/b: no row of labels.csv names a photo in it; its photos are not"
-     " used; p/x.jpg: in no row of labels.csv; val: no row of labels.csv names a photo in it; its photos are not used;"
-     " val.csv: not read, since labels.csv holds the labels; add the rows of its photos there"),
+     "classes a, b; 2 to train on, 1 to predict; p/b: no row of labels.csv names a photo in it; p/x.jpg: in no row of"
+     " labels.csv; val: no row of labels.csv names a photo in it; val.csv: not read, since labels.csv"
+     " holds the labels; add the rows of its photos there"),
     ("`val` beside the contest's `train`", ("train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "old/b/4.jpg"),
      {"train.csv": "Id,Category\n1.jpg,a\n2.jpg,b\n"}, Layout(), "classes a, b; 2 to train on, 0 to predict; old: no"
-     " row of train.csv names a photo in it; its photos are not used; val: not read, since train.csv names photos in"
-     " train only; move its photos there and name their part by data.split_column, or move train.csv away to read class"
-     " folders"),
+     " row of train.csv names a photo in it; val: not read, since train.csv names photos in train only; move its photos"
+     " there and name their part by data.split_column, or move train.csv away to read class folders"),
     ("train.csv and labels.csv", ("1.jpg",), {"train.csv": "Id,Category\n", "labels.csv": "path,label\n"}, Layout(),
      "ROOT: holds both train.csv and labels.csv; set data.labels to the one with the labels, or remove one"),
     ("class folders in `train` and beside it", ("train/a/1.jpg", "b/1.jpg"), {}, Layout(),

@@ -91,6 +91,17 @@ def test_check_counts_extra_photos_and_lists_those_left_out(carsearch, tmp_path)
     assert "other (data.extra): no such classes in cars: 3; expected 0, 1, 2." in err
 
 
+def test_extra_photos_below_the_data_folder_are_not_listed_as_photos_without_rows(carsearch, tmp_path):
+    for folder, seed in (("cars", 0), ("cars/extra", 7)):
+        write_sample(tmp_path / folder, train_per_class=4, test_per_class=1, classes=2, seed=seed)
+    code, out, err = carsearch("data", "check", "cars", "--extra", "cars/extra")
+    assert code == 0, err
+    assert "extra: 8 photos of 2 classes for the final training; 0 left out" in out.splitlines()
+    assert "unusable: none" in out.splitlines()
+    code, out, _ = carsearch("data", "check", "cars")
+    assert "extra,no row of train.csv names a photo in it" in (tmp_path / "data-check-cars/unusable.csv").read_text()
+
+
 def test_the_report_is_a_page_with_photos_of_every_class(carsearch, tmp_path):
     write_sample(tmp_path / "cars", train_per_class=6, test_per_class=1, classes=2)
     code, out, _ = carsearch("data", "report", "cars", "--output", "out")

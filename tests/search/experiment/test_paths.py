@@ -36,6 +36,7 @@ def test_the_layout_has_absolute_paths(file, tmp_path):
     assert load(file, ["data.labels=null", "data.path_column=null", "data.label_column=null"]).data.layout == Layout(
         test=tmp_path / "new"
     )
+    assert load(file, ["data.extra=more"]).data.layout.extra == tmp_path / "more"
 
 
 def test_the_frozen_copy_keeps_the_layout(file, tmp_path, monkeypatch):
