@@ -148,7 +148,7 @@ def test_a_fold_trains_to_the_same_numbers_on_shared_photos(weights, fresh, tmp_
 def test_each_long_build_reports_progress_in_later_epochs_too(weights, fresh, caplog, monkeypatch, changes):
     """A training that is silent for ten times its epochs counts as stuck, so a build must log progress."""
     monkeypatch.setattr("carcls.store.build_progress._EVERY_S", 0.0)
-    monkeypatch.setattr("carcls.training.features._PIXELS_AT_ONCE", 8 * 32 * 32)
+    monkeypatch.setattr("carcls.training.steps.feature_batches._PIXELS", 8 * 32 * 32)
     monkeypatch.setattr("carcls.input.stored_views._PHOTOS_AT_ONCE", 8)
     ended: list[int] = []
     said: list[tuple[int, str]] = []
