@@ -101,8 +101,10 @@ def show_status(
     for change in study.changes:
         say(f"changed {change.time}: {change}")
     whole = WholeRun.of(study)
-    for line in plan_lines(plan_now(folder, whole, study, records)) if whole else ():
-        say(line)
+    if whole is not None:
+        plan = plan_now(folder, whole, study, records, search_hours=experiment.search.budget.hours)
+        for line in plan_lines(plan):
+            say(line)
     if not alive:
         _say_how_to_continue(folder, study)
 

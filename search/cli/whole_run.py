@@ -56,7 +56,7 @@ def run_within(
         there = create_study(experiment, replace=replace_study)
     folder, asked = open_study(there.root, changes, changeable=RESUMABLE)
     whole = _begun(folder, asked, hours, address, started=started)
-    show_plan(plan_of(folder, whole))
+    show_plan(plan_of(folder, whole, asked))
     if whole.stage == SEARCH:
         began, before_s = time.monotonic(), _searched_s(folder)
         resume_search(folder.root, changes, address, output, goes_on=True)
@@ -119,13 +119,7 @@ def _begun(
         if stage == FINAL and not has_whole:
             stage = SEARCH
             study.reopen()
-        whole = replace(
-            whole,
-            hours=hours,
-            at_once=at_once,
-            train_share=_train_share(folder, experiment),
-            search_hours=experiment.search.budget.hours,
-        )
+        whole = replace(whole, hours=hours, at_once=at_once, train_share=_train_share(folder, experiment))
         whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
@@ -215,7 +209,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
     _submit(folder, experiment, folder.ensemble_model if stored_run(folder).uses_ensemble and is_there else None)
     enter_step(folder, time.monotonic() - started, DONE)
     _report(folder, experiment)
-    plan = plan_of(folder, stored_run(folder))
+    plan = plan_of(folder, stored_run(folder), experiment)
     say(f"ended: {plan.spent_s / 60:.1f} of {plan.total_s / 60:.1f} min")
 
 
@@ -224,7 +218,7 @@ def _ensemble(folder: "StudyFolder", experiment: "Experiment") -> bool:
     from search.errors import StudyError
     from search.policy.time_plan import ENSEMBLE
 
-    plan, has_final = plan_of(folder, stored_run(folder)), folder.model.exists()
+    plan, has_final = plan_of(folder, stored_run(folder), experiment), folder.model.exists()
     has_seen_all = has_seen_all_photos(folder)
     if has_final and (has_seen_all or plan.seconds(ENSEMBLE) <= 0.0):
         why = "the final model has seen all photos" if has_seen_all else "no time is left for it"

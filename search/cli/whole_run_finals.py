@@ -24,7 +24,7 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
         return
     started, earlier_s = time.monotonic(), retrained_s(folder)
     begun = folds_begun(folder)
-    plan = plan_of(folder, whole)
+    plan = plan_of(folder, whole, experiment)
     show_plan(plan)
     folds = begun or possible_folds(folder, experiment, plan.folds)
     if folds:
@@ -51,7 +51,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
             if not folds:
                 say("no time is left for a final training of another backbone")
                 return
-            show_plan(plan_of(folder, stored_run(folder)))
+            show_plan(plan_of(folder, stored_run(folder), experiment))
             say(f"final training of trial {found.number:04d}, of another backbone, on {folds} folds")
             asked = replace(experiment, folds=folds)
             run_retrain(there, asked, trial=found.number, address=address, goes_on=True, again=OR_RESUME)

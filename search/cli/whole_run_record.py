@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from search.terminal.console import say
 
 if TYPE_CHECKING:
+    from search.experiment.experiment import Experiment
     from search.policy.time_plan import TimePlan
     from search.study.folder import StudyFolder
     from search.study.run_hours import WholeRun
@@ -52,13 +53,13 @@ def count_final(folder: "StudyFolder", final: "StudyFolder", seconds: float) -> 
         whole.keep(study)
 
 
-def plan_of(folder: "StudyFolder", whole: "WholeRun") -> "TimePlan":
-    """See `plan_now`."""
+def plan_of(folder: "StudyFolder", whole: "WholeRun", experiment: "Experiment") -> "TimePlan":
+    """See `plan_now`. experiment: with its present settings."""
     from search.study.begun_final import plan_now
     from search.study.study import Study
 
     study = Study.open(folder.root, read_only=True)
-    return plan_now(folder, whole, study, study.records())
+    return plan_now(folder, whole, study, study.records(), search_hours=experiment.search.budget.hours)
 
 
 def show_plan(plan: "TimePlan") -> None:

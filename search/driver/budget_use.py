@@ -114,7 +114,8 @@ class BudgetUse:
         if self._whole is None:
             return None
         elapsed = self.elapsed_s()
-        plan = self._whole.plan(self._study.records(), searched_s=elapsed)
+        limit = self._settings.budget.hours
+        plan = self._whole.plan(self._study.records(), searched_s=elapsed, search_hours=limit)
         return plan.seconds(SEARCH) - min(reserve * elapsed, 0.5 * plan.seconds(SEARCH))
 
     def _hours_are_over(self, reserve: float) -> bool:

@@ -10,14 +10,19 @@ from search.study.run_hours import WholeRun
 from search.study.study import Study
 
 
-def plan_now(folder: StudyFolder, whole: WholeRun, study: Study, records: Sequence[TrialRecord]) -> TimePlan:
-    """The plan for what is left, by the trials so far, and by the study's own final training if it was begun."""
+def plan_now(
+    folder: StudyFolder, whole: WholeRun, study: Study, records: Sequence[TrialRecord], *, search_hours: float | None
+) -> TimePlan:
+    """The plan for what is left, by the trials so far, and by the study's own final training if it was begun.
+
+    search_hours: see `WholeRun.plan`.
+    """
     begun = None
     if whole.stage == FINAL and not whole.counted:
         whole = whole.after(retrained_s(folder), whole.stage)
         folds = folds_begun(folder)
         begun = Begun(folds, share_left(folder)) if folds else None
-    return whole.plan(records, searched_s=study.elapsed_s, begun=begun)
+    return whole.plan(records, searched_s=study.elapsed_s, search_hours=search_hours, begun=begun)
 
 
 def folds_begun(folder: StudyFolder) -> int:

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 from search.policy.durations import StageLength, final_training_s, relative_pace
@@ -59,8 +59,6 @@ class WholeRun:
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
     train_share: float | None = None
     """Share of the labelled photos that the search trains on; None in studies of older versions."""
-    search_hours: float | None = None
-    """The file's `search.budget.hours`, beyond which the search does not go; None without that limit."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -70,7 +68,8 @@ class WholeRun:
         kept = study.get_value(_KEY)
         if not kept:
             return None
-        values = json.loads(str(kept))
+        names = {field.name for field in fields(cls)}
+        values = {name: value for name, value in json.loads(str(kept)).items() if name in names}
         stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
         tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted")}
         return cls(**{**values, **tuples, "final_stages": stages})
@@ -92,11 +91,19 @@ class WholeRun:
         """The run after a final training. final: name of its folder."""
         return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
 
-    def plan(self, records: Sequence[TrialRecord], *, searched_s: float, begun: Begun | None = None) -> TimePlan:
+    def plan(
+        self,
+        records: Sequence[TrialRecord],
+        *,
+        searched_s: float,
+        search_hours: float | None = None,
+        begun: Begun | None = None,
+    ) -> TimePlan:
         """The plan for what is left. Pure.
 
-        searched_s: wall-clock seconds of the search so far, over all runs. begun: the study's own final training, if an
-        earlier call began it.
+        searched_s: wall-clock seconds of the search so far, over all runs. search_hours: the experiment's
+        `search.budget.hours`, beyond which the search does not go; None without that limit. It may change between two
+        calls, so the study does not store it here. begun: the study's own final training, if an earlier call began it.
         """
         measured = Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share)
         plan = time_plan(
@@ -106,7 +113,7 @@ class WholeRun:
             measured,
             is_searching=self.stage == SEARCH,
             has_final=bool(self.counted or begun) or STEPS.index(self.stage) > STEPS.index(FINAL),
-            most_search_s=None if self.search_hours is None else self.search_hours * _S_PER_HOUR - searched_s,
+            most_search_s=None if search_hours is None else search_hours * _S_PER_HOUR - searched_s,
         )
         if begun is not None:
             plan = with_begun(plan, begun, self._wishes, measured)

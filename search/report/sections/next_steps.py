@@ -33,15 +33,15 @@ def ended_text(folder: StudyFolder, study: Study, experiment: Experiment) -> str
         return "" if study.is_recording else "The search has not ended."
     clauses = ended_clauses(study, limits_of(study, experiment))
     ended = f"The search ended because {' and '.join(clauses) or 'nothing was left to try'}."
-    return f"{ended}{_plan_text(folder, study)}"
+    return f"{ended}{_plan_text(folder, study, experiment)}"
 
 
-def _plan_text(folder: StudyFolder, study: Study) -> str:
+def _plan_text(folder: StudyFolder, study: Study, experiment: Experiment) -> str:
     """The plan of a whole run's hours, or what it has taken, as a sentence; empty without one."""
     whole = WholeRun.of(study)
     if whole is None:
         return ""
-    plan = plan_now(folder, whole, study, study.records())
+    plan = plan_now(folder, whole, study, study.records(), search_hours=experiment.search.budget.hours)
     if whole.is_done:
         return f" All steps together took {spent_text(plan)}."
     first, *steps = plan_lines(plan)

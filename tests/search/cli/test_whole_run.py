@@ -11,6 +11,7 @@ import pytest
 
 from carcls.events import EpochReport
 from search.cli.whole_run import _begun, _final_stages, _finals_at_once
+from search.cli.whole_run_record import plan_of
 from search.driver.create import create_study
 from search.experiment.experiment import load
 from search.final import final_slots
@@ -110,8 +111,9 @@ def test_a_search_has_no_more_hours_than_its_file_allows(tmp_path: Path) -> None
     experiment = load(write_tiny(tmp_path, EXPERIMENT), where)
     folder = create_study(experiment)
     whole = _begun(folder, experiment, 8.0, None, started=time.monotonic())
-    assert whole.search_hours == 0.1
-    plan = whole.plan([], searched_s=60.0)
+    plan = plan_of(folder, whole.after(60.0, SEARCH), experiment)
+    assert plan.seconds(SEARCH) == pytest.approx(360.0), "seconds outside of the search are none of its budget"
+    plan = whole.plan([], searched_s=60.0, search_hours=experiment.search.budget.hours)
     assert plan.seconds(SEARCH) == pytest.approx(300.0)
     assert sum(phase.seconds for phase in plan.phases) == pytest.approx(plan.left_s)
     assert plan_lines(plan)[-1] == (
@@ -119,7 +121,7 @@ def test_a_search_has_no_more_hours_than_its_file_allows(tmp_path: Path) -> None
         " as they can use it"
     )
     more = load(tmp_path / "tiny.yaml", [*where, "search.budget.hours=0.2"])
-    assert _begun(folder, more, 8.0, None, started=time.monotonic()).search_hours == 0.2
+    assert plan_of(folder, whole, more).seconds(SEARCH) == pytest.approx(720.0), "a larger budget counts at once"
 
 
 def test_the_study_keeps_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The dispatcher of a study with a portfolio, and of one whose hours are planned as a whole."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -80,3 +81,13 @@ def test_a_search_that_is_continued_after_a_whole_run_has_its_own_budget(open_de
     assert not budget.exhausted
     assert budget.left_s is None
     desk.take()
+
+
+def test_a_budget_that_is_raised_in_a_whole_run_gives_its_search_more_time(open_desk) -> None:
+    desk = open_desk("search.trials=50", "search.budget.hours=0.5")
+    kept = WholeRun(hours=8.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1)
+    desk.study.set_value("whole_run", json.dumps({**asdict(kept), "search_hours": 0.5}))  # as some studies have it
+    desk = open_desk("search.trials=50", "search.budget.hours=0.5")
+    assert desk.dispatcher._budget().left_s == pytest.approx(1800.0)
+    desk = open_desk("search.trials=50", "search.budget.hours=2")
+    assert desk.dispatcher._budget().left_s == pytest.approx(7200.0)
