@@ -112,13 +112,13 @@ def _begun(
                 stage_weights=stage_weights(first),
                 has_other=_has_backbones(experiment),
             )
-        if hours > whole.hours:
-            study.set_budget_exhausted(False)
         has_whole = any(record.state is TrialState.COMPLETE for record in study.records())
         stage = whole.stage
         if stage == FINAL and not has_whole:
             stage = SEARCH
             study.reopen()
+        if stage == SEARCH and hours > whole.hours:
+            study.set_budget_exhausted(False)
         whole = replace(whole, hours=hours, at_once=at_once, train_share=_train_share(folder, experiment))
         whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)

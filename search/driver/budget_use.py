@@ -60,7 +60,7 @@ class BudgetUse:
         left, finals_left = self._left_s(reserve), self._left_s(0.0)
         exhausted = finals_exhausted or study.budget_exhausted or over
         if (exhausted, finals_exhausted) != (study.budget_exhausted, study.finals_exhausted):
-            study.set_budget_exhausted(finals=finals_exhausted)
+            study.set_budget_exhausted(finals=finals_exhausted, by=self._exhausted_by(reserve))
         trials_left = max(0, self._settings.trials - len(searched(records)))
         return BudgetState(
             trials_left,
@@ -108,6 +108,11 @@ class BudgetUse:
         """Once hours are over: the whole run whose part they are; None if they are the search's own."""
         hours = self.elapsed_s() / _S_PER_HOUR
         return None if is_used_up(hours, self._settings.budget.hours, self._reserve()) else self._whole
+
+    def _exhausted_by(self, reserve: float) -> float:
+        """Once a budget is used up: a whole run's hours, or 0 if it is one of `search.budget`."""
+        whole = None if self._gpu_hours_are_over(reserve) else self._ended_whole()
+        return 0.0 if whole is None else whole.hours
 
     def _left_s(self, reserve: float) -> float | None:
         """Seconds that the search has left of a whole run's hours; None without them."""

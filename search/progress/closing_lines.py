@@ -32,9 +32,9 @@ def reached_limits(
 ) -> tuple[tuple[str, str], ...]:
     """(key, clause) of each limit that ended the search. Pure.
 
-    trials: number proposed. exhausted: the study's flag that the remaining hours are reserved for the finals.
-    whole_reserve: share of them that the finals still need, if a whole run's hours may have ended the search instead;
-    a budget then counts only if it is used up itself.
+    trials: number proposed. exhausted: whether `search.budget` may have ended it: the study's flag that the remaining
+    hours are reserved for the finals. whole_reserve: share of them that the finals still need, if a whole run's hours
+    may have ended the search instead; a budget then counts only if it is used up itself.
     """
     limits = []
     if exhausted:
@@ -83,14 +83,15 @@ def search_closing(
 def limits_of(study: Study, experiment: Experiment) -> tuple[tuple[str, str], ...]:
     """See `reached_limits`."""
     records, finalists = study.records(), experiment.search.finalists
-    is_whole = WholeRun.of(study) is not None
+    by = study.exhausted_by
+    may_be_whole = by is None and WholeRun.of(study) is not None  # older studies do not say
     return reached_limits(
         experiment.search,
         trials=len(searched(records)),
         hours=study.elapsed_s / 3600,
         gpu_hours=study.gpu_meter.used_s(study.trained_s) / 3600,
-        exhausted=study.budget_exhausted,
-        whole_reserve=due_share(records, finalists, trained_s=study.trained_s) if is_whole else None,
+        exhausted=study.budget_exhausted and not by,
+        whole_reserve=due_share(records, finalists, trained_s=study.trained_s) if may_be_whole else None,
     )
 
 
@@ -100,7 +101,7 @@ def ended_clauses(study: Study, limits: tuple[tuple[str, str], ...]) -> tuple[st
     if whole is None or any(key.startswith("search.budget.") for key, _ in limits):
         return clauses
     if study.budget_exhausted:
-        return (*clauses, f"the search's part of --hours {whole.hours:g} is used up")
+        return (*clauses, f"the search's part of --hours {study.exhausted_by or whole.hours:g} is used up")
     # With trials left, the scheduler starts none that is not expected to end.
     return clauses or (f"no other trial can end within the search's part of --hours {whole.hours:g}",)
 

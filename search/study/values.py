@@ -24,6 +24,7 @@ _FINISHED_AFTER = "finished_after"
 _ELAPSED_S = "elapsed_s"
 _BUDGET_EXHAUSTED = "budget_exhausted"
 _FINALS_EXHAUSTED = "finals_exhausted"
+_EXHAUSTED_BY = "exhausted_by_hours"
 
 
 class StudyValues:
@@ -139,8 +140,20 @@ class StudyValues:
         """True once the finals have used up their part too."""
         return bool(self.get_value(_FINALS_EXHAUSTED))
 
-    def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False) -> None:
-        """Record whether the budget is exhausted: that of the search, and with `finals` that of the finals too."""
+    @property
+    def exhausted_by(self) -> float | None:
+        """The hours of the whole run whose part for the search was used up first; 0 if `search.budget` was. None in
+        older studies, and before."""
+        kept = self.get_value(_EXHAUSTED_BY)
+        return None if kept is None else float(kept)
+
+    def set_budget_exhausted(self, exhausted: bool = True, *, finals: bool = False, by: float | None = None) -> None:
+        """Record whether the budget is exhausted: that of the search, and with `finals` that of the finals too.
+
+        by: see `exhausted_by`. Only what exhausts the search's budget first is kept.
+        """
+        if not (exhausted and self.budget_exhausted) and by != self.exhausted_by:
+            self.set_value(_EXHAUSTED_BY, by)
         # The finals come first: with a kill in between, no budget counts as exhausted too early.
         if finals or self.finals_exhausted:
             self.set_value(_FINALS_EXHAUSTED, exhausted)

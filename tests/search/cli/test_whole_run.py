@@ -18,6 +18,7 @@ from search.final import final_slots
 from search.policy.durations import StageLength
 from search.policy.records import TrialState
 from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SEARCH, plan_lines
+from search.progress.closing_lines import ended_clauses, limits_of
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
@@ -27,6 +28,7 @@ from tests.helpers.search.processes import descendants, kill, run_cli, start_cli
 from tests.helpers.search.tiny import CLASSES, EXPERIMENT, TEST_PER_CLASS, write_tiny
 from tests.helpers.search.trained_study import trained_study
 from tests.helpers.search.trial_builders import climb, trial
+from tests.helpers.search.untrained_study import untrained_study
 
 WHOLE = WholeRun(
     hours=1.0, outside_s=60.0, folds=2, is_refitted=False, final_ratio=2.0, at_once=1, stage_weights=(1.0, 3.5)
@@ -92,6 +94,16 @@ def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path)
     assert not study.budget_exhausted
     assert not study.is_finished
     assert WholeRun.of(study).hours == 2.0
+
+
+def test_more_hours_for_the_final_training_do_not_change_why_the_search_ended(tmp_path: Path) -> None:
+    folder, experiment = untrained_study(tmp_path, "search.trials=50")
+    with Study.open(folder.root) as study:
+        replace(WHOLE, stage=FINAL).keep(study)
+        study.set_budget_exhausted(by=1.0)
+    assert _begun(folder, experiment, 2.0, None, started=time.monotonic()).stage == FINAL
+    study = Study.open(folder.root, read_only=True)
+    assert ended_clauses(study, limits_of(study, experiment)) == ("the search's part of --hours 1 is used up",)
 
 
 def test_final_trainings_are_planned_by_the_cores_and_gpus_that_they_get(

@@ -12,7 +12,7 @@ from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, TrialState
 from search.policy.time_plan import DONE
 from search.study.run_hours import WholeRun
 from search.worker.segment import Outcome
-from tests.helpers.search.dispatch_desk import CPU
+from tests.helpers.search.dispatch_desk import CPU, FINALS
 
 RECIPE = builtin_recipes()[0]
 
@@ -91,3 +91,20 @@ def test_a_budget_that_is_raised_in_a_whole_run_gives_its_search_more_time(open_
     assert desk.dispatcher._budget().left_s == pytest.approx(1800.0)
     desk = open_desk("search.trials=50", "search.budget.hours=2")
     assert desk.dispatcher._budget().left_s == pytest.approx(7200.0)
+
+
+@pytest.mark.parametrize(("hours", "used_s", "by"), [(8.0, 2600.0, 0.0), (1.0, 1500.0, 1.0), (0.5, 1700.0, 0.5)])
+def test_the_study_keeps_which_hours_ended_its_search(open_desk, hours: float, used_s: float, by: float) -> None:
+    desk = open_desk(*FINALS, "search.trials=50", "search.budget.hours=1")
+    WholeRun(hours=hours, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(desk.study)
+    desk = open_desk(*FINALS, "search.trials=50", "search.budget.hours=1")
+    for _ in range(2):
+        desk.work(desk.take(), train_s=500.0)
+    assert (desk.dispatcher._budget().exhausted, desk.study.exhausted_by) == (False, None)
+    desk.clock.now_s += used_s
+    assert desk.dispatcher._budget().exhausted
+    desk.clock.now_s += 3600.0
+    assert desk.dispatcher._budget().finals_exhausted
+    assert desk.study.exhausted_by == by, "what was used up later did not end the search"
+    desk.study.set_budget_exhausted(False)
+    assert desk.study.exhausted_by is None

@@ -79,6 +79,21 @@ def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("by", "why"),
+    [(0.0, "search.budget.hours (1) are used up"), (8.0, "the search's part of --hours 8 is used up")],
+)
+def test_the_hours_that_the_study_keeps_are_named_as_its_end(tmp_path: Path, by: float, why: str) -> None:
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["search.budget={hours: 1}", "search.trials=50"])
+    with Study.create(tmp_path, "x") as study:
+        WholeRun(hours=9.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
+        study.set_elapsed_s(0.95 * 3600)  # with the repeats, for which the search left the rest of its hour
+        study.set_budget_exhausted(by=by)
+        study.finish()
+    study = Study.open(tmp_path, read_only=True)
+    assert ended_clauses(study, limits_of(study, experiment)) == (why,)
+
+
+@pytest.mark.parametrize(
     ("trials", "why"),
     [
         (1, "all 1 trials of search.trials have run"),
