@@ -11,8 +11,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 from carcls.events import EpochReport
 from search.policy.failures import may_restart
 from search.policy.policy import Policy, Proposal
-from search.policy.records import OUT_OF_TIME, TrialRecord
-from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait
+from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, TrialRecord
+from search.policy.scheduler import BudgetState, Continue, Finished, NewTrial, Repeat, Wait, late
 from search.policy.trial_book import TrialBook
 from search.worker.segment import Outcome
 
@@ -78,8 +78,11 @@ class Dispatcher(ABC, Generic[SegmentT]):
         if self._stopping:
             return "finished"
         records = self._trials.records()
-        job = self._policy.next_job(self._offered(records), self._budget())
+        budget = self._budget()
+        job = self._policy.next_job(self._offered(records), budget)
         if isinstance(job, Finished):
+            for trial in late(records, budget):
+                self._trials.cut_off(trial.number, OUT_OF_WHOLE)
             self.finished = True
             return "finished"
         if isinstance(job, Wait) or self._must_wait(records):

@@ -12,7 +12,7 @@ from search.policy.finals import NO_FINALS, due_repeats
 from search.policy.records import TrialRecord, TrialState, searched, trained_s
 from search.policy.rungs import Ladder, promotable, released
 
-__all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "next_job"]
+__all__ = ["BudgetState", "Continue", "Finished", "Job", "Ladder", "NewTrial", "Repeat", "Wait", "late", "next_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ def next_job(
     that others took, and for stages that none has ended by `stage_weights`. Once new trials have not, paused ones go on
     instead, of those that can end the ones with the fewest stages left first: many workers with little time would
     otherwise begin much and end nothing. If none is expected to end, the shortest goes on, so that no worker is idle
-    because of an expectation. Once that time is over and a trial is complete, interrupted ones are not resumed either.
+    because of an expectation. Once that time is over and a trial is complete, interrupted ones are not resumed either,
+    see `late`.
 
     An adaptive ladder promotes no trial from an unreliable rung. Once all trials have been proposed, trials paused at
     an unreliable rung continue, best first, since nothing shows that they are worse than others.
@@ -101,6 +102,14 @@ def next_job(
         or _repeat(trials, finalists, budget)
         or (Wait() if _any_running(trials) else Finished())
     )
+
+
+def late(trials: Sequence[TrialRecord], budget: BudgetState) -> list[TrialRecord]:
+    """Trials that were interrupted for another reason, and do not resume because a whole run's hours are over."""
+    if not _has_winner(trials):
+        return []
+    interrupted = (trial for trial in trials if trial.state is TrialState.WAITING and not trial.is_cut_off)
+    return [trial for trial in interrupted if trial.reports and _is_late(trial, budget)]
 
 
 def _resume(trials: Sequence[TrialRecord], ladder: Ladder, budget: BudgetState) -> Job | None:

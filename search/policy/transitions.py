@@ -150,6 +150,13 @@ def interrupted(record: TrialRecord, cause: str, *, died: bool) -> TrialRecord:
     return requeued(replace(record, cause=cause, deaths=deaths))
 
 
+def cut_off(record: TrialRecord, cause: str) -> TrialRecord:
+    """A WAITING trial with the cause by which it waits for more hours when the search is finished. cause: OUT_OF_TIME
+    or OUT_OF_WHOLE."""
+    _expect(record, TrialState.WAITING)
+    return replace(record, cause=cause)
+
+
 def requeued(record: TrialRecord) -> TrialRecord:
     """RUNNING -> WAITING. If the segment had reached its rung and only the message was lost, PAUSED or COMPLETE."""
     _expect(record, TrialState.RUNNING)
@@ -196,8 +203,7 @@ def promotion_asked(record: TrialRecord, stage: int) -> TrialRecord:
 def finished(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that change when the search is over: PAUSED and WAITING -> PRUNED, or FAIL without an epoch.
 
-    Trials that `search.budget.hours` cut off keep waiting for a larger budget. Raises StudyError while a trial is
-    RUNNING.
+    Trials that are cut off keep waiting for more hours. Raises StudyError while a trial is RUNNING.
     """
     running = [trial.number for trial in trials if trial.state is TrialState.RUNNING]
     if running:

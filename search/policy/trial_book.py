@@ -75,6 +75,10 @@ class TrialBook:
         """RUNNING -> WAITING. died: its process or node died."""
         self._change(transitions.interrupted(self._to_change(number), cause, died=died))
 
+    def cut_off(self, number: int, cause: str) -> None:
+        """A WAITING trial is to wait for more hours when the search is finished, see `transitions.cut_off`."""
+        self._change(transitions.cut_off(self._to_change(number), cause))
+
     def interrupt_running(self) -> tuple[int, ...]:
         """RUNNING -> WAITING for all trials, once no worker is left. Returns the numbers of those now WAITING."""
         self._check_writable()

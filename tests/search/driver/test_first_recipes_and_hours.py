@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from search.driver.study_dispatch import StudyDispatcher
+from search.experiment.changes import Change
 from search.experiment.portfolio import builtin_recipes
 from search.policy.policy import search_policy
 from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, TrialState
@@ -108,3 +109,23 @@ def test_the_study_keeps_which_hours_ended_its_search(open_desk, hours: float, u
     assert desk.study.exhausted_by == by, "what was used up later did not end the search"
     desk.study.set_budget_exhausted(False)
     assert desk.study.exhausted_by is None
+
+
+def test_an_interrupted_trial_that_is_too_late_to_resume_waits_for_more_hours(open_desk) -> None:
+    desk = open_desk("search.trials=2")
+    whole = WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1)
+    whole.keep(desk.study)
+    desk = open_desk("search.trials=2")
+    for _ in range(2):  # the baseline's stages
+        desk.work(desk.take())
+    trial = desk.take()
+    desk.epoch(trial.number)
+    desk.dispatcher.segment_ended(trial.number, Outcome("killed", "its worker died"))
+    desk.clock.now_s += 3601.0
+    assert desk.dispatcher.next_segment() == "finished"
+    desk.study.finish()
+    record = desk.study.record(trial.number)
+    assert (record.state, record.cause, record.is_cut_off) == (TrialState.WAITING, OUT_OF_WHOLE, True)
+    replace(whole, stage=DONE).keep(desk.study)
+    desk.study.add_changes([Change("search.trials", 2, 3)])
+    assert open_desk("search.trials=3").take().number == trial.number

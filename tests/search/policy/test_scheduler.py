@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.policy.records import OUT_OF_TIME, TrialState
+from search.policy.records import OUT_OF_TIME, OUT_OF_WHOLE, TrialState
 from search.policy.rungs import Ladder
-from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, next_job
+from search.policy.scheduler import BudgetState, Continue, Finished, Job, NewTrial, Wait, late, next_job
 from tests.helpers.search.policy_builders import Search, by_number, trial
 
 PAUSED, RUNNING, WAITING, COMPLETE, FAIL = (
@@ -278,6 +278,23 @@ def test_after_a_whole_runs_hours_no_interrupted_trial_resumes() -> None:
     assert next_job((replace(trials[0], state=FAIL), killed), THIRD, over) == Continue(1, 1), "none is complete"
     baseline = (replace(killed, is_baseline=True), replace(trials[0], number=1))
     assert next_job(baseline, THIRD, over) == Continue(1, 1), "the baseline always ends"
+
+
+def test_trials_that_a_whole_runs_hours_keep_from_resuming_are_late() -> None:
+    over = BudgetState(trials_left=9, exhausted=True, left_s=-1.0, finals_left_s=9.0)
+    killed = trial(1, WAITING, [0.7], cause="its worker died", stop_after_stage=1)
+    others = (
+        replace(killed, number=2, cause=OUT_OF_WHOLE),
+        trial(3, WAITING),
+        trial(4, PAUSED, [0.6]),
+        replace(killed, number=5, run_to_end_at=5),
+        replace(killed, number=6, repeats=0),
+    )
+    trials = (trial(0, COMPLETE, [0.5], [0.5], [0.5]), killed, *others)
+    assert late(trials, over) == [killed]
+    assert late(trials, replace(over, finals_left_s=-1.0)) == [killed, others[-1]]
+    assert late(trials[1:], over) == [], "without a winner it resumes"
+    assert late(trials, NO_TIME) == [], "it resumes after search.budget.hours"
 
 
 def test_a_cut_off_trial_waits_for_more_hours() -> None:
