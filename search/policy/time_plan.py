@@ -111,13 +111,13 @@ def time_plan(
     has_final: bool = False,
     most_search_s: float | None = None,
 ) -> TimePlan:
-    """The plan for what is left of `total_s`. has_final: whether the study's own final training is over.
+    """The plan for what is left of `total_s`. has_final: whether the study's own final training is over or was begun.
 
     While the search runs, it gets all that the other steps do not need, but at most `most_search_s` from now on; the
-    final trainings may use what that leaves. Once it is over, the final training has as many
-    folds as fit: more than the file asks for if there is time; if fewer than three fit, one training on the search's
-    split, or none. Averages of folds gain most of what is measured in docs/policy.md. They have the ensemble's time if
-    no training of another backbone fits, for then there is nothing to average them with.
+    final trainings may use what that leaves. Once it is over, the final training has as many folds as fit: more than
+    the file asks for if there is time; if fewer than three fit, one training on the search's split, or none. Averages
+    of folds gain most of what is measured in docs/policy.md. They have the ensemble's time if no training of another
+    backbone fits, for then there is nothing to average them with.
     """
     left = max(0.0, total_s - spent_s)
     ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
