@@ -62,7 +62,10 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
 
 
 def _count_ended(folder: "StudyFolder") -> None:
-    """Counts trainings beside that ended in an earlier call which was killed before it counted them."""
+    """Counts trainings beside that ended in an earlier call which was killed before it counted them.
+
+    Those that the user ran between two calls, by `retrain --beside`, count too.
+    """
     from search.study.begun_final import retrained_s
     from search.study.finals_beside import finals_beside, is_final_whole
 
