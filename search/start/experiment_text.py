@@ -13,7 +13,7 @@ _RULE = """\
 {time}
 {warning}#
 # Written by '{writer}' for {photos} of {classes} ({layout}),
-# {side} px on the shorter side, {cpus} and {gpus}. Change what you like; 'carsearch check --here' checks it.
+# {side} px on the shorter side, {cpus} and {gpus}. Change what you like; '{check}' checks it.
 """
 
 _TIME = """\
@@ -21,7 +21,7 @@ _TIME = """\
 # {search} of search (at most {hours:g} h), then {final} of final training."""
 _RUN_TIME = """\
 # Running time: {hours:g} h from photos to submission, which --hours divides among search, final trainings, ensemble
-# and scoring."""
+# and scoring. Without --hours, only the number of trials ends the search, which may take far longer."""
 
 _FIRST_HEAD, _FIRST_AUGMENT = "{dropout: 0.2, l2: 0.00001}", "{policy: light}"
 _FINAL_SCHEDULE = "schedule: {kind: cosine, warmup_epochs: 1}"
@@ -38,6 +38,8 @@ def experiment_text(found: Findings, plan: Plan, *, name: str, file: Path) -> st
         photos=f"{found.photos:,} photos",
         classes=f"{found.classes:,} classes",
         layout=found.layout,
+        # Its estimate would be that of all trials, as without --hours.
+        check="carsearch check --here" if plan.run_hours is None else "carsearch check",
         side=found.side_px,
         cpus=count_text(found.cpus, "CPU core"),
         gpus=count_text(found.gpus, "GPU"),
@@ -165,7 +167,7 @@ def _search(found: Findings, plan: Plan) -> str:
         "one GPU for each trial" if found.gpus else f"{count_text(plan.cpus_per_trial or 1, 'core')} for each trial"
     )
     limits = (
-        f"trials: {plan.trials}  # more than fit: the search ends by 'carsearch run --hours'"
+        f"trials: {plan.trials}  # at most: 'carsearch run --hours' usually ends the search before"
         if plan.search_hours is None
         else f"trials: {plan.trials}\n  budget: {{hours: {plan.search_hours:g}}}  # whichever ends first"
     )

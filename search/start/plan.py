@@ -45,8 +45,9 @@ _LEAST_PX = 64
 """No search tries a smaller side, unless the photos are smaller."""
 _HOURS: dict[Preset, float] = {"quick": 0.1, "medium": 1.0, "best": 6.0}
 """Limit of the search, which is at most half of the whole."""
-_AMPLE, _FEWEST_AMPLE, _MOST_AMPLE = 10, 64, 100_000
-"""Trials of a run that its hours end: so many times those that fit by the estimate, which may be far too slow."""
+_AMPLE, _FEWEST_AMPLE, _MOST_AMPLE = 10, 64, 1_000
+"""Trials of a run that its hours end: so many times those that fit by the estimate, which may be far too slow. The
+number still ends a search by the same file without hours."""
 _TRIALS: dict[Preset, tuple[int, int]] = {"quick": (3, 8), "medium": (6, 32), "best": (8, 64)}
 """Fewest and most trials."""
 _BACKBONES: dict[Preset, int] = {"quick": 1, "medium": 2, "best": 3}
@@ -136,7 +137,7 @@ def make_plan(found: Findings, preset: Preset, bench: Bench | None = None, *, ru
     """The plan for these photos on this machine. Raises StartError if the weights given fit nothing known.
 
     bench: measurements of this machine, or None: times follow from the table of reference. run_hours: of a run that
-    ends the search by them, so that neither a time nor a number of trials does; None for the preset's limits.
+    ends the search by them, as a rule before its number of trials does; None for the preset's limits.
     """
     chosen, warning = _choose(found, preset)
     machine = Machine(cpus=_trial_cpus(found), gpu=found.gpus > 0)

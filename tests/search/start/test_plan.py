@@ -73,8 +73,12 @@ def test_a_runs_hours_alone_end_its_search(tmp_path, hours, gpus):
     file.write_text(experiment_text(found, plan, name="cars", file=Path("cars.yaml")), encoding="utf-8")
     assert max(map(len, file.read_text(encoding="utf-8").splitlines())) <= 120
     assert file.read_text(encoding="utf-8").startswith(f"# carsearch run cars.yaml --hours {hours:g} --or-resume\n")
+    header = file.read_text(encoding="utf-8").split("\ndata:")[0]
+    assert "Without --hours, only the number of trials ends the search" in header
+    assert "'carsearch check' checks it" in header, "an estimate for this file would be that of all trials"
     settings = load(file).search
     assert settings.budget.hours is None
+    assert settings.trials <= 1000, "the same file may be run without hours"
     assert settings.trials == plan.trials >= max(64, make_plan(found, plan.preset).trials)
     assert plan.total_s == (3600 * hours, 3600 * hours)
 
