@@ -15,7 +15,7 @@ from pathlib import Path
 
 from carcls.dataset.csv_rows import read_csv
 from carcls.dataset.names import letters_only
-from carcls.dataset.split_names import split_advice, split_folders
+from carcls.dataset.split_names import VALIDATION_FOLDERS, split_advice, split_folders
 from carcls.dataset.tree import Kind, Tree, join
 from carcls.errors import DataError
 
@@ -23,7 +23,6 @@ TRAIN_CSV = "train.csv"
 LABELS_CSV = "labels.csv"
 TRAIN_FOLDER = "train"
 TEST_FOLDERS = ("test_upload", "test")
-VALIDATION_FOLDERS = ("val", "valid", "validation")
 SAMPLE_CSV = "sample-submission.csv"
 CONTEST_COLUMNS = ("Id", "Category")
 

@@ -14,7 +14,8 @@ _PARTS = {
 """Word in a folder's name -> the name that carsearch reads for this part."""
 _CONTENTS = frozenset(("set", "data", "dataset", "images", "imgs", "photos", "pictures"))
 """Words after a part's name that add nothing, as in `training_set`."""
-_READ_AS_VAL = ("val", "valid", "validation")
+VALIDATION_FOLDERS = ("val", "valid", "validation")
+"""Beside `train`: photos to validate."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W_A-Za-z]+")
 
 
@@ -69,7 +70,7 @@ def split_advice(root: Path, folders: Iterable[str]) -> str:
     for part, paths in of_part.items():
         parent, _, name = paths[0].rpartition("/")
         if len(paths) == 1 and parent == home:
-            target = name if part == "val" and name in _READ_AS_VAL else part
+            target = name if part == "val" and name in VALIDATION_FOLDERS else part
             renames += [f"{root / paths[0]} to {target}"] if name != target else []
         elif others := [str(root / path) for path in paths if root / path != root / home / part]:
             moves.append(f"what is in {' and '.join(others)} to {root / home / part}")

@@ -124,13 +124,15 @@ def _located(folder: _TestFolder, lookup: PhotoLookup, rows: Sequence[Row]) -> t
     """As `locate_rows`. An id that begins with the folder's name, and finds nothing so, is tried without it."""
     there, missing = locate_rows(lookup, rows)
     found = {row.line: row for row in there}
+    without_name = []
     for row, _ in missing:
         inside = folder.id_of(row.path)
-        starts = [f"{name}/" for name in folder.called if inside.startswith(f"{name}/")]
-        if starts:
-            rest = inside.removeprefix(starts[0])
-            placed, _ = locate_rows(lookup, [replace(row, id=rest, path=join(folder.name, rest))])
-            found |= {one.line: replace(one, id=row.id) for one in placed}
+        rest = next((inside.removeprefix(f"{name}/") for name in folder.called if inside.startswith(f"{name}/")), "")
+        if rest:
+            without_name.append(replace(row, id=rest, path=join(folder.name, rest)))
+    ids = {row.line: row.id for row in rows}
+    placed, _ = locate_rows(lookup, without_name)
+    found |= {row.line: replace(row, id=ids[row.line]) for row in placed}
     return (
         [found[row.line] for row in rows if row.line in found],
         [entry for entry in missing if entry[0].line not in found],

@@ -8,13 +8,13 @@ from carcls.dataset.columns import path_and_label_columns
 from carcls.dataset.csv_rows import Refused, path_rows, read_csv
 from carcls.dataset.layouts import (
     TRAIN_FOLDER,
-    VALIDATION_FOLDERS,
     DataFolder,
     LayoutKind,
     prediction_folders,
     unread_csv_files,
 )
 from carcls.dataset.names import PHOTO_SUFFIXES, path_key
+from carcls.dataset.split_names import VALIDATION_FOLDERS
 from carcls.dataset.tree import Kind, join
 from carcls.dataset.unread_tables import labels_lookup
 from carcls.errors import DataError

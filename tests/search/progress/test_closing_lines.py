@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.experiment.experiment import load
+from search.experiment.experiment import Experiment, load
 from search.experiment.search_settings import BudgetSettings, SearchSettings
 from search.progress.closing_lines import ended_clauses, limits_of, reached_limits, settings_text
 from search.report.sections.next_steps import ended_text
@@ -62,18 +62,25 @@ def test_with_a_whole_runs_hours_a_budget_is_named_only_if_it_is_used_up(used, r
     assert [key for key, _ in found] == keys
 
 
+def exhausted(
+    folder: Path, *, own_hours: float, run_hours: float, used_s: float, by: float | None = None
+) -> tuple[Experiment, Study]:
+    """A search within a whole run that ended by one of their hours. by: see `Study.set_budget_exhausted`."""
+    experiment = load(write_tiny(folder, EXPERIMENT), [f"search.budget={{hours: {own_hours}}}", "search.trials=50"])
+    with Study.create(folder, "x") as study:
+        WholeRun(hours=run_hours, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
+        study.set_elapsed_s(used_s)
+        study.set_budget_exhausted(by=by)
+        study.finish()
+    return experiment, Study.open(folder, read_only=True)
+
+
 @pytest.mark.parametrize(
     ("used_s", "why"),
     [(1800.0, "the search's part of --hours 1 is used up"), (21600.0, "search.budget.hours (6) are used up")],
 )
 def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path, used_s: float, why: str) -> None:
-    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["search.budget={hours: 6}", "search.trials=50"])
-    with Study.create(tmp_path, "x") as study:
-        WholeRun(hours=1.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
-        study.set_elapsed_s(used_s)
-        study.set_budget_exhausted()
-        study.finish()
-    study = Study.open(tmp_path, read_only=True)
+    experiment, study = exhausted(tmp_path, own_hours=6, run_hours=1, used_s=used_s)
     assert ended_clauses(study, limits_of(study, experiment)) == (why,)
     assert ended_text(StudyFolder(tmp_path), study, experiment).startswith(f"The search ended because {why}.")
 
@@ -83,13 +90,8 @@ def test_a_whole_run_names_the_hours_that_really_ended_its_search(tmp_path: Path
     [(0.0, "search.budget.hours (1) are used up"), (8.0, "the search's part of --hours 8 is used up")],
 )
 def test_the_hours_that_the_study_keeps_are_named_as_its_end(tmp_path: Path, by: float, why: str) -> None:
-    experiment = load(write_tiny(tmp_path, EXPERIMENT), ["search.budget={hours: 1}", "search.trials=50"])
-    with Study.create(tmp_path, "x") as study:
-        WholeRun(hours=9.0, outside_s=0.0, folds=1, is_refitted=False, final_ratio=1.0, at_once=1).keep(study)
-        study.set_elapsed_s(0.95 * 3600)  # with the repeats, for which the search left the rest of its hour
-        study.set_budget_exhausted(by=by)
-        study.finish()
-    study = Study.open(tmp_path, read_only=True)
+    # With the repeats, for which the search left the rest of its hour.
+    experiment, study = exhausted(tmp_path, own_hours=1, run_hours=9, used_s=0.95 * 3600, by=by)
     assert ended_clauses(study, limits_of(study, experiment)) == (why,)
 
 
