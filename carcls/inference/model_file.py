@@ -1,8 +1,10 @@
 """Loads the model of an untrusted .keras file. Declared sizes are checked before anything is allocated."""
 
 import io
+import logging
 import math
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,8 @@ from carcls.inference.model_config import MAX_CONFIG_BYTES, checked_config
 from carcls.inference.model_values import ForeignConfigError, MissingLibraryError
 from carcls.system.hdf5 import plain_hdf5
 from carcls.system.zip_files import opened_zip
+
+_log = logging.getLogger(__name__)
 
 CARD = "carsearch.json"
 MAX_CARD_BYTES = 2**20
@@ -109,8 +113,23 @@ class ModelFile:
                 raise ForeignConfigError(f"its layers have {wanted:,} weights, but the file has {held:,}")
             _check_outputs(model, max(_FREE_OUTPUTS, _MAX_OUTPUTS * frame_of(size_px).area))
             initialize_all_variables()
-        model.load_weights(self._path)
+        self._load_weights(model)
         return model
+
+    def _load_weights(self, model: keras.Model) -> None:
+        """Loads them from a temporary copy outside the archive.
+
+        An archive's member is read from its start at each seek backwards, of which HDF5 does several for each array:
+        InceptionResNetV2 took 27 s of CPU time. Without space for a copy, it is loaded like that.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="carcls-") as folder:
+                with zipfile.ZipFile(self._path) as archive:
+                    copied = archive.extract(_WEIGHTS, folder)
+                model.load_weights(copied)
+        except OSError as error:
+            _log.warning("loading %s takes long: its weights cannot be unpacked (%s); set TMPDIR", self._path, error)
+            model.load_weights(self._path)
 
     def _count_weights(self) -> int:
         """Number of scalars in the HDF5 file inside, after checking it. Keras reads it again."""

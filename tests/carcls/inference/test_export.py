@@ -1,4 +1,5 @@
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -228,6 +229,38 @@ def test_a_hostile_configuration_is_refused(tmp_path, exported, config):
     path = _repacked(exported, tmp_path / "hostile.keras", lambda members: {**members, "config.json": config})
     with pytest.raises(CheckpointError, match="not a model that Keras can load"):
         load_model(path)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return build_classifier(CONFIG, size_px=SIZE, class_count=3, weights=None).model
+
+
+@pytest.fixture(scope="module")
+def exported_training(tmp_path_factory, trained):
+    return _export(tmp_path_factory.mktemp("export") / "model.keras", Classifier(trained, trained, "MobileNet"))
+
+
+def _assert_same_weights(found, expected):
+    for variable, wanted in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(variable), np.asarray(wanted), err_msg=wanted.path)
+
+
+def test_weights_are_not_read_by_seeking_within_the_archive(exported_training, trained, monkeypatch):
+    def seek(member, *arguments):
+        raise AssertionError("a member is read from its start at each seek backwards: minutes for deep models")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", seek)
+    _assert_same_weights(load_model(exported_training).model, trained)
+
+
+def test_without_space_for_a_copy_a_model_is_loaded_from_the_archive(
+    exported_training, trained, monkeypatch, tmp_path, caplog
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    loaded = load_model(exported_training)
+    _assert_same_weights(loaded.model, trained)
+    assert f"loading {exported_training} takes long: its weights cannot be unpacked" in caplog.text
 
 
 def test_paths_may_be_relative(exported, tmp_path, monkeypatch):
