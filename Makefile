@@ -14,7 +14,7 @@ HUB_STAMP := $(HUB_VENV)/.installed
 S3_VENV := .venv-s3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install s3-server demo test check docs faults kills slow release-check fuzz jax jax-release hub benchmarks wheelhouse clean
+.PHONY: install s3-server demo test check docs faults kills slow slow-models slow-training release-check fuzz jax jax-release hub benchmarks wheelhouse clean
 
 install: $(STAMP)
 
@@ -57,8 +57,14 @@ faults: $(STAMP)
 kills: $(STAMP)
 	$(BIN)/python -m pytest -m "(fault or slow) and not release" --ignore=tests/carcls tests
 
-slow: $(STAMP)
-	nice -n 19 $(BIN)/python -m pytest -m "(fault or slow) and not release" tests/carcls
+slow: slow-models slow-training
+
+slow-models: $(STAMP)
+	nice -n 19 $(BIN)/python -m pytest -m "(fault or slow) and not release" tests/carcls/models tests/carcls/inference
+
+slow-training: $(STAMP)
+	nice -n 19 $(BIN)/python -m pytest -m "(fault or slow) and not release" tests/carcls \
+		--ignore=tests/carcls/models --ignore=tests/carcls/inference
 
 # What CI runs and what it has no time for; before an issue is closed.
 release-check: check test faults jax jax-release hub

@@ -291,7 +291,9 @@ def _layer_names(config, path):
         "MobileNetV3Small",
         "ConvNeXtTiny",  # a Sequential inside its backbone: the deepest nesting
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "DenseNet121", "NASNetMobile")),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("InceptionResNetV2", "EfficientNetV2B0", "VGG16")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("EfficientNetV2B0", "VGG16")),
+        # The deepest takes CI longest.
+        pytest.param("InceptionResNetV2", marks=[pytest.mark.slow, pytest.mark.release]),
     ],
 )
 def test_an_average_of_every_family_passes_the_check_of_foreign_models(backbone):

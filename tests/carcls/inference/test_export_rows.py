@@ -13,12 +13,14 @@ from carcls.models.classifier import build_classifier
 
 QUICK = ("VGG16", "MobileNetV3Small")
 FAMILIES = (
-    *("ResNet50", "ResNet50V2", "InceptionV3", "InceptionResNetV2", "Xception", "DenseNet121", "MobileNetV2"),
+    *("ResNet50", "ResNet50V2", "InceptionV3", "Xception", "DenseNet121", "MobileNetV2"),
     *("NASNetMobile", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny"),
 )
+DEEPEST = pytest.param("InceptionResNetV2", marks=[pytest.mark.slow, pytest.mark.release])
+"""Its 780 layers take CI as long as several other families."""
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)])
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES), DEEPEST])
 def test_a_classifier_of_every_family_predicts_the_same_after_export(tmp_path, rng, name):
     size_px = BACKBONES[name].min_size_px
     config = TrainConfig(
