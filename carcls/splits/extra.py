@@ -78,20 +78,28 @@ def load_extra(
     return extra_photos(found.train.select(kept), found.class_names), left_out
 
 
-def unlabelled_photos(dataset: Dataset) -> ExtraPhotos:
-    """The photos to predict that look like no labelled one, as of one class without a name.
+def unlabelled_photos(dataset: Dataset) -> ExtraPhotos | None:
+    """The photos to predict that look like no labelled one, as of one class without a name; None if there are none.
 
-    A twin of a validation photo would bring that photo's label into training. Raises DataError if there are none.
+    A twin of a validation photo would bring that photo's label into training.
     """
     originals = _look_alikes(dataset, dataset.test, dataset.test_scans)
     kept = [row for row in range(len(dataset.test)) if row not in originals]
     if not kept:
+        return None
+    table = dataset.test.select(kept)
+    return ExtraPhotos((UNLABELLED,), replace(table, labels=np.zeros(len(table), np.int64)))
+
+
+def photos_to_label(dataset: Dataset) -> ExtraPhotos:
+    """`unlabelled_photos` for `data.pseudo`, which needs some: raises DataError if there are none."""
+    found = unlabelled_photos(dataset)
+    if found is None:
         raise DataError(
             f"{dataset.train.root}: data.pseudo needs photos to predict that are no look-alikes of labelled ones;"
             " add a test folder, set data.test, or remove data.pseudo"
         )
-    table = dataset.test.select(kept)
-    return ExtraPhotos((UNLABELLED,), replace(table, labels=np.zeros(len(table), np.int64)))
+    return found
 
 
 def extra_photos(table: ImageTable, class_names: Sequence[str]) -> ExtraPhotos:

@@ -10,7 +10,7 @@ from pathlib import Path
 from carcls.augment.views import check_policy
 from carcls.dataset.loading import check_trainable, load_dataset
 from carcls.dataset.table import Dataset, Quarantined
-from carcls.splits.extra import ExtraPhotos, load_extra, unlabelled_photos, write_extra
+from carcls.splits.extra import ExtraPhotos, load_extra, photos_to_label, unlabelled_photos, write_extra
 from carcls.splits.k_folds import make_folds, write_folds
 from carcls.splits.split import Split, in_no_part, make_split
 from carcls.splits.split_files import write_quarantine, write_split
@@ -168,8 +168,10 @@ def _fill(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> int
     extra, left_out = scan_extra(experiment, dataset)
     if extra is not None:
         write_extra(extra, folder.extra)
-    if experiment.data.pseudo is not None:
-        write_extra(unlabelled_photos(dataset), folder.unlabelled)
+    # Listed even if no pseudo-labels are asked for: `retrain --set data.pseudo=...` may ask for them after the search.
+    to_label = unlabelled_photos(dataset) if experiment.data.pseudo is None else photos_to_label(dataset)
+    if to_label is not None:
+        write_extra(to_label, folder.unlabelled)
     write_quarantine(folder.quarantine, (*dataset.quarantined, *in_no_part(dataset, split), *left_out))
     return len(dataset.train)
 

@@ -173,8 +173,8 @@ def wants_pseudo(folder: StudyFolder, experiment: Experiment) -> bool:
         return False
     if not folder.unlabelled.exists():
         raise StudyError(
-            f"data.pseudo: {folder.root} was made without it, and photos are read when a study is created: start a new"
-            " one with another '--set name=...'"
+            f"data.pseudo: {folder.root} has no photos to predict that look like no labelled one, or an older version"
+            " created it, without their list: start a new one with another '--set name=...'"
         )
     return True
 

@@ -13,7 +13,7 @@ from carcls.catalog import PRESETS
 from carcls.config import TrainConfig
 from carcls.dataset.table import Dataset
 from carcls.errors import CarclsError
-from carcls.splits.extra import unlabelled_photos
+from carcls.splits.extra import photos_to_label
 from carcls.splits.split import Split
 from carcls.system.home import home_folder
 from search.bench.estimate import Photos
@@ -84,7 +84,7 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
                 if extra is not None:
                     report.lines.append(extra_line(extra, left_out))
                 if experiment.data.pseudo is not None:
-                    may_be_labelled = len(unlabelled_photos(dataset).photos)
+                    may_be_labelled = len(photos_to_label(dataset).photos)
                     report.lines.append(f"pseudo-labels: {may_be_labelled:,} photos to predict may get one")
                 photos = Photos(len(split.train), len(split.validation), len(split.holdout or ()))
         node = _this_node()

@@ -53,7 +53,7 @@ def test_a_training_whose_configuration_is_refused_leaves_no_folder_and_deletes_
     ("changes", "is_damaged", "why"),
     [
         (["data.extra=/more"], False, "data.extra: .* was made without extra photos"),
-        (["data.pseudo={}"], False, "data.pseudo: .* was made without it"),
+        (["data.pseudo={}"], False, "data.pseudo: .* has no photos to predict"),
         (["retrain.folds=20"], False, "15 photos are too few for 20 folds"),
         ([], True, "damaged"),
     ],

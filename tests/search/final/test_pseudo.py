@@ -100,7 +100,7 @@ def test_photos_that_may_have_pseudo_labels_do_not_count_as_unseen(loaded) -> No
 @pytest.mark.parametrize("folds", [1, 3])
 def test_pseudo_labels_may_follow_a_final_training_that_ended_without_them(loaded, folds: int) -> None:
     asked = (f"retrain.folds={folds}", "data.validation.fraction=0.5")
-    folder = create_recipe_folder(loaded(*asked))
+    folder = create_recipe_folder(loaded(*asked, "data.pseudo=null"))
     retrain_judged(folder, loaded(*asked, "data.pseudo=null"), sureness=(0.4, 0.8))
     folder.model.write_bytes(b"a model")
     own = folder.retrain_study
