@@ -119,7 +119,8 @@ def _begun(
             study.reopen()
         if stage == SEARCH and hours > whole.hours:
             study.set_budget_exhausted(False)
-        whole = replace(whole, hours=hours, at_once=at_once, train_share=_train_share(folder, experiment))
+        train_share, pseudo_share = _shares(folder, experiment)
+        whole = replace(whole, hours=hours, at_once=at_once, train_share=train_share, pseudo_share=pseudo_share)
         whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
@@ -145,12 +146,17 @@ def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
     return len(final_slots(experiment, _ENOUGH_TO_PLACE).gpus)
 
 
-def _train_share(folder: "StudyFolder", experiment: "Experiment") -> float:
-    """Share of the labelled photos, without the holdout, that the search trains on."""
+def _shares(folder: "StudyFolder", experiment: "Experiment") -> tuple[float, float]:
+    """What the search trains on, and what may get pseudo-labels, over the labelled photos without the holdout."""
+    from carcls.splits.extra import parse_extra
     from carcls.splits.split_files import read_split
 
-    split = read_split(folder.split, experiment.data.root)
-    return len(split.train) / (len(split.train) + len(split.validation))
+    root, path = experiment.data.root, folder.unlabelled
+    split = read_split(folder.split, root)
+    labelled = len(split.train) + len(split.validation)
+    is_pseudo = experiment.data.pseudo is not None and path.exists()
+    unlabelled = len(parse_extra(path.read_bytes(), path, root).photos) if is_pseudo else 0
+    return len(split.train) / labelled, unlabelled / labelled
 
 
 def _has_backbones(experiment: "Experiment") -> bool:

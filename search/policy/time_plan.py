@@ -52,6 +52,8 @@ class Measured:
     """Share of the labelled photos that the search trains on; None: `training_s` is that of a fold, however many."""
     scoring_s: float | None = None
     """Seconds of scoring and submission, where they were measured before."""
+    pseudo_share: float = 0.0
+    """Photos that may get pseudo-labels, over the labelled ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = M
     """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
     rounds, share = final_rounds(folds, wishes, at_once=measured.at_once), measured.train_share
     trainings = (rounds - wishes.is_refitted) * fold_share(folds, share) + wishes.is_refitted * _refit_share(share)
+    with_pseudo = (_second_rounds(folds, at_once=measured.at_once) + wishes.is_refitted) if wishes.is_pseudo else 0
+    trainings += with_pseudo * measured.pseudo_share * _refit_share(share)
     return margin * trainings * (measured.training_s or 0.0)
 
 
@@ -172,9 +176,13 @@ def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
     is_measured = wishes.is_compared or wishes.is_pseudo
     if wishes.is_refitted and folds == 1 and not is_measured:
         return 1  # the search's trial tells its length
-    others = ceil((folds - 1) / at_once)
-    first = ceil(2 / at_once) + others if wishes.is_compared else ceil(folds / at_once)
-    return first + wishes.is_pseudo * (1 + others) + wishes.is_refitted
+    first = ceil(2 / at_once) + ceil((folds - 1) / at_once) if wishes.is_compared else ceil(folds / at_once)
+    return first + wishes.is_pseudo * _second_rounds(folds, at_once=at_once) + wishes.is_refitted
+
+
+def _second_rounds(folds: int, *, at_once: int) -> int:
+    """The same of trainings with pseudo-labels: the first fold, which is judged, then the others."""
+    return 1 + ceil((folds - 1) / at_once)
 
 
 def _folds_beside_another(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:

@@ -59,6 +59,8 @@ class WholeRun:
     """Folders of the final trainings that are over, whose seconds `outside_s` has."""
     train_share: float | None = None
     """Share of the labelled photos that the search trains on; None in studies of older versions."""
+    pseudo_share: float = 0.0
+    """Photos that may get pseudo-labels, over the labelled ones; 0 in studies of older versions."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -105,7 +107,7 @@ class WholeRun:
         `search.budget.hours`, beyond which the search does not go; None without that limit. It may change between two
         calls, so the study does not store it here. begun: the study's own final training, if an earlier call began it.
         """
-        measured = Measured(self._training_s(records), at_once=self.at_once, train_share=self.train_share)
+        measured = self._measured(self._training_s(records))
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
@@ -145,8 +147,11 @@ class WholeRun:
             is_resized = any(stage.area_px is not None for stage in self.final_stages)
             times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
             estimated_s = times * self.estimated_s(records[own])
-        measured = Measured(left * pace * estimated_s, at_once=self.at_once, train_share=self.train_share)
+        measured = self._measured(left * pace * estimated_s)
         return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured, begun=begun)
+
+    def _measured(self, training_s: float | None) -> Measured:
+        return Measured(training_s, at_once=self.at_once, train_share=self.train_share, pseudo_share=self.pseudo_share)
 
     @property
     def _wishes(self) -> Wishes:

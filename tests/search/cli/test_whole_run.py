@@ -25,7 +25,7 @@ from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.processes import descendants, kill, run_cli, start_cli, wait_until
-from tests.helpers.search.tiny import CLASSES, EXPERIMENT, TEST_PER_CLASS, write_tiny
+from tests.helpers.search.tiny import CLASSES, EXPERIMENT, TEST_PER_CLASS, TRAIN_PER_CLASS, write_tiny
 from tests.helpers.search.trained_study import trained_study
 from tests.helpers.search.trial_builders import climb, trial
 from tests.helpers.search.untrained_study import untrained_study
@@ -104,6 +104,17 @@ def test_more_hours_for_the_final_training_do_not_change_why_the_search_ended(tm
     assert _begun(folder, experiment, 2.0, None, started=time.monotonic()).stage == FINAL
     study = Study.open(folder.root, read_only=True)
     assert ended_clauses(study, limits_of(study, experiment)) == ("the search's part of --hours 1 is used up",)
+
+
+@pytest.mark.parametrize(
+    ("pseudo", "share"), [("{}", CLASSES * TEST_PER_CLASS / (CLASSES * TRAIN_PER_CLASS)), ("null", 0.0)]
+)
+def test_photos_that_may_get_pseudo_labels_are_planned_for(tmp_path: Path, pseudo: str, share: float) -> None:
+    changes = [f"results={tmp_path / 'results'}", f"data.root={tmp_path / 'data'}", f"data.pseudo={pseudo}"]
+    experiment = load(write_tiny(tmp_path, EXPERIMENT), changes)
+    whole = _begun(create_study(experiment), experiment, 8.0, None, started=time.monotonic())
+    assert (whole.is_pseudo, whole.pseudo_share) == (share > 0, pytest.approx(share))
+    assert whole.train_share == 0.75
 
 
 def test_final_trainings_are_planned_by_the_cores_and_gpus_that_they_get(

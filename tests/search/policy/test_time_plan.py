@@ -215,6 +215,17 @@ def test_pseudo_labels_cost_all_folds_once_more_the_first_before_the_others():
     assert final_s(1, Wishes(is_pseudo=True), Measured(100.0)) == pytest.approx(1.25 * 200.0)
 
 
+def test_trainings_with_pseudo_labels_take_longer_by_their_photos():
+    second, one_to_one = Wishes(is_pseudo=True), Measured(100.0, train_share=0.75, pseudo_share=1.0)
+    first_s, photos_s = 100.0 * (3 - 2 / 4) / 2.5, 100.0 * 3 / 2.5
+    assert final_s(4, second, one_to_one) == pytest.approx(1.25 * (8 * first_s + 4 * photos_s))
+    side_by_side = replace(one_to_one, at_once=2)
+    assert final_s(4, second, side_by_side) == pytest.approx(1.25 * (5 * first_s + 3 * photos_s))
+    refitted = replace(second, is_refitted=True)
+    assert final_s(4, refitted, one_to_one) == pytest.approx(1.25 * (8 * first_s + 5 * photos_s + photos_s))
+    assert final_s(4, Wishes(), one_to_one) == final_s(4, Wishes(), replace(one_to_one, pseudo_share=0.0))
+
+
 def test_a_refit_without_folds_is_one_training_unless_photos_are_measured_first():
     assert final_s(1, Wishes(is_refitted=True), Measured(100.0)) == pytest.approx(1.25 * 100.0)
     measured = Wishes(is_refitted=True, is_compared=True)
