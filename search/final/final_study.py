@@ -268,12 +268,15 @@ def _recipe(experiment: Experiment, config: TrainConfig, rank_by: RankBy) -> dic
     """
     is_on_all = experiment.photos == "all" and not experiment.is_refit_alone
     search = experiment.search
+    cpus = search.resources.cpus_per_trial
+    # As many trainings side by side as here, and so as many threads each.
+    resources = {} if cpus is None else {"resources": {"cpus_per_trial": cpus}}
     return {
         "name": f"{experiment.name[:_NAME_LENGTH]}-recipe",
         "data": {**experiment.data.model_dump(mode="json"), "root": experiment.photos_at, "extra": experiment.extra_at},
         "train": config.model_dump(mode="json"),
         # This seed governs the views.
-        "search": {"seed": search.seed, "deterministic": search.deterministic, "rank_by": rank_by},
+        "search": {"seed": search.seed, "deterministic": search.deterministic, "rank_by": rank_by, **resources},
         "retrain": {"folds": experiment.folds, **({"photos": "all"} if is_on_all else {})},
         "tta": experiment.tta.model_dump(mode="json"),
         "results": str(experiment.results),

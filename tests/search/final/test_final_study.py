@@ -94,6 +94,14 @@ def test_the_recipe_of_folds_and_all_photos_asks_for_both(loaded) -> None:
     assert (recipe.photos, recipe.folds, recipe.search.rank_by) == ("all", 2, "log_loss")
 
 
+@pytest.mark.parametrize("cpus", [3, None])
+def test_the_recipe_divides_the_cores_as_its_study_does(loaded, cpus) -> None:
+    experiment = loaded(f"search.resources.cpus_per_trial={'null' if cpus is None else cpus}")
+    folder = folder_of(experiment)
+    begin(folder, experiment)
+    assert load(folder.recipe).search.resources.cpus_per_trial == cpus
+
+
 def test_of_several_each_photo_validates_once(loaded) -> None:
     experiment = loaded("retrain.folds=3")
     folder = folder_of(experiment)
