@@ -181,9 +181,18 @@ def _final_stages(experiment: "Experiment", first: "TrainConfig") -> "tuple[Stag
             epochs=stage.epochs if stage.name in fixed else None,
             is_frozen=not stage.unfreeze,
             area_px=frame_of(final.stage_size(number)).area if is_resized else None,
+            paced_by=_paced_by(stage.unfreeze, number, first),
         )
         for number, stage in enumerate(final.stages)
     )
+
+
+def _paced_by(unfreeze: float, number: int, first: "TrainConfig") -> int | None:
+    """The stage of a trial that trains as many blocks as the final training's stage of this number, if another one."""
+    if number < len(first.stages) and first.stages[number].unfreeze == unfreeze:
+        return None
+    alike = (place for place, stage in enumerate(first.stages) if stage.unfreeze == unfreeze)
+    return next(alike, None)
 
 
 def _with_epochs(stages: "Mapping[str, Any]") -> set[str]:

@@ -10,10 +10,12 @@ from search.driver.study_dispatch import StudyDispatcher
 from search.experiment.experiment import Experiment
 from search.on_ray.cluster.ray_place import ray_place
 from search.on_ray.cluster.warmup import sample_configs
+from search.policy.other_backbones import other_backbones
 from search.policy.policy import Policy, search_policy
 from search.progress.tensorboard import TensorBoardWriter
 from search.study.checked_files import check_files
 from search.study.folder import StudyFolder
+from search.study.run_hours import WholeRun
 from search.study.study import Study
 
 ProgressContext = AbstractContextManager[Progress]
@@ -54,6 +56,8 @@ def search(
         study.interrupt_running()
         portfolio = kept_portfolio(study)
         configs = (*sample_configs(experiment), *(recipe.config for recipe in portfolio))
+        whole = WholeRun.of(study)
+        others = other_backbones(experiment) if whole is not None and whole.has_other else ()
         first = None if any(record.reports for record in study.records()) else experiment.bind(experiment.baseline)
         with (
             ray_place(
@@ -66,7 +70,7 @@ def search(
                 experiment,
                 study,
                 folder,
-                policy=policy or search_policy(experiment, portfolio),
+                policy=policy or search_policy(experiment, portfolio, others=others),
                 worker=place.worker,
                 listeners=(watch,),
                 roster=place.roster,

@@ -24,6 +24,8 @@ class StageLength:
     """Whether it trains only the head, on stored features."""
     area_px: int | None = None
     """Pixels of a photo; None: as many as in the search's trial."""
+    paced_by: int | None = None
+    """Number of the trial's stage that trains as many blocks; None: that of the same number."""
 
 
 def stage_seconds(trials: Sequence[TrialRecord]) -> dict[int, float]:
@@ -95,7 +97,8 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
         return None
     total = 0.0
     for number, stage in enumerate(stages):
-        own = [report for report in reports if report.stage == number]
+        there = [report for report in reports if report.stage == number]
+        own = there if stage.paced_by is None else [report for report in reports if report.stage == stage.paced_by]
         size = own[-1].image_size
         alike = [
             report
@@ -107,8 +110,9 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
         once = sum(report.seconds.build + report.seconds.trace + report.seconds.store for report in own)
         train = [report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own]
         validate = min(report.seconds.validate for report in alike)
-        growth = 1.0 if stage.area_px is None or not named_area(size) else stage.area_px / named_area(size)
-        epochs = len(own) if stage.epochs is None else stage.epochs
+        area_px = named_area(there[-1].image_size) if stage.area_px is None else stage.area_px
+        growth = area_px / named_area(size) if area_px and named_area(size) else 1.0
+        epochs = len(there) if stage.epochs is None else stage.epochs
         total += once + epochs * growth * (_undisturbed(train) + validate)
     return total
 

@@ -65,20 +65,24 @@ class SearchPolicy:
     finalists: FinalistSettings = NO_FINALS
     portfolio: tuple[Recipe, ...] = ()
     """Proposed after the baseline, in order."""
+    others: tuple[Mapping[str, Value], ...] = ()
+    """Points of the space that are proposed after the portfolio, see `other_backbones`."""
 
     def next_job(self, trials: Sequence[TrialRecord], budget: BudgetState) -> Job:
         """See `scheduler.next_job`."""
         return next_job(trials, self.ladder, budget, self.finalists)
 
     def propose(self, trials: Sequence[TrialRecord]) -> Proposal:
-        """The baseline first, then the portfolio. Repeats have no influence on the proposals; trials that the user
-        added take no place in their order."""
+        """The baseline first, then the portfolio and the other backbones. Repeats have no influence on the proposals;
+        trials that the user added take no place in their order."""
         number = sum(trial.request is None for trial in searched(trials))
         if number == 0:
             return Proposal(dict(self.baseline), is_baseline=True)
         if number <= len(self.portfolio):
             recipe = self.portfolio[number - 1]
             return Proposal({PORTFOLIO: recipe.name}, config=recipe.config)
+        if number <= len(self.portfolio) + len(self.others):
+            return Proposal(dict(self.others[number - len(self.portfolio) - 1]))
         view = self._view
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler, view=view))
 
@@ -91,8 +95,10 @@ class SearchPolicy:
         return self.ladder.as_of(trials).first_stop(stage_count)
 
 
-def search_policy(experiment: Experiment, portfolio: tuple[Recipe, ...] = ()) -> SearchPolicy:
-    """The policy of an experiment file. portfolio: the recipes that the study keeps."""
+def search_policy(
+    experiment: Experiment, portfolio: tuple[Recipe, ...] = (), *, others: tuple[Mapping[str, Value], ...] = ()
+) -> SearchPolicy:
+    """The policy of an experiment file. portfolio: the recipes that the study keeps. others: see `SearchPolicy`."""
     settings = experiment.search
     return SearchPolicy(
         space=experiment.space,
@@ -107,4 +113,5 @@ def search_policy(experiment: Experiment, portfolio: tuple[Recipe, ...] = ()) ->
         seed=settings.seed,
         finalists=settings.finalists,
         portfolio=portfolio,
+        others=others,
     )

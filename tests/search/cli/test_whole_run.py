@@ -80,6 +80,20 @@ def test_only_epochs_that_the_file_sets_are_those_of_every_trials_final_training
     assert [stage.epochs for stage in stages] == [3, 4], "all stages are the file's"
 
 
+def test_a_final_stage_that_trains_other_blocks_is_timed_by_a_stage_that_trains_as_many(tmp_path: Path) -> None:
+    stages = ", ".join(
+        f"{{name: {name}, unfreeze: {share}, epochs: 1, learning_rate: 0.001}}"
+        for name, share in (("head", 0.0), ("most", 0.75), ("full", 1.0))
+    )
+    file = write_tiny(tmp_path, EXPERIMENT)
+    for retrained, paced in (("0.75", 1), ("1.0", None), ("0.5", None)):
+        experiment = load(
+            file, [f"train.stages=[{stages}]", f"retrain={{stages: {{full: {{unfreeze: {retrained}}}}}}}"]
+        )
+        found = _final_stages(experiment, experiment.bind(experiment.baseline))
+        assert [stage.paced_by for stage in found] == [None, None, paced]
+
+
 def test_without_a_whole_trial_a_run_with_more_hours_searches_on(tmp_path: Path) -> None:
     experiment = load(
         write_tiny(tmp_path, EXPERIMENT), [f"results={tmp_path / 'results'}", f"data.root={tmp_path / 'data'}"]

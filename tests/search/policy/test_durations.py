@@ -238,6 +238,24 @@ def test_a_stage_of_one_epoch_is_not_multiplied_with_its_tracing():
     assert trial(0, COMPLETE, reports).trained_s * 12 / 2 == 126.0, "what the ratio of epochs would say"
 
 
+def test_a_stage_that_trains_fewer_blocks_is_timed_by_the_trials_stage_that_did():
+    head, most, first, second = (replace(one, image_size=128) for one in climb([0.4], [0.5], [0.6, 0.7]))
+    reports = (
+        of_seconds(head, train=1.0),
+        of_seconds(most, train=3.0, validate=1.0, trace=5.0),
+        of_seconds(first, train=6.0, validate=1.0, trace=9.0),
+        of_seconds(second, train=6.0, validate=1.0),
+    )
+    same = (StageLength(1, is_frozen=True), StageLength(1, is_frozen=False), StageLength(None, is_frozen=False))
+    assert final_training_s(reports, same) == pytest.approx(1 + 5 + 4 + 9 + 2 * 7)
+    fewer = (*same[:2], StageLength(None, is_frozen=False, paced_by=1))
+    assert final_training_s(reports, fewer) == pytest.approx(1 + 5 + 4 + 5 + 2 * 4), "as many epochs as the trial had"
+    longer = (*same[:2], StageLength(10, is_frozen=False, paced_by=1))
+    assert final_training_s(reports, longer) == pytest.approx(1 + 5 + 4 + 5 + 10 * 4)
+    larger = (*reports[:2], *(replace(report, image_size=256) for report in reports[2:]))
+    assert final_training_s(larger, fewer) == pytest.approx(1 + 5 + 4 + 5 + 2 * 4 * 4), "at its own stage's size"
+
+
 def test_a_stopped_trial_is_timed_by_the_last_stage_that_it_ended():
     whole, (head, half) = climb([0.4], [0.5], [0.6]), climb([0.4], [0.5])
     ours = (of_seconds(head, train=50.0), of_seconds(half, train=6.0, validate=1.0, data_wait=1.0))
