@@ -47,7 +47,7 @@ SMALL_STAGED = (
     " epochs: 1, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 0.5}}, {name: full, unfreeze: 1.0,"
     " epochs: 16, learning_rate: 0.0005, schedule: {kind: cosine, warmup_epochs: 2}}]",
 )
-"""The same, but the backbone unfreezes in three stages, with as many epochs in all: the shipped final training."""
+"""The same, but the backbone unfreezes in three stages, with as many epochs in all: shipped until 2026-11-30."""
 
 
 def recipe(study: StudyFolder, name: str, train: dict[str, Any] | None = None) -> Path:
