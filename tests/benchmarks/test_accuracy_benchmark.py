@@ -143,7 +143,7 @@ def test_the_small_data_arm_is_the_recorded_recipe() -> None:
     assert [stage.unfreeze for stage in staged.stages] == [0.0, 0.5, 0.75, 1.0]
 
 
-def test_the_shipped_final_training_is_the_staged_arm(tmp_path) -> None:
+def test_the_shipped_final_training_is_the_staged_arm_but_for_the_first_blocks(tmp_path) -> None:
     file = ROOT / "experiments" / "cars10.yaml"
     shipped, former = load(file), load(file, [FORMER])
     final = former.retrain_config(former.bind(former.baseline))
@@ -152,7 +152,10 @@ def test_the_shipped_final_training_is_the_staged_arm(tmp_path) -> None:
     path = tmp_path / "recipe.yaml"
     tree = {"name": "recipe", "data": {"root": str(tmp_path)}, "train": final.model_dump(mode="json")}
     path.write_text(json.dumps(tree), encoding="utf-8")
-    assert load(path, SMALL_STAGED).bind({}) == shipped.retrain_config(shipped.bind(shipped.baseline))
+    staged, now = load(path, SMALL_STAGED).bind({}), shipped.retrain_config(shipped.bind(shipped.baseline))
+    assert [stage.unfreeze for stage in now.stages] == [0.0, 0.5, 0.75, 0.75]
+    whole = now.stages[-1].model_copy(update={"unfreeze": 1.0})
+    assert staged == now.model_copy(update={"stages": (*now.stages[:-1], whole)})
     assert shipped.folds == former.folds == 4
 
 
