@@ -20,7 +20,7 @@ def other_backbones(experiment: Experiment) -> tuple[dict[str, Value], ...]:
             continue
         for option in parameter.domain.values:
             params = _with_option(experiment, parameter.name, option)
-            config = experiment.bind(params)
+            config = experiment.bind(params)  # valid: loading the file has tried the same points
             if (config.backbone, config.alpha) not in seen:
                 seen.add((config.backbone, config.alpha))
                 found.append(params)
