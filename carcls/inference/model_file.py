@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import keras
@@ -122,14 +122,17 @@ class ModelFile:
         An archive's member is read from its start at each seek backwards, of which HDF5 does several for each array:
         InceptionResNetV2 took 27 s of CPU time. Without space for a copy, it is loaded like that.
         """
-        try:
-            with tempfile.TemporaryDirectory(prefix="carcls-") as folder:
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="carcls-"))
                 with zipfile.ZipFile(self._path) as archive:
-                    copied = archive.extract(_WEIGHTS, folder)
-                model.load_weights(copied)
-        except OSError as error:
-            _log.warning("loading %s takes long: its weights cannot be unpacked (%s); set TMPDIR", self._path, error)
-            model.load_weights(self._path)
+                    path = archive.extract(_WEIGHTS, folder)
+            except OSError as error:
+                _log.warning(
+                    "loading %s takes long: its weights cannot be unpacked (%s); set TMPDIR", self._path, error
+                )
+                path = str(self._path)
+            model.load_weights(path)
 
     def _count_weights(self) -> int:
         """Number of scalars in the HDF5 file inside, after checking it. Keras reads it again."""

@@ -83,7 +83,7 @@ def unlabelled_photos(dataset: Dataset) -> ExtraPhotos | None:
 
     A twin of a validation photo would bring that photo's label into training.
     """
-    originals = _look_alikes(dataset, dataset.test, dataset.test_scans)
+    originals = _look_alikes(dataset, dataset.test, dataset.test_scans) if len(dataset.test) else {}
     kept = [row for row in range(len(dataset.test)) if row not in originals]
     if not kept:
         return None

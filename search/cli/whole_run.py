@@ -115,7 +115,7 @@ def _begun(
         has_whole = any(record.state is TrialState.COMPLETE for record in study.records())
         stage = whole.stage
         if stage == FINAL and not has_whole:
-            stage = SEARCH
+            stage, whole = SEARCH, replace(whole, has_other=_has_backbones(experiment))
             study.reopen()
         if stage == SEARCH and hours > whole.hours:
             study.set_budget_exhausted(False)

@@ -137,7 +137,9 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
     study, scores = Study.open(folder.root, read_only=True), read_scores(folder.scores)
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
-    fold_s = scores.seconds / scores.folds / fold_share(scores.folds, whole.train_share)
+    with_pseudo = scores.pseudo.photos if scores.pseudo is not None and scores.pseudo.gain.helps else 0
+    pseudo_share = with_pseudo / _labelled(folder, experiment)
+    fold_s = scores.seconds / scores.folds / fold_share(scores.folds, whole.train_share, pseudo_share=pseudo_share)
     begun = folds_begun(there)
     folds = whole.after(earlier_s, whole.stage).folds_beside(
         records,
@@ -149,3 +151,11 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         begun=begun,
     )
     return folds if begun else possible_folds(folder, experiment, folds)
+
+
+def _labelled(folder: "StudyFolder", experiment: "Experiment") -> int:
+    """Number of labelled photos that are not held out."""
+    from carcls.splits.split_files import read_split
+
+    split = read_split(folder.split, experiment.data.root)
+    return len(split.train) + len(split.validation)

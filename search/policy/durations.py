@@ -109,7 +109,7 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
         ]
         once = sum(report.seconds.build + report.seconds.trace + report.seconds.store for report in own)
         train = [report.seconds.train + report.seconds.data_wait + report.seconds.holdout for report in own]
-        validate = min(report.seconds.validate for report in alike)
+        validate = min(report.seconds.validate for report in (*own, *alike))
         area_px = named_area(there[-1].image_size) if stage.area_px is None else stage.area_px
         growth = area_px / named_area(size) if area_px and named_area(size) else 1.0
         epochs = len(there) if stage.epochs is None else stage.epochs

@@ -81,8 +81,9 @@ class SearchPolicy:
         if number <= len(self.portfolio):
             recipe = self.portfolio[number - 1]
             return Proposal({PORTFOLIO: recipe.name}, config=recipe.config)
-        if number <= len(self.portfolio) + len(self.others):
-            return Proposal(dict(self.others[number - len(self.portfolio) - 1]))
+        tried = [trial.params for trial in trials]
+        if (other := next((params for params in self.others if params not in tried), None)) is not None:
+            return Proposal(dict(other))
         view = self._view
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler, view=view))
 

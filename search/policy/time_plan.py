@@ -155,15 +155,16 @@ def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = M
     return margin * trainings * (measured.training_s or 0.0)
 
 
-def fold_share(folds: int, train_share: float | None) -> float:
+def fold_share(folds: int, train_share: float | None, *, pseudo_share: float = 0.0) -> float:
     """Seconds of a training on one of so many folds over those of one on the search's split.
 
     By passes through the backbone: one forward for each photo, and a backward one, which takes twice as long, for those
-    that train.
+    that train. pseudo_share: photos with pseudo-labels, over the labelled ones.
     """
+    more = pseudo_share * _refit_share(train_share)
     if folds == 1 or train_share is None:
-        return 1.0
-    return (3.0 - 2.0 / folds) / (1.0 + 2.0 * train_share)
+        return 1.0 + more
+    return (3.0 - 2.0 / folds) / (1.0 + 2.0 * train_share) + more
 
 
 def _refit_share(train_share: float | None) -> float:

@@ -44,7 +44,7 @@ class StudyFolder:
 
     @property
     def unlabelled(self) -> Path:
-        """Photos that may get pseudo-labels; absent without `data.pseudo`."""
+        """Photos that may get pseudo-labels; absent without photos to predict."""
         return self.root / "unlabelled.csv"
 
     def pseudo_labels(self, number: int) -> Path:

@@ -34,8 +34,8 @@ QUICK = (
     "ConvNeXtTiny",
 )
 FAMILIES = (*QUICK, "ResNet50V2", "DenseNet121", "NASNetMobile", "EfficientNetV2B0")
-"""A row of each builder module. The others differ from theirs in depth and width only, and take CI minutes. So does
-the deepest, InceptionResNetV2."""
+"""A row of each builder module but the deepest, InceptionResNetV2. The others differ from theirs in depth and width
+only, and take CI minutes."""
 FRACTIONS = (0.0, 0.5, 0.75, 1.0)
 
 

@@ -53,6 +53,7 @@ def test_a_finished_study_holds_what_the_architecture_promises(finished: Ran) ->
         "study.log",
         "summary",
         "trials",
+        "unlabelled.csv",
     }
     assert not list(finished.cwd.joinpath("results").glob(".*")), "no draft is left behind"
     for record in finished.records:

@@ -254,6 +254,8 @@ def test_a_stage_that_trains_fewer_blocks_is_timed_by_the_trials_stage_that_did(
     assert final_training_s(reports, longer) == pytest.approx(1 + 5 + 4 + 5 + 10 * 4)
     larger = (*reports[:2], *(replace(report, image_size=256) for report in reports[2:]))
     assert final_training_s(larger, fewer) == pytest.approx(1 + 5 + 4 + 5 + 2 * 4 * 4), "at its own stage's size"
+    frozen = (same[0], StageLength(1, is_frozen=True), fewer[2])  # then no other stage of 128 px trains blocks
+    assert final_training_s(larger, frozen) == pytest.approx(1 + 5 + 3 + 5 + 2 * 4 * 4)
 
 
 def test_a_stopped_trial_is_timed_by_the_last_stage_that_it_ended():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from search.experiment.experiment import Experiment, load
@@ -51,11 +52,25 @@ def test_no_more_than_three_are_tried(loaded) -> None:
 
 
 def test_they_are_proposed_after_the_baseline_and_before_the_sampler(loaded) -> None:
-    experiment = loaded(EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5]}"))
+    experiment = loaded(EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5, 0.75]}"))
     others = other_backbones(experiment)
     policy, without = search_policy(experiment, others=others), search_policy(experiment)
-    first, second, third = (trial(number, TrialState.COMPLETE, params=experiment.baseline) for number in range(3))
+    points = (experiment.baseline, *others, experiment.space.sample(np.random.default_rng(0)))
+    first, second, third, drawn = (trial(place, TrialState.COMPLETE, params=one) for place, one in enumerate(points))
     assert policy.propose(()).is_baseline
     assert policy.propose((first,)) == Proposal(dict(others[0]))
-    for before in ((first, second), (first, second, third)):
+    assert policy.propose((first, second)) == Proposal(dict(others[1]))
+    for before in ((first, second, third), (first, second, third, drawn)):
         assert policy.propose(before) == without.propose(before), "by the sampler, which counts all of them"
+
+
+def test_a_search_that_went_on_without_them_tries_each_once(loaded) -> None:
+    """Its hours were not planned at first, or the user added one of them."""
+    experiment = loaded(EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5, 0.75]}"))
+    others = other_backbones(experiment)
+    policy = search_policy(experiment, others=others)
+    drawn = experiment.space.sample(np.random.default_rng(0))
+    points = (experiment.baseline, drawn, drawn, drawn, others[0])
+    assert policy.propose([trial(place, TrialState.COMPLETE, params=one) for place, one in enumerate(points)]) == (
+        Proposal(dict(others[1]))
+    )

@@ -224,6 +224,8 @@ def test_trainings_with_pseudo_labels_take_longer_by_their_photos():
     refitted = replace(second, is_refitted=True)
     assert final_s(4, refitted, one_to_one) == pytest.approx(1.25 * (8 * first_s + 5 * photos_s + photos_s))
     assert final_s(4, Wishes(), one_to_one) == final_s(4, Wishes(), replace(one_to_one, pseudo_share=0.0))
+    assert 100.0 * fold_share(4, 0.75, pseudo_share=1.0) == pytest.approx(first_s + photos_s)
+    assert fold_share(1, None, pseudo_share=0.5) == 1.5
 
 
 def test_a_refit_without_folds_is_one_training_unless_photos_are_measured_first():
