@@ -11,7 +11,7 @@ _FINAL_SHARE = 0.3
 """Of the hours, for the final trainings, until a whole training has been measured."""
 _MOST_FINAL_SHARE = 0.7
 """While the search runs, folds are dropped beyond this share of what ensemble and scoring leave."""
-_MOST_FINALS_SHARE = 0.75
+_MOST_FINALS_SHARE = 0.8
 """Of the hours, with a training of another backbone, which is given up beyond this share."""
 _SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
