@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -124,14 +125,14 @@ class ModelFile:
         """
         with ExitStack() as stack:
             try:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="carcls-"))
-                with zipfile.ZipFile(self._path) as archive:
-                    path = archive.extract(_WEIGHTS, folder)
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carcls-")), _WEIGHTS)
+                with zipfile.ZipFile(self._path) as archive, archive.open(_WEIGHTS) as member, path.open("wb") as copy:
+                    shutil.copyfileobj(member, copy)
             except OSError as error:
                 _log.warning(
                     "loading %s takes long: its weights cannot be unpacked (%s); set TMPDIR", self._path, error
                 )
-                path = str(self._path)
+                path = self._path
             model.load_weights(path)
 
     def _count_weights(self) -> int:
