@@ -81,9 +81,9 @@ class SearchPolicy:
         if number <= len(self.portfolio):
             recipe = self.portfolio[number - 1]
             return Proposal({PORTFOLIO: recipe.name}, config=recipe.config)
-        tried = [trial.params for trial in trials]
-        if (other := next((params for params in self.others if params not in tried), None)) is not None:
-            return Proposal(dict(other))
+        for params in self.others:
+            if not any(trial.params == params for trial in trials):
+                return Proposal(dict(params))
         view = self._view
         return Proposal(ask(self.space, trials, number=number, seed=self.seed, sampler=self.sampler, view=view))
 
