@@ -82,11 +82,11 @@ $(JAX_STAMP): pyproject.toml constraints.txt Makefile
 	$(JAX_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-# A whole search on JAX without TensorFlow.
+# Training and prediction on JAX without TensorFlow.
 jax: $(JAX_STAMP)
 	KERAS_BACKEND=jax $(NICE) $(JAX_VENV)/bin/python -m pytest -m "not release" $(JAX_TESTS) -k "not bfloat16 and not backbone"
 
-# One training on several logical devices, and one GPU's benchmark in its small form: minutes.
+# A whole search, one training on several logical devices, one GPU's benchmark in its small form: minutes.
 jax-release: $(JAX_STAMP)
 	KERAS_BACKEND=jax $(JAX_VENV)/bin/python -m pytest -m release $(JAX_TESTS) -k "not bfloat16 and not backbone"
 

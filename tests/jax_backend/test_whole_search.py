@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 if find_spec("tensorflow") is not None or find_spec("jax") is None:
-    pytest.skip("`make jax` runs this, in an environment with JAX and without TensorFlow", allow_module_level=True)
+    pytest.skip(
+        "`make jax-release` runs this, in an environment with JAX and without TensorFlow", allow_module_level=True
+    )
 
 from carcls.demo.sample import write_sample
 from search.study.folder import StudyFolder
 from search.study.study import Study
+
+pytestmark = [pytest.mark.slow, pytest.mark.release]  # minutes of compiling
 
 EXPERIMENT = """
 name: cars
