@@ -30,6 +30,11 @@ class Split:
     """Photos of one group by the user's own column, such as one car's."""
 
     @property
+    def labelled(self) -> int:
+        """Number of labelled photos that are not held out."""
+        return len(self.train) + len(self.validation)
+
+    @property
     def units(self) -> Groups:
         """Photos that must stay together, two or more each: copies, own groups, and both joined where they overlap."""
         return tuple(tuple(sorted(group)) for group in joined([*self.groups, *self.own_groups]))

@@ -153,10 +153,9 @@ def _shares(folder: "StudyFolder", experiment: "Experiment") -> tuple[float, flo
 
     root, path = experiment.data.root, folder.unlabelled
     split = read_split(folder.split, root)
-    labelled = len(split.train) + len(split.validation)
     is_pseudo = experiment.data.pseudo is not None and path.exists()
     unlabelled = len(parse_extra(path.read_bytes(), path, root).photos) if is_pseudo else 0
-    return len(split.train) / labelled, unlabelled / labelled
+    return len(split.train) / split.labelled, unlabelled / split.labelled
 
 
 def _has_backbones(experiment: "Experiment") -> bool:

@@ -128,6 +128,7 @@ def has_seen_all_photos(folder: "StudyFolder") -> bool:
 
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
+    from carcls.splits.split_files import read_split
     from search.policy.time_plan import fold_share
     from search.study.begun_final import folds_begun, share_left
     from search.study.final_scores import read_scores
@@ -138,7 +139,7 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
     with_pseudo = scores.pseudo.photos if scores.pseudo is not None and scores.pseudo.gain.helps else 0
-    pseudo_share = with_pseudo / _labelled(folder, experiment)
+    pseudo_share = with_pseudo / read_split(folder.split, experiment.data.root).labelled
     fold_s = scores.seconds / scores.folds / fold_share(scores.folds, whole.train_share, pseudo_share=pseudo_share)
     begun = folds_begun(there)
     folds = whole.after(earlier_s, whole.stage).folds_beside(
@@ -151,11 +152,3 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         begun=begun,
     )
     return folds if begun else possible_folds(folder, experiment, folds)
-
-
-def _labelled(folder: "StudyFolder", experiment: "Experiment") -> int:
-    """Number of labelled photos that are not held out."""
-    from carcls.splits.split_files import read_split
-
-    split = read_split(folder.split, experiment.data.root)
-    return len(split.train) + len(split.validation)

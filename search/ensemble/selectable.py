@@ -212,8 +212,7 @@ def _folds(
         return f"{folder.out_of_fold}: cannot be read ({error})"
     ms = 0.0
     for one, record in zip(weights, records, strict=True):
-        labelled = len(photos.split.train) + len(photos.split.validation)
-        ms += _ms(one.config, record.reports, one.kept, labelled // len(records))
+        ms += _ms(one.config, record.reports, one.kept, photos.split.labelled // len(records))
     return Candidate(name, weights, plain, ms, by_view=by_view)
 
 

@@ -242,7 +242,7 @@ def _refit_score(refit: Refit, part: TrainingData, extra: ExtraScore | None) -> 
     """part: of any of the trainings that validate: together its photos are those of the refit."""
     more = extra.photos if extra and extra.gain.helps else 0
     return RefitScore(
-        photos=len(part.split.train) + len(part.split.validation) + more,
+        photos=part.split.labelled + more,
         stages=stage_epochs(refit.reports),
         seconds=sum(report.seconds.total for report in refit.reports),
     )
