@@ -10,6 +10,7 @@ from search.cli.actions import check_cluster_access, open_study, resume_search, 
 from search.cli.optional_steps import optional, reason_of
 from search.cli.output import Output
 from search.cli.whole_run_finals import has_seen_all_photos, retrain_others, retrain_winner
+from search.cli.whole_run_photos import with_photos, with_predictions
 from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
 
@@ -119,8 +120,8 @@ def _begun(
             study.reopen()
         if stage == SEARCH and hours > whole.hours:
             study.set_budget_exhausted(False)
-        train_share, pseudo_share = _shares(folder, experiment)
-        whole = replace(whole, hours=hours, at_once=at_once, train_share=train_share, pseudo_share=pseudo_share)
+        whole = replace(whole, hours=hours, at_once=at_once)
+        whole = with_predictions(with_photos(whole, folder, experiment), experiment, is_here=address is None)
         whole = whole.after(time.monotonic() - started, stage)
         whole.keep(study)
     return whole
@@ -144,18 +145,6 @@ def _finals_at_once(experiment: "Experiment", address: str | None) -> int:
     from search.final.final_slots import final_slots
 
     return len(final_slots(experiment, _ENOUGH_TO_PLACE).gpus)
-
-
-def _shares(folder: "StudyFolder", experiment: "Experiment") -> tuple[float, float]:
-    """What the search trains on, and what may get pseudo-labels, over the labelled photos without the holdout."""
-    from carcls.splits.extra import parse_extra
-    from carcls.splits.split_files import read_split
-
-    root, path = experiment.data.root, folder.unlabelled
-    split = read_split(folder.split, root)
-    is_pseudo = experiment.data.pseudo is not None and path.exists()
-    unlabelled = len(parse_extra(path.read_bytes(), path, root).photos) if is_pseudo else 0
-    return len(split.train) / split.labelled, unlabelled / split.labelled
 
 
 def _has_backbones(experiment: "Experiment") -> bool:

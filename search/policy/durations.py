@@ -117,6 +117,21 @@ def final_training_s(reports: Sequence[EpochReport], stages: Sequence[StageLengt
     return total
 
 
+def validation_s(reports: Sequence[EpochReport], stages: Sequence[StageLength]) -> float | None:
+    """Seconds to predict the validation photos once, at the size of a final training's last stage.
+
+    reports: of a whole training, whose fastest validation in its last stage counts. stages: of the final training;
+    empty if they are not known, then the size is that training's own. None if that stage is frozen, since it validates
+    on kept features.
+    """
+    if stages and stages[-1].is_frozen:
+        return None
+    last = [report for report in reports if report.stage == reports[-1].stage]
+    area_px, own_px = stages[-1].area_px if stages else None, named_area(last[-1].image_size)
+    growth = area_px / own_px if area_px and own_px else 1.0
+    return growth * min(report.seconds.validate for report in last)
+
+
 def _undisturbed(seconds: Sequence[float]) -> float:
     if len(seconds) < _FEWEST_FOR_QUARTILE:
         return median(seconds)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 MARGIN = 1.25
-"""Multiplies estimated durations of final trainings: other load, and what is not counted as training."""
+"""Multiplies estimated durations of final trainings and scoring: other load, and what is not counted."""
 _PACED_MARGIN = 1.1
 """The same once a final training has shown its pace."""
 _FINAL_SHARE = 0.3
@@ -14,11 +14,13 @@ _MOST_FINAL_SHARE = 0.7
 _MOST_FINALS_SHARE = 0.8
 """Of the hours, with a training of another backbone, which is given up beyond this share."""
 _SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
+"""The share of the hours for scoring until its time can be estimated. The seconds are what it takes however few photos
+there are: loading models, reading photos, writing the submission."""
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
 _FEWEST_FOLDS = 3
 """Of a final training, unless the file asks for two, which train on half of the photos each."""
 _MOST_OTHER_SHARE = 0.3
-"""Of the hours, for ensemble and scoring together."""
+"""Of the hours, for ensemble and scoring together, until a final model has shown its pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Measured:
     train_share: float | None = None
     """Share of the labelled photos that the search trains on; None: `training_s` is that of a fold, however many."""
     scoring_s: float | None = None
-    """Seconds of scoring and submission, where they were measured before."""
+    """Seconds to predict the photos of the submission; None before a trial has had all its stages."""
+    has_predicted: bool = False
+    """Whether `scoring_s` is by the pace of a final model, and not by a trial's."""
     pseudo_share: float = 0.0
     """Photos that may get pseudo-labels, over the labelled ones."""
 
@@ -123,8 +127,8 @@ def time_plan(
     """
     left = max(0.0, total_s - spent_s)
     ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
-    scoring = max(_SCORING_SHARE * total_s, _FEWEST_SCORING_S) if measured.scoring_s is None else measured.scoring_s
-    most = min(left, _MOST_OTHER_SHARE * total_s)
+    scoring = _scoring_s(total_s, measured)
+    most = left if measured.has_predicted else min(left, _MOST_OTHER_SHARE * total_s)
     if ensemble + scoring > most:  # a short run: the submission is needed more than the ensemble
         scoring = min(scoring, most)
         ensemble = most - scoring
@@ -144,6 +148,13 @@ def time_plan(
     search = [Phase(SEARCH, search_s)] if is_searching else []
     phases = (*search, Phase(FINAL, final + spare), Phase(ENSEMBLE, ensemble), Phase(SCORING, scoring))
     return TimePlan(total_s, spent_s, phases, folds, spare_s=spare)
+
+
+def _scoring_s(total_s: float, measured: Measured) -> float:
+    if measured.scoring_s is None:
+        return max(_SCORING_SHARE * total_s, _FEWEST_SCORING_S)
+    margin = _PACED_MARGIN if measured.has_predicted else MARGIN
+    return _FEWEST_SCORING_S + margin * measured.scoring_s
 
 
 def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:

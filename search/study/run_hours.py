@@ -4,9 +4,10 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from statistics import fmean
 from typing import Self
 
-from search.policy.durations import StageLength, final_training_s, relative_pace
+from search.policy.durations import StageLength, final_training_s, relative_pace, validation_s
 from search.policy.records import TrialRecord, TrialState, trained_s
 from search.policy.time_plan import (
     DONE,
@@ -61,6 +62,16 @@ class WholeRun:
     """Share of the labelled photos that the search trains on; None in studies of older versions."""
     pseudo_share: float = 0.0
     """Photos that may get pseudo-labels, over the labelled ones; 0 in studies of older versions."""
+    to_predict: int | None = None
+    """Photos of the submission; None in studies of older versions, whose scoring has a share of the hours."""
+    validation_photos: int = 0
+    """Of the search's split."""
+    views: int = 1
+    """Views that a prediction may average."""
+    core_share: float = 1.0
+    """Share of a machine's cores that a trial has, where a prediction has all; 1 on GPUs."""
+    predicted_s: tuple[float, ...] = ()
+    """Seconds a photo of the final models so far, with all views in use."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -73,7 +84,7 @@ class WholeRun:
         names = {field.name for field in fields(cls)}
         values = {name: value for name, value in json.loads(str(kept)).items() if name in names}
         stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
-        tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted")}
+        tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted", "predicted_s")}
         return cls(**{**values, **tuples, "final_stages": stages})
 
     def keep(self, study: Study) -> None:
@@ -89,9 +100,10 @@ class WholeRun:
         """Whether its submission is written."""
         return self.stage == DONE
 
-    def after_final(self, seconds: float, final: str) -> "WholeRun":
-        """The run after a final training. final: name of its folder."""
-        return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
+    def after_final(self, seconds: float, final: str, *, predicted_s: float | None = None) -> "WholeRun":
+        """The run after a final training. final: name of its folder. predicted_s: see the field; None if unknown."""
+        predicted = self.predicted_s if predicted_s is None else (*self.predicted_s, predicted_s)
+        return replace(self.after(seconds, self.stage), counted=(*self.counted, final), predicted_s=predicted)
 
     def plan(
         self,
@@ -107,7 +119,7 @@ class WholeRun:
         `search.budget.hours`, beyond which the search does not go; None without that limit. It may change between two
         calls, so the study does not store it here. begun: the study's own final training, if an earlier call began it.
         """
-        measured = self._measured(self._training_s(records))
+        measured = self._measured(records, self._training_s(records))
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
@@ -147,11 +159,39 @@ class WholeRun:
             is_resized = any(stage.area_px is not None for stage in self.final_stages)
             times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
             estimated_s = times * self.estimated_s(records[own])
-        measured = self._measured(left * pace * estimated_s)
+        measured = self._measured(records, left * pace * estimated_s)
         return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured, begun=begun)
 
-    def _measured(self, training_s: float | None) -> Measured:
-        return Measured(training_s, at_once=self.at_once, train_share=self.train_share, pseudo_share=self.pseudo_share)
+    def _measured(self, records: Sequence[TrialRecord], training_s: float | None) -> Measured:
+        return Measured(
+            training_s,
+            at_once=self.at_once,
+            train_share=self.train_share,
+            scoring_s=self._scoring_s(records),
+            has_predicted=bool(self.predicted_s),
+            pseudo_share=self.pseudo_share,
+        )
+
+    def _scoring_s(self, records: Sequence[TrialRecord]) -> float | None:
+        """Of the photos of the submission, by the final models so far, with room for one more while it may follow.
+
+        Before there is one, by what the trial that would win now took to validate a photo. Then as many models predict
+        as the file has folds, twice as many with another backbone, with all views.
+        """
+        if self.to_predict is None:
+            return None
+        if self.predicted_s:
+            models = len(self.predicted_s)
+            if self.has_other and self.stage == FINAL:
+                models += 1
+            return self.to_predict * models * fmean(self.predicted_s)
+        best = _best(records)
+        seconds = None if best is None else validation_s(best.reports, self.final_stages)
+        if seconds is None or not self.validation_photos:
+            return None
+        models = 1 if self.is_refitted else self.folds * (2 if self.has_other else 1)
+        photo_s = self.core_share * seconds / self.validation_photos
+        return self.to_predict * models * self.views * photo_s
 
     @property
     def _wishes(self) -> Wishes:
@@ -165,14 +205,19 @@ class WholeRun:
 
     def _training_s(self, records: Sequence[TrialRecord]) -> float | None:
         """Of the trial that would win now; None before one is complete."""
-        whole = [record for record in records if record.state is TrialState.COMPLETE and record.best_rank]
-        best = max(whole, key=lambda record: (record.best_rank, -record.number), default=None)
+        best = _best(records)
         return None if best is None else self.estimated_s(best)
 
     def estimated_s(self, record: TrialRecord) -> float:
         """Seconds of a final training of a trial that is complete."""
         found = final_training_s(record.reports, self.final_stages) if self.final_stages else None
         return self.final_ratio * trained_s(record.reports) if found is None else found
+
+
+def _best(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The trial that would win now; None before one is complete."""
+    whole = [record for record in records if record.state is TrialState.COMPLETE and record.best_rank]
+    return max(whole, key=lambda record: (record.best_rank, -record.number), default=None)
 
 
 def command_of(folder: StudyFolder, study: Study) -> str | None:

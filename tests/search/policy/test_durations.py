@@ -15,6 +15,7 @@ from search.policy.durations import (
     remaining_s,
     stage_seconds,
     stage_weights,
+    validation_s,
 )
 from search.policy.records import TrialState
 from search.policy.rungs import Ladder
@@ -220,6 +221,16 @@ def test_a_longer_training_builds_and_traces_once():
     assert final_training_s(reports, same[:1]) is None, "and its second stage would be left out"
     own = (StageLength(1, is_frozen=True), StageLength(None, is_frozen=False))
     assert final_training_s(reports, own) == final_training_s(reports, same), "the file leaves the trial's epochs"
+
+
+def test_a_prediction_takes_what_the_fastest_validation_of_the_last_stage_took():
+    head, first, second = climb([0.4], [0.5, 0.6])
+    reports = tuple(of_seconds(one, validate=seconds) for one, seconds in ((head, 0.1), (first, 9.0), (second, 1.0)))
+    head_stage, last = StageLength(1, is_frozen=True), StageLength(2, is_frozen=False)
+    assert validation_s(reports, (head_stage, last)) == 1.0
+    assert validation_s(reports, (head_stage, replace(last, area_px=4 * 128 * 128))) == 4.0, "the stage ran at 128 px"
+    assert validation_s(reports, ()) == 1.0
+    assert validation_s(reports[:1], (head_stage,)) is None, "by kept features"
 
 
 def test_epochs_that_something_slowed_down_are_not_multiplied():

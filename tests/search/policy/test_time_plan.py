@@ -33,6 +33,7 @@ MEASURED = st.builds(
     training_s=st.none() | st.floats(1.0, 50_000.0),
     at_once=st.integers(1, 4),
     scoring_s=st.none() | st.floats(1.0, 2_000.0),
+    has_predicted=st.booleans(),
     train_share=st.none() | st.floats(0.5, 0.95),
 )
 
