@@ -9,7 +9,7 @@ from carcls.dataset.csv_rows import CsvFile, Refused, Row, path_rows
 from carcls.dataset.layouts import TEST_FOLDERS, Layout, find_test_folder
 from carcls.dataset.lookup import PhotoLookup
 from carcls.dataset.names import normalized_name
-from carcls.dataset.sample_submission import Sample
+from carcls.dataset.sample_submission import Sample, try_load_sample
 from carcls.dataset.tree import Kind, Tree, join
 
 
@@ -59,6 +59,12 @@ def unlabelled_candidates(root: Path, layout: Layout, sample: Sample | None) -> 
         path = place.relative_to(root).as_posix() if place.is_relative_to(root) else place.name
         folder = _TestFolder(place, Tree(place), "", (path, place.name))
     return _all_in(folder) if sample is None else _as_listed(folder, sample, layout.extension)
+
+
+def count_unlabelled(root: Path, layout: Layout) -> int:
+    """Number of photos to predict, by their names. A sample that cannot be read counts as none. Raises DataError."""
+    sample, _ = try_load_sample(root, layout)
+    return len(unlabelled_candidates(root, layout, sample).rows)
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:

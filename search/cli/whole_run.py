@@ -254,8 +254,10 @@ def _report(folder: "StudyFolder", experiment: "Experiment") -> None:
 
 def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None) -> None:
     from carcls.dataset.layouts import find_test_folder
+    from search.experiment.node_store import photos_folder
 
-    if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
+    photos = photos_folder(experiment.photos_at, experiment.store)  # a URL's may not be on this machine yet
+    if find_test_folder(photos, experiment.data.layout) is not None:
         run_submit(folder, experiment, model=model)
     else:
         say(f"model: {model or folder.model}")

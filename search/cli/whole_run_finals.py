@@ -129,8 +129,8 @@ def has_seen_all_photos(folder: "StudyFolder") -> bool:
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
     """Folds of a final training that fit beside the study's own, or those begun if the rest of them fits; else 0."""
     from carcls.splits.split_files import read_split
-    from search.policy.time_plan import fold_share
-    from search.study.begun_final import folds_begun, share_left
+    from search.policy.step_times import fold_share
+    from search.study.begun_final import folds_begun, paces_of, share_left
     from search.study.final_scores import read_scores
     from search.study.study import Study
 
@@ -150,5 +150,6 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         pace=fold_s / whole.estimated_s(records[own]),
         left=share_left(there),
         begun=begun,
+        paces=paces_of(folder, whole.counted),
     )
     return folds if begun else possible_folds(folder, experiment, folds)

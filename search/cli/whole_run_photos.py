@@ -28,25 +28,26 @@ def with_photos(whole: "WholeRun", folder: "StudyFolder", experiment: "Experimen
 
 def with_predictions(whole: "WholeRun", experiment: "Experiment", *, is_here: bool) -> "WholeRun":
     """The run with what it predicts for the submission. is_here: whether trials run on this machine, not a cluster."""
+    from carcls.inference.tta import PLAIN
     from search.worker.machine_memory import gpu_count
 
-    shares_cores = is_here and not gpu_count()
+    there = _to_predict(experiment)
+    share = 1.0 if gpu_count() else 1.0 / whole.at_once
     return replace(
         whole,
-        to_predict=_to_predict(experiment),
-        views=len(experiment.tta.views),
-        core_share=1.0 / whole.at_once if shares_cores else 1.0,
+        to_predict=whole.to_predict if there is None else there,
+        views=len({PLAIN, *experiment.tta.views}),
+        core_share=share if is_here else None,
     )
 
 
 def _to_predict(experiment: "Experiment") -> int | None:
-    """Number of photos to predict, by their names; None if it cannot be told, which `submit` reports."""
-    from carcls.dataset.sample_submission import load_sample
-    from carcls.dataset.unlabelled import unlabelled_candidates
-    from carcls.errors import DataError, SubmissionError
+    """Number of photos to predict; None if their folder is not there, or cannot be used, which `submit` reports."""
+    from carcls.dataset.unlabelled import count_unlabelled
+    from carcls.errors import DataError
 
-    root, layout = experiment.data.root, experiment.data.layout
+    root = experiment.data.root
     try:
-        return len(unlabelled_candidates(root, layout, load_sample(root, layout)).rows)
-    except (DataError, SubmissionError):
+        return count_unlabelled(root, experiment.data.layout) if root.is_dir() else None
+    except (OSError, DataError):
         return None

@@ -45,13 +45,10 @@ def choose_model(folder: "StudyFolder", *, uses_ensemble: bool) -> None:
 
 
 def count_final(folder: "StudyFolder", final: "StudyFolder", seconds: float) -> None:
-    """Records that a final training is over, what it took, and how fast its model predicts."""
-    from search.study.final_scores import read_scores
+    """Records that a final training is over, and what it took."""
     from search.study.study import Study
 
-    efficiency = read_scores(final.scores).efficiency if final.scores.exists() else None
-    predicted_s = None if efficiency is None else efficiency.views_s_per_photo
-    whole = stored_run(folder).after_final(seconds, final.final, predicted_s=predicted_s)
+    whole = stored_run(folder).after_final(seconds, final.final)
     with Study.open(folder.root) as study:
         whole.keep(study)
 

@@ -1,63 +1,30 @@
 """How a run shares its hours among search, final trainings, ensemble and scoring. Pure functions of plain values."""
 
 from dataclasses import dataclass, replace
-from math import ceil
 
-MARGIN = 1.25
-"""Multiplies estimated durations of final trainings and scoring: other load, and what is not counted."""
-_PACED_MARGIN = 1.1
-"""The same once a final training has shown its pace."""
+from search.policy.step_times import (
+    MARGIN,
+    MOST_OTHER_SHARE,
+    PACED_MARGIN,
+    Measured,
+    Wishes,
+    final_s,
+    models_of,
+    more_scoring_s,
+    scoring_s,
+)
+
 _FINAL_SHARE = 0.3
 """Of the hours, for the final trainings, until a whole training has been measured."""
 _MOST_FINAL_SHARE = 0.7
 """While the search runs, folds are dropped beyond this share of what ensemble and scoring leave."""
 _MOST_FINALS_SHARE = 0.8
 """Of the hours, with a training of another backbone, which is given up beyond this share."""
-_SCORING_SHARE, _FEWEST_SCORING_S = 0.05, 30.0
-"""The share of the hours for scoring until its time can be estimated. The seconds are what it takes however few photos
-there are: loading models, reading photos, writing the submission."""
+_FEWEST_SEARCH_SHARE = 0.08
+"""Of the hours; a training of another backbone that would leave the search less is given up."""
 _ENSEMBLE_SHARE, _FEWEST_ENSEMBLE_S = 0.03, 20.0
 _FEWEST_FOLDS = 3
 """Of a final training, unless the file asks for two, which train on half of the photos each."""
-_MOST_OTHER_SHARE = 0.3
-"""Of the hours, for ensemble and scoring together, until a final model has shown its pace."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What follows the search."""
-
-    folds: int = 1
-    """As the file asks."""
-    most_folds: int = 5
-    """As many as are worth their time, if there is time left after the search."""
-    has_other: bool = False
-    """Whether a trial of another backbone can be trained beside the winner, on folds of its own. While the search runs,
-    the shortest such training has its time reserved."""
-    is_refitted: bool = False
-    """Whether one more training takes all photos."""
-    is_compared: bool = False
-    """Whether the first fold is trained twice before the others, with and without extra photos."""
-    is_pseudo: bool = False
-    """Whether all folds may be trained once more with pseudo-labels, the first before the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What is known so far."""
-
-    training_s: float | None = None
-    """Seconds of one final training on the search's split; None before a trial has had all its stages."""
-    at_once: int = 1
-    """Final trainings that run at once."""
-    train_share: float | None = None
-    """Share of the labelled photos that the search trains on; None: `training_s` is that of a fold, however many."""
-    scoring_s: float | None = None
-    """Seconds to predict the photos of the submission; None before a trial has had all its stages."""
-    has_predicted: bool = False
-    """Whether `scoring_s` is by the pace of a final model, and not by a trial's."""
-    pseudo_share: float = 0.0
-    """Photos that may get pseudo-labels, over the labelled ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +94,30 @@ def time_plan(
     """
     left = max(0.0, total_s - spent_s)
     ensemble = max(_ENSEMBLE_SHARE * total_s, _FEWEST_ENSEMBLE_S)
-    scoring = _scoring_s(total_s, measured)
-    most = left if measured.has_predicted else min(left, _MOST_OTHER_SHARE * total_s)
+    scoring = scoring_s(total_s, models_of(wishes.folds, wishes), measured)
+    whole = total_s - min(ensemble + scoring, MOST_OTHER_SHARE * total_s)
+    most = min(left, MOST_OTHER_SHARE * total_s)
+    if not is_searching:
+        scoring = scoring_s(total_s, 1, measured)  # each fold that fits brings its own
+        most = most if measured.predicted_s is None else left
     if ensemble + scoring > most:  # a short run: the submission is needed more than the ensemble
         scoring = min(scoring, most)
         ensemble = most - scoring
-    room, whole = max(0.0, left - ensemble - scoring), total_s - ensemble - scoring
+    room = max(0.0, left - ensemble - scoring)
     if is_searching:
-        folds, final = _reserved(total_s, whole, room, wishes, measured)
+        folds, final = _reserved(whole, _Room(total_s, room, models_of(wishes.folds, wishes)), wishes, measured)
     else:
-        folds = _folds_beside_another(total_s, whole, room, wishes, measured)
+        folds = _folds_beside_another(whole, _Room(total_s, room), wishes, measured)
+        models = models_of(2 * folds, wishes)
         if not folds:
-            folds = _folds_alone(total_s, whole, room, wishes, measured)
-            longer = 0 if has_final else _folds_alone(total_s, whole, room + ensemble, wishes, measured)
+            folds = _folds_alone(whole, _Room(total_s, room), wishes, measured)
+            longer = 0 if has_final else _folds_alone(whole, _Room(total_s, room + ensemble), wishes, measured)
             if longer > max(folds, 1):
                 folds, room, ensemble = longer, room + ensemble, 0.0
+            models = models_of(folds, wishes)
         final = min(final_s(folds, wishes, measured), room) if folds else 0.0
+        more = min(more_scoring_s(total_s, models, 1, measured), room - final)
+        scoring, room = scoring + more, room - more
     search_s = room - final if most_search_s is None else min(room - final, max(0.0, most_search_s))
     spare = room - final - search_s if is_searching and folds else 0.0
     search = [Phase(SEARCH, search_s)] if is_searching else []
@@ -150,61 +125,29 @@ def time_plan(
     return TimePlan(total_s, spent_s, phases, folds, spare_s=spare)
 
 
-def _scoring_s(total_s: float, measured: Measured) -> float:
-    if measured.scoring_s is None:
-        return max(_SCORING_SHARE * total_s, _FEWEST_SCORING_S)
-    margin = _PACED_MARGIN if measured.has_predicted else MARGIN
-    return _FEWEST_SCORING_S + margin * measured.scoring_s
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Time for final trainings."""
+
+    total_s: float
+    seconds: float
+    models: int = 1
+    """Models whose scoring is planned apart from it; that of more takes from it."""
+
+    def holds(self, counts: tuple[int, ...], wishes: Wishes, measured: Measured, *, margin: float) -> bool:
+        """Whether final trainings of so many folds fit, and what their models add to scoring."""
+        scoring = more_scoring_s(self.total_s, models_of(sum(counts), wishes), self.models, measured)
+        return scoring + sum(final_s(count, wishes, measured, margin=margin) for count in counts) <= self.seconds
 
 
-def final_s(folds: int, wishes: Wishes, measured: Measured, *, margin: float = MARGIN) -> float:
-    """Estimated seconds of so many final trainings, and the one on all photos. 0 before any is measured."""
-    rounds, share = final_rounds(folds, wishes, at_once=measured.at_once), measured.train_share
-    trainings = (rounds - wishes.is_refitted) * fold_share(folds, share) + wishes.is_refitted * _refit_share(share)
-    with_pseudo = (_second_rounds(folds, at_once=measured.at_once) + wishes.is_refitted) if wishes.is_pseudo else 0
-    trainings += with_pseudo * measured.pseudo_share * _refit_share(share)
-    return margin * trainings * (measured.training_s or 0.0)
-
-
-def fold_share(folds: int, train_share: float | None, *, pseudo_share: float = 0.0) -> float:
-    """Seconds of a training on one of so many folds over those of one on the search's split.
-
-    By passes through the backbone: one forward for each photo, and a backward one, which takes twice as long, for those
-    that train. pseudo_share: photos with pseudo-labels, over the labelled ones.
-    """
-    more = pseudo_share * _refit_share(train_share)
-    if folds == 1 or train_share is None:
-        return 1.0 + more
-    return (3.0 - 2.0 / folds) / (1.0 + 2.0 * train_share) + more
-
-
-def _refit_share(train_share: float | None) -> float:
-    """The same of a training on all photos."""
-    return 1.0 if train_share is None else 3.0 / (1.0 + 2.0 * train_share)
-
-
-def final_rounds(folds: int, wishes: Wishes, *, at_once: int) -> int:
-    """Final trainings that follow one another, if so many at once run side by side."""
-    is_measured = wishes.is_compared or wishes.is_pseudo
-    if wishes.is_refitted and folds == 1 and not is_measured:
-        return 1  # the search's trial tells its length
-    first = ceil(2 / at_once) + ceil((folds - 1) / at_once) if wishes.is_compared else ceil(folds / at_once)
-    return first + wishes.is_pseudo * _second_rounds(folds, at_once=at_once) + wishes.is_refitted
-
-
-def _second_rounds(folds: int, *, at_once: int) -> int:
-    """The same of trainings with pseudo-labels: the first fold, which is judged, then the others."""
-    return 1 + ceil((folds - 1) / at_once)
-
-
-def _folds_beside_another(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
+def _folds_beside_another(whole: float, room: _Room, wishes: Wishes, measured: Measured) -> int:
     """As many as fit beside as many as possible of another backbone's training; 0 if not even those asked for do.
 
     What the search has left time for fits with less margin, or a search that ends late by one epoch would cost a fold.
     """
     if not wishes.has_other or wishes.is_refitted:
         return 0
-    kept, keeps_other = _wanted(total, whole, wishes, measured)
+    kept, keeps_other = _wanted(room.total_s, whole, wishes, measured)
     fewest = _fewest_folds(wishes)
     reserved = (kept, fewest if keeps_other else 0)
     pairs = [
@@ -216,9 +159,9 @@ def _folds_beside_another(total: float, whole: float, room: float, wishes: Wishe
     return max(pairs)[1] if pairs else 0
 
 
-def _folds_alone(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> int:
+def _folds_alone(whole: float, room: _Room, wishes: Wishes, measured: Measured) -> int:
     """As many as fit, see `_folds_beside_another`."""
-    kept, _ = _wanted(total, whole, wishes, measured)
+    kept, _ = _wanted(room.total_s, whole, wishes, measured)
     counts = _counts(_most(wishes), wishes)
     return next((count for count in counts if _fits((count,), (kept,), room, wishes, measured)), 0)
 
@@ -233,14 +176,20 @@ def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> t
     if folds < _fewest_folds(wishes) or not wishes.has_other or wishes.is_refitted:
         return folds, False
     both = final_s(folds, wishes, measured) + final_s(_fewest_folds(wishes), wishes, measured)
-    return folds, both <= _MOST_FINALS_SHARE * total
+    needed = final_s(folds, wishes, measured) + _other_s(total, folds, wishes, measured)
+    return folds, both <= _MOST_FINALS_SHARE * total and needed <= whole - _FEWEST_SEARCH_SHARE * total
 
 
-def _fits(counts: tuple[int, ...], reserved: tuple[int, ...], room: float, wishes: Wishes, measured: Measured) -> bool:
+def _other_s(total: float, folds: int, wishes: Wishes, measured: Measured) -> float:
+    """Of the shortest training of another backbone beside one of so many folds, with what it adds to scoring."""
+    fewest = _fewest_folds(wishes)
+    return final_s(fewest, wishes, measured) + more_scoring_s(total, folds + fewest, wishes.folds, measured)
+
+
+def _fits(counts: tuple[int, ...], reserved: tuple[int, ...], room: _Room, wishes: Wishes, measured: Measured) -> bool:
     """Whether final trainings of so many folds fit. reserved: folds that the search has left time for."""
     is_reserved = all(count <= kept for count, kept in zip(counts, reserved, strict=True))
-    margin = _PACED_MARGIN if is_reserved else MARGIN
-    return sum(final_s(count, wishes, measured, margin=margin) for count in counts) <= room
+    return room.holds(counts, wishes, measured, margin=PACED_MARGIN if is_reserved else MARGIN)
 
 
 def with_begun(plan: TimePlan, begun: Begun, wishes: Wishes, measured: Measured) -> TimePlan:
@@ -270,7 +219,15 @@ def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured, *, begun: i
     """
     room = _room_beside(plan)
     counts = (begun,) if begun else range(_most(wishes), _fewest_folds(wishes) - 1, -1)
-    return next((count for count in counts if final_s(count, wishes, measured, margin=_PACED_MARGIN) <= room), 0)
+    return next((count for count in counts if _beside_s(count, plan, wishes, measured) <= room), 0)
+
+
+def _beside_s(folds: int, plan: TimePlan, wishes: Wishes, measured: Measured) -> float:
+    """Of a training beside, with what its models add to the scoring that is planned."""
+    predicted_s = (measured.predicted_s or 0.0) + folds * (measured.model_s or 0.0)
+    scoring = scoring_s(plan.total_s, 1, replace(measured, predicted_s=predicted_s))
+    more = max(0.0, scoring - plan.seconds(SCORING))
+    return final_s(folds, wishes, measured, margin=PACED_MARGIN) + more
 
 
 def _most(wishes: Wishes) -> int:
@@ -286,22 +243,22 @@ def _counts(most: int, wishes: Wishes) -> tuple[int, ...]:
     return (*range(most, _fewest_folds(wishes) - 1, -1), 1)
 
 
-def _reserved(total: float, whole: float, room: float, wishes: Wishes, measured: Measured) -> tuple[int, float]:
+def _reserved(whole: float, room: _Room, wishes: Wishes, measured: Measured) -> tuple[int, float]:
     """The folds that fit after the search, and the seconds that it leaves to final trainings.
 
     whole: of the hours, what ensemble and scoring leave. room: the same of what is left of them. The reserve does not
     shrink as time passes, so the search ends where it begins. Only if a fold no longer fits at all, the search has the
     rest: then the time of a training was measured too late.
     """
-    wanted, keeps_other = _wanted(total, whole, wishes, measured)
+    wanted, keeps_other = _wanted(room.total_s, whole, wishes, measured)
     counts = _counts(wanted, wishes) if wanted else ()
     folds = next((count for count in counts if _fits((count,), (count,), room, wishes, measured)), 0)
     if not folds:
         return 0, 0.0
-    final = _FINAL_SHARE * total if measured.training_s is None else final_s(wanted, wishes, measured)
+    final = _FINAL_SHARE * room.total_s if measured.training_s is None else final_s(wanted, wishes, measured)
     if keeps_other:
-        final += final_s(_fewest_folds(wishes), wishes, measured)
-    return folds, min(final, room)
+        final += _other_s(room.total_s, wanted, wishes, measured)
+    return folds, min(final, room.seconds)
 
 
 def plan_lines(plan: TimePlan) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ from statistics import median
 
 from carcls.dataset.labelled import labelled_candidates
 from carcls.dataset.layouts import DataFolder, Layout, LayoutKind, find_layout
-from carcls.dataset.sample_submission import try_load_sample
 from carcls.dataset.split_names import split_advice, split_folders
 from carcls.dataset.tree import join
-from carcls.dataset.unlabelled import unlabelled_candidates
+from carcls.dataset.unlabelled import count_unlabelled
 from carcls.errors import DataError
 from carcls.inspection.weights_at_hand import WeightsAtHand, keras_models_folder, weights_in
 from carcls.photos.headers import read_header
@@ -74,7 +73,6 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
             f"{root}: photos of {len(counts)} {'class' if len(counts) == 1 else 'classes'}; expected two or more,"
             f" see 'carsearch data check {root}'"
         )
-    sample, _ = try_load_sample(root, found.layout)
     at_hand = weights_in((*weights, keras_models_folder()))
     return Findings(
         root=root,
@@ -84,7 +82,7 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
         classes=len(counts),
         smallest_class=min(counts.values()),
         largest_class=max(counts.values()),
-        to_predict=len(unlabelled_candidates(root, found.layout, sample).rows),
+        to_predict=count_unlabelled(root, found.layout),
         side_px=usual_side_px([labelled.root / row.path for row in labelled.rows]),
         cpus=len(os.sched_getaffinity(0)),
         gpus=gpu_count(),

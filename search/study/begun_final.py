@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from search.policy.records import TrialRecord, TrialState
 from search.policy.time_plan import FINAL, Begun, TimePlan
 from search.study.final_members import fold_count
+from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
-from search.study.run_hours import WholeRun
+from search.study.run_hours import Pace, WholeRun
 from search.study.study import Study
 
 
@@ -22,7 +23,21 @@ def plan_now(
         whole = whole.after(retrained_s(folder), whole.stage)
         folds = folds_begun(folder)
         begun = Begun(folds, share_left(folder)) if folds else None
-    return whole.plan(records, searched_s=study.elapsed_s, search_hours=search_hours, begun=begun)
+    paces = paces_of(folder, whole.counted)
+    return whole.plan(records, searched_s=study.elapsed_s, search_hours=search_hours, begun=begun, paces=paces)
+
+
+def paces_of(folder: StudyFolder, finals: Sequence[str]) -> tuple[Pace, ...]:
+    """Of the final trainings in these folders of a study, without those whose scores do not tell or cannot be read."""
+    found = []
+    for name in finals:
+        try:
+            scores = read_scores(StudyFolder(folder.root, name).scores)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if scores.efficiency is not None:
+            found.append(Pace(scores.efficiency.views_s_per_photo, 1 if scores.refit else scores.folds))
+    return tuple(found)
 
 
 def folds_begun(folder: StudyFolder) -> int:

@@ -4,20 +4,18 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from statistics import fmean
 from typing import Self
 
 from search.policy.durations import StageLength, final_training_s, relative_pace, validation_s
 from search.policy.records import TrialRecord, TrialState, trained_s
+from search.policy.step_times import Measured, Wishes
 from search.policy.time_plan import (
     DONE,
     FINAL,
     SEARCH,
     STEPS,
     Begun,
-    Measured,
     TimePlan,
-    Wishes,
     folds_beside,
     time_plan,
     with_begun,
@@ -28,6 +26,16 @@ from search.study.study import Study
 
 _KEY = "whole_run"
 _S_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a final model predicts, as its scoring has measured."""
+
+    photo_s: float
+    """Seconds a photo, with the views in use."""
+    models: int
+    """How many it averages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,9 @@ class WholeRun:
     """Of the search's split."""
     views: int = 1
     """Views that a prediction may average."""
-    core_share: float = 1.0
-    """Share of a machine's cores that a trial has, where a prediction has all; 1 on GPUs."""
-    predicted_s: tuple[float, ...] = ()
-    """Seconds a photo of the final models so far, with all views in use."""
+    core_share: float | None = None
+    """Share of a machine's cores that a trial has, where a prediction has all; 1 on GPUs. None on a cluster, whose pace
+    says nothing of the machine that predicts."""
     uses_ensemble: bool = True
     """Once that step is over: whether the ensemble is submitted. Older versions submitted any that was there."""
 
@@ -84,7 +91,7 @@ class WholeRun:
         names = {field.name for field in fields(cls)}
         values = {name: value for name, value in json.loads(str(kept)).items() if name in names}
         stages = tuple(StageLength(**one) for one in values.get("final_stages", ()))
-        tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted", "predicted_s")}
+        tuples = {name: tuple(values.get(name, ())) for name in ("stage_weights", "counted")}
         return cls(**{**values, **tuples, "final_stages": stages})
 
     def keep(self, study: Study) -> None:
@@ -100,10 +107,9 @@ class WholeRun:
         """Whether its submission is written."""
         return self.stage == DONE
 
-    def after_final(self, seconds: float, final: str, *, predicted_s: float | None = None) -> "WholeRun":
-        """The run after a final training. final: name of its folder. predicted_s: see the field; None if unknown."""
-        predicted = self.predicted_s if predicted_s is None else (*self.predicted_s, predicted_s)
-        return replace(self.after(seconds, self.stage), counted=(*self.counted, final), predicted_s=predicted)
+    def after_final(self, seconds: float, final: str) -> "WholeRun":
+        """The run after a final training. final: name of its folder."""
+        return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
 
     def plan(
         self,
@@ -112,14 +118,16 @@ class WholeRun:
         searched_s: float,
         search_hours: float | None = None,
         begun: Begun | None = None,
+        paces: Sequence[Pace] = (),
     ) -> TimePlan:
         """The plan for what is left. Pure.
 
         searched_s: wall-clock seconds of the search so far, over all runs. search_hours: the experiment's
         `search.budget.hours`, beyond which the search does not go; None without that limit. It may change between two
         calls, so the study does not store it here. begun: the study's own final training, if an earlier call began it.
+        paces: of the final models that are there.
         """
-        measured = self._measured(records, self._training_s(records))
+        measured = self._measured(records, self._training_s(records), paces)
         plan = time_plan(
             self.hours * _S_PER_HOUR,
             self.outside_s + searched_s,
@@ -146,11 +154,13 @@ class WholeRun:
         pace: float,
         left: float,
         begun: int = 0,
+        paces: Sequence[Pace] = (),
     ) -> int:
         """Folds of a final training of trial `number` that fit beside the study's own; 0 if it is not worth it. Pure.
 
         own: trial of the study's own final training. pace: of that training, seconds taken over those estimated, both
-        on the search's split. left: share of the other one that is to train. begun: its folds, if it was begun.
+        on the search's split. left: share of the other one that is to train. begun: its folds, if it was begun. paces:
+        of the final models that are there.
         """
         trial = records[number]
         if trial.state is TrialState.COMPLETE:
@@ -159,39 +169,35 @@ class WholeRun:
             is_resized = any(stage.area_px is not None for stage in self.final_stages)
             times = relative_pace(trial.reports, records[own].reports, per_pixel=is_resized)
             estimated_s = times * self.estimated_s(records[own])
-        measured = self._measured(records, left * pace * estimated_s)
-        return folds_beside(self.plan(records, searched_s=searched_s), self._wishes, measured, begun=begun)
+        measured = self._measured(records, left * pace * estimated_s, paces)
+        plan = self.plan(records, searched_s=searched_s, paces=paces)
+        return folds_beside(plan, self._wishes, measured, begun=begun)
 
-    def _measured(self, records: Sequence[TrialRecord], training_s: float | None) -> Measured:
+    def _measured(self, records: Sequence[TrialRecord], training_s: float | None, paces: Sequence[Pace]) -> Measured:
+        is_known = bool(paces) and self.to_predict is not None
         return Measured(
             training_s,
             at_once=self.at_once,
             train_share=self.train_share,
-            scoring_s=self._scoring_s(records),
-            has_predicted=bool(self.predicted_s),
+            model_s=self._model_s(records, paces),
+            predicted_s=(self.to_predict or 0) * sum(pace.photo_s for pace in paces) if is_known else None,
             pseudo_share=self.pseudo_share,
         )
 
-    def _scoring_s(self, records: Sequence[TrialRecord]) -> float | None:
-        """Of the photos of the submission, by the final models so far, with room for one more while it may follow.
+    def _model_s(self, records: Sequence[TrialRecord], paces: Sequence[Pace]) -> float | None:
+        """Seconds that one model takes to predict the photos of the submission, by the final models that are there.
 
-        Before there is one, by what the trial that would win now took to validate a photo. Then as many models predict
-        as the file has folds, twice as many with another backbone, with all views.
+        Without any, by what the trial that would win now took to validate a photo, with all views.
         """
         if self.to_predict is None:
             return None
-        if self.predicted_s:
-            models = len(self.predicted_s)
-            if self.has_other and self.stage == FINAL:
-                models += 1
-            return self.to_predict * models * fmean(self.predicted_s)
-        best = _best(records)
+        if paces:
+            return self.to_predict * sum(pace.photo_s for pace in paces) / sum(pace.models for pace in paces)
+        best = _best(records) if self.stage in (SEARCH, FINAL) else None
         seconds = None if best is None else validation_s(best.reports, self.final_stages)
-        if seconds is None or not self.validation_photos:
+        if seconds is None or self.core_share is None or not self.validation_photos:
             return None
-        models = 1 if self.is_refitted else self.folds * (2 if self.has_other else 1)
-        photo_s = self.core_share * seconds / self.validation_photos
-        return self.to_predict * models * self.views * photo_s
+        return self.to_predict * self.views * self.core_share * seconds / self.validation_photos
 
     @property
     def _wishes(self) -> Wishes:

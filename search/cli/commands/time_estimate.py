@@ -11,7 +11,7 @@ from search.bench.reference import Machine
 from search.bench.results import Bench
 from search.experiment.experiment import Experiment
 from search.on_ray.cluster.nodes import ResourcePlan
-from search.policy.time_plan import Wishes, final_rounds
+from search.policy.step_times import Wishes, final_rounds
 from search.terminal.formatting import duration_text
 
 _SAMPLES = 64

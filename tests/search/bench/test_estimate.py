@@ -7,7 +7,7 @@ from search.bench.estimate import SPREAD, Photos, TrialCost, estimate_final, est
 from search.bench.rates import Rates
 from search.bench.reference import Machine
 from search.experiment.search_settings import FinalistSettings, SchedulerConfig
-from search.policy.time_plan import Wishes, final_rounds
+from search.policy.step_times import Wishes, final_rounds
 from tests.search.bench.helpers import bench, feeding, training
 
 CONFIG = TrainConfig(

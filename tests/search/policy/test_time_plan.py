@@ -4,15 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.policy.step_times import Measured, Wishes, final_s, fold_share, models_of, more_scoring_s
 from search.policy.time_plan import (
     ENSEMBLE,
     FINAL,
     SCORING,
     SEARCH,
-    Measured,
-    Wishes,
-    final_s,
-    fold_share,
     folds_beside,
     plan_lines,
     time_plan,
@@ -32,8 +29,8 @@ MEASURED = st.builds(
     Measured,
     training_s=st.none() | st.floats(1.0, 50_000.0),
     at_once=st.integers(1, 4),
-    scoring_s=st.none() | st.floats(1.0, 2_000.0),
-    has_predicted=st.booleans(),
+    model_s=st.none() | st.floats(0.1, 1_000.0),
+    predicted_s=st.none() | st.floats(0.1, 2_000.0),
     train_share=st.none() | st.floats(0.5, 0.95),
 )
 
@@ -41,6 +38,12 @@ MEASURED = st.builds(
 def next_count(folds, wishes):
     """The next larger number of folds that may be trained: never two, unless the file asks for them."""
     return 3 if folds in {0, 1} and wishes.folds != 2 else folds + 1
+
+
+def with_scoring(total, folds, planned, wishes, measured):
+    """Seconds of so many folds, and what they add to the scoring of those planned."""
+    more = more_scoring_s(total, models_of(folds, wishes), models_of(planned, wishes), measured)
+    return final_s(folds, wishes, measured) + more
 
 
 def fewest(wishes):
@@ -81,7 +84,7 @@ def test_after_the_search_one_more_fold_would_not_fit(total, used, wishes, measu
     assert plan.seconds(FINAL) <= room + 1e-6
     more = next_count(plan.folds, wishes)
     if more <= max(wishes.folds, wishes.most_folds):
-        assert final_s(more, wishes, measured) > room
+        assert with_scoring(total, more, plan.folds, wishes, measured) > room
     if plan.folds == 0:
         assert final_s(1, wishes, measured) > room
 
@@ -119,7 +122,7 @@ def test_the_search_gains_no_time_as_long_as_a_final_training_fits(total, steps,
 
 @given(TOTALS, WISHES, MEASURED, st.floats(1.0, 50_000.0), st.booleans())
 def test_a_search_that_ends_a_little_late_loses_no_fold(total, wishes, measured, training_s, has_other):
-    wishes, measured = replace(wishes, has_other=has_other), replace(measured, training_s=training_s, scoring_s=None)
+    wishes, measured = replace(wishes, has_other=has_other), replace(measured, training_s=training_s, predicted_s=None)
     start = time_plan(total, 0.0, wishes, measured, is_searching=True)
     late = start.seconds(SEARCH) + 0.08 * final_s(1, wishes, measured)
     after = time_plan(total, late, wishes, measured, is_searching=False)
@@ -243,11 +246,17 @@ def test_folds_beyond_those_asked_for_yield_to_a_training_of_another_backbone(to
     if wishes.is_refitted:
         assert plan == alone, "such a model has no out-of-fold photos"
         return
-    room = plan.left_s - plan.seconds(ENSEMBLE) - plan.seconds(SCORING)
-    shortest = final_s(fewest(wishes), wishes, measured)
-    if wishes.folds >= fewest(wishes) and final_s(wishes.folds, wishes, measured) + shortest <= room:
+    single = time_plan(total, used * total, Wishes(most_folds=1), measured, is_searching=False)
+    room = single.left_s - single.seconds(ENSEMBLE) - single.seconds(SCORING)
+
+    def needed(folds):
+        both = folds + fewest(wishes)
+        trained = final_s(folds, wishes, measured) + final_s(fewest(wishes), wishes, measured)
+        return trained + more_scoring_s(total, both, 1, measured)
+
+    if wishes.folds >= fewest(wishes) and needed(wishes.folds) <= room:
         assert plan.folds >= wishes.folds
-        assert final_s(plan.folds, wishes, measured) + shortest <= room
+        assert needed(plan.folds) <= room
     elif plan.folds < max(fewest(wishes), wishes.folds):
         assert plan == alone, "no other one fits"
     assert plan.folds <= alone.folds
@@ -259,10 +268,13 @@ def test_a_search_leaves_time_for_another_backbone_if_enough_remains_for_itself(
     plan = time_plan(total, 0.0, replace(wishes, has_other=True), measured, is_searching=True)
     assert plan.folds == alone.folds
     reserved = plan.seconds(FINAL) - alone.seconds(FINAL)
+    assert not reserved or plan.seconds(SEARCH) >= 0.08 * total * (1 - 1e-9)
     assert plan.seconds(SEARCH) == pytest.approx(alone.seconds(SEARCH) - reserved, abs=1e-6)
     if measured.training_s is None or not reserved:
         return
-    assert reserved == pytest.approx(final_s(fewest(wishes), wishes, measured))
+    most = max(wishes.folds, plan.folds + fewest(wishes))
+    more = more_scoring_s(total, most, wishes.folds, measured)
+    assert reserved == pytest.approx(min(final_s(fewest(wishes), wishes, measured) + more, alone.seconds(SEARCH)))
     assert plan.seconds(FINAL) <= 0.8 * total * (1 + 1e-9)
 
 
@@ -272,10 +284,17 @@ def test_a_training_beside_fits_before_ensemble_and_scoring(total, used, wishes,
     assert sum(phase.seconds for phase in plan.phases) == pytest.approx(plan.left_s, abs=1e-6)
     folds, most = folds_beside(plan, wishes, measured), max(wishes.folds, wishes.most_folds)
     assert folds == 0 or fewest(wishes) <= folds <= most
+
+    def needed(count):
+        predicted_s = (measured.predicted_s or 0.0) + count * (measured.model_s or 0.0)
+        scoring = max(0.05 * total, 30.0, 30.0 + 1.1 * predicted_s)
+        more = max(0.0, scoring - plan.seconds(SCORING))
+        return final_s(count, wishes, measured, margin=1.1) + more
+
     if folds:
-        assert final_s(folds, wishes, measured, margin=1.1) <= plan.seconds(FINAL)
+        assert needed(folds) <= plan.seconds(FINAL)
     if max(fewest(wishes), folds + 1) <= most:
-        assert final_s(max(fewest(wishes), folds + 1), wishes, measured, margin=1.1) > plan.seconds(FINAL)
+        assert needed(max(fewest(wishes), folds + 1)) > plan.seconds(FINAL)
 
 
 def test_time_that_is_left_over_goes_to_another_backbone():
