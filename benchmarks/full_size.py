@@ -56,7 +56,7 @@ def main() -> None:
         limit = max(median(rates) for rates in limits.values())
         built = _timed(lambda: _build(split, arguments.size, store))
         on_disk = sum(path.stat().st_size for path in store.root.rglob("*.npy"))
-        predicted = pixels_bytes(len(split.train) + len(split.validation), arguments.size)
+        predicted = pixels_bytes(split.labelled, arguments.size)
         shared = _shared_bytes(split.train, arguments.size, store, arguments.readers)
         epochs = _epoch_rates(split, arguments.size, store, arguments.epochs)
 

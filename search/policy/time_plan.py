@@ -175,9 +175,10 @@ def _wanted(total: float, whole: float, wishes: Wishes, measured: Measured) -> t
     folds = next((count for count, seconds in most.items() if final_s(count, wishes, measured) <= seconds), 0)
     if folds < _fewest_folds(wishes) or not wishes.has_other or wishes.is_refitted:
         return folds, False
-    both = final_s(folds, wishes, measured) + final_s(_fewest_folds(wishes), wishes, measured)
-    needed = final_s(folds, wishes, measured) + _other_s(total, folds, wishes, measured)
-    return folds, both <= _MOST_FINALS_SHARE * total and needed <= whole - _FEWEST_SEARCH_SHARE * total
+    own, other = (final_s(count, wishes, measured) for count in (folds, _fewest_folds(wishes)))
+    needed = own + _other_s(total, folds, wishes, measured)
+    keeps_other = own + other <= _MOST_FINALS_SHARE * total and needed <= whole - _FEWEST_SEARCH_SHARE * total
+    return folds, keeps_other
 
 
 def _other_s(total: float, folds: int, wishes: Wishes, measured: Measured) -> float:
