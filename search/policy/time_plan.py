@@ -224,10 +224,10 @@ def folds_beside(plan: TimePlan, wishes: Wishes, measured: Measured, *, begun: i
 
 
 def _beside_s(folds: int, plan: TimePlan, wishes: Wishes, measured: Measured) -> float:
-    """Of a training beside, with what its models add to the scoring that is planned."""
+    """Of a training beside, with what its models add to scoring."""
     predicted_s = (measured.predicted_s or 0.0) + folds * (measured.model_s or 0.0)
     scoring = scoring_s(plan.total_s, 1, replace(measured, predicted_s=predicted_s))
-    more = max(0.0, scoring - plan.seconds(SCORING))
+    more = max(0.0, scoring - scoring_s(plan.total_s, 1, measured))
     return final_s(folds, wishes, measured, margin=PACED_MARGIN) + more
 
 

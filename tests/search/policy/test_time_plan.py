@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.policy.step_times import Measured, Wishes, final_s, fold_share, models_of, more_scoring_s
+from search.policy.step_times import Measured, Wishes, final_s, fold_share, models_of, more_scoring_s, scoring_s
 from search.policy.time_plan import (
     ENSEMBLE,
     FINAL,
@@ -288,13 +288,22 @@ def test_a_training_beside_fits_before_ensemble_and_scoring(total, used, wishes,
     def needed(count):
         predicted_s = (measured.predicted_s or 0.0) + count * (measured.model_s or 0.0)
         scoring = max(0.05 * total, 30.0, 30.0 + 1.1 * predicted_s)
-        more = max(0.0, scoring - plan.seconds(SCORING))
+        more = max(0.0, scoring - scoring_s(total, 1, measured))
         return final_s(count, wishes, measured, margin=1.1) + more
 
     if folds:
         assert needed(folds) <= plan.seconds(FINAL)
+    if folds and needed(folds) and total >= 100.0:
+        assert plan.seconds(SCORING) == scoring_s(total, 1, measured), "none is cut short"
     if max(fewest(wishes), folds + 1) <= most:
         assert needed(max(fewest(wishes), folds + 1)) > plan.seconds(FINAL)
+
+
+def test_a_training_beside_that_only_waits_for_its_scores_fits_after_the_hours():
+    plan = with_trainings_beside(time_plan(600.0, 700.0, Wishes(), Measured(0.0), is_searching=False))
+    assert folds_beside(plan, Wishes(), Measured(0.0), begun=4) == 4
+    with_photos = Measured(0.0, model_s=20.0, predicted_s=80.0)
+    assert folds_beside(plan, Wishes(), with_photos, begun=4) == 0, "its models have all photos to predict"
 
 
 def test_time_that_is_left_over_goes_to_another_backbone():
