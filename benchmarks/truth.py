@@ -24,7 +24,9 @@ import numpy as np
 
 from benchmarks.choice_tables import TABLES, load_trainings
 from benchmarks.harness import machine, table
-from benchmarks.kept_promises import prior_of
+from benchmarks.kept_promises import kept_of, kept_of_several, prior_of
+from benchmarks.truth_pairs import HEADER as HEADER_OF_PAIRS
+from benchmarks.truth_pairs import pair_rows
 from benchmarks.truth_replay import Told, by_cell, kept_promises, replay, replays
 
 _TRIALS = (4, 8, 16)
@@ -45,9 +47,11 @@ def main() -> None:
     trainings = load_trainings(arguments.tables)
     cells = by_cell(trainings)
     print(machine())
-    measured = kept_promises(trainings)
-    for name, one in (*measured.items(), ("prior", prior_of(list(measured.values())))):
-        print(f"averages gain, in log-odds, as a multiple of what they promise, {name}: {one.mean:.2f} ± {one.sd:.2f}")
+    for of, rule in (("averages", kept_of), ("averages of two configurations", kept_of_several)):
+        measured = kept_promises(trainings, rule)
+        for name, one in (*measured.items(), ("prior", prior_of(list(measured.values())))):
+            print(f"{of} gain, in log-odds, as a multiple of what they promise, {name}: {one.mean:.2f} ± {one.sd:.2f}")
+    print(f"\n{table(HEADER_OF_PAIRS, list(pair_rows(trainings)))}\n")
     replayed = replays(cells)
     told = [
         one
@@ -58,17 +62,7 @@ def main() -> None:
     ]
     used = len({one.cell for one in told})
     print(f"{len(told) // 6:,} searches of {', '.join(map(str, _TRIALS))} trials in {used} cells")
-    header = (
-        "reported",
-        "searches",
-        "bias, points",
-        "± splits",
-        "± data sets",
-        "± photos",
-        "mean |error|",
-        "covered, %",
-    )
-    print(f"\n{table(header, list(rows(told)))}")
+    print(f"\n{table(_HEADER, list(rows(told)))}")
     for data_set in sorted({one.cell[0] for one in told}):
         some = [one for one in told if one.cell[0] == data_set]
         print(f"\n{data_set}\n{table(_HEADER, list(rows(some)))}")

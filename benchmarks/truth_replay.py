@@ -5,7 +5,7 @@ a cell. The rules are the program's own. What is known beforehand of averages co
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -145,10 +145,12 @@ def replays(cells: Mapping[Cell, Sequence[Training]]) -> Mapping[Cell, Replayed]
     return {cell: _replayed(cell, pool, averages) for cell, pool in cells.items()}
 
 
-def kept_promises(trainings: Sequence[Training]) -> Mapping[str, Normal]:
-    """By data set, see `kept_of`."""
+def kept_promises(
+    trainings: Sequence[Training], rule: Callable[[Sequence[Training]], Normal] = kept_of
+) -> Mapping[str, Normal]:
+    """By data set. rule: `kept_of` or `kept_of_several`."""
     names = sorted({one.photos for one in trainings})
-    return {name: kept_of([one for one in trainings if one.photos == name]) for name in names}
+    return {name: rule([one for one in trainings if one.photos == name]) for name in names}
 
 
 def priors_without(measured: Mapping[str, Normal]) -> Mapping[str, Normal]:
@@ -233,11 +235,16 @@ def _averaged(members: Sequence[Training], prior: Normal) -> Averaged:
         holdout=float(together.mean()),
         members_holdout=float(alone.mean()),
         gained_variance=float((together - alone).var(ddof=1)) / len(labels),
-        exchanged=tuple(
-            _exchanged(unseen, labels, prior, known, others)
-            for number in range(_EXCHANGES // 2)
-            for known, others in permutations(_halves(len(labels), number))
-        ),
+        exchanged=exchanged(unseen, labels, prior),
+    )
+
+
+def exchanged(unseen: NDArray[np.floating], labels: NDArray[np.int64], prior: Normal) -> tuple["Exchanged", ...]:
+    """unseen: (K, photos, classes) of the holdout."""
+    return tuple(
+        _exchanged(unseen, labels, prior, known, others)
+        for number in range(_EXCHANGES // 2)
+        for known, others in permutations(_halves(len(labels), number))
     )
 
 
@@ -246,7 +253,7 @@ def _halves(count: int, number: int) -> list[NDArray[np.int64]]:
 
 
 def _exchanged(
-    unseen: NDArray[np.float32],
+    unseen: NDArray[np.floating],
     labels: NDArray[np.int64],
     prior: Normal,
     known: NDArray[np.int64],

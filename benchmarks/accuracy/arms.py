@@ -44,8 +44,8 @@ from benchmarks.accuracy.recipes import (
 )
 from benchmarks.accuracy.result import Judged, Result
 from benchmarks.accuracy.steps import Settings, carsearch, python, search, train, trained_s, whole_run
-from search.ensemble.ensemble_scores import EnsembleScores
 from search.final.runners_up import runner_up_of
+from search.study.ensemble_scores import EnsembleScores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study

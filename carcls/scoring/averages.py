@@ -11,8 +11,9 @@ by the ratio of variances (Spearman 1904, 'The proof and measurement of associat
 by errors of measurement). Recorded models say how much of a promise is kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, hypot, inf, log
+from math import exp, hypot, inf, lcm, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from carcls.scoring.metrics import SMALLEST_PROBABILITY, accuracy
 KEPT = Normal(1.01, 0.09)
 """What averages gain in log-odds, as a multiple of what they promise: mean over recorded data sets, and standard
 deviation on one more. `python -m benchmarks.truth` measures it."""
+
+KEPT_OF_SEVERAL = Normal(1.06, 0.17)
+"""The same of averages of several configurations, with members as of `members_of_several`."""
 
 _SMALLEST_VARIANCE = 1e-9
 """Of log-probabilities; models that always say the same of all classes have none."""
@@ -47,16 +51,31 @@ def of_average(
     members: NDArray[np.floating],
     *,
     correction: float = 0.0,
+    kept: Normal = KEPT,
 ) -> Expectation:
     """Of the average of K models, from out-of-fold photos and from photos that no model has seen.
 
     said: (n, classes) probabilities of labelled photos, each by the one model that had not seen it. labels: (n,), n >
     0. members: (K, m, classes) probabilities of other photos, whose labels are not needed. correction: added to the
-    members' accuracy, for choices that the labelled photos took part in.
+    members' accuracy, for choices that the labelled photos took part in. kept: see `KEPT`.
 
     With fewer than `gains.FEWEST_UNITS` other photos, the interval reaches from 0 to 1.
     """
-    return corrected(average_gain(said, labels, members), correction)
+    return corrected(average_gain(said, labels, members, kept=kept), correction)
+
+
+def members_of_several(groups: Sequence[NDArray[np.floating]], shares: Sequence[float]) -> NDArray[np.floating]:
+    """Members whose average is that of several groups of models, each of them one model of every group.
+
+    groups: (K, m, classes) probabilities of the same m photos, where K may differ. shares: of each group. Labelled
+    photos tell of such a member if each group predicted them out-of-fold. Returns (L, m, classes), where L is the least
+    common multiple of all K: each model is in as many members as the others of its group.
+    """
+    numbers = np.arange(lcm(*(len(group) for group in groups)))
+    members = np.zeros((len(numbers), *groups[0].shape[1:]))
+    for group, share in zip(groups, shares, strict=True):
+        members += share * group[numbers % len(group)]
+    return members
 
 
 def average_gain(

@@ -240,7 +240,8 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
     redirect_native_stderr(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
     from search.final.submit import submit as write
     from search.progress.closing_lines import submit_closing
-    from search.study.final_scores import read_scores
+    from search.study.ensemble_scores import EnsembleScores, read_ensemble
+    from search.study.final_scores import Scores, read_scores
 
     end = write(folder, experiment, say=say, model=model)
     for photo_id in end.fallback_ids[:_SHOWN]:
@@ -248,6 +249,10 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
     if len(end.fallback_ids) > _SHOWN:
         warn(f"warning: and {len(end.fallback_ids) - _SHOWN:,} more photos that cannot be read")
     say(f"submission: {folder.submission} ({end.rows} rows)")
-    scores = read_scores(folder.scores) if folder.scores.exists() and model is None else None
+    scores: Scores | EnsembleScores | None = None
+    if model is None and folder.scores.exists():
+        scores = read_scores(folder.scores)
+    elif model is not None and model.resolve() == folder.ensemble_model.resolve():
+        scores = read_ensemble(folder)
     for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids), model=model):
         say(line)

@@ -21,7 +21,7 @@ from carcls.scoring.ensembles import EnsembleChoice, Limits, choose_ensemble
 from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
 from search.ensemble.costs import Measure, measured_ms, timed
-from search.ensemble.ensemble_scores import EnsembleScores, MemberShare
+from search.ensemble.expectation import expected_of
 from search.ensemble.selectable import (
     Candidate,
     Photos,
@@ -35,6 +35,9 @@ from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.node_store import open_store, photos_folder
 from search.study.checked_files import check_folder
+from search.study.ensemble_scores import EnsembleScores, MemberShare
+from search.study.expected import luck_of_choice
+from search.study.final_scores import Expected
 from search.study.folder import StudyFolder
 
 MOST_CANDIDATES = 40
@@ -208,14 +211,15 @@ def _export(
             by_view = {view: said[photos.rows] for view, said in predict_validation(own[0], data, views).items()}
         for view in views:
             total[view] += share * by_view[view]
-    chosen = choose_views(
+    tta = choose_views(
         total,
         photos.labels,
         confidence=experiment.tta.confidence,
         seed=experiment.search.seed,
         priors=recorded_priors(),
         units=photos.units,
-    ).views
+    )
+    chosen = tta.views
     model, size_px = averaged(members, weights), largest_size(members)
     ms = measure(model, data.pixels("validation", size_px), chosen)
     if max_ms is not None and sum(ms.values()) > max_ms:
@@ -234,14 +238,30 @@ def _export(
         members=len(members),
         sharpness=sharpness,
     )
+    judged = (tta.accuracy if chosen == tta.views else tta.plain_accuracy) + choice.fitted_accuracy - choice.accuracy
     return replace(
         scores,
+        expected=_expected(folder, experiment, selected, photos, judged=judged) if choice.helps else None,
         sharpness=sharpness,
         views=tuple(chosen),
         ms=total_ms,
         ms_plain=ms[PLAIN],
         model_bytes=folder.ensemble_model.stat().st_size,
     )
+
+
+def _expected(
+    folder: StudyFolder,
+    experiment: Experiment,
+    selected: Sequence[tuple[Candidate, float]],
+    photos: Photos,
+    *,
+    judged: float,
+) -> Expected | None:
+    """judged: see `expected_of`."""
+    of_trials = {one.trial: share for one, share in selected if one.trial is not None}
+    luck = luck_of_choice(folder, experiment.data.root, seed=experiment.search.seed, shares=of_trials)
+    return expected_of(selected, photos, judged=judged, luck=luck)
 
 
 def _all_have(selected: Sequence[tuple[Candidate, float]], view: str) -> bool:

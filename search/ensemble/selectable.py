@@ -22,6 +22,7 @@ from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, start_over_command, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.unseen_answers import UnseenAnswers
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Candidate:
     """The probabilities at the end of its first stage: equal ones mean equal weights. None if unknown."""
     by_view: dict[str, NDArray[np.float32]] | None = None
     """For folds: probabilities (n, classes) by view, as stored."""
+    unseen: UnseenAnswers | None = None
+    """For folds: what each model says of photos that none has seen; None if they are not kept."""
+    trial: int | None = None
+    """For folds: number of the search's trial that they repeat; None for a fixed recipe."""
     is_soup: bool = False
 
     @property
@@ -213,7 +218,8 @@ def _folds(
     ms = 0.0
     for one, record in zip(weights, records, strict=True):
         ms += _ms(one.config, record.reports, one.kept, photos.split.labelled // len(records))
-    return Candidate(name, weights, plain, ms, by_view=by_view)
+    unseen, trial = UnseenAnswers.read(folder.unseen), read_scores(folder.scores).trial
+    return Candidate(name, weights, plain, ms, by_view=by_view, unseen=unseen, trial=trial)
 
 
 def _head(folder: StudyFolder, record: TrialRecord) -> NDArray[np.float16] | None:

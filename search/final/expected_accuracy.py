@@ -18,22 +18,11 @@ from carcls.scoring.averages import of_average
 from carcls.scoring.expectation import Expectation, wilson
 from carcls.scoring.gains import FEWEST_UNITS
 from search.experiment.experiment import Experiment
-from search.study.expected import expected_winner
 from search.study.final_scores import Expected
-from search.study.folder import StudyFolder
-from search.study.study import Study
+from search.study.unseen_answers import UnseenAnswers
 
 _MOST_UNSEEN = 512
 """Photos to predict that are asked for the members' disagreement: enough to know it to a point or two."""
-
-
-def luck_of_choice(folder: StudyFolder, experiment: Experiment, trial: int | None) -> float:
-    """How far the search's validation accuracy overstates the retrained trial; 0 if unknown."""
-    if trial is None or not folder.log.exists():
-        return 0.0
-    study = Study.open(folder.root, read_only=True)
-    found = expected_winner(folder, study, experiment.data.root, seed=experiment.search.seed)
-    return found.luck if found is not None and found.number == trial else 0.0
 
 
 def of_one(accuracy: float, photos: int, *, luck: float) -> Expected:
@@ -55,8 +44,8 @@ def of_folds(
 
     said: (n, classes) probabilities by the views in use, of each photo by the one model that had not seen it. labels:
     (n,). unseen: (K, m, classes) probabilities of photos that no model has seen, or None. accuracy: of what is said,
-    with the views cross-fitted. luck: see `luck_of_choice`. search_share: the share of the photos that the search
-    validated on.
+    with the views cross-fitted. luck: see `search.study.expected.luck_of_choice`. search_share: the share of the photos
+    that the search validated on.
     """
     if unseen is None or unseen.shape[1] < FEWEST_UNITS:
         single = min(1.0, max(0.0, accuracy - search_share * luck))
@@ -77,7 +66,7 @@ def unseen_photos(
     return table if table is not None and len(table) else None
 
 
-def unseen_probabilities(
+def unseen_answers(
     experiment: Experiment,
     data: TrainingData,
     members: Sequence[Member],
@@ -85,14 +74,15 @@ def unseen_probabilities(
     *,
     batch_size: int,
     has_pseudo: bool,
-) -> NDArray[np.float32] | None:
-    """(K, m, classes) probabilities by the views in use of `unseen_photos`, or None."""
+) -> UnseenAnswers | None:
+    """Of each member, by the views in use, for some of `unseen_photos`; None without any."""
     table = unseen_photos(experiment, data.split.holdout, processes=data.processes, has_pseudo=has_pseudo)
     if table is None:
         return None
     rows = np.sort(np.random.default_rng(experiment.search.seed).permutation(len(table))[:_MOST_UNSEEN])
     some = table.select(rows.tolist())
-    return np.stack([_said(member, some, data, views, batch_size) for member in members])
+    said = np.stack([_said(member, some, data, views, batch_size) for member in members])
+    return UnseenAnswers(some.ids, tuple(views), said)
 
 
 def _said(

@@ -32,9 +32,10 @@ from carcls.splits.split_files import read_split
 from carcls.system import atomic
 from carcls.training.fine_tuning import load_best
 from search.experiment.experiment import Experiment
-from search.final.expected_accuracy import luck_of_choice, of_folds, of_one, unseen_probabilities
+from search.final.expected_accuracy import of_folds, of_one, unseen_answers
 from search.final.refit import stage_epochs
 from search.study.efficiency import Efficiency, stage_costs
+from search.study.expected import luck_of_choice
 from search.study.final_scores import (
     Expected,
     ExtraScore,
@@ -98,7 +99,8 @@ def score(
 ) -> Scores:
     """Scores the best weights of finished trainings and writes the exported model.
 
-    parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too.
+    parts: the photos of each training; members: all its epochs. With several, `out_of_fold.npz` is written too, and
+    `unseen.npz` if there are photos that no model has seen.
     folders: with the weights of each; by default those of the final study. refit: a training on all photos, which is
     exported instead; nothing scores it. extra, pseudo: photos besides those of `parts` that were trained on if they
     helped.
@@ -210,7 +212,9 @@ def _expected(
 ) -> Expected:
     """refit_as: what told how long to train the exported model, if it is one on all photos. has_pseudo: whether the
     models trained on pseudo-labels."""
-    luck = luck_of_choice(folder, experiment, trial)
+    shares = {} if trial is None else {trial: 1.0}
+    luck = luck_of_choice(folder, experiment.data.root, seed=experiment.search.seed, shares=shares)
+    folder.unseen.unlink(missing_ok=True)
     labels = np.concatenate([one.labels for one in predicted])
     if len(predicted) == 1:
         found = of_one(choice.accuracy, len(labels), luck=luck)
@@ -219,7 +223,7 @@ def _expected(
     searched = read_split(folder.split, experiment.data.root).validation
     unseen = None
     if refit_as is None:
-        unseen = unseen_probabilities(
+        unseen = unseen_answers(
             experiment,
             predicted[0].data,
             members,
@@ -227,10 +231,12 @@ def _expected(
             batch_size=batch_size,
             has_pseudo=has_pseudo,
         )
+    if unseen is not None:
+        unseen.write(folder.unseen)
     found = of_folds(
         average(by_view, choice.views),
         labels,
-        unseen,
+        None if unseen is None else unseen.said,
         accuracy=choice.accuracy,
         luck=luck,
         search_share=len(searched) / len(labels),

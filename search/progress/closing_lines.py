@@ -12,6 +12,7 @@ from search.policy.budget import is_used_up
 from search.policy.finals import due_share
 from search.policy.records import TrialRecord, TrialState, searched
 from search.progress.summary import best_text, leading_trial, winner_line
+from search.study.ensemble_scores import EnsembleScores, read_ensemble
 from search.study.expected import expected_winner
 from search.study.final_scores import Scores, expected_lines, read_scores
 from search.study.folder import StudyFolder
@@ -132,9 +133,14 @@ def winner_expected_lines(folder: StudyFolder, experiment: Experiment, study: St
 
 
 def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> tuple[str, ...]:
-    """The expected accuracy on new photos, of the final model if there is one, else of the winner."""
+    """The expected accuracy on new photos, of the final model and the ensemble if there are any, else of the winner."""
     if folder.scores.exists():
-        return tuple(f"final model: {line}" for line in expected_lines(read_scores(folder.scores)))
+        ensemble = read_ensemble(folder)
+        together = ensemble.expected if ensemble is not None else None
+        return (
+            *(f"final model: {line}" for line in expected_lines(read_scores(folder.scores))),
+            *([f"ensemble: {together.line}"] if together is not None else []),
+        )
     return winner_expected_lines(folder, experiment, study)
 
 
@@ -177,12 +183,12 @@ def next_after_training(folder: StudyFolder, experiment: Experiment, model: Path
 
 
 def submit_closing(
-    folder: StudyFolder, scores: Scores | None, *, rows: int, unread: int, model: Path | None = None
+    folder: StudyFolder, scores: Scores | EnsembleScores | None, *, rows: int, unread: int, model: Path | None = None
 ) -> tuple[str, ...]:
     """After a submission: its rows, its model, and the next step.
 
-    scores: None for another model than the final one, and if the final training was killed after it wrote its model.
-    model: None for the final one.
+    scores: of the model; None for one that is not the study's, and if the final training was killed after it wrote its
+    model. model: None for the final one.
     """
     left = f", {unread:,} of them the most frequent class" if unread else ""
     return (
@@ -193,7 +199,11 @@ def submit_closing(
     )
 
 
-def _by(scores: Scores) -> str:
+def _by(scores: Scores | EnsembleScores) -> str:
+    if isinstance(scores, EnsembleScores):
+        expected = (scores.expected.line,) if scores.expected is not None else ()
+        reported = f"cross-fitted accuracy {scores.fitted_accuracy:.4f}, log-loss {scores.fitted_log_loss:.4f}"
+        return "; ".join([f"by: an ensemble of {scores.models} models", reported, *expected])
     whose = "the file's recipe" if scores.trial is None else f"trial {scores.trial:04d}, retrained"
     validated = "out-of-fold" if scores.out_of_fold else "validation"
     reported = f"by: {whose}; {validated} accuracy {scores.tta_accuracy:.4f}, log-loss {scores.tta_log_loss:.4f}"

@@ -17,6 +17,7 @@ from search.report.sections.next_steps import commands, ended_text
 from search.report.summary_events import Times, write_summary_events
 from search.study.checked_files import check_files
 from search.study.driver_life import has_driver
+from search.study.ensemble_scores import read_ensemble
 from search.study.expected import WinnerExpectation, expected_winner
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
@@ -68,6 +69,7 @@ def study_report_data(
         quarantined=_quarantined(folder),
         retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
         retrain_reports=tuple(report for reports in final_reports(folder) for report in reports),
+        ensemble=read_ensemble(folder),
         submission=str(folder.submission) if folder.submission.exists() else None,
         elapsed_s=study.elapsed_s if study else None,
         gpus_per_trial=study.gpu_meter.mean_share(trained) if study else 0.0,

@@ -37,6 +37,7 @@ from search.report.sections.split_batches import PartsRow, parts_rows
 from search.report.sections.stage_table import StageRow, stage_rows
 from search.report.sections.trade_offs import CostPoint, cost_points
 from search.report.sections.winner import Winner, winner
+from search.study.ensemble_scores import EnsembleScores
 from search.study.expected import WinnerExpectation
 from search.study.node_notes import NodeNote
 
@@ -123,6 +124,8 @@ class ReportData:
     nodes: tuple[NodeNote, ...] = ()
     """Nodes of the cluster; empty for searches on one machine."""
     gpus: GpuPanel | None = None
+    ensemble: EnsembleScores | None = None
+    """The exported one; None without any."""
 
 
 def report_data(
@@ -149,6 +152,7 @@ def report_data(
     commands: Sequence[Command] = (),
     nodes: tuple[NodeNote, ...] = (),
     failing_gpus: tuple[NodeHealth, ...] = (),
+    ensemble: EnsembleScores | None = None,
 ) -> ReportData:
     """The page's content. Pure.
 
@@ -159,8 +163,8 @@ def report_data(
     `search.study.expected`. space: gives parameters their axes; without it no importances are computed. mistakes: see
     `sections.mistakes`. epoch_times: for each trial, Unix time in seconds at the end of each epoch. ended,
     commands: see `sections.next_steps`. Without `validation_photos` or `holdout_photos` their scores have no
-    interval. nodes: of a cluster. failing_gpus: see `search.study.gpu_notes`. Raises KeyError if `retrain` lacks a
-    score.
+    interval. nodes: of a cluster. failing_gpus: see `search.study.gpu_notes`. ensemble: the exported one. Raises
+    KeyError if `retrain` lacks a score.
     """
     best, trials = leading_trial(records), searched(records)
     finals = finals_view(records, finalists, exhausted=finals_exhausted, photos=validation_photos)
@@ -199,6 +203,7 @@ def report_data(
         progress=best_so_far(records, epoch_times),
         nodes=nodes,
         gpus=gpu_panel(records, retrain_reports, failing_gpus),
+        ensemble=ensemble,
     )
 
 

@@ -1,6 +1,7 @@
 """What accuracy to expect of a search's winner on new photos, from the probabilities that its trials keep."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def expected_winner(folder: StudyFolder, study: Study, data_root: Path, *, seed:
         trained = [_trained(folder, trial, labels) for trial in best]
         return WinnerExpectation(best[0].number, best[0].best.val_accuracy, of_winner(trained, seed=seed))
     return None
+
+
+def luck_of_choice(folder: StudyFolder, data_root: Path, *, seed: int, shares: Mapping[int, float]) -> float:
+    """How far the search's validation accuracy overstates an average of retrained trials; 0 if unknown.
+
+    shares: of the average, by number of the trial. Only the winner's was chosen for its luck.
+    """
+    if not shares or not folder.log.exists():
+        return 0.0
+    found = expected_winner(folder, Study.open(folder.root, read_only=True), data_root, seed=seed)
+    return found.luck * shares.get(found.number, 0.0) if found is not None else 0.0
 
 
 def _trained(folder: StudyFolder, trial: TrialRecord, labels: np.ndarray) -> Trained:

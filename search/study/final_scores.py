@@ -37,6 +37,11 @@ class Expected:
     of: str
     """Whose accuracy: `the model`, or `one of its models` if no unseen photos showed how much averaging gains."""
 
+    @property
+    def line(self) -> str:
+        """In words."""
+        return f"expect on new photos: accuracy {self.accuracy:.3f} ({self.low:.3f} to {self.high:.3f}) of {self.of}"
+
 
 @dataclass(frozen=True, slots=True)
 class RefitScore:
@@ -222,10 +227,7 @@ def score_lines(scores: Scores) -> tuple[str, ...]:
 
 def expected_lines(scores: Scores) -> tuple[str, ...]:
     """What to expect on new photos, in one line; none if unknown."""
-    if scores.expected is None:
-        return ()
-    found = scores.expected
-    return (f"expect on new photos: accuracy {found.accuracy:.3f} ({found.low:.3f} to {found.high:.3f}) of {found.of}",)
+    return () if scores.expected is None else (scores.expected.line,)
 
 
 def _fold_lines(scores: Scores) -> tuple[str, ...]:

@@ -113,6 +113,11 @@ class StudyFolder:
         return self.retrain / "out_of_fold.npz"
 
     @property
+    def unseen(self) -> Path:
+        """Probabilities of each fold's model for photos that none of them has seen."""
+        return self.retrain / "unseen.npz"
+
+    @property
     def retrain_output(self) -> Path:
         """Output of the process that scored the final training."""
         return self.retrain / "output.log"

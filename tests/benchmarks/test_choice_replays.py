@@ -10,10 +10,11 @@ from benchmarks.choice_rules import RULES, SHIPPED, TODAY
 from benchmarks.choice_shrinkage import _predicted_without, features, shrunk
 from benchmarks.choice_tables import TABLES, Training, load_trainings
 from benchmarks.choices import PAIR, SINGLE, better_half, chosen_without, gain, scores
-from benchmarks.kept_promises import by_configuration, holdout_answers, kept_of, out_of_fold, prior_of
+from benchmarks.kept_promises import by_configuration, holdout_answers, kept_of, kept_of_several, out_of_fold, prior_of
 from benchmarks.truth import rows
+from benchmarks.truth_pairs import pair_rows
 from benchmarks.truth_replay import SEED, Told, _trained, by_cell, kept_promises, priors_without, replay, replays
-from carcls.scoring.averages import KEPT, promised
+from carcls.scoring.averages import KEPT, KEPT_OF_SEVERAL, promised
 from carcls.scoring.choices import Kept, kept_epoch, scaled
 from carcls.scoring.expectation import of_winner
 from carcls.scoring.gains import Normal
@@ -201,6 +202,39 @@ def test_the_shipped_prior_is_that_of_the_committed_tables() -> None:
     measured = prior_of(list(kept_promises(load_trainings(Path(TABLES))).values()))
     assert KEPT.mean == pytest.approx(measured.mean, abs=0.05)
     assert KEPT.sd == pytest.approx(measured.sd, abs=0.05)
+
+
+def test_of_two_configurations_a_member_is_one_model_of_each() -> None:
+    first, second = ([training("a", number, fold, [0.1, 0.2, 0.3, 0.4]) for fold in range(3)] for number in range(2))
+    found = kept_of_several([*first, *second])
+    (said, labels), (other, _) = out_of_fold(first), out_of_fold(second)
+    members = (holdout_answers(first) + holdout_answers(second)) / 2
+    promise = promised(members, scaled((said + other) / 2, labels).factor).mean
+    single = float((members.argmax(axis=2) == HOLDOUT_LABELS).mean())
+    reached = accuracy(members.mean(axis=0), HOLDOUT_LABELS)
+    gained = np.log(reached / (1 - reached)) - np.log(single / (1 - single))
+    assert found.mean == pytest.approx(gained / promise)
+    assert found.sd > 0
+
+
+def test_pairs_are_told_by_half_of_their_holdout() -> None:
+    some = [
+        training(photos, number, fold, [0.1, 0.2, 0.3, 0.4])
+        for photos in ("a", "bb")
+        for number in range(3)
+        for fold in range(3)
+    ]
+    first, second, mean = pair_rows(some)
+    assert [row[:2] for row in (first, second, mean)] == [("a", 3), ("bb", 3), ("mean", 6)]
+    bias, single = (float(str(first[at])) for at in (2, 3))
+    assert single < -5.0, "the average is better than one model of each"
+    assert abs(bias) < abs(single) / 2
+
+
+def test_the_shipped_prior_of_several_is_that_of_the_committed_tables() -> None:
+    measured = prior_of(list(kept_promises(load_trainings(Path(TABLES)), kept_of_several).values()))
+    assert KEPT_OF_SEVERAL.mean == pytest.approx(measured.mean, abs=0.05)
+    assert KEPT_OF_SEVERAL.sd == pytest.approx(measured.sd, abs=0.05)
 
 
 def test_the_committed_tables_are_read() -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carcls.scoring.averages import AverageGain, average_gain, corrected, of_average, promised
+from carcls.scoring.averages import (
+    AverageGain,
+    average_gain,
+    corrected,
+    members_of_several,
+    of_average,
+    promised,
+)
 from carcls.scoring.expectation import Z_95, wilson
 from carcls.scoring.gains import Normal
 from carcls.scoring.metrics import accuracy
@@ -48,6 +55,37 @@ def test_of_very_noisy_members_too_little_is_told_and_not_too_much():
     gained = log_odds(accuracy(members.mean(axis=0), labels)) - log_odds(single)
     told = average_gain(out_of_fold(members), labels, members).log_odds.mean
     assert 0.4 * gained < told < gained
+
+
+@given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 100))
+def test_members_of_several_groups_average_to_the_groups_averages_by_their_shares(counts, seed):
+    rng = np.random.default_rng(seed)
+    groups = [rng.dirichlet(np.ones(3), size=(count, 4)) for count in counts]
+    shares = rng.dirichlet(np.ones(len(counts)))
+    members = members_of_several(groups, shares)
+    together = sum(share * group.mean(axis=0) for share, group in zip(shares, groups, strict=True))
+    assert members.mean(axis=0) == pytest.approx(together)
+    assert all(len(members) % count == 0 for count in counts)
+    first = sum(share * group[0] for share, group in zip(shares, groups, strict=True))
+    assert members[0] == pytest.approx(first), "one model of each group"
+
+
+def test_one_group_is_its_own_members():
+    members, _ = noisy_members(3, members=4, photos=20, noise=1.0)
+    assert members_of_several([members], [1.0]) == pytest.approx(members)
+
+
+@pytest.mark.parametrize("counts", [(4, 4), (4, 3), (2, 5)])
+def test_the_gain_of_averaging_two_groups_is_told_by_members_that_average_one_of_each(counts):
+    members, labels = noisy_members(1, members=sum(counts), photos=6_000, noise=1.0)
+    groups = (members[: counts[0]], members[counts[0] :])
+    pairs = members_of_several(groups, (0.5, 0.5))
+    single = float(np.mean([accuracy(member, labels) for member in pairs]))
+    together = (groups[0].mean(axis=0) + groups[1].mean(axis=0)) / 2
+    gained = log_odds(accuracy(together, labels)) - log_odds(single)
+    told = average_gain(out_of_fold(pairs), labels, pairs, kept=Normal(1.0, CERTAIN)).log_odds.mean
+    assert gained > 0.05
+    assert told == pytest.approx(gained, rel=0.3)
 
 
 @pytest.mark.parametrize("power", [0.5, 2.0])

@@ -14,7 +14,7 @@ from search.driver.create import create_study
 from search.experiment.experiment import load
 from search.study.folder import StudyFolder
 from search.study.study import Study
-from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+from tests.helpers.search.tiny import EXPERIMENT, TEST_PER_CLASS, write_tiny
 
 TWO_WIDTHS = EXPERIMENT.replace("alpha: 0.25", "alpha: {choice: [0.25, 0.5]}").replace(
     "search:\n", "search:\n  baseline: {alpha: 0.25, head: {dropout: 0.25}, stages: {head: {learning_rate: 0.001}}}\n"
@@ -29,14 +29,15 @@ def trained_study(
     alphas: Sequence[float] = (),
     results: str | None = None,
     changes: Sequence[str] = (),
+    test_per_class: int = TEST_PER_CLASS,
 ) -> StudyFolder:
     """A finished search of as many complete trials, each with its own learning rate of the head. cwd: empty.
 
     alphas: the width of each trial's backbone, of `TWO_WIDTHS`. results: a URL in place of a folder below `cwd`.
-    changes: of the experiment file.
+    changes: of the experiment file. test_per_class: photos to predict.
     """
     devices.configure(threads=None, deterministic=False, gpu_memory_share=None)
-    file = write_tiny(cwd, TWO_WIDTHS if alphas else EXPERIMENT)
+    file = write_tiny(cwd, TWO_WIDTHS if alphas else EXPERIMENT, test_per_class=test_per_class)
     experiment = load(file, [f"results={results or cwd / 'results'}", f"data.root={cwd / 'data'}", *changes])
     folder = create_study(experiment)
     data = TrainingData(read_split(folder.split, experiment.data.root), Store(cwd / "store"), view_seed=0)

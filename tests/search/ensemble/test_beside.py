@@ -12,10 +12,10 @@ from carcls.splits.split import Split
 from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
-from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import final_candidates
 from search.study.bucket import places
 from search.study.bucket.places import store_changes
+from search.study.ensemble_scores import EnsembleScores
 from search.study.final_scores import read_scores
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
@@ -49,7 +49,9 @@ def write_answers(folder: StudyFolder, wrong: range) -> None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     """With the final training of trial 1."""
-    study = trained_study(tmp_path_factory.mktemp("beside"), (1e-3, 1e-2, 1e-2), alphas=(0.25, 0.25, 0.5))
+    study = trained_study(
+        tmp_path_factory.mktemp("beside"), (1e-3, 1e-2, 1e-2), alphas=(0.25, 0.25, 0.5), test_per_class=4
+    )
     assert "has no final training to train another one beside" in refusal(study)
     code, text = cli(study, "retrain", str(study.root), "--trial", "1", "--set", "retrain.folds=2")
     assert code == 0, text
@@ -126,6 +128,11 @@ def test_their_average_is_exported_if_they_err_on_different_photos(study: StudyF
     assert f"2 final trainings, judged by all {PHOTOS} photos of their folds" in text
     kept = EnsembleScores.read(study.ensemble_scores)
     assert (kept.is_kept, kept.photos, kept.candidates) == (True, PHOTOS, 2)
+    assert kept.expected is not None
+    assert kept.expected.line in text.splitlines()
+    assert cli(study, "report", str(study.root))[0] == 0
+    assert "accuracy of the ensemble, corrected for the choices made" in study.report.read_text(encoding="utf-8")
+    assert f"ensemble: {kept.expected.line}" in cli(study, "status", str(study.root))[1].splitlines()
     _, found, _ = final_candidates(study, split_of(study))
     shares = {member.name: member.share for member in kept.members}
     assert shares == {one.name: pytest.approx(0.5) for one in found}

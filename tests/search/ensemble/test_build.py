@@ -19,11 +19,11 @@ from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
 from search.ensemble.costs import measured_ms, timed
-from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import Candidate, Photos, as_soup, candidates, photo_shape, soup_groups
 from search.errors import StudyError
 from search.experiment.node_store import open_store
 from search.final.submit import submit
+from search.study.ensemble_scores import EnsembleScores
 from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
 from search.study.study import Study

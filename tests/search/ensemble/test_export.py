@@ -11,16 +11,18 @@ from carcls.scoring.choices import HOTTEST
 from carcls.splits.split_files import read_split
 from search.ensemble import build
 from search.ensemble.build import build_ensemble
-from search.ensemble.ensemble_scores import EnsembleScores
 from search.ensemble.selectable import Candidate, Photos, Weights
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
+from search.study.ensemble_scores import EnsembleScores
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.unseen_answers import UnseenAnswers
 from tests.helpers.search.tiny import CLASSES
 from tests.helpers.search.untrained_study import untrained_study
 
 PHOTOS = 12
+UNSEEN = tuple(map(str, range(PHOTOS)))
 AVERAGED_MS = 4.0
 
 
@@ -59,7 +61,8 @@ def offer(searched: tuple[StudyFolder, Experiment], monkeypatch: pytest.MonkeyPa
         for place, rows in enumerate(wrong):
             one = said(photos, right, rows)
             by_view = {"plain": one.astype(np.float32)}
-            candidates.append(Candidate(f"model {place}", (weights,), one, ms=1.0, by_view=by_view))
+            unseen = UnseenAnswers(UNSEEN, ("plain",), np.stack([one] * 2).astype(np.float32))
+            candidates.append(Candidate(f"model {place}", (weights,), one, 1.0, by_view=by_view, unseen=unseen))
         monkeypatch.setattr(build, "_pool", lambda *_: (photos, tuple(candidates)))
         return exported
 
@@ -92,6 +95,7 @@ def test_a_few_photos_that_are_all_right_do_not_make_the_export_certain(searched
     scores = built(searched)
     assert scores.photos == PHOTOS
     assert scores.accuracy == 1.0
+    assert (scores.is_kept, scores.expected) == (False, None), "it is of one model alone"
     assert 1.0 < scores.sharpness < HOTTEST / 2
     assert exported[0]["sharpness"] == scores.sharpness
 
@@ -102,6 +106,8 @@ def test_a_limit_that_no_choice_keeps_is_named_as_it_was_given_and_leaves_no_sco
     kept = built(searched)
     assert (kept.is_kept, len(kept.members)) == (True, 3)
     assert EnsembleScores.read(folder.ensemble_scores) == kept
+    assert kept.expected is not None
+    assert (kept.lines()[0], kept.expected.of) == (kept.expected.line, "the ensemble")
     with pytest.raises(StudyError, match=r"within 1\.5 ms a photo \(--max-ms\): no candidate may be selected"):
         built(searched, 1.5)
     assert not folder.ensemble_model.exists()

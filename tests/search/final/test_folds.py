@@ -19,6 +19,7 @@ from search.policy.records import TrialState
 from search.study.final_scores import read_scores, score_lines
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from search.study.unseen_answers import UnseenAnswers
 from tests.helpers.search.processes import (
     children_below,
     descendants,
@@ -113,6 +114,12 @@ def test_each_labelled_photo_is_predicted_by_a_model_that_did_not_train_on_it(
     assert scores.expected is not None
     assert scores.expected.of == "the model", "the photos to predict tell how far the models disagree"
     assert 0.0 <= scores.expected.low <= scores.expected.accuracy <= scores.expected.high <= 1.0
+    unseen = UnseenAnswers.read(folder.unseen)
+    assert unseen is not None
+    assert set(unseen.ids) == {path.name for path in (data_root / "test_upload").iterdir()}
+    assert (unseen.views, unseen.said.shape) == (scores.tta_views, (FOLDS, TEST_PER_CLASS * CLASSES, CLASSES))
+    assert np.allclose(unseen.said.sum(axis=2), 1.0, atol=1e-5)
+    assert len({one.tobytes() for one in unseen.said}) == FOLDS, "each by another model"
     assert sum(member.photos for member in scores.members) == LABELLED
     weighted = sum(member.photos * member.accuracy for member in scores.members) / LABELLED
     assert weighted == pytest.approx(scores.plain_accuracy)

@@ -1,5 +1,7 @@
-"""Why a search ended, and how to extend it."""
+"""The last lines of a command: why a search ended, how to extend it, and what to expect."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,22 @@ from hypothesis import strategies as st
 
 from search.experiment.experiment import Experiment, load
 from search.experiment.search_settings import BudgetSettings, SearchSettings
-from search.progress.closing_lines import ended_clauses, limits_of, reached_limits, settings_text
+from search.progress.closing_lines import (
+    ended_clauses,
+    expectations,
+    limits_of,
+    reached_limits,
+    settings_text,
+    submit_closing,
+)
 from search.report.sections.next_steps import ended_text
+from search.study.ensemble_scores import EnsembleScores, MemberShare, read_ensemble
+from search.study.final_scores import Expected, read_scores
 from search.study.folder import StudyFolder
 from search.study.run_hours import WholeRun
 from search.study.study import Study
 from tests.helpers.search.tiny import EXPERIMENT, write_tiny
+from tests.helpers.search.untrained_study import add_final, untrained_study
 
 
 def settings(trials: int = 4, **budget: float) -> SearchSettings:
@@ -123,3 +135,67 @@ def test_settings_are_told_in_full() -> None:
     params = {f"train.stages.s{number}.learning_rate": 1e-3 * number for number in range(1, 20)}
     text = settings_text(params)
     assert all(f"{name}={value:.4g}" in text for name, value in params.items())
+
+
+ENSEMBLE = EnsembleScores(
+    is_kept=True,
+    members=(
+        MemberShare("4 folds of the final training", 0.75, 0.94, 0.2, 4, 9.0),
+        MemberShare("3 folds of the final training of trial 0007", 0.25, 0.93, 0.25, 3, None),
+    ),
+    best="4 folds of the final training",
+    photos=700,
+    candidates=2,
+    accuracy=0.96,
+    log_loss=0.15,
+    best_accuracy=0.94,
+    best_log_loss=0.2,
+    fitted_accuracy=0.955,
+    fitted_log_loss=0.16,
+    single_accuracy=0.94,
+    single_log_loss=0.2,
+    interval=(0.01, 0.06),
+    expected=Expected(0.968, 0.955, 0.977, "the ensemble"),
+)
+EXPECTED = "expect on new photos: accuracy 0.968 (0.955 to 0.977) of the ensemble"
+
+
+def test_an_ensembles_scores_are_read_as_written_and_begin_with_what_to_expect(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.ensemble.mkdir()
+    ENSEMBLE.write(folder.ensemble_scores)
+    assert EnsembleScores.read(folder.ensemble_scores) == ENSEMBLE
+    assert ENSEMBLE.lines()[0] == EXPECTED
+    older = replace(ENSEMBLE, expected=None)
+    older.write(folder.ensemble_scores)
+    assert EnsembleScores.read(folder.ensemble_scores) == older
+    assert older.lines()[0].startswith("75% 4 folds of the final training: accuracy 0.9400")
+    assert read_ensemble(folder) is None, "no model was exported"
+    folder.ensemble_model.write_bytes(b"a model")
+    assert read_ensemble(folder) == older
+    for damaged in ("", "[]", "{}", '{"members": 1}'):
+        folder.ensemble_scores.write_text(damaged, encoding="utf-8")
+        assert read_ensemble(folder) is None
+
+
+def test_a_submission_names_the_model_it_is_by_and_what_to_expect_of_it(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    lines = submit_closing(folder, ENSEMBLE, rows=3, unread=0, model=folder.ensemble_model)
+    assert lines[1] == f"by: an ensemble of 7 models; cross-fitted accuracy 0.9550, log-loss 0.1600; {EXPECTED}"
+    lines = submit_closing(folder, replace(ENSEMBLE, expected=None), rows=3, unread=0, model=folder.ensemble_model)
+    assert lines[1] == "by: an ensemble of 7 models; cross-fitted accuracy 0.9550, log-loss 0.1600"
+
+
+def test_the_status_tells_what_to_expect_of_final_model_and_ensemble(tmp_path: Path) -> None:
+    folder, experiment = untrained_study(tmp_path, "retrain.folds=2", per_class=5)
+    add_final(folder, experiment)
+    own = Expected(0.95, 0.93, 0.96, "the model")
+    scores = replace(read_scores(folder.scores), expected=own)
+    folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
+    with Study.open(folder.root, read_only=True) as study:
+        alone = (f"final model: {own.line}",)
+        assert expectations(folder, experiment, study) == alone
+        folder.ensemble.mkdir()
+        folder.ensemble_model.write_bytes(b"a model")
+        ENSEMBLE.write(folder.ensemble_scores)
+        assert expectations(folder, experiment, study) == (*alone, f"ensemble: {EXPECTED}")

@@ -1,8 +1,12 @@
 """The final training's part of the page."""
 
+from dataclasses import replace
+
 import pytest
 
 from search.report.html import render
+from search.study.ensemble_scores import EnsembleScores, MemberShare
+from search.study.final_scores import Expected
 from tests.helpers.search.report_page import EFFICIENCY, SCORES, Page, data
 
 
@@ -64,3 +68,35 @@ def test_long_texts_about_photos_are_told_to_their_end():
 def test_a_score_that_is_missing_is_named():
     with pytest.raises(KeyError, match="tta_views"):
         data(retrain={name: value for name, value in SCORES.items() if name != "tta_views"})
+
+
+def test_the_exported_ensemble_is_on_the_page():
+    ensemble = EnsembleScores(
+        is_kept=True,
+        members=(
+            MemberShare("4 folds of <b>", 0.75, 0.9411, 0.2011, 4, None),
+            MemberShare("3 folds", 0.25, 0.93, 0.25, 3, 9.0),
+        ),
+        best="3 folds", photos=722, candidates=2, accuracy=0.97, log_loss=0.1, best_accuracy=0.94, best_log_loss=0.2,
+        fitted_accuracy=0.9612, fitted_log_loss=0.1234, single_accuracy=0.9456, single_log_loss=0.2345,
+        interval=(0.0123, 0.0456), views=("plain", "flip"), ms=183.04, ms_plain=60.0,
+        expected=Expected(0.9731, 0.9611, 0.9812, "the ensemble"),
+    )  # fmt: skip
+    html = render(data(retrain=SCORES, ensemble=ensemble, submission="results/cars/submission.csv"))
+    page = "\n".join(Page(html).texts)
+    for text in (
+        "Expect on new photos\n0.9731",
+        "0.9611 – 0.9812",
+        "accuracy of the ensemble",
+        "Cross-fitted\n0.9612",
+        "A single member, cross-fitted\n0.9456",
+        "0.0123 – 0.0456",
+        "Kept; chosen among 2 candidates by 722 photos. One photo takes 183.0 ms, with plain, flip.",
+        "4 folds of <b>\n75.0 %\n4\n0.9411\n0.2011",
+    ):
+        assert text in page
+    assert page.index("results/cars/submission.csv") > page.index("4 folds of <b>")
+    refused = "\n".join(Page(render(data([], ensemble=replace(ensemble, is_kept=False, expected=None)))).texts)
+    assert "Refused, since it is not sure to help: the best single member is exported" in refused
+    assert "Expect on new photos" not in refused
+    assert "Ensemble" not in "\n".join(Page(render(data(retrain=SCORES))).texts)

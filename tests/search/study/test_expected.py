@@ -12,7 +12,7 @@ from carcls.scoring.evidence import Evidence
 from carcls.splits.split import Split
 from carcls.splits.split_files import write_split
 from search.final.expected_accuracy import of_folds, of_one
-from search.study.expected import expected_winner
+from search.study.expected import expected_winner, luck_of_choice
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from tests.helpers.search.trial_builders import climb
@@ -98,6 +98,25 @@ def test_a_study_that_ranks_by_accuracy_tells_none(folder: StudyFolder) -> None:
     with Study.create(folder.root, "study", rank_by="accuracy") as study:
         train(study, folder, 0)
         assert expected_winner(folder, study, Path("r"), seed=0) is None
+
+
+def test_luck_counts_by_the_winners_share_of_an_average(folder: StudyFolder) -> None:
+    with Study.create(folder.root, "study") as study:
+        for seed in range(9):
+            train(study, folder, seed)
+        study.finish()
+        found = expected_winner(folder, study, Path("r"), seed=0)
+    assert found is not None
+    assert found.luck > 0.0
+
+    def luck(shares: dict[int, float]) -> float:
+        return luck_of_choice(folder, Path("r"), seed=0, shares=shares)
+
+    other = (found.number + 1) % 9
+    assert luck({found.number: 1.0}) == found.luck
+    assert luck({found.number: 0.25, other: 0.75}) == pytest.approx(found.luck / 4)
+    assert luck({other: 1.0}) == 0.0
+    assert luck({}) == 0.0, "a fixed recipe was not chosen"
 
 
 def test_one_training_has_the_luck_of_its_choice_taken_off() -> None:

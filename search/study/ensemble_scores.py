@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from carcls.system import atomic
+from search.study.final_scores import Expected
+from search.study.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class EnsembleScores:
     """Measured milliseconds a photo of the exported model, with its views."""
     ms_plain: float | None = None
     model_bytes: int | None = None
+    expected: Expected | None = None
+    """Accuracy on new photos; None if the members do not tell, and in files of older versions."""
 
     @classmethod
     def read(cls, path: Path) -> "EnsembleScores":
@@ -66,6 +70,7 @@ class EnsembleScores:
                 "members": tuple(MemberShare(**member) for member in values["members"]),
                 "interval": tuple(values["interval"]),
                 "views": tuple(values["views"]),
+                "expected": Expected(**values["expected"]) if values.get("expected") else None,
             }
         )
 
@@ -73,12 +78,18 @@ class EnsembleScores:
         """Writes JSON atomically."""
         atomic.write_text(path, json.dumps(asdict(self), indent=2))
 
+    @property
+    def models(self) -> int:
+        """Trained models of all members."""
+        return sum(member.models for member in self.members)
+
     def lines(self) -> tuple[str, ...]:
         """In words, for the terminal."""
         low, high = self.interval
         saved = self.single_log_loss - self.fitted_log_loss
         verdict = "kept" if self.is_kept else "refused: it is not sure to help"
         return (
+            *((self.expected.line,) if self.expected else ()),
             *(self._member_line(member) for member in self.members),
             f"on the {self.photos} photos that chose them: accuracy {self.accuracy:.4f}, log-loss {self.log_loss:.4f};"
             f" {self.best} alone {self.best_accuracy:.4f}, {self.best_log_loss:.4f}",
@@ -104,3 +115,13 @@ class EnsembleScores:
             f"the exported model: {self.ms_plain:.1f} ms a photo{views}; its log-probabilities times"
             f" {self.sharpness:.2f}",
         )
+
+
+def read_ensemble(folder: StudyFolder) -> EnsembleScores | None:
+    """What is told of a study's exported ensemble; None without one, or if its scores cannot be read."""
+    if not folder.ensemble_model.exists():
+        return None
+    try:
+        return EnsembleScores.read(folder.ensemble_scores)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # `carsearch ensemble` writes it anew
+        return None
