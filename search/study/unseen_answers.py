@@ -32,8 +32,8 @@ class UnseenAnswers:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 ids, views, said = (arrays[name] for name in ("ids", "views", "said"))
-        except UNREADABLE:
-            return None
-        if said.ndim != 3 or not len(said) or said.shape[1] != len(ids) or not np.isfinite(said).all():
+            if said.ndim != 3 or not len(said) or said.shape[1] != len(ids) or not np.isfinite(said).all():
+                return None
+        except (*UNREADABLE, TypeError):
             return None
         return cls(tuple(map(str, ids)), tuple(map(str, views)), said.astype(np.float32))

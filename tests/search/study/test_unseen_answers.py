@@ -20,7 +20,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [SAID[0], SAID[:0], SAID[:, :2], np.full_like(SAID, np.nan)], ids=["flat", "none", "fewer", "nan"]
+    "said",
+    [SAID[0], SAID[:0], SAID[:, :2], np.full_like(SAID, np.nan), SAID.astype(str)],
+    ids=["flat", "none", "fewer", "nan", "text"],
 )
 def test_answers_that_cannot_be_are_none(tmp_path: Path, said: np.ndarray) -> None:
     path = tmp_path / "unseen.npz"
