@@ -209,9 +209,13 @@ def _of_gain(cell: Cell, average: Averaged) -> Told:
 
 def _of_exchange(cell: Cell, average: Averaged, number: int) -> Told:
     one = average.exchanged[number % _EXCHANGES]
+    return of_exchange(f"{AVERAGE}: {EXCHANGED}", cell, one, average.gained_variance)
+
+
+def of_exchange(way: str, cell: Cell, one: Exchanged, variance: float) -> Told:
+    """What one half of the holdout tells of the other. variance: see `Told`."""
     said, noise = corrected(one.told, 0.0), one.holdout * (1 - one.holdout) / one.photos
-    way = f"{AVERAGE}: {EXCHANGED}"
-    return Told(way, cell, said.accuracy, said.low, said.high, one.holdout, noise, average.gained_variance)
+    return Told(way, cell, said.accuracy, said.low, said.high, one.holdout, noise, variance)
 
 
 def _candidate(training: Training, samples: Bags, average: Averaged) -> Candidate:

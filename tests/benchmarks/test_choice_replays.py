@@ -224,7 +224,7 @@ def test_pairs_are_told_by_half_of_their_holdout() -> None:
         for number in range(3)
         for fold in range(3)
     ]
-    first, second, mean = pair_rows(some)
+    first, second, mean = pair_rows(some, kept_promises(some, kept_of_several))
     assert [row[:2] for row in (first, second, mean)] == [("a", 3), ("bb", 3), ("mean", 6)]
     bias, single = (float(str(first[at])) for at in (2, 3))
     assert single < -5.0, "the average is better than one model of each"
