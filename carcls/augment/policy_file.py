@@ -6,41 +6,31 @@ must keep the dtype and size of its photo and must be reproducible.
 """
 
 import hashlib
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import albumentations as A  # noqa: N812  # the name that every example of albumentations uses
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
+from carcls.augment.transform_probe import PIXELS, probe, probe_on_rectangle, why
 from carcls.catalog import nearest_name
 from carcls.errors import ConfigError, DocumentError
 from carcls.system.documents import MAX_BYTES, parse_json, parse_yaml
 from carcls.system.zip_files import regular_size
 
-_PROBE_PX = (96, 128)
-"""Sides of the noise photos. Two, so that a transform with a fixed output size fails."""
-_DRAWS = 3
 _MAX_DEPTH = 8
-_MAX_VIEW_S = 5.0
-"""CPU time for one view of a noise photo; most transforms take a thousandth of it."""
 
-_PIXELS = "pixels must stay integers 0..255, since carsearch scales them for each backbone: remove it"
 _REFUSED = {
     "Lambda": "a file cannot hold a function: remove it, or use a transform of albumentations",
     "ReplayCompose": "views are drawn again, never replayed: use Compose",
-    "Normalize": _PIXELS,
-    "ToFloat": _PIXELS,
-    "FromFloat": _PIXELS,
-    "ToTensorV2": _PIXELS,
-    "ToTensor3D": _PIXELS,
+    "Normalize": PIXELS,
+    "ToFloat": PIXELS,
+    "FromFloat": PIXELS,
+    "ToTensorV2": PIXELS,
+    "ToTensor3D": PIXELS,
 }
 _TARGETS = ("bbox_params", "keypoint_params", "additional_targets")
 
@@ -65,7 +55,7 @@ class _Entry:
         try:
             return self.kind(**args)
         except Exception as error:  # any error of a constructor is caused by the file
-            raise ConfigError(f"{self.where}: {_why(error)}; see albumentations {A.__version__} for it") from error
+            raise ConfigError(f"{self.where}: {why(error)}; see albumentations {A.__version__} for it") from error
 
     def leaves(self) -> Iterator["_Entry"]:
         """All transforms that are not compositions, in file order."""
@@ -88,6 +78,11 @@ class PolicyFile:
         if self.top.kind is not A.Compose:
             return A.Compose([self.top.build()], save_applied_params=record_applied)
         return self.top.build(save_applied_params=record_applied, seed=None)
+
+    def check_rectangles(self) -> None:
+        """Raises ConfigError if a transform changes the shape of a photo that is no square."""
+        for leaf in self.top.leaves():
+            probe_on_rectangle(leaf.build(p=1.0), leaf.where)
 
 
 @cache
@@ -117,58 +112,6 @@ def _content(path: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a pipe, or an invalid file name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot read this augmentation policy: {reason}") from error
-
-
-def probe(transform: Any, where: str) -> None:  # noqa: ANN401  # albumentations ships no types
-    """Applies a transform to noise.
-
-    Raises ConfigError if that fails, changes dtype or size, is not reproducible with equal generators, or takes longer
-    than `_MAX_VIEW_S` for one view.
-    """
-    compose = A.Compose([transform])
-    for side in _PROBE_PX:
-        photo = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        photo.setflags(write=False)  # as in the pixel store
-        try:
-            began = process_time()
-            first = [_drawn(compose, photo, 0)]
-            taken = process_time() - began
-            if taken > _MAX_VIEW_S:
-                raise ConfigError(
-                    f"{where}: takes {taken:.0f} s for a photo of {side} x {side} px; at most {_MAX_VIEW_S:g} s are"
-                    " allowed: remove it, or reduce its parameters"
-                )
-            first += [_drawn(compose, photo, seed) for seed in range(1, _DRAWS)]
-            # In reverse order, to detect state that one call leaves for the next.
-            again = [_drawn(compose, photo, seed) for seed in reversed(range(_DRAWS))][::-1]
-        except ConfigError:
-            raise
-        except Exception as error:  # any error of a transform is caused by the file
-            raise ConfigError(f"{where}: cannot be applied to a photo of {side} x {side} px: {_why(error)}") from error
-        for out in first:
-            _check_output(out, photo, where)
-        if not all(np.array_equal(a, b) for a, b in zip(first, again, strict=True)):
-            raise ConfigError(
-                f"{where}: uses a random generator that cannot be seeded, so trainings would not be reproducible:"
-                " use another transform"
-            )
-
-
-def _drawn(compose: A.Compose, photo: NDArray[np.uint8], seed: int) -> Any:  # noqa: ANN401  # may be of any type
-    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311  # no secret
-    return compose(image=photo)["image"]
-
-
-def _check_output(out: object, photo: NDArray[np.uint8], where: str) -> None:
-    if not isinstance(out, np.ndarray) or out.dtype != np.uint8:
-        kind = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
-        raise ConfigError(f"{where}: turns pixels into {kind}: {_PIXELS}")
-    if out.shape != photo.shape:
-        sizes = " to ".join(" x ".join(map(str, shape)) for shape in (photo.shape, out.shape))
-        raise ConfigError(
-            f"{where}: changes a photo of {sizes}; a view must keep the size set by train.image_size and the stages'"
-            " image_scale: remove it, or crop with CropAndPad(percent=(-0.2, 0.0)), which keeps the size"
-        )
 
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:
@@ -243,10 +186,3 @@ def _own_args(kind: type, args: Mapping[str, Any]) -> dict[str, Any]:
     # With an InitSchema, albumentations only warns of unknown arguments unless `strict` is set; without one, Python
     # rejects them.
     return {**kept, "strict": True} if "InitSchema" in vars(owners[0]) else kept
-
-
-def _why(error: Exception) -> str:
-    """An error of albumentations or OpenCV as one line."""
-    if isinstance(error.__cause__, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.__cause__.errors())
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

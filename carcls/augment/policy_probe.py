@@ -1,7 +1,7 @@
 """Checks a policy file in a separate process, so that one that takes minutes or gigabytes per photo can be rejected.
 
-Also that program: `python -P -m carcls.augment.policy_probe FILE` writes one line of JSON, the reason why the file is
-not a valid policy, or null.
+Also that program: `python -P -m carcls.augment.policy_probe FILE [rectangles]` writes one line of JSON, the reason why
+the file is not a valid policy, or null.
 """
 
 import json
@@ -19,14 +19,19 @@ DEADLINE_S = 90.0
 """For a whole file, including the import of albumentations. A policy of 20 transforms takes 3 s."""
 _MEMORY_BYTES = 2 * 2**30
 """Allowed in addition to the memory that the process has at its start."""
+_RECTANGLES = "rectangles"
 
 
-def check_policy_file(path: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Raises ConfigError if the file is not a valid policy, or if checking it takes over `deadline_s` or 2 GB."""
+def check_policy_file(path: str, *, rectangles: bool = False, deadline_s: float = DEADLINE_S) -> None:
+    """Raises ConfigError if the file is not a valid policy, or if checking it takes over `deadline_s` or 2 GB.
+
+    rectangles: whether it must keep the shape of photos that are no squares.
+    """
+    wanted = [_RECTANGLES] if rectangles else []
     try:
         with without_current_folder():
             ran = subprocess.run(  # noqa: S603  # our own program and a path that it opens
-                [sys.executable, "-P", "-m", "carcls.augment.policy_probe", path],
+                [sys.executable, "-P", "-m", "carcls.augment.policy_probe", path, *wanted],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=deadline_s,
@@ -60,7 +65,9 @@ def main() -> None:
     allowed = virtual_pages * resource.getpagesize() + _MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
     try:
-        read_policy_file(sys.argv[1])
+        policy = read_policy_file(sys.argv[1])
+        if sys.argv[2:] == [_RECTANGLES]:
+            policy.check_rectangles()
         reason = None
     except ConfigError as error:
         reason = str(error)

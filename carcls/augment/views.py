@@ -155,14 +155,16 @@ def transforms(policy: str) -> list[A.BasicTransform]:
     return _POLICIES[policy]()
 
 
-def check_policy(policy: str) -> None:
+def check_policy(policy: str, *, rectangles: bool = False) -> None:
     """Raises KeyError for an unknown policy, ConfigError for an invalid file.
+
+    rectangles: whether photos may be other than squares, which must not be turned by quarters.
 
     Checks a file in a separate process first, which takes seconds: call it at the start of a study. Trainings call
     `load_policy`.
     """
     if _is_file(policy):
-        check_policy_file(policy)
+        check_policy_file(policy, rectangles=rectangles)
     load_policy(policy)
 
 

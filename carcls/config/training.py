@@ -116,6 +116,12 @@ class TrainConfig(FrozenModel):
         """A stage's input for people and JSON: its side in px, or `384x512` (height x width)."""
         return size_name(self.stage_size(stage))
 
+    @property
+    def is_square(self) -> bool:
+        """Whether models see squares; all stages see one shape."""
+        frame = frame_of(self.stage_size(0))
+        return frame.height == frame.width
+
     def stage_batch_size(self, stage: int) -> int:
         """Photos per optimizer step of a stage."""
         own = self.stages[stage].batch_size

@@ -22,6 +22,7 @@ from search.experiment.experiment import Experiment, load
 from search.experiment.file.paths import policy_files
 from search.experiment.file.yaml_source import Plain
 from search.experiment.node_store import open_store, photos_folder
+from search.experiment.policy_use import trains_on_rectangles
 from search.experiment.runtime_settings import without_runtime_settings
 from search.study.bucket.places import creation
 from search.study.checked_files import keep_files
@@ -115,8 +116,9 @@ def _create(
     if missing:
         raise ExperimentError(missing)
     open_store(experiment.store)
+    rectangles = trains_on_rectangles(experiment)
     for _, policy in policy_files(dict(experiment.tree)):
-        check_policy(policy)
+        check_policy(policy, rectangles=rectangles)
     experiment.results.mkdir(parents=True, exist_ok=True)
     with creation(folder.root, replace=replace) as store:
         draft = StudyFolder(Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=experiment.results)))

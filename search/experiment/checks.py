@@ -22,7 +22,7 @@ SAMPLES = 256
 def check_space(space: Space, baseline: Mapping[str, Value], retrain: Mapping[str, Plain], problems: Problems) -> None:
     """Notes what keeps the baseline, a corner of a domain, or a sample from being trained or retrained."""
     checker = _Checker(space, retrain, problems)
-    for params in _corners(space, baseline):
+    for params in corners(space, baseline):
         checker.try_params(params)
     rng = np.random.default_rng(0)
     for _ in range(0 if len(problems) else SAMPLES):
@@ -51,8 +51,8 @@ def source_path(sources: Mapping[KeyPath, KeyPath], path: KeyPath, otherwise: Ke
     return otherwise + path
 
 
-def _corners(space: Space, baseline: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """The baseline, then each parameter at each of its corners with all others at the baseline."""
+def corners(space: Space, baseline: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """The baseline, then each parameter at each of its corners with all others at the baseline: points of the space."""
     yield dict(baseline)
     for parameter in space.parameters:
         for end in parameter.domain.corners():

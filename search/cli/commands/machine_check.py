@@ -26,6 +26,7 @@ from search.errors import SearchError
 from search.experiment.experiment import Experiment
 from search.experiment.file.paths import WEIGHT_WORDS, policy_files
 from search.experiment.node_store import open_store
+from search.experiment.policy_use import trains_on_rectangles
 from search.on_ray.cluster.nodes import Node, ResourcePlan, plan_resources
 from search.on_ray.cluster.warmup import distinct_weights, sample_configs, start_check
 from search.on_ray.ray_private import usable_cpus, usable_gpus
@@ -67,10 +68,11 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
         with _noting(report.refusals):
             home_folder()
             open_store(experiment.store)
+        rectangles = trains_on_rectangles(experiment)
         for _, policy in policy_files(dict(experiment.tree)):
             if Path(policy).is_file():
                 with _noting(report.refusals):
-                    check_policy(policy)
+                    check_policy(policy, rectangles=rectangles)
         if (refusal := _unwritable(experiment.results)) is not None:
             report.refusals.append(refusal)
         there = None if experiment.is_fixed else study_of(experiment)

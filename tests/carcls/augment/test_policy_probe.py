@@ -7,9 +7,10 @@ import albumentations as A  # noqa: N812  # the name that every example of album
 import numpy as np
 import pytest
 
-from carcls.augment import policy_file
-from carcls.augment.policy_file import probe, read_policy_file
+from carcls.augment import transform_probe
+from carcls.augment.policy_file import read_policy_file
 from carcls.augment.policy_probe import check_policy_file
+from carcls.augment.transform_probe import probe
 from carcls.augment.views import check_policy
 from carcls.errors import ConfigError
 
@@ -75,7 +76,7 @@ class Slow(A.ImageOnlyTransform):
 
 def test_a_slow_view_is_refused(monkeypatch):
     probe(Slow(p=1.0), "here")
-    monkeypatch.setattr(policy_file, "_MAX_VIEW_S", 0.1)
+    monkeypatch.setattr(transform_probe, "_MAX_VIEW_S", 0.1)
     with pytest.raises(ConfigError, match=r"here: takes 0 s for a photo of 96 x 96 px; at most 0\.1 s are allowed"):
         probe(Slow(p=1.0), "here")
 
@@ -91,6 +92,27 @@ def test_the_separate_process_reports_the_same_errors(tmp_path):
     with pytest.raises(ConfigError) as there:
         check_policy_file(path)
     assert str(there.value) == str(here.value)
+
+
+@pytest.mark.parametrize("name", ["RandomRotate90", "Transpose", "D4", "SquareSymmetry"])
+def test_quarter_turns_are_refused_on_rectangles(tmp_path, name):
+    turn = f"{{__class_fullname__: {name}, p: 0.1}}"
+    flip = "{__class_fullname__: HorizontalFlip, p: 0.5}"
+    path = policy(tmp_path, flip, f"{{__class_fullname__: OneOf, p: 0.2, transforms: [{flip}, {turn}]}}")
+    check_policy(path)
+    expected = (
+        rf"mine\.yaml: transform 2\.2 \({name}\): turns a photo of 96 x 128 into 128 x 96 px; on rectangles .* remove"
+        r" it, or give train\.image_size as one side"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        check_policy(path, rectangles=True)
+
+
+def test_other_transforms_pass_on_rectangles(tmp_path):
+    names = ("HorizontalFlip", "Affine", "Perspective", "CropAndPad", "Rotate", "CoarseDropout", "ElasticTransform")
+    arguments = {"CropAndPad": ", percent: [-0.2, 0.0]"}
+    entries = [f"{{__class_fullname__: {name}, p: 0.5{arguments.get(name, '')}}}" for name in names]
+    check_policy(policy(tmp_path, *entries), rectangles=True)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,18 @@ def test_an_invalid_policy_creates_no_folder(tmp_path, create):
     assert not (tmp_path / "results").exists()
 
 
+def test_quarter_turns_are_refused_if_any_photo_may_be_a_rectangle(tmp_path):
+    text = own(EXPERIMENT, "{choice: [light, mine.yaml]}")
+    save(tmp_path, A.Compose([A.RandomRotate90(p=0.5)]))
+    final = text.replace("retrain:\n", "retrain:\n  image_size: [32, 48]\n")
+    for wide in (text.replace("image_size: 32", "image_size: {choice: [32, [32, 48]]}"), final):
+        assert wide != text
+        with pytest.raises(ConfigError, match=r"mine\.yaml: transform 1 \(RandomRotate90\): turns a photo"):
+            create_study(load(write_tiny(tmp_path, wide)))
+    assert not (tmp_path / "results").exists()
+    create_study(load(write_tiny(tmp_path, text)))
+
+
 def test_a_missing_policy_is_named_with_its_line(tmp_path):
     file = write_tiny(tmp_path, own(EXPERIMENT))
     with pytest.raises(ExperimentError, match=r"train\.augment\.policy: no such file: .*mine\.yaml"):
