@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from carcls.dataset.loading import load_unlabelled
 from carcls.dataset.table import ImageTable
-from carcls.errors import DataError
+from carcls.errors import DataError, SubmissionError
 from carcls.inference.ensemble import Member
 from carcls.inference.tta import average, predict_view
 from carcls.input.pixels import pixels
@@ -19,6 +19,8 @@ from carcls.scoring.expectation import Expectation, wilson
 from carcls.scoring.gains import FEWEST_UNITS
 from search.experiment.experiment import Experiment
 from search.study.final_scores import Expected
+from search.study.folder import StudyFolder
+from search.study.stored_split import read_study_unlabelled
 from search.study.unseen_answers import UnseenAnswers
 
 _MOST_UNSEEN = 512
@@ -56,17 +58,18 @@ def of_folds(
 
 
 def unseen_photos(
-    experiment: Experiment, holdout: ImageTable | None, *, processes: int, has_pseudo: bool
+    folder: StudyFolder, experiment: Experiment, holdout: ImageTable | None, *, processes: int, has_pseudo: bool
 ) -> ImageTable | None:
-    """The holdout, else the photos to predict, or None.
+    """The holdout, else the photos to predict that look like no labelled one, or None.
 
     has_pseudo: whether the models trained on pseudo-labels, which are labels of photos to predict.
     """
-    table = holdout or (None if has_pseudo else _photos_to_predict(experiment, processes))
+    table = holdout or (None if has_pseudo else _photos_to_predict(folder, experiment, processes))
     return table if table is not None and len(table) else None
 
 
 def unseen_answers(
+    folder: StudyFolder,
     experiment: Experiment,
     data: TrainingData,
     members: Sequence[Member],
@@ -76,7 +79,7 @@ def unseen_answers(
     has_pseudo: bool,
 ) -> UnseenAnswers | None:
     """Of each member, by the views in use, for some of `unseen_photos`; None without any."""
-    table = unseen_photos(experiment, data.split.holdout, processes=data.processes, has_pseudo=has_pseudo)
+    table = unseen_photos(folder, experiment, data.split.holdout, processes=data.processes, has_pseudo=has_pseudo)
     if table is None:
         return None
     rows = np.sort(np.random.default_rng(experiment.search.seed).permutation(len(table))[:_MOST_UNSEEN])
@@ -93,9 +96,12 @@ def _said(
     return average({view: predict_view(model, photos, view, batch_size=batch_size) for view in views}, views)
 
 
-def _photos_to_predict(experiment: Experiment, processes: int) -> ImageTable | None:
+def _photos_to_predict(folder: StudyFolder, experiment: Experiment, processes: int) -> ImageTable | None:
+    """Most models have trained on the twin of a photo that looks like a labelled one, so such photos do not count."""
     root: Path = experiment.data.root
     try:
-        return load_unlabelled(root, processes=processes, layout=experiment.data.layout).photos
-    except DataError:  # `submit` reports what is wrong with them; without any, the members' score is reported
+        listed = set(read_study_unlabelled(folder, root, "").digests)
+        found = load_unlabelled(root, processes=processes, layout=experiment.data.layout).photos
+    except (DataError, SubmissionError):  # `submit` reports what is wrong; without any, the members' score is reported
         return None
+    return found.select([row for row, digest in enumerate(found.digests) if digest in listed])

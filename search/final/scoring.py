@@ -224,6 +224,7 @@ def _expected(
     unseen = None
     if refit_as is None:
         unseen = unseen_answers(
+            folder,
             experiment,
             predicted[0].data,
             members,

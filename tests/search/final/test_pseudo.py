@@ -89,12 +89,35 @@ def test_labels_that_do_not_help_end_with_the_first_fold(loaded) -> None:
 
 def test_photos_that_may_have_pseudo_labels_do_not_count_as_unseen(loaded) -> None:
     experiment = loaded()
-    to_predict = unseen_photos(experiment, None, processes=1, has_pseudo=False)
+    folder = create_recipe_folder(experiment)
+    to_predict = unseen_photos(folder, experiment, None, processes=1, has_pseudo=False)
     assert to_predict is not None
     assert len(to_predict) == TEST
-    assert unseen_photos(experiment, None, processes=1, has_pseudo=True) is None
+    assert unseen_photos(folder, experiment, None, processes=1, has_pseudo=True) is None
     holdout = to_predict.select([0])
-    assert unseen_photos(experiment, holdout, processes=1, has_pseudo=True) is holdout
+    assert unseen_photos(folder, experiment, holdout, processes=1, has_pseudo=True) is holdout
+
+
+def test_copies_of_labelled_photos_do_not_count_as_unseen(loaded, tmp_path) -> None:
+    labelled = next((tmp_path / "data" / "train" / "0").iterdir())
+    (tmp_path / "data" / "sample-submission.csv").unlink()
+    (tmp_path / "data" / "test_upload" / f"copy{labelled.suffix}").write_bytes(labelled.read_bytes())
+    experiment = loaded()
+    unseen = unseen_photos(create_recipe_folder(experiment), experiment, None, processes=1, has_pseudo=False)
+    assert unseen is not None
+    assert len(unseen) == TEST
+    assert "copy" not in " ".join(unseen.ids)
+
+
+@pytest.mark.parametrize("damage", ["two samples", "no list"])
+def test_photos_to_predict_that_cannot_be_read_are_no_reason_to_fail(loaded, tmp_path, damage) -> None:
+    experiment = loaded()
+    folder = create_recipe_folder(experiment)
+    if damage == "no list":
+        folder.unlabelled.unlink()
+    else:
+        (tmp_path / "data" / "sampleSubmission.csv").write_text("Id,Category\nx.jpg,0\n", encoding="utf-8")
+    assert unseen_photos(folder, experiment, None, processes=1, has_pseudo=False) is None
 
 
 @pytest.mark.parametrize("folds", [1, 3])
