@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -238,6 +238,7 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
     from search.terminal.logs import redirect_native_stderr
 
     redirect_native_stderr(folder.retrain_output if folder.retrain.exists() else Path(os.devnull))
+    from search.errors import StudyError
     from search.final.submit import submit as write
     from search.progress.closing_lines import submit_closing
     from search.study.ensemble_scores import EnsembleScores, read_ensemble
@@ -251,7 +252,8 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
     say(f"submission: {folder.submission} ({end.rows} rows)")
     scores: Scores | EnsembleScores | None = None
     if model is None and folder.scores.exists():
-        scores = read_scores(folder.scores)
+        with suppress(StudyError):  # they only describe what is written
+            scores = read_scores(folder.scores)
     elif model is not None and model.resolve() == folder.ensemble_model.resolve():
         scores = read_ensemble(folder)
     for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids), model=model):

@@ -152,13 +152,18 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
     study, trial = Study.open(own.root, read_only=True), trial_beside(folder)
     whose = "the final training" if trial is None else f"the final training of trial {trial:04d}"
     used = members(study)
-    if used and trains_on_pseudo(study, used[0].number) and read_scores(folder.scores).pseudo is None:
+    try:
+        scores = read_scores(folder.scores)
+    except StudyError as error:
+        yield whose, str(error)
+        return
+    if used and trains_on_pseudo(study, used[0].number) and scores.pseudo is None:
         yield whose, "it is being made again with pseudo-labels: train that to its end first"
         return
     folds = [record for record in used if record.fold is not None]
     if folds:
         name = f"{len(folds)} folds of {whose}"
-        yield name, _folds(name, folder, study, folds, photos)
+        yield name, _folds(name, folder, study, folds, photos, trial=scores.trial)
     elif not len(photos.rows):  # photos of folds
         yield whose, f"it predicts no photo out of fold; '{start_over_command(folder)}' trains it on folds"
     for record in used:
@@ -186,7 +191,7 @@ def _single(name: str, folder: StudyFolder, study: Study, record: TrialRecord, p
 
 
 def _folds(
-    name: str, folder: StudyFolder, study: Study, records: Sequence[TrialRecord], photos: Photos
+    name: str, folder: StudyFolder, study: Study, records: Sequence[TrialRecord], photos: Photos, *, trial: int | None
 ) -> Candidate | str:
     own = folder.retrain_study
     weights = tuple(
@@ -218,7 +223,7 @@ def _folds(
     ms = 0.0
     for one, record in zip(weights, records, strict=True):
         ms += _ms(one.config, record.reports, one.kept, photos.split.labelled // len(records))
-    unseen, trial = UnseenAnswers.read(folder.unseen), read_scores(folder.scores).trial
+    unseen = UnseenAnswers.read(folder.unseen)
     return Candidate(name, weights, plain, ms, by_view=by_view, unseen=unseen, trial=trial)
 
 

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -131,7 +132,7 @@ def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
 
 def _folds(folder: StudyFolder) -> int:
     """Number of folds of the existing training."""
-    if folder.scores.exists():
+    with suppress(StudyError):
         return read_scores(folder.scores).folds
     return max(1, fold_count(Study.open(folder.retrain, read_only=True)))
 

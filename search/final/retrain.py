@@ -143,7 +143,10 @@ def _finished(folder: StudyFolder, experiment: Experiment, config: TrainConfig) 
         check_free(folder, experiment, config)
         if not (folder.scores.exists() and folder.model.exists()):
             return None
-        scores = read_scores(folder.scores)
+        try:
+            scores = read_scores(folder.scores)
+        except StudyError:
+            return None  # they are written anew
         # With or without a training on all photos, the folds are the same.
         is_whole = (scores.refit is not None) == (experiment.photos == "all")
         wants_second = wants_pseudo(folder, experiment)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from carcls.dataset.layouts import find_test_folder
 from carcls.errors import DataError
+from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.experiment.search_settings import SearchSettings
 from search.policy.budget import is_used_up
@@ -137,8 +138,12 @@ def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> t
     if folder.scores.exists():
         ensemble = read_ensemble(folder)
         together = ensemble.expected if ensemble is not None else None
+        try:
+            own = expected_lines(read_scores(folder.scores))
+        except StudyError as error:
+            own = (str(error),)
         return (
-            *(f"final model: {line}" for line in expected_lines(read_scores(folder.scores))),
+            *(f"final model: {line}" for line in own),
             *([f"ensemble: {together.line}"] if together is not None else []),
         )
     return winner_expected_lines(folder, experiment, study)

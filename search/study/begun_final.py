@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from search.errors import StudyError
 from search.policy.records import TrialRecord, TrialState
 from search.policy.time_plan import FINAL, Begun, TimePlan
 from search.study.final_members import fold_count
@@ -33,7 +34,7 @@ def paces_of(folder: StudyFolder, finals: Sequence[str]) -> tuple[Pace, ...]:
     for name in finals:
         try:
             scores = read_scores(StudyFolder(folder.root, name).scores)
-        except (OSError, ValueError, KeyError, TypeError):
+        except StudyError:
             continue
         if scores.efficiency is not None:
             found.append(Pace(scores.efficiency.views_s_per_photo, 1 if scores.refit else scores.folds))

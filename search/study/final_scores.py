@@ -10,6 +10,7 @@ from carcls.events import EpochReport
 from carcls.scoring.expectation import Interval, wilson
 from carcls.scoring.gains import ViewEvidence
 from carcls.scoring.paired_gain import PairedGain
+from search.errors import StudyError
 from search.study.efficiency import Efficiency, efficiency_lines
 
 
@@ -160,8 +161,14 @@ def refit_length_from(folds: int, *, is_measured: bool) -> str:
 
 
 def read_scores(path: Path) -> Scores:
-    """What `scores.json` holds."""
-    return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
+    """What `scores.json` holds. Raises StudyError if it cannot be read."""
+    try:
+        return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "damaged"
+        raise StudyError(
+            f"{path}: cannot be read ({reason}): 'carsearch retrain' writes it anew, and trains nothing again"
+        ) from error
 
 
 def scores_from_json(values: Mapping[str, Any]) -> Scores:

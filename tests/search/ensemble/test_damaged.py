@@ -11,7 +11,9 @@ import pytest
 from carcls.scoring.paired_gain import PairedGain
 from carcls.splits.split_files import read_split
 from search.ensemble.selectable import final_candidates
-from search.final.final_study import add_training
+from search.final.final_study import add_training, open_final_study
+from search.final.retrain import final_config
+from search.progress.closing_lines import expectations
 from search.study.final_members import keep_gain, start_second
 from search.study.final_scores import ExtraScore, read_scores
 from search.study.folder import StudyFolder
@@ -74,6 +76,22 @@ def test_damaged_predictions_are_named_and_left_out(
     assert none == ()
     assert missing.startswith(f"2 folds of the final training: {folder.out_of_fold}: cannot be read")
     assert final_predictions(folder, data) is None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"tta_interval": 1}', "\x00"])
+def test_damaged_scores_are_named_and_written_anew(tmp_path: Path, content: str) -> None:
+    folder, experiment = untrained_study(tmp_path)
+    add_final(folder, experiment)
+    folder.scores.write_text(content, encoding="utf-8")
+    _, none, (missing,) = final_candidates(folder, read_split(folder.split, experiment.data.root))
+    assert none == ()
+    assert missing.startswith(f"the final training: {folder.scores}: cannot be read (damaged): 'carsearch retrain'")
+    with Study.open(folder.root, read_only=True) as study:
+        (line,) = expectations(folder, experiment, study)
+    assert line.startswith(f"final model: {folder.scores}: cannot be read")
+    asked = replace(experiment, folds=FOLDS)
+    with open_final_study(folder, asked, final_config(folder, asked, 0)) as again:
+        assert len(again.records()) == FOLDS
 
 
 def test_folds_that_are_made_again_with_pseudo_labels_are_no_candidate_until_they_are_scored(tmp_path: Path) -> None:
