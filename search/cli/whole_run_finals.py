@@ -1,6 +1,7 @@
 """The final trainings of `carsearch run --hours`: the winner's, then others beside it while there is time."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,11 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         there = folder.beside(found.number)
         started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
         with optional(failures.append):
-            earlier_s = retrained_s(there)
+            earlier_s = 0.0 if there.final in stored_run(folder).counted else retrained_s(there)
             folds = folds_that_fit_beside(folder, experiment, found.number, earlier_s=earlier_s)
             if not folds:
+                if earlier_s:
+                    count_final(folder, there, earlier_s)
                 say("no time is left for a final training of another backbone")
                 return
             show_plan(plan_of(folder, stored_run(folder), experiment))
@@ -76,7 +79,7 @@ def _count_ended(folder: "StudyFolder") -> None:
 
 
 def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) -> int:
-    """So many folds, or those that the file asks for if the photos are too few for more."""
+    """So many folds, or as many as the photos allow: at least those that the file asks for, else three."""
     from carcls.errors import DataError
     from carcls.splits.k_folds import make_folds
     from carcls.splits.split_files import read_split
@@ -84,12 +87,14 @@ def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) 
     if folds <= experiment.folds:
         return folds
     split = read_split(folder.split, experiment.data.root)
-    try:
-        make_folds(split, count=folds, seed=experiment.data.validation.seed)
-    except DataError:
-        say(f"the photos are too few for {folds} folds: {experiment.folds}, as the file asks")
-        return experiment.folds
-    return folds
+    for count in range(folds, max(experiment.folds, 2), -1):
+        with suppress(DataError):
+            make_folds(split, count=count, seed=experiment.data.validation.seed)
+            if count < folds:
+                say(f"the photos are too few for {folds} folds: {count}")
+            return count
+    say(f"the photos are too few for {folds} folds: {experiment.folds}, as the file asks")
+    return experiment.folds
 
 
 def _possible_photos(folder: "StudyFolder", final: "Experiment", trial: int) -> "Experiment":
@@ -152,4 +157,5 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
         begun=begun,
         paces=paces_of(folder, whole.counted),
     )
-    return folds if begun else possible_folds(folder, experiment, folds)
+    possible = folds if begun else possible_folds(folder, experiment, folds)
+    return possible if begun or possible > 1 else 0  # a single training could not be averaged with folds

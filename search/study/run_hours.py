@@ -65,7 +65,7 @@ class WholeRun:
     """Whether a trial of another backbone may be trained beside the winner: before the search's end, whether the file
     has several."""
     counted: tuple[str, ...] = ()
-    """Folders of the final trainings that are over, whose seconds `outside_s` has."""
+    """Folders of the final trainings that are over or given up, whose seconds `outside_s` has."""
     train_share: float | None = None
     """Share of the labelled photos that the search trains on; None in studies of older versions."""
     pseudo_share: float = 0.0
@@ -108,8 +108,8 @@ class WholeRun:
         return self.stage == DONE
 
     def after_final(self, seconds: float, final: str) -> "WholeRun":
-        """The run after a final training. final: name of its folder."""
-        return replace(self.after(seconds, self.stage), counted=(*self.counted, final))
+        """The run after a final training, or another attempt at it. final: name of its folder."""
+        return replace(self.after(seconds, self.stage), counted=tuple(dict.fromkeys((*self.counted, final))))
 
     def plan(
         self,

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from carcls.splits.k_folds import make_folds
-from carcls.splits.split_files import read_split
+from carcls.splits.split_files import read_split, write_split
 from search.cli import actions, whole_run_finals
 from search.cli.whole_run import _ensemble
 from search.cli.whole_run_finals import folds_that_fit_beside, possible_folds, retrain_others, retrain_winner
 from search.cli.whole_run_record import stored_run
+from search.errors import StudyError
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
@@ -111,7 +112,47 @@ def test_a_training_beside_that_ended_just_before_a_kill_is_counted_once(
         assert (whole.counted, whole.outside_s) == (("retrain", "retrain-0001"), 600.0)
 
 
-def test_more_folds_than_the_photos_allow_are_as_many_as_the_file_asks(
+def test_a_training_beside_that_is_given_up_for_lack_of_time_has_its_seconds_counted_once(
+    searched: tuple[StudyFolder, Experiment], there: StudyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = searched
+    with Study.open(there.retrain) as study:
+        study.start_segment(0, 1)
+        study.report(0, EPOCHS[0])
+        study.interrupt_running()
+        study.set_elapsed_s(3000.0)
+    with Study.open(folder.root) as study:
+        replace(BEGUN, hours=0.5, outside_s=60.0).keep(study)
+    for _ in range(2):
+        retrain_others(folder, experiment, None)
+        assert "no time is left for a final training of another backbone" in capsys.readouterr().out
+        whole = stored_run(folder)
+        assert (whole.counted, whole.outside_s) == (("retrain", "retrain-0001"), 3060.0)
+
+
+def test_a_training_beside_that_failed_is_counted_once_if_it_is_tried_again(
+    searched: tuple[StudyFolder, Experiment], there: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, experiment = searched
+    with Study.open(there.retrain) as study:
+        study.start_segment(0, 1)
+        study.report(0, EPOCHS[0])
+        study.interrupt_running()
+        study.set_elapsed_s(500.0)
+    with Study.open(folder.root) as study:
+        BEGUN.keep(study)
+
+    def fail(*_: object, **__: object) -> None:
+        raise StudyError("no photo can be read")
+
+    monkeypatch.setattr(whole_run_finals, "run_retrain", fail)
+    for _ in range(2):  # killed before the next step began
+        retrain_others(folder, experiment, None)
+        whole = stored_run(folder)
+        assert (whole.counted, round(whole.outside_s)) == (("retrain", "retrain-0001"), 500)
+
+
+def test_more_folds_than_the_photos_allow_are_as_many_as_possible(
     searched: tuple[StudyFolder, Experiment], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, experiment = searched
@@ -120,10 +161,28 @@ def test_more_folds_than_the_photos_allow_are_as_many_as_the_file_asks(
     split = read_split(folder.split, experiment.data.root)
     photos = len(split.train) + len(split.validation)
     assert photos == 15
-    assert possible_folds(folder, experiment, photos + 1) == 2
-    assert capsys.readouterr().out == f"the photos are too few for {photos + 1} folds: 2, as the file asks\n"
-    assert make_folds(split, count=2, seed=0).count == 2
+    assert possible_folds(folder, experiment, photos + 1) == photos
+    assert capsys.readouterr().out == f"the photos are too few for {photos + 1} folds: {photos}\n"
+    assert make_folds(split, count=photos, seed=0).count == photos
     assert possible_folds(folder, replace(experiment, folds=16), 16) == 16, "what the file asks for fails as it would"
+
+
+@pytest.mark.parametrize(("counts", "folds"), [((3, 1), 3), ((4, 2), 4), ((2, 2), 2), ((2, 1), 1)])
+def test_groups_allow_as_many_folds_as_there_are(
+    searched: tuple[StudyFolder, Experiment],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    counts: tuple[int, int],
+    folds: int,
+) -> None:
+    (folder, experiment), (sellers, asked) = searched, counts
+    split = read_split(folder.split, experiment.data.root)
+    paths = (*split.train.paths, *split.validation.paths)
+    grouped = StudyFolder(tmp_path)
+    write_split(replace(split, own_groups=tuple(paths[seller::sellers] for seller in range(sellers))), grouped.split)
+    assert possible_folds(grouped, replace(experiment, folds=asked), 5) == folds
+    said = f"{folds}, as the file asks" if folds == asked else str(folds)
+    assert capsys.readouterr().out == f"the photos are too few for 5 folds: {said}\n"
 
 
 CHANGED = "retrain={photos: all, stages: {top: {epochs: 2}}}"
