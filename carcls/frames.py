@@ -1,6 +1,7 @@
 """The size and shape of the photos that a model sees, and how photos of another shape get there. Pure values."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +12,8 @@ of a neutral colour; `crop`: the middle of the photo, without bars."""
 MIN_SIDE_PX, MAX_SIDE_PX = 32, 2048
 """Limits of `image_size`."""
 
+_SAME_ASPECT = 1.02
+"""Most that aspect ratios of one shape may differ by, since scaled sides are rounded."""
 _TEXT = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
@@ -53,6 +56,17 @@ Size = int | Frame
 def frame_of(size: Size) -> Frame:
     """The frame of a size."""
     return size if isinstance(size, Frame) else Frame(size, size)
+
+
+def take_photos_alike(frames: Sequence[Frame]) -> bool:
+    """Whether a photo that was fitted to the largest of these frames may be resized to each other one.
+
+    Stretched photos may be stretched again to any shape. Padded and cropped ones keep theirs, up to rounding.
+    """
+    if len({frame.fit for frame in frames}) > 1:
+        return False
+    aspects = [frame.width / frame.height for frame in frames]
+    return frames[0].fit == "stretch" or max(aspects) <= _SAME_ASPECT * min(aspects)
 
 
 def size_name(size: Size) -> int | str:

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 import keras
 
-from carcls.frames import Frame, Size, frame_of, size_name
+from carcls.frames import Size, frame_of, size_name, take_photos_alike
 from carcls.models.classifier import HEAD_POOL, Classifier, fresh_layer_names
-
-_SAME_SHAPE = 1.02
-"""Most that aspect ratios of one shape may differ by, since scaled sides are rounded."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def _check(members: Sequence[Member]) -> None:
         raise ValueError("members: none to average; expected at least one")
     class_count = members[0].classifier.model.output_shape[-1]
     frames = [frame_of(member.size_px) for member in members]
-    if len({frame.fit for frame in frames}) > 1 or (frames[0].fit != "stretch" and not _alike(frames)):
+    if not take_photos_alike(frames):
         raise ValueError(
             f"members: photos fit them in different ways ({', '.join(f'{one} {one.fit}' for one in frames)}); expected"
             " one fit, and one shape unless photos are stretched"
@@ -134,9 +131,3 @@ def _check(members: Sequence[Member]) -> None:
                 f"members[{number}]: its model maps {model.input_shape} to {model.output_shape}; expected"
                 f" {expected[0]} to {expected[1]}, from its size and the first member's classes"
             )
-
-
-def _alike(frames: Sequence[Frame]) -> bool:
-    """True if all have the same shape, up to rounding of their sides."""
-    aspects = [frame.width / frame.height for frame in frames]
-    return max(aspects) <= _SAME_SHAPE * min(aspects)

@@ -198,7 +198,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
         return
     if stage == SEARCH:
         stage = enter_step(folder, 0.0, FINAL)
-        _keep_other(folder)
+        _keep_other(folder, experiment)
     if stage == FINAL:
         retrain_winner(folder, experiment, address)
         retrain_others(folder, experiment, address)
@@ -264,7 +264,7 @@ def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None)
         say(f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER...")
 
 
-def _keep_other(folder: "StudyFolder") -> None:
+def _keep_other(folder: "StudyFolder", experiment: "Experiment") -> None:
     """Records whether a trial of another backbone may be trained beside the winner."""
     from search.errors import StudyError
     from search.final.runners_up import other_backbone
@@ -274,7 +274,7 @@ def _keep_other(folder: "StudyFolder") -> None:
     whole = stored_run(folder)
     with Study.open(folder.root) as study:
         try:
-            other = other_backbone(study, winner(study.records()).number)
+            other = other_backbone(study, experiment, winner(study.records()).number)
         except StudyError:  # no trial is whole, so none is trained
             other = None
         replace(whole, has_other=other is not None).keep(study)

@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from carcls.backend import devices
+from carcls.dataset.names import first_names
+from carcls.frames import Frame, take_photos_alike
 from carcls.inference.ensemble import Member, averaged, largest_size
 from carcls.inference.export import export_model
 from carcls.inference.tta import PLAIN, average
@@ -27,7 +29,7 @@ from search.ensemble.selectable import (
     Photos,
     candidates,
     final_candidates,
-    photo_shape,
+    frame_of_photos,
     soup_groups,
 )
 from search.ensemble.soups import greedy_soup, load_member, predict_validation
@@ -42,6 +44,7 @@ from search.study.folder import StudyFolder
 
 MOST_CANDIDATES = 40
 """The best single ones; those behind would hardly be selected."""
+_SHOWN = 5
 _TRIES = 3
 """Choices at most, if the model that was chosen turns out slower than its members promise."""
 _BELOW = 0.95
@@ -69,7 +72,7 @@ def build_ensemble(
     check_folder(folder)
     split = read_split(folder.split, photos_folder(experiment.photos_at, experiment.store))
     photos, found = _pool(folder, split, say)
-    found = _best(found, photos)
+    found = _best(found, photos, say)
     devices.configure_for_prediction()
     data = TrainingData(
         split=split,
@@ -142,13 +145,25 @@ def _pool(folder: StudyFolder, split: Split, say: Callable[[str], None]) -> tupl
     return photos, found
 
 
-def _best(found: Sequence[Candidate], photos: Photos) -> tuple[Candidate, ...]:
-    """The best candidates by scaled log-loss, in their order, of those that take photos as the very best one does."""
+def _best(found: Sequence[Candidate], photos: Photos, say: Callable[[str], None]) -> tuple[Candidate, ...]:
+    """The best candidates by scaled log-loss, in their order, of those that take photos as the better ones do."""
     losses = [scaled(one.probabilities, photos.labels).log_loss for one in found]
     order = np.argsort(np.where(np.isnan(losses), np.inf, losses), kind="stable")
-    shape = photo_shape(found[order[0]])
-    alike = [place for place in order if photo_shape(found[place]) == shape]
-    return tuple(found[place] for place in sorted(alike[:MOST_CANDIDATES]))
+    frames: dict[int, Frame] = {}
+    left_out: list[str] = []
+    for place in order:
+        frame = frame_of_photos(found[place])
+        if not take_photos_alike([*frames.values(), frame]):
+            left_out.append(found[place].name)
+        elif len(frames) < MOST_CANDIDATES:
+            frames[int(place)] = frame
+    if left_out:
+        best, own = found[order[0]].name, frames[int(order[0])]
+        say(
+            f"not a candidate: {first_names(left_out, _SHOWN)}: one model cannot feed it with the photos of {best},"
+            f" which are fitted by `{own.fit}` to {own}"
+        )
+    return tuple(found[place] for place in sorted(frames))
 
 
 def _choose(

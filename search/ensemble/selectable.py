@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from carcls.config import TrainConfig
 from carcls.errors import EvidenceError
 from carcls.events import EpochReport, best_report
+from carcls.frames import Frame, frame_of
 from carcls.scoring.evidence import UNREADABLE, Evidence, evidence_labels, sampled_rows
 from carcls.splits.k_folds import Folds, read_folds
 from carcls.splits.look_alikes import look_alikes
@@ -252,13 +253,10 @@ def _ms(config: TrainConfig, reports: Sequence[EpochReport], kept: EpochReport, 
     return min((report.seconds.validate / photos * 1000 for report in traced), default=float("nan"))
 
 
-def photo_shape(one: Candidate) -> tuple[object, ...]:
-    """Equal for candidates that one exported model can feed with the same decoded photo. Pure.
-
-    Stretched photos may be stretched again, to any size; padded or cropped ones must have one size.
-    """
-    config = one.weights[0].config
-    return (config.fit,) if config.fit == "stretch" else (config.fit, config.image_size)
+def frame_of_photos(one: Candidate) -> Frame:
+    """What photos are fitted to for a candidate, by its first training. Pure."""
+    weights = one.weights[0]
+    return frame_of(weights.config.stage_size(weights.kept.stage))
 
 
 def soup_groups(found: Sequence[Candidate]) -> list[tuple[Candidate, ...]]:

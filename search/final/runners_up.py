@@ -7,7 +7,8 @@ On the recorded trainings an average gains from another backbone, and not from a
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from search.errors import StudyError
+from carcls.frames import Frame, frame_of, take_photos_alike
+from search.errors import ExperimentError, StudyError
 from search.experiment.domains import Value
 from search.experiment.experiment import Experiment
 from search.policy.records import Rank, TrialRecord, TrialState
@@ -15,6 +16,7 @@ from search.progress.summary import winner
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
+from search.study.frozen import open_experiment
 from search.study.study import Study
 
 Backbone = tuple[str, float]
@@ -70,28 +72,48 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
     begun = next((number for number, one in beside.items() if not is_final_whole(one)), None)
     if begun is not None:
         return trials[begun]
-    return other_backbone(study, main, *beside)
+    return other_backbone(study, open_experiment(folder), main, *beside)
 
 
-def other_backbone(study: Study, *trained: int) -> TrialRecord | None:
-    """The trial that `runner_up` finds beside the trials `trained`, or None."""
-    known: dict[frozenset[tuple[str, Value]], Backbone] = {}
+def other_backbone(study: Study, experiment: Experiment, main: int, *beside: int) -> TrialRecord | None:
+    """The trial that `runner_up` finds beside the trials with a final training, or None.
 
-    def backbone_of(trial: TrialRecord) -> Backbone:
+    main: the trial whose final training the others are averaged with. Left out are trials whose final training would
+    see photos otherwise, see `take_photos_alike`, or cannot be configured.
+    """
+    kind_of, trials = _kinds(study, experiment), study.records()
+    own = kind_of(trials[main])
+    if own is None:
+        return None
+    trained = {own[0], *(kind[0] for number in beside if (kind := kind_of(trials[number])) is not None)}
+    alike: dict[int, Backbone] = {}
+    for one in filter(_may_be_trained, trials):
+        if (kind := kind_of(one)) is not None and take_photos_alike([own[1], kind[1]]):
+            alike[one.number] = kind[0]
+    return runner_up([one for one in trials if one.number in alike], lambda trial: alike[trial.number], trained)
+
+
+def _kinds(study: Study, experiment: Experiment) -> Callable[[TrialRecord], tuple[Backbone, Frame] | None]:
+    """A function from a trial to its backbone and what its final training fits photos to; None if it has none."""
+    known: dict[frozenset[tuple[str, Value]], tuple[Backbone, Frame] | None] = {}
+
+    def kind_in(trial: TrialRecord) -> tuple[Backbone, Frame] | None:
+        try:
+            config = experiment.retrain_config(study.config(trial.number))
+        except ExperimentError:
+            return None
+        return (config.backbone, config.alpha), frame_of(config.stage_size(len(config.stages) - 1))
+
+    def kind_of(trial: TrialRecord) -> tuple[Backbone, Frame] | None:
         if trial.is_of_portfolio:  # two of the user's own recipes may share a name
-            return backbone_in(trial)
-        # Text names a backbone, or a section with one. Numbers differ from trial to trial.
+            return kind_in(trial)
+        # Text names a backbone, a section with one, or a rectangle. Other numbers differ from trial to trial.
         named = frozenset(one for one in trial.params.items() if isinstance(one[1], str) or one[0].endswith(_ALPHA))
         if named not in known:
-            known[named] = backbone_in(trial)
+            known[named] = kind_in(trial)
         return known[named]
 
-    def backbone_in(trial: TrialRecord) -> Backbone:
-        config = study.config(trial.number)
-        return config.backbone, config.alpha
-
-    trials = study.records()
-    return runner_up(trials, backbone_of, {backbone_of(trials[number]) for number in trained})
+    return kind_of
 
 
 def _may_be_trained(trial: TrialRecord) -> bool:

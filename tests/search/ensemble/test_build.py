@@ -19,7 +19,7 @@ from carcls.splits.split_files import read_split
 from carcls.training.fine_tuning import load_best
 from search.ensemble.build import build_ensemble
 from search.ensemble.costs import measured_ms, timed
-from search.ensemble.selectable import Candidate, Photos, as_soup, candidates, photo_shape, soup_groups
+from search.ensemble.selectable import Candidate, Photos, as_soup, candidates, soup_groups
 from search.errors import StudyError
 from search.experiment.node_store import open_store
 from search.final.submit import submit
@@ -182,18 +182,6 @@ def test_trainings_that_share_a_head_may_become_one_soup(study: StudyFolder) -> 
     assert soup.is_soup
     assert len(soup.weights) == 2
     assert soup.ms == first.ms or np.isnan(first.ms)
-
-
-def test_only_trainings_that_take_photos_alike_are_averaged(study: StudyFolder) -> None:
-    one = candidates(study, photos_of(study))[0][0]
-
-    def changed(**keys: object) -> Candidate:
-        config = one.weights[0].config.model_copy(update=keys)
-        return replace(one, weights=(replace(one.weights[0], config=config),))
-
-    assert photo_shape(one) == photo_shape(changed(image_size=64))
-    assert photo_shape(one) != photo_shape(changed(fit="pad"))
-    assert photo_shape(changed(fit="pad")) != photo_shape(changed(fit="pad", image_size=64))
 
 
 def test_the_command_tells_what_it_did(study: StudyFolder) -> None:

@@ -122,3 +122,31 @@ def test_what_cannot_be_chosen_at_all_leaves_the_earlier_ensemble(searched, offe
         built(searched, 0.5)
     assert folder.ensemble_model.exists()
     assert EnsembleScores.read(folder.ensemble_scores) == kept
+
+
+def test_only_trainings_that_take_photos_alike_are_averaged_and_others_named(searched) -> None:
+    folder, experiment = searched
+    study = Study.open(folder.root, read_only=True)
+    report, photos = study.record(0).reports[-1], Photos.of(read_split(folder.split, experiment.data.root))
+
+    def candidate(place: int, **keys: object) -> Candidate:
+        config = study.config(0).model_copy(update=keys)
+        wrong = range(place)  # in order, the best first
+        return Candidate(
+            f"model {place}", (Weights(folder.root, config, report, report),), said(photos, 0.9, wrong), 1.0
+        )
+
+    def kept(*sizes: dict[str, object]) -> tuple[list[str], list[str]]:
+        told: list[str] = []
+        found = [candidate(place, **keys) for place, keys in enumerate(sizes)]
+        return [one.name for one in build._best(found, photos, told.append)], told
+
+    pad = {"fit": "pad"}
+    assert kept({}, {"image_size": 64}, {"image_size": (32, 64)}) == (["model 0", "model 1", "model 2"], [])
+    assert kept(pad, pad | {"image_size": 64}) == (["model 0", "model 1"], [])
+    line = "not a candidate: {}: one model cannot feed it with the photos of model 0, which are fitted by `{}` to 32"
+    assert kept(pad, {}, pad | {"image_size": (32, 64)}, pad) == (
+        ["model 0", "model 3"],
+        [line.format("model 1, model 2", "pad")],
+    )
+    assert kept({}, pad) == (["model 0"], [line.format("model 1", "stretch")])

@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carcls.config import TrainConfig
 from search.errors import StudyError
+from search.experiment.experiment import from_text
 from search.final.runners_up import folder_beside, other_backbone, runner_up
 from search.policy.records import OUT_OF_TIME, TrialState
 from search.study.finals_beside import finals_beside, trial_beside
 from search.study.folder import StudyFolder
 from search.study.study import Study
+from tests.helpers.search.tiny import EXPERIMENT
 from tests.helpers.search.trial_builders import climb, trial
 from tests.helpers.search.written_study import CONFIG, train
 
+ANY_FILE = from_text(EXPERIMENT, "tiny.yaml")
 WIDE, NARROW, OTHER = ("MobileNetV2", 1.0), ("MobileNetV2", 0.35), ("MobileNet", 1.0)
 
 
@@ -107,8 +111,34 @@ def test_backbones_are_told_apart_however_the_file_names_them(tmp_path, named) -
             study.start_segment(place, 2)
             train(study, place, [0.1], [0.2], [accuracy])
             study.reach_stage(place)
-        assert other_backbone(study, 0).number == 2
-        assert other_backbone(study, 0, 2) is None
+        assert other_backbone(study, ANY_FILE, 0).number == 2
+        assert other_backbone(study, ANY_FILE, 0, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("photos", "retrain", "found"),
+    [
+        ({"fit": ("pad", "stretch", "pad")}, {}, 2),
+        ({"fit": ("pad", "stretch", "crop")}, {}, None),
+        ({"fit": ("pad", "stretch", "crop")}, {"fit": "pad"}, 1),
+        ({"fit": ("pad",) * 3, "image_size": (64, (64, 96), 96)}, {}, 2),
+        ({"image_size": (64, (64, 96), 96)}, {}, 1),
+        ({"image_size": (64, 64, 96)}, {"image_size": 30}, None),  # none of them can be trained so
+    ],
+)
+def test_the_final_training_of_another_backbone_sees_photos_as_the_winners(tmp_path, photos, retrain, found) -> None:
+    file = replace(ANY_FILE, retrain=retrain)
+    with Study.create(tmp_path, "cars") as study:
+        for place, accuracy in enumerate((0.9, 0.85, 0.8)):
+            own = {key: values[place] for key, values in photos.items()}
+            alpha = 0.35 + 0.15 * (place > 0)
+            config = TrainConfig.model_validate(CONFIG.model_dump() | {"alpha": alpha, **own})
+            study.add_trial({"train.alpha": alpha, **{f"train.{key}": str(own[key]) for key in own}}, config)
+            study.start_segment(place, 2)
+            train(study, place, [0.1], [0.2], [accuracy])
+            study.reach_stage(place)
+        other = other_backbone(study, file, 0)
+        assert (None if other is None else other.number) == found
 
 
 def test_folders_beside_are_found_by_their_trial(tmp_path) -> None:
