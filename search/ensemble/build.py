@@ -87,7 +87,12 @@ def build_ensemble(
     for tries_left in reversed(range(_TRIES)):
         choice = _choose(found, photos, experiment, most=most, limit_ms=limit_ms, max_ms=max_ms)
         if or_single and not choice.helps:
-            choice = replace(choice, weights=((choice.best, 1),))
+            choice = replace(
+                choice,
+                weights=((choice.best, 1),),
+                accuracy=choice.best_accuracy,
+                log_loss=choice.best_log_loss,
+            )
         scores = _scores(found, choice, photos)
         folder.ensemble.mkdir(exist_ok=True)
         for earlier in (folder.ensemble_scores, folder.ensemble_model):  # one would not describe the other

@@ -205,6 +205,9 @@ def submit_closing(
 
 
 def _by(scores: Scores | EnsembleScores) -> str:
+    if isinstance(scores, EnsembleScores) and not scores.is_kept:
+        reported = f"cross-fitted accuracy {scores.single_accuracy:.4f}, log-loss {scores.single_log_loss:.4f}"
+        return f"by: {scores.best} alone, as no ensemble is sure to help; {reported}"
     if isinstance(scores, EnsembleScores):
         expected = (scores.expected.line,) if scores.expected is not None else ()
         reported = f"cross-fitted accuracy {scores.fitted_accuracy:.4f}, log-loss {scores.fitted_log_loss:.4f}"

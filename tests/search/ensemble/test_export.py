@@ -100,6 +100,14 @@ def test_a_few_photos_that_are_all_right_do_not_make_the_export_certain(searched
     assert exported[0]["sharpness"] == scores.sharpness
 
 
+def test_a_model_exported_in_place_of_a_refused_ensemble_tells_its_own_scores(searched, offer) -> None:
+    offer(0.9, range(6), (*range(5), 6))  # together they are right about one more photo, which is too few to be sure
+    scores = built(searched)
+    assert (scores.is_kept, [one.name for one in scores.members]) == (False, ["model 0"])
+    assert scores.accuracy == scores.best_accuracy == scores.members[0].accuracy == pytest.approx(1 - 6 / PHOTOS)
+    assert scores.log_loss == scores.best_log_loss == scores.members[0].log_loss
+
+
 def test_a_limit_that_no_choice_keeps_is_named_as_it_was_given_and_leaves_no_scores(searched, offer) -> None:
     folder, _ = searched
     offer(0.9, range(0, PHOTOS, 4), range(1, PHOTOS, 4), range(2, PHOTOS, 4))

@@ -184,6 +184,11 @@ def test_a_submission_names_the_model_it_is_by_and_what_to_expect_of_it(tmp_path
     assert lines[1] == f"by: an ensemble of 7 models; cross-fitted accuracy 0.9550, log-loss 0.1600; {EXPECTED}"
     lines = submit_closing(folder, replace(ENSEMBLE, expected=None), rows=3, unread=0, model=folder.ensemble_model)
     assert lines[1] == "by: an ensemble of 7 models; cross-fitted accuracy 0.9550, log-loss 0.1600"
+    alone = replace(ENSEMBLE, is_kept=False, best="trial 0003", members=ENSEMBLE.members[:1], expected=None)
+    lines = submit_closing(folder, alone, rows=3, unread=0, model=folder.ensemble_model)
+    assert lines[1] == (
+        "by: trial 0003 alone, as no ensemble is sure to help; cross-fitted accuracy 0.9400, log-loss 0.2000"
+    )
 
 
 def test_the_status_tells_what_to_expect_of_final_model_and_ensemble(tmp_path: Path) -> None:
