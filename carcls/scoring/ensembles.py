@@ -7,7 +7,7 @@ does not decide. What the whole choice is worth is told by cross-fitting: each p
 temperature that were chosen without it, beside the single model that the same other photos prefer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carcls.scoring.bootstrap import mean_interval, unit_parts
-from carcls.scoring.choices import Floats, scaled
+from carcls.scoring.choices import Floats, Scaled, scaled
 from carcls.scoring.gains import FEWEST_UNITS
 from carcls.scoring.metrics import SMALLEST_PROBABILITY
 
@@ -34,7 +34,14 @@ class Limits:
     models: int
     """Different candidates at most."""
     cost: float | None = None
-    """Largest sum of the candidates' costs, such as milliseconds a photo; None for no limit."""
+    """Largest cost of a single candidate, such as milliseconds a photo; None for no limit."""
+    sum_cost: float | None = None
+    """Largest sum of the costs of several; None: `cost`."""
+
+    def allow(self, costs: Sequence[float]) -> bool:
+        """Whether different candidates of these costs may be averaged, or one be used alone."""
+        limit = self.cost if len(costs) == 1 or self.sum_cost is None else self.sum_cost
+        return len(costs) <= self.models and (limit is None or sum(costs) <= limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ def _usable(said: Sequence[Floats], costs: Sequence[float] | None, limits: Limit
     return [
         (number, price)
         for number, (one, price) in enumerate(zip(said, prices, strict=True))
-        if np.isfinite(one).all() and (limits.cost is None or price <= limits.cost)
+        if np.isfinite(one).all() and limits.allow([price])
     ]
 
 
@@ -152,27 +159,33 @@ class _Chosen:
         cls, said: Sequence[Floats], labels: NDArray[Any], usable: Sequence[tuple[int, float]], limits: Limits
     ) -> "_Chosen":
         alone = {number: scaled(said[number], labels) for number, _ in usable}
-        best = min(alone, key=lambda number: alone[number].log_loss)  # the earliest of equals
         price = dict(usable)
-        draws, loss, factor = [best], alone[best].log_loss, alone[best].factor
-        total = said[best].copy()
-        while len(draws) < MOST_DRAWS:
-            spent = sum(price[number] for number in set(draws))
-            may = [
-                number
-                for number in price
-                if number in draws
-                or (len(set(draws)) < limits.models and (limits.cost is None or spent + price[number] <= limits.cost))
-            ]
-            # The factor changes little from one selection to the next, so it is fitted to the winner only.
-            losses = [_losses((total + said[one]) / (len(draws) + 1), labels, factor).mean() for one in may]
-            next_one = may[int(np.argmin(losses))]
-            found = scaled((total + said[next_one]) / (len(draws) + 1), labels)
-            if not found.log_loss < loss - SMALLEST_GAIN:
-                break
-            draws.append(next_one)
-            total, loss, factor = total + said[next_one], found.log_loss, found.factor
-        return cls(best, alone[best].factor, draws, factor)
+        best = min(alone, key=lambda number: alone[number].log_loss)  # the earliest of equals
+        together = [number for number in alone if limits.sum_cost is None or price[number] <= limits.sum_cost]
+        start = min(together, key=lambda number: alone[number].log_loss, default=best)
+        grown = [_grown(one, alone[one], said, labels, price, limits) for one in dict.fromkeys((best, start))]
+        draws, choice = min(grown, key=lambda one: one[1].log_loss)
+        return cls(best, alone[best].factor, draws, choice.factor)
+
+
+def _grown(
+    start: int, alone: Scaled, said: Sequence[Floats], labels: NDArray[Any], price: Mapping[int, float], limits: Limits
+) -> tuple[list[int], Scaled]:
+    """Selections from a first candidate on, and their average's loss. alone: the first one's. price: of usable ones."""
+    draws, found = [start], alone
+    total = said[start].copy()
+    while len(draws) < MOST_DRAWS:
+        spent = [price[number] for number in dict.fromkeys(draws)]
+        may = [number for number in price if number in draws or limits.allow([*spent, price[number]])]
+        # The factor changes little from one selection to the next, so it is fitted to the winner only.
+        losses = [_losses((total + said[one]) / (len(draws) + 1), labels, found.factor).mean() for one in may]
+        next_one = may[int(np.argmin(losses))]
+        candidate = scaled((total + said[next_one]) / (len(draws) + 1), labels)
+        if not candidate.log_loss < found.log_loss - SMALLEST_GAIN:
+            break
+        draws.append(next_one)
+        total, found = total + said[next_one], candidate
+    return draws, found
 
 
 def _mean(said: Sequence[Floats], draws: Sequence[int]) -> Floats:

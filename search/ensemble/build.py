@@ -83,9 +83,9 @@ def build_ensemble(
     found = (*found, *_soups(found, photos, data))
     if max_ms is not None:
         found = timed(found, data, measure)
-    limit_ms = max_ms
+    limits = Limits(most, max_ms)
     for tries_left in reversed(range(_TRIES)):
-        choice = _choose(found, photos, experiment, most=most, limit_ms=limit_ms, max_ms=max_ms)
+        choice = _choose(found, photos, experiment, limits, max_ms=max_ms)
         if or_single and not choice.helps:
             choice = replace(
                 choice,
@@ -106,7 +106,9 @@ def build_ensemble(
             break
         except _TooSlowError as error:
             promised_ms = sum(found[number].ms for number, _ in choice.weights)
-            limit_ms = _BELOW * promised_ms * error.limit_ms / error.ms  # below what was promised: others are chosen
+            below_ms = _BELOW * promised_ms * error.limit_ms / error.ms  # what was promised, so others are chosen
+            is_single = len(choice.weights) == 1
+            limits = replace(limits, cost=below_ms) if is_single else replace(limits, sum_cost=below_ms)
             if not tries_left:
                 raise StudyError(
                     f"the ensemble takes {error.ms:.1f} ms a photo here, more than --max-ms {error.limit_ms:g}:"
@@ -175,17 +177,16 @@ def _choose(
     found: Sequence[Candidate],
     photos: Photos,
     experiment: Experiment,
+    limits: Limits,
     *,
-    most: int,
-    limit_ms: float | None,
     max_ms: float | None,
 ) -> EnsembleChoice:
-    """limit_ms: of the members together, which may be below the user's max_ms."""
+    """limits: in ms, which may be below the user's max_ms."""
     try:
         return choose_ensemble(
             [one.probabilities for one in found],
             photos.labels,
-            limits=Limits(most, limit_ms),
+            limits=limits,
             confidence=experiment.tta.confidence,
             seed=experiment.search.seed,
             costs=[one.ms for one in found],

@@ -16,8 +16,9 @@ def said(rng, labels, classes, *, right: float) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def choose(candidates, labels, *, models=5, cost=None, **more):
-    return choose_ensemble(candidates, labels, limits=Limits(models, cost), confidence=0.9, seed=0, **more)
+def choose(candidates, labels, *, models=5, cost=None, sum_cost=None, **more):
+    limits = Limits(models, cost, sum_cost)
+    return choose_ensemble(candidates, labels, limits=limits, confidence=0.9, seed=0, **more)
 
 
 @settings(max_examples=40, deadline=None)
@@ -25,19 +26,22 @@ def choose(candidates, labels, *, models=5, cost=None, **more):
     photos=st.integers(2, 30),
     classes=st.integers(2, 5),
     count=st.integers(1, 6),
-    models=st.integers(1, 4),
+    limits=st.tuples(st.integers(1, 4), st.none() | st.floats(0.1, 3.0)),
     seed=st.integers(0, 999),
 )
-def test_it_is_never_worse_than_the_best_member_on_the_photos_that_chose_it(photos, classes, count, models, seed):
-    rng = np.random.default_rng(seed)
+def test_it_is_never_worse_than_the_best_member_on_the_photos_that_chose_it(photos, classes, count, limits, seed):
+    (models, sum_cost), rng = limits, np.random.default_rng(seed)
     labels = rng.integers(classes, size=photos)  # a class may be missing
     candidates = [said(rng, labels, classes, right=rng.uniform(0, 3)) for _ in range(count)]
-    found = choose(candidates, labels, models=models)
+    costs = rng.uniform(0.0, 1.0, count)
+    found = choose(candidates, labels, models=models, cost=1.0, sum_cost=sum_cost, costs=costs)
     alone = [scaled(one, labels).log_loss for one in candidates]
     assert found.best == int(np.argmin(alone))
     assert found.best_log_loss == pytest.approx(min(alone), abs=1e-9)
     assert found.log_loss <= found.best_log_loss + 1e-12
     assert 1 <= len(found.weights) <= models
+    limit = 1.0 if sum_cost is None or len(found.weights) == 1 else sum_cost
+    assert sum(costs[number] for number, _ in found.weights) <= limit
     assert sum(count for _, count in found.weights) <= 25
     shares = np.array([count for _, count in found.weights], float)
     mean = np.average([candidates[number] for number, _ in found.weights], axis=0, weights=shares)
@@ -92,6 +96,22 @@ def test_candidates_that_are_not_finite_or_cost_too_much_are_never_selected():
         choose([broken], labels)
     with pytest.raises(ValueError, match="costs too much"):
         choose(good, labels, cost=0.5, costs=costs[:4])
+
+
+def test_a_limit_on_sums_alone_neither_hides_the_best_single_model_nor_forbids_cheap_ensembles():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(4, size=400)
+    cheap, costs = [said(rng, labels, 4, right=1.0) for _ in range(2)], [9.0, 4.0, 4.0]
+    best = said(rng, labels, 4, right=3.0)
+    found = choose([best, *cheap], labels, cost=10.0, sum_cost=8.0, costs=costs)
+    assert (found.best, found.weights, found.helps) == (0, ((0, 1),), False)
+    assert found.single_log_loss == pytest.approx(found.fitted_log_loss)
+    hidden = choose([best, *cheap], labels, cost=8.0, costs=costs)
+    assert (hidden.best in {1, 2}, len(hidden.weights), hidden.helps) == (True, 2, True), "then they seem to help"
+    little_better = said(rng, labels, 4, right=1.2)
+    found = choose([little_better, *cheap], labels, cost=10.0, sum_cost=8.0, costs=costs)
+    assert (found.best, sorted(number for number, _ in found.weights)) == (0, [1, 2])
+    assert found.log_loss < found.best_log_loss
 
 
 def test_one_photo_is_too_few_and_shapes_must_match():
