@@ -72,9 +72,9 @@ class EnsembleChoice:
     @property
     def helps(self) -> bool:
         """True if the whole interval is above 0, and cross-fitted accuracy is no lower than a single model's. Never
-        with fewer than `gains.FEWEST_UNITS` different photos."""
+        with a single member, nor with fewer than `gains.FEWEST_UNITS` different photos."""
         is_better = self.interval[0] > 0 and self.fitted_accuracy >= self.single_accuracy
-        return is_better and self.units >= FEWEST_UNITS
+        return is_better and len(self.weights) > 1 and self.units >= FEWEST_UNITS
 
 
 def choose_ensemble(
@@ -163,13 +163,21 @@ class _Chosen:
         best = min(alone, key=lambda number: alone[number].log_loss)  # the earliest of equals
         together = [number for number in alone if limits.sum_cost is None or price[number] <= limits.sum_cost]
         start = min(together, key=lambda number: alone[number].log_loss, default=best)
-        grown = [_grown(one, alone[one], said, labels, price, limits) for one in dict.fromkeys((best, start))]
+        grown = [
+            _grown(one, alone[one], said, labels, price=price, limits=limits) for one in dict.fromkeys((best, start))
+        ]
         draws, choice = min(grown, key=lambda one: one[1].log_loss)
         return cls(best, alone[best].factor, draws, choice.factor)
 
 
 def _grown(
-    start: int, alone: Scaled, said: Sequence[Floats], labels: NDArray[Any], price: Mapping[int, float], limits: Limits
+    start: int,
+    alone: Scaled,
+    said: Sequence[Floats],
+    labels: NDArray[Any],
+    *,
+    price: Mapping[int, float],
+    limits: Limits,
 ) -> tuple[list[int], Scaled]:
     """Selections from a first candidate on, and their average's loss. alone: the first one's. price: of usable ones."""
     draws, found = [start], alone
