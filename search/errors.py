@@ -2,7 +2,8 @@
 
 SearchError
 ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
-├── StudyError             a study that is missing, exists already, or is in use
+├── StudyError             a study that is missing or exists already
+│   └── InUseError         another process works on it
 ├── CurvesError            recorded curves that cannot be read or made
 ├── StartError             a folder of photos for which no experiment file can be written
 └── ClusterError           a node or a cluster that cannot run this search
@@ -40,6 +41,10 @@ class ExperimentError(SearchError):
 
 class StudyError(SearchError):
     """A study that is missing, exists already, or is in use."""
+
+
+class InUseError(StudyError):
+    """Another process works on the study or on a final training."""
 
 
 class ClusterError(SearchError):

@@ -126,4 +126,4 @@ def _ending_by_sigterm() -> Iterator[None]:
 
 def trained_s(folder: StudyFolder) -> float:
     """Seconds of the final trainings of a study."""
-    return read_scores(folder.scores).seconds
+    return read_scores(folder).seconds

@@ -253,7 +253,7 @@ def run_submit(folder: "StudyFolder", experiment: "Experiment", *, model: Path |
     scores: Scores | EnsembleScores | None = None
     if model is None and folder.scores.exists():
         with suppress(StudyError):  # they only describe what is written
-            scores = read_scores(folder.scores)
+            scores = read_scores(folder)
     elif model is not None and model.resolve() == folder.ensemble_model.resolve():
         scores = read_ensemble(folder)
     for line in submit_closing(folder, scores, rows=end.rows, unread=len(end.fallback_ids), model=model):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from carcls.errors import CarclsError
 from search.cli.error_messages import refusal_text
-from search.errors import SearchError
+from search.errors import InUseError, SearchError
 
 
 @contextmanager
@@ -22,10 +22,12 @@ def optional(tell: Callable[[Exception], None]) -> Iterator[None]:
 def may_be_left_out(error: Exception) -> bool:
     """Whether a step may be left out because of this error: one meant for the user, of the system, or of memory.
 
-    Not for a mistake in the program, nor for an exit code.
+    Not for a mistake in the program, nor for an exit code, nor while another process does the step.
     """
     from carcls.backend.memory_errors import is_out_of_memory
 
+    if isinstance(error, InUseError):
+        return False
     return isinstance(error, CarclsError | SearchError | OSError | EOFError) or is_out_of_memory(error)
 
 

@@ -21,9 +21,10 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
     from search.study.begun_final import folds_begun, retrained_s
 
     whole = stored_run(folder)
-    if folder.final in whole.counted:
+    is_counted = folder.final in whole.counted
+    if is_counted and not _has_damaged_scores(folder):
         return
-    started, earlier_s = time.monotonic(), retrained_s(folder)
+    started, earlier_s = time.monotonic(), 0.0 if is_counted else retrained_s(folder)
     begun = folds_begun(folder)
     plan = plan_of(folder, whole, experiment)
     show_plan(plan)
@@ -37,14 +38,18 @@ def retrain_winner(folder: "StudyFolder", experiment: "Experiment", address: str
 
 def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """Final trainings of trials of other backbones, as long as they fit. What fails here costs nothing that is done."""
+    from search.errors import InUseError
     from search.final.runners_up import runner_up_of
     from search.study.begun_final import retrained_s
+    from search.study.driver_life import has_driver
 
     if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
     _count_ended(folder)
     while (found := runner_up_of(folder)) is not None:
         there = folder.beside(found.number)
+        if has_driver(there.retrain_study):
+            raise InUseError(f"{there.retrain}: another process trains there: wait for it, or stop it")
         started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
         with optional(failures.append):
             earlier_s = 0.0 if there.final in stored_run(folder).counted else retrained_s(there)
@@ -62,6 +67,18 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
         if failures:
             warn(f"the final training of trial {found.number:04d} failed, and is left out: {reason_of(failures[0])}")
             return
+
+
+def _has_damaged_scores(folder: "StudyFolder") -> bool:
+    from search.errors import StudyError
+    from search.study.final_scores import read_scores
+
+    if folder.scores.exists():
+        try:
+            read_scores(folder)
+        except StudyError:
+            return True
+    return False
 
 
 def _count_ended(folder: "StudyFolder") -> None:
@@ -128,7 +145,7 @@ def has_seen_all_photos(folder: "StudyFolder") -> bool:
     from search.study.final_scores import read_scores
     from search.study.finals_beside import is_final_whole
 
-    return is_final_whole(folder) and read_scores(folder.scores).refit is not None
+    return is_final_whole(folder) and read_scores(folder).refit is not None
 
 
 def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", number: int, *, earlier_s: float) -> int:
@@ -140,7 +157,7 @@ def folds_that_fit_beside(folder: "StudyFolder", experiment: "Experiment", numbe
     from search.study.study import Study
 
     there = folder.beside(number)
-    study, scores = Study.open(folder.root, read_only=True), read_scores(folder.scores)
+    study, scores = Study.open(folder.root, read_only=True), read_scores(folder)
     records, whole = study.records(), stored_run(folder)
     own = 0 if scores.trial is None else scores.trial
     with_pseudo = scores.pseudo.photos if scores.pseudo is not None and scores.pseudo.gain.helps else 0

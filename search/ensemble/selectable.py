@@ -154,7 +154,7 @@ def _final(folder: StudyFolder, photos: Photos) -> Iterator[Found]:
     whose = "the final training" if trial is None else f"the final training of trial {trial:04d}"
     used = members(study)
     try:
-        scores = read_scores(folder.scores)
+        scores = read_scores(folder)
     except StudyError as error:
         yield whose, str(error)
         return

@@ -133,7 +133,7 @@ def final_reports(folder: StudyFolder) -> tuple[tuple[EpochReport, ...], ...]:
 def _folds(folder: StudyFolder) -> int:
     """Number of folds of the existing training."""
     with suppress(StudyError):
-        return read_scores(folder.scores).folds
+        return read_scores(folder).folds
     return max(1, fold_count(Study.open(folder.retrain, read_only=True)))
 
 

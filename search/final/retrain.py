@@ -144,7 +144,7 @@ def _finished(folder: StudyFolder, experiment: Experiment, config: TrainConfig) 
         if not (folder.scores.exists() and folder.model.exists()):
             return None
         try:
-            scores = read_scores(folder.scores)
+            scores = read_scores(folder)
         except StudyError:
             return None  # they are written anew
         # With or without a training on all photos, the folds are the same.

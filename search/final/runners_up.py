@@ -153,7 +153,7 @@ def with_folds_beside(there: StudyFolder, experiment: Experiment, *, is_asked: b
     of the own final training, whose folds may be more than the file asks for. begun: folds of a training there that is
     to be continued, or 0. Raises StudyError if a single training is asked for beside folds.
     """
-    own = read_scores(there.main.scores)
+    own = read_scores(there.main)
     if not own.out_of_fold:
         return experiment
     if not is_asked:
@@ -168,4 +168,4 @@ def with_folds_beside(there: StudyFolder, experiment: Experiment, *, is_asked: b
 
 def _trained(folder: StudyFolder) -> int | None:
     """Number of the trial of the study's own final training, once that is whole."""
-    return read_scores(folder.main.scores).trial if is_final_whole(folder.main) else None
+    return read_scores(folder.main).trial if is_final_whole(folder.main) else None

@@ -139,7 +139,7 @@ def expectations(folder: StudyFolder, experiment: Experiment, study: Study) -> t
         ensemble = read_ensemble(folder)
         together = ensemble.expected if ensemble is not None else None
         try:
-            own = expected_lines(read_scores(folder.scores))
+            own = expected_lines(read_scores(folder))
         except StudyError as error:
             own = (str(error),)
         return (

@@ -67,7 +67,7 @@ def study_report_data(
         validation_photos=_photos(folder, "validation"),
         holdout_photos=_photos(folder, "holdout"),
         quarantined=_quarantined(folder),
-        retrain=asdict(read_scores(folder.scores)) if folder.scores.exists() else None,
+        retrain=asdict(read_scores(folder)) if folder.scores.exists() else None,
         retrain_reports=tuple(report for reports in final_reports(folder) for report in reports),
         ensemble=read_ensemble(folder),
         submission=str(folder.submission) if folder.submission.exists() else None,
@@ -105,7 +105,7 @@ def _expected(folder: StudyFolder, experiment: Experiment, study: Study) -> Winn
 
 def _device(folder: StudyFolder) -> str:
     """The recorded device of the final training; the search itself may have run elsewhere."""
-    return read_scores(folder.scores).device if folder.scores.exists() else ""
+    return read_scores(folder).device if folder.scores.exists() else ""
 
 
 def _photos(folder: StudyFolder, fold: str) -> int:

@@ -33,7 +33,7 @@ def paces_of(folder: StudyFolder, finals: Sequence[str]) -> tuple[Pace, ...]:
     found = []
     for name in finals:
         try:
-            scores = read_scores(StudyFolder(folder.root, name).scores)
+            scores = read_scores(StudyFolder(folder.root, name))
         except StudyError:
             continue
         if scores.efficiency is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Self, TypeVar
 from uuid import uuid4
 
-from search.errors import StudyError
+from search.errors import InUseError, StudyError
 from search.study.record.database import Connection, answered_within, connect, migrate, named_errors
 from search.study.record.database_lock import free_lock, holders, try_lock
 from search.study.record.record_pointer import RecordPointer
@@ -116,7 +116,7 @@ class DriverSession:
                     is_far = bool(driver) and not driver.endswith(f" on {socket.gethostname()}")
                     limit_s = _OTHER_HOST_TIMEOUT_S if is_far else _LOCK_TIMEOUT_S
                     if time.monotonic() - started_s >= limit_s:
-                        raise StudyError(f"{self._label} is in use by {driver or 'another process'}: {_ADVICE}")
+                        raise InUseError(f"{self._label} is in use by {driver or 'another process'}: {_ADVICE}")
                     if is_far and not waits:
                         _log.warning("%s is in use by %s: waits %g s, in case it is gone", self._label, driver, limit_s)
                         waits = True

@@ -12,6 +12,8 @@ from carcls.scoring.gains import ViewEvidence
 from carcls.scoring.paired_gain import PairedGain
 from search.errors import StudyError
 from search.study.efficiency import Efficiency, efficiency_lines
+from search.study.finals_beside import score_again_command
+from search.study.folder import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,15 @@ def refit_length_from(folds: int, *, is_measured: bool) -> str:
     return "the training on the study's split" if is_measured else "the search's trial"
 
 
-def read_scores(path: Path) -> Scores:
-    """What `scores.json` holds. Raises StudyError if it cannot be read."""
+def read_scores(folder: StudyFolder) -> Scores:
+    """What a final training's `scores.json` holds. Raises StudyError if it cannot be read."""
     try:
-        return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
+        return scores_from_json(json.loads(folder.scores.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged"
         raise StudyError(
-            f"{path}: cannot be read ({reason}): 'carsearch retrain' writes it anew, and trains nothing again"
+            f"{folder.scores}: cannot be read ({reason}): '{score_again_command(folder)}' writes it anew, and trains"
+            " nothing again"
         ) from error
 
 

@@ -72,7 +72,7 @@ def test_a_killed_host_costs_no_epoch_where_only_a_bucket_is_shared(
     assert final.state is TrialState.COMPLETE
     assert set(final.nodes) <= {place.hosts.head.name, third.name}
     assert folder.model.is_file()
-    assert read_scores(folder.scores).validation_photos == VALIDATION_PHOTOS
+    assert read_scores(folder).validation_photos == VALIDATION_PHOTOS
 
 
 def test_a_bucket_that_is_away_is_waited_for_and_a_node_without_access_is_named(

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from uuid import uuid4
 
-from search.errors import StudyError
+from search.errors import InUseError, StudyError
 from search.study.bucket.bucket import Bucket
 from search.terminal.logs import get_logger
 
@@ -54,7 +54,7 @@ class BucketLock:
         time.sleep(_SETTLE_S)
         self._look()
         if self._lost:
-            raise StudyError(f"{self._bucket.url} is in use by {self._lost}: {_ADVICE}")
+            raise InUseError(f"{self._bucket.url} is in use by {self._lost}: {_ADVICE}")
         self._thread = threading.Thread(target=self._renew, name="bucket lock", daemon=True)
         self._thread.start()
 
@@ -79,7 +79,7 @@ class BucketLock:
         began_s = time.monotonic()
         while found is not None and found.get("owner") != self._content["owner"]:
             if found != first:
-                raise StudyError(f"{self._bucket.url} is in use by {found.get('driver')}: {_ADVICE}")
+                raise InUseError(f"{self._bucket.url} is in use by {found.get('driver')}: {_ADVICE}")
             if time.monotonic() - began_s >= STALE_S:
                 _log.warning("%s: its last driver, %s, did not exit cleanly", self._bucket.url, found.get("driver"))
                 return

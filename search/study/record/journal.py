@@ -10,7 +10,7 @@ from typing import IO, Self
 from optuna.storages import JournalStorage
 
 from carcls.system.atomic import is_full_disk, sync
-from search.errors import StudyError
+from search.errors import InUseError, StudyError
 from search.study.record.journal_file import FileRetry, Send, WholeLines
 from search.study.record.journal_lines import ChecksumChain, ends_intact, is_unfinished
 from search.study.record.journal_opening import replayed
@@ -148,7 +148,7 @@ def _take(file: IO[str], folder: Path, advice: str) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= give_up_at:
-                raise StudyError(f"{folder} is in use by {_text(file) or 'another process'}: {advice}") from None
+                raise InUseError(f"{folder} is in use by {_text(file) or 'another process'}: {advice}") from None
             time.sleep(_RETRY_S)
         except OSError as error:
             raise StudyError(

@@ -307,7 +307,7 @@ def test_time_left_over_trains_another_backbone_and_a_killed_one_is_resumed(tmp_
 
 
 def trained_trial(folder: StudyFolder) -> int | None:
-    return read_scores(folder.scores).trial
+    return read_scores(folder).trial
 
 
 def epochs_of(folder: StudyFolder) -> dict[tuple[int, int], EpochReport]:

@@ -1,6 +1,7 @@
 """Final trainings of `carsearch run --hours`: how many folds, and what an interrupted one has left to train."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,14 +14,15 @@ from search.cli import actions, whole_run_finals
 from search.cli.whole_run import _ensemble
 from search.cli.whole_run_finals import folds_that_fit_beside, possible_folds, retrain_others, retrain_winner
 from search.cli.whole_run_record import stored_run
-from search.errors import StudyError
+from search.errors import InUseError, StudyError
 from search.experiment.experiment import Experiment
 from search.final.final_study import open_final_study
 from search.final.retrain import final_config
 from search.policy.records import TrialState
 from search.policy.time_plan import ENSEMBLE
 from search.study.begun_final import folds_begun, share_left
-from search.study.final_scores import RefitScore
+from search.study.final_lock import retraining
+from search.study.final_scores import RefitScore, read_scores
 from search.study.folder import StudyFolder
 from search.study.study import Study
 from tests.helpers.search.hanging_final import EPOCHS, SCORES
@@ -150,6 +152,39 @@ def test_a_training_beside_that_failed_is_counted_once_if_it_is_tried_again(
         retrain_others(folder, experiment, None)
         whole = stored_run(folder)
         assert (whole.counted, round(whole.outside_s)) == (("retrain", "retrain-0001"), 500)
+
+
+def test_a_training_beside_in_another_process_is_not_given_up(
+    searched: tuple[StudyFolder, Experiment], there: StudyFolder
+) -> None:
+    folder, experiment = searched
+    with Study.open(folder.root) as study:
+        BEGUN.keep(study)
+    with retraining(there), pytest.raises(InUseError, match="another process trains there: wait for it, or stop it"):
+        retrain_others(folder, experiment, None)
+    assert stored_run(folder) == BEGUN
+
+
+def test_damaged_scores_of_a_training_that_is_over_are_written_anew_and_cost_no_hours_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, experiment = untrained_study(tmp_path, "retrain.folds=3", per_class=5)
+    add_final(folder, experiment)
+    with Study.open(folder.retrain) as study:
+        study.set_elapsed_s(600.0)
+    with Study.open(folder.root) as study:
+        replace(BEGUN, outside_s=600.0).keep(study)
+    called: list[int] = []
+    monkeypatch.setattr(whole_run_finals, "run_retrain", lambda _, experiment, **__: called.append(experiment.folds))
+    retrain_winner(folder, experiment, None)
+    assert called == [], "its scores can be read"
+    folder.scores.write_text("", encoding="utf-8")
+    retrain_winner(folder, experiment, None)
+    assert called == [FOLDS], "as it was trained"
+    assert round(stored_run(folder).outside_s) == 600
+    command = f"'carsearch retrain {folder.root} --set retrain.folds={FOLDS}' writes it anew"
+    with pytest.raises(StudyError, match=re.escape(command)):
+        read_scores(folder)
 
 
 def test_more_folds_than_the_photos_allow_are_as_many_as_possible(

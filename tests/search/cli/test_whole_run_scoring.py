@@ -141,7 +141,7 @@ def test_paces_are_those_of_finals_whose_scores_tell_them(tmp_path: Path) -> Non
     there = folder.beside(1)
     for final, trial_number, photo_s in ((folder, 0, 0.3), (there, 1, 0.5)):
         add_final(final, experiment, trial_number)
-        scores = replace(read_scores(final.scores), folds=2, efficiency=replace(EFFICIENCY, views_s_per_photo=photo_s))
+        scores = replace(read_scores(final), folds=2, efficiency=replace(EFFICIENCY, views_s_per_photo=photo_s))
         final.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
     assert paces_of(folder, (folder.final, there.final)) == (Pace(0.3, 2), Pace(0.5, 2))
     there.scores.write_text("{}", encoding="utf-8")

@@ -94,7 +94,7 @@ def test_the_winners_own_trial_is_not_trained_beside_it(study: StudyFolder) -> N
 def test_the_best_trial_of_another_backbone_is_trained_on_folds_of_its_own(
     study: StudyFolder, beside: StudyFolder
 ) -> None:
-    found = read_scores(beside.scores)
+    found = read_scores(beside)
     assert (found.trial, found.folds, found.validation_photos) == (2, 3, PHOTOS)
     own = Study.open(beside.retrain, read_only=True)
     assert {own.config(record.number).alpha for record in own.records()} == {0.5}

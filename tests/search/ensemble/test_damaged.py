@@ -85,7 +85,7 @@ def test_damaged_scores_are_named_and_written_anew(tmp_path: Path, content: str)
     folder.scores.write_text(content, encoding="utf-8")
     _, none, (missing,) = final_candidates(folder, read_split(folder.split, experiment.data.root))
     assert none == ()
-    assert missing.startswith(f"the final training: {folder.scores}: cannot be read (damaged): 'carsearch retrain'")
+    assert missing.startswith(f"the final training: {folder.scores}: cannot be read (damaged): 'carsearch retrain ")
     with Study.open(folder.root, read_only=True) as study:
         (line,) = expectations(folder, experiment, study)
     assert line.startswith(f"final model: {folder.scores}: cannot be read")
@@ -116,7 +116,7 @@ def test_folds_that_are_made_again_with_pseudo_labels_are_no_candidate_until_the
     for _, none, (missing,) in (waiting, unscored):
         assert none == ()
         assert missing == ("the final training: it is being made again with pseudo-labels: train that to its end first")
-    scores = replace(read_scores(folder.scores), pseudo=ExtraScore(3, gain))
+    scores = replace(read_scores(folder), pseudo=ExtraScore(3, gain))
     folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
     _, (second,), _ = final_candidates(folder, split)
     assert [one.folder.name for one in second.weights] == ["0002", "0003"]

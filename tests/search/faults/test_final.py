@@ -237,7 +237,7 @@ def _numbers(report: EpochReport) -> tuple[int, float, float, float]:
 
 
 def result(folder: StudyFolder) -> tuple[object, ...]:
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     return (scores.best_epoch, scores.plain_log_loss, scores.tta_log_loss, scores.tta_views)
 
 

@@ -167,7 +167,7 @@ def test_real_trainings_are_compared_told_and_scored(tmp_path: Path) -> None:
     done = run_cli("train", "tiny.yaml", "--set", "retrain.folds=2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = StudyFolder(tmp_path / "results" / "tiny")
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     assert scores.extra is not None
     assert (scores.extra.photos, scores.extra.gain.photos, scores.validation_photos) == (EXTRA, 18, 36)
     assert scores.extra.line() in score_lines(scores)

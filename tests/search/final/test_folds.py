@@ -75,9 +75,9 @@ def test_each_fold_is_trained_and_told(folded: tuple[StudyFolder, str]) -> None:
     for number in range(1, FOLDS + 1):
         own = [line.split()[3] for line in lines if line.startswith(f"fold {number}/{FOLDS}  ")]
         assert own == ["1/3", "2/3", "3/3"]
-    for line in score_lines(read_scores(folder.scores)):
+    for line in score_lines(read_scores(folder)):
         assert line in printed.splitlines()
-    cost = read_scores(folder.scores).efficiency
+    cost = read_scores(folder).efficiency
     assert cost is not None
     study = Study.open(folder.retrain, read_only=True)
     assert (cost.peak_memory_bytes or 0) >= max(int(study.get_value(peak_key(number))) for number in range(FOLDS)) > 0
@@ -106,7 +106,7 @@ def test_each_labelled_photo_is_predicted_by_a_model_that_did_not_train_on_it(
     assert plain.shape == flip.shape == (LABELLED, CLASSES)
     assert np.allclose(plain.sum(axis=1), 1.0, atol=1e-5)
 
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     assert (scores.folds, scores.out_of_fold, scores.validation_photos) == (FOLDS, True, LABELLED)
     assert scores.plain_correct == int((plain.argmax(axis=1) == labels).sum())
     assert scores.plain_accuracy == pytest.approx(scores.plain_correct / LABELLED)

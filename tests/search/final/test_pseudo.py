@@ -160,7 +160,7 @@ def test_real_trainings_label_photos_and_are_compared(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     folder = StudyFolder(tmp_path / "results" / "tiny")
     own, data_root = folder.retrain_study, tmp_path / "data"
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     assert scores.pseudo is not None
     assert scores.pseudo.line("pseudo-labelled") in (*score_lines(scores), done.stdout)
     labelled = parse_extra(own.pseudo_labels(2).read_bytes(), own.pseudo_labels(2), data_root).photos

@@ -205,7 +205,7 @@ def assert_scored_with_tta_and_costs(folder: StudyFolder, cut: Cut, printed: str
     from carcls.inference.export import load_model
     from search.study.final_scores import read_scores, score_lines
 
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     candidates = load(folder.experiment).tta.views
     assert scores.tta_views[0] == "plain"
     assert set(scores.tta_views) <= set(candidates)

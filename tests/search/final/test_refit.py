@@ -142,7 +142,7 @@ def test_without_folds_the_weights_of_the_searchs_trial_must_be_there_before_any
     finish_files(folder.trial(1), weights)
     trained()
     assert len(final_reports(folder)) == 1
-    scores = replace(read_scores(folder.scores), refit=RefitScore(LABELLED, (("head", 2), ("top", 1)), 0.03))
+    scores = replace(read_scores(folder), refit=RefitScore(LABELLED, (("head", 2), ("top", 1)), 0.03))
     folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
     folder.model.write_bytes(b"a model")
     (folder.trial(1) / weights).unlink()
@@ -189,7 +189,7 @@ def test_all_photos_train_once_the_folds_have_told_how_long(refitted: tuple[Stud
 @pytest.mark.timeout(600)
 def test_scores_and_expectation_are_said_to_be_the_folds(refitted: tuple[StudyFolder, str]) -> None:
     folder, printed = refitted
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     records = Study.open(folder.retrain, read_only=True).records()
     assert scores.refit is not None
     assert (scores.refit.photos, scores.folds, scores.validation_photos) == (LABELLED, 2, LABELLED)
@@ -257,7 +257,7 @@ def test_without_folds_the_searchs_trial_is_scored_in_its_place(retrained: Ran, 
     assert "set retrain.folds to 2 or more" in refused.stderr
     done = run_cli("retrain", "results/tiny", "--replace", "--set", "retrain={photos: all}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     study = Study.open(folder.root, read_only=True)
     best = study.record(scores.trial).best
     assert scores.plain_accuracy == pytest.approx(best.val_accuracy)

@@ -75,7 +75,7 @@ def test_it_trains_the_winner_with_the_files_changes(retrained: Ran) -> None:
 
 def test_the_scores_say_how_good_the_exported_model_is(retrained: Ran) -> None:
     folder = retrained.folder
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder)
     assert set(json.loads(folder.scores.read_text(encoding="utf-8"))) == set(Scores.__dataclass_fields__)
     assert scores.trial == winner(retrained.records).number
     assert scores.validation_photos == VALIDATION_PHOTOS
@@ -95,7 +95,7 @@ def test_the_scores_say_how_good_the_exported_model_is(retrained: Ran) -> None:
 
 def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
     folder = retrained.folder
-    cost = read_scores(folder.scores).efficiency
+    cost = read_scores(folder).efficiency
     assert cost is not None
     (reports,) = final_reports(folder)
     assert [(stage.name, stage.epochs, stage.image_size_px) for stage in cost.stages] == [
@@ -106,7 +106,7 @@ def test_the_scores_tell_what_the_training_took(retrained: Ran) -> None:
         reports[0].trainable_parameters,
         reports[-1].trainable_parameters,
     ]
-    assert sum(stage.seconds for stage in cost.stages) == pytest.approx(read_scores(folder.scores).seconds)
+    assert sum(stage.seconds for stage in cost.stages) == pytest.approx(read_scores(folder).seconds)
     assert cost.parameters == load_model(folder.model).model.count_params()
     assert cost.model_bytes == folder.model.stat().st_size
     assert cost.batch_size == 8
@@ -141,7 +141,7 @@ def test_one_validation_photo_is_scored_plain_and_says_so(retrained: Ran, tmp_pa
 
 
 def test_the_exported_model_answers_as_it_was_scored(retrained: Ran) -> None:
-    folder, scores = retrained.folder, read_scores(retrained.folder.scores)
+    folder, scores = retrained.folder, read_scores(retrained.folder)
     validation = read_split(folder.split, retrained.cwd / "data").validation
     exported = load_model(folder.model)
     photos = np.stack([decode(validation.root / path, scores.image_size) for path in validation.paths])

@@ -47,7 +47,7 @@ def test_a_search_joins_by_address_and_leaves_the_cluster_running(cluster: Clust
     assert final.returncode == 0, final.stdout + final.stderr
     trained = read_records(folder.retrain_study)
     assert [record.state for record in trained] == [TrialState.COMPLETE] * 2
-    assert read_scores(folder.scores).folds == 2
+    assert read_scores(folder).folds == 2
     assert folder.model.is_file()
     workers = {path.parent.parent.name for path in folder.retrain_study.trials.glob("*/attempt-0/output.log")}
     assert workers == {"0000", "0001"}, "each fold by a worker of the cluster"

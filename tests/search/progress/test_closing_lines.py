@@ -195,7 +195,7 @@ def test_the_status_tells_what_to_expect_of_final_model_and_ensemble(tmp_path: P
     folder, experiment = untrained_study(tmp_path, "retrain.folds=2", per_class=5)
     add_final(folder, experiment)
     own = Expected(0.95, 0.93, 0.96, "the model")
-    scores = replace(read_scores(folder.scores), expected=own)
+    scores = replace(read_scores(folder), expected=own)
     folder.scores.write_text(json.dumps(asdict(scores)), encoding="utf-8")
     with Study.open(folder.root, read_only=True) as study:
         alone = (f"final model: {own.line}",)

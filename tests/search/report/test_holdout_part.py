@@ -49,7 +49,7 @@ def test_the_holdout_stays_out_of_the_final_training_and_of_its_scores(tmp_path:
             "validation": VALIDATION_PHOTOS,
             "holdout": JUDGES,
         }
-    (reports,), scores = final_reports(folder), read_scores(folder.scores)
+    (reports,), scores = final_reports(folder), read_scores(folder)
     for report in reports:
         assert report.holdout_accuracy is not None
         correct = report.holdout_accuracy * JUDGES
