@@ -38,6 +38,8 @@ def _folders_of_classes(found: DataFolder, top: str) -> Iterator[tuple[str, str]
     pending = [join(top, name) for name in found.tree.folders(top) if join(top, name) not in others]
     while pending:
         folder = pending.pop(0)
+        if found.is_extra(folder):
+            continue
         entries = found.tree.listed(folder).entries if found.layout.nested else {}
         inside = [join(folder, name) for name, kind in entries.items() if kind is Kind.FOLDER]
         if not inside or any(not kind.is_folder for kind in entries.values()):

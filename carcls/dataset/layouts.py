@@ -53,6 +53,12 @@ class Layout:
     nested: bool = False
     """Whether every folder of photos at any depth is a class, named after its path, such as `Audi/A4`."""
 
+    def is_extra(self, root: Path, path: str) -> bool:
+        """Whether a path, relative to the data folder, is the folder of extra photos in it, or below that."""
+        if self.extra is None or root.absolute() not in self.extra.absolute().parents:
+            return False
+        return (root / path).absolute().is_relative_to(self.extra.absolute())
+
 
 class LayoutKind(StrEnum):
     """How photos are labelled."""
@@ -79,8 +85,7 @@ class DataFolder:
 
     def is_extra(self, path: str) -> bool:
         """Whether a path, relative to the root, is the folder of extra photos or below it."""
-        extra = self.layout.extra
-        return extra is not None and (self.root / path).absolute().is_relative_to(extra.absolute())
+        return self.layout.is_extra(self.root, path)
 
 
 def find_layout(root: Path, layout: Layout) -> DataFolder:
@@ -158,6 +163,7 @@ def _class_folders(root: Path, tree: Tree, layout: Layout) -> str:
             name
             for name in tree.folders(folder)
             if join(folder, name) not in prediction_folders(root, layout)
+            and not layout.is_extra(root, join(folder, name))
             and _holds_photos(tree, join(folder, name), layout.nested and join(folder, name) != TRAIN_FOLDER)
         ]
         for folder in (TRAIN_FOLDER, "")

@@ -50,3 +50,30 @@ def test_extra_photos_beside_train_are_not_said_to_be_unused(tmp_path):
 
     assert refused(Layout()) == ["extra"]
     assert refused(Layout(extra=tmp_path / "extra")) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "nested", "classes"),
+    [
+        (("a/1.jpg", "b/1.jpg", "extra/1.jpg", "extra/labels.csv"), False, ["a", "b"]),
+        (("a/1.jpg", "b/1.jpg", "extra/a/1.jpg"), False, ["a", "b"]),
+        (("train/a/1.jpg", "train/b/1.jpg", "extra/1.jpg", "extra/labels.csv"), False, ["a", "b"]),
+        (("Audi/A4/1.jpg", "BMW/3/1.jpg", "extra/Audi/A4/2.jpg"), True, ["Audi/A4", "BMW/3"]),
+        (("train/Audi/A4/1.jpg", "train/BMW/3/1.jpg", "extra/Audi/A4/2.jpg"), True, ["Audi/A4", "BMW/3"]),
+        (("Audi/A4/1.jpg", "Audi/extra/A4/2.jpg", "BMW/3/1.jpg"), True, ["Audi/A4", "BMW/3"]),
+    ],
+)
+def test_extra_photos_are_in_no_class(tmp_path, names, nested, classes):
+    placed(tmp_path, *names)
+    (extra,) = tmp_path.rglob("extra")
+    found = labelled_candidates(find_layout(tmp_path, Layout(nested=nested, extra=extra)))
+    assert sorted(found.classes) == classes
+    assert {row.category for row in found.rows} == set(classes)
+    assert found.refused == ()
+
+
+def test_a_folder_of_extra_photos_that_is_not_in_the_data_folder_hides_nothing(tmp_path):
+    placed(tmp_path, "cars/a/1.jpg", "cars/b/1.jpg")
+    for extra in (tmp_path, tmp_path / "cars", tmp_path / "more"):
+        layout = Layout(extra=extra)
+        assert sorted(labelled_candidates(find_layout(tmp_path / "cars", layout)).classes) == ["a", "b"]
