@@ -118,9 +118,9 @@ class TrainConfig(FrozenModel):
 
     @property
     def is_square(self) -> bool:
-        """Whether models see squares; all stages see one shape."""
-        frame = frame_of(self.stage_size(0))
-        return frame.height == frame.width
+        """Whether the models of all stages see squares."""
+        frames = [frame_of(self.stage_size(number)) for number in range(len(self.stages))]
+        return all(frame.height == frame.width for frame in frames)
 
     def stage_batch_size(self, stage: int) -> int:
         """Photos per optimizer step of a stage."""

@@ -178,7 +178,7 @@ def run_retrain(
     if address is not None:
         check_cluster_access(address)
     from search.final.retrain import final_config
-    from search.final.start_checks import check_start
+    from search.final.start_checks import check_own_policy, check_start
     from search.final.trial_weights import check_weights
     from search.study.finals_beside import is_final_whole
 
@@ -188,6 +188,7 @@ def run_retrain(
         clear_retrain(folder)
     elif not is_final_whole(folder):
         check_weights(folder, experiment, trial)
+        check_own_policy(config)
     folder.retrain.mkdir(exist_ok=True)
     redirect_native_stderr(folder.retrain_output)
     from search.api.steps import retrain_study

@@ -1,5 +1,6 @@
 """What can refuse a final training, checked while nothing has been deleted for it."""
 
+from carcls.catalog import POLICY_FILE_SUFFIXES
 from carcls.config import TrainConfig
 from carcls.splits.k_folds import make_folds
 from carcls.splits.split_files import read_split
@@ -19,14 +20,15 @@ def check_start(folder: StudyFolder, experiment: Experiment, config: TrainConfig
     copied if they are not here.
 
     StudyError if the study's files are damaged, or lack extra or unlabelled photos or weights; ExperimentError for
-    photos, weights or policies that are not here; DataError for too few photos or a URL that cannot be read; HomeError
-    without a folder for the store.
+    photos, weights or policies that are not here; ConfigError for a policy that cannot be used; DataError for too few
+    photos or a URL that cannot be read; HomeError without a folder for the store.
     """
     check_folder(folder)
     compares_extra(folder, experiment)
     wants_pseudo(folder, experiment)
     check_weights(folder, experiment, trial)
     _check_files(experiment, config)
+    check_own_policy(config)
     open_store(experiment.store)
     photos_folder(experiment.photos_at, experiment.store)
     if experiment.extra_at is not None:
@@ -34,6 +36,14 @@ def check_start(folder: StudyFolder, experiment: Experiment, config: TrainConfig
     if experiment.folds > 1:
         split = read_split(folder.split, experiment.data.root)
         make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
+
+
+def check_own_policy(config: TrainConfig) -> None:
+    """Raises ConfigError for a policy file that cannot be used for the photos of this configuration."""
+    if config.augment.policy.endswith(POLICY_FILE_SUFFIXES):
+        from carcls.augment.views import check_policy  # noqa: PLC0415 - loads albumentations, for files only
+
+        check_policy(config.augment.policy, rectangles=not config.is_square)
 
 
 def _check_files(experiment: Experiment, config: TrainConfig) -> None:

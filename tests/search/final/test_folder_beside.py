@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from carcls.errors import DataError
+from carcls.errors import ConfigError, DataError
 from search.cli.actions import open_study, run_retrain
 from search.cli.commands import final
 from search.ensemble.build import build_ensemble
@@ -70,6 +70,20 @@ def test_a_training_anew_that_is_refused_deletes_nothing(trained, changes, is_da
     finally:
         folder.split.write_bytes(split)
     assert sorted(folder.retrain.rglob("*")) == there
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_policy_that_turns_rectangles_is_refused_before_anything_is_deleted(trained, tmp_path, replaces) -> None:
+    folder, _ = trained
+    policy = tmp_path / "turn.yaml"
+    policy.write_text("transform: {__class_fullname__: Transpose, p: 0.1}\n", encoding="utf-8")
+    changes = ["retrain.folds=2", "retrain.image_size=[32, 64]", f"retrain.augment.policy={policy}"]
+    asked = open_study(folder.root, changes, changeable=RETRAINABLE)[1]
+    there, place = sorted(folder.retrain.rglob("*")), folder if replaces else folder.beside(1)
+    with pytest.raises(ConfigError, match=r"turn\.yaml: `transform` \(Transpose\): turns a photo of 96 x 128 into"):
+        run_retrain(place, asked, trial=int(not replaces), replace=replaces)
+    assert sorted(folder.retrain.rglob("*")) == there
+    assert finals_beside(folder) == ()
 
 
 def test_a_training_anew_without_its_photos_deletes_nothing(trained) -> None:
