@@ -67,6 +67,17 @@ def count_unlabelled(root: Path, layout: Layout) -> int:
     return len(unlabelled_candidates(root, layout, sample).rows)
 
 
+def asks_for_submission(root: Path, layout: Layout) -> bool:
+    """Whether there is a folder of photos to predict that holds some, or that a sample submission names photos of.
+
+    Raises DataError if the folder cannot be used.
+    """
+    if find_test_folder(root, layout) is None:
+        return False
+    sample, problem = try_load_sample(root, layout)
+    return sample is not None or bool(problem) or bool(unlabelled_candidates(root, layout, None).rows)
+
+
 def photos_below(folder: Path) -> tuple[Path, ...]:
     """Every file below a folder that may be a photo by its name or first bytes, in natural order."""
     return tuple(folder / path for path, reason in _below(folder) if not reason)

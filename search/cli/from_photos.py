@@ -89,9 +89,9 @@ def _loaded(file: Path, overrides: list[str], data: Path, source: "Source") -> "
 
 def retrain_and_submit(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
     """The steps after a finished search: the final training, then the submission if there are photos to predict."""
-    from carcls.dataset.layouts import find_test_folder
+    from carcls.dataset.unlabelled import asks_for_submission
 
-    has_tests = find_test_folder(experiment.data.root, experiment.data.layout) is not None
+    has_tests = asks_for_submission(experiment.data.root, experiment.data.layout)
     run_retrain(folder, experiment, trial=winner_of(folder, None), address=address, goes_on=has_tests)
     if has_tests:
         run_submit(folder, experiment)

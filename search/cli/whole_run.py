@@ -253,11 +253,11 @@ def _report(folder: "StudyFolder", experiment: "Experiment") -> None:
 
 
 def _submit(folder: "StudyFolder", experiment: "Experiment", model: Path | None) -> None:
-    from carcls.dataset.layouts import find_test_folder
+    from carcls.dataset.unlabelled import asks_for_submission
     from search.experiment.node_store import photos_folder
 
     photos = photos_folder(experiment.photos_at, experiment.store)  # a URL's may not be on this machine yet
-    if find_test_folder(photos, experiment.data.layout) is not None:
+    if asks_for_submission(photos, experiment.data.layout):
         run_submit(folder, experiment, model=model)
     else:
         say(f"model: {model or folder.model}")

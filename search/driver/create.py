@@ -125,7 +125,7 @@ def _create(
         try:
             # The lock is held until the folder has its final name, so that no other process deletes the draft.
             with _owner(draft, experiment, searched=searched, recording=recording) as study:
-                photos = _fill(draft, experiment, searched=searched)
+                photos = _fill(draft, experiment)
                 if study:
                     keep_files(study, draft)
                     if not recording:
@@ -155,13 +155,13 @@ def _owner(draft: StudyFolder, experiment: Experiment, *, searched: bool, record
         yield study
 
 
-def _fill(folder: StudyFolder, experiment: Experiment, *, searched: bool) -> int:
+def _fill(folder: StudyFolder, experiment: Experiment) -> int:
     """Write the files about the photos; returns the number of labelled ones.
 
-    Raises DataError if a fixed recipe asks for more folds than its photos allow, before it replaces anything.
+    Raises DataError if the file asks for more folds than its photos allow, before anything is replaced.
     """
     dataset, split = scan_and_split(experiment)
-    if not searched and experiment.folds > 1:
+    if experiment.folds > 1:
         make_folds(split, count=experiment.folds, seed=experiment.data.validation.seed)
     write_split(split, folder.split)
     if experiment.record.folds is not None:

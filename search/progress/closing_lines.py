@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from carcls.dataset.layouts import find_test_folder
+from carcls.dataset.unlabelled import asks_for_submission
 from carcls.errors import DataError
 from search.errors import StudyError
 from search.experiment.experiment import Experiment
@@ -182,7 +182,7 @@ def retrain_closing(folder: StudyFolder, scores: Scores, *, epochs: int, trial: 
 def next_after_training(folder: StudyFolder, experiment: Experiment, model: Path | None = None) -> str:
     """The next step with a model. model: None for the final one."""
     with contextlib.suppress(DataError):  # two folders of photos to predict: ambiguous
-        if find_test_folder(experiment.data.root, experiment.data.layout) is not None:
+        if asks_for_submission(experiment.data.root, experiment.data.layout):
             return f"next: carsearch submit {folder.root}{f' --model {model}' if model else ''}"
     return f"next: carsearch predict {model or folder.model} PHOTO_OR_FOLDER..."
 

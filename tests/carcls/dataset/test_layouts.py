@@ -20,7 +20,7 @@ from carcls.dataset.names import (
 )
 from carcls.dataset.sample_submission import read_sample
 from carcls.dataset.tree import Kind, Tree
-from carcls.dataset.unlabelled import photos_below, unlabelled_candidates, unusable_below
+from carcls.dataset.unlabelled import asks_for_submission, photos_below, unlabelled_candidates, unusable_below
 from carcls.errors import DataError
 from carcls.splits.split import make_split
 from carcls.splits.split_files import read_split, write_split
@@ -321,3 +321,21 @@ def test_the_contests_tables_are_checked_without_photos(shared, tmp_path):
     assert "none of its 15,561 photos can be used" in str(error.value)
     assert "15,561 × no such file (train.csv line 2: train/0/100155.jpg)" in str(error.value)
     assert len(str(error.value)) < 400
+
+
+def test_a_submission_is_asked_for_if_there_are_photos_to_predict_or_a_sample(class_folders, write_photo):
+    def asks() -> bool:
+        return asks_for_submission(class_folders, Layout())
+
+    assert not asks()
+    folder = class_folders / "test"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("none yet", encoding="utf-8")
+    assert not asks(), "no photo is in it"
+    sample = class_folders / "sample-submission.csv"
+    for text in ("Id,Category\n1.jpg,0\n", "not a sample"):
+        sample.write_text(text, encoding="utf-8")
+        assert asks(), "submit says what is wrong"
+    sample.unlink()
+    write_photo(folder / "1.jpg", 1)
+    assert asks()

@@ -143,6 +143,7 @@ def test_a_finished_run_reports_what_it_took_and_uses_the_model_that_it_submitte
     for model in (folder.model, folder.ensemble_model):
         model.write_bytes(b"a model")
     (experiment.data.root / "test_upload").mkdir()
+    (experiment.data.root / "test_upload" / "1.jpg").touch()
     reported: list[tuple[str, str]] = []
 
     def renew(there: StudyFolder, of: Experiment) -> None:

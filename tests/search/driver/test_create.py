@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from carcls.demo.sample import write_sample
+from carcls.errors import DataError
 from search.driver.create import create_study, study_of
 from search.errors import StudyError
 from search.experiment.experiment import Experiment, load
@@ -12,7 +14,7 @@ from search.study.folder import StudyFolder
 from search.study.frozen import open_experiment
 from search.study.record.journal import WriterLock
 from search.study.study import Study
-from tests.helpers.search.tiny import write_tiny
+from tests.helpers.search.tiny import EXPERIMENT, write_tiny
 
 OLD_S = 1_000_000_000
 
@@ -164,3 +166,12 @@ def test_a_study_with_a_running_driver_is_not_created_again(experiment: Experime
     with Study.open(folder.root), pytest.raises(StudyError):
         create_study(experiment)
     assert mark.exists()
+
+
+def test_a_search_whose_photos_allow_fewer_folds_than_its_final_training_is_refused_before_it_begins(tmp_path):
+    write_sample(tmp_path / "data", classes=3, train_per_class=5, test_per_class=1)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(EXPERIMENT.replace("retrain:\n", "retrain:\n  folds: 20\n"), encoding="utf-8")
+    with pytest.raises(DataError, match="15 photos are too few for 20 folds"):
+        create_study(load(file, [f"results={tmp_path / 'results'}", f"data.root={tmp_path / 'data'}"]))
+    assert list((tmp_path / "results").glob("*")) == []
