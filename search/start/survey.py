@@ -15,6 +15,7 @@ from carcls.dataset.unlabelled import count_unlabelled
 from carcls.errors import DataError
 from carcls.inspection.weights_at_hand import WeightsAtHand, keras_models_folder, weights_in
 from carcls.photos.headers import read_header
+from search.bench.reference import RATES
 from search.errors import StartError
 from search.worker.machine_memory import gpu_count
 
@@ -73,7 +74,7 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
             f"{root}: photos of {len(counts)} {'class' if len(counts) == 1 else 'classes'}; expected two or more,"
             f" see 'carsearch data check {root}'"
         )
-    at_hand = weights_in((*weights, keras_models_folder()))
+    at_hand = _weights_at_hand(weights)
     return Findings(
         root=root,
         nested=found.layout.nested,
@@ -89,6 +90,14 @@ def look(root: Path, *, weights: Sequence[Path], reachable: Callable[[], bool]) 
         weights=at_hand,
         can_download=not at_hand and reachable(),
     )
+
+
+def _weights_at_hand(given: Sequence[Path]) -> tuple[WeightsAtHand, ...]:
+    """Those given, and in Keras's own folder, which other work may have filled, those of backbones with a recipe."""
+    found = weights_in(given)
+    own = {(one.backbone, one.alpha) for one in found}
+    cached = weights_in((keras_models_folder(),))
+    return (*found, *(one for one in cached if (name := (one.backbone, one.alpha)) in RATES and name not in own))
 
 
 def _found(root: Path) -> DataFolder:

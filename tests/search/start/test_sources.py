@@ -6,8 +6,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from carcls.catalog import BACKBONES
 from carcls.dataset.layouts import Layout, find_layout
 from carcls.demo.sample import write_sample
 from carcls.errors import DataError
@@ -90,6 +92,19 @@ def test_one_class_and_no_photos_are_refused(cars, tmp_path):
         look(tmp_path / "none", weights=(), reachable=lambda: False)
     with pytest.raises(StartError, match="no such file or folder"):
         look(cars, weights=[tmp_path / "absent.h5"], reachable=lambda: False)
+
+
+def test_weights_of_other_work_in_keras_folder_do_not_count(cars, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    models, given = tmp_path / "keras" / "models", tmp_path / "given"
+    for folder, name in ((models, "VGG19"), (models, "MobileNetV2"), (given, "VGG16")):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / f"{name}.npz", **{"0": np.zeros((BACKBONES[name].weight_counts[0],), np.float16)})
+    assert [one.backbone for one in look(cars, weights=(), reachable=never).weights] == ["MobileNetV2"]
+    (models / "MobileNetV2.npz").unlink()
+    found = look(cars, weights=(), reachable=lambda: True)
+    assert (found.weights, found.can_download) == ((), True)
+    assert [one.backbone for one in look(cars, weights=[given], reachable=never).weights] == ["VGG16"]
 
 
 def test_weights_are_known_by_their_size_and_save_the_question(cars, tmp_path):
