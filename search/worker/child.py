@@ -159,7 +159,14 @@ def _train(segment: Segment, study: StudyFolder, outbox: Outbox, batch_server: B
     micro_batch = fitted_micro_batch(segment, outbox) or None
     settings = StoreSettings.model_validate(segment.store)
     photos, store = photos_folder(segment.data_root, settings), open_store(settings)
-    split, shared = segment_photos(segment, study, photos, store)
+    split, shared = segment_photos(
+        segment,
+        study,
+        photos,
+        store,
+        at_once=min(filter(None, micro_batch or ()), default=None),
+        tell=lambda level, text: outbox.send(Notice(level, text)),
+    )
     resume = _resumable(segment, study, outbox)
     config, count = config_of(segment), len(split.train)
     every_s = None if segment.checkpoint_minutes is None else 60 * segment.checkpoint_minutes

@@ -11,18 +11,25 @@ from search.experiment.settings import StoreSettings
 from search.study.folder import StudyFolder
 from search.study.stored_split import read_study_extra, read_study_split, shared_tables
 from search.worker.pseudo_job import PseudoJob
-from search.worker.pseudo_photos import pseudo_photos
+from search.worker.pseudo_photos import Tell, pseudo_photos
 from search.worker.segment import Segment
 from search.worker.segment_config import config_of
 
 
 def segment_photos(
-    segment: Segment, study: StudyFolder, data_root: Path, store: Store
+    segment: Segment,
+    study: StudyFolder,
+    data_root: Path,
+    store: Store,
+    *,
+    at_once: int | None = None,
+    tell: Tell = lambda level, text: None,
 ) -> tuple[Split, tuple[ImageTable, ...]]:
     """The split, and the tables that share their pixels with other trainings.
 
-    data_root: the data folder on this node. Labels unlabelled photos if the segment asks for it and nothing did before.
-    Raises DataError, CheckpointError, and for extra photos at a URL the errors of `photos_folder`.
+    data_root: the data folder on this node. Labels unlabelled photos if the segment asks for it and nothing did before;
+    at_once, tell: for that, see `pseudo_photos`. Raises DataError, CheckpointError, and for extra photos at a URL the
+    errors of `photos_folder`.
     """
     split = read_study_split(study, data_root, segment.split_digest, fold=segment.fold)
     shared = shared_tables(study, data_root, fold=segment.fold)
@@ -41,6 +48,8 @@ def segment_photos(
             class_names=split.class_names,
             store=store,
             processes=segment.threads,
+            at_once=at_once,
+            tell=tell,
         )
         split, shared = with_extra(split, labelled), (*(shared or own), others)
     return split, shared
