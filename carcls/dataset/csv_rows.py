@@ -165,7 +165,8 @@ def _put(row: Row, reason: str, good: list[Row], bad: list[Refused]) -> None:
 def without_duplicates(
     rows: list[Row], bad: list[Refused], what: str, key: Callable[[Row], str] = lambda row: row.id
 ) -> tuple[list[Row], list[Refused]]:
-    """Keeps the first of rows with equal keys, or none if their labels or parts differ. Appends the others to `bad`."""
+    """Keeps the first of rows with equal keys, or none if their labels, parts or groups differ. Appends the others to
+    `bad`."""
     by_key: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[key(row)].append(row)
@@ -179,6 +180,10 @@ def without_duplicates(
         elif apart := [other for other in by_key[key(row)] if other.part != row.part]:
             bad.append(
                 (row, f"{what} also occurs in {_lines(apart)} in another part; it is unknown which one is right")
+            )
+        elif apart := [other for other in by_key[key(row)] if other.group != row.group]:
+            bad.append(
+                (row, f"{what} also occurs in {_lines(apart)} in another group; it is unknown which one is right")
             )
         elif row is not first:
             bad.append((row, f"{what} already occurs in line {first.line}"))

@@ -132,6 +132,19 @@ def test_a_photo_that_two_rows_put_into_two_parts_is_left_out(root, other):
     assert reasons[1].startswith("labels.csv line 10: ")
 
 
+@pytest.mark.parametrize("other", ["img/0.jpg", "0"])
+@pytest.mark.parametrize("group", ["s1", ""])
+def test_a_photo_that_two_rows_put_into_two_groups_is_left_out(root, other, group):
+    rows = [f"img/{n}.jpg,{'ab'[n % 2]},s{n % 2}," for n in range(8)]
+    write(root, [*rows, f"{other},a,{group},"])
+    found = load(root, group_column="seller")
+    assert found.train.paths == tuple(f"img/{n}.jpg" for n in range(1, 8))
+    reasons = [entry.reason for entry in found.quarantined]
+    assert "its photo also occurs in line 10 in another group; it is unknown which one is right" in reasons[0]
+    write(root, [*rows, f"{other},a,s0,"])
+    assert len(load(root, group_column="seller").train) == 8, "the same row twice"
+
+
 def test_a_group_in_two_parts_of_the_own_split_is_an_error_with_both_lines(root):
     write(root, [f"img/{n}.jpg,{'ab'[n % 2]},s{n % 3},{'val' if n > 5 else 'train'}" for n in range(8)])
     with pytest.raises(DataError) as error:
