@@ -46,7 +46,7 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
     if not folder.out_of_fold.exists() or experiment.photos == "all":
         return
     _count_ended(folder)
-    while (found := runner_up_of(folder)) is not None:
+    while (found := runner_up_of(folder, experiment)) is not None:
         there = folder.beside(found.number)
         if has_driver(there.retrain_study):
             raise InUseError(f"{there.retrain}: another process trains there: wait for it, or stop it")

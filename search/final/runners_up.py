@@ -7,6 +7,7 @@ On the recorded trainings an average gains from another backbone, and not from a
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from carcls.config import TrainConfig
 from carcls.frames import Frame, frame_of, take_photos_alike
 from search.errors import ExperimentError, StudyError
 from search.experiment.domains import Value
@@ -16,7 +17,6 @@ from search.progress.summary import winner
 from search.study.final_scores import read_scores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
-from search.study.frozen import open_experiment
 from search.study.study import Study
 
 Backbone = tuple[str, float]
@@ -53,7 +53,7 @@ def _until(trial: TrialRecord, stage: int) -> tuple[Rank, int]:
     return (max(ranks) if ranks and trial.has_ended(stage) else _WORST), -trial.number
 
 
-def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
+def runner_up_of(folder: StudyFolder, experiment: Experiment) -> TrialRecord | None:
     """The study's: the trial whose training beside the final one was begun and not finished, else a new one, or None.
 
     None also before the final training. Folders that are named after no trial, or that hold no training because its
@@ -72,14 +72,27 @@ def runner_up_of(folder: StudyFolder) -> TrialRecord | None:
     begun = next((number for number, one in beside.items() if not is_final_whole(one)), None)
     if begun is not None:
         return trials[begun]
-    return other_backbone(study, open_experiment(folder), main, *beside)
+    return other_backbone(study, experiment, main, *beside, fitted=_fitted(folder))
 
 
-def other_backbone(study: Study, experiment: Experiment, main: int, *beside: int) -> TrialRecord | None:
+def _fitted(folder: StudyFolder) -> Frame | None:
+    """What the final training fits photos to; None for one of an older version."""
+    own = folder.retrain_study
+    return _last_frame(Study.open(own.root, read_only=True).config(0)) if own.log.exists() else None
+
+
+def _last_frame(config: TrainConfig) -> Frame:
+    return frame_of(config.stage_size(len(config.stages) - 1))
+
+
+def other_backbone(
+    study: Study, experiment: Experiment, main: int, *beside: int, fitted: Frame | None = None
+) -> TrialRecord | None:
     """The trial that `runner_up` finds beside the trials with a final training, or None.
 
-    main: the trial whose final training the others are averaged with. Left out are trials whose final training would
-    see photos otherwise, see `take_photos_alike`, or cannot be configured.
+    experiment: with the settings of the next final training. main: the trial whose final training the others are
+    averaged with. fitted: what that one fits photos to; None: what the experiment says. Left out are trials whose final
+    training would see photos otherwise, see `take_photos_alike`, or cannot be configured.
     """
     kind_of, trials = _kinds(study, experiment), study.records()
     own = kind_of(trials[main])
@@ -88,7 +101,7 @@ def other_backbone(study: Study, experiment: Experiment, main: int, *beside: int
     trained = {own[0], *(kind[0] for number in beside if (kind := kind_of(trials[number])) is not None)}
     alike: dict[int, Backbone] = {}
     for one in filter(_may_be_trained, trials):
-        if (kind := kind_of(one)) is not None and take_photos_alike([own[1], kind[1]]):
+        if (kind := kind_of(one)) is not None and take_photos_alike([fitted or own[1], kind[1]]):
             alike[one.number] = kind[0]
     return runner_up([one for one in trials if one.number in alike], lambda trial: alike[trial.number], trained)
 
@@ -102,7 +115,7 @@ def _kinds(study: Study, experiment: Experiment) -> Callable[[TrialRecord], tupl
             config = experiment.retrain_config(study.config(trial.number))
         except ExperimentError:
             return None
-        return (config.backbone, config.alpha), frame_of(config.stage_size(len(config.stages) - 1))
+        return (config.backbone, config.alpha), _last_frame(config)
 
     def kind_of(trial: TrialRecord) -> tuple[Backbone, Frame] | None:
         if trial.is_of_portfolio:  # two of the user's own recipes may share a name
@@ -122,7 +135,7 @@ def _may_be_trained(trial: TrialRecord) -> bool:
     return (is_whole or (is_stopped and trial.rung is not None and trial.rung > 0)) and trial.repeats is None
 
 
-def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFolder]:
+def folder_beside(folder: StudyFolder, trial: int | None, experiment: Experiment) -> tuple[int, StudyFolder]:
     """The trial to train beside the final training, and the study's folder with that training.
 
     trial: its number; None for `runner_up_of`. Raises StudyError if there is no final training yet, if it is the same
@@ -132,11 +145,12 @@ def folder_beside(folder: StudyFolder, trial: int | None) -> tuple[int, StudyFol
     if main is None:
         raise StudyError(f"{folder.root} has no final training to train another one beside: 'carsearch retrain' first")
     if trial is None:
-        found = runner_up_of(folder)
+        found = runner_up_of(folder, experiment)
         if found is None:
             raise StudyError(
-                f"{folder.root}: no other backbone has a trial beyond its first stage; an average gains little from"
-                " another trial of the same one, but '--trial N' trains it"
+                f"{folder.root}: no other backbone has a trial beyond its first stage whose photos are fitted as those"
+                " of the final training; an average gains little from another trial of the same one, but '--trial N'"
+                " trains it"
             )
         trial = found.number
     else:

@@ -53,7 +53,7 @@ def retrain(
 
     folder, experiment = open_study(study, overrides, changeable=RETRAINABLE)
     if beside:
-        number, there = folder_beside(folder, trial)
+        number, there = folder_beside(folder, trial, experiment)
         begun = 0 if replace else folds_begun(there)
         experiment = with_folds_beside(
             there, experiment, is_asked=_asks_folds(experiment, overrides or []), begun=begun

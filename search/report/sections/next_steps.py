@@ -70,7 +70,7 @@ def commands(folder: StudyFolder, experiment: Experiment, study: Study | None) -
     if not folder.model.exists() and any(record.state is TrialState.COMPLETE for record in records):
         why = "Train the winner with the file's retrain settings, score it, and export one model."
         found.append(Command(why, f"carsearch retrain {root}"))
-    if folder.out_of_fold.exists() and runner_up_of(folder) is not None:
+    if folder.out_of_fold.exists() and runner_up_of(folder, experiment) is not None:
         why = "Train the best trial of another backbone beside the final model. Averages gain most from that."
         found.append(Command(why, f"carsearch retrain {root} --beside && carsearch ensemble {root}"))
     changes = [f"--set {key}={_larger(key, records, experiment)}" for key, _ in limits_of(study, experiment)]

@@ -30,12 +30,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Expe
 
 @pytest.mark.parametrize("number", [2, 99, -1])
 def test_only_a_trial_of_the_study_is_trained_beside_the_final_training(trained, number) -> None:
-    folder, _ = trained
-    assert folder_beside(folder, None) == folder_beside(folder, 1) == (1, folder.beside(1))
+    folder, experiment = trained
+    assert folder_beside(folder, None, experiment) == folder_beside(folder, 1, experiment) == (1, folder.beside(1))
     with pytest.raises(StudyError, match=rf"no trial {number} in this study: expected 0 to 1$"):
-        folder_beside(folder, number)
+        folder_beside(folder, number, experiment)
     with pytest.raises(StudyError, match="trial 0000 is the one of the final training"):
-        folder_beside(folder, 0)
+        folder_beside(folder, 0, experiment)
+
+
+def test_a_training_beside_sees_photos_as_the_final_one_did(trained) -> None:
+    folder, _ = trained
+    for fit, number in (("stretch", 1), ("pad", None)):
+        asked = open_study(folder.root, [f"retrain.fit={fit}"], changeable=RETRAINABLE)[1]
+        found = runner_up_of(folder, asked)
+        assert (None if found is None else found.number) == number
+    with pytest.raises(StudyError, match=r"no other backbone has a trial .* whose photos are fitted as those of the"):
+        folder_beside(folder, None, asked)
 
 
 def test_a_training_whose_configuration_is_refused_leaves_no_folder_and_deletes_none(trained) -> None:
@@ -161,24 +171,24 @@ def test_an_ensemble_names_a_single_training_beside_folds_and_how_to_train_it_on
 
 
 def test_folders_without_a_training_and_of_no_trial_are_passed_over(trained) -> None:
-    folder, _ = trained
+    folder, experiment = trained
     mistyped, empty = folder.beside(99), folder.beside(1)
     try:
         for one in (mistyped, empty):
             one.retrain.mkdir()
             one.retrain_output.touch()
-        found = runner_up_of(folder)
+        found = runner_up_of(folder, experiment)
         assert found is not None
         assert found.number == 1, "not of the final training's backbone, and the study has no trial 99"
         mistyped.retrain_config.touch()
-        assert runner_up_of(folder) == found
+        assert runner_up_of(folder, experiment) == found
         for path in (empty.scores, empty.model):
             path.touch()
-        assert runner_up_of(folder) == found, "nothing is trained there"
+        assert runner_up_of(folder, experiment) == found, "nothing is trained there"
         empty.retrain_config.touch()
-        assert runner_up_of(folder) is None, "both backbones are trained"
+        assert runner_up_of(folder, experiment) is None, "both backbones are trained"
         empty.model.unlink()
-        assert runner_up_of(folder) == found, "it was begun"
+        assert runner_up_of(folder, experiment) == found, "it was begun"
     finally:
         for one in (mistyped, empty):
             shutil.rmtree(one.retrain, ignore_errors=True)

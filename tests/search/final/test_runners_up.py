@@ -156,4 +156,4 @@ def test_folders_beside_are_found_by_their_trial(tmp_path) -> None:
 
 def test_nothing_is_trained_beside_a_final_training_that_is_not_there(tmp_path) -> None:
     with pytest.raises(StudyError, match="has no final training to train another one beside"):
-        folder_beside(StudyFolder(tmp_path), None)
+        folder_beside(StudyFolder(tmp_path), None, ANY_FILE)
