@@ -125,6 +125,7 @@ def run(
     from search.driver.create import create_study, study_of
     from search.experiment.experiment import load
     from search.start.sources import is_data
+    from search.study.frozen import where_it_lies
     from search.terminal import logs
 
     if replace and or_resume:
@@ -145,7 +146,7 @@ def run(
             output=output,
         )
         return
-    experiment = load(file, overrides or [])
+    experiment = where_it_lies(load(file, overrides or []))
     logs.setup()
     if hours is not None:
         run_within(experiment, hours, address=address, replace_study=replace, or_resume=or_resume, output=output)

@@ -51,7 +51,8 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
     open_experiment(folder, study=study)  # Raises StudyError if there is no study.
     if study is None or study.is_recording:
         raise StudyError(f"{folder.root} holds no search, but a recording or a recipe: choose another '--set name=...'")
-    changes = differences(load(folder.experiment, stored=True).tree, _with_copies(experiment, folder)[0].tree)
+    own = with_local_policies(load(folder.experiment, stored=True).tree, folder.policies)
+    changes = differences(own, _with_copies(experiment, folder)[0].tree)
     wrong = [change for change in changes if refusal(change.override, RESUMABLE)]
     if wrong:
         raise StudyError(
@@ -59,6 +60,19 @@ def changes_asked(folder: StudyFolder, experiment: Experiment) -> tuple[str, ...
             " with '--set name=...', or start over with '--replace', which deletes them"
         )
     return tuple(change.override for change in changes)
+
+
+def where_it_lies(experiment: Experiment) -> Experiment:
+    """An experiment that was loaded from a study's own copy, with the name and the results folder that it has now.
+
+    Otherwise, after the study was moved or renamed, `run FILE --or-resume` would begin another one at the old place.
+    """
+    folder = StudyFolder(experiment.path.absolute().parent)
+    is_own = experiment.path.name == folder.experiment.name and folder.log.is_file()
+    if not is_own or experiment.results_url is not None:
+        return experiment
+    tree = with_local_policies(experiment.tree, folder.policies)
+    return replace(experiment, name=folder.name, results=folder.root.parent, tree=tree)
 
 
 def open_experiment(

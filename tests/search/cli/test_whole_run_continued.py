@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.api import steps
-from search.cli import whole_run, whole_run_finals
+from search.cli import app, whole_run, whole_run_finals
 from search.cli.outcomes import show_status
 from search.cli.whole_run import _finish, run_within
 from search.cli.whole_run_finals import retrain_winner
@@ -197,6 +197,24 @@ def test_a_run_that_is_not_done_is_continued_by_run_with_its_hours(
     assert capsys.readouterr().out.splitlines()[-1] == f"unless it is running: continue with '{command}'"
     own = load(folder.experiment)
     assert (own.results / own.name, changes_asked(folder, own)) == (folder.root, ()), "its own file continues it"
+
+
+@pytest.mark.parametrize("name", ["tiny", "renamed"])
+def test_a_run_that_was_moved_is_continued_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    policy = tmp_path / "flip.yaml"
+    policy.write_text("transform: {__class_fullname__: HorizontalFlip, p: 0.5}\n", encoding="utf-8")
+    folder, _ = untrained_study(tmp_path, f"train.augment.policy={policy}", per_class=5)
+    keep(folder, replace(AT_FINAL, hours=1.5))
+    moved = StudyFolder(tmp_path / "elsewhere" / name)
+    moved.root.parent.mkdir()
+    folder.root.rename(moved.root)
+    finished: list[StudyFolder] = []
+    monkeypatch.setattr(whole_run, "_finish", lambda there, *_: finished.append(there))
+    app.run(moved.experiment, hours=1.5, or_resume=True)
+    assert finished == [moved]
+    assert not folder.root.exists()
 
 
 def test_a_run_that_is_done_is_not_continued(
