@@ -2,7 +2,7 @@
 
 SearchError
 ├── ExperimentError        the experiment file: one or more problems, each with file, line and key
-├── StudyError             a study that is missing or exists already
+├── StudyError             a study that is missing, exists already, or cannot be used
 │   └── InUseError         another process works on it
 ├── CurvesError            recorded curves that cannot be read or made
 ├── StartError             a folder of photos for which no experiment file can be written
@@ -40,7 +40,7 @@ class ExperimentError(SearchError):
 
 
 class StudyError(SearchError):
-    """A study that is missing, exists already, or is in use."""
+    """A study that is missing, exists already, or cannot be used."""
 
 
 class InUseError(StudyError):

@@ -48,6 +48,7 @@ from search.final.runners_up import runner_up_of
 from search.study.ensemble_scores import EnsembleScores
 from search.study.finals_beside import finals_beside, is_final_whole, trial_beside
 from search.study.folder import StudyFolder
+from search.study.frozen import open_experiment
 from search.study.study import Study
 
 
@@ -157,7 +158,7 @@ def _beside(settings: Settings, options: Options) -> Told:
     del options
     study = _final_training(settings)
     if not any(is_final_whole(one) for one in finals_beside(study)):
-        if runner_up_of(study) is None:
+        if runner_up_of(study, open_experiment(study)) is None:
             return Told(_folds_answers(settings), None, 0.0, "the search left no other backbone")
         carsearch("retrain", str(study.root), "--beside")
     other = next(one for one in finals_beside(study) if is_final_whole(one))

@@ -70,12 +70,13 @@ def count_unlabelled(root: Path, layout: Layout) -> int:
 def asks_for_submission(root: Path, layout: Layout) -> bool:
     """Whether there is a folder of photos to predict that holds some, or that a sample submission names photos of.
 
-    Raises DataError if the folder cannot be used.
+    Also if they cannot be used, for which `submit` gives the reason. Raises DataError if there are two such folders.
     """
     if find_test_folder(root, layout) is None:
         return False
     sample, problem = try_load_sample(root, layout)
-    return sample is not None or bool(problem) or bool(unlabelled_candidates(root, layout, None).rows)
+    found = unlabelled_candidates(root, layout, None)
+    return sample is not None or bool(problem or found.rows or found.refused)
 
 
 def photos_below(folder: Path) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from search.cli.actions import check_cluster_access, open_study, resume_search, run_submit
 from search.cli.optional_steps import optional, reason_of
 from search.cli.output import Output
-from search.cli.whole_run_finals import has_seen_all_photos, retrain_others, retrain_winner
+from search.cli.whole_run_finals import has_seen_all_photos, retrain_others, retrain_winner, score_again_if_damaged
 from search.cli.whole_run_photos import with_photos, with_predictions
 from search.cli.whole_run_record import choose_model, enter_step, plan_of, show_plan, stored_run
 from search.terminal.console import say, warn
@@ -204,6 +204,7 @@ def _finish(folder: "StudyFolder", experiment: "Experiment", address: str | None
         retrain_others(folder, experiment, address)
         stage = enter_step(folder, 0.0, ENSEMBLE)
     if stage == ENSEMBLE:
+        score_again_if_damaged(folder, experiment, address)
         uses_ensemble = _ensemble(folder, experiment)
         choose_model(folder, uses_ensemble=uses_ensemble)
         enter_step(folder, 0.0, SCORING)

@@ -69,6 +69,12 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
             return
 
 
+def score_again_if_damaged(folder: "StudyFolder", experiment: "Experiment", address: str | None) -> None:
+    """Writes the scores of the winner's training anew if they cannot be read, as the steps after it must."""
+    if _has_damaged_scores(folder):
+        retrain_winner(folder, experiment, address)
+
+
 def _has_damaged_scores(folder: "StudyFolder") -> bool:
     from search.errors import StudyError
     from search.study.final_scores import read_scores
@@ -96,7 +102,8 @@ def _count_ended(folder: "StudyFolder") -> None:
 
 
 def possible_folds(folder: "StudyFolder", experiment: "Experiment", folds: int) -> int:
-    """So many folds, or as many as the photos allow: at least those that the file asks for, else three."""
+    """So many folds, or the most that the photos allow, if those are three or more and more than the file asks for;
+    else as many as the file asks for."""
     from carcls.errors import DataError
     from carcls.splits.k_folds import make_folds
     from carcls.splits.split_files import read_split

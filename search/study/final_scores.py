@@ -164,13 +164,14 @@ def refit_length_from(folds: int, *, is_measured: bool) -> str:
 
 def read_scores(folder: StudyFolder) -> Scores:
     """What a final training's `scores.json` holds. Raises StudyError if it cannot be read."""
+    path = folder.scores
     try:
-        return scores_from_json(json.loads(folder.scores.read_text(encoding="utf-8")))
+        return scores_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged"
         raise StudyError(
-            f"{folder.scores}: cannot be read ({reason}): '{score_again_command(folder)}' writes it anew, and trains"
-            " nothing again"
+            f"{path}: cannot be read ({reason}): '{score_again_command(folder)}', with the same --trial and --set as"
+            " before, writes it anew and trains nothing again"
         ) from error
 
 

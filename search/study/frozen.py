@@ -66,10 +66,14 @@ def where_it_lies(experiment: Experiment) -> Experiment:
     """An experiment that was loaded from a study's own copy, with the name and the results folder that it has now.
 
     Otherwise, after the study was moved or renamed, `run FILE --or-resume` would begin another one at the old place.
+    Another name or folder that the user sets is another study's.
     """
     folder = StudyFolder(experiment.path.absolute().parent)
     is_own = experiment.path.name == folder.experiment.name and folder.log.is_file()
     if not is_own or experiment.results_url is not None:
+        return experiment
+    stored = load(experiment.path, stored=True)
+    if (experiment.name, experiment.results) != (stored.name, stored.results):
         return experiment
     tree = with_local_policies(experiment.tree, folder.policies)
     return replace(experiment, name=folder.name, results=folder.root.parent, tree=tree)

@@ -108,7 +108,7 @@ class WholeRun:
         return self.stage == DONE
 
     def after_final(self, seconds: float, final: str) -> "WholeRun":
-        """The run after a final training, or another attempt at it. final: name of its folder."""
+        """The run after a final training that is over or given up. final: name of its folder."""
         return replace(self.after(seconds, self.stage), counted=tuple(dict.fromkeys((*self.counted, final))))
 
     def plan(

@@ -337,5 +337,9 @@ def test_a_submission_is_asked_for_if_there_are_photos_to_predict_or_a_sample(cl
         sample.write_text(text, encoding="utf-8")
         assert asks(), "submit says what is wrong"
     sample.unlink()
+    (folder / "linked").symlink_to(class_folders / NAMES[0])
+    assert asks(), "submit says why its photos are not used"
+    (folder / "linked").unlink()
+    assert not asks()
     write_photo(folder / "1.jpg", 1)
     assert asks()

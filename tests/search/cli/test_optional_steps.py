@@ -48,20 +48,21 @@ def test_mistakes_and_exit_codes_pass(error: Exception) -> None:
 
 
 def test_the_final_model_is_handed_in_whatever_fails_beside_it(tmp_path: Path) -> None:
-    folder, experiment = untrained_study(tmp_path, "retrain.folds=20", per_class=5)
+    folder, experiment = untrained_study(tmp_path, "retrain.folds=2", per_class=5)
     add_final(folder, experiment)
     folds = folder.retrain_study.folds
     folds.write_text(folds.read_text(encoding="utf-8").replace(",0,", ",x,"), encoding="utf-8")
     with Study.open(folder.root) as study:
-        replace(BEGUN, folds=20).keep(study)
+        BEGUN.keep(study)
+    folder.beside(1).retrain.write_bytes(b"no folder")
     folder.ensemble.mkdir()
     folder.ensemble_model.write_bytes(b"an ensemble from before the final training")
     where = ("--set", f"results={tmp_path / 'results'}", "--set", f"data.root={tmp_path / 'data'}")
-    asked = ("--set", "retrain.folds=20", "--hours", "99", "--or-resume")
+    asked = ("--set", "retrain.folds=2", "--hours", "99", "--or-resume")
     done = run_cli("run", "tiny.yaml", *where, *asked, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "final training of trial 0001 failed, and is left out: " in done.stderr
-    assert "too few for 20 folds" in done.stderr
+    assert f"{folder.beside(1).retrain}: File exists" in done.stderr
     assert f"no ensemble: {folds}" in done.stderr
     assert f"model: {folder.model}" in done.stdout.splitlines()
     whole = WholeRun.of(Study.open(folder.root, read_only=True))

@@ -21,7 +21,7 @@ from search.policy.time_plan import DONE, ENSEMBLE, FINAL, SCORING, SEARCH, Begu
 from search.progress.closing_lines import search_closing
 from search.report.sections.next_steps import commands, ended_text
 from search.study.folder import StudyFolder
-from search.study.frozen import changes_asked
+from search.study.frozen import changes_asked, where_it_lies
 from search.study.run_hours import WholeRun, command_of
 from search.study.study import Study
 from search.terminal import logs
@@ -215,6 +215,9 @@ def test_a_run_that_was_moved_is_continued_where_it_is(
     app.run(moved.experiment, hours=1.5, or_resume=True)
     assert finished == [moved]
     assert not folder.root.exists()
+    other = load(moved.experiment, ["name=other"])
+    assert where_it_lies(other) == other
+    assert (where_it_lies(other).name, where_it_lies(other).results) == ("other", folder.root.parent)
 
 
 def test_a_run_that_is_done_is_not_continued(

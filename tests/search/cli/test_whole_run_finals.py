@@ -182,7 +182,7 @@ def test_damaged_scores_of_a_training_that_is_over_are_written_anew_and_cost_no_
     retrain_winner(folder, experiment, None)
     assert called == [FOLDS], "as it was trained"
     assert round(stored_run(folder).outside_s) == 600
-    command = f"'carsearch retrain {folder.root} --set retrain.folds={FOLDS}' writes it anew"
+    command = f"'carsearch retrain {folder.root} --set retrain.folds={FOLDS}', with the same --trial"
     with pytest.raises(StudyError, match=re.escape(command)):
         read_scores(folder)
 

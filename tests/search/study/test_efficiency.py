@@ -16,6 +16,7 @@ from carcls.inference.view_choice import plain_only
 from carcls.scoring.gains import Normal, ViewEvidence
 from search.study.efficiency import Efficiency, StageCost, efficiency_lines, stage_costs
 from search.study.final_scores import Scores, read_scores, score_lines
+from search.study.folder import StudyFolder
 from search.worker.machine_memory import peak_memory_bytes
 from tests.helpers.search.trial_builders import climb
 
@@ -122,18 +123,22 @@ def test_a_system_without_peak_memory_is_no_error(tmp_path) -> None:
     assert peak_memory_bytes(tmp_path / "status") == 12 * 1024
 
 
+def written(root: Path, values: dict[str, object]) -> StudyFolder:
+    folder = StudyFolder(root)
+    folder.retrain.mkdir()
+    folder.scores.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+    return folder
+
+
 def test_scores_round_trip(tmp_path) -> None:
-    path = tmp_path / "scores.json"
-    path.write_text(json.dumps(asdict(SCORES)))
-    assert read_scores(path) == SCORES
+    assert read_scores(written(tmp_path, asdict(SCORES))) == SCORES
 
 
 def test_scores_of_an_older_carsearch_are_read_without_the_summary(tmp_path) -> None:
-    path = tmp_path / "scores.json"
     older = {key: value for key, value in asdict(SCORES).items() if key not in {"efficiency", "tta_note"}}
-    path.write_text(json.dumps(older))
-    assert read_scores(path) == replace(SCORES, efficiency=None)
-    assert len(score_lines(read_scores(path))) == 4
+    found = read_scores(written(tmp_path, older))
+    assert found == replace(SCORES, efficiency=None)
+    assert len(score_lines(found)) == 4
 
 
 def test_the_terminal_shows_scores_then_costs() -> None:
@@ -146,9 +151,7 @@ def test_the_terminal_shows_scores_then_costs() -> None:
 def test_the_evidence_for_views_is_shown_and_read_back(tmp_path) -> None:
     evidence = ViewEvidence.of(("plain", "flip"), Normal(0.01, 0.02), Normal(0.03, 0.02), models=8, data_sets=2)
     told = replace(SCORES, tta_evidence=evidence)
-    path = tmp_path / "scores.json"
-    path.write_text(json.dumps(asdict(told), allow_nan=False))
-    assert read_scores(path) == told
+    assert read_scores(written(tmp_path, asdict(told))) == told
     assert score_lines(told)[4] == (
         "plain, flip: save +0.0300 ± 0.0200 nats a photo here, +0.0100 ± 0.0200 by 8 recorded models of 2 data sets,"
         " +0.0200 ± 0.0141 by both"
