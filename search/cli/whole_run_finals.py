@@ -48,10 +48,10 @@ def retrain_others(folder: "StudyFolder", experiment: "Experiment", address: str
     _count_ended(folder)
     while (found := runner_up_of(folder, experiment)) is not None:
         there = folder.beside(found.number)
-        if has_driver(there.retrain_study):
-            raise InUseError(f"{there.retrain}: another process trains there: wait for it, or stop it")
         started, earlier_s, failures = time.monotonic(), 0.0, list[Exception]()
         with optional(failures.append):
+            if has_driver(there.retrain_study):
+                raise InUseError(f"{there.retrain}: another process trains there: wait for it, or stop it")
             earlier_s = 0.0 if there.final in stored_run(folder).counted else retrained_s(there)
             folds = folds_that_fit_beside(folder, experiment, found.number, earlier_s=earlier_s)
             if not folds:
