@@ -87,7 +87,8 @@ def test_a_batch_worker_server_and_its_worker(traps: Path) -> None:
     assert caught(traps) == []
 
 
-def test_a_notebook_finds_its_own_modules_afterwards(traps: Path) -> None:
+def test_a_notebook_finds_its_own_modules_afterwards(traps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # a test of commands may have set it in this process
     path, variable = list(sys.path), os.environ["PYTHONPATH"]
     with without_current_folder():
         assert "" not in sys.path

@@ -13,6 +13,7 @@ from carcls.inference.export import load_model
 from carcls.inference.view_choice import choose_views
 from carcls.inference.view_priors import recorded_priors
 from carcls.input.training_data import TrainingData
+from carcls.splits.extra import unlabelled_photos, write_extra
 from carcls.splits.k_folds import make_folds
 from carcls.splits.split import make_split
 from carcls.splits.split_files import write_split
@@ -40,8 +41,12 @@ def score_folds(root: Path, study: str) -> tuple[StudyFolder, Scores]:
         experiment = load(write_tiny(root, study, test_per_class=4))  # enough to tell how far models disagree
     folder = StudyFolder(root / "results" / "tiny")
     folder.retrain.mkdir(parents=True)
-    split = make_split(load_dataset(experiment.data.root, processes=1), fraction=0.25, seed=0)
+    dataset = load_dataset(experiment.data.root, processes=1)
+    split = make_split(dataset, fraction=0.25, seed=0)
     write_split(split, folder.split)
+    to_predict = unlabelled_photos(dataset)
+    assert to_predict is not None
+    write_extra(to_predict, folder.unlabelled)
     folds = make_folds(split, count=2, seed=0)
     config = experiment.bind({})
     parts, members = [], []

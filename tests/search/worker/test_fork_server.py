@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from multiprocessing.forkserver import ForkServer
 from pathlib import Path
 
@@ -57,8 +59,15 @@ def test_memory_is_a_processs_own(server: ForkServer) -> None:
     assert 0 < private_bytes(server._forkserver_pid) < 2**30
 
 
-def test_the_socket_of_a_killed_actors_server_is_deleted_with_the_search(tmp_path: Path) -> None:
-    temporary, private = tmp_path / "tmp", tmp_path / "own"
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder in which addresses of sockets are short enough for the system, as in a user's."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_the_socket_of_a_killed_actors_server_is_deleted_with_the_search(short_path: Path) -> None:
+    temporary, private = short_path / "tmp", short_path / "own"
     temporary.mkdir()
     private.mkdir()
     done = subprocess.run(
