@@ -35,9 +35,12 @@ $(S3_VENV)/.installed: tests/helpers/network/s3_server.txt
 demo: $(STAMP)
 	$(BIN)/carsearch demo
 
+# Processes of `make test`; 0: the one that collects them. Tests of one file share fixtures, and so a process.
+TEST_WORKERS ?= 2
+
 # NICE="nice -n 19" where it runs beside `kills`, as in .ci/run; `jax` too.
 test: $(STAMP)
-	$(NICE) $(BIN)/python -m pytest -m "not slow and not fault"
+	$(NICE) $(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile -m "not slow and not fault"
 
 check: $(STAMP) docs
 	$(BIN)/ruff check .
