@@ -19,10 +19,9 @@ from search.driver.nodes.fitting_recipes import keep_portfolio
 from search.driver.study_draft import exists_already, held, publish, study_place, sync_all
 from search.errors import ExperimentError, StudyError
 from search.experiment.experiment import Experiment, load
-from search.experiment.file.paths import policy_files
 from search.experiment.file.yaml_source import Plain
 from search.experiment.node_store import open_store, photos_folder
-from search.experiment.policy_use import trains_on_rectangles
+from search.experiment.policy_use import policies_in_use
 from search.experiment.runtime_settings import without_runtime_settings
 from search.study.bucket.places import creation
 from search.study.checked_files import keep_files
@@ -116,8 +115,7 @@ def _create(
     if missing:
         raise ExperimentError(missing)
     open_store(experiment.store)
-    rectangles = trains_on_rectangles(experiment)
-    for _, policy in policy_files(dict(experiment.tree)):
+    for policy, rectangles in policies_in_use(experiment):
         check_policy(policy, rectangles=rectangles)
     experiment.results.mkdir(parents=True, exist_ok=True)
     with creation(folder.root, replace=replace) as store:

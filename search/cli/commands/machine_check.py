@@ -24,9 +24,9 @@ from search.driver.create import scan_and_split, scan_extra, study_of
 from search.driver.study_draft import exists_already
 from search.errors import SearchError
 from search.experiment.experiment import Experiment
-from search.experiment.file.paths import WEIGHT_WORDS, policy_files
+from search.experiment.file.paths import WEIGHT_WORDS
 from search.experiment.node_store import open_store
-from search.experiment.policy_use import trains_on_rectangles
+from search.experiment.policy_use import policies_in_use
 from search.on_ray.cluster.nodes import Node, ResourcePlan, plan_resources
 from search.on_ray.cluster.warmup import distinct_weights, sample_configs, start_check
 from search.on_ray.ray_private import usable_cpus, usable_gpus
@@ -68,8 +68,7 @@ def check_machine(experiment: Experiment, *, price_per_hour: float | None = None
         with _noting(report.refusals):
             home_folder()
             open_store(experiment.store)
-        rectangles = trains_on_rectangles(experiment)
-        for _, policy in policy_files(dict(experiment.tree)):
+        for policy, rectangles in policies_in_use(experiment):
             if Path(policy).is_file():
                 with _noting(report.refusals):
                     check_policy(policy, rectangles=rectangles)

@@ -114,15 +114,20 @@ def test_a_training_beside_that_ended_just_before_a_kill_is_counted_once(
         assert (whole.counted, whole.outside_s) == (("retrain", "retrain-0001"), 600.0)
 
 
-def test_a_training_beside_that_is_given_up_for_lack_of_time_has_its_seconds_counted_once(
-    searched: tuple[StudyFolder, Experiment], there: StudyFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, experiment = searched
+def interrupt(there: StudyFolder, seconds: float) -> None:
+    """Leaves a training as an earlier call does that was killed after its first epoch."""
     with Study.open(there.retrain) as study:
         study.start_segment(0, 1)
         study.report(0, EPOCHS[0])
         study.interrupt_running()
-        study.set_elapsed_s(3000.0)
+        study.set_elapsed_s(seconds)
+
+
+def test_a_training_beside_that_is_given_up_for_lack_of_time_has_its_seconds_counted_once(
+    searched: tuple[StudyFolder, Experiment], there: StudyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, experiment = searched
+    interrupt(there, 3000.0)
     with Study.open(folder.root) as study:
         replace(BEGUN, hours=0.5, outside_s=60.0).keep(study)
     for _ in range(2):
@@ -136,11 +141,7 @@ def test_a_training_beside_that_failed_is_counted_once_if_it_is_tried_again(
     searched: tuple[StudyFolder, Experiment], there: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, experiment = searched
-    with Study.open(there.retrain) as study:
-        study.start_segment(0, 1)
-        study.report(0, EPOCHS[0])
-        study.interrupt_running()
-        study.set_elapsed_s(500.0)
+    interrupt(there, 500.0)
     with Study.open(folder.root) as study:
         BEGUN.keep(study)
 

@@ -294,7 +294,9 @@ def test_a_training_beside_fits_before_ensemble_and_scoring(total, used, wishes,
     if folds:
         assert needed(folds) <= plan.seconds(FINAL)
     if folds and needed(folds) and total >= 100.0:
+        most_models = max(1, 2 * plan.folds)  # of the study's own final training and of one beside it
         assert plan.seconds(SCORING) >= scoring_s(total, 1, measured), "none is cut short"
+        assert plan.seconds(SCORING) <= scoring_s(total, most_models, measured)
     if max(fewest(wishes), folds + 1) <= most:
         assert needed(max(fewest(wishes), folds + 1)) > plan.seconds(FINAL)
 
